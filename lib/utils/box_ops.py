@@ -1,0 +1,79 @@
+"""Box formats and overlaps.
+
+``xywh`` is the top-left corner, width and height; ``xyxy`` two corners; ``cxcywh`` the centre, width and height. All
+functions work on tensors of shape ``(..., 4)`` in any unit, pixels or fractions of a crop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def box_xywh_to_xyxy(boxes: Tensor) -> Tensor:
+    """``xywh`` to ``xyxy``."""
+    x, y, w, h = boxes.unbind(-1)
+    return torch.stack((x, y, x + w, y + h), dim=-1)
+
+
+def box_xyxy_to_xywh(boxes: Tensor) -> Tensor:
+    """``xyxy`` to ``xywh``."""
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    return torch.stack((x1, y1, x2 - x1, y2 - y1), dim=-1)
+
+
+def box_cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
+    """``cxcywh`` to ``xyxy``."""
+    cx, cy, w, h = boxes.unbind(-1)
+    return torch.stack((cx - 0.5 * w, cy - 0.5 * h, cx + 0.5 * w, cy + 0.5 * h), dim=-1)
+
+
+def box_xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
+    """``xyxy`` to ``cxcywh``."""
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    return torch.stack(((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1), dim=-1)
+
+
+def paired_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Intersection over union of box ``i`` of ``a`` with box ``i`` of ``b``.
+
+    Args:
+        a, b: ``xyxy`` boxes of the same shape ``(..., 4)``.
+
+    Returns:
+        IoU in [0, 1] and the area of the union, both of shape ``(...,)``.
+    """
+    area_a = (a[..., 2] - a[..., 0]) * (a[..., 3] - a[..., 1])
+    area_b = (b[..., 2] - b[..., 0]) * (b[..., 3] - b[..., 1])
+    sides = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0)
+    intersection = sides[..., 0] * sides[..., 1]
+    union = area_a + area_b - intersection
+    return intersection / union, union
+
+
+def paired_giou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Generalised IoU (Rezatofighi et al., CVPR 2019) of corresponding boxes.
+
+    Args:
+        a, b: ``xyxy`` boxes of the same shape, corners in order.
+
+    Returns:
+        GIoU in [-1, 1] and IoU in [0, 1], both of shape ``(...,)``.
+    """
+    iou, union = paired_iou(a, b)
+    sides = (torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])).clamp(min=0)
+    hull = sides[..., 0] * sides[..., 1]
+    return iou - (hull - union) / hull, iou
+
+
+def clip_box(box: Sequence[float], height: int, width: int, margin: int = 0) -> list[float]:
+    """Clip one ``xywh`` pixel box to an image so that at least ``margin`` pixels of it stay inside, each way.
+
+    Sides shorter than ``margin`` grow to it: the published tracker never reports a box smaller than 10 x 10 pixels.
+    """
+    x, y, w, h = box
+    x1, y1 = min(max(0, x), width - margin), min(max(0, y), height - margin)
+    x2, y2 = min(max(margin, x + w), width), min(max(margin, y + h), height)
+    return [x1, y1, max(margin, x2 - x1), max(margin, y2 - y1)]

