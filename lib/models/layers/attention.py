@@ -1,0 +1,50 @@
+"""Multi-head self-attention that can also hand out attention weights."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Attention(nn.Module):
+    """Self-attention of a plain ViT (Dosovitskiy et al., ICLR 2021), through ``scaled_dot_product_attention``.
+
+    The fused kernel never forms the attention matrix. Callers that need some of its rows name them; only those are
+    computed beside the fused result.
+    """
+
+    def __init__(self, dim: int, num_heads: int):
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"dim {dim} is not a multiple of num_heads {num_heads}")
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, rows: slice | Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Attend.
+
+        Args:
+            x: tokens (B, N, C).
+            rows: query tokens whose attention is wanted: a slice, or indices (B, n), or None.
+
+        Returns:
+            New tokens (B, N, C), and the wanted attention weights (B, heads, n, N) in float32, or None.
+        """
+        batch, count, dim = x.shape
+        qkv = self.qkv(x).reshape(batch, count, 3, self.num_heads, dim // self.num_heads).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.unbind(0)
+        out = F.scaled_dot_product_attention(q, k, v)
+        out = self.proj(out.transpose(1, 2).reshape(batch, count, dim))
+        return out, None if rows is None else _attention_rows(q, k, rows)
+
+
+def _attention_rows(q: Tensor, k: Tensor, rows: slice | Tensor) -> Tensor:
+    """Softmax attention of the query tokens ``rows`` to all keys; q and k are (B, heads, N, D)."""
+    if isinstance(rows, slice):
+        q = q[:, :, rows]
+    else:
+        q = q.gather(2, rows[:, None, :, None].expand(-1, q.shape[1], -1, q.shape[3]))
+    logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+    return logits.softmax(dim=-1, dtype=torch.float32)

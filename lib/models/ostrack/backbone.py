@@ -1,0 +1,157 @@
+"""The one-stream backbone: a plain ViT over template and search tokens together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from timm.layers import PatchEmbed, trunc_normal_
+from torch import Tensor, nn
+
+from lib.models.layers.block import Block
+from lib.models.ostrack.candidate_elimination import eliminate, rank_tokens, restore
+from lib.models.ostrack.variants import Variant
+
+PRETRAINED_GRID = 14  # tokens per side of the 224 px pictures that the backbones are pre-trained on
+
+
+class Backbone(nn.Module):
+    """ViT with joint template and search tokens and, at some layers, candidate elimination.
+
+    Tokens are ordered template first. Attention does not see order, so ``CAT_MODE: template_central``, which the
+    published code undoes before the head, gives the same result and needs no code.
+
+    ``cls_token`` and ``pos_embed`` come from pre-training and are not used; they stay because published checkpoints
+    hold them.
+    """
+
+    def __init__(
+        self,
+        variant: Variant,
+        *,
+        template_size: int,
+        search_size: int,
+        stride: int = 16,
+        depth: int = 0,
+        drop_path: float = 0.0,
+        segment_embed: bool = False,
+        ce_layers: Sequence[int] = (),
+        ce_keep_ratios: Sequence[float] = (),
+    ):
+        super().__init__()
+        dim, depth = variant.embed_dim, depth or variant.depth
+        self.embed_dim = dim
+        self.template_grid, self.search_grid = template_size // stride, search_size // stride
+        self.ce_keep_ratios = dict(zip(ce_layers, ce_keep_ratios, strict=True))
+
+        self.patch_embed = PatchEmbed(img_size=None, patch_size=stride, embed_dim=dim)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + PRETRAINED_GRID**2, dim))
+        self.pos_embed_z = nn.Parameter(torch.zeros(1, self.template_grid**2, dim))
+        self.pos_embed_x = nn.Parameter(torch.zeros(1, self.search_grid**2, dim))
+        self.template_segment_pos_embed = self.search_segment_pos_embed = None
+        if segment_embed:
+            self.template_segment_pos_embed = nn.Parameter(torch.zeros(1, 1, dim))
+            self.search_segment_pos_embed = nn.Parameter(torch.zeros(1, 1, dim))
+        rates = [drop_path * layer / max(1, depth - 1) for layer in range(depth)]
+        self.blocks = nn.ModuleList(Block(dim, variant.num_heads, rate) for rate in rates)
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self._init_weights()
+
+    def _init_weights(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+        for name, parameter in self.named_parameters(recurse=False):
+            if name not in ("pos_embed_z", "pos_embed_x"):
+                trunc_normal_(parameter, std=0.02)
+        self.set_position_embeddings(self.pos_embed.detach())
+
+    @torch.no_grad()
+    def set_position_embeddings(self, pos_embed: Tensor) -> None:
+        """Derive both grids' embeddings from those of pre-training, (1, 1 + n * n, C), class token first."""
+        for parameter, grid in (
+            (self.pos_embed_z, self.template_grid),
+            (self.pos_embed_x, self.search_grid),
+            (self.pos_embed[:, 1:], PRETRAINED_GRID),
+        ):
+            parameter.copy_(resize_position_embedding(pos_embed[:, 1:], grid))
+        self.pos_embed[:, :1] = pos_embed[:, :1]
+
+    def forward(
+        self,
+        template: Tensor,
+        search: Tensor,
+        ce_template_mask: Tensor | None = None,
+        ce_keep_rate: float | None = None,
+        attention_layers: Sequence[int] = (),
+    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """Arguments as in :meth:`OSTrack.forward`.
+
+        Returns:
+            Tokens (B, Lz + Lx, C), template first, search tokens in grid order; the dropped places of each CE layer
+            that drops any; the attention maps (B, heads, N, N) of ``attention_layers``.
+        """
+        z, x = self._embed(template, "template"), self._embed(search, "search")
+        template_count, search_count = z.shape[1], x.shape[1]
+        rows, row_mask = _ranking_rows(ce_template_mask, template_count)
+        index = torch.arange(search_count, device=x.device).expand(x.shape[0], -1)
+        tokens, removed, attentions = torch.cat((z, x), dim=1), [], []
+        for layer, block in enumerate(self.blocks):
+            remaining = tokens.shape[1] - template_count
+            ratio = self.ce_keep_ratios.get(layer, 1.0)
+            if layer in self.ce_keep_ratios and ce_keep_rate is not None:
+                ratio = ce_keep_rate
+            keep = math.ceil(ratio * remaining)
+            if layer in attention_layers:
+                attentions.append(block.attn(block.norm1(tokens), slice(None))[1])
+            tokens, attention = block.attend(tokens, rows if keep < remaining else None)
+            if attention is not None:
+                score = rank_tokens(attention, template_count, row_mask)
+                kept, index, dropped = eliminate(tokens[:, template_count:], index, score, keep)
+                tokens = torch.cat((tokens[:, :template_count], kept), dim=1)
+                removed.append(dropped)
+            tokens = block.feed_forward(tokens)
+        tokens = self.norm(tokens)
+        if removed:
+            whole = restore(tokens[:, template_count:], index, search_count)
+            tokens = torch.cat((tokens[:, :template_count], whole), dim=1)
+        return tokens, removed, attentions
+
+    def _embed(self, image: Tensor, part: str) -> Tensor:
+        """Patch tokens with position (and segment) embeddings."""
+        if part == "template":
+            grid, position, segment = self.template_grid, self.pos_embed_z, self.template_segment_pos_embed
+        else:
+            grid, position, segment = self.search_grid, self.pos_embed_x, self.search_segment_pos_embed
+        expected = grid * self.patch_embed.patch_size[0]
+        if image.shape[-2:] != (expected, expected):
+            raise ValueError(
+                f"the {part} is {tuple(image.shape[-2:])} pixels, the model was built for {expected} x {expected}"
+            )
+        tokens = self.patch_embed(image) + position
+        return tokens if segment is None else tokens + segment
+
+
+def _ranking_rows(mask: Tensor | None, template_count: int) -> tuple[slice | Tensor, Tensor | None]:
+    """The template rows whose attention CE needs, and which of them count.
+
+    Indices (B, n) are just those rows. A mask (B, template_count) may choose another number of tokens for each sample:
+    all rows are computed and weighted, which keeps shapes static.
+    """
+    if mask is None:
+        return slice(0, template_count), None
+    if mask.dtype == torch.bool:
+        return slice(0, template_count), mask
+    return mask, None
+
+
+def resize_position_embedding(tokens: Tensor, grid: int) -> Tensor:
+    """Resize a square grid of embeddings (1, n * n, C) to (1, grid * grid, C), bicubic."""
+    side = math.isqrt(tokens.shape[1])
+    image = tokens.float().unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    image = F.interpolate(image, size=(grid, grid), mode="bicubic", align_corners=False)
+    return image.flatten(2).transpose(1, 2)

@@ -1,0 +1,129 @@
+"""Candidate elimination (CE): dropping the search tokens that the template attends to least.
+
+Section 3.2 of the OSTrack paper. The number of tokens that stay depends on shapes and ratios alone, never on values, so
+a model with CE compiles and exports with static shapes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from lib.config.ostrack import Config
+
+
+def keep_rate(cfg: Config, epoch: int) -> float:
+    """Keep rate of all CE layers in training: 1, then a half cosine down to the first ``CE_KEEP_RATIO``, then that."""
+    ratios = cfg.MODEL.BACKBONE.CE_KEEP_RATIO
+    start, warm = cfg.TRAIN.CE_START_EPOCH, cfg.TRAIN.CE_WARM_EPOCH
+    if not ratios or epoch < start:
+        return 1.0
+    if epoch >= start + warm:
+        return ratios[0]
+    return ratios[0] + 0.5 * (1 - ratios[0]) * (1 + math.cos(math.pi * (epoch - start) / warm))
+
+
+def template_mask(
+    cfg: Config, template_size: int, batch: int, device: torch.device | str, boxes: Tensor | None = None
+) -> Tensor | None:
+    """The template tokens that rank the search tokens, by ``CE_TEMPLATE_RANGE``, as the model's ``ce_template_mask``.
+
+    Args:
+        template_size: side of the template in pixels.
+        boxes: (batch, 4) ``xywh`` of the target as fractions of the template; needed for ``GT_BOX`` alone.
+
+    Returns:
+        None where all tokens rank or nothing is eliminated; indices (batch, n) where the choice is fixed by the grid;
+        a mask (batch, tokens) for ``GT_BOX``.
+    """
+    backbone = cfg.MODEL.BACKBONE
+    kind = backbone.CE_TEMPLATE_RANGE
+    if not backbone.CE_LOC or kind == "ALL":
+        return None
+    grid = template_size // backbone.STRIDE
+    if kind == "GT_BOX":
+        if boxes is None:
+            raise ValueError("CE_TEMPLATE_RANGE GT_BOX needs the target's box in the template")
+        return box_mask(boxes.to(device), template_size, grid)
+    return central_tokens(grid, point=kind == "CTR_POINT").to(device).expand(batch, -1)
+
+
+def central_tokens(grid: int, point: bool) -> Tensor:
+    """Indices (n,) of the middle of a square grid: its middle rows and columns, or just the first of them.
+
+    Quirk: in an even grid the single point is up and left of the true centre, 3 of 0..7.
+    """
+    low, high = (grid - 1) // 2, grid // 2
+    steps = torch.arange(low, (low if point else high) + 1)
+    return (steps[:, None] * grid + steps).flatten()
+
+
+def box_mask(boxes: Tensor, size: int, grid: int) -> Tensor:
+    """Grid cells that a box touches, (B, grid * grid) bool; at least the central one.
+
+    The box is drawn in pixels and resized to the grid; a cell is chosen where the result is not zero. Quirk: the drawn
+    box ends one pixel before the last that the box covers.
+
+    Args:
+        boxes: (B, 4) ``xywh`` as fractions of a crop of ``size`` pixels.
+    """
+    x, y, w, h = (boxes * size).unbind(-1)
+    pixels = torch.arange(size, device=boxes.device)
+
+    def span(start: Tensor, length: Tensor) -> Tensor:
+        first, last = start.trunc()[:, None], (start + length - 1).trunc()[:, None]
+        return (pixels >= first) & (pixels < last)
+
+    drawn = span(y, h)[:, :, None] & span(x, w)[:, None, :]
+    cells = F.interpolate(drawn[:, None].float(), size=(grid, grid), mode="bilinear", align_corners=False)
+    mask = cells.flatten(1) > 0
+    centre = torch.zeros_like(mask)
+    centre[:, central_tokens(grid, point=True)] = True
+    return torch.where(mask.any(dim=1, keepdim=True), mask, centre)
+
+
+def rank_tokens(attention: Tensor, template_count: int, mask: Tensor | None = None) -> Tensor:
+    """Score the search tokens by the attention that template tokens pay them.
+
+    Args:
+        attention: (B, heads, n, template_count + search tokens), rows of template tokens.
+        mask: (B, n), which rows count; None = all.
+
+    Returns:
+        (B, search tokens).
+    """
+    to_search = attention[..., template_count:]
+    if mask is None:
+        return to_search.mean(dim=2).mean(dim=1)
+    weight = mask.to(to_search.dtype)
+    weight = weight / weight.sum(dim=1, keepdim=True)
+    return (to_search * weight[:, None, :, None]).sum(dim=2).mean(dim=1)
+
+
+def eliminate(search: Tensor, index: Tensor, score: Tensor, keep: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Keep the ``keep`` best search tokens, best first.
+
+    Args:
+        search: tokens (B, N, C).
+        index: (B, N), place of each token in the search grid.
+        score: (B, N).
+
+    Returns:
+        Kept tokens (B, keep, C), their places (B, keep), and the places of the dropped ones (B, N - keep).
+    """
+    order = score.argsort(dim=1, descending=True)
+    kept = order[:, :keep]
+    places = index.gather(1, order)
+    search = search.gather(1, kept[..., None].expand(-1, -1, search.shape[-1]))
+    return search, places[:, :keep], places[:, keep:]
+
+
+def restore(search: Tensor, index: Tensor, count: int) -> Tensor:
+    """Put kept tokens (B, n, C) back at their places in a grid of ``count``; the dropped ones are zero."""
+    full = search.new_zeros(search.shape[0], count, search.shape[-1])
+    return full.scatter(1, index[..., None].expand(-1, -1, search.shape[-1]), search)

@@ -1,0 +1,132 @@
+"""Weights to start training from: a pre-trained ViT for the backbone, or a whole tracker."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lib.utils.checkpoint import load_checkpoint, network_state
+from lib.utils.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from lib.models.ostrack.ostrack import OSTrack
+
+logger = logging.getLogger(__name__)
+
+PRETRAINED_DIR = Path(__file__).resolve().parents[3] / "pretrained_models"
+
+
+def load_pretrained(model: OSTrack, name: str) -> None:
+    """Start ``model`` from the file ``name``, a path or a file in ``pretrained_models/``.
+
+    Understood are MAE and timm checkpoints of a plain ViT, Flax ``.npz`` files of one, and trackers' checkpoints. What
+    the file lacks stays as initialised, what the model lacks is passed over; both are logged.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or nothing in it fits.
+    """
+    path = Path(name) if Path(name).is_file() else PRETRAINED_DIR / name
+    if not path.is_file():
+        raise CheckpointError(
+            f"MODEL.PRETRAIN_FILE {name} is neither a file nor in {PRETRAINED_DIR}: put the weights there, or set "
+            "MODEL.PRETRAIN_FILE='' to train from scratch"
+        )
+    if path.suffix == ".npz":
+        state = read_flax_vit(path)
+    else:
+        state = network_state(load_checkpoint(path), path)
+    if any(key.startswith("backbone.") for key in state):
+        _load_matching(model, state, path)
+    else:
+        _load_backbone(model, state, path)
+
+
+def _load_backbone(model: OSTrack, state: dict[str, Tensor], path: Path) -> None:
+    backbone = model.backbone
+    state = dict(state)
+    position = state.pop("pos_embed", None)
+    kernel, stride = state.get("patch_embed.proj.weight"), backbone.patch_embed.patch_size[0]
+    if kernel is not None and kernel.shape[-1] != stride:
+        state["patch_embed.proj.weight"] = F.interpolate(
+            kernel.float(), size=(stride, stride), mode="bicubic", align_corners=False
+        )
+    derived = {"pos_embed", "pos_embed_z", "pos_embed_x"} if position is not None else set()
+    _load_matching(backbone, state, path, derived)
+    if position is not None:
+        backbone.set_position_embeddings(position)
+
+
+def _load_matching(
+    module: torch.nn.Module, state: dict[str, Tensor], path: Path, derived: Collection[str] = ()
+) -> None:
+    """Load what fits by name, except what is ``derived`` later; a known name with another shape is an error."""
+    own = module.state_dict()
+    matched = {name: value for name, value in state.items() if name in own}
+    for name, value in matched.items():
+        if value.shape != own[name].shape:
+            raise CheckpointError(
+                f"{path}: {name} is {tuple(value.shape)}, the model needs {tuple(own[name].shape)}; "
+                "MODEL.BACKBONE.TYPE and MODEL.PRETRAIN_FILE do not go together"
+            )
+    if not matched:
+        raise CheckpointError(f"{path} holds nothing that the backbone knows; its first entry is {next(iter(state))!r}")
+    missing, _ = module.load_state_dict(matched, strict=False)
+    unexpected = [name for name in state if name not in own]
+    logger.info("%s: loaded %d tensors", path.name, len(matched) + len(derived))
+    logger.info("  not in the file, left as initialised: %s", _listing([n for n in missing if n not in derived]))
+    logger.info("  in the file, not in the model: %s", _listing(unexpected))
+
+
+def _listing(names: list[str]) -> str:
+    """Names for a log line; the tensors of one block count as one."""
+    short = list(dict.fromkeys(re.sub(r"^((?:backbone\.)?blocks\.\d+)\..*", r"\1.*", name) for name in names))
+    return ", ".join(short) or "none"
+
+
+def read_flax_vit(path: Path) -> dict[str, Tensor]:
+    """Read a ViT in the Flax layout of the original release (``.npz``) under the names of the PyTorch one."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name.removeprefix("opt/target/"): torch.from_numpy(archive[name]) for name in archive.files}
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read as an .npz archive: {error}") from error
+    try:
+        return _from_flax(arrays)
+    except KeyError as error:
+        raise CheckpointError(f"{path} is not a ViT in the Flax layout: {error} is missing") from error
+
+
+def _from_flax(arrays: dict[str, Tensor]) -> dict[str, Tensor]:
+    state = {
+        "patch_embed.proj.weight": arrays["embedding/kernel"].permute(3, 2, 0, 1),
+        "patch_embed.proj.bias": arrays["embedding/bias"],
+        "cls_token": arrays["cls"],
+        "pos_embed": arrays["Transformer/posembed_input/pos_embedding"],
+        "norm.weight": arrays["Transformer/encoder_norm/scale"],
+        "norm.bias": arrays["Transformer/encoder_norm/bias"],
+    }
+    layer = 0
+    while f"Transformer/encoderblock_{layer}/LayerNorm_0/scale" in arrays:
+        source, target = f"Transformer/encoderblock_{layer}/", f"blocks.{layer}."
+        attention = source + "MultiHeadDotProductAttention_1/"
+        for norm, flax_norm in (("norm1", "LayerNorm_0"), ("norm2", "LayerNorm_2")):
+            state[f"{target}{norm}.weight"] = arrays[f"{source}{flax_norm}/scale"]
+            state[f"{target}{norm}.bias"] = arrays[f"{source}{flax_norm}/bias"]
+        parts = [attention + part for part in ("query", "key", "value")]
+        state[target + "attn.qkv.weight"] = torch.cat([arrays[f"{part}/kernel"].flatten(1).T for part in parts])
+        state[target + "attn.qkv.bias"] = torch.cat([arrays[f"{part}/bias"].flatten() for part in parts])
+        state[target + "attn.proj.weight"] = arrays[attention + "out/kernel"].flatten(0, 1).T
+        state[target + "attn.proj.bias"] = arrays[attention + "out/bias"]
+        for i in range(2):
+            state[f"{target}mlp.fc{i + 1}.weight"] = arrays[f"{source}MlpBlock_3/Dense_{i}/kernel"].T
+            state[f"{target}mlp.fc{i + 1}.bias"] = arrays[f"{source}MlpBlock_3/Dense_{i}/bias"]
+        layer += 1
+    return state

