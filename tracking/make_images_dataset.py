@@ -1,0 +1,38 @@
+"""Draw sequences from pictures (or from none) and write them in the layout of GOT-10k."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lib.train.data.drawing.sequences import FRAME_SIZE, SPLITS, make_images_sequences
+from lib.utils.errors import run_cli
+
+
+def frame_size(text: str) -> tuple[int, int]:
+    """Parse ``480x360``."""
+    width, height = (int(part) for part in text.lower().split("x"))
+    return width, height
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("data/images"), help="where the splits go")
+    parser.add_argument("--split", choices=SPLITS, default="val")
+    parser.add_argument("--sequences", type=int, default=10)
+    parser.add_argument("--frames", type=int, default=60, help="per sequence")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--images", nargs="+", default=[], metavar="DIR", help="folders of pictures")
+    parser.add_argument("--cutouts", nargs="+", default=[], metavar="DIR", help="folders of cut-outs with alpha")
+    parser.add_argument("--size", type=frame_size, default=FRAME_SIZE, metavar="WxH")
+    parser.add_argument("--force", action="store_true", help="replace a split that exists")
+    args = parser.parse_args()
+    folder = make_images_sequences(
+        args.out, args.split, args.sequences, args.frames, args.seed, args.images, args.cutouts, args.size, args.force
+    )
+    print(f"wrote {args.sequences} sequences of {args.frames} frames to {folder}")
+
+
+if __name__ == "__main__":
+    run_cli(main)
