@@ -1,0 +1,96 @@
+"""Log file, tensorboard and Weights & Biases."""
+
+from __future__ import annotations
+
+import logging
+import os
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lib.train.admin.settings import Settings
+from lib.utils.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def log_to_file(path: Path) -> Iterator[None]:
+    """Append what this project logs inside to ``path``, and the traceback of an exception that ends it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    project = logging.getLogger("lib")
+    level = project.level
+    project.setLevel(logging.INFO)
+    project.addHandler(handler)
+    try:
+        yield
+    except BaseException:
+        handler.stream.write(traceback.format_exc())
+        raise
+    finally:
+        project.removeHandler(handler)
+        project.setLevel(level)
+        handler.close()
+
+
+class RunLogger:
+    """Sends numbers to tensorboard, when that package is there, and to wandb, when the settings ask for it.
+
+    Args:
+        settings: where the files go.
+        config: the experiment as plain values, shown by wandb.
+    """
+
+    def __init__(self, settings: Settings, config: Mapping[str, Any]):
+        self._board = _open_tensorboard(settings.tensorboard_dir)
+        self._wandb = _open_wandb(settings, config) if settings.use_wandb else None
+
+    def log_step(self, split: str, values: Mapping[str, float], step: int) -> None:
+        """Running averages of an epoch, every few steps: to wandb only."""
+        if self._wandb is not None:
+            self._wandb.log({f"{split}/{name}": value for name, value in values.items()}, step=step)
+
+    def log_epoch(self, split: str, values: Mapping[str, float], epoch: int, step: int) -> None:
+        """Averages of a finished epoch."""
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(f"{split}/{name}", value, epoch)
+            self._board.flush()
+        if self._wandb is not None:
+            epoch_values = {f"{split}_epoch/{name}": value for name, value in values.items()}
+            self._wandb.log({**epoch_values, "epoch": epoch}, step=step)
+
+    def close(self) -> None:
+        if self._board is not None:
+            self._board.close()
+        if self._wandb is not None:
+            self._wandb.finish()
+
+
+def _open_tensorboard(folder: Path):
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        log.info("tensorboard is not installed: no curves in %s", folder)
+        return None
+    return SummaryWriter(str(folder))
+
+
+def _open_wandb(settings: Settings, config: Mapping[str, Any]):
+    try:
+        import wandb
+    except ImportError as error:
+        raise ConfigError("--use_wandb 1 needs the package wandb: pip install wandb") from error
+    # Without a login wandb would wait for a key to be typed.
+    mode = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
+    if mode == "offline":
+        log.info("wandb runs offline; send the run later with: wandb sync %s/wandb", settings.save_dir)
+    folder = Path(settings.save_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    return wandb.init(
+        project=settings.script_name, name=settings.config_name, dir=str(folder), config=dict(config), mode=mode
+    )

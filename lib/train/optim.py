@@ -1,0 +1,82 @@
+"""Optimiser, learning-rate schedule and precision of an experiment."""
+
+from __future__ import annotations
+
+import bisect
+import math
+
+import torch
+from torch import nn
+
+from lib.config.ostrack import Config
+from lib.utils.errors import ConfigError
+
+_COSINE_FLOOR = 0.01
+
+
+def freeze_blocks(model: nn.Module, count: int) -> None:
+    """Stop the gradient of the patch and position embeddings and of the first ``count`` blocks; 0 freezes nothing."""
+    if count == 0:
+        return
+    frozen = ("patch_embed", "pos_embed", "cls_token", *(f"blocks.{i}" for i in range(count)))
+    for name, parameter in model.backbone.named_parameters():
+        if any(name == part or name.startswith((f"{part}.", f"{part}_")) for part in frozen):
+            parameter.requires_grad_(False)
+
+
+def parameter_groups(model: nn.Module, cfg: Config) -> list[dict]:
+    """Two groups: everything else at ``TRAIN.LR``, the backbone at ``TRAIN.LR * TRAIN.BACKBONE_MULTIPLIER``.
+
+    Parameters that are frozen are in neither.
+    """
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    rate = cfg.TRAIN.LR
+    return [
+        {"params": [p for name, p in trained if "backbone" not in name], "lr": rate},
+        {"params": [p for name, p in trained if "backbone" in name], "lr": rate * cfg.TRAIN.BACKBONE_MULTIPLIER},
+    ]
+
+
+def build_optimizer(model: nn.Module, cfg: Config) -> torch.optim.Optimizer:
+    """AdamW over :func:`parameter_groups`, weight decay on everything, after freezing ``TRAIN.FREEZE_BLOCKS``."""
+    freeze_blocks(model, cfg.TRAIN.FREEZE_BLOCKS)
+    return torch.optim.AdamW(parameter_groups(model, cfg), lr=cfg.TRAIN.LR, weight_decay=cfg.TRAIN.WEIGHT_DECAY)
+
+
+def lr_factor(cfg: Config, epoch: int, progress: float = 0.0) -> float:
+    """What every group's learning rate is multiplied with: a pure function of time, so a resumed run needs no state.
+
+    ``step`` multiplies by ``SCHEDULER.DECAY_RATE`` after every ``LR_DROP_EPOCH`` epochs, ``Mstep`` by
+    ``SCHEDULER.GAMMA`` after each epoch of ``SCHEDULER.MILESTONES``, ``cosine`` falls from 1 to 0.01 over what the
+    warm-up leaves of the epochs. Warm-up rises linearly over ``SCHEDULER.WARMUP_EPOCH`` epochs in each of them.
+
+    Args:
+        epoch: counted from 1.
+        progress: done share of this epoch, in [0, 1]; the share with the step that is about to be made included.
+    """
+    train, schedule = cfg.TRAIN, cfg.TRAIN.SCHEDULER
+    time, warmup = epoch - 1 + progress, schedule.WARMUP_EPOCH
+    rise = min(1.0, time / warmup) if warmup > 0 else 1.0
+    if schedule.TYPE == "step":
+        return rise * schedule.DECAY_RATE ** ((epoch - 1) // train.LR_DROP_EPOCH)
+    if schedule.TYPE == "Mstep":
+        return rise * schedule.GAMMA ** bisect.bisect_right(sorted(schedule.MILESTONES), epoch - 1)
+    if schedule.TYPE == "cosine":
+        done = min(1.0, max(0.0, time - warmup) / max(train.EPOCH - warmup, 1e-9))
+        return rise * (_COSINE_FLOOR + (1 - _COSINE_FLOOR) * 0.5 * (1 + math.cos(math.pi * done)))
+    raise ConfigError(f"TRAIN.SCHEDULER.TYPE is {schedule.TYPE!r}; known are step, Mstep and cosine")
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Set every group to ``factor`` times the rate that it was made with."""
+    for group in optimizer.param_groups:
+        group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+
+
+def amp_dtype(setting: bool | str, device: torch.device) -> torch.dtype | None:
+    """The autocast type for ``TRAIN.AMP``: ``True`` means float16 on CUDA and bfloat16 elsewhere, ``False`` none."""
+    if not setting:
+        return None
+    if setting is True:
+        setting = "fp16" if device.type == "cuda" else "bf16"
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}[setting]

@@ -1,0 +1,327 @@
+"""Transforms, crops, frame sampling, and the loader's determinism."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lib.config.ostrack import load_config
+from lib.train.admin.environment import EnvironmentSettings
+from lib.train.data import transforms
+from lib.train.data.loader import PairSamples, batches, build_loader, open_sources
+from lib.train.data.pair import Crop, CropPair, CropSpec, jitter_box
+from lib.train.data.processing import Normalisation, cut_crop, finish_pair, flip_crop, is_usable
+from lib.train.data.sampler import AnnotatedPairs, DrawnPairs, PairSampling, causal_frames
+from lib.train.dataset.base import SequenceInfo
+from lib.utils.errors import ConfigError, DataError
+from tests.golden.fixtures import clip_frame
+
+GOLDEN = np.load(Path(__file__).parent / "golden" / "transforms.npz")
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+TEMPLATE, SEARCH = CropSpec(64, 2.0, 0.0, 0.0, 1), CropSpec(128, 4.0, 3.0, 0.25, 1)
+PLAIN = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+@pytest.fixture
+def image():
+    return np.ascontiguousarray(clip_frame(0)[0][:64, :96])
+
+
+class ClipDataset:
+    """Two sequences of the procedural clip; ``hidden`` frames of each are not visible."""
+
+    name = "CLIP"
+
+    def __init__(self, frames=24, hidden=(), is_video=True):
+        self.is_video = is_video
+        bbox = np.array([clip_frame(t)[1] for t in range(frames)])
+        visible = ~np.isin(np.arange(frames), hidden)
+        self.info = SequenceInfo(bbox, visible, np.ones(frames, bool))
+
+    def __len__(self):
+        return 2
+
+    def sequence(self, index):
+        return self.info
+
+    def sequence_name(self, index):
+        return f"clip{index}"
+
+    def frame(self, index, frame):
+        return clip_frame(frame)[0]
+
+
+class TestTransforms:
+    def test_brightness_and_normalisation(self, image):
+        jittered = transforms.to_normalised_tensor(image, *((0.0,) * 3, (1.0,) * 3), brightness=1.13)
+        np.testing.assert_allclose(jittered[..., ::7, ::9].numpy(), GOLDEN["jitter_1.13"], atol=1e-5)
+        normalised = transforms.to_normalised_tensor(image, MEAN, STD)
+        assert normalised.is_contiguous()
+        np.testing.assert_allclose(normalised[..., ::7, ::9].numpy(), GOLDEN["normalize"], atol=1e-5)
+
+    def test_brightness_is_clamped(self):
+        white = np.full((2, 2, 3), 255, np.uint8)
+        assert transforms.to_normalised_tensor(white, (0, 0, 0), (1, 1, 1), brightness=1.2).max() == 1
+
+    def test_grayscale_and_mirror(self, image):
+        np.testing.assert_array_equal(transforms.to_grayscale(image)[::7, ::9], GOLDEN["gray"])
+        np.testing.assert_array_equal(transforms.flip_image(image)[::7, ::9], GOLDEN["flip_img"])
+
+    def test_mirrored_boxes(self):
+        pixels = transforms.flip_box_pixels(np.array([10.0, 12, 30, 20]), 96)
+        np.testing.assert_allclose(pixels, GOLDEN["flip_box_pixels"])
+        fraction = transforms.flip_box_fraction(np.array([0.1, 0.2, 0.3, 0.4], np.float32))
+        np.testing.assert_allclose(fraction, GOLDEN["flip_box_norm"], atol=1e-6)
+        assert fraction.dtype == np.float32
+
+
+class TestProcessing:
+    def test_jitter_keeps_the_box_when_there_is_none(self):
+        box = np.array([10.0, 20, 30, 40])
+        np.testing.assert_allclose(jitter_box(box, TEMPLATE, np.random.default_rng(0)), box)
+
+    def test_jitter_has_the_published_spread(self):
+        rng, box = np.random.default_rng(0), np.array([100.0, 100, 50, 50])
+        jittered = np.array([jitter_box(box, SEARCH, rng) for _ in range(4000)])
+        logs = np.log(jittered[:, 2:] / 50)
+        assert logs.std() == pytest.approx(0.25, rel=0.05)
+        shift = (jittered[:, :2] + jittered[:, 2:] / 2 - 125) / np.sqrt(jittered[:, 2:].prod(1))[:, None]
+        assert np.abs(shift).max() <= 1.5 + 1e-9
+        assert shift.std() == pytest.approx(3 / np.sqrt(12), rel=0.05)
+
+    def test_crop_of_a_box_that_is_not_jittered_is_centred(self):
+        frame, box = clip_frame(0)
+        crop = cut_crop(frame, np.array(box), TEMPLATE, np.random.default_rng(0))
+        assert crop.image.shape == (64, 64, 3)
+        assert crop.box.dtype == np.float32
+        # Quirk of the published crop: the centre is (size - 1) / 2.
+        np.testing.assert_allclose(crop.box[:2] + crop.box[2:] / 2, 63 / 2 / 64, atol=1e-6)
+        assert crop.box[2] * crop.box[3] == pytest.approx(0.25, rel=0.05)
+
+    def test_a_crop_with_image_only_between_the_grid_points_is_not_usable(self):
+        padding = np.ones((64, 64), bool)
+        padding[1:16, 1:16] = False
+        crop = Crop(np.zeros((64, 64, 3), np.uint8), np.zeros(4, np.float32), padding)
+        assert not is_usable(crop, 16)
+        padding[16, 16] = False
+        assert is_usable(crop, 16)
+
+    def test_mirror_moves_image_box_and_padding_together(self):
+        image = np.zeros((8, 8, 3), np.uint8)
+        image[2:4, 1:3] = 9
+        padding = np.zeros((8, 8), bool)
+        padding[:, 7] = True
+        flipped = flip_crop(Crop(image, np.array([1 / 8, 2 / 8, 2 / 8, 2 / 8], np.float32), padding))
+        assert (flipped.image[2:4, 5:7] == 9).all()
+        assert flipped.image.sum() == image.sum()
+        assert flipped.padding[:, 0].all()
+        np.testing.assert_allclose(flipped.box, [5 / 8, 2 / 8, 2 / 8, 2 / 8])
+
+    def test_finished_sample_shapes_types_and_independent_mirrors(self):
+        crop = Crop(np.arange(192, dtype=np.uint8).reshape(8, 8, 3), np.array([0, 0, 0.25, 1], np.float32),
+                    np.zeros((8, 8), bool))  # fmt: skip
+        pair = CropPair([crop], [crop, crop], "SET", "what")
+        rng, seen = np.random.default_rng(0), set()
+        for _ in range(60):
+            sample = finish_pair(pair, PLAIN, rng)
+            seen.add((sample["template_anno"][0, 0].item() > 0, sample["search_anno"][0, 0].item() > 0))
+        assert seen == {(False, False), (False, True), (True, False), (True, True)}
+        assert sample["search_images"].shape == (2, 3, 8, 8)
+        assert sample["search_images"].dtype == sample["search_anno"].dtype == torch.float32
+        assert sample["template_att"].shape == (1, 8, 8)
+        assert sample["template_att"].dtype == torch.bool
+        assert (sample["dataset"], sample["source"]) == ("SET", "what")
+
+
+class TestSampler:
+    @pytest.mark.parametrize(("templates", "searches"), [(1, 1), (2, 2)])
+    def test_causal_frames(self, templates, searches):
+        rng, visible = np.random.default_rng(0), np.ones(100, bool)
+        visible[40:60] = False
+        for _ in range(300):
+            shown, sought = causal_frames(visible, templates, searches, 10, rng)
+            assert len(shown) == templates
+            assert len(sought) == searches
+            assert visible[shown].all()
+            assert visible[sought].all()
+            assert all(t > shown[0] for t in sought)
+            assert all(t < shown[0] for t in shown[1:])
+
+    def test_gap_grows_until_a_frame_is_found(self):
+        visible = np.zeros(400, bool)
+        visible[[0, 380]] = True
+        shown, sought = causal_frames(visible, 1, 1, 10, np.random.default_rng(0))
+        assert (shown, sought) == ([0], [380])
+
+    def test_gap_is_respected(self):
+        rng = np.random.default_rng(0)
+        gaps = [
+            sought[0] - shown[0]
+            for shown, sought in (causal_frames(np.ones(500, bool), 1, 1, 20, rng) for _ in range(500))
+        ]
+        assert min(gaps) == 1
+        assert 15 <= max(gaps) < 40
+
+    def test_sequences_that_cannot_be_used_are_an_error(self):
+        with pytest.raises(DataError, match="CLIP: none of 2 sequences"):
+            AnnotatedPairs(ClipDataset(frames=19), PairSampling("causal", 200, 1, 1))
+        with pytest.raises(DataError, match="more than 4"):
+            AnnotatedPairs(ClipDataset(hidden=range(4, 24)), PairSampling("causal", 200, 1, 1))
+        assert AnnotatedPairs(ClipDataset(hidden=range(5, 24)), PairSampling("causal", 200, 1, 1)).usable == [0, 1]
+
+    def test_unsupported_mode(self):
+        with pytest.raises(ConfigError, match="trident"):
+            AnnotatedPairs(ClipDataset(), PairSampling("trident", 200, 1, 1))
+
+    def test_still_images_repeat_the_image(self):
+        pairs = AnnotatedPairs(ClipDataset(frames=1, is_video=False), PairSampling("causal", 200, 1, 1))
+        pair = pairs.draw_pair(np.random.default_rng(0), TEMPLATE, TEMPLATE)
+        np.testing.assert_array_equal(pair.template[0].image, pair.search[0].image)
+
+    def test_joint_mirror_is_the_same_for_both_frames(self):
+        pairs = AnnotatedPairs(ClipDataset(frames=1, is_video=False), PairSampling("causal", 200, 1, 1))
+        plain = cut_crop(*map(np.array, clip_frame(0)), TEMPLATE, np.random.default_rng(0)).image
+        kinds = set()
+        for seed in range(60):
+            pair = pairs.draw_pair(np.random.default_rng(seed), TEMPLATE, TEMPLATE)
+            np.testing.assert_array_equal(pair.template[0].image, pair.search[0].image)
+            image = pair.template[0].image
+            gray = bool((image == image[..., :1]).all())
+            same = not gray and bool((image == plain).all())
+            kinds.add((gray, same))
+        assert {(False, True), (False, False)} <= kinds
+        assert any(gray for gray, _ in kinds)
+
+    def test_drawn_pairs_get_the_joint_step_on_their_crops(self):
+        class Drawn:
+            name = "DRAWN"
+
+            def draw_pair(self, rng, template, search):
+                noise = np.random.default_rng(1).integers(0, 255, (8, 8, 3)).astype(np.uint8)
+                crop = Crop(noise, np.array([0, 0, 0.25, 1], np.float32), np.zeros((8, 8), bool))
+                return CropPair([crop], [crop], "DRAWN", "noise")
+
+        flips = 0
+        for seed in range(200):
+            pair = DrawnPairs(Drawn()).draw_pair(np.random.default_rng(seed), TEMPLATE, SEARCH)
+            np.testing.assert_array_equal(pair.template[0].image, pair.search[0].image)
+            flips += pair.search[0].box[0] > 0
+        assert 70 < flips < 130
+
+
+def config(*overrides):
+    return load_config(
+        "vitb_256_mae_ce_32x4_ep300",
+        [
+            "DATA.TRAIN.DATASETS_NAME=[IMAGES]", "DATA.TRAIN.DATASETS_RATIO=[1]", "DATA.TRAIN.SAMPLE_PER_EPOCH=10",
+            "DATA.VAL.DATASETS_NAME=[IMAGES]", "DATA.VAL.DATASETS_RATIO=[1]", "DATA.VAL.SAMPLE_PER_EPOCH=10",
+            "TRAIN.BATCH_SIZE=4", *overrides,
+        ],
+    )  # fmt: skip
+
+
+def loader_for(cfg, split):
+    return build_loader(cfg, split, procedural(cfg))
+
+
+@cache
+def procedural_pictures():
+    return open_sources(config(), EnvironmentSettings())
+
+
+def procedural(cfg):
+    """Procedural pictures, made once; other data sets are opened as they are."""
+    pictures = procedural_pictures()
+    return pictures if set(cfg.DATA.TRAIN.DATASETS_NAME) <= set(pictures) else open_sources(cfg, EnvironmentSettings())
+
+
+class TestLoader:
+    def test_batches_are_the_same_for_any_number_of_workers(self):
+        epochs = []
+        for workers in (0, 1, 2):
+            loader = loader_for(config(f"TRAIN.NUM_WORKER={workers}"), "TRAIN")
+            runs = []
+            for epoch in (1, 2, 1):
+                loader.sampler.epoch = epoch
+                runs.append(list(batches(loader)))
+            epochs.append(runs)
+        for runs in epochs:
+            assert len(runs[0]) == 2  # ten samples are two whole batches of four
+            for run in runs:
+                for batch, reference in zip(run, epochs[0][0] if run is not runs[1] else epochs[0][1], strict=True):
+                    assert batch["source"] == reference["source"]
+                    for key in ("template_images", "search_images", "template_anno", "search_anno", "search_att"):
+                        assert torch.equal(batch[key], reference[key])
+        assert not torch.equal(epochs[0][0][0]["search_images"], epochs[0][1][0]["search_images"])
+
+    def test_batch_layout_and_last_validation_batch(self):
+        loader = loader_for(config("TRAIN.NUM_WORKER=0"), "VAL")
+        sizes = [batch["search_images"].shape for batch in loader]
+        assert sizes == [(1, 4, 3, 256, 256), (1, 4, 3, 256, 256), (1, 2, 3, 256, 256)]
+        batch = next(iter(loader))
+        assert batch["template_images"].shape == (1, 4, 3, 128, 128)
+        assert batch["template_anno"].shape == (1, 4, 4)
+        assert batch["search_att"].shape == (1, 4, 256, 256)
+
+    def test_training_and_validation_draw_different_samples(self):
+        train, val = (loader_for(config("TRAIN.NUM_WORKER=0"), s) for s in ("TRAIN", "VAL"))
+        assert not torch.equal(next(iter(train))["search_images"], next(iter(val))["search_images"])
+
+    def test_seed_changes_the_samples(self):
+        first, second = (
+            next(iter(loader_for(config("TRAIN.NUM_WORKER=0", f"TRAIN.SEED={s}"), "TRAIN")))
+            for s in (1, 2)
+        )
+        assert not torch.equal(first["search_images"], second["search_images"])
+
+    def test_too_few_samples_for_one_step(self):
+        with pytest.raises(ConfigError, match="less than the 12 samples"):
+            loader_for(config("TRAIN.ACCUM_STEPS=3"), "TRAIN")
+
+    def test_unknown_data_set(self):
+        with pytest.raises(ConfigError, match="NOPE.*GOT10K_vottrain.*IMAGES"):
+            loader_for(config("DATA.TRAIN.DATASETS_NAME=[NOPE]"), "TRAIN")
+
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_an_error_in_a_worker_arrives_as_one_line(self, workers):
+        class Broken:
+            name = "BROKEN"
+
+            def draw_pair(self, rng, template, search):
+                raise DataError("image /data/17.jpg is truncated")
+
+        samples = PairSamples([Broken()], [1], TEMPLATE, SEARCH, PLAIN, 16, 0, 0)
+        loader = torch.utils.data.DataLoader(samples, sampler=[(0, 0)], num_workers=workers)
+        with pytest.raises(DataError, match=r"^image /data/17.jpg is truncated$"):
+            list(batches(loader))
+
+    def test_nothing_but_padding_ends_after_a_bounded_number_of_tries(self):
+        class Empty:
+            name, tries = "EMPTY", 0
+
+            def draw_pair(self, rng, template, search):
+                self.tries += 1
+                crop = Crop(np.zeros((64, 64, 3), np.uint8), np.zeros(4, np.float32), np.ones((64, 64), bool))
+                return CropPair([crop], [crop], "EMPTY", "nothing")
+
+        source = Empty()
+        samples = PairSamples([source], [1], TEMPLATE, SEARCH, PLAIN, 16, 0, 0)
+        with pytest.raises(DataError, match="EMPTY: 100 samples in a row"):
+            samples[1, 0]
+        assert source.tries == 100
+
+    def test_ratios_choose_the_data_sets(self):
+        class Fixed:
+            def __init__(self, name):
+                self.name = name
+
+            def draw_pair(self, rng, template, search):
+                crop = Crop(np.zeros((64, 64, 3), np.uint8), np.zeros(4, np.float32), np.zeros((64, 64), bool))
+                return CropPair([crop], [crop], self.name, "")
+
+        samples = PairSamples([Fixed("A"), Fixed("B"), Fixed("C")], [3, 1, 0], TEMPLATE, SEARCH, PLAIN, 16, 0, 0)
+        names = [samples[1, index]["dataset"] for index in range(400)]
+        assert names.count("C") == 0
+        assert 260 < names.count("A") < 340

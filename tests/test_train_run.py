@@ -1,0 +1,406 @@
+"""Whole training runs of a tiny model: checkpoints, resume, schedule, precision, errors."""
+
+import math
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from lib.config.ostrack import load_config
+from lib.models.ostrack import build_ostrack
+from lib.train import optim
+from lib.train import run_training as run_training_module
+from lib.train.actors.ostrack import OSTrackActor
+from lib.train.admin import environment
+from lib.train.admin.settings import Settings
+from lib.train.admin.stats import AverageMeter, StatValue
+from lib.train.data.sampler import PairSampling
+from lib.train.dataset.registry import open_source
+from lib.train.run_training import pick_device, run_training
+from lib.train.trainers import state as run_state
+from lib.train.trainers.step import NonFiniteLossError, train_step
+from lib.utils.checkpoint import load_checkpoint
+from lib.utils.errors import CheckpointError, ConfigError
+
+SCRIPT = Path(__file__).parents[1] / "tracking" / "train.py"
+TINY = {
+    "MODEL": {
+        "PRETRAIN_FILE": "",
+        "BACKBONE": {
+            "TYPE": "vit_tiny_patch16_224_ce", "DEPTH": 2,
+            "CE_LOC": [1], "CE_KEEP_RATIO": [0.7], "CE_TEMPLATE_RANGE": "CTR_POINT",
+        },
+        "HEAD": {"NUM_CHANNELS": 16},
+    },
+    "TRAIN": {
+        "BATCH_SIZE": 2, "EPOCH": 4, "NUM_WORKER": 0, "PRINT_INTERVAL": 1, "VAL_EPOCH_INTERVAL": 3, "LR_DROP_EPOCH": 3,
+        "CE_START_EPOCH": 1, "CE_WARM_EPOCH": 2, "CHECKPOINT_INTERVAL": 2, "DROP_PATH_RATE": 0.2,
+    },
+    "DATA": {
+        "TRAIN": {"DATASETS_NAME": ["IMAGES"], "DATASETS_RATIO": [1], "SAMPLE_PER_EPOCH": 5},
+        "VAL": {"DATASETS_NAME": ["IMAGES"], "DATASETS_RATIO": [1], "SAMPLE_PER_EPOCH": 3},
+        "SEARCH": {"SIZE": 64, "FACTOR": 4.0, "CENTER_JITTER": 3, "SCALE_JITTER": 0.25},
+        "TEMPLATE": {"SIZE": 32, "FACTOR": 2.0},
+    },
+    "TEST": {"SEARCH_SIZE": 64, "TEMPLATE_SIZE": 32, "EPOCH": 4},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def procedural():
+    """Procedural pictures, made once."""
+    return {"IMAGES": open_source("IMAGES", environment.EnvironmentSettings(), PairSampling("causal", 200, 1, 1))}
+
+
+@pytest.fixture(autouse=True)
+def _no_local_paths(monkeypatch, procedural):
+    """Whatever this machine's ``local.py`` says, tests draw procedural pictures."""
+    monkeypatch.setattr(environment, "_LOCAL", "lib.train.admin.no_local")
+    monkeypatch.setattr(run_training_module, "open_sources", lambda cfg, env: procedural)
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    return str(path)
+
+
+def run(tiny, save_dir, *overrides, **options):
+    return run_training(tiny, save_dir=str(save_dir), device="cpu", overrides=overrides, **options)
+
+
+def assert_same(a, b):
+    assert type(a) is type(b)
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b)
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_same(a[key], b[key])
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b)
+        for x, y in zip(a, b, strict=True):
+            assert_same(x, y)
+    else:
+        assert a == b or (a != a and b != b)
+
+
+def test_run_leaves_the_published_files_and_a_checkpoint_that_loads_safely(tiny, tmp_path):
+    out = tmp_path / "out"
+    last = run(tiny, out)
+    assert last == out / "checkpoints/train/ostrack/tiny/OSTrack_ep0004.pth.tar"
+    # Every second is kept, and the two newest; the first was removed.
+    assert list(run_state.list_checkpoints(last.parent)) == [2, 3, 4]
+    state = torch.load(last, weights_only=True)
+    assert (state["epoch"], state["step"]) == (4, 8)  # five samples are two steps of two
+    assert (state["actor_type"], state["net_type"]) == ("OSTrackActor", "OSTrack")
+    assert state["settings"]["config_name"] == "tiny"
+    assert state["config"]["TRAIN"]["BATCH_SIZE"] == 2
+    assert {"net", "optimizer", "scheduler", "scaler", "rng", "versions"} <= state.keys()
+    train, val = state["stats"]["train"], state["stats"]["val"]
+    assert [len(train[name]) for name in ("Loss/total", "Loss/giou", "Loss/l1", "Loss/location", "IoU")] == [4] * 5
+    assert train["LearningRate/group0"] == pytest.approx([1e-4, 1e-4, 1e-4, 1e-5])
+    assert train["LearningRate/group1"] == pytest.approx([1e-5, 1e-5, 1e-5, 1e-6])
+    assert len(val["IoU"]) == 2  # epochs 3 and 4
+    build_ostrack(load_config(tiny)).load_state_dict(state["net"])
+    text = (out / "logs/ostrack-tiny.log").read_text()
+    assert text.count("[train: ") == 8
+    assert "[val: 3, 2 / 2]" in text
+    assert "ETA" in text
+    assert "Loss/location" in text
+
+
+def test_resumed_run_is_bit_identical(tiny, tmp_path):
+    whole = load_checkpoint(run(tiny, tmp_path / "whole"))
+    run(tiny, tmp_path / "parts", "TRAIN.EPOCH=2", "TRAIN.VAL_EPOCH_INTERVAL=9")
+    parts = load_checkpoint(run(tiny, tmp_path / "parts"))
+    for key in ("net", "optimizer", "step", "epoch", "rng"):
+        assert_same(whole[key], parts[key])
+    for name, values in whole["stats"]["train"].items():
+        if "Time" not in name and name != "FPS":
+            assert parts["stats"]["train"][name] == values, name
+    assert parts["stats"]["val"]["IoU"][-1] == whole["stats"]["val"]["IoU"][-1]
+
+
+def test_finished_run_does_nothing_more(tiny, tmp_path):
+    last = run(tiny, tmp_path, "TRAIN.EPOCH=1")
+    before = last.stat().st_mtime_ns
+    assert run(tiny, tmp_path, "TRAIN.EPOCH=1") == last
+    assert last.stat().st_mtime_ns == before
+
+
+def test_resume_none_starts_anew_and_a_path_resumes_from_there(tiny, tmp_path):
+    first = run(tiny, tmp_path / "a", "TRAIN.EPOCH=1")
+    again = load_checkpoint(run(tiny, tmp_path / "a", "TRAIN.EPOCH=1", resume="none"))
+    assert len(again["stats"]["train"]["IoU"]) == 1
+    moved = load_checkpoint(run(tiny, tmp_path / "b", "TRAIN.EPOCH=2", resume=str(first)))
+    assert len(moved["stats"]["train"]["IoU"]) == 2
+
+
+def test_resume_with_another_configuration_names_what_differs(tiny, tmp_path):
+    run(tiny, tmp_path, "TRAIN.EPOCH=1")
+    with pytest.raises(ConfigError, match=r"TRAIN.BATCH_SIZE was 2, is 1; TRAIN.LR was 0.0001, is 0.001\."):
+        run(tiny, tmp_path, "TRAIN.EPOCH=2", "TRAIN.LR=0.001", "TRAIN.BATCH_SIZE=1")
+    run(tiny, tmp_path, "TRAIN.EPOCH=2", "TRAIN.PRINT_INTERVAL=7", "TRAIN.SEED=42")
+
+
+def test_torn_checkpoint_gives_way_to_the_one_before(tiny, tmp_path, caplog):
+    folder = run(tiny, tmp_path, "TRAIN.EPOCH=2").parent
+    second = run_state.checkpoint_path(folder, 2)
+    second.write_bytes(second.read_bytes()[:1000])
+    state = load_checkpoint(run(tiny, tmp_path, "TRAIN.EPOCH=2"))
+    assert "trying the one before" in caplog.text
+    assert state["step"] == 4
+    for epoch in (1, 2):
+        run_state.checkpoint_path(folder, epoch).write_bytes(b"torn")
+    with pytest.raises(CheckpointError, match="no checkpoint in .* can be loaded"):
+        run(tiny, tmp_path, "TRAIN.EPOCH=2")
+
+
+def test_weights_alone_cannot_be_resumed(tiny, tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save({"net": {}}, path)
+    with pytest.raises(CheckpointError, match="cannot be resumed: it has no .*optimizer"):
+        run(tiny, tmp_path, resume=str(path))
+    with pytest.raises(CheckpointError, match="does not exist"):
+        run(tiny, tmp_path, resume=str(tmp_path / "nowhere.pth"))
+
+
+def test_only_own_checkpoints_are_ever_removed(tmp_path):
+    for epoch in range(1, 8):
+        run_state.checkpoint_path(tmp_path, epoch).touch()
+    own = {4, 5, 6, 7}
+    for epoch in range(3, 8):
+        run_state.remove_superseded(tmp_path, epoch, 5, own)
+    assert list(run_state.list_checkpoints(tmp_path)) == [1, 2, 3, 5, 6, 7]
+
+
+@pytest.fixture
+def setting(tiny):
+    cfg = load_config(tiny, ["TRAIN.DROP_PATH_RATE=0"])
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(1)
+    batch = {
+        "template_images": torch.randn(1, 4, 3, 32, 32, generator=generator),
+        "search_images": torch.randn(1, 4, 3, 64, 64, generator=generator),
+        "template_anno": torch.tensor([0.25, 0.25, 0.5, 0.5]).expand(1, 4, 4),
+        "search_anno": torch.rand(1, 4, 4, generator=generator) * 0.4 + 0.1,
+        "source": [f"sample {i}" for i in range(4)],
+    }
+    return cfg, build_ostrack(cfg), batch
+
+
+def part(batch, start, stop):
+    return {key: value[start:stop] if key == "source" else value[:, start:stop] for key, value in batch.items()}
+
+
+def off():
+    return torch.amp.GradScaler("cpu", enabled=False)
+
+
+def test_accumulated_gradient_is_that_of_the_joined_batch(setting):
+    cfg, net, batch = setting
+    net.eval()  # batch norm would see other batches
+    actor = OSTrackActor(net, cfg)
+    gradients = []
+    for parts in ([batch], [part(batch, 0, 2), part(batch, 2, 4)]):
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.0)
+        stats, norm = train_step(actor, parts, optimizer, off(), 1)
+        gradients.append({name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None})
+        assert norm == pytest.approx(math.sqrt(sum(g.square().sum().item() for g in gradients[-1].values())), rel=1e-4)
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-3, atol=1e-5)
+
+
+def test_clipping(setting):
+    cfg, net, batch = setting
+    _, norm = train_step(OSTrackActor(net, cfg), [batch], torch.optim.SGD(net.parameters(), lr=0.0), off(), 1, 0.1)
+    clipped = torch.stack([p.grad.norm() for p in net.parameters() if p.grad is not None]).norm().item()
+    assert norm > 0.1
+    assert clipped == pytest.approx(0.1, rel=1e-3)
+
+
+@pytest.mark.parametrize("poison", ["search_images", "search_anno"])
+def test_nan_stops_before_the_step_and_names_the_samples(setting, poison):
+    cfg, net, batch = setting
+    batch[poison] = batch[poison].clone()
+    batch[poison][0, 2] = float("nan")
+    before = {name: value.clone() for name, value in net.named_parameters()}
+    with pytest.raises(NonFiniteLossError, match="Loss/total is nan.* sample 0; sample 1; sample 2; sample 3"):
+        train_step(OSTrackActor(net, cfg), [batch], optim.build_optimizer(net, cfg), off(), 1)
+    for name, value in net.named_parameters():
+        assert torch.equal(value, before[name])
+
+
+def test_a_few_steps_lower_the_loss(setting):
+    cfg, net, batch = setting
+    net.train()
+    actor, optimizer = OSTrackActor(net, cfg), torch.optim.AdamW(net.parameters(), lr=1e-3)
+    totals = [train_step(actor, [batch], optimizer, off(), 1)[0]["Loss/total"] for _ in range(30)]
+    assert totals[-1] < 0.7 * totals[0]
+
+
+def test_bf16_forward_with_float32_losses(setting):
+    cfg, net, batch = setting
+    net.eval()
+    plain, _ = OSTrackActor(net, cfg)(batch, 1)
+    mixed, stats = OSTrackActor(net, cfg, torch.bfloat16)(batch, 1)
+    assert mixed.dtype == torch.float32
+    assert all(value.dtype == torch.float32 for value in stats.values())
+    assert mixed.item() == pytest.approx(plain.item(), rel=0.05)
+    assert mixed.item() != plain.item()
+
+
+def test_fp16_scaler_skips_a_step_whose_gradient_overflows(setting):
+    cfg, net, batch = setting
+    actor, optimizer = OSTrackActor(net, cfg, torch.float16), optim.build_optimizer(net, cfg)
+    weight = net.backbone.blocks[0].attn.qkv.weight
+    before = weight.detach().clone()
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+    _, norm = train_step(actor, [batch], optimizer, scaler, 1, 0.1)
+    assert not math.isfinite(norm)
+    assert torch.equal(weight, before)
+    assert scaler.get_scale() == 2.0**39
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+    _, norm = train_step(actor, [batch], optimizer, scaler, 1, 0.1)
+    assert math.isfinite(norm)
+    assert not torch.equal(weight, before)
+
+
+@pytest.mark.parametrize("head", ["CORNER", "MLP"])
+def test_other_heads_train(tiny, setting, head):
+    cfg = load_config(tiny, [f"MODEL.HEAD.TYPE={head}"])
+    net = build_ostrack(cfg)
+    stats, norm = train_step(OSTrackActor(net, cfg), [setting[2]], optim.build_optimizer(net, cfg), off(), 1)
+    assert stats["Loss/giou"] > 0
+    assert norm > 0
+
+
+def test_frozen_blocks(tiny):
+    cfg = load_config(tiny, ["TRAIN.FREEZE_BLOCKS=1"])
+    net = build_ostrack(cfg)
+    groups = optim.build_optimizer(net, cfg).param_groups
+    trained = {id(p) for group in groups for p in group["params"]}
+    names = {name for name, p in net.named_parameters() if p.requires_grad}
+    assert len(names) == len(trained)
+    assert "backbone.blocks.1.attn.qkv.weight" in names
+    assert "backbone.norm.weight" in names
+    frozen = ("backbone.blocks.0.", "backbone.patch_embed", "backbone.pos_embed")
+    assert not any(name.startswith(frozen) for name in names)
+
+
+def schedule(tiny, *overrides):
+    cfg = load_config(tiny, overrides)
+    return lambda epoch, progress=0.0: optim.lr_factor(cfg, epoch, progress)
+
+
+def test_step_and_milestone_schedules(tiny):
+    factor = schedule(tiny, "TRAIN.LR_DROP_EPOCH=10", "TRAIN.SCHEDULER.DECAY_RATE=0.2")
+    assert [factor(e) for e in (1, 10, 11, 20, 21)] == pytest.approx([1, 1, 0.2, 0.2, 0.04])
+    factor = schedule(tiny, "TRAIN.SCHEDULER={TYPE: Mstep, MILESTONES: [5, 8], GAMMA: 0.5}")
+    assert [factor(e) for e in (1, 5, 6, 8, 9)] == pytest.approx([1, 1, 0.5, 0.5, 0.25])
+
+
+def test_cosine_schedule_with_fractional_warmup(tiny):
+    factor = schedule(tiny, "TRAIN.EPOCH=10", "TRAIN.SCHEDULER={TYPE: cosine, WARMUP_EPOCH: 0.5}")
+    assert factor(1, 0.25) == pytest.approx(0.5, abs=0.01)
+    assert factor(1, 0.5) == pytest.approx(1)
+    assert factor(10, 1.0) == pytest.approx(0.01)
+    middle = 0.01 + 0.99 * 0.5
+    assert factor(6, 0.25) == pytest.approx(middle)
+    rates = [factor(e, p) for e in range(1, 11) for p in (0.5, 1.0)]
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_precision_setting():
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert optim.amp_dtype(False, cuda) is None
+    assert optim.amp_dtype(True, cpu) is optim.amp_dtype("bf16", cuda) is torch.bfloat16
+    assert optim.amp_dtype(True, cuda) is optim.amp_dtype("fp16", cpu) is torch.float16
+
+
+def test_several_templates_are_refused(tiny):
+    cfg = load_config(tiny, ["DATA.TEMPLATE.NUMBER=2"])
+    with pytest.raises(ConfigError, match="NUMBER must be 1"):
+        OSTrackActor(build_ostrack(cfg), cfg)
+
+
+def test_device_that_is_not_there():
+    assert pick_device("cpu") == torch.device("cpu")
+    with pytest.raises(ConfigError, match="nonsense"):
+        pick_device("nonsense")
+    with pytest.raises(ConfigError, match="cuda:64"):
+        pick_device("cuda:64")
+
+
+def test_published_class_names_and_statistics():
+    settings = Settings(config_name="x", save_dir="out")
+    assert settings.checkpoint_dir == Path("out/checkpoints/train/ostrack/x")
+    meter = AverageMeter()
+    meter.update(1.0, 3)
+    meter.update(5.0, 1)
+    assert (meter.val, meter.avg) == (5.0, 2.0)
+    stat = StatValue()
+    stat.update(2.0)
+    assert (stat.val, stat.history) == (2.0, [2.0])
+
+
+def test_wandb_offline(tiny, tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    run(tiny, tmp_path, "TRAIN.EPOCH=1", use_wandb=True)
+    assert list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
+
+
+class TestCommandLine:
+    @pytest.fixture
+    def call(self, tmp_path, monkeypatch):
+        def call(*arguments):
+            monkeypatch.chdir(tmp_path)
+            monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
+            with pytest.raises(SystemExit) as leave:
+                runpy.run_path(str(SCRIPT), run_name="__main__")
+            return leave.value.code
+
+        return call
+
+    def test_config_alone_and_overrides(self, call, tiny, tmp_path):
+        assert call("--config", tiny, "TRAIN.EPOCH=1", "--device", "cpu", "--seed", "7", "TRAIN.LR=0.01") == 0
+        state = load_checkpoint(tmp_path / "output/checkpoints/train/ostrack/tiny/OSTrack_ep0001.pth.tar")
+        assert (state["config"]["TRAIN"]["SEED"], state["config"]["TRAIN"]["LR"]) == (7, 0.01)
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--config", "TINY", "--mode", "multiple"], "use --mode single"),
+            (["--config", "TINY", "--distill", "1"], "--distill"),
+            (["--config", "TINY", "--script", "other"], "'other'"),
+            (["--config", "TINY", "TRAIN.BATCH_SIZ=3"], "TRAIN.BATCH_SIZE"),
+        ],
+    )
+    def test_errors_are_one_line_and_status_1(self, call, tiny, capsys, arguments, message):
+        assert call(*(tiny if word == "TINY" else word for word in arguments)) == 1
+        assert message in capsys.readouterr().err
+
+    def test_from_any_folder(self, tmp_path):
+        command = [sys.executable, str(SCRIPT), "--config", "no_such_experiment"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 1
+        assert "no_such_experiment" in done.stderr
+        assert "Traceback" not in done.stderr
+
+    def test_a_crash_leaves_its_traceback_in_the_log(self, tiny, tmp_path, monkeypatch):
+        def crash(self):
+            raise RuntimeError("a fault of ours")
+
+        monkeypatch.setattr(run_training_module.Trainer, "train", crash)
+        with pytest.raises(RuntimeError, match="a fault of ours"):
+            run(tiny, tmp_path)
+        text = (tmp_path / "logs/ostrack-tiny.log").read_text()
+        assert "Traceback" in text
+        assert "a fault of ours" in text
