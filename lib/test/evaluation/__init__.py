@@ -1,0 +1,16 @@
+"""Benchmarks, the runner and result files."""
+
+from lib.test.evaluation.benchmarks import get_dataset
+from lib.test.evaluation.results import find_results, read_result, result_path
+from lib.test.evaluation.sequence import Annotations, ImageFrames, Sequence, read_boxes
+
+__all__ = [
+    "Annotations",
+    "ImageFrames",
+    "Sequence",
+    "find_results",
+    "get_dataset",
+    "read_boxes",
+    "read_result",
+    "result_path",
+]

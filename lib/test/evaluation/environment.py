@@ -1,0 +1,74 @@
+"""Where the test half finds benchmarks and puts results: defaults, or the user's ``local.py``."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from lib.utils.errors import ConfigError
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+LOCAL_FILE = Path(__file__).with_name("local.py")
+
+
+class EnvSettings:
+    """Paths of the test half, with the published names.
+
+    Without arguments everything lies under ``./data`` and ``./output`` of the repository.
+    """
+
+    def __init__(
+        self,
+        workspace_dir: str | Path = REPOSITORY,
+        data_dir: str | Path = REPOSITORY / "data",
+        save_dir: str | Path = REPOSITORY / "output",
+    ) -> None:
+        data, save = Path(data_dir), Path(save_dir)
+        self.prj_dir = str(workspace_dir)
+        self.save_dir = str(save)
+        self.results_path = str(save / "test/tracking_results")
+        self.segmentation_path = str(save / "test/segmentation_results")
+        self.network_path = str(save / "test/networks")
+        self.result_plot_path = str(save / "test/result_plots")
+        self.got_packed_results_path = str(save / "test/packed/got10k")
+        self.got_reports_path = str(save / "test/reports/got10k")
+        self.tn_packed_results_path = str(save / "test/packed/trackingnet")
+        self.got10k_path = str(data / "got10k")
+        self.got10k_lmdb_path = str(data / "got10k_lmdb")
+        self.images_path = str(data / "images")
+        self.itb_path = str(data / "itb")
+        self.lasot_path = str(data / "lasot")
+        self.lasot_lmdb_path = str(data / "lasot_lmdb")
+        self.lasot_extension_subset_path = str(data / "lasot_extension_subset")
+        self.nfs_path = str(data / "nfs")
+        self.otb_path = str(data / "otb")
+        self.tc128_path = str(data / "TC128")
+        self.tnl2k_path = str(data / "tnl2k")
+        self.trackingnet_path = str(data / "trackingnet")
+        self.uav_path = str(data / "uav")
+        self.vot_path = str(data / "VOT2019")
+        self.vot18_path = str(data / "vot2018")
+        self.vot20_path = str(data / "vot2020")
+        self.vot22_path = str(data / "vot2022")
+
+
+def env_settings(local_file: str | Path = LOCAL_FILE) -> EnvSettings:
+    """The user's paths from ``lib/test/evaluation/local.py``, or the defaults when there is no such file.
+
+    Raises:
+        ConfigError: the file does not run, or has no ``local_env_settings()`` that returns an :class:`EnvSettings`.
+    """
+    local_file = Path(local_file)
+    if not local_file.exists():
+        return EnvSettings()
+    advice = "mend it, or write it anew: python tracking/create_default_local_file.py --force"
+    spec = importlib.util.spec_from_file_location("ostrack_test_local", local_file)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        settings = module.local_env_settings()
+    except Exception as error:  # the user's own code: anything can go wrong in it
+        raise ConfigError(f"{local_file} cannot be used ({type(error).__name__}: {error}); {advice}") from error
+    if not isinstance(settings, EnvSettings):
+        raise ConfigError(f"{local_file}: local_env_settings() returned {type(settings).__name__}; {advice}")
+    return settings

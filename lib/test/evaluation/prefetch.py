@@ -1,0 +1,53 @@
+"""Decode frames in a thread while the current one is tracked."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Generator, Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_END = object()
+
+
+def read_ahead(items: Iterable[T], depth: int = 4) -> Generator[T, None, None]:
+    """Yield ``items`` in order while a thread fetches up to ``depth`` of them ahead.
+
+    An exception raised by ``items`` is raised here when its turn comes. When the consumer stops early, the thread ends.
+    """
+    ready: queue.Queue = queue.Queue(depth)
+    stopped = threading.Event()
+
+    def put(item: object) -> bool:
+        while not stopped.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def fetch() -> None:
+        try:
+            for item in items:
+                if not put((item, None)):
+                    return
+            put((_END, None))
+        except BaseException as error:  # carried over to the consumer, which raises it
+            put((_END, error))
+
+    thread = threading.Thread(target=fetch, name="read-ahead", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = ready.get()
+            if error is not None:
+                raise error
+            if item is _END:
+                return
+            yield item
+    finally:
+        stopped.set()
+        thread.join()

@@ -1,0 +1,153 @@
+"""Result files: boxes and times of one sequence, with a record of what they came from.
+
+``RESULTS/TRACKER/CONFIG/SEQ.txt`` has a line ``x y w h`` per frame (tab separated, floats), ``SEQ_time.txt`` seconds
+per frame (the first is the initialisation), ``SEQ.json`` the provenance. While a sequence is tracked its boxes stream
+into ``SEQ.txt.part``; the ``.txt`` appears when it is complete. GOT-10k and TrackingNet results lie in a sub-folder of
+that name, as published.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import platform
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from lib.test.evaluation.sequence import Sequence, read_boxes
+from lib.utils.errors import DataError
+
+SUBFOLDERS = ("got10k", "trackingnet")
+# A result belongs to a run when these entries of its provenance agree; the other entries only inform.
+IDENTITY = ("tracker", "config_hash", "checkpoint_sha256", "precision", "dataset", "frames", "init_box")
+
+
+def result_path(results_dir: str | Path, tracker: str, config: str, sequence: Sequence) -> Path:
+    """Where the boxes of ``sequence`` lie: ``RESULTS/TRACKER/CONFIG[/SUBFOLDER]/SEQ.txt``."""
+    folder = Path(results_dir) / tracker / config
+    return (folder / sequence.dataset if sequence.dataset in SUBFOLDERS else folder) / f"{sequence.name}.txt"
+
+
+def time_path(path: Path) -> Path:
+    """The file of times that belongs to the result file ``path``."""
+    return path.with_name(f"{path.stem}_time.txt")
+
+
+def provenance_path(path: Path) -> Path:
+    """The provenance that belongs to the result file ``path``."""
+    return path.with_name(f"{path.stem}.json")
+
+
+def partial_path(path: Path) -> Path:
+    """Where the boxes are while the sequence of the result file ``path`` is being tracked."""
+    return path.with_name(f"{path.name}.part")
+
+
+def read_result(path: str | Path) -> np.ndarray:
+    """The boxes of a result file in any common separation: (frames, 4) float64 x, y, w, h. Raises DataError."""
+    return read_boxes(path)
+
+
+def find_results(results_dir: str | Path) -> list[tuple[str, str]]:
+    """The (tracker, config) pairs that have at least one result file under ``results_dir``, sorted by name."""
+    found = []
+    for folder in sorted(Path(results_dir).glob("*/*/")):
+        places = (folder, *(folder / sub for sub in SUBFOLDERS))
+        if any(not path.stem.endswith("_time") for place in places for path in place.glob("*.txt")):
+            found.append((folder.parent.name, folder.name))
+    return found
+
+
+def file_hash(path: str | Path) -> str:
+    """The first 16 hex digits of the SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+def run_provenance(
+    tracker: str, config: str, config_hash: str, checkpoint: str | Path | None, precision: str, device: str
+) -> dict[str, Any]:
+    """What all results of one run have in common. ``checkpoint`` is hashed here, once."""
+    return {
+        "tracker": tracker,
+        "config": config,
+        "config_hash": config_hash,
+        "checkpoint": None if checkpoint is None else str(checkpoint),
+        "checkpoint_sha256": None if checkpoint is None else file_hash(checkpoint),
+        "precision": precision,
+        "device": device,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "opencv": cv2.__version__,
+        },
+    }
+
+
+def sequence_provenance(run: dict[str, Any], sequence: Sequence) -> dict[str, Any]:
+    """The provenance of the result of one sequence: that of the run, and what was tracked. Raises DataError."""
+    return run | {"dataset": sequence.dataset, "frames": sequence.num_frames, "init_box": sequence.init_box}
+
+
+def differences(path: Path, provenance: dict[str, Any]) -> list[str]:
+    """Why the result file ``path`` is not one of the run that ``provenance`` describes; empty when it is."""
+    try:
+        stored = json.loads(provenance_path(path).read_text())
+    except FileNotFoundError:
+        return ["nothing says what it came from"]
+    except (OSError, ValueError) as error:
+        return [f"{provenance_path(path).name} cannot be read ({error})"]
+    changed = [key for key in IDENTITY if stored.get(key) != provenance[key]]
+    found = [f"{key} {stored.get(key)!r}, now {provenance[key]!r}" for key in changed]
+    if stored.get("result_sha256") != file_hash(path):
+        found.append("the file was changed after it was written")
+    return found
+
+
+class ResultWriter:
+    """Streams the result of one sequence to disk; the file is complete when the ``with`` block ends without an error.
+
+    Args:
+        path: result file.
+        provenance: of this result, see :func:`sequence_provenance`.
+    """
+
+    def __init__(self, path: Path, provenance: dict[str, Any]) -> None:
+        self.path, self.provenance = path, provenance
+        self.seconds: list[float] = []
+
+    def __enter__(self) -> ResultWriter:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(partial_path(self.path), "w")
+        return self
+
+    def add(self, box: list[float], seconds: float) -> None:
+        """Append the box x, y, w, h of the next frame and the time that it took. Raises DataError: not finite."""
+        if not all(map(math.isfinite, box)):
+            raise DataError(f"the tracker returned the box {box} for frame {len(self.seconds)} of {self.path.stem}")
+        self._file.write("\t".join(f"{value:.4f}" for value in box) + "\n")
+        self._file.flush()
+        self.seconds.append(seconds)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            os.fsync(self._file.fileno())
+        self._file.close()
+        if error is None:
+            time_path(self.path).write_text("".join(f"{seconds:.6f}\n" for seconds in self.seconds))
+            record = self.provenance | {"result_sha256": file_hash(partial_path(self.path))}
+            provenance_path(self.path).write_text(json.dumps(record, indent=1) + "\n")
+            os.replace(partial_path(self.path), self.path)  # last: a result file is a complete result

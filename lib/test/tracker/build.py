@@ -1,0 +1,67 @@
+"""Building a tracker from an experiment and its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from lib.config.ostrack import Config, config_name, load_config
+from lib.models.ostrack import build_ostrack
+from lib.models.ostrack.pretrained import PRETRAINED_DIR
+from lib.models.ostrack.weights import load_weights
+from lib.test.evaluation.environment import env_settings
+from lib.test.tracker.ostrack import Tracker
+from lib.utils.errors import CheckpointError, ConfigError
+
+PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def build_tracker(
+    config: str | Path,
+    checkpoint: str | Path | None = None,
+    device: str | torch.device = "cpu",
+    precision: str = "float32",
+    *,
+    overrides: Sequence[str] | None = None,
+    save_dir: str | Path | None = None,
+) -> Tracker:
+    """Build a tracker that is ready for ``initialize``.
+
+    Args:
+        config: name or path of an experiment.
+        checkpoint: weight file; None = the one that :func:`find_checkpoint` finds.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``float32``, ``bf16`` or ``fp16``. Boxes and scores are float32 always.
+        overrides: ``KEY.SUB=value`` strings on top of the experiment.
+        save_dir: output folder to look for checkpoints in; None = the configured one.
+
+    Raises:
+        ConfigError, CheckpointError: the experiment, weights, device or precision cannot be had.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision {precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
+    device = torch.device(device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device {device} was asked for, but PyTorch sees no CUDA device; use device cpu")
+    cfg = load_config(config, overrides)
+    checkpoint = Path(checkpoint) if checkpoint else find_checkpoint(cfg, config_name(config), save_dir)
+    model = build_ostrack(cfg)
+    load_weights(model, checkpoint)
+    return Tracker(cfg, model.to(device, PRECISIONS[precision]), str(checkpoint))
+
+
+def find_checkpoint(cfg: Config, name: str, save_dir: str | Path | None = None) -> Path:
+    """The weights of an experiment: the published place for epoch ``TEST.EPOCH``, else the ones that ship.
+
+    Raises:
+        CheckpointError: there are none; the message lists the places.
+    """
+    root = Path(save_dir or env_settings().save_dir)
+    trained = root / "checkpoints" / "train" / "ostrack" / name / f"OSTrack_ep{cfg.TEST.EPOCH:04d}.pth.tar"
+    shipped = PRETRAINED_DIR / f"ostrack_{name}.pth"
+    for path in (trained, shipped):
+        if path.is_file():
+            return path
+    raise CheckpointError(f"no weights for {name}: put them at {trained}, or name a file with --checkpoint")

@@ -1,0 +1,154 @@
+"""The OSTrack tracker: crop around the last box, run the model, read the box, map it back.
+
+The steps are separate methods that know nothing of sequences, so that a runner can crop for many targets, run the model
+once and decode for each. :class:`Tracker` alone is what most users need::
+
+    tracker = build_tracker("vits_256_ce_images")
+    tracker.initialize(first_image, {"init_bbox": [x, y, w, h]})
+    box = tracker.track(next_image)["target_bbox"]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib.config.ostrack import Config
+from lib.models.layers.head import decode_boxes
+from lib.models.ostrack import OSTrack
+from lib.models.ostrack.candidate_elimination import template_mask
+from lib.utils.box_ops import clip_box
+from lib.utils.crop import box_from_crop, box_to_crop, sample_target
+from lib.utils.errors import DataError
+from lib.utils.windows import hann2d
+
+MARGIN = 10  # pixels of a box that stay inside the image, and its smallest side
+
+
+@dataclass
+class Target:
+    """What is known of one target: its first look, and where it was last seen.
+
+    Attributes:
+        template: (1, 3, H, W) on the model's device, in its precision.
+        mask: which template tokens rank the search tokens (see :meth:`OSTrack.forward`).
+        box: last ``xywh`` box in pixels of the image.
+    """
+
+    template: Tensor
+    mask: Tensor | None
+    box: list[float]
+
+
+class Tracker:
+    """Tracks one target through RGB images with a model that is given, not built, here.
+
+    Args:
+        cfg: the experiment.
+        model: its model, in the precision to run in, on the device to run on; it is put in evaluation mode.
+        checkpoint: where the weights came from, for reports.
+    """
+
+    def __init__(self, cfg: Config, model: OSTrack, checkpoint: str | None = None):
+        self.cfg = cfg
+        self.model = model.eval()
+        self.checkpoint = checkpoint
+        parameter = next(model.parameters())
+        self.device, self.dtype = parameter.device, parameter.dtype
+        # The published preprocessing divides by 255 first; folding that in saves a pass over the pixels.
+        shape = (1, 3, 1, 1)
+        self._mean = 255 * torch.tensor(list(cfg.DATA.MEAN), dtype=torch.float32, device=self.device).view(shape)
+        self._std = 255 * torch.tensor(list(cfg.DATA.STD), dtype=torch.float32, device=self.device).view(shape)
+        self._window = hann2d(cfg.TEST.SEARCH_SIZE // cfg.MODEL.BACKBONE.STRIDE).to(self.device)
+        self._target: Target | None = None
+
+    def initialize(self, image: np.ndarray, info: dict[str, Any]) -> None:
+        """Take the target from the first frame.
+
+        Args:
+            image: RGB uint8 (H, W, 3).
+            info: ``{"init_bbox": [x, y, w, h]}`` in pixels.
+
+        Raises:
+            DataError: the image is no RGB picture, or the box has no area inside it.
+        """
+        self._target = self.start(image, info["init_bbox"])
+
+    def track(self, image: np.ndarray) -> dict[str, Any]:
+        """Find the target in the next frame.
+
+        Returns:
+            ``target_bbox``, ``[x, y, w, h]`` in pixels; ``best_score`` in (0, 1), the score of the chosen cell.
+        """
+        if self._target is None:
+            raise RuntimeError("call initialize() before track()")
+        target = self._target
+        search, resize_factor = self.crop_search(image, target)
+        boxes, scores = self.predict(target.template, search, target.mask)
+        target.box = self.decode(boxes[0].tolist(), target, resize_factor, image.shape)
+        return {"target_bbox": list(target.box), "best_score": scores[0].item()}
+
+    def start(self, image: np.ndarray, box: Sequence[float]) -> Target:
+        """Crop the template around the first ``xywh`` box."""
+        _check_image(image)
+        box = _checked_box(box, image.shape)
+        test = self.cfg.TEST
+        crop, resize_factor, _ = sample_target(image, box, test.TEMPLATE_FACTOR, test.TEMPLATE_SIZE)
+        place = torch.tensor(box, dtype=torch.float32)
+        inside = box_to_crop(place, place, resize_factor, test.TEMPLATE_SIZE)
+        mask = template_mask(self.cfg, test.TEMPLATE_SIZE, 1, self.device, inside[None])
+        return Target(self._normalise(crop), mask, box)
+
+    def crop_search(self, image: np.ndarray, target: Target) -> tuple[Tensor, float]:
+        """The search region (1, 3, H, W) around the target's last box, and its crop pixels per image pixel."""
+        _check_image(image)
+        test = self.cfg.TEST
+        crop, resize_factor, _ = sample_target(image, target.box, test.SEARCH_FACTOR, test.SEARCH_SIZE)
+        return self._normalise(crop), resize_factor
+
+    @torch.inference_mode()
+    def predict(self, template: Tensor, search: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Run the model on a batch of targets.
+
+        Returns:
+            Boxes (B, 4), ``cxcywh`` as fractions of the search region, and scores (B,).
+        """
+        out = self.model(template, search, ce_template_mask=mask)
+        if "score_map" not in out:
+            # Corner head: the geometric mean of the two corners' best probabilities.
+            return out["pred_boxes"][:, 0], out["corner_map"].flatten(2).amax(-1).prod(-1).sqrt()
+        boxes, cell = decode_boxes(self._window * out["score_map"], out["size_map"], out["offset_map"])
+        return boxes, out["score_map"].flatten(1).gather(1, cell[:, None])[:, 0]
+
+    def decode(
+        self, box: Sequence[float], target: Target, resize_factor: float, image_shape: Sequence[int]
+    ) -> list[float]:
+        """Carry a predicted box into the image and clip it there."""
+        pixels = box_from_crop(box, target.box, resize_factor, self.cfg.TEST.SEARCH_SIZE)
+        return clip_box(pixels, image_shape[0], image_shape[1], margin=MARGIN)
+
+    def _normalise(self, crop: np.ndarray) -> Tensor:
+        pixels = torch.from_numpy(crop).to(self.device).permute(2, 0, 1)[None].float()
+        return ((pixels - self._mean) / self._std).to(self.dtype)
+
+
+def _check_image(image: np.ndarray) -> None:
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise DataError(f"the tracker takes RGB uint8 images of shape (height, width, 3), not {what}")
+
+
+def _checked_box(box: Sequence[float], image_shape: Sequence[int]) -> list[float]:
+    values = [float(v) for v in box]
+    if len(values) != 4 or not np.isfinite(values).all():
+        raise DataError(f"init_bbox {values} is not four finite numbers x, y, w, h")
+    x, y, w, h = values
+    height, width = image_shape[:2]
+    if w <= 0 or h <= 0 or x >= width or y >= height or x + w <= 0 or y + h <= 0:
+        raise DataError(f"init_bbox x, y, w, h = {values} has no area inside the {width} x {height} image")
+    return values

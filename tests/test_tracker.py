@@ -1,0 +1,105 @@
+"""The tracker: published trajectories, precision, weights in their place, bad input."""
+
+import numpy as np
+import pytest
+import torch
+
+from lib.config.ostrack import load_config
+from lib.models.ostrack import build_ostrack
+from lib.test.tracker import Tracker, build_tracker, find_checkpoint
+from lib.utils.checkpoint import save_checkpoint
+from lib.utils.errors import CheckpointError, ConfigError, DataError
+from tests.golden.fixtures import clip_frame, fill_state_dict
+
+TINY = "vitt_256_ce_images"
+
+
+def reference_model(name, overrides=()):
+    """A model with the weights of the reference trajectories."""
+    cfg = load_config(name, list(overrides))
+    model = build_ostrack(cfg)
+    state = fill_state_dict(model.state_dict())
+    if "box_head.conv5_size.bias" in state:
+        state["box_head.conv5_size.bias"].fill_(-1.1)
+    model.load_state_dict(state)
+    return cfg, model
+
+
+def run(tracker, frames):
+    image, box = clip_frame(0)
+    tracker.initialize(image, {"init_bbox": box})
+    return [tracker.track(clip_frame(t)[0]) for t in range(1, frames)]
+
+
+@pytest.mark.parametrize(
+    "name", ["vitb_256_mae_ce_32x4_ep300", "vitb_256_mae_32x4_ep300", "vitb_384_mae_ce_32x4_ep300"]
+)
+def test_trajectories_are_the_published_ones(name, golden):
+    expected = golden("tracker_trajectory.json")[name]
+    outputs = run(Tracker(*reference_model(name)), len(expected))
+    for output, box in zip(outputs, expected[1:], strict=True):
+        np.testing.assert_allclose(output["target_bbox"], box, atol=0.01)
+        assert 0 < output["best_score"] < 1
+
+
+@pytest.mark.parametrize("head", ["CORNER", "MLP"])
+def test_the_other_heads_track(head):
+    cfg, model = reference_model(TINY, [f"MODEL.HEAD.TYPE={head}"])
+    for output in run(Tracker(cfg, model), 4):
+        x, y, w, h = output["target_bbox"]
+        assert w >= 10 and h >= 10 and 0 <= x <= 310 and 0 <= y <= 230
+        assert 0 < output["best_score"] < 1
+
+
+def test_gt_box_ranks_by_the_box_of_the_first_frame():
+    cfg, model = reference_model(TINY, ["MODEL.BACKBONE.CE_TEMPLATE_RANGE=GT_BOX"])
+    image, box = clip_frame(0)
+    target = Tracker(cfg, model).start(image, box)
+    # The target fills the middle half of the template crop, 48 x 36 pixels.
+    rows, columns = target.mask.reshape(8, 8).nonzero().T.unique(dim=1)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (2, 5, 2, 5)
+
+
+def test_reduced_precision_stays_near_float32():
+    cfg, model = reference_model(TINY)
+    exact = run(Tracker(cfg, model), 3)
+    rough = run(Tracker(cfg, model.to(torch.bfloat16)), 3)
+    np.testing.assert_allclose(rough[0]["best_score"], exact[0]["best_score"], atol=0.02)
+
+
+def test_weights_are_found_in_the_published_place(tmp_path):
+    cfg, model = reference_model(TINY)
+    path = tmp_path / "checkpoints/train/ostrack" / TINY / f"OSTrack_ep{cfg.TEST.EPOCH:04d}.pth.tar"
+    with pytest.raises(CheckpointError, match=path.name):
+        find_checkpoint(cfg, TINY, tmp_path)
+    save_checkpoint({"net": model.state_dict()}, path)
+    tracker = build_tracker(TINY, save_dir=tmp_path)
+    assert tracker.checkpoint == str(path)
+    for ours, theirs in zip(run(tracker, 3), run(Tracker(cfg, model), 3), strict=True):
+        assert ours == theirs
+
+
+def test_the_target_is_only_what_initialize_and_track_saw():
+    cfg, model = reference_model(TINY)
+    tracker = Tracker(cfg, model)
+    with pytest.raises(RuntimeError, match="initialize"):
+        tracker.track(clip_frame(0)[0])
+    first = run(tracker, 3)
+    assert run(tracker, 3) == first
+
+
+def test_bad_input_is_named(tmp_path):
+    cfg, model = reference_model(TINY)
+    tracker = Tracker(cfg, model)
+    image = clip_frame(0)[0]
+    for box in ([0, 0, 0, 5], [400, 10, 20, 20], [-30, 10, 20, 20], [0, 0, float("nan"), 4], [1, 2, 3]):
+        with pytest.raises(DataError, match="init_bbox"):
+            tracker.initialize(image, {"init_bbox": box})
+    for wrong in (image[..., 0], image.astype(np.float32), None):
+        with pytest.raises(DataError, match="RGB uint8"):
+            tracker.initialize(wrong, {"init_bbox": [60, 70, 48, 36]})
+    with pytest.raises(ConfigError, match="precision 'int4'"):
+        build_tracker(TINY, precision="int4")
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="no CUDA device"):
+            build_tracker(TINY, device="cuda")

@@ -1,0 +1,68 @@
+"""Write the two files of paths, lib/train/admin/local.py and lib/test/evaluation/local.py, to be edited by the user."""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import argparse  # noqa: E402
+
+from lib.test.evaluation.environment import EnvSettings  # noqa: E402
+from lib.train.admin.environment import EnvironmentSettings  # noqa: E402
+from lib.utils.errors import ConfigError, run_cli  # noqa: E402
+
+TRAIN_FILE = Path("lib/train/admin/local.py")
+TEST_FILE = Path("lib/test/evaluation/local.py")
+
+
+def train_text(workspace_dir: Path, data_dir: Path, save_dir: Path) -> str:
+    """The text of the training half's file: every setting with its default, made absolute."""
+    lines = ["class EnvironmentSettings:", "    def __init__(self):"]
+    for name, value in (vars(EnvironmentSettings()) | {"workspace_dir": "./"}).items():
+        for start, folder in (("./data", data_dir), ("./output", save_dir), ("./", workspace_dir)):
+            if value.startswith(start):
+                value = str(folder / value.removeprefix(start).lstrip("/"))
+                break
+        lines.append(f"        self.{name} = {value!r}")
+    return "\n".join(lines) + "\n"
+
+
+def test_text(workspace_dir: Path, data_dir: Path, save_dir: Path) -> str:
+    """The text of the test half's file: every setting with its default."""
+    lines = ["from lib.test.evaluation.environment import EnvSettings", "", "", "def local_env_settings():"]
+    lines.append("    settings = EnvSettings()")
+    for name, value in vars(EnvSettings(workspace_dir, data_dir, save_dir)).items():
+        lines.append(f"    settings.{name} = {value!r}")
+    return "\n".join([*lines, "    return settings"]) + "\n"
+
+
+def write_local_files(root: Path, workspace_dir: Path, data_dir: Path, save_dir: Path, force: bool) -> list[Path]:
+    """Write both files under ``root`` and return their paths.
+
+    Raises:
+        ConfigError: one of them is there already, and ``force`` is not given. Then none is written.
+    """
+    folders = [folder.resolve() for folder in (workspace_dir, data_dir, save_dir)]
+    texts = {root / TRAIN_FILE: train_text(*folders), root / TEST_FILE: test_text(*folders)}
+    existing = [str(path) for path in texts if path.exists()]
+    if existing and not force:
+        raise ConfigError(f"{' and '.join(existing)} already there: edit it, or replace it with --force")
+    for path, text in texts.items():
+        path.write_text(text)
+    return list(texts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workspace_dir", type=Path, default=ROOT, help="the project's folder")
+    parser.add_argument("--data_dir", type=Path, default=ROOT / "data", help="the folder of data sets")
+    parser.add_argument("--save_dir", type=Path, default=ROOT / "output", help="where checkpoints and results go")
+    parser.add_argument("--force", action="store_true", help="replace files that are there already")
+    args = parser.parse_args()
+    for path in write_local_files(ROOT, args.workspace_dir, args.data_dir, args.save_dir, args.force):
+        print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    run_cli(main)
