@@ -1,0 +1,128 @@
+"""Drawing on pictures: boxes with labels, and many pictures on one sheet. Images are RGB uint8 (H, W, 3)."""
+
+from __future__ import annotations
+
+import colorsys
+import zlib
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from lib.utils.errors import DataError
+
+Color = tuple[int, int, int]
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_CAP_HEIGHT = 22  # of that font at scale 1, in pixels
+_SHEET_GAP = 4
+_SHEET_COLOR: Color = (24, 24, 27)
+_RIM_COLOR: Color = (0, 0, 0)
+
+
+def tracker_color(name: str) -> Color:
+    """A bright RGB colour that belongs to this name, the same in every run and on every machine."""
+    seed = zlib.crc32(name.encode())
+    hue, lightness = seed % 360 / 360, (0.5, 0.58, 0.66)[seed // 360 % 3]
+    red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.95)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def ink_on(color: Color) -> Color:
+    """Black or white, whichever can be read on ``color``."""
+    red, green, blue = color
+    return (0, 0, 0) if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else (255, 255, 255)
+
+
+def line_width(image: np.ndarray) -> int:
+    """A line width in pixels that looks the same on images of any size: a 300th of the diagonal, at least 2."""
+    return max(2, round(float(np.hypot(*image.shape[:2])) / 300))
+
+
+def draw_box(
+    image: np.ndarray,
+    box: Sequence[float],
+    color: Color = (255, 200, 0),
+    label: str | None = None,
+    thickness: int | None = None,
+) -> np.ndarray:
+    """Draw a frame around a box, with a thin dark rim so that it stands out from any background.
+
+    The frame lies outside of the box, so that even a target of a few pixels stays visible; where the box reaches the
+    border of the image or lies beyond it, the frame is drawn along the border.
+
+    Args:
+        image: RGB uint8 (H, W, 3); it is not changed.
+        box: ``x, y, w, h`` in pixels.
+        color: RGB.
+        label: text (ASCII) on a filled tag above the box, or inside of it where there is no room above.
+        thickness: line width in pixels; by default it follows the image size, see :func:`line_width`.
+
+    Returns:
+        A new image.
+
+    Raises:
+        DataError: the box is not four finite numbers.
+    """
+    if len(box) != 4 or not np.isfinite(box).all():
+        raise DataError(f"cannot draw the box {list(box)}: it must be four finite numbers x, y, w, h")
+    canvas = image.copy()
+    thickness = thickness or line_width(image)
+    height, width = image.shape[:2]
+    x, y, w, h = (float(v) for v in box)
+    left, right = (round(min(max(v, thickness), width - thickness)) for v in (x, x + w))
+    top, bottom = (round(min(max(v, thickness), height - thickness)) for v in (y, y + h))
+    for margin, paint in ((thickness + 1, _RIM_COLOR), (thickness, color)):
+        canvas[max(0, top - margin) : bottom + margin, max(0, left - margin) : right + margin] = paint
+    canvas[top:bottom, left:right] = image[top:bottom, left:right]
+    if label:
+        _draw_label(canvas, label, (left - thickness, top - thickness), color, thickness)
+    return canvas
+
+
+def _draw_label(canvas: np.ndarray, label: str, corner: tuple[int, int], color: Color, thickness: int) -> None:
+    """Write ``label`` on a filled tag that stands on ``corner``, or hangs from it where there is no room above."""
+    height, width = canvas.shape[:2]
+    scale = max(0.45, 0.2 * thickness)
+    stroke = max(1, round(1.8 * scale))
+    text_width = cv2.getTextSize(label, _FONT, scale, stroke)[0][0]
+    text_height = round(_CAP_HEIGHT * scale)
+    pad = round(0.45 * text_height)
+    tag_width, tag_height = text_width + 2 * pad, text_height + 2 * pad
+    left = max(0, min(corner[0], width - tag_width))
+    top = corner[1] - tag_height if corner[1] >= tag_height else max(0, min(corner[1], height - tag_height))
+    cv2.rectangle(canvas, (left, top), (left + tag_width - 1, top + tag_height - 1), color, cv2.FILLED)
+    cv2.putText(canvas, label, (left + pad, top + pad + text_height), _FONT, scale, ink_on(color), stroke, cv2.LINE_AA)
+
+
+def contact_sheet(images: Sequence[np.ndarray], columns: int, tile_width: int) -> np.ndarray:
+    """Put images on one sheet, row by row, with a narrow dark gap around each.
+
+    Args:
+        images: RGB uint8 pictures; each is scaled to fit its tile, its shape kept, and centred in it.
+        columns: tiles in a row.
+        tile_width: in pixels; all tiles are as high as the tallest picture is at this width.
+
+    Returns:
+        RGB uint8, ``columns * (tile_width + 4) + 4`` pixels wide.
+
+    Raises:
+        DataError: there are no images.
+    """
+    if not images:
+        raise DataError("no images for the contact sheet")
+    tiles = []
+    for image in images:
+        height = max(1, round(image.shape[0] * tile_width / image.shape[1]))
+        shrinking = tile_width < image.shape[1]
+        interpolation = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+        tiles.append(cv2.resize(image, (tile_width, height), interpolation=interpolation))
+    tile_height = max(tile.shape[0] for tile in tiles)
+    rows = -(-len(tiles) // columns)
+    pitch_x, pitch_y = tile_width + _SHEET_GAP, tile_height + _SHEET_GAP
+    sheet = np.full((rows * pitch_y + _SHEET_GAP, columns * pitch_x + _SHEET_GAP, 3), _SHEET_COLOR, np.uint8)
+    for number, tile in enumerate(tiles):
+        row, column = divmod(number, columns)
+        top = row * pitch_y + _SHEET_GAP + (tile_height - tile.shape[0]) // 2
+        left = column * pitch_x + _SHEET_GAP
+        sheet[top : top + tile.shape[0], left : left + tile_width] = tile
+    return sheet

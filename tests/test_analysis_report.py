@@ -1,0 +1,292 @@
+"""From result files to tables, CSV and plots, on drawn sequences; and the script that does it all."""
+
+import csv
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from lib.test.analysis.analyse import analyse, folder_name
+from lib.test.analysis.metrics import SCORES
+from lib.test.analysis.plots import PLOTS, draw_plot, write_plots
+from lib.test.analysis.report import choose_trackers, evaluate
+from lib.test.analysis.tables import sequence_table, summary_table
+from lib.test.evaluation.environment import EnvSettings
+from lib.test.evaluation.results import file_hash
+from lib.utils.errors import DataError
+
+SCRIPT = Path(__file__).parents[1] / "tracking/analysis_results.py"
+TRUTH = {
+    "boat": np.array([[10.0 + 2 * t, 20, 16, 16] for t in range(4)]),
+    "car": np.array([[30.0, 5 + t, 20, 10] for t in range(6)]),
+}
+
+
+def write_boxes(path, boxes, separator="\t"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(separator.join(f"{v:g}" for v in box) + "\n" for box in boxes))
+
+
+def write_result(folder, config, sequence, boxes, tracker="ostrack"):
+    path = folder / "output/test/tracking_results" / tracker / config / f"{sequence}.txt"
+    write_boxes(path, boxes)
+    return path
+
+
+def write_provenance(path, **record):
+    path.with_suffix(".json").write_text(json.dumps({"result_sha256": file_hash(path)} | record))
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    """Two sequences and the results of a perfect tracker and of one that never moves."""
+    for name, boxes in TRUTH.items():
+        sequence = tmp_path / "seqs" / name
+        write_boxes(sequence / "groundtruth.txt", boxes, ",")
+        for t in range(len(boxes)):
+            cv2.imwrite(str(sequence / f"{t + 1:08d}.jpg"), np.zeros((48, 64, 3), np.uint8))
+        write_result(tmp_path, "perfect", name, boxes)
+        write_result(tmp_path, "still", name, np.tile(boxes[:1], (len(boxes), 1)))
+    return tmp_path
+
+
+@pytest.fixture
+def env(workspace):
+    return EnvSettings(data_dir=workspace / "data", save_dir=workspace / "output")
+
+
+def score(workspace, env, *configs, **options):
+    return evaluate([("ostrack", config) for config in configs], f"folder:{workspace / 'seqs'}", env=env, **options)
+
+
+def expected_still():
+    """Scores of the tracker that never moves, by plain counting."""
+    rows = []
+    for boxes in TRUTH.values():
+        step = np.abs(boxes - boxes[0])
+        w, h = boxes[0, 2:]
+        intersection = (w - step[:, 0]) * (h - step[:, 1])
+        overlap = intersection / (2 * w * h - intersection)
+        norm = np.hypot(step[:, 0] / w, step[:, 1] / h)
+        success = [(overlap > t).mean() for t in np.arange(21) / 20]
+        rows.append([np.mean(success), (overlap > 0.5).mean(), (overlap > 0.75).mean(), 1, (norm <= 0.2).mean()])
+    return 100 * np.array(rows)
+
+
+def test_evaluate_scores_every_tracker_on_every_sequence(workspace, env):
+    report = score(workspace, env, "still", "perfect")
+    assert (report.sequences, report.frames, report.protocol) == (["boat", "car"], [4, 6], "pytracking")
+    assert [tracker.label for tracker in report.trackers] == ["ostrack/perfect", "ostrack/still"]  # best first
+    still = report.trackers[1]
+    np.testing.assert_allclose(still.sequence_scores(), expected_still())
+    summary = report.summary()
+    np.testing.assert_allclose(list(summary["ostrack/still"].values()), expected_still().mean(axis=0))
+    np.testing.assert_allclose(list(summary["ostrack/perfect"].values()), [100 * 20 / 21, 100, 100, 100, 100])
+    assert tuple(summary["ostrack/still"]) == SCORES
+    assert still.errors[0].overlap.shape == (4,) and still.curves.precision.shape == (2, 51)
+
+
+def test_missing_results_are_an_error_that_lists_them(workspace, env):
+    write_result(workspace, "half", "car", TRUTH["car"])
+    with pytest.raises(DataError, match=r"ostrack/half: 1 of 2 sequences of folder:.*: boat\n.*--skip_missing"):
+        score(workspace, env, "half", "perfect")
+
+
+def test_skip_missing_says_what_was_left_out(workspace, env):
+    write_result(workspace, "half", "car", TRUTH["car"])
+    report = score(workspace, env, "half", "still", skip_missing=True)
+    assert (report.sequences, report.missing) == (["car"], {"ostrack/half": ["boat"]})
+    np.testing.assert_allclose(list(report.summary()["ostrack/still"].values()), expected_still()[1])
+    text = summary_table(report)
+    assert "(1 of 2 sequences), 6 frames, protocol pytracking" in text
+    assert "left out, no results of ostrack/half: boat" in text
+
+
+def test_nothing_in_common_is_an_error(workspace, env):
+    write_result(workspace, "a", "car", TRUTH["car"])
+    write_result(workspace, "b", "boat", TRUTH["boat"])
+    with pytest.raises(DataError, match="no sequence has results of every tracker"):
+        score(workspace, env, "a", "b", skip_missing=True)
+
+
+def test_bad_result_names_file_and_sequence(workspace, env):
+    path = write_result(workspace, "bad", "boat", TRUTH["boat"] * [1, 1, -1, 1])
+    write_result(workspace, "bad", "car", TRUTH["car"])
+    with pytest.raises(DataError, match=f"{path}, sequence boat: frame 0"):
+        score(workspace, env, "bad")
+
+
+def test_short_result_is_padded_and_reported(workspace, env, caplog):
+    write_result(workspace, "short", "boat", TRUTH["boat"])
+    write_result(workspace, "short", "car", TRUTH["car"][:3])
+    assert score(workspace, env, "short").trackers[0].sequence_scores()[1, 1] == pytest.approx(50)
+    assert "3 boxes for the 6 frames of car" in caplog.text
+
+
+def test_benchmark_that_hides_its_ground_truth_cannot_be_scored(workspace, env):
+    write_boxes(workspace / "seqs/boat/groundtruth.txt", TRUTH["boat"][:1])
+    with pytest.raises(DataError, match="boat: its benchmark publishes the first box only"):
+        score(workspace, env, "perfect")
+
+
+def test_origin_of_results_is_shown_and_mixtures_are_called_out(workspace, env):
+    results = workspace / "output/test/tracking_results/ostrack/perfect"
+    record = {"config_hash": "c0ffee", "precision": "float32", "checkpoint": "/x/net.pth", "checkpoint_sha256": "abcd"}
+    write_provenance(results / "boat.txt", **record)
+    write_provenance(results / "car.txt", **record)
+    report = score(workspace, env, "perfect", "still")
+    assert report.trackers[0].origins == {"net.pth (sha256 abcd), config c0ffee, float32": 2}
+    assert report.trackers[1].origins == {"origin unknown": 2}
+    assert "WARNING" not in summary_table(report)
+
+    write_provenance(results / "car.txt", **record | {"checkpoint": None})
+    text = summary_table(score(workspace, env, "perfect"))
+    assert "ostrack/perfect: random weights, config c0ffee, float32, 1 sequences" in text
+    assert "WARNING: the results of ostrack/perfect do not all come from the same model" in text
+
+
+def test_changed_results_lose_their_origin(workspace, env):
+    path = workspace / "output/test/tracking_results/ostrack/perfect/boat.txt"
+    write_provenance(path, config_hash="c0ffee", precision="float32")
+    write_boxes(path, TRUTH["boat"] + 1)
+    assert "origin unknown: changed after it was written" in score(workspace, env, "perfect").trackers[0].origins
+
+
+def test_results_tracked_from_another_box_are_an_error(workspace, env):
+    path = workspace / "output/test/tracking_results/ostrack/perfect/boat.txt"
+    write_provenance(path, init_box=[1.0, 2, 3, 4])
+    with pytest.raises(DataError, match=r"tracked from \[1.0, 2, 3, 4\], but boat starts at \[10.0"):
+        score(workspace, env, "perfect")
+    path.with_suffix(".json").write_text("{")
+    with pytest.raises(DataError, match=r"boat\.json cannot be read"):
+        score(workspace, env, "perfect")
+
+
+def test_tables_align_and_hold_the_scores(workspace, env):
+    one, two = score(workspace, env, "still"), score(workspace, env, "still", "perfect")
+    lines = summary_table(two).splitlines()
+    assert lines[1].split(maxsplit=4) == ["Tracker", "AUC", "OP50", "OP75", "Precision  Norm Precision"]
+    assert lines[3].split() == ["ostrack/perfect", "95.24", "100.00", "100.00", "100.00", "100.00"]
+    assert len({len(line) for line in lines[1:5]}) == 1
+    expected = expected_still()
+    assert sequence_table(one).splitlines()[3].split() == ["boat", "4", *(f"{v:.2f}" for v in expected[0])]
+    assert sequence_table(two).splitlines()[4].split() == ["car", "6", "95.24", f"{expected[1, 0]:.2f}"]
+
+
+def test_plots_are_written_and_readable(workspace, env, tmp_path):
+    files = write_plots(score(workspace, env, "still", "perfect"), tmp_path / "plots")
+    assert sorted(file.name for file in files) == sorted(f"{p.name}.{s}" for p in PLOTS for s in ("png", "pdf"))
+    for file in files:
+        if file.suffix == ".pdf":
+            assert file.read_bytes().startswith(b"%PDF")
+        else:
+            picture = cv2.imread(str(file))
+            assert picture.shape[0] > 600 and picture.shape[1] > 900
+            assert 0.02 < (picture < 250).any(axis=2).mean() < 0.3  # ink, and mostly paper
+
+
+def test_plot_shows_curves_and_a_legend_sorted_by_its_score(workspace, env):
+    from matplotlib.figure import Figure
+
+    report = score(workspace, env, "still", "perfect")
+    worst_first = replace(report, trackers=report.trackers[::-1])
+    axes = Figure().add_subplot()
+    draw_plot(axes, PLOTS[0], worst_first)
+    still = report.summary()["ostrack/still"]["AUC"]
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["95.2  ostrack/perfect", f"{still:.1f}  ostrack/still"]
+    assert axes.get_legend().get_title().get_text() == "AUC"
+    np.testing.assert_allclose(axes.lines[1].get_ydata(), [100] * 20 + [0], atol=1e-9)
+    np.testing.assert_allclose(axes.lines[0].get_xdata(), np.arange(21) / 20)
+    assert axes.lines[0].get_color() != axes.lines[1].get_color()
+
+
+def test_choose_trackers(workspace, env):
+    write_result(workspace, "still", "car", TRUTH["car"], tracker="siamese")
+    results = Path(env.results_path)
+    assert choose_trackers(results, None, ()) == [("ostrack", "perfect"), ("ostrack", "still"), ("siamese", "still")]
+    assert choose_trackers(results, "ostrack", ["still"]) == [("ostrack", "still")]
+    with pytest.raises(DataError, match="no results of config stil in .*did you mean still"):
+        choose_trackers(results, None, ["stil"])
+    with pytest.raises(DataError, match="no results of config perfect .*there are: still"):
+        choose_trackers(results, "siamese", ["perfect"])
+    with pytest.raises(DataError, match="no results of tracker ostrac .*did you mean ostrack"):
+        choose_trackers(results, "ostrac", ())
+    with pytest.raises(DataError, match="there are no results in .*test.py"):
+        choose_trackers(workspace / "nowhere", None, ())
+
+
+def test_named_data_set_takes_the_complete_results(workspace, env):
+    write_result(workspace, "half", "car", TRUTH["car"])
+    blocks = list(analyse(f"folder:{workspace / 'seqs'}", env=env, by_sequence=True, plots=False))
+    assert "ostrack/perfect" in blocks[0] and "ostrack/still" in blocks[0] and "half" not in blocks[0]
+    assert blocks[1].startswith("AUC by sequence")
+    folder = workspace / "output/test/result_plots/folder_seqs"
+    assert blocks[2] == f"Written to {folder}: per_sequence.csv"
+    with (folder / "per_sequence.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["Tracker"], row["Sequence"], row["Frames"]) for row in rows] == [
+        ("ostrack/perfect", "boat", "4"),
+        ("ostrack/perfect", "car", "6"),
+        ("ostrack/still", "boat", "4"),
+        ("ostrack/still", "car", "6"),
+    ]
+    assert float(rows[3]["AUC"]) == pytest.approx(expected_still()[1, 0], abs=1e-4)
+
+    with_half = list(analyse(f"folder:{workspace / 'seqs'}", env=env, plots=False, skip_missing=True))
+    assert "ostrack/half" in with_half[0] and "(1 of 2 sequences)" in with_half[0]
+    with pytest.raises(DataError, match="ostrack/half: 1 of 2"):
+        list(analyse(f"folder:{workspace / 'seqs'}", configs=["half"], env=env))
+
+
+def test_without_data_set_every_complete_benchmark_is_scored(workspace, env):
+    (workspace / "data/images").mkdir(parents=True)
+    (workspace / "seqs").rename(workspace / "data/images/val")
+    write_result(workspace, "half", "car", TRUTH["car"])
+    listing, table, written = analyse(env=env, plots=False)
+    assert [line.split() for line in listing.splitlines()[3:]] == [
+        ["ostrack/half", "1"],
+        ["ostrack/perfect", "2"],
+        ["ostrack/still", "2"],
+    ]
+    assert table.startswith("images_val (2 sequences), 10 frames") and "half" not in table
+    assert written.startswith("Written to") and "images_val" in written
+
+
+def test_without_data_set_nothing_complete_is_said(workspace, env):
+    assert list(analyse(env=env))[1].startswith("No benchmark is installed and complete")
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"), [("lasot", "lasot"), ("folder:/a/b c/seqs", "folder_seqs"), ("folder:/a/b c", "folder_b_c")]
+)
+def test_folder_name(name, folder):
+    assert folder_name(name) == folder
+
+
+def run_script(workspace, *arguments):
+    command = [sys.executable, str(SCRIPT), "--save_dir", "output", *arguments]
+    return subprocess.run(command, cwd=workspace, capture_output=True, text=True, timeout=120)
+
+
+def test_script_prints_the_table_and_writes_the_plots(workspace):
+    done = run_script(workspace, "--tracker", "ostrack", "--config", "still", "--dataset", "folder:seqs", "--sequences")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "folder:seqs (2 sequences), 10 frames, protocol pytracking" in done.stdout
+    assert f"ostrack/still  {expected_still().mean(axis=0)[0]:.2f}" in done.stdout
+    assert "ostrack/still by sequence" in done.stdout
+    names = {path.name for path in (workspace / "output/test/result_plots/folder_seqs").iterdir()}
+    assert names == {"per_sequence.csv", *(f"{plot.name}.{suffix}" for plot in PLOTS for suffix in ("png", "pdf"))}
+
+
+def test_script_fails_with_one_clear_message(workspace):
+    done = run_script(workspace, "--config", "stil", "--dataset", "folder:seqs")
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        "error: no results of config stil in output/test/tracking_results: did you mean still?"
+    )
