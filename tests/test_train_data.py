@@ -271,8 +271,7 @@ class TestLoader:
 
     def test_seed_changes_the_samples(self):
         first, second = (
-            next(iter(loader_for(config("TRAIN.NUM_WORKER=0", f"TRAIN.SEED={s}"), "TRAIN")))
-            for s in (1, 2)
+            next(iter(loader_for(config("TRAIN.NUM_WORKER=0", f"TRAIN.SEED={s}"), "TRAIN"))) for s in (1, 2)
         )
         assert not torch.equal(first["search_images"], second["search_images"])
 

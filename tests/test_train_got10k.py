@@ -1,13 +1,9 @@
 """GOT-10k in its folder layout, and where training data are looked for."""
 
-import sys
-import types
-
 import cv2
 import numpy as np
 import pytest
 
-from lib.train.admin import environment
 from lib.train.admin.environment import EnvironmentSettings, env_settings
 from lib.train.data.pair import CropSpec
 from lib.train.data.sampler import PairSampling
@@ -114,26 +110,19 @@ def test_split_of_a_shortened_list_is_cut_to_it(tmp_path, caplog):
 
 
 class TestEnvironment:
-    @pytest.fixture
-    def local(self, monkeypatch):
-        module = types.ModuleType(environment._LOCAL)
-        module.__spec__ = types.SimpleNamespace(name=environment._LOCAL)
-        monkeypatch.setitem(sys.modules, environment._LOCAL, module)
-        return module
-
-    def test_local_file_wins_over_defaults_and_may_hold_more(self, local):
-        class Local:
-            def __init__(self):
-                self.got10k_dir = "/data/got"
-                self.images_dir = ["/a", "/b"]
-                self.davis_dir = "/unused"
-
-        local.EnvironmentSettings = Local
-        env = env_settings()
+    def test_local_file_wins_over_defaults_and_may_hold_more(self, tmp_path):
+        local = tmp_path / "local.py"
+        local.write_text(
+            "class EnvironmentSettings:\n    def __init__(self):\n        self.got10k_dir = '/data/got'\n"
+            "        self.images_dir = ['/a', '/b']\n        self.davis_dir = '/unused'\n"
+        )
+        env = env_settings(local)
         assert (env.got10k_dir, env.images_dir) == ("/data/got", ["/a", "/b"])
         assert env.lasot_dir == EnvironmentSettings().lasot_dir
         assert not hasattr(env, "davis_dir")
 
-    def test_local_file_without_the_class_is_an_error(self, local):
+    def test_local_file_without_the_class_is_an_error(self, tmp_path):
+        local = tmp_path / "local.py"
+        local.write_text("images_dir = '/a'\n")
         with pytest.raises(ConfigError, match="local.py cannot be used"):
-            env_settings()
+            env_settings(local)

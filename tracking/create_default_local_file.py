@@ -1,16 +1,15 @@
 """Write the two files of paths, lib/train/admin/local.py and lib/test/evaluation/local.py, to be edited by the user."""
 
+import argparse
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import argparse  # noqa: E402
-
-from lib.test.evaluation.environment import EnvSettings  # noqa: E402
-from lib.train.admin.environment import EnvironmentSettings  # noqa: E402
-from lib.utils.errors import ConfigError, run_cli  # noqa: E402
+from lib.test.evaluation.environment import EnvSettings
+from lib.train.admin.environment import EnvironmentSettings
+from lib.utils.errors import ConfigError, run_cli
 
 TRAIN_FILE = Path("lib/train/admin/local.py")
 TEST_FILE = Path("lib/test/evaluation/local.py")
@@ -19,10 +18,10 @@ TEST_FILE = Path("lib/test/evaluation/local.py")
 def train_text(workspace_dir: Path, data_dir: Path, save_dir: Path) -> str:
     """The text of the training half's file: every setting with its default, made absolute."""
     lines = ["class EnvironmentSettings:", "    def __init__(self):"]
-    for name, value in (vars(EnvironmentSettings()) | {"workspace_dir": "./"}).items():
-        for start, folder in (("./data", data_dir), ("./output", save_dir), ("./", workspace_dir)):
-            if value.startswith(start):
-                value = str(folder / value.removeprefix(start).lstrip("/"))
+    for name, value in vars(EnvironmentSettings()).items():
+        for start, folder in ((ROOT / "data", data_dir), (ROOT / "output", save_dir), (ROOT, workspace_dir)):
+            if Path(value).is_relative_to(start):
+                value = str(folder / Path(value).relative_to(start))
                 break
         lines.append(f"        self.{name} = {value!r}")
     return "\n".join(lines) + "\n"

@@ -1,14 +1,13 @@
 """Track the sequences of one or more benchmarks and write a result file for each."""
 
+import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import argparse  # noqa: E402
-
-from lib.test.evaluation.evaluate import track_benchmarks  # noqa: E402
-from lib.utils.errors import ConfigError, run_cli  # noqa: E402
+from lib.test.evaluation.evaluate import track_benchmarks
+from lib.utils.errors import ConfigError, run_cli
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

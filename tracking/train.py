@@ -1,14 +1,13 @@
 """Train an experiment: ``python tracking/train.py --config NAME``."""
 
+import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import argparse  # noqa: E402
-
-from lib.train.run_training import run_training  # noqa: E402
-from lib.utils.errors import ConfigError, run_cli  # noqa: E402
+from lib.train.run_training import run_training
+from lib.utils.errors import ConfigError, run_cli
 
 # Published arguments that are understood but cannot be used, with what to do instead.
 NOT_YET = {
@@ -59,4 +58,5 @@ def main() -> None:
     )
 
 
-run_cli(main)
+if __name__ == "__main__":
+    run_cli(main)

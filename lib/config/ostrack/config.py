@@ -17,8 +17,9 @@ from lib.config.ostrack import defaults
 from lib.config.ostrack.frozen import Config, to_plain
 from lib.models.ostrack.variants import VARIANTS
 from lib.utils.errors import ConfigError
+from lib.utils.paths import REPOSITORY
 
-EXPERIMENTS_DIR = Path(__file__).resolve().parents[3] / "experiments" / "ostrack"
+EXPERIMENTS_DIR = REPOSITORY / "experiments" / "ostrack"
 
 
 def load_config(name_or_path: str | Path, overrides: Sequence[str] | None = None) -> Config:

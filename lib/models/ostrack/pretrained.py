@@ -15,13 +15,12 @@ from torch import Tensor
 
 from lib.utils.checkpoint import load_checkpoint, network_state
 from lib.utils.errors import CheckpointError
+from lib.utils.paths import PRETRAINED_DIR
 
 if TYPE_CHECKING:
     from lib.models.ostrack.ostrack import OSTrack
 
 logger = logging.getLogger(__name__)
-
-PRETRAINED_DIR = Path(__file__).resolve().parents[3] / "pretrained_models"
 
 
 def load_pretrained(model: OSTrack, name: str) -> None:

@@ -200,7 +200,5 @@ BENCHMARKS = {
     "otb": Benchmark("otb_path", listed_files, "otb", sequence_list="otb.csv"),
     "uav": Benchmark("uav_path", listed_files, "uav", sequence_list="uav.csv"),
     "nfs": Benchmark("nfs_path", listed_files, "nfs", sequence_list="nfs.csv"),
-    "images_val": Benchmark(
-        "images_path", sequence_folders, "images_val", subfolder="val", absence=("absence.label",)
-    ),
+    "images_val": Benchmark("images_path", sequence_folders, "images_val", subfolder="val", absence=("absence.label",)),
 }

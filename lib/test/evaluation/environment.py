@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 from lib.utils.errors import ConfigError
+from lib.utils.paths import REPOSITORY, local_settings
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 LOCAL_FILE = Path(__file__).with_name("local.py")
 
 
@@ -61,14 +60,9 @@ def env_settings(local_file: str | Path = LOCAL_FILE) -> EnvSettings:
     local_file = Path(local_file)
     if not local_file.exists():
         return EnvSettings()
-    advice = "mend it, or write it anew: python tracking/create_default_local_file.py --force"
-    spec = importlib.util.spec_from_file_location("ostrack_test_local", local_file)
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        settings = module.local_env_settings()
-    except Exception as error:  # the user's own code: anything can go wrong in it
-        raise ConfigError(f"{local_file} cannot be used ({type(error).__name__}: {error}); {advice}") from error
+    settings = local_settings(local_file, "local_env_settings")
     if not isinstance(settings, EnvSettings):
-        raise ConfigError(f"{local_file}: local_env_settings() returned {type(settings).__name__}; {advice}")
+        raise ConfigError(
+            f"{local_file} cannot be used: local_env_settings() returned {type(settings).__name__}, not EnvSettings"
+        )
     return settings

@@ -79,6 +79,7 @@ def select_sequence(sequences: list[Sequence], name: str) -> Sequence:
     if not named and name.isdecimal() and int(name) < len(sequences):
         named = [sequences[int(name)]]
     if not named:
-        raise ConfigError(f"no sequence {name!r}; the {len(sequences)} here run from {sequences[0].name} "
-                          f"to {sequences[-1].name}")
+        raise ConfigError(
+            f"no sequence {name!r}; the {len(sequences)} here run from {sequences[0].name} to {sequences[-1].name}"
+        )
     return named[0]

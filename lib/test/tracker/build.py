@@ -9,11 +9,11 @@ import torch
 
 from lib.config.ostrack import Config, config_name, load_config
 from lib.models.ostrack import build_ostrack
-from lib.models.ostrack.pretrained import PRETRAINED_DIR
 from lib.models.ostrack.weights import load_weights
 from lib.test.evaluation.environment import env_settings
 from lib.test.tracker.ostrack import Tracker
 from lib.utils.errors import CheckpointError, ConfigError
+from lib.utils.paths import PRETRAINED_DIR
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -50,9 +50,7 @@ class OSTrackActor:
     def forward(self, batch: dict[str, Tensor], epoch: int) -> dict[str, Any]:
         """The network's output for a batch on its device."""
         template, search = batch["template_images"][0], batch["search_images"][0]
-        mask = template_mask(
-            self.cfg, template.shape[-1], len(template), self.device, boxes=batch["template_anno"][0]
-        )
+        mask = template_mask(self.cfg, template.shape[-1], len(template), self.device, boxes=batch["template_anno"][0])
         with torch.autocast(self.device.type, self.amp_dtype, enabled=self.amp_dtype is not None):
             return self.net(template, search, ce_template_mask=mask, ce_keep_rate=keep_rate(self.cfg, epoch))
 

@@ -1,44 +1,46 @@
-"""Where data sets and weights lie on this machine."""
+"""Where the training half finds data sets and puts logs: defaults, or the user's ``local.py``."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
+from pathlib import Path
 
-from lib.utils.errors import ConfigError
+from lib.utils.paths import PRETRAINED_DIR, REPOSITORY, local_settings
 
-_LOCAL = "lib.train.admin.local"
+LOCAL_FILE = Path(__file__).with_name("local.py")
+
+
+def _data(name: str) -> str:
+    return str(REPOSITORY / "data" / name)
 
 
 @dataclass
 class EnvironmentSettings:
-    """Folders for training. Every field can be set in ``lib/train/admin/local.py``; relative ones start from the
-    current folder.
+    """Folders for training, with the published names; all under ``./data`` and ``./output`` of the repository.
 
     ``images_dir`` and ``cutouts_dir`` feed the data set ``IMAGES``: one folder or a list of folders of pictures, and of
     PNG cut-outs with alpha; an empty value means procedural textures only.
     """
 
-    workspace_dir: str = "./output"
-    tensorboard_dir: str = "./output/tensorboard"
-    pretrained_networks: str = "./pretrained_models"
-    lasot_dir: str = "./data/lasot"
-    lasot_lmdb_dir: str = "./data/lasot_lmdb"
-    got10k_dir: str = "./data/got10k/train"
-    got10k_val_dir: str = "./data/got10k/val"
-    got10k_lmdb_dir: str = "./data/got10k_lmdb"
-    trackingnet_dir: str = "./data/trackingnet"
-    trackingnet_lmdb_dir: str = "./data/trackingnet_lmdb"
-    coco_dir: str = "./data/coco"
-    coco_lmdb_dir: str = "./data/coco_lmdb"
-    imagenet_dir: str = "./data/vid"
-    imagenet_lmdb_dir: str = "./data/vid_lmdb"
-    images_dir: str | list[str] = field(default_factory=str)
-    cutouts_dir: str | list[str] = field(default_factory=str)
+    workspace_dir: str = str(REPOSITORY)
+    tensorboard_dir: str = str(REPOSITORY / "output" / "tensorboard")
+    pretrained_networks: str = str(PRETRAINED_DIR)
+    lasot_dir: str = _data("lasot")
+    lasot_lmdb_dir: str = _data("lasot_lmdb")
+    got10k_dir: str = _data("got10k/train")
+    got10k_val_dir: str = _data("got10k/val")
+    got10k_lmdb_dir: str = _data("got10k_lmdb")
+    trackingnet_dir: str = _data("trackingnet")
+    trackingnet_lmdb_dir: str = _data("trackingnet_lmdb")
+    coco_dir: str = _data("coco")
+    coco_lmdb_dir: str = _data("coco_lmdb")
+    imagenet_dir: str = _data("vid")
+    imagenet_lmdb_dir: str = _data("vid_lmdb")
+    images_dir: str | list[str] = ""
+    cutouts_dir: str | list[str] = ""
 
 
-def env_settings() -> EnvironmentSettings:
+def env_settings(local_file: str | Path | None = None) -> EnvironmentSettings:
     """The defaults, overridden by the ``EnvironmentSettings`` of ``lib/train/admin/local.py`` where that file exists.
 
     Attributes of the local file that are no field here are left alone: files written for the published project fit.
@@ -47,16 +49,10 @@ def env_settings() -> EnvironmentSettings:
         ConfigError: the file exists but holds no class ``EnvironmentSettings`` that can be made without arguments.
     """
     settings = EnvironmentSettings()
-    if importlib.util.find_spec(_LOCAL) is None:
-        return settings
-    try:
-        local = importlib.import_module(_LOCAL).EnvironmentSettings()
-    except (SyntaxError, NameError, AttributeError, TypeError, ImportError) as error:
-        raise ConfigError(
-            f"lib/train/admin/local.py cannot be used ({type(error).__name__}: {error}); mend it, or write a new one "
-            "with tracking/create_default_local_file.py --force"
-        ) from error
-    for entry in fields(settings):
-        if hasattr(local, entry.name):
-            setattr(settings, entry.name, getattr(local, entry.name))
+    local_file = Path(local_file or LOCAL_FILE)
+    if local_file.exists():
+        local = local_settings(local_file, "EnvironmentSettings")
+        for entry in fields(settings):
+            if hasattr(local, entry.name):
+                setattr(settings, entry.name, getattr(local, entry.name))
     return settings

@@ -107,9 +107,7 @@ def open_sources(cfg: Config, env: EnvironmentSettings) -> dict[str, PairSource]
     return {name: open_source(name, env, sampling) for name in names}
 
 
-def build_loader(
-    cfg: Config, split: str, sources: Mapping[str, PairSource], pin_memory: bool = False
-) -> DataLoader:
+def build_loader(cfg: Config, split: str, sources: Mapping[str, PairSource], pin_memory: bool = False) -> DataLoader:
     """The loader of ``split``, ``TRAIN`` or ``VAL``. Its ``sampler.epoch`` chooses the epoch that is drawn.
 
     An epoch of ``TRAIN`` has whole optimiser steps only: samples beyond the last one are not drawn. The last batch of

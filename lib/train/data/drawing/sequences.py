@@ -98,8 +98,7 @@ def _passing(rng: np.random.Generator, occluder: Actor, target: Sequence[np.ndar
     speed = body * rng.uniform(0.06, 0.25)
     meeting = rng.uniform(0.2, 0.9) * frames
     return [
-        Pose(center + aside + ahead * (time - meeting) * speed, occluder.size)
-        for time, center in enumerate(target)
+        Pose(center + aside + ahead * (time - meeting) * speed, occluder.size) for time, center in enumerate(target)
     ]
 
 
