@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lib.utils.errors import ConfigError
 from lib.utils.paths import REPOSITORY, local_settings
 
 LOCAL_FILE = Path(__file__).with_name("local.py")
@@ -60,9 +59,4 @@ def env_settings(local_file: str | Path = LOCAL_FILE) -> EnvSettings:
     local_file = Path(local_file)
     if not local_file.exists():
         return EnvSettings()
-    settings = local_settings(local_file, "local_env_settings")
-    if not isinstance(settings, EnvSettings):
-        raise ConfigError(
-            f"{local_file} cannot be used: local_env_settings() returned {type(settings).__name__}, not EnvSettings"
-        )
-    return settings
+    return local_settings(local_file, "local_env_settings", EnvSettings)
