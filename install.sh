@@ -23,6 +23,7 @@ echo "Installing into .venv: PyTorch and its CUDA libraries are several GB, the 
 build=$(mktemp)
 trap 'rm -f "$build"' EXIT
 echo 'setuptools<81' > "$build"
-.venv/bin/python -m pip install --quiet --build-constraint "$build" --constraint constraints.txt --editable '.[all]'
+# Python's build tools warn at length about editable installs, which is what a working copy wants.
+PYTHONWARNINGS=ignore .venv/bin/python -m pip install --quiet --build-constraint "$build" --constraint constraints.txt --editable '.[all]'
 printf '%s' "$wanted" > "$stamp"
 echo "Installed."

@@ -13,7 +13,7 @@ from lib.models.ostrack import build_ostrack
 from lib.models.ostrack.backbone import resize_position_embedding
 from lib.models.ostrack.pretrained import load_pretrained
 from lib.models.ostrack.weights import anatomy, load_weights
-from lib.utils.checkpoint import Placeholder, load_checkpoint, network_state, save_checkpoint
+from lib.utils.checkpoint import Placeholder, load_checkpoint, network_state, save_checkpoint, strip_checkpoint
 from lib.utils.errors import CheckpointError
 from tests.conftest import GOLDEN
 
@@ -119,6 +119,21 @@ def test_weights_round_trip_in_half_precision_and_from_data_parallel(tmp_path):
     for name, value in model.state_dict().items():
         assert other.state_dict()[name].dtype == value.dtype
         np.testing.assert_allclose(other.state_dict()[name], value, atol=1e-3, rtol=1e-3)
+
+
+def test_stripping_keeps_the_network_in_half_precision(tmp_path):
+    net = {"a": torch.tensor([0.1, 2.0]), "count": torch.tensor(7)}
+    full, small = tmp_path / "OSTrack_ep0003.pth.tar", tmp_path / "small.pth"
+    save_checkpoint({"net": net, "epoch": 3, "optimizer": {"state": torch.zeros(10000)}, "config": {"TRAIN": 1}}, full)
+    strip_checkpoint(full, small)
+    kept = load_checkpoint(small)
+    assert kept.keys() == {"net", "epoch", "config"} and kept["epoch"] == 3
+    assert kept["net"]["a"].dtype == torch.float16 and kept["net"]["count"].item() == 7
+    np.testing.assert_allclose(kept["net"]["a"].float(), net["a"], rtol=1e-3)
+    save_checkpoint({"net": {"a": torch.tensor([1e6])}}, full)
+    with pytest.raises(CheckpointError, match="a cannot be held in half precision"):
+        strip_checkpoint(full, small)
+    assert load_checkpoint(small)["epoch"] == 3
 
 
 def meta_state(name, *overrides):

@@ -7,6 +7,7 @@ import torch
 from lib.config.ostrack import load_config
 from lib.models.ostrack import build_ostrack
 from lib.test.tracker import Tracker, build_tracker, find_checkpoint
+from lib.test.tracker.video import track_frames
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError, DataError
 from tests.golden.fixtures import clip_frame, fill_state_dict
@@ -86,6 +87,16 @@ def test_the_target_is_only_what_initialize_and_track_saw():
         tracker.track(clip_frame(0)[0])
     first = run(tracker, 3)
     assert run(tracker, 3) == first
+
+
+def test_a_stream_of_frames_gives_the_same_boxes():
+    cfg, model = reference_model(TINY)
+    expected = run(Tracker(cfg, model), 3)
+    image, box = clip_frame(0)
+    frames = list(track_frames(Tracker(cfg, model), (clip_frame(t)[0] for t in range(3)), box))
+    assert [frame.box for frame in frames] == [box] + [output["target_bbox"] for output in expected]
+    assert [frame.score for frame in frames] == [1.0] + [output["best_score"] for output in expected]
+    assert frames[0].picture().shape == image.shape and (frames[0].picture() != image).any()
 
 
 def test_bad_input_is_named(tmp_path):

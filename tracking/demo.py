@@ -11,15 +11,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import numpy as np
+
 from lib.test.analysis.analyse import analyse
 from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.evaluate import track_benchmarks
 from lib.test.tracker import build_tracker
-from lib.test.tracker.video import overview, track_video
+from lib.test.tracker.video import track_frames
 from lib.train.data.drawing.sequences import make_images_sequences
 from lib.utils.errors import DataError, run_cli
 from lib.utils.image_io import write_image
-from lib.utils.video_io import VideoFile
+from lib.utils.video_io import VideoFile, VideoWriter
+from lib.vis.draw import contact_sheet
 
 CONFIG = "vits_256_ce_images"
 VIDEO, FIRST_BOX = "carphone_pristine.mp4", (59, 12, 57, 90)  # the speaker's head
@@ -38,10 +41,14 @@ def track_real_video(out: Path) -> None:
     video = VideoFile(demo_video())
     tracker = build_tracker(CONFIG)
     print(f"Tracking the head in {VIDEO} ({len(video)} frames) with {tracker.checkpoint} on the CPU")
-    track = track_video(tracker, video, FIRST_BOX, out / "demo.mp4", video.fps)
-    write_image(out / "demo.png", overview(track))
-    low = min(track.scores)
-    print(f"  {track.fps:.1f} frames per second, scores {low:.2f} to {max(track.scores[1:]):.2f}")
+    frames = list(track_frames(tracker, video, FIRST_BOX))
+    with VideoWriter(out / "demo.mp4", video.fps) as writer:
+        for frame in frames:
+            writer.write(frame.picture())
+    chosen = np.linspace(0, len(frames) - 1, 12).round().astype(int)
+    write_image(out / "demo.png", contact_sheet([frames[i].picture() for i in chosen], columns=4, tile_width=320))
+    scores, seconds = [frame.score for frame in frames[1:]], [frame.seconds for frame in frames[1:]]
+    print(f"  {1 / np.median(seconds):.1f} frames per second, scores {min(scores):.2f} to {max(scores):.2f}")
     print(f"  wrote {out / 'demo.mp4'} (the video with the box) and {out / 'demo.png'} (12 frames of it)\n")
 
 

@@ -137,3 +137,24 @@ def network_state(checkpoint: dict[str, Any], path: str | Path) -> OrderedDict[s
             raise CheckpointError(f"checkpoint {path}: {name!r} holds NaN or infinite values")
         clean[name.removeprefix("module.")] = value
     return clean
+
+
+def strip_checkpoint(path: str | Path, out: str | Path, half: bool = True) -> None:
+    """Write the weights of a training checkpoint, with its epoch and config, without optimiser and history.
+
+    Args:
+        half: floating-point weights in half precision; models take them back into their own.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be used, a weight is too large for half precision, or ``out`` cannot be
+            written.
+    """
+    checkpoint = load_checkpoint(path)
+    net = network_state(checkpoint, path)
+    if half:
+        net = OrderedDict((name, value.half() if value.is_floating_point() else value) for name, value in net.items())
+        too_large = [name for name, value in net.items() if value.is_floating_point() and not value.isfinite().all()]
+        if too_large:
+            raise CheckpointError(f"{path}: {', '.join(too_large)} cannot be held in half precision; use --float32")
+    kept = {key: checkpoint[key] for key in ("epoch", "net_type", "config", "versions") if key in checkpoint}
+    save_checkpoint({"net": net, **kept}, out)

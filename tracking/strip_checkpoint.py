@@ -1,0 +1,24 @@
+"""Make a small weight file out of a training checkpoint: the network alone, in half precision, with its config."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lib.utils.checkpoint import strip_checkpoint
+from lib.utils.errors import run_cli
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkpoint", type=Path, help="OSTrack_epNNNN.pth.tar")
+    parser.add_argument("out", type=Path, help="for example pretrained_models/ostrack_NAME.pth")
+    parser.add_argument("--float32", action="store_true", help="keep full precision")
+    arguments = parser.parse_args()
+    strip_checkpoint(arguments.checkpoint, arguments.out, half=not arguments.float32)
+    print(f"wrote {arguments.out}: {arguments.out.stat().st_size / 2**20:.1f} MiB")
+
+
+if __name__ == "__main__":
+    run_cli(main)
