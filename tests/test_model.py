@@ -54,40 +54,38 @@ def test_names_and_shapes_are_the_published_ones(name, overrides, golden):
     assert {key: list(value.shape) for key, value in state.items()} == golden("state_dict_shapes.json")[name]
 
 
-def reference_cases():
-    """(config, case, batch, keyword arguments of the forward pass), with ``mask`` as the range to build it from."""
-    point, box = {"mask": "CTR_POINT"}, {"mask": "GT_BOX"}
-    for config in (CE_256, "vitb_384_mae_ce_32x4_ep300"):
-        yield config, "ctr_point_b1", 1, point
-    for case, arguments in (
-        ("ctr_point_b2", point),
-        ("ctr_rec_b2", {"mask": "CTR_REC"}),
-        ("all_b2_keep085", {"ce_keep_rate": 0.85}),
-        ("all_b2_keep1", {"ce_keep_rate": 1.0}),
-    ):
-        yield CE_256, case, 2, arguments
-    yield CE_256, "gt_box_b1", 1, box
-    yield "vitb_256_mae_32x4_ep300", "b1", 1, {}
+# (config, case, batch, template range or None, keep rate)
+REFERENCES = [
+    (CE_256, "ctr_point_b1", 1, "CTR_POINT", None),
+    (CE_256, "ctr_point_b2", 2, "CTR_POINT", None),
+    (CE_256, "ctr_rec_b2", 2, "CTR_REC", None),
+    (CE_256, "gt_box_b1", 1, "GT_BOX", None),
+    (CE_256, "all_b2_keep085", 2, None, 0.85),
+    (CE_256, "all_b2_keep1", 2, None, 1.0),
+    ("vitb_384_mae_ce_32x4_ep300", "ctr_point_b1", 1, "CTR_POINT", None),
+    ("vitb_256_mae_32x4_ep300", "b1", 1, None, None),
+]
 
 
-@pytest.mark.parametrize("as_indices", [True, False])
-@pytest.mark.parametrize(("config", "case", "batch", "arguments"), list(reference_cases()))
-def test_forward_equals_the_published_one(config, case, batch, arguments, as_indices, filled, golden):
-    arguments, kind = dict(arguments), arguments.get("mask")
-    if kind is None and not as_indices:
-        pytest.skip("no mask in this case")
-    model, cfg = filled(config), load_config(config)
+@pytest.mark.parametrize(
+    ("reference", "as_indices"),
+    [(row, True) for row in REFERENCES] + [(row, False) for row in REFERENCES if row[3] in ("CTR_POINT", "CTR_REC")],
+)
+def test_forward_equals_the_published_one(reference, as_indices, filled, golden):
+    """With the template tokens given as their indices, and as a mask."""
+    config, case, batch, template_range, keep = reference
+    model, cfg, mask = filled(config), load_config(config), None
     template_size = cfg.DATA.TEMPLATE.SIZE
-    if arguments.pop("mask", None):
-        cfg = load_config(config, [f"MODEL.BACKBONE.CE_TEMPLATE_RANGE={kind}"])
-        mask = template_mask(cfg, template_size, batch, "cpu", torch.tensor([[0.2, 0.3, 0.4, 0.35]]).expand(batch, -1))
-        if not as_indices and mask.dtype == torch.int64:
+    if template_range:
+        chosen = load_config(config, [f"MODEL.BACKBONE.CE_TEMPLATE_RANGE={template_range}"])
+        boxes = torch.tensor([[0.2, 0.3, 0.4, 0.35]]).expand(batch, -1)
+        mask = template_mask(chosen, template_size, batch, "cpu", boxes)
+        if not as_indices:
             mask = torch.zeros(batch, (template_size // 16) ** 2, dtype=torch.bool).scatter(1, mask, True)
-        arguments["ce_template_mask"] = mask
     seeds = (1, 2) if batch == 1 else (3, 4)
     with torch.no_grad():
         out = model(
-            image_batch(seeds[0], batch, template_size), image_batch(seeds[1], batch, cfg.DATA.SEARCH.SIZE), **arguments
+            image_batch(seeds[0], batch, template_size), image_batch(seeds[1], batch, cfg.DATA.SEARCH.SIZE), mask, keep
         )
     reference = golden("model_eval.npz")
     prefix = f"{config}/{case}/"
