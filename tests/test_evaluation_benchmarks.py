@@ -11,7 +11,8 @@ import pytest
 from lib.test.evaluation import benchmarks
 from lib.test.evaluation.benchmarks import BENCHMARKS, get_dataset
 from lib.test.evaluation.environment import EnvSettings
-from lib.test.evaluation.sequence import ImageFrames, read_annotation_files, read_boxes, read_flags
+from lib.test.evaluation.sequence import ImageFrames, read_annotation_files
+from lib.utils.annotations import read_boxes, read_flags
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.video_io import VideoFile, VideoWriter
 

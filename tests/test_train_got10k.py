@@ -76,8 +76,8 @@ def test_pairs_show_the_target_where_the_box_is(tmp_path):
     [
         (lambda root: (root / "list.txt").unlink(), r"list.txt does not exist; set got10k_dir in .*local.py"),
         (lambda root: (root / "a" / "groundtruth.txt").unlink(), r"groundtruth.txt cannot be read"),
-        (lambda root: (root / "a" / "groundtruth.txt").write_text("1,2,3\n"), r"row 1 has 3 values instead of 4"),
-        (lambda root: (root / "a" / "groundtruth.txt").write_text("1,2,3,x\n"), r"groundtruth.txt.*'x'"),
+        (lambda root: (root / "a" / "groundtruth.txt").write_text("1,2,3\n"), r"txt, line 1: expected four .* '1 2 3'"),
+        (lambda root: (root / "a" / "groundtruth.txt").write_text("1,2,3,x\n"), r"txt, line 1: .* '1 2 3 x'"),
         (lambda root: (root / "a" / "absence.label").write_text("0\n0\n"), r"absence.label has 2 rows.*24"),
     ],
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.results import find_results, read_result, result_path
-from lib.test.evaluation.sequence import Annotations, ImageFrames, Sequence, read_boxes
+from lib.test.evaluation.sequence import Annotations, ImageFrames, Sequence
 
 __all__ = [
     "Annotations",
@@ -10,7 +10,6 @@ __all__ = [
     "Sequence",
     "find_results",
     "get_dataset",
-    "read_boxes",
     "read_result",
     "result_path",
 ]

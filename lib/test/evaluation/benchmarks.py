@@ -23,8 +23,8 @@ from lib.test.evaluation.sequence import (
     list_images,
     natural_key,
     read_annotation_files,
-    read_text,
 )
+from lib.utils.annotations import read_text
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.video_io import VIDEO_SUFFIXES, VideoFile
 

@@ -21,7 +21,8 @@ import cv2
 import numpy as np
 import torch
 
-from lib.test.evaluation.sequence import Sequence, read_boxes
+from lib.test.evaluation.sequence import Sequence
+from lib.utils.annotations import read_boxes
 from lib.utils.errors import DataError
 
 SUBFOLDERS = ("got10k", "trackingnet")

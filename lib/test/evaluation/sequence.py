@@ -1,4 +1,4 @@
-"""A sequence to track: its frames, its annotation, and the readers of annotation files.
+"""A sequence to track: its frames and its annotation.
 
 Nothing is read before it is asked for, so that a benchmark of thousands of sequences is listed in no time, and scoring
 needs no frames.
@@ -10,12 +10,12 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from lib.utils.annotations import read_boxes, read_flags
 from lib.utils.errors import DataError
 from lib.utils.image_io import read_image
 
@@ -147,53 +147,6 @@ def list_images(folder: Path) -> list[Path]:
     except OSError as error:
         raise DataError(f"frame folder {folder} cannot be read: {error.strerror}") from error
     return sorted((path for path in paths if not path.name.startswith(".")), key=natural_key)
-
-
-def read_text(path: Path) -> str:
-    """The text of an annotation, list or result file. Raises DataError: missing, unreadable or no text."""
-    try:
-        return Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not a text file: {error}") from error
-
-
-def read_boxes(path: str | Path) -> np.ndarray:
-    """Read a file with one box per line, separated by commas, tabs, spaces or a mixture of them.
-
-    Returns:
-        (N, 4) float64; NaN stays NaN.
-
-    Raises:
-        DataError: the file is missing or empty, or a line is not four numbers (its number is named).
-    """
-    rows = [line.split() for line in re.sub("[,;]", " ", read_text(Path(path))).rstrip().split("\n")]
-    try:
-        boxes = np.array(list(map(float, chain.from_iterable(rows)))).reshape(len(rows), 4)
-        good = all(len(row) == 4 for row in rows) and not np.isinf(boxes).any()
-    except ValueError:  # not a number, or not four times as many as lines
-        good = False
-    if not good:
-        number, row = next((i, row) for i, row in enumerate(rows, start=1) if not _is_box(row))
-        raise DataError(f"{path}, line {number}: expected four numbers x, y, w, h, found {' '.join(row)!r}")
-    return boxes
-
-
-def _is_box(row: list[str]) -> bool:
-    try:
-        return len(row) == 4 and not np.isinf([float(value) for value in row]).any()
-    except ValueError:
-        return False
-
-
-def read_flags(path: str | Path) -> np.ndarray:
-    """Read 0/1 flags, one per frame, separated by commas or white space. Returns (N,) bool. Raises DataError."""
-    values = re.sub(",", " ", read_text(Path(path))).split()
-    if not set(values) <= {"0", "1"}:
-        bad = next(value for value in values if value not in ("0", "1"))
-        raise DataError(f"{path}: expected flags 0 and 1, found {bad!r}")
-    return np.array(values) == "1"
 
 
 def read_annotation_files(boxes: Path, absence: tuple[Path, ...] = (), skip: int = 0) -> Annotations:

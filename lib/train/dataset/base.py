@@ -1,14 +1,11 @@
-"""What an annotated data set gives to the pair sampler, and how annotation files are read."""
+"""What an annotated data set gives to the pair sampler."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-
-from lib.utils.errors import DataError
 
 CONFIGURE = (
     "set {setting} in lib/train/admin/local.py (tracking/create_default_local_file.py writes that file), "
@@ -51,23 +48,3 @@ class AnnotatedDataset(Protocol):
 def valid_boxes(bbox: np.ndarray) -> np.ndarray:
     """Which ``xywh`` boxes (N, 4) are finite and have a width and a height."""
     return np.isfinite(bbox).all(1) & (bbox[:, 2:] > 0).all(1)
-
-
-def read_table(path: Path, columns: int) -> np.ndarray:
-    """Numbers separated by commas or white space, one row per line, as float64 (rows, columns).
-
-    Raises:
-        DataError: the file is missing, or a line holds something else.
-    """
-    try:
-        lines = path.read_text().split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"annotation file {path} cannot be read: {error}") from error
-    rows = [line.replace(",", " ").split() for line in lines if line.strip()]
-    for number, row in enumerate(rows, 1):
-        if len(row) != columns:
-            raise DataError(f"{path}: row {number} has {len(row)} values instead of {columns}")
-    try:
-        return np.array(rows, dtype=np.float64).reshape(-1, columns)
-    except ValueError as error:
-        raise DataError(f"{path}: {error}") from error

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.train.dataset.base import CONFIGURE, SequenceInfo, read_table, valid_boxes
+from lib.train.dataset.base import CONFIGURE, SequenceInfo, valid_boxes
+from lib.utils.annotations import read_table
 from lib.utils.errors import DataError
 from lib.utils.image_io import read_image
 
