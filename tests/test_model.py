@@ -257,7 +257,9 @@ def test_exports_without_graph_breaks():
 
 
 @pytest.mark.slow
-def test_compiles_to_one_graph():
+def test_compiles_to_one_graph(tmp_path, monkeypatch):
+    # The compiler's cache is shared by all programs of a user; one that was killed may have left it damaged.
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     model = tiny_model()
     arguments = image_batch(1, 1, 128), image_batch(2, 1, 256), torch.tensor([[27]])
     compiled = torch.compile(model, fullgraph=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lib.utils.errors import DataError
-from lib.vis.draw import contact_sheet, draw_box, ink_on, line_width, tracker_color
+from lib.vis.draw import contact_sheet, draw_box, ink_on, line_width
 
 RED = (230, 20, 30)
 
@@ -80,13 +80,6 @@ def test_bad_box_is_an_error(box):
 
 def test_ink_is_black_on_bright_and_white_on_dark():
     assert ink_on((255, 220, 0)) == (0, 0, 0) and ink_on((90, 10, 160)) == (255, 255, 255)
-
-
-def test_tracker_color_belongs_to_the_name():
-    assert tracker_color("ostrack") == (46, 250, 121)
-    colors = {tracker_color(name) for name in ("ostrack", "stark", "kcf", "csrt", "atom", "ocean", "dimp", "siamrpn")}
-    assert len(colors) == 8
-    assert all(max(color) - min(color) > 100 for color in colors), "bright colours, no grey"
 
 
 def test_contact_sheet_places_images_row_by_row():

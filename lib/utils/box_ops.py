@@ -18,22 +18,10 @@ def box_xywh_to_xyxy(boxes: Tensor) -> Tensor:
     return torch.stack((x, y, x + w, y + h), dim=-1)
 
 
-def box_xyxy_to_xywh(boxes: Tensor) -> Tensor:
-    """``xyxy`` to ``xywh``."""
-    x1, y1, x2, y2 = boxes.unbind(-1)
-    return torch.stack((x1, y1, x2 - x1, y2 - y1), dim=-1)
-
-
 def box_cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
     """``cxcywh`` to ``xyxy``."""
     cx, cy, w, h = boxes.unbind(-1)
     return torch.stack((cx - 0.5 * w, cy - 0.5 * h, cx + 0.5 * w, cy + 0.5 * h), dim=-1)
-
-
-def box_xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
-    """``xyxy`` to ``cxcywh``."""
-    x1, y1, x2, y2 = boxes.unbind(-1)
-    return torch.stack(((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1), dim=-1)
 
 
 def paired_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
-import zlib
 from collections.abc import Sequence
 
 import cv2
@@ -17,14 +15,6 @@ _CAP_HEIGHT = 22  # of that font at scale 1, in pixels
 _SHEET_GAP = 4
 _SHEET_COLOR: Color = (24, 24, 27)
 _RIM_COLOR: Color = (0, 0, 0)
-
-
-def tracker_color(name: str) -> Color:
-    """A bright RGB colour that belongs to this name, the same in every run and on every machine."""
-    seed = zlib.crc32(name.encode())
-    hue, lightness = seed % 360 / 360, (0.5, 0.58, 0.66)[seed // 360 % 3]
-    red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.95)
-    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def ink_on(color: Color) -> Color:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from lib.utils.checkpoint import load_checkpoint, network_state
 from lib.utils.errors import CheckpointError
@@ -109,8 +109,3 @@ def _experiments_like(wanted: Anatomy) -> list[str]:
         )
         names += [path.stem] if built == wanted else []
     return names
-
-
-def count_parameters(model: nn.Module) -> int:
-    """Number of parameters, in units."""
-    return sum(parameter.numel() for parameter in model.parameters())
