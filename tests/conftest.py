@@ -1,12 +1,23 @@
 """What all tests share."""
 
+import importlib.util
 import json
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
-GOLDEN = Path(__file__).parent / "golden"
+REPOSITORY = Path(__file__).resolve().parents[1]
+GOLDEN = REPOSITORY / "tests" / "golden"
+
+
+def load_script(name: str) -> ModuleType:
+    """``tracking/NAME.py`` as a module."""
+    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "tracking" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

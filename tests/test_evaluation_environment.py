@@ -10,9 +10,7 @@ import pytest
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.train.admin.environment import EnvironmentSettings
 from lib.utils.errors import ConfigError
-from tests.test_evaluation_runner import load_script
-
-REPOSITORY = Path(__file__).resolve().parents[1]
+from tests.conftest import REPOSITORY, load_script
 
 
 @pytest.fixture

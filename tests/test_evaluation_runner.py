@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
@@ -23,9 +22,9 @@ from lib.test.evaluation import evaluate, find_results, get_dataset, read_result
 from lib.test.evaluation.prefetch import read_ahead
 from lib.test.evaluation.sequence import Annotations, Sequence
 from lib.utils.errors import CheckpointError, ConfigError, DataError, OSTrackError
+from tests.conftest import REPOSITORY, load_script
 from tests.evaluation_fakes import FakeTracker, build_broken, build_dying
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 RUN = {"tracker": "ostrack", "config": "c", "config_hash": "abc", "checkpoint_sha256": "123", "precision": "float32"}
 LENGTHS = {"a": 4, "b": 9, "c": 6}
 
@@ -291,13 +290,6 @@ def test_select_sequence(data: Path) -> None:
 
 
 # The command
-
-
-def load_script(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "tracking" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 CONFIG = "vitb_256_mae_ce_32x4_ep300"

@@ -40,20 +40,22 @@ class Placeholder:
     """Stands for an object whose class a checkpoint names and we do not run. It keeps the state, and does nothing."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Placeholder:
-        return object.__new__(cls)
+        placeholder = object.__new__(cls)
+        placeholder.arguments, placeholder.items = args, {}
+        return placeholder
 
     def __init__(self, *args: Any, **kwargs: Any):
-        self.arguments = args
+        """Take whatever arguments the file gives; ``__new__`` has kept them."""
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self.__dict__.setdefault("items", {})[key] = value
+        self.items[key] = value
 
     def append(self, item: Any) -> None:
         """Take an item of a pickled list subclass."""
-        self.__dict__.setdefault("items", {})[len(self.__dict__.get("items", {}))] = item
+        self.items[len(self.items)] = item
 
 
 class _InertUnpickler(pickle.Unpickler):

@@ -12,7 +12,6 @@ from lib.test.analysis.report import (
     Tracker,
     choose_trackers,
     complete_benchmarks,
-    count_results,
     evaluate,
     missing_results,
     tracker_label,
@@ -20,6 +19,7 @@ from lib.test.analysis.report import (
 from lib.test.analysis.tables import align, sequence_table, summary_table, write_sequence_csv
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
+from lib.test.evaluation.results import result_files
 
 
 def analyse(
@@ -51,12 +51,11 @@ def analyse(
     Raises:
         OSTrackError: nothing to score, or data that cannot be scored.
     """
-    env = env or env_settings()
-    results_dir = Path(save_dir) / "test/tracking_results" if save_dir else Path(env.results_path)
-    plot_dir = Path(save_dir) / "test/result_plots" if save_dir else Path(env.result_plot_path)
+    env = (env or env_settings()).saving_to(save_dir)
+    results_dir, plot_dir = Path(env.results_path), Path(env.result_plot_path)
     trackers = choose_trackers(results_dir, tracker, configs)
     if dataset is None:
-        rows = [[tracker_label(one), str(count_results(results_dir, one))] for one in trackers]
+        rows = [[tracker_label(one), str(len(result_files(results_dir.joinpath(*one))))] for one in trackers]
         yield f"Results in {results_dir}\n{align(['Tracker', 'Sequences'], rows)}"
         jobs = complete_benchmarks(results_dir, trackers, env)
         if not jobs:

@@ -27,7 +27,7 @@ from lib.test.analysis.metrics import (
 )
 from lib.test.evaluation.benchmarks import BENCHMARKS, get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
-from lib.test.evaluation.results import SUBFOLDERS, file_hash, find_results, provenance_path, read_result, result_path
+from lib.test.evaluation.results import file_hash, find_results, provenance_path, read_result, result_path
 from lib.test.evaluation.sequence import Sequence
 from lib.utils.errors import DataError
 
@@ -223,13 +223,6 @@ def choose_trackers(results_dir: Path, tracker: str | None, configs: Seq[str]) -
                 hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(known))}"
                 raise DataError(f"no results of {kind} {name} in {results_dir}: {hint}")
     return [pair for pair in found if tracker in (None, pair[0]) and (not configs or pair[1] in configs)]
-
-
-def count_results(results_dir: Path, tracker: Tracker) -> int:
-    """The number of finished result files of a tracker."""
-    folder = results_dir.joinpath(*tracker)
-    files = [path for place in (folder, *(folder / name for name in SUBFOLDERS)) for path in place.glob("*.txt")]
-    return sum(not path.stem.endswith("_time") for path in files)
 
 
 def complete_benchmarks(results_dir: Path, trackers: Seq[Tracker], env: EnvSettings) -> dict[str, list[Tracker]]:

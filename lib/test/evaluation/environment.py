@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 from lib.utils.paths import REPOSITORY, local_settings
@@ -21,16 +22,9 @@ class EnvSettings:
         data_dir: str | Path = REPOSITORY / "data",
         save_dir: str | Path = REPOSITORY / "output",
     ) -> None:
-        data, save = Path(data_dir), Path(save_dir)
+        data = Path(data_dir)
         self.prj_dir = str(workspace_dir)
-        self.save_dir = str(save)
-        self.results_path = str(save / "test/tracking_results")
-        self.segmentation_path = str(save / "test/segmentation_results")
-        self.network_path = str(save / "test/networks")
-        self.result_plot_path = str(save / "test/result_plots")
-        self.got_packed_results_path = str(save / "test/packed/got10k")
-        self.got_reports_path = str(save / "test/reports/got10k")
-        self.tn_packed_results_path = str(save / "test/packed/trackingnet")
+        self._put_outputs(Path(save_dir))
         self.got10k_path = str(data / "got10k")
         self.got10k_lmdb_path = str(data / "got10k_lmdb")
         self.images_path = str(data / "images")
@@ -48,6 +42,23 @@ class EnvSettings:
         self.vot18_path = str(data / "vot2018")
         self.vot20_path = str(data / "vot2020")
         self.vot22_path = str(data / "vot2022")
+
+    def _put_outputs(self, save: Path) -> None:
+        self.save_dir = str(save)
+        self.results_path = str(save / "test/tracking_results")
+        self.segmentation_path = str(save / "test/segmentation_results")
+        self.network_path = str(save / "test/networks")
+        self.result_plot_path = str(save / "test/result_plots")
+        self.got_packed_results_path = str(save / "test/packed/got10k")
+        self.got_reports_path = str(save / "test/reports/got10k")
+        self.tn_packed_results_path = str(save / "test/packed/trackingnet")
+
+    def saving_to(self, save_dir: str | Path | None) -> EnvSettings:
+        """These settings with all outputs under ``save_dir``; None leaves them where they are."""
+        settings = copy.copy(self)
+        if save_dir is not None:
+            settings._put_outputs(Path(save_dir))
+        return settings
 
 
 def env_settings(local_file: str | Path = LOCAL_FILE) -> EnvSettings:

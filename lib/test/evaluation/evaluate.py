@@ -60,7 +60,7 @@ def track_benchmarks(
     return run_sequences(
         sequences if sequence is None else [select_sequence(sequences, sequence)],
         partial(_build, config=config, checkpoint=checkpoint, precision=precision, overrides=list(overrides)),
-        Path(save_dir) / "test/tracking_results" if save_dir else env_settings().results_path,
+        env_settings().saving_to(save_dir).results_path,
         name if run_id is None else f"{name}_{run_id:03d}",
         run_provenance("ostrack", name, config_hash(cfg), checkpoint, precision, devices[0].split(":")[0]),
         devices,

@@ -12,18 +12,16 @@ import hashlib
 import json
 import math
 import os
-import platform
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import cv2
 import numpy as np
-import torch
 
 from lib.test.evaluation.sequence import Sequence
 from lib.utils.annotations import read_boxes
 from lib.utils.errors import DataError
+from lib.utils.versions import versions
 
 SUBFOLDERS = ("got10k", "trackingnet")
 # A result belongs to a run when these entries of its provenance agree; the other entries only inform.
@@ -56,14 +54,16 @@ def read_result(path: str | Path) -> np.ndarray:
     return read_boxes(path)
 
 
+def result_files(folder: Path) -> list[Path]:
+    """The finished result files of the tracker and config that ``folder`` stands for."""
+    places = (folder, *(folder / name for name in SUBFOLDERS))
+    return [path for place in places for path in place.glob("*.txt") if not path.stem.endswith("_time")]
+
+
 def find_results(results_dir: str | Path) -> list[tuple[str, str]]:
     """The (tracker, config) pairs that have at least one result file under ``results_dir``, sorted by name."""
-    found = []
-    for folder in sorted(Path(results_dir).glob("*/*/")):
-        places = (folder, *(folder / sub for sub in SUBFOLDERS))
-        if any(not path.stem.endswith("_time") for place in places for path in place.glob("*.txt")):
-            found.append((folder.parent.name, folder.name))
-    return found
+    folders = sorted(Path(results_dir).glob("*/*/"))
+    return [(folder.parent.name, folder.name) for folder in folders if result_files(folder)]
 
 
 def file_hash(path: str | Path) -> str:
@@ -87,12 +87,7 @@ def run_provenance(
         "checkpoint_sha256": None if checkpoint is None else file_hash(checkpoint),
         "precision": precision,
         "device": device,
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "opencv": cv2.__version__,
-        },
+        "versions": versions(),
     }
 
 

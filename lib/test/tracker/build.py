@@ -58,7 +58,7 @@ def find_checkpoint(cfg: Config, name: str, save_dir: str | Path | None = None) 
     Raises:
         CheckpointError: there are none; the message lists the places.
     """
-    root = Path(save_dir or env_settings().save_dir)
+    root = Path(env_settings().saving_to(save_dir).save_dir)
     trained = root / "checkpoints" / "train" / "ostrack" / name / f"OSTrack_ep{cfg.TEST.EPOCH:04d}.pth.tar"
     shipped = PRETRAINED_DIR / f"ostrack_{name}.pth"
     for path in (trained, shipped):

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from lib.utils.coco_rle import decode_rle
 from lib.utils.errors import DataError
-from lib.utils.image_io import read_image
+from lib.utils.image_io import read_image, write_image
 
 _MIN_SIDE = 40  # pixels, square root of the mask's area: smaller objects are a blur when enlarged
 _MIN_FILL = 0.2  # of the mask's bounding box; less is a scatter of pieces
@@ -37,7 +36,6 @@ def cut_out_coco(annotations: Path, images: Path, out: Path) -> int:
         instances = sorted(content["annotations"], key=lambda item: (item["image_id"], item["id"]))
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{annotations} is not a readable COCO annotation file: {error}") from error
-    out.mkdir(parents=True, exist_ok=True)
     written = 0
     for item in tqdm(instances, desc="cut-outs"):
         code = item["segmentation"]
@@ -48,10 +46,8 @@ def cut_out_coco(annotations: Path, images: Path, out: Path) -> int:
         if box is None:
             continue
         image = read_image(images / names[item["image_id"]])
-        cutout = np.dstack((image[..., ::-1], mask.astype(np.uint8) * 255))[box]
-        path = out / f"{Path(names[item['image_id']]).stem}_{item['id']}.png"
-        if not cv2.imwrite(str(path), cutout):
-            raise DataError(f"{path} cannot be written: is the folder writable and the disk not full?")
+        cutout = np.dstack((image, mask.astype(np.uint8) * 255))[box]
+        write_image(out / f"{Path(names[item['image_id']]).stem}_{item['id']}.png", cutout)
         written += 1
     return written
 

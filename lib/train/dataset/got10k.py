@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.train.dataset.base import CONFIGURE, SequenceInfo, valid_boxes
-from lib.utils.annotations import read_table
+from lib.utils.annotations import read_table, read_text
 from lib.utils.errors import DataError
 from lib.utils.image_io import read_image
 
@@ -41,7 +41,7 @@ class Got10k:
         list_file = self.root / "list.txt"
         if not list_file.is_file():
             raise DataError(f"{name}: {list_file} does not exist; " + CONFIGURE.format(setting=setting))
-        names = list_file.read_text().split()
+        names = read_text(list_file).split()
         if split:
             if len(names) != _TRAIN_SEQUENCES:
                 log.warning(

@@ -24,6 +24,7 @@ from lib.train.trainers import state as run_state
 from lib.train.trainers.step import NonFiniteLossError, eval_step, train_step
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.errors import CheckpointError
+from lib.utils.versions import versions
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
             "rng": run_state.rng_state(),
             "config": to_plain(self.cfg),
-            "versions": run_state.versions(),
+            "versions": versions(),
         }
 
     def load(self, state: dict[str, Any], path: Path) -> None:

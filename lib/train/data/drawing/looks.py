@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 
 from lib.train.data.drawing.settings import DrawSettings
+from lib.train.data.transforms import to_grayscale
 
 _LEVELS = np.arange(256, dtype=np.float64)[:, None] / 255
-_LUMA = np.array((0.299, 0.587, 0.114))
 _HUE_AXES = np.array(((0.299, 0.587, 0.114), (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)))  # RGB to YIQ
 _HUE_AXES_INVERSE = np.linalg.inv(_HUE_AXES)
 _SHADE_GRID = 3
@@ -158,7 +158,7 @@ def apply_look(image: np.ndarray, look: Look) -> np.ndarray:
     if look.defocus:
         image = cv2.GaussianBlur(image, (0, 0), look.defocus)
     if look.grey:
-        image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        image = to_grayscale(image)
     elif look.tone.hue or look.tone.saturation:
         image = cv2.transform(image, _colour_matrix(look.tone))
     image = cv2.LUT(image, tone_table(look.tone))

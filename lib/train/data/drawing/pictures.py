@@ -140,16 +140,7 @@ def _read_picture(path: Path) -> Picture:
 
 def _read_cutout(path: Path) -> Cutout:
     """Read a picture with alpha, cut to its largest connected part."""
-    try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-    except OSError as error:
-        raise DataError(f"cut-out {path} cannot be read: {error.strerror}") from error
-    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-    if image is None:
-        raise DataError(f"cut-out {path} cannot be decoded: it is damaged or not a picture")
-    if image.ndim != 3 or image.shape[2] != 4 or image.dtype != np.uint8:
-        raise DataError(f"cut-out {path} has no 8-bit alpha channel: only pictures with transparency can be cut-outs")
-    image = _shrink(cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA), MAX_CUTOUT_SIDE)
+    image = _shrink(read_image(path, alpha=True), MAX_CUTOUT_SIDE)
     outline = largest_outline((image[..., 3] > 127).astype(np.uint8))
     if len(outline) < 3 or box_of(outline)[2:].min() < 12:
         raise DataError(f"cut-out {path} shows less than 12 pixels of an object")

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -28,6 +27,7 @@ from lib.train.data.drawing.staging import (
 )
 from lib.train.data.drawing.warp import Pose
 from lib.utils.errors import DataError
+from lib.utils.image_io import write_image
 
 SPLITS = ("train", "val", "test")
 FRAME_SIZE = (480, 360)
@@ -191,10 +191,7 @@ def _write_sequence(folder: Path, frames: Iterator[DrawnFrame], frame_size: tupl
     folder.mkdir(parents=True)
     boxes, covers = [], []
     for number, frame in enumerate(frames, 1):
-        image = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
-        path = folder / f"{number:08d}.jpg"
-        if not cv2.imwrite(str(path), image, (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY)):
-            raise DataError(f"cannot write {path}: is the disk full or the folder read-only?")
+        write_image(folder / f"{number:08d}.jpg", frame.image, _JPEG_QUALITY)
         boxes.append(",".join(f"{value:.4f}" for value in frame.box))
         covers.append(cover_label(frame.visible))
         progress.update()
