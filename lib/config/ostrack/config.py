@@ -195,8 +195,11 @@ def _check(cfg: dict[str, Any], where: str) -> None:
             refuse(key, "have three entries (R, G, B)")
     if min(cfg["DATA"]["STD"]) <= 0:
         refuse("DATA.STD", "be greater than 0")
-    if not cfg["TRAIN"]["DROP_PATH_RATE"] < 1:
-        refuse("TRAIN.DROP_PATH_RATE", "be less than 1")
+    for key in ("TRAIN.DROP_PATH_RATE", "TRAIN.EMA_DECAY"):
+        if not (_lookup(cfg, key) or 0) < 1:
+            refuse(key, "be less than 1")
+    if cfg["TRAIN"].get("LAYER_DECAY", 1) > 1:
+        refuse("TRAIN.LAYER_DECAY", "be at most 1")
     _check_backbone(cfg, refuse)
     _check_sizes(cfg, refuse)
 
@@ -210,8 +213,8 @@ def _check_backbone(cfg: dict[str, Any], refuse) -> None:
     depth = backbone.get("DEPTH", 0) or variant.depth
     if depth > variant.depth:
         refuse("MODEL.BACKBONE.DEPTH", f"be at most {variant.depth}, the blocks of {backbone['TYPE']}")
-    if cfg["TRAIN"].get("FREEZE_BLOCKS", 0) > depth:
-        refuse("TRAIN.FREEZE_BLOCKS", f"be at most {depth}, the number of blocks")
+    if any(not 0 <= block <= depth for block in cfg["TRAIN"]["FREEZE_LAYERS"]):
+        refuse("TRAIN.FREEZE_LAYERS", f"name blocks from 1 to {depth}, or 0 for none")
     layers, ratios = backbone["CE_LOC"], backbone["CE_KEEP_RATIO"]
     if layers and not variant.ce:
         refuse("MODEL.BACKBONE.CE_LOC", f"be empty, or MODEL.BACKBONE.TYPE be {backbone['TYPE']}_ce")

@@ -40,6 +40,7 @@ PUBLISHED = {
         "BACKBONE_MULTIPLIER": 0.1,
         "GIOU_WEIGHT": 2.0,
         "L1_WEIGHT": 5.0,
+        # Blocks that keep their weights, counted from 1; the embeddings before them go with block 1. 0 stands for none.
         "FREEZE_LAYERS": [0],
         "PRINT_INTERVAL": 50,
         "VAL_EPOCH_INTERVAL": 20,
@@ -85,11 +86,29 @@ EXTENSIONS = {
         "SEED": 42,
         # Gradients of this many batches are summed before an optimiser step.
         "ACCUM_STEPS": 1,
-        # The embeddings and the first so many blocks keep their weights; 0 = train everything.
-        "FREEZE_BLOCKS": 0,
         # A numbered checkpoint is kept for good every so many epochs.
         "CHECKPOINT_INTERVAL": 10,
+        # A checkpoint is written inside the epoch every so many steps too; 0 = at the end of epochs only.
+        "SAVE_EVERY_STEPS": 0,
+        # Half of the pairs show another object in the search region, and are to be recognised as such.
+        "TRAIN_CLS": False,
+        # Learning rates fall by this factor from each block to the one before it; 1 = the same for all.
+        "LAYER_DECAY": 1.0,
+        # A running average of the weights with this decay is kept, validated and saved beside them; 0 = none.
+        "EMA_DECAY": 0.0,
+        # Let float32 matrix products use TensorFloat-32 on CUDA.
+        "TF32": False,
+        # torch.compile the transformer blocks.
+        "COMPILE": False,
+        # Compute the blocks' activations again in the backward pass instead of keeping them.
+        "ACTIVATION_CHECKPOINTING": False,
+        # Weights of the distillation losses, with a teacher (--distill 1).
+        "DISTILL": {"SCORE_WEIGHT": 1.0, "SIZE_WEIGHT": 1.0, "OFFSET_WEIGHT": 1.0},
         "SCHEDULER": {"MILESTONES": [], "GAMMA": 0.1, "WARMUP_EPOCH": 0.0},
+    },
+    "DATA": {
+        # Share of the drawn samples that may meet an unreadable image before the run stops.
+        "MAX_BROKEN_SHARE": 0.01,
     },
 }
 
@@ -132,6 +151,7 @@ POSITIVE = (
     "TRAIN.EPOCH",
     "TRAIN.BATCH_SIZE",
     "TRAIN.ACCUM_STEPS",
+    "TRAIN.LAYER_DECAY",
     "TRAIN.CHECKPOINT_INTERVAL",
     "TRAIN.VAL_EPOCH_INTERVAL",
     "TRAIN.PRINT_INTERVAL",
@@ -160,7 +180,12 @@ NON_NEGATIVE = (
     "TRAIN.DROP_PATH_RATE",
     "TRAIN.CE_START_EPOCH",
     "TRAIN.CE_WARM_EPOCH",
-    "TRAIN.FREEZE_BLOCKS",
+    "TRAIN.SAVE_EVERY_STEPS",
+    "TRAIN.EMA_DECAY",
+    "TRAIN.DISTILL.SCORE_WEIGHT",
+    "TRAIN.DISTILL.SIZE_WEIGHT",
+    "TRAIN.DISTILL.OFFSET_WEIGHT",
+    "DATA.MAX_BROKEN_SHARE",
     "TRAIN.SCHEDULER.WARMUP_EPOCH",
     "DATA.SEARCH.CENTER_JITTER",
     "DATA.SEARCH.SCALE_JITTER",

@@ -12,8 +12,8 @@ from lib.models.ostrack import build_ostrack
 from lib.models.ostrack.weights import load_weights
 from lib.test.evaluation.environment import env_settings
 from lib.test.tracker.ostrack import Tracker
-from lib.utils.errors import CheckpointError, ConfigError
-from lib.utils.paths import PRETRAINED_DIR
+from lib.utils.checkpoint import find_weights
+from lib.utils.errors import ConfigError
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -58,10 +58,4 @@ def find_checkpoint(cfg: Config, name: str, save_dir: str | Path | None = None) 
     Raises:
         CheckpointError: there are none; the message lists the places.
     """
-    root = Path(env_settings().saving_to(save_dir).save_dir)
-    trained = root / "checkpoints" / "train" / "ostrack" / name / f"OSTrack_ep{cfg.TEST.EPOCH:04d}.pth.tar"
-    shipped = PRETRAINED_DIR / f"ostrack_{name}.pth"
-    for path in (trained, shipped):
-        if path.is_file():
-            return path
-    raise CheckpointError(f"no weights for {name}: put them at {trained}, or name a file with --checkpoint")
+    return find_weights("ostrack", name, cfg.TEST.EPOCH, env_settings().saving_to(save_dir).save_dir)
