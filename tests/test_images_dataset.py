@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from lib.train.admin.environment import EnvironmentSettings
 from lib.train.data.drawing import parts
 from lib.train.data.drawing.cast import Stock, draw_cast, load_stock
 from lib.train.data.drawing.looks import Look, Tone, apply_look, line_kernel
@@ -23,6 +24,7 @@ from lib.train.data.drawing.textures import procedural_textures
 from lib.train.data.drawing.warp import BEND_SIZE, Pose, Sprite, from_frame, paint_background, to_frame
 from lib.train.data.pair import CropPair, CropSpec
 from lib.train.dataset.images import DrawSettings, ImagesDataset, build_images_dataset, crop_frame
+from lib.train.dataset.registry import open_dataset
 from lib.utils.crop import sample_target
 from lib.utils.errors import DataError
 
@@ -371,11 +373,11 @@ def read_split(folder) -> dict[str, bytes]:
 
 
 def test_sequences_in_the_layout_of_got10k(tmp_path):
-    got10k = pytest.importorskip("lib.train.dataset.got10k")
     folder = make_images_sequences(tmp_path, "val", 2, 25, seed=1, frame_size=(160, 120))
     assert (folder / "list.txt").read_text().split() == ["images_val_000001", "images_val_000002"]
     assert "resolution: (160, 120)" in (folder / "images_val_000002" / "meta_info.ini").read_text()
-    data = got10k.Got10k("drawn", folder, "images_dir")
+    env = EnvironmentSettings(got10k_val_dir=str(folder), cache_dir=str(tmp_path / "cache"))
+    data = open_dataset("GOT10K_official_val", env)
     assert len(data) == 2
     for index in range(2):
         sequence = data.sequence(index)

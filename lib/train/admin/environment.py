@@ -18,6 +18,8 @@ def _data(name: str) -> str:
 class EnvironmentSettings:
     """Folders for training, with the published names; all under ``./data`` and ``./output`` of the repository.
 
+    ``cache_dir`` keeps parsed annotation. ``folder_dir`` names a folder of sequences, or a list of such, for the data
+    set ``FOLDER``.
     ``images_dir`` and ``cutouts_dir`` feed the data set ``IMAGES``: one folder or a list of folders of pictures, and of
     PNG cut-outs with alpha; an empty value means procedural textures only.
     """
@@ -36,6 +38,12 @@ class EnvironmentSettings:
     coco_lmdb_dir: str = _data("coco_lmdb")
     imagenet_dir: str = _data("vid")
     imagenet_lmdb_dir: str = _data("vid_lmdb")
+    tnl2k_dir: str = _data("tnl2k/train")
+    tnl2k_lmdb_dir: str = _data("tnl2k_lmdb")
+    vasttrack_dir: str = _data("vasttrack/train")
+    vasttrack_lmdb_dir: str = _data("vasttrack_lmdb")
+    cache_dir: str = _data("cache")
+    folder_dir: str | list[str] = ""
     images_dir: str | list[str] = ""
     cutouts_dir: str | list[str] = ""
 

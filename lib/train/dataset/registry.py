@@ -1,29 +1,199 @@
-"""Training data sets by the names that experiments use."""
+"""Training data sets by the names that experiments use: one row of a table each, over a few layouts.
+
+To add a data set, add a row; see docs/add_a_data_set.md.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import difflib
+import re
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 from lib.train.admin.environment import EnvironmentSettings
 from lib.train.data.sampler import AnnotatedPairs, DrawnPairs, PairSampling, PairSource
-from lib.train.dataset.base import AnnotatedDataset
-from lib.train.dataset.got10k import Got10k
-from lib.utils.errors import ConfigError
+from lib.train.dataset import coco, imagenet_vid
+from lib.train.dataset.base import CONFIGURE
+from lib.train.dataset.cache import cache_path, cached_table
+from lib.train.dataset.layouts import Layout, Plan, SequenceFiles, covered, not_absent
+from lib.train.dataset.own import own_layout
+from lib.train.dataset.sequence_lists import (
+    class_folders,
+    got10k_sequences,
+    lasot_sequences,
+    tnl2k_sequences,
+    trackingnet_sequences,
+)
+from lib.train.dataset.tracks import TrackDataset
+from lib.utils.errors import ConfigError, DataError
+from lib.utils.storage import FolderStorage, Storage, open_storage
 
-ANNOTATED: dict[str, Callable[[EnvironmentSettings], AnnotatedDataset]] = {
-    "GOT10K_vottrain": lambda env: Got10k("GOT10K_vottrain", env.got10k_dir, "got10k_dir", "vottrain"),
-    "GOT10K_votval": lambda env: Got10k("GOT10K_votval", env.got10k_dir, "got10k_dir", "votval"),
-    "GOT10K_train_full": lambda env: Got10k("GOT10K_train_full", env.got10k_dir, "got10k_dir"),
-    "GOT10K_official_val": lambda env: Got10k("GOT10K_official_val", env.got10k_val_dir, "got10k_val_dir"),
+TRACKINGNET_SETS = tuple(range(12))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training data set.
+
+    Attributes:
+        setting: the entry of ``lib/train/admin/local.py`` that names its folder.
+        layout: finds its sequences and reads its annotation.
+        lmdb_setting: the entry that names its lmdb.
+        lmdb_folder: what the keys of the lmdb begin with.
+        content: what of the folder belongs to it; nothing: all.
+        lmdb_per_folder: the lmdb is one for each folder of ``content``, called ``FOLDER_lmdb``.
+        is_video: sequences of frames, not still images.
+        counted: a folder of frames holds as many pictures as its sequence has boxes.
+    """
+
+    setting: str
+    layout: Layout
+    lmdb_setting: str
+    lmdb_folder: str = ""
+    content: tuple[str, ...] = ()
+    lmdb_per_folder: bool = False
+    is_video: bool = True
+    counted: bool = True
+
+
+_LASOT = SequenceFiles(
+    lasot_sequences,
+    boxes="{group}/{name}/groundtruth.txt",
+    frames="{group}/{name}/img",
+    numbered="{:08d}.jpg",
+    flags=(("{group}/{name}/full_occlusion.txt", not_absent), ("{group}/{name}/out_of_view.txt", not_absent)),
+)
+_GOT10K = SequenceFiles(
+    got10k_sequences(),
+    boxes="{name}/groundtruth.txt",
+    frames="{name}",
+    numbered="{:08d}.jpg",
+    flags=(("{name}/absence.label", not_absent), ("{name}/cover.label", covered)),
+    flags_optional=True,
+)
+_TRACKINGNET = SequenceFiles(
+    trackingnet_sequences(TRACKINGNET_SETS),
+    boxes="{group}/anno/{name}.txt",
+    frames="{group}/frames/{name}",
+    numbered="{:d}.jpg",
+    first=0,
+)
+_TNL2K = SequenceFiles(tnl2k_sequences, boxes="{group}/{name}/groundtruth.txt", frames="{group}/{name}/imgs")
+_VASTTRACK = SequenceFiles(
+    class_folders, boxes="{group}/{name}/Groundtruth.txt", frames="{group}/{name}/imgs", numbered="{:05d}.jpg"
+)
+_GOT10K_ROW = Row("got10k_dir", _GOT10K, "got10k_lmdb_dir", lmdb_folder="train")
+
+TABLE = {
+    "LASOT": Row("lasot_dir", _LASOT, "lasot_lmdb_dir"),
+    "GOT10K_vottrain": replace(_GOT10K_ROW, layout=replace(_GOT10K, sequences=got10k_sequences("vottrain"))),
+    "GOT10K_votval": replace(_GOT10K_ROW, layout=replace(_GOT10K, sequences=got10k_sequences("votval"))),
+    "GOT10K_train_full": _GOT10K_ROW,
+    "GOT10K_official_val": replace(_GOT10K_ROW, setting="got10k_val_dir", lmdb_folder="val"),
+    "COCO17": Row(
+        "coco_dir",
+        coco.coco_layout,
+        "coco_lmdb_dir",
+        content=(coco.ANNOTATION, coco.IMAGES),
+        is_video=False,
+        counted=False,
+    ),
+    "VID": Row(
+        "imagenet_dir",
+        imagenet_vid.vid_layout,
+        "imagenet_lmdb_dir",
+        content=(imagenet_vid.ANNOTATIONS, imagenet_vid.FRAMES),
+        counted=False,
+    ),
+    "TRACKINGNET": Row(
+        "trackingnet_dir",
+        _TRACKINGNET,
+        "trackingnet_lmdb_dir",
+        content=tuple(f"TRAIN_{number}" for number in TRACKINGNET_SETS),
+        lmdb_per_folder=True,
+    ),
+    "TNL2K": Row("tnl2k_dir", _TNL2K, "tnl2k_lmdb_dir"),
+    "VASTTRACK": Row("vasttrack_dir", _VASTTRACK, "vasttrack_lmdb_dir"),
 }
+# Not in the table: they have no lmdb, and may lie in several folders.
+NAMES = (*TABLE, "FOLDER", "IMAGES")
 
 
-def open_source(name: str, env: EnvironmentSettings, sampling: PairSampling) -> PairSource:
+def find_row(name: str) -> Row:
+    """The row of a data set. ``TRACKINGNET[0,4-7]`` is TrackingNet with some of its 12 sets only.
+
+    Raises:
+        ConfigError: there is no such data set.
+    """
+    if match := re.fullmatch(r"TRACKINGNET\[(.*)]", name):
+        sets = _numbers(match[1], name)
+        layout = replace(_TRACKINGNET, sequences=trackingnet_sequences(sets))
+        return replace(TABLE["TRACKINGNET"], layout=layout, content=tuple(f"TRAIN_{number}" for number in sets))
+    if name not in TABLE:
+        near = difflib.get_close_matches(name, NAMES, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ConfigError(f"unknown training data set {name!r}: {hint}known are {', '.join(NAMES)}")
+    return TABLE[name]
+
+
+def _numbers(text: str, name: str) -> list[int]:
+    """``0,4-6`` as [0, 4, 5, 6]."""
+    parts = [re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part) for part in text.split(",")]
+    numbers = [n for part in parts if part for n in range(int(part[1]), int(part[2] or part[1]) + 1)]
+    if not all(parts) or not numbers or not set(numbers) <= set(TRACKINGNET_SETS):
+        raise ConfigError(f"{name}: expected sets from 0 to 11, like TRACKINGNET[0,4-7]")
+    return sorted(set(numbers))
+
+
+def open_dataset(name: str, env: EnvironmentSettings, use_lmdb: bool = False) -> TrackDataset:
+    """Open an annotated data set: any name but ``IMAGES``.
+
+    Args:
+        name: name of a data set.
+        use_lmdb: read it from its lmdb; ``FOLDER`` has none, and is read from its folders.
+
+    Raises:
+        ConfigError: unknown name, or its place is not set.
+        DataError: the data are missing or damaged.
+    """
+    if name == "FOLDER":
+        roots = folders(env.folder_dir)
+        if not roots:
+            raise ConfigError("FOLDER: " + CONFIGURE.format(setting="folder_dir"))
+        return _open(name, FolderStorage(""), partial(own_layout, roots=roots), env, "folder_dir", "\n".join(roots))
+    row = find_row(name)
+    setting = row.lmdb_setting if use_lmdb else row.setting
+    place = getattr(env, setting)
+    try:
+        storage = open_storage(place, use_lmdb)
+    except DataError as error:
+        raise DataError(f"{name}: {error}; " + CONFIGURE.format(setting=setting)) from error
+    storage = storage.within(row.lmdb_folder) if use_lmdb else storage
+    return _open(name, storage, row.layout, env, setting, place, row.is_video)
+
+
+def _open(
+    name: str, storage: Storage, layout: Layout, env: EnvironmentSettings, setting: str, place: str, video: bool = True
+) -> TrackDataset:
+    try:
+        plan: Plan = layout(storage)
+    except DataError as error:
+        raise DataError(f"{name}: {error}; " + CONFIGURE.format(setting=setting)) from error
+    try:
+        table = cached_table(cache_path(env.cache_dir, name, place), storage.stamp(plan.files), plan.read)
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error
+    return TrackDataset(name, storage, table, video)
+
+
+def open_source(name: str, env: EnvironmentSettings, sampling: PairSampling, use_lmdb: bool = False) -> PairSource:
     """Open a data set as something that pairs are drawn from.
 
     Args:
         name: name of a data set.
         sampling: how frames of annotated data are chosen.
+        use_lmdb: read it from its lmdb, see :func:`open_dataset`; ``IMAGES`` has none.
 
     Raises:
         ConfigError: unknown name or mode.
@@ -32,11 +202,19 @@ def open_source(name: str, env: EnvironmentSettings, sampling: PairSampling) -> 
     if name == "IMAGES":
         from lib.train.dataset.images import build_images_dataset
 
-        return DrawnPairs(build_images_dataset(_folders(env.images_dir), _folders(env.cutouts_dir), None))
-    if name not in ANNOTATED:
-        raise ConfigError(f"unknown training data set {name!r}; known are {', '.join([*ANNOTATED, 'IMAGES'])}")
-    return AnnotatedPairs(ANNOTATED[name](env), sampling)
+        return DrawnPairs(build_images_dataset(folders(env.images_dir), folders(env.cutouts_dir), None))
+    return AnnotatedPairs(open_dataset(name, env, use_lmdb), sampling)
 
 
-def _folders(value: str | list[str]) -> list[str]:
+def folders(value: str | list[str]) -> list[str]:
+    """A setting that takes one folder, several or none, as a list."""
     return [value] if isinstance(value, str) and value else list(value)
+
+
+def lmdb_jobs(name: str, env: EnvironmentSettings) -> list[tuple[Path, Path, str, tuple[str, ...]]]:
+    """What makes the lmdb of a data set: source folder, lmdb, start of the keys, and what of the folder to take."""
+    row = find_row(name)
+    source, target = Path(getattr(env, row.setting)), Path(getattr(env, row.lmdb_setting))
+    if row.lmdb_per_folder:
+        return [(source / part, target / f"{part}_lmdb", "", ()) for part in row.content]
+    return [(source, target, row.lmdb_folder, row.content)]

@@ -1,0 +1,108 @@
+"""Decoding every image of a data set in parallel, and going on after an interruption."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TextIO
+
+from tqdm import tqdm
+
+from lib.train.dataset.tracks import TrackDataset
+from lib.utils.errors import DataError
+
+log = logging.getLogger(__name__)
+
+CHUNK = 256  # frames that a thread decodes at a time; what an interruption can lose
+
+# Frames start to stop - 1 of sequence number index.
+Span = tuple[int, int, int]
+# Number of frames that were decoded, and what was broken.
+Result = tuple[int, list[str]]
+
+
+def decode_spans(dataset: TrackDataset, spans: Iterable[Span], jobs: int, note: Path | None) -> Iterator[Result]:
+    """Decode frames in ``jobs`` threads; results come in parts, those noted by an earlier, interrupted run first.
+
+    Threads, because reading and decoding leave Python's lock alone, and processes would each need the annotation.
+
+    Args:
+        note: a file that keeps, line by line, which parts are done. It does not count for other data; parts in which
+            something was broken are not kept, since it may have been mended. None keeps nothing.
+    """
+    chunks = _chunks(spans)
+    stamp = f"{len(chunks)} parts, {len(dataset.table.bbox)} frames, {dataset.storage.stamp([''])}"
+    done = _read_note(note, stamp)
+    if done:
+        log.info("%d of %d parts were decoded before; to decode them again, remove %s", len(done), len(chunks), note)
+    yield from ((frames, []) for frames in done.values())
+    waiting = [number for number in range(len(chunks)) if number not in done]
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        with _open_note(note, "a" if done else "w") as file:
+            if not done:
+                print(stamp, file=file)
+            results = pool.map(partial(_decode, dataset), [chunks[number] for number in waiting])
+            bar = tqdm(results, desc=f"{dataset.name}: decoding", total=len(waiting), delay=2, unit="part")
+            for number, (frames, broken) in zip(waiting, bar, strict=True):
+                if not broken:
+                    print(f"\n{number} {frames}", file=file, flush=True)  # the line break ends one that was cut short
+                yield frames, broken
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _chunks(spans: Iterable[Span]) -> list[list[Span]]:
+    """Spans in parts of about ``CHUNK`` frames."""
+    chunks: list[list[Span]] = []
+    room = 0
+    for span in spans:
+        if room <= 0:
+            chunks.append([])
+            room = CHUNK
+        chunks[-1].append(span)
+        room -= span[2] - span[1]
+    return chunks
+
+
+def _decode(dataset: TrackDataset, spans: list[Span]) -> Result:
+    frames, broken = 0, []
+    for index, start, stop in spans:
+        video = dataset.video(index)
+        in_order = iter(video) if video and stop - start == dataset.length(index) else None
+        for t in range(start, stop):
+            try:
+                image = dataset.frame(index, t) if in_order is None else next(in_order, None)
+                if image is None:
+                    raise DataError(f"video {video.path} has no frame {t}")
+                frames += 1
+            except DataError as error:
+                broken.append(str(error))
+                if in_order:
+                    break
+    return frames, broken
+
+
+def _open_note(path: Path | None, mode: str) -> TextIO:
+    """The file to note progress in, or the null device if there is to be none or it cannot be written."""
+    try:
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return open(path, mode)
+    except OSError as error:
+        log.warning("%s cannot be written (%s): if interrupted, the check will start anew", path, error)
+    return open(os.devnull, "w")
+
+
+def _read_note(path: Path | None, stamp: str) -> dict[int, int]:
+    """Frames by number of part, of a note of the same data."""
+    lines = path.read_text().splitlines() if path and path.exists() else []
+    if not lines or lines[0] != stamp:
+        return {}
+    whole = (re.fullmatch(r"(\d+) (\d+)", line) for line in lines[1:])
+    return {int(found[1]): int(found[2]) for found in whole if found}

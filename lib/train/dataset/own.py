@@ -1,0 +1,48 @@
+"""The data set ``FOLDER``: sequences of one's own, pictures or videos."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from lib.train.dataset.layouts import Plan, listed_track, not_absent, read_info
+from lib.train.dataset.tracks import FrameKind, Track, TrackTable
+from lib.utils.own_folder import OwnSequence, own_sequences
+from lib.utils.storage import Storage
+from lib.utils.video_io import VideoFile
+
+log = logging.getLogger(__name__)
+
+
+def own_layout(storage: Storage, roots: Sequence[str]) -> Plan:
+    """Folders of sequences (or of one), see :func:`lib.utils.own_folder.own_sequences`. Keys are absolute paths.
+
+    A video is decoded once when it is first seen: to count its frames, and to try whether seeking in it is exact.
+    """
+    found = [(Path(root).resolve(), item) for root in roots for item in own_sequences(Path(root).resolve())]
+    files = [str(path) for _, item in found for path in (item.boxes, *item.flags, item.frames)]
+    return Plan(files, lambda: _read(storage, found))
+
+
+def _read(storage: Storage, found: list[tuple[Path, OwnSequence]]) -> TrackTable:
+    tracks = (_track(storage, root, item) for root, item in tqdm(found, desc="annotation", delay=2))
+    return TrackTable.join([track for track in tracks if track])
+
+
+def _track(storage: Storage, root: Path, item: OwnSequence) -> Track | None:
+    name = str(item.folder.relative_to(root.parent))
+    info = read_info(storage, str(item.boxes), [(str(path), not_absent) for path in item.flags])
+    if item.frames.is_dir():
+        return listed_track(storage, name, str(item.frames), info)
+    video = VideoFile(item.frames)
+    if len(video) != len(info.bbox):
+        log.warning("%s is left out: %d frames but %d boxes in the annotation", item.frames, len(video), len(info.bbox))
+        return None
+    exact = video.seeks_exactly()
+    if not exact:
+        log.warning("%s: seeking is inexact, so each frame is decoded from the start, which is slow; pictures in img/ "
+                    "are faster", item.frames)  # fmt: skip
+    return Track(name, info, str(item.frames), FrameKind.VIDEO if exact else FrameKind.SLOW_VIDEO)

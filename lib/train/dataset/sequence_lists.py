@@ -1,0 +1,78 @@
+"""Which sequences of a storage a data set has: one function per rule, for :class:`SequenceFiles`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from lib.train.dataset.layouts import Found
+from lib.utils.annotations import decode_text
+from lib.utils.errors import DataError
+from lib.utils.splits import GOT10K_TRAIN_SEQUENCES, got10k_indices, lasot_train
+from lib.utils.storage import Storage
+
+log = logging.getLogger(__name__)
+
+
+def lasot_sequences(storage: Storage) -> Found:
+    """LaSOT's training split, cut with a warning to what is there."""
+    split = [(name.rpartition("-")[0], name) for name in lasot_train()]
+    found = [(group, name) for group, name in split if storage.exists(f"{group}/{name}/groundtruth.txt")]
+    if not found:
+        raise DataError(f"{storage.path()} holds none of the training sequences, like airplane/airplane-2")
+    if len(found) < len(split):
+        log.warning("%s has %d of the %d training sequences of LaSOT", storage.path(), len(found), len(split))
+    return found
+
+
+def got10k_sequences(split: str | None = None) -> Callable[[Storage], Found]:
+    """The sequences of ``list.txt``: those of ``vottrain`` or ``votval``, or all; a shorter list cuts the split."""
+
+    def sequences(storage: Storage) -> Found:
+        names = decode_text(storage.read("list.txt"), storage.path("list.txt")).split()
+        if split and len(names) != GOT10K_TRAIN_SEQUENCES:
+            log.warning("%s has %d of the %d official sequences; the %s split is cut to them",
+                        storage.path("list.txt"), len(names), GOT10K_TRAIN_SEQUENCES, split)  # fmt: skip
+        chosen = got10k_indices(split, len(names)) if split else range(len(names))
+        return [("", names[i]) for i in chosen]
+
+    return sequences
+
+
+def trackingnet_sequences(sets: Sequence[int]) -> Callable[[Storage], Found]:
+    """The sequences of some of TrackingNet's training sets, each of which must be there."""
+
+    def sequences(storage: Storage) -> Found:
+        found: Found = []
+        for group in (f"TRAIN_{number}" for number in sets):
+            names = [name for name in storage.names(f"{group}/anno") if name.endswith(".txt")]
+            if not names:
+                raise DataError(f"{storage.path(group)} has no anno/*.txt; to train on some of the sets, name them: "
+                                "TRACKINGNET[0,1,4-7]")  # fmt: skip
+            found += [(group, name.removesuffix(".txt")) for name in names]
+        return found
+
+    return sequences
+
+
+def tnl2k_sequences(storage: Storage) -> Found:
+    """Folders with ``groundtruth.txt``, directly or in the folders of parts in which the data set is delivered."""
+    found: Found = []
+    for top in storage.names():
+        if storage.exists(f"{top}/groundtruth.txt"):
+            found.append(("", top))
+            continue
+        found += [(top, name) for name in storage.names(top) if storage.exists(f"{top}/{name}/groundtruth.txt")]
+    return _some(found, storage, "SEQUENCE/groundtruth.txt")
+
+
+def class_folders(storage: Storage) -> Found:
+    """Every folder ``CLASS/CLASS-N``."""
+    pairs = ((top, name) for top in storage.names() for name in storage.names(top))
+    return _some([(top, name) for top, name in pairs if name.startswith(f"{top}-")], storage, "CLASS/CLASS-N")
+
+
+def _some(found: Found, storage: Storage, expected: str) -> Found:
+    if not found:
+        raise DataError(f"{storage.path()} holds no sequences; expected {expected}")
+    return found

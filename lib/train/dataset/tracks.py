@@ -1,0 +1,148 @@
+"""The annotation of a whole data set in a few arrays, and the data set that reads frames by it.
+
+One flat table serves every layout: it is written to the cache as it is, and worker processes share its memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+import numpy as np
+
+from lib.train.dataset.base import SequenceInfo
+from lib.utils.errors import DataError, ImageError
+from lib.utils.image_io import decode_image
+from lib.utils.storage import Storage
+from lib.utils.video_io import VideoFile
+
+
+class FrameKind(IntEnum):
+    """What the place of a sequence's frames is."""
+
+    NUMBERED = 0  # the key of a frame with a format field for its number, "a/b/{:08d}.jpg"
+    LISTED = 1  # a folder; the table names its files
+    VIDEO = 2  # a video in which seeking is exact
+    SLOW_VIDEO = 3  # a video in which it is not: a frame is decoded from the start
+
+
+@dataclass(frozen=True)
+class Track:
+    """One sequence, on its way into a table.
+
+    Attributes:
+        name: what it is called.
+        info: its boxes and flags.
+        place: where its frames are, see :class:`FrameKind`; literal braces of a numbered place are doubled.
+        first: number of the first frame, where frames are numbered.
+        files: file names of the frames, where they are listed.
+    """
+
+    name: str
+    info: SequenceInfo
+    place: str
+    kind: FrameKind = FrameKind.NUMBERED
+    first: int = 0
+    files: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class TrackTable:
+    """S sequences of N frames in all, one after the other. Texts are UTF-8 bytes, which take a quarter of the memory.
+
+    Attributes:
+        names, places: of each sequence, bytes (S,), see :class:`Track`.
+        kinds: :class:`FrameKind`, uint8 (S,).
+        firsts: number of the first frame, int64 (S,).
+        starts: where in the following arrays each sequence starts, and the end of the last one, int64 (S + 1,).
+        bbox: ``xywh`` in pixels, float64 (N, 4).
+        visible, valid: see :class:`SequenceInfo`, bool (N,).
+        files: file names of listed frames, bytes (N,), or (0,) where no sequence lists them.
+    """
+
+    names: np.ndarray
+    places: np.ndarray
+    kinds: np.ndarray
+    firsts: np.ndarray
+    starts: np.ndarray
+    bbox: np.ndarray
+    visible: np.ndarray
+    valid: np.ndarray
+    files: np.ndarray
+
+    @classmethod
+    def join(cls, tracks: Sequence[Track]) -> TrackTable:
+        """The table of these sequences. Raises DataError: there are none."""
+        if not tracks:
+            raise DataError("there is no sequence in it")
+        files = [name for track in tracks for name in (track.files or [""] * len(track.info.bbox))]
+        return cls(
+            names=texts(track.name for track in tracks),
+            places=texts(track.place for track in tracks),
+            kinds=np.array([track.kind for track in tracks], np.uint8),
+            firsts=np.array([track.first for track in tracks], np.int64),
+            starts=np.cumsum([0, *(len(track.info.bbox) for track in tracks)]),
+            bbox=np.concatenate([track.info.bbox for track in tracks]),
+            visible=np.concatenate([track.info.visible for track in tracks]),
+            valid=np.concatenate([track.info.valid for track in tracks]),
+            files=texts(files if any(track.files for track in tracks) else []),
+        )
+
+
+def texts(values) -> np.ndarray:
+    """Texts as an array of bytes."""
+    return np.array([value.encode() for value in values], np.bytes_)
+
+
+def literal(place: str) -> str:
+    """Part of a numbered place that is to be taken as it is."""
+    return place.replace("{", "{{").replace("}", "}}")
+
+
+class TrackDataset:
+    """An annotated data set (:class:`lib.train.dataset.base.AnnotatedDataset`) by its table and its files."""
+
+    def __init__(self, name: str, storage: Storage, table: TrackTable, is_video: bool = True) -> None:
+        self.name = name
+        self.storage = storage
+        self.table = table
+        self.is_video = is_video
+
+    def __len__(self) -> int:
+        return len(self.table.names)
+
+    def sequence(self, index: int) -> SequenceInfo:
+        part = slice(self.table.starts[index], self.table.starts[index + 1])
+        return SequenceInfo(self.table.bbox[part], self.table.visible[part], self.table.valid[part])
+
+    def sequence_name(self, index: int) -> str:
+        return self.table.names[index].decode()
+
+    def length(self, index: int) -> int:
+        """Frames of a sequence."""
+        return int(self.table.starts[index + 1] - self.table.starts[index])
+
+    def video(self, index: int) -> VideoFile | None:
+        """The video that a sequence is, or None if it consists of pictures."""
+        is_video = self.table.kinds[index] in (FrameKind.VIDEO, FrameKind.SLOW_VIDEO)
+        return VideoFile(Path(self.storage.path(self.table.places[index].decode()))) if is_video else None
+
+    def frame_key(self, index: int, frame: int) -> str:
+        """The key of the picture that a frame (from 0) is."""
+        place = self.table.places[index].decode()
+        if self.table.kinds[index] == FrameKind.LISTED:
+            return f"{place}/{self.table.files[self.table.starts[index] + frame].decode()}"
+        return place.format(self.table.firsts[index] + frame)
+
+    def frame(self, index: int, frame: int) -> np.ndarray:
+        """Frame ``frame`` (from 0) as RGB uint8 (H, W, 3). Raises ImageError, which names it: missing or damaged."""
+        video = self.video(index)
+        try:
+            if video is None:
+                key = self.frame_key(index, frame)
+                return decode_image(self.storage.read(key), self.storage.path(key))
+            return video.seek(frame) if self.table.kinds[index] == FrameKind.VIDEO else video.frame(frame)
+        except DataError as error:
+            raise ImageError(str(error)) from error

@@ -1,0 +1,218 @@
+"""The doctor of training data sets, and its and the lmdb maker's command lines."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lib.train.dataset import check, decode_check
+from lib.train.dataset.check import check_dataset
+from lib.train.dataset.decode_check import decode_spans
+from lib.train.dataset.registry import open_dataset
+from lib.utils.errors import ConfigError, DataError
+from lib.utils.image_io import write_image
+from tests import miniature
+from tests.conftest import load_script
+
+
+@pytest.fixture
+def env(tmp_path):
+    env = miniature.environment(tmp_path)
+    miniature.write_got10k(Path(env.got10k_dir), 3)
+    return env
+
+
+def folder(env, number=2):
+    return Path(env.got10k_dir) / f"GOT-10k_Train_{number:06d}"
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-300])
+
+
+NAME = "GOT10K_train_full"
+
+
+def test_a_whole_data_set_is_one_line(env):
+    report = check_dataset(NAME, env)
+    assert (report.sequences, report.frames, report.decoded, report.broken) == (3, 72, 6, [])
+    assert report.line() == f"{NAME}: ok, 3 sequences, 72 frames, 6 decoded, in {env.got10k_dir}"
+    assert check_dataset(NAME, env, full=True, jobs=2).decoded == 72
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: (f / "00000007.jpg").unlink(), r"00000007.jpg is missing \(1 of 24 frames of its sequence are\)"),
+        (lambda f: (f / "00000024.jpg").unlink(), r"00000024.jpg is missing \(1 of 24"),
+        (lambda f: write_image(f / "00000025.jpg", np.zeros((8, 8, 3), np.uint8)), "has 25 frames but 24 boxes"),
+        (lambda f: truncate(f / "00000001.jpg"), "00000001.jpg is truncated"),
+        (lambda f: (f / "00000024.jpg").write_bytes(b"no picture"), "00000024.jpg cannot be decoded"),
+        (
+            lambda f: (f / "groundtruth.txt").write_text("1,2,3,4\nx\n"),
+            "groundtruth.txt, line 2: expected four numbers",
+        ),
+        (lambda f: (f / "cover.label").unlink(), None),
+        (lambda f: truncate(f / "00000009.jpg"), None),  # only --full decodes this one
+    ],
+)
+def test_damage_is_found_and_named(env, damage, message):
+    damage(folder(env))
+    report = check_dataset(NAME, env)
+    if message is None:
+        assert report.broken == []
+    else:
+        with pytest.raises(DataError, match=message):
+            raise DataError(report.broken[0])
+        assert report.line().startswith(f"{NAME}: BROKEN, ")
+
+
+def test_full_decodes_every_frame_and_names_each_that_is_broken(env):
+    for number in (9, 10, 20):
+        truncate(folder(env) / f"{number:08d}.jpg")
+    report = check_dataset(NAME, env, full=True, jobs=2)
+    assert report.decoded == 69
+    assert [Path(text.split()[1]).name for text in report.broken] == ["00000009.jpg", "00000010.jpg", "00000020.jpg"]
+    assert report.line().endswith("(and 2 more)")
+
+
+def test_boxes_that_are_not_there_are_noted(env):
+    boxes = miniature.moving_boxes(24)
+    boxes[3], boxes[8, 2], boxes[9] = np.nan, 0, 0
+    miniature.write_rows(folder(env) / "groundtruth.txt", boxes)
+    line = check_dataset(NAME, env).line()
+    assert "; 1 boxes are NaN and count as invisible (first: GOT-10k_Train_000002 frame 3)" in line
+    assert "; 2 boxes have no area and count as invisible (first: GOT-10k_Train_000002 frame 8)" in line
+    assert line.startswith(f"{NAME}: ok, ")
+    for number in (1, 2, 3):
+        (folder(env, number) / "absence.label").write_text("1\n" * 24)
+    assert check_dataset(NAME, env).broken == ["the target is visible in no frame at all"]
+
+
+def test_still_images_are_decoded_once_and_need_no_count(env):
+    miniature.write_coco(Path(env.coco_dir))
+    report = check_dataset("COCO17", env, full=True)
+    assert (report.sequences, report.decoded, report.broken) == (8, 4, [])
+    (Path(env.coco_dir) / "images/train2017/000000000003.jpg").unlink()
+    assert "000000000003.jpg is missing" in check_dataset("COCO17", env).broken[0]
+
+
+def test_videos_are_decoded_too(env):
+    miniature.write_folder(Path(env.folder_dir))
+    report = check_dataset("FOLDER", env, full=True)
+    assert (report.sequences, report.frames, report.decoded, report.broken) == (2, 48, 48, [])
+    (Path(env.folder_dir) / "clip/clip.mp4").write_bytes(b"no video")
+    assert "clip.mp4 cannot be opened" in check_dataset("FOLDER", env).broken[0]
+
+
+def test_images_are_opened(env, tmp_path):
+    assert check_dataset("IMAGES", env).line().endswith("in no folder: procedural textures")
+    env.images_dir = str(tmp_path / "none")
+    assert "set images_dir" in check_dataset("IMAGES", env).broken[0]
+
+
+# Going on after an interruption
+
+
+@pytest.fixture
+def dataset(env, monkeypatch):
+    monkeypatch.setattr(decode_check, "CHUNK", 8)
+    monkeypatch.setattr(check, "CHUNK", 8)
+    return open_dataset(NAME, env)
+
+
+def spans(dataset):
+    return list(check._all_spans(dataset))
+
+
+def test_an_interrupted_check_goes_on(dataset, tmp_path, caplog):
+    caplog.set_level("INFO")
+    note = tmp_path / "note"
+    started = decode_spans(dataset, spans(dataset), 1, note)
+    assert [next(started) for _ in range(4)] == [(8, [])] * 4
+    started.close()
+    with note.open("a") as file:
+        file.write("\n5 ")  # the line that a kill cut short
+    assert sum(frames for frames, _ in decode_spans(dataset, spans(dataset), 1, note)) == 72
+    assert "4 of 9 parts were decoded before" in caplog.text
+    caplog.clear()
+    list(decode_spans(dataset, spans(dataset), 1, note))
+    assert "9 of 9 parts were decoded before" in caplog.text
+
+
+def test_what_was_broken_is_decoded_again(dataset, env, tmp_path):
+    note, path = tmp_path / "note", folder(env) / "00000009.jpg"
+    whole = path.read_bytes()
+    truncate(path)
+    for _ in range(2):
+        broken = [text for _, texts in decode_spans(dataset, spans(dataset), 1, note) for text in texts]
+        assert len(broken) == 1 and "00000009.jpg is truncated" in broken[0]
+    path.write_bytes(whole)
+    assert not any(texts for _, texts in decode_spans(dataset, spans(dataset), 1, note))
+
+
+def test_notes_of_other_data_do_not_count(dataset, env, tmp_path, caplog):
+    caplog.set_level("INFO")
+    note = tmp_path / "note"
+    list(decode_spans(dataset, spans(dataset)[:4], 1, note))
+    assert sum(frames for frames, _ in decode_spans(dataset, spans(dataset), 1, note)) == 72
+    assert "decoded before" not in caplog.text
+    list(decode_spans(dataset, spans(dataset), 1, tmp_path / "note" / "below a file"))
+    assert "if interrupted, the check will start anew" in caplog.text
+
+
+# The commands
+
+
+@pytest.fixture
+def run(env, monkeypatch, capsys):
+    def call(script, *arguments):
+        module = load_script(script)
+        monkeypatch.setattr(module, "env_settings", lambda: env)
+        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+        return module.main(), capsys.readouterr().out.splitlines()
+
+    return call
+
+
+def test_the_exit_status_tells_whether_anything_is_broken(run, env):
+    assert run("check_data", "--dataset", NAME, "GOT10K_votval", "--jobs", 1)[0] == 0
+    (folder(env) / "00000003.jpg").unlink()
+    status, lines = run("check_data", "--dataset", NAME, "GOT10K_votval", "LASOT", "--jobs", 1)
+    assert status == 1
+    assert [line.split(",")[0] for line in lines] == [f"{NAME}: BROKEN", "GOT10K_votval: BROKEN", "LASOT: BROKEN"]
+    assert f"there is no folder {env.lasot_dir}; set lasot_dir in lib/train/admin/local.py" in lines[2]
+
+
+def test_an_experiment_names_its_data_sets(run):
+    status, lines = run("check_data", "--config", "vitb_256_mae_ce_32x4_ep300", "--jobs", 1)
+    assert status == 1
+    assert [line.split(":")[0] for line in lines] == [
+        "LASOT",
+        "GOT10K_vottrain",
+        "COCO17",
+        "TRACKINGNET",
+        "GOT10K_votval",
+    ]
+    with pytest.raises(ConfigError, match="name an experiment with --config or data sets"):
+        run("check_data")
+
+
+def test_lmdbs_are_made_and_checked_by_name(run, env):
+    miniature.write_trackingnet(Path(env.trackingnet_dir), [2, 3])
+    status, lines = run("pack_lmdb", "--dataset", NAME, "TRACKINGNET[2-3]")
+    assert status is None
+    packed = {85: env.got10k_dir, 25: f"{env.trackingnet_dir}/TRAIN_2"}  # 3 x (24 frames + 4 files) and a list; 24 + 1
+    for line, (count, place) in zip(lines, packed.items(), strict=False):
+        assert line.endswith(f": {count} files of {place}, verified")
+    assert len(lines) == 3
+    status, lines = run("check_data", "--dataset", NAME, "TRACKINGNET[2-3]", "--use_lmdb", 1, "--full", "--jobs", 1)
+    assert status == 0
+    assert [line.split(", ")[1:4] for line in lines] == [
+        ["3 sequences", "72 frames", "72 decoded"], ["2 sequences", "48 frames", "48 decoded"],
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match="name data sets with --dataset, or a folder"):
+        run("pack_lmdb", "--folder", env.got10k_dir)

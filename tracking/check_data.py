@@ -1,0 +1,45 @@
+"""Examine training data sets: one line each; the exit status is 1 if anything in them is broken.
+
+python tracking/check_data.py --config vitb_256_mae_ce_32x4_ep300       # those that an experiment names
+python tracking/check_data.py --dataset LASOT "TRACKINGNET[0-3]" --full # these, and decode every image
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lib.config.ostrack import load_config
+from lib.train.admin.environment import env_settings
+from lib.train.dataset.check import check_dataset
+from lib.utils.errors import ConfigError, run_cli
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", help="name in experiments/ostrack, or path of a YAML file")
+    parser.add_argument("--dataset", nargs="+", default=[], metavar="NAME", help="names of training data sets")
+    parser.add_argument("--use_lmdb", type=int, choices=(0, 1), default=0, help="examine their lmdbs")
+    parser.add_argument("--full", action="store_true", help="decode every image; an interrupted check goes on")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="threads that decode (default: %(default)s)"
+    )
+    arguments = parser.parse_args()
+    names = list(arguments.dataset)
+    if arguments.config:
+        data = load_config(arguments.config).DATA
+        names += [*data.TRAIN.DATASETS_NAME, *data.VAL.DATASETS_NAME]
+    if not names or arguments.jobs < 1:
+        raise ConfigError("name an experiment with --config or data sets with --dataset; --jobs is 1 or more")
+    broken = False
+    for name in dict.fromkeys(names):
+        report = check_dataset(name, env_settings(), bool(arguments.use_lmdb), arguments.full, arguments.jobs)
+        print(report.line(), flush=True)
+        broken |= bool(report.broken)
+    return int(broken)
+
+
+if __name__ == "__main__":
+    run_cli(main)

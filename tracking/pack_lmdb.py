@@ -1,0 +1,35 @@
+"""Make the lmdb of a training data set, for --use_lmdb 1. After a kill the same command goes on.
+
+python tracking/pack_lmdb.py --dataset LASOT TRACKINGNET      # folders and lmdbs as lib/train/admin/local.py says
+python tracking/pack_lmdb.py --folder data/lasot --out data/lasot_lmdb
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lib.train.admin.environment import env_settings
+from lib.train.dataset.registry import lmdb_jobs
+from lib.utils.errors import ConfigError, run_cli
+from lib.utils.lmdb_pack import pack_folder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", nargs="+", default=[], metavar="NAME", help="names of training data sets")
+    parser.add_argument("--folder", type=Path, help="a folder instead; with --out")
+    parser.add_argument("--out", type=Path, help="where its lmdb goes")
+    parser.add_argument("--prefix", default="", help="what its keys begin with, like train for GOT-10k")
+    arguments = parser.parse_args()
+    if bool(arguments.dataset) == bool(arguments.folder and arguments.out):
+        raise ConfigError("name data sets with --dataset, or a folder with --folder and --out")
+    jobs = [job for name in arguments.dataset for job in lmdb_jobs(name, env_settings())]
+    for folder, out, prefix, content in jobs or [(arguments.folder, arguments.out, arguments.prefix, ())]:
+        count = pack_folder(folder, out, prefix, content)
+        print(f"{out}: {count} files of {folder}, verified")
+
+
+if __name__ == "__main__":
+    run_cli(main)
