@@ -1,5 +1,6 @@
 """Crops and boxes against the published geometry, quirks included."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -74,3 +75,17 @@ def test_giou(geometry):
     giou, iou = paired_giou(torch.tensor(geometry["giou_a"]), torch.tensor(geometry["giou_b"]))
     np.testing.assert_allclose(giou, geometry["giou"], atol=1e-5)
     np.testing.assert_allclose(iou, geometry["iou"], atol=1e-5)
+
+
+def test_the_padding_mask_is_that_of_resizing_the_whole_mask():
+    rng = np.random.default_rng(0)
+    image = np.full((60, 80, 3), 9, np.uint8)
+    for _ in range(400):
+        box = [*rng.uniform(-30, 70, 2), *rng.uniform(3, 60, 2)]
+        factor, size = rng.uniform(1, 4), int(rng.choice([16, 64, 96, 128]))
+        window = crop_window(box, factor)
+        whole = np.ones((window.side, window.side))
+        rows, columns = (np.arange(window.side) + start for start in (window.y, window.x))
+        whole[np.ix_((rows >= 0) & (rows < 59), (columns >= 0) & (columns < 79))] = 0
+        expected = cv2.resize(whole, (size, size)).astype(bool)
+        np.testing.assert_array_equal(sample_target(image, box, factor, size)[2], expected)

@@ -10,10 +10,12 @@ import torch
 from lib.config.ostrack import load_config
 from lib.train.admin.environment import EnvironmentSettings
 from lib.train.data import transforms
-from lib.train.data.loader import PairSamples, batches, build_loader, open_sources
-from lib.train.data.pair import Crop, CropPair, CropSpec, jitter_box
-from lib.train.data.processing import Normalisation, cut_crop, finish_pair, flip_crop, is_usable
-from lib.train.data.sampler import AnnotatedPairs, DrawnPairs, PairSampling, causal_frames
+from lib.train.data.frames import PairSampling
+from lib.train.data.loader import EpochKeys, batches, build_loader, open_sources
+from lib.train.data.pair import Crop, CropPair, CropSpec, Joint, jitter_box
+from lib.train.data.processing import Normalisation, cut_crop, draw_joint, finish_pair, flip_crop, is_usable
+from lib.train.data.sampler import AnnotatedPairs, DrawnPairs
+from lib.train.data.samples import PairSamples
 from lib.train.dataset.base import SequenceInfo
 from lib.utils.errors import ConfigError, DataError
 from tests.golden.fixtures import clip_frame
@@ -21,6 +23,7 @@ from tests.golden.fixtures import clip_frame
 GOLDEN = np.load(Path(__file__).parent / "golden" / "transforms.npz")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TEMPLATE, SEARCH = CropSpec(64, 2.0, 0.0, 0.0, 1), CropSpec(128, 4.0, 3.0, 0.25, 1)
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 PLAIN = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
@@ -100,6 +103,25 @@ class TestProcessing:
         np.testing.assert_allclose(crop.box[:2] + crop.box[2:] / 2, 63 / 2 / 64, atol=1e-6)
         assert crop.box[2] * crop.box[3] == pytest.approx(0.25, rel=0.05)
 
+    @pytest.mark.parametrize("box", [[20.0, 30, 50, 40], [-30, -20, 70, 60], [70, 40, 200, 180], [50, 40, 9, 9]])
+    @pytest.mark.parametrize("spec", [TEMPLATE, SEARCH])
+    def test_joint_augmentation_is_that_of_the_whole_frame(self, box, spec):
+        frame, box = clip_frame(0)[0], np.array(box)
+        mirrored, where = transforms.flip_image(frame), transforms.flip_box_pixels(box, frame.shape[1])
+        expected = cut_crop(mirrored, where, spec, np.random.default_rng(7))
+        crop = cut_crop(frame, box, spec, np.random.default_rng(7), Joint(mirror=True))
+        for kind in ("image", "box", "padding"):
+            np.testing.assert_array_equal(getattr(crop, kind), getattr(expected, kind))
+        gray = cut_crop(transforms.to_grayscale(mirrored), where, spec, np.random.default_rng(7))
+        crop = cut_crop(frame, box, spec, np.random.default_rng(7), Joint(gray=True, mirror=True))
+        assert np.abs(crop.image.astype(int) - gray.image).max() <= 1  # rounded after and not before resizing
+
+    def test_joint_augmentation_is_drawn_as_published(self):
+        rng = np.random.default_rng(0)
+        drawn = [draw_joint(rng) for _ in range(4000)]
+        assert np.mean([joint.gray for joint in drawn]) == pytest.approx(0.05, abs=0.015)
+        assert np.mean([joint.mirror for joint in drawn]) == pytest.approx(0.5, abs=0.03)
+
     def test_a_crop_with_image_only_between_the_grid_points_is_not_usable(self):
         padding = np.ones((64, 64), bool)
         padding[1:16, 1:16] = False
@@ -136,63 +158,32 @@ class TestProcessing:
 
 
 class TestSampler:
-    @pytest.mark.parametrize(("templates", "searches"), [(1, 1), (2, 2)])
-    def test_causal_frames(self, templates, searches):
-        rng, visible = np.random.default_rng(0), np.ones(100, bool)
-        visible[40:60] = False
-        for _ in range(300):
-            shown, sought = causal_frames(visible, templates, searches, 10, rng)
-            assert len(shown) == templates
-            assert len(sought) == searches
-            assert visible[shown].all()
-            assert visible[sought].all()
-            assert all(t > shown[0] for t in sought)
-            assert all(t < shown[0] for t in shown[1:])
-
-    def test_gap_grows_until_a_frame_is_found(self):
-        visible = np.zeros(400, bool)
-        visible[[0, 380]] = True
-        shown, sought = causal_frames(visible, 1, 1, 10, np.random.default_rng(0))
-        assert (shown, sought) == ([0], [380])
-
-    def test_gap_is_respected(self):
-        rng = np.random.default_rng(0)
-        gaps = [
-            sought[0] - shown[0]
-            for shown, sought in (causal_frames(np.ones(500, bool), 1, 1, 20, rng) for _ in range(500))
-        ]
-        assert min(gaps) == 1
-        assert 15 <= max(gaps) < 40
-
     def test_sequences_that_cannot_be_used_are_an_error(self):
         with pytest.raises(DataError, match="CLIP: none of 2 sequences"):
             AnnotatedPairs(ClipDataset(frames=19), PairSampling("causal", 200, 1, 1))
-        with pytest.raises(DataError, match="more than 4"):
+        with pytest.raises(DataError, match="visible in 5 of them"):
             AnnotatedPairs(ClipDataset(hidden=range(4, 24)), PairSampling("causal", 200, 1, 1))
         assert AnnotatedPairs(ClipDataset(hidden=range(5, 24)), PairSampling("causal", 200, 1, 1)).usable == [0, 1]
-
-    def test_unsupported_mode(self):
-        with pytest.raises(ConfigError, match="trident"):
-            AnnotatedPairs(ClipDataset(), PairSampling("trident", 200, 1, 1))
 
     def test_still_images_repeat_the_image(self):
         pairs = AnnotatedPairs(ClipDataset(frames=1, is_video=False), PairSampling("causal", 200, 1, 1))
         pair = pairs.draw_pair(np.random.default_rng(0), TEMPLATE, TEMPLATE)
         np.testing.assert_array_equal(pair.template[0].image, pair.search[0].image)
 
-    def test_joint_mirror_is_the_same_for_both_frames(self):
+    def test_a_frame_that_comes_twice_is_decoded_once(self):
+        dataset, read = ClipDataset(frames=1, is_video=False), []
+        dataset.frame = lambda index, frame: (read.append(frame), clip_frame(frame)[0])[1]
+        AnnotatedPairs(dataset, PairSampling("causal", 200, 1, 1)).draw_pair(np.random.default_rng(0), TEMPLATE, SEARCH)
+        assert read == [0]
+
+    @pytest.mark.parametrize("joint", [Joint(), Joint(gray=True), Joint(mirror=True), Joint(True, True)])
+    def test_the_joint_step_is_the_same_for_all_crops(self, joint):
         pairs = AnnotatedPairs(ClipDataset(frames=1, is_video=False), PairSampling("causal", 200, 1, 1))
-        plain = cut_crop(*map(np.array, clip_frame(0)), TEMPLATE, np.random.default_rng(0)).image
-        kinds = set()
-        for seed in range(60):
-            pair = pairs.draw_pair(np.random.default_rng(seed), TEMPLATE, TEMPLATE)
-            np.testing.assert_array_equal(pair.template[0].image, pair.search[0].image)
-            image = pair.template[0].image
-            gray = bool((image == image[..., :1]).all())
-            same = not gray and bool((image == plain).all())
-            kinds.add((gray, same))
-        assert {(False, True), (False, False)} <= kinds
-        assert any(gray for gray, _ in kinds)
+        pair = pairs.draw_pair(np.random.default_rng(0), TEMPLATE, TEMPLATE, joint)
+        expected = cut_crop(*map(np.array, clip_frame(0)), TEMPLATE, np.random.default_rng(0), joint)
+        for crop in (*pair.template, *pair.search):
+            np.testing.assert_array_equal(crop.image, expected.image)
+            np.testing.assert_array_equal(crop.box, expected.box)
 
     def test_drawn_pairs_get_the_joint_step_on_their_crops(self):
         class Drawn:
@@ -203,12 +194,14 @@ class TestSampler:
                 crop = Crop(noise, np.array([0, 0, 0.25, 1], np.float32), np.zeros((8, 8), bool))
                 return CropPair([crop], [crop], "DRAWN", "noise")
 
-        flips = 0
-        for seed in range(200):
-            pair = DrawnPairs(Drawn()).draw_pair(np.random.default_rng(seed), TEMPLATE, SEARCH)
+        def draw(joint):
+            pair = DrawnPairs(Drawn()).draw_pair(np.random.default_rng(0), TEMPLATE, SEARCH, joint)
             np.testing.assert_array_equal(pair.template[0].image, pair.search[0].image)
-            flips += pair.search[0].box[0] > 0
-        assert 70 < flips < 130
+            return pair.search[0]
+
+        plain, both = draw(Joint()), draw(Joint(gray=True, mirror=True))
+        np.testing.assert_array_equal(both.image, transforms.to_grayscale(plain.image)[:, ::-1])
+        np.testing.assert_allclose(both.box, [0.75, 0, 0.25, 1])
 
 
 def config(*overrides):
@@ -222,8 +215,14 @@ def config(*overrides):
     )  # fmt: skip
 
 
-def loader_for(cfg, split):
-    return build_loader(cfg, split, procedural(cfg))
+def loader_for(cfg, split, **ranks):
+    return build_loader(cfg, split, procedural(cfg), **ranks)
+
+
+@pytest.fixture(autouse=True)
+def many_cpus(monkeypatch):
+    """Worker processes as asked for, however few CPUs there are."""
+    monkeypatch.setattr("lib.train.data.loader._cpu_count", lambda: 8)
 
 
 @cache
@@ -240,7 +239,7 @@ def procedural(cfg):
 class TestLoader:
     def test_batches_are_the_same_for_any_number_of_workers(self):
         epochs = []
-        for workers in (0, 1, 2):
+        for workers in (0, 1, 2, 3):
             loader = loader_for(config(f"TRAIN.NUM_WORKER={workers}"), "TRAIN")
             runs = []
             for epoch in (1, 2, 1):
@@ -288,7 +287,7 @@ class TestLoader:
         class Broken:
             name = "BROKEN"
 
-            def draw_pair(self, rng, template, search):
+            def draw_pair(self, *args):
                 raise DataError("image /data/17.jpg is truncated")
 
         samples = PairSamples([Broken()], [1], TEMPLATE, SEARCH, PLAIN, 16, 0, 0)
@@ -300,7 +299,7 @@ class TestLoader:
         class Empty:
             name, tries = "EMPTY", 0
 
-            def draw_pair(self, rng, template, search):
+            def draw_pair(self, *args):
                 self.tries += 1
                 crop = Crop(np.zeros((64, 64, 3), np.uint8), np.zeros(4, np.float32), np.ones((64, 64), bool))
                 return CropPair([crop], [crop], "EMPTY", "nothing")
@@ -316,7 +315,7 @@ class TestLoader:
             def __init__(self, name):
                 self.name = name
 
-            def draw_pair(self, rng, template, search):
+            def draw_pair(self, *args):
                 crop = Crop(np.zeros((64, 64, 3), np.uint8), np.zeros(4, np.float32), np.zeros((64, 64), bool))
                 return CropPair([crop], [crop], self.name, "")
 
@@ -324,3 +323,59 @@ class TestLoader:
         names = [samples[1, index]["dataset"] for index in range(400)]
         assert names.count("C") == 0
         assert 260 < names.count("A") < 340
+
+    def test_start_step_draws_the_rest_of_the_epoch_with_living_workers(self):
+        loader = loader_for(config("TRAIN.NUM_WORKER=2", "TRAIN.BATCH_SIZE=1", "TRAIN.ACCUM_STEPS=2"), "TRAIN")
+        loader.sampler.epoch = 4
+        whole = [batch["source"] for batch in batches(loader)]
+        loader.sampler.start_step = 3
+        assert len(loader) == 4
+        assert [batch["source"] for batch in batches(loader)] == whole[6:]
+        loader.sampler.start_step = 0
+        assert len(loader) == 10
+
+    def test_ranks_together_draw_what_one_process_draws(self):
+        cfg = config("TRAIN.NUM_WORKER=1", "TRAIN.BATCH_SIZE=2")
+        joined = next(batches(loader_for(config("TRAIN.NUM_WORKER=0"), "TRAIN")))
+        ranks = [next(batches(loader_for(cfg, "TRAIN", rank=rank, world=2))) for rank in range(2)]
+        for key in ("template_images", "search_images", "search_anno"):
+            assert torch.equal(torch.cat([batch[key] for batch in ranks], dim=1), joined[key])
+        assert ranks[0]["source"] + ranks[1]["source"] == joined["source"]
+
+
+class TestEpochKeys:
+    @staticmethod
+    def steps(count, batch_size, world, accumulate, start_step=0):
+        """Indices drawn in each step, over all ranks and micro-batches."""
+        shares = []
+        for rank in range(world):
+            keys = EpochKeys(count, batch_size, rank, world, accumulate)
+            keys.epoch, keys.start_step = 3, start_step
+            drawn = list(keys)
+            assert len(drawn) == len(keys)
+            assert {epoch for epoch, _ in drawn} <= {3}
+            shares.append([index for _, index in drawn])
+        size = batch_size * accumulate
+        return [sorted(sum((share[i : i + size] for share in shares), [])) for i in range(0, len(shares[0]), size)]
+
+    def test_order(self):
+        keys = EpochKeys(24, 2, rank=1, world=3, accumulate=2)
+        assert [index for _, index in keys] == [2, 3, 8, 9, 14, 15, 20, 21]
+
+    @pytest.mark.parametrize("start_step", [0, 2, 3])
+    def test_a_step_has_the_same_samples_however_they_are_shared_out(self, start_step):
+        expected = [list(range(8 * step, 8 * step + 8)) for step in range(start_step, 3)]
+        for batch_size, world, accumulate in ((8, 1, 1), (4, 2, 1), (4, 1, 2), (2, 2, 2), (1, 4, 2), (2, 1, 4)):
+            assert self.steps(24, batch_size, world, accumulate, start_step) == expected
+
+    @pytest.mark.parametrize("world", [1, 2, 3, 5])
+    def test_validation_draws_each_sample_once(self, world):
+        shares = [list(EpochKeys(10, 4, rank, world)) for rank in range(world)]
+        assert sorted(index for share in shares for _, index in share) == list(range(10))
+        assert [len(share) for share in shares] == {1: [10], 2: [6, 4], 3: [4, 4, 2], 5: [4, 4, 2, 0, 0]}[world]
+
+    def test_samples_of_an_epoch_are_those_of_all_ranks(self):
+        cfg = config("TRAIN.NUM_WORKER=0", "DATA.TRAIN.SAMPLE_PER_EPOCH=26", "TRAIN.ACCUM_STEPS=3")
+        assert [len(loader_for(cfg, "TRAIN", rank=rank, world=2)) for rank in range(2)] == [3, 3]
+        with pytest.raises(ConfigError, match=r"less than the 36 samples of one step .* 4 x .* 3 x 3 processes"):
+            loader_for(cfg, "TRAIN", world=3)

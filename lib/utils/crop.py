@@ -43,29 +43,38 @@ def crop_window(box: Sequence[float], factor: float) -> CropWindow:
     return CropWindow(round(x + 0.5 * w - 0.5 * side), round(y + 0.5 * h - 0.5 * side), side)
 
 
-def cut_window(image: np.ndarray, window: CropWindow) -> tuple[np.ndarray, np.ndarray]:
+def cut_window(
+    image: np.ndarray, window: CropWindow, mirrored: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cut ``window`` out of ``image`` (H, W, 3), with zeros where it lies outside.
 
     Quirk: a window that reaches the right or bottom border loses the last real column or row (the published padding
     is ``max(x2 - W + 1, 0)``).
 
+    Args:
+        mirrored: the window is one of the image as mirrored left to right; only the patch is mirrored for it.
+
     Returns:
-        The patch (side, side, 3) and the padding mask (side, side), float64, 1 where there was no image.
+        The patch (side, side, 3), and which of its rows and of its columns show nothing of the image, bool (side,).
     """
     height, width = image.shape[:2]
     left, top = max(window.x, 0), max(window.y, 0)
     right, bottom = min(window.x + window.side, width - 1), min(window.y + window.side, height - 1)
+    rows, columns = np.ones((2, window.side), bool)
+    if left >= right or top >= bottom:
+        return np.zeros((window.side, window.side, image.shape[2]), image.dtype), rows, columns
+    inside = slice(top - window.y, bottom - window.y), slice(left - window.x, right - window.x)
+    rows[inside[0]], columns[inside[1]] = False, False
+    seen = cv2.flip(image[top:bottom, width - right : width - left], 1) if mirrored else image[top:bottom, left:right]
+    if seen.shape[:2] == (window.side, window.side):
+        return seen, rows, columns
     patch = np.zeros((window.side, window.side, image.shape[2]), image.dtype)
-    padding = np.ones((window.side, window.side))
-    if left < right and top < bottom:
-        inside = np.s_[top - window.y : bottom - window.y, left - window.x : right - window.x]
-        patch[inside] = image[top:bottom, left:right]
-        padding[inside] = 0
-    return patch, padding
+    patch[inside] = seen
+    return patch, rows, columns
 
 
 def sample_target(
-    image: np.ndarray, box: Sequence[float], factor: float, output_size: int
+    image: np.ndarray, box: Sequence[float], factor: float, output_size: int, mirrored: bool = False
 ) -> tuple[np.ndarray, float, np.ndarray]:
     """Crop a square around ``box`` and resize it (bilinear) to ``output_size``.
 
@@ -74,15 +83,20 @@ def sample_target(
         box: ``xywh`` in pixels of the image; it may lie outside of it.
         factor: crop side over ``sqrt(w h)``.
         output_size: side of the result in pixels.
+        mirrored: crop the image as mirrored left to right; ``box`` is then one of the mirrored image.
 
     Returns:
         The crop (output_size, output_size, 3) uint8; the resize factor, crop pixels per image pixel; and the attention
         mask (output_size, output_size) bool, True where padding contributed.
     """
     window = crop_window(box, factor)
-    patch, padding = cut_window(image, window)
-    size = (output_size, output_size)
-    return cv2.resize(patch, size), output_size / window.side, cv2.resize(padding, size).astype(bool)
+    patch, rows, columns = cut_window(image, window, mirrored)
+    # Padding is whole rows and columns, so its mask can be resized as two strips. They are two pixels wide because
+    # OpenCV rounds the weights of a single line differently.
+    rows = cv2.resize(np.repeat(rows[:, None], 2, 1).astype(np.float64), (2, output_size))[:, 0] > 0
+    columns = cv2.resize(np.repeat(columns[None], 2, 0).astype(np.float64), (output_size, 2))[0] > 0
+    padding = rows[:, None] | columns
+    return cv2.resize(patch, (output_size, output_size)), output_size / window.side, padding
 
 
 def box_to_crop(box: Tensor, crop_box: Tensor, resize_factor: float, crop_size: int) -> Tensor:

@@ -1,101 +1,71 @@
-"""Batches of training samples: the same for any number of worker processes."""
+"""Batches of training samples: the same for any number of worker processes, and shared out among ranks."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import cv2
-import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 
 from lib.config.ostrack import Config
 from lib.train.admin.environment import EnvironmentSettings
+from lib.train.data.frames import PairSampling
 from lib.train.data.pair import CropSpec
-from lib.train.data.processing import Normalisation, finish_pair, is_usable
-from lib.train.data.sampler import PairSampling, PairSource
+from lib.train.data.processing import Normalisation
+from lib.train.data.sampler import PairSource
+from lib.train.data.samples import BrokenImages, PairSamples, Sample, collate
 from lib.train.dataset.registry import open_source
-from lib.utils.errors import ConfigError, DataError, OSTrackError
+from lib.utils.errors import ConfigError, OSTrackError, WorkerError
 
 log = logging.getLogger(__name__)
 
-_MAX_TRIES = 100
 # Each split draws from its own stream of random numbers.
 _STREAMS = {"TRAIN": 0, "VAL": 1}
 
-Sample = dict[str, Any]
-
-
-class PairSamples(Dataset):
-    """Training samples, each a pure function of (seed, stream, epoch, index).
-
-    Args:
-        sources: what pairs are drawn from.
-        ratios: how often each source is chosen, relative to the others.
-        template, search: the crops to take.
-        stride: of the model's grid; a crop with no image at any cell is drawn again.
-    """
-
-    def __init__(
-        self,
-        sources: Sequence[PairSource],
-        ratios: Sequence[float],
-        template: CropSpec,
-        search: CropSpec,
-        normalise: Normalisation,
-        stride: int,
-        seed: int,
-        stream: int,
-    ):
-        self.sources = sources
-        self.probabilities = np.asarray(ratios, np.float64) / np.sum(ratios)
-        self.template, self.search = template, search
-        self.normalise = normalise
-        self.stride = stride
-        self.seed, self.stream = seed, stream
-
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
-        """The sample ``key = (epoch, index)``."""
-        rng = np.random.default_rng([self.seed, self.stream, *key])
-        source = self.sources[rng.choice(len(self.sources), p=self.probabilities)]
-        for _ in range(_MAX_TRIES):
-            pair = source.draw_pair(rng, self.template, self.search)
-            if all(is_usable(crop, self.stride) for crop in (*pair.template, *pair.search)):
-                return finish_pair(pair, self.normalise, rng)
-        raise DataError(
-            f"{source.name}: {_MAX_TRIES} samples in a row showed nothing but padding (last: {pair.source}); "
-            "check the boxes of this data set, or lower DATA.SEARCH.CENTER_JITTER"
-        )
-
 
 class EpochKeys(Sampler):
-    """Keys ``(epoch, index)`` for :class:`PairSamples`; ``epoch`` is set by whoever runs the epochs."""
+    """Keys ``(epoch, index)`` for :class:`PairSamples`, those of one rank.
 
-    def __init__(self, count: int):
-        self.count = count
+    Optimiser step s, micro-batch a of ``accumulate``, rank r of ``world`` and item j of ``batch_size`` get the index
+    ``((s * accumulate + a) * world + r) * batch_size + j``: the samples of a step are the same however they are shared
+    out. Indices from ``count`` on do not occur, so that the last batches may be smaller, or missing on some ranks.
+
+    Attributes:
+        epoch: is drawn next.
+        start_step: that epoch begins with this step, counted from 0; nothing is drawn for those before.
+    """
+
+    def __init__(self, count: int, batch_size: int, rank: int = 0, world: int = 1, accumulate: int = 1):
+        self.count, self.batch_size = count, batch_size
+        self.rank, self.world, self.accumulate = rank, world, accumulate
         self.epoch = 0
+        self.start_step = 0
+
+    def _batches(self) -> list[range]:
+        size = self.batch_size
+        first = (self.start_step * self.accumulate * self.world + self.rank) * size
+        return [range(i, min(i + size, self.count)) for i in range(first, self.count, self.world * size)]
 
     def __len__(self) -> int:
-        return self.count
+        return sum(map(len, self._batches()))
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        return iter([(self.epoch, index) for index in range(self.count)])
+        return iter([(self.epoch, index) for batch in self._batches() for index in batch])
 
 
-def collate(samples: list[Sample]) -> Sample:
-    """Stack tensors on dimension 1, behind the number of templates or searches; texts become lists."""
-    return {
-        key: torch.stack([sample[key] for sample in samples], dim=1)
-        if isinstance(value, torch.Tensor)
-        else [sample[key] for sample in samples]
-        for key, value in samples[0].items()
-    }
+class PairLoader(DataLoader):
+    """A loader that knows how many samples met broken images, over all its epochs: see :func:`batches`."""
+
+    broken: BrokenImages
 
 
-def open_sources(cfg: Config, env: EnvironmentSettings) -> dict[str, PairSource]:
+def open_sources(cfg: Config, env: EnvironmentSettings, use_lmdb: bool = False) -> dict[str, PairSource]:
     """Every data set that the experiment trains or validates on, by name; each is opened once.
 
     Raises:
@@ -104,19 +74,27 @@ def open_sources(cfg: Config, env: EnvironmentSettings) -> dict[str, PairSource]
     data = cfg.DATA
     sampling = PairSampling(data.SAMPLER_MODE, data.MAX_SAMPLE_INTERVAL, data.TEMPLATE.NUMBER, data.SEARCH.NUMBER)
     names = dict.fromkeys([*data.TRAIN.DATASETS_NAME, *data.VAL.DATASETS_NAME])
-    return {name: open_source(name, env, sampling) for name in names}
+    return {name: open_source(name, env, sampling, use_lmdb=use_lmdb) for name in names}
 
 
-def build_loader(cfg: Config, split: str, sources: Mapping[str, PairSource], pin_memory: bool = False) -> DataLoader:
-    """The loader of ``split``, ``TRAIN`` or ``VAL``. Its ``sampler.epoch`` chooses the epoch that is drawn.
+def build_loader(
+    cfg: Config,
+    split: str,
+    sources: Mapping[str, PairSource],
+    *,
+    rank: int = 0,
+    world: int = 1,
+    pin_memory: bool = False,
+) -> PairLoader:
+    """The loader of ``split``, ``TRAIN`` or ``VAL``, for one rank. Its ``sampler`` says which epoch is drawn.
 
-    An epoch of ``TRAIN`` has whole optimiser steps only: samples beyond the last one are not drawn. The last batch of
-    ``VAL`` may be smaller.
+    An epoch of ``TRAIN`` has ``SAMPLE_PER_EPOCH`` samples over all ranks, rounded down to whole optimiser steps of
+    ``BATCH_SIZE x ACCUM_STEPS x world``. ``VAL`` draws each of its samples on one rank.
 
     Raises:
-        ConfigError: an epoch has fewer samples than one step needs.
+        ConfigError: an epoch has fewer samples than one step needs, or the data sets cannot give negatives.
     """
-    section = cfg.DATA[split]
+    section, train = cfg.DATA[split], cfg.TRAIN
     samples = PairSamples(
         [sources[name] for name in section.DATASETS_NAME],
         section.DATASETS_RATIO,
@@ -124,26 +102,28 @@ def build_loader(cfg: Config, split: str, sources: Mapping[str, PairSource], pin
         _crop_spec(cfg.DATA.SEARCH),
         Normalisation(tuple(cfg.DATA.MEAN), tuple(cfg.DATA.STD)),
         stride=cfg.MODEL.BACKBONE.STRIDE,
-        seed=cfg.TRAIN.SEED,
+        seed=train.SEED,
         stream=_STREAMS[split],
+        negatives=train.TRAIN_CLS,
     )
-    count = section.SAMPLE_PER_EPOCH
+    count, accumulate = section.SAMPLE_PER_EPOCH, 1
     if split == "TRAIN":
-        per_step = cfg.TRAIN.BATCH_SIZE * cfg.TRAIN.ACCUM_STEPS
+        accumulate = train.ACCUM_STEPS
+        per_step = train.BATCH_SIZE * accumulate * world
         if count < per_step:
             raise ConfigError(
                 f"DATA.TRAIN.SAMPLE_PER_EPOCH is {count}, less than the {per_step} samples of one step "
-                "(TRAIN.BATCH_SIZE x TRAIN.ACCUM_STEPS)"
+                f"(TRAIN.BATCH_SIZE {train.BATCH_SIZE} x TRAIN.ACCUM_STEPS {accumulate} x {world} processes)"
             )
         count -= count % per_step
-    workers = min(cfg.TRAIN.NUM_WORKER, _cpu_count())
-    if workers < cfg.TRAIN.NUM_WORKER:
+    workers = min(train.NUM_WORKER, _cpu_count())
+    if workers < train.NUM_WORKER and rank == 0:
         log.info("%s: %d worker processes, as many as there are CPUs (TRAIN.NUM_WORKER is %d)",
-                 split.lower(), workers, cfg.TRAIN.NUM_WORKER)  # fmt: skip
-    return DataLoader(
+                 split.lower(), workers, train.NUM_WORKER)  # fmt: skip
+    loader = PairLoader(
         samples,
-        batch_size=cfg.TRAIN.BATCH_SIZE,
-        sampler=EpochKeys(count),
+        batch_size=train.BATCH_SIZE,
+        sampler=EpochKeys(count, train.BATCH_SIZE, rank, world, accumulate),
         num_workers=workers,
         collate_fn=collate,
         pin_memory=pin_memory,
@@ -152,15 +132,45 @@ def build_loader(cfg: Config, split: str, sources: Mapping[str, PairSource], pin
         # Its own, or every pass over the data would move the global generator, which stochastic depth draws from.
         generator=torch.Generator(),
     )
+    loader.broken = BrokenImages(cfg.DATA.MAX_BROKEN_SHARE)
+    return loader
 
 
 def batches(loader: DataLoader) -> Iterator[Sample]:
-    """The batches of ``loader``; an error of ours in a worker arrives with its own message, not the worker's trace."""
+    """The batches of ``loader``, with broken images counted and logged if it is a :class:`PairLoader`.
+
+    Raises:
+        DataError: too many samples met broken images.
+        OSTrackError: whatever was raised in a worker, with its own message and not the worker's trace.
+        WorkerError: a worker has died; see :func:`worker_errors`.
+    """
+    with worker_errors():
+        for batch in loader:
+            if isinstance(loader, PairLoader):
+                loader.broken.add(batch)
+            yield batch
+
+
+@contextmanager
+def worker_errors() -> Iterator[None]:
+    """Turn what torch raises for a worker into errors of ours.
+
+    A worker that dies is noticed at once, by a signal, so that the error may come up anywhere in the main process, not
+    only while it waits for a batch: whoever wants the clear error there too puts this around the whole epoch.
+    """
     try:
-        yield from loader
+        yield
     except OSTrackError as error:
         kind = type(error)
+        if not str(error).startswith(f"Caught {kind.__name__} in DataLoader worker"):
+            raise
         raise kind(str(error).rpartition(f"{kind.__name__}: ")[2].strip()) from error
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker (pid"):
+            raise
+        raise WorkerError(
+            f"{str(error).splitlines()[0].strip()} If memory ran out, lower TRAIN.NUM_WORKER or TRAIN.BATCH_SIZE"
+        ) from error
 
 
 def _crop_spec(section: Config) -> CropSpec:
@@ -172,6 +182,22 @@ def _cpu_count() -> int:
 
 
 def _start_worker(worker: int) -> None:
-    """One thread per worker: the workers themselves fill the cores."""
+    """One thread per worker: the workers themselves fill the cores.
+
+    Ctrl-C and a cluster's SIGTERM reach workers too, while the main process may still have a step to finish and a
+    checkpoint to save. So the one is left to it, and the other counts only when it comes from there. (A worker whose
+    main process has gone ends by itself.)
+    """
+    # Not 1: in a forked process that makes OpenCV wait for ever for the threads of the process it was forked from.
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_heed_parent, args=(os.getppid(),), daemon=True).start()
+
+
+def _heed_parent(parent: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)

@@ -26,6 +26,17 @@ class CropSpec:
     number: int
 
 
+@dataclass(frozen=True)
+class Joint:
+    """The augmentation that all frames of a sample share: no colour, mirrored left to right."""
+
+    gray: bool = False
+    mirror: bool = False
+
+
+PLAIN = Joint()
+
+
 @dataclass
 class Crop:
     """One crop.
@@ -43,12 +54,21 @@ class Crop:
 
 @dataclass
 class CropPair:
-    """Crops of one target: template and search regions, with the data set they come from and what they were made of."""
+    """Crops of one target: template and search regions.
+
+    Attributes:
+        dataset: the name of the data set.
+        source: what the crops were made of.
+        sequence: number of the sequence among those that the data set draws from; ``None`` where there are none.
+        positive: whether the search regions show the target of the templates; ``None`` where this is not asked.
+    """
 
     template: list[Crop]
     search: list[Crop]
     dataset: str
     source: str
+    sequence: int | None = None
+    positive: bool | None = None
 
 
 def jitter_box(box: np.ndarray, spec: CropSpec, rng: np.random.Generator) -> np.ndarray:

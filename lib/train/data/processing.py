@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from lib.train.data import transforms
-from lib.train.data.pair import Crop, CropPair, CropSpec, jitter_box
+from lib.train.data.pair import PLAIN, Crop, CropPair, CropSpec, Joint, jitter_box
 from lib.utils.crop import box_to_crop, sample_target
 
 GRAYSCALE_PROBABILITY = 0.05
@@ -26,12 +26,26 @@ class Normalisation:
     std: Sequence[float]
 
 
-def cut_crop(frame: np.ndarray, box: np.ndarray, spec: CropSpec, rng: np.random.Generator) -> Crop:
-    """Take one crop around the jittered ``box`` (``xywh`` pixels, float64 (4,)) of ``frame`` (RGB uint8)."""
+def draw_joint(rng: np.random.Generator) -> Joint:
+    """Draw the augmentation that all frames of a sample share."""
+    return Joint(gray=rng.random() < GRAYSCALE_PROBABILITY, mirror=rng.random() < FLIP_PROBABILITY)
+
+
+def cut_crop(
+    frame: np.ndarray, box: np.ndarray, spec: CropSpec, rng: np.random.Generator, joint: Joint = PLAIN
+) -> Crop:
+    """Take one crop around the jittered ``box`` (``xywh`` pixels, float64 (4,)) of ``frame`` (RGB uint8).
+
+    The joint augmentation is that of the whole frame, before the crop, with the published one-pixel quirk of the
+    mirrored box; yet only what the crop shows is worked on. Mirrored pixels are the same, grey ones up to rounding.
+    """
+    if joint.mirror:
+        box = transforms.flip_box_pixels(box, frame.shape[1])
     around = jitter_box(box, spec, rng)
-    image, resize_factor, padding = sample_target(frame, around, spec.factor, spec.size)
+    image, resize_factor, padding = sample_target(frame, around, spec.factor, spec.size, joint.mirror)
     box_in_crop = box_to_crop(torch.from_numpy(box), torch.from_numpy(around), resize_factor, spec.size)
-    return Crop(image, box_in_crop.numpy().astype(np.float32), padding)
+    crop = Crop(image, box_in_crop.numpy().astype(np.float32), padding)
+    return gray_crop(crop) if joint.gray else crop
 
 
 def is_usable(crop: Crop, stride: int) -> bool:
@@ -53,14 +67,24 @@ def gray_crop(crop: Crop) -> Crop:
     return Crop(transforms.to_grayscale(crop.image), crop.box, crop.padding)
 
 
+def augment_crop(crop: Crop, joint: Joint) -> Crop:
+    """The joint augmentation on a crop, for data that have no frames."""
+    if joint.gray:
+        crop = gray_crop(crop)
+    return flip_crop(crop) if joint.mirror else crop
+
+
 def finish_pair(pair: CropPair, normalise: Normalisation, rng: np.random.Generator) -> dict[str, Any]:
     """Brightness, mirror and normalisation, drawn for each crop by itself, and everything stacked into tensors.
 
     Returns:
         ``template_images`` float32 (T, 3, Ht, Ht), ``template_anno`` float32 (T, 4) ``xywh`` in fractions of the crop,
-        ``template_att`` bool (T, Ht, Ht) True where padded; ``search_...`` likewise; ``dataset``, ``source``.
+        ``template_att`` bool (T, Ht, Ht) True where padded; ``search_...`` likewise; ``dataset``, ``source``; and with
+        ``TRAIN.TRAIN_CLS`` ``label``, float32 (), 1 where the search regions show the templates' target and else 0.
     """
     sample: dict[str, Any] = {"dataset": pair.dataset, "source": pair.source}
+    if pair.positive is not None:
+        sample["label"] = torch.tensor(float(pair.positive))
     for kind, crops in (("template", pair.template), ("search", pair.search)):
         brightness = rng.uniform(1 - BRIGHTNESS_JITTER, 1 + BRIGHTNESS_JITTER, len(crops))
         flips = rng.random(len(crops)) < FLIP_PROBABILITY

@@ -3,140 +3,176 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import cache
 from typing import Protocol
 
 import numpy as np
 
-from lib.train.data import transforms
-from lib.train.data.pair import Crop, CropPair, CropSpec
-from lib.train.data.processing import FLIP_PROBABILITY, GRAYSCALE_PROBABILITY, cut_crop, flip_crop, gray_crop
+from lib.train.data.frames import PairSampling
+from lib.train.data.pair import PLAIN, Crop, CropPair, CropSpec, Joint
+from lib.train.data.processing import augment_crop, cut_crop
 from lib.train.dataset.base import AnnotatedDataset
-from lib.utils.errors import ConfigError, DataError
+from lib.utils.errors import DataError, ImageError
 
 log = logging.getLogger(__name__)
 
-_SHORTEST_SEQUENCE = 20
-_GAP_GROWTH = 5
+_CENTRE_SHARE = 1 / 8
 
 
 class PairSource(Protocol):
-    """Anything that crop pairs can be drawn from."""
+    """Anything that crop pairs can be drawn from.
+
+    Attributes:
+        single: there is one sequence only, so that no other can be drawn beside it.
+    """
+
+    name: str
+    single: bool
+
+    def draw_pair(
+        self,
+        rng: np.random.Generator,
+        template: CropSpec,
+        search: CropSpec,
+        joint: Joint = ...,
+        positive: bool = ...,
+    ) -> CropPair:
+        """Draw a sequence, its frames and their crops.
+
+        Args:
+            joint: what all crops of the sample share.
+            positive: the search frames show the target. If False they come from the same sequence but do not show it;
+                where it has no such frame ``search`` is empty, and the caller takes it from :meth:`draw_search`.
+
+        Raises:
+            ImageError: an image cannot be used.
+        """
+        ...
+
+    def draw_search(
+        self, rng: np.random.Generator, template: CropSpec, search: CropSpec, joint: Joint, besides: int | None = None
+    ) -> CropPair:
+        """Search crops of a sequence other than number ``besides``; no templates."""
+        ...
+
+
+class DrawablePairs(Protocol):
+    """A data set that draws its crops itself, without joint augmentation."""
 
     name: str
 
     def draw_pair(self, rng: np.random.Generator, template: CropSpec, search: CropSpec) -> CropPair: ...
 
 
-@dataclass(frozen=True)
-class PairSampling:
-    """How frames of a sequence are chosen: ``DATA.SAMPLER_MODE``, ``DATA.MAX_SAMPLE_INTERVAL``, and the number of
-    template and search frames of a pair."""
-
-    mode: str
-    max_gap: int
-    templates: int
-    searches: int
-
-
 class AnnotatedPairs:
     """Pairs from sequences or still images with boxes.
 
-    The joint augmentation (grayscale and mirror, the same for all frames of a pair) happens here: the mirror before
-    the crop, with the published one-pixel quirk; grayscale after it, which comes to the same and costs less.
+    Sequences from which frames can never be drawn are found here, once, and left out: see :meth:`PairSampling.suits`.
 
     Raises:
-        ConfigError: the mode is not supported.
-        DataError: no sequence of the data set has enough visible frames.
+        DataError: no sequence of the data set is left.
     """
 
     def __init__(self, dataset: AnnotatedDataset, sampling: PairSampling):
-        if sampling.mode != "causal":
-            raise ConfigError(f"DATA.SAMPLER_MODE is {sampling.mode!r}; this version samples in mode causal only")
         self.name = dataset.name
         self.dataset = dataset
         self.sampling = sampling
-        self.usable = [i for i in range(len(dataset)) if self._is_usable(dataset.sequence(i).visible)]
+        suits = sampling.suits if dataset.is_video else np.all
+        self.usable = [i for i in range(len(dataset)) if suits(dataset.sequence(i).visible)]
+        self.single = len(self.usable) == 1
         left_out = len(dataset) - len(self.usable)
+        needed = sampling.needs() if dataset.is_video else "a box with width and height"
         if not self.usable:
-            raise DataError(
-                f"{self.name}: none of {left_out} sequences can be used; one needs {_SHORTEST_SEQUENCE} frames and "
-                f"more than {2 * (sampling.templates + sampling.searches)} in which the target is visible"
-            )
+            raise DataError(f"{self.name}: none of {left_out} sequences can be used; one needs {needed}")
         if left_out:
-            log.info("%s: %d of %d sequences are too short or show too little of their target and are left out",
-                     self.name, left_out, len(dataset))  # fmt: skip
+            log.info("%s: %d of %d sequences are left out; one needs %s", self.name, left_out, len(dataset), needed)
 
-    def _is_usable(self, visible: np.ndarray) -> bool:
-        if not self.dataset.is_video:
-            return bool(visible.all())
-        needed = 2 * (self.sampling.templates + self.sampling.searches)
-        return len(visible) >= _SHORTEST_SEQUENCE and int(visible.sum()) > needed
-
-    def draw_pair(self, rng: np.random.Generator, template: CropSpec, search: CropSpec) -> CropPair:
-        """Draw a sequence, frames, the joint augmentation and the crops."""
-        index = self.usable[rng.integers(len(self.usable))]
+    def draw_pair(
+        self,
+        rng: np.random.Generator,
+        template: CropSpec,
+        search: CropSpec,
+        joint: Joint = PLAIN,
+        positive: bool = True,
+    ) -> CropPair:
+        """See :class:`PairSource`. A negative search region is the middle of a frame without the target."""
+        number = int(rng.integers(len(self.usable)))
+        index = self.usable[number]
         info = self.dataset.sequence(index)
         if self.dataset.is_video:
-            shown, sought = causal_frames(info.visible, template.number, search.number, self.sampling.max_gap, rng)
+            shown, sought = self.sampling.draw(info, rng)
         else:
             shown, sought = [0] * template.number, [0] * search.number
-        gray, flip = rng.random() < GRAYSCALE_PROBABILITY, rng.random() < FLIP_PROBABILITY
+        if not positive:
+            absent = np.flatnonzero(~info.visible)
+            sought = rng.choice(absent, search.number).tolist() if len(absent) else []
+        frame = cache(lambda t: self._frame(index, t))  # a frame that comes twice is decoded once
+        templates = [cut_crop(frame(t), info.bbox[t], template, rng, joint) for t in shown]
+        boxes = [info.bbox[t] if positive else centre_box(frame(t).shape) for t in sought]
+        searches = [cut_crop(frame(t), box, search, rng, joint) for t, box in zip(sought, boxes, strict=True)]
+        return CropPair(templates, searches, self.name, self._describe(index, shown, sought), number)
 
-        def crop(t: int, spec: CropSpec) -> Crop:
-            frame, box = self.dataset.frame(index, t), info.bbox[t]
-            if flip:
-                frame, box = transforms.flip_image(frame), transforms.flip_box_pixels(box, frame.shape[1])
-            result = cut_crop(frame, box, spec, rng)
-            return gray_crop(result) if gray else result
+    def draw_search(
+        self, rng: np.random.Generator, template: CropSpec, search: CropSpec, joint: Joint, besides: int | None = None
+    ) -> CropPair:
+        """See :class:`PairSource`. The frames are any with a valid box."""
+        number = int(rng.integers(len(self.usable) - (besides is not None)))
+        number += besides is not None and number >= besides
+        index = self.usable[number]
+        info = self.dataset.sequence(index)
+        sought = rng.choice(np.flatnonzero(info.valid), search.number).tolist()
+        searches = [cut_crop(self._frame(index, t), info.bbox[t], search, rng, joint) for t in sought]
+        return CropPair([], searches, self.name, self._describe(index, [], sought), number)
 
-        source = f"{self.name}/{self.dataset.sequence_name(index)} frames {shown} -> {sought}"
-        return CropPair([crop(t, template) for t in shown], [crop(t, search) for t in sought], self.name, source)
+    def _frame(self, index: int, t: int) -> np.ndarray:
+        try:
+            return self.dataset.frame(index, t)
+        except DataError as error:
+            raise ImageError(str(error)) from error
+
+    def _describe(self, index: int, shown: Sequence[int], sought: Sequence[int]) -> str:
+        return f"{self.name}/{self.dataset.sequence_name(index)} frames {shown} -> {sought}"
+
+
+def centre_box(shape: Sequence[int]) -> np.ndarray:
+    """The box in the middle of a frame (height, width, ...) that has an eighth of its width and height."""
+    height, width = shape[:2]
+    size = np.array([width, height]) * _CENTRE_SHARE
+    return np.floor(np.concatenate((0.5 * (np.array([width, height]) - size), size)))
 
 
 class DrawnPairs:
     """Pairs from a data set that draws its crops itself; the joint augmentation is applied to the crops."""
 
-    def __init__(self, dataset: PairSource):
+    single = False
+
+    def __init__(self, dataset: DrawablePairs):
         self.name = dataset.name
         self.dataset = dataset
 
-    def draw_pair(self, rng: np.random.Generator, template: CropSpec, search: CropSpec) -> CropPair:
-        """Draw a pair and the joint augmentation."""
+    def draw_pair(
+        self,
+        rng: np.random.Generator,
+        template: CropSpec,
+        search: CropSpec,
+        joint: Joint = PLAIN,
+        positive: bool = True,
+    ) -> CropPair:
+        """See :class:`PairSource`. Its target is in every frame, so a negative pair has no search crops yet."""
         pair = self.dataset.draw_pair(rng, template, search)
-        steps = [
-            step
-            for step, probability in ((gray_crop, GRAYSCALE_PROBABILITY), (flip_crop, FLIP_PROBABILITY))
-            if rng.random() < probability
-        ]
-        for step in steps:
-            pair.template = [step(crop) for crop in pair.template]
-            pair.search = [step(crop) for crop in pair.search]
+        pair.template = self._augment(pair.template, joint)
+        pair.search = self._augment(pair.search, joint) if positive else []
         return pair
 
+    def draw_search(
+        self, rng: np.random.Generator, template: CropSpec, search: CropSpec, joint: Joint, besides: int | None = None
+    ) -> CropPair:
+        """See :class:`PairSource`: those of another pair."""
+        pair = self.draw_pair(rng, template, search, joint)
+        pair.template = []
+        return pair
 
-def causal_frames(
-    visible: np.ndarray, templates: int, searches: int, max_gap: int, rng: np.random.Generator
-) -> tuple[list[int], list[int]]:
-    """Draw frames so that every search frame comes after the first template frame.
-
-    The first template frame is any visible one; further ones lie at most ``max_gap`` before it, search frames less
-    than ``max_gap`` after it. Where none is visible, everything is drawn again with a gap that is larger by 5.
-
-    Args:
-        visible: bool (N,), more than ``2 (templates + searches)`` of them True.
-
-    Returns:
-        Indices of the template frames and of the search frames; a frame may come twice.
-    """
-    frames = np.flatnonzero(visible)
-    first = frames[(frames >= templates - 1) & (frames < len(visible) - searches)]
-    gap = max_gap
-    while True:
-        base = int(rng.choice(first))
-        earlier = frames[(frames >= base - gap) & (frames < base)]
-        later = frames[(frames > base) & (frames < base + gap)]
-        if len(later) and (len(earlier) or templates == 1):
-            before = rng.choice(earlier, templates - 1).tolist() if templates > 1 else []
-            return [base, *before], rng.choice(later, searches).tolist()
-        gap += _GAP_GROWTH
+    @staticmethod
+    def _augment(crops: Sequence[Crop], joint: Joint) -> list[Crop]:
+        return [augment_crop(crop, joint) for crop in crops]

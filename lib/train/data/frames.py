@@ -1,0 +1,122 @@
+"""Which frames of a sequence make a sample: the published sampling modes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lib.train.dataset.base import SequenceInfo
+from lib.utils.errors import ConfigError
+
+# In these modes further templates come from near the search frame. The value tells which frames will do: those where
+# the target is visible, or all whose box can be cropped around. (The published ``trident_pro`` draws from all frames
+# and throws the sample away when the box has no area, so that the two modes with "valid" come to the same.)
+_FURTHER_TEMPLATES = {"trident": "visible", "trident_pro": "valid", "stark": "valid"}
+_MODES = ("causal", *_FURTHER_TEMPLATES)
+
+_SHORTEST_SEQUENCE = 20
+_GAP_GROWTH = 5
+
+
+@dataclass(frozen=True)
+class PairSampling:
+    """How frames of a sequence are chosen: ``DATA.SAMPLER_MODE``, ``DATA.MAX_SAMPLE_INTERVAL``, and the number of
+    template and search frames of a pair.
+
+    Raises:
+        ConfigError: unknown mode.
+    """
+
+    mode: str
+    max_gap: int
+    templates: int
+    searches: int
+
+    def __post_init__(self):
+        if self.mode not in _MODES:
+            raise ConfigError(f"DATA.SAMPLER_MODE is {self.mode!r}; known are {', '.join(_MODES)}")
+
+    @property
+    def least_visible(self) -> int:
+        """In how many frames the target must be visible."""
+        return 2 * (self.templates + self.searches) + 1
+
+    def needs(self) -> str:
+        """What a sequence must have, in words."""
+        return f"{_SHORTEST_SEQUENCE} frames, the target visible in {self.least_visible} of them"
+
+    def suits(self, visible: np.ndarray) -> bool:
+        """Whether frames can be drawn from a sequence with these visible frames, bool (N,): the published rule.
+
+        It suffices for every mode. ``causal``: taking away the first ``templates - 1`` and the last ``searches``
+        frames leaves a visible one with others on both sides. The trident family: template and search may be the same
+        frame, and then it may be the further templates too.
+        """
+        return len(visible) >= _SHORTEST_SEQUENCE and int(visible.sum()) >= self.least_visible
+
+    def draw(self, info: SequenceInfo, rng: np.random.Generator) -> tuple[list[int], list[int]]:
+        """Indices of the template frames and of the search frames of a sequence that suits; one may come twice."""
+        if self.mode == "causal":
+            return causal_frames(info.visible, self.templates, self.searches, self.max_gap, rng)
+        allowed = getattr(info, _FURTHER_TEMPLATES[self.mode])
+        return trident_frames(info.visible, allowed, self.templates, self.searches, self.max_gap, rng)
+
+
+def causal_frames(
+    visible: np.ndarray, templates: int, searches: int, max_gap: int, rng: np.random.Generator
+) -> tuple[list[int], list[int]]:
+    """Draw frames so that every search frame comes after the first template frame.
+
+    The first template frame is any visible one that has others on the sides where they are needed; further ones lie at
+    most ``max_gap`` before it, search frames less than ``max_gap`` after it. Where none is visible, everything is
+    drawn again with a gap that is larger by 5, until at last the gap spans the sequence.
+
+    Args:
+        visible: bool (N,), with which the sequence :meth:`PairSampling.suits`.
+    """
+    frames = np.flatnonzero(visible)
+    lowest = max(templates - 1, frames[0] + (templates > 1))
+    first = frames[(frames >= lowest) & (frames < min(len(visible) - searches, frames[-1]))]
+    gap = max_gap
+    while True:
+        base = int(rng.choice(first))
+        earlier = _between(frames, base - gap, base)
+        later = _between(frames, base + 1, base + gap)
+        if len(later) and (len(earlier) or templates == 1):
+            before = rng.choice(earlier, templates - 1).tolist() if templates > 1 else []
+            return [base, *before], rng.choice(later, searches).tolist()
+        gap += _GAP_GROWTH
+
+
+def trident_frames(
+    visible: np.ndarray, allowed: np.ndarray, templates: int, searches: int, max_gap: int, rng: np.random.Generator
+) -> tuple[list[int], list[int]]:
+    """Draw the first template frame and the search frames freely, and further templates close to the first of these.
+
+    Each further template is an ``allowed`` frame that lies, where the template frame t comes before the search frame s,
+    in ``[s - max_gap, s)``, and otherwise in ``[s, s + max_gap)``. The published code draws t and s uniformly from the
+    visible frames until such frames exist; here the pairs for which they exist are counted, and one of them is drawn.
+
+    Args:
+        visible, allowed: bool (N,); whatever is visible is allowed.
+    """
+    frames, near = np.flatnonzero(visible), np.flatnonzero(allowed)
+    count = len(frames)
+    # From t >= s there is always one, s itself. With t < s it takes an allowed frame in the gap before s.
+    reachable = np.searchsorted(near, frames - max_gap) < np.searchsorted(near, frames)
+    lowest = np.where(reachable | (templates == 1), 0, np.arange(count))  # the first t that goes with each s
+    pairs = np.cumsum(count - lowest)
+    chosen = int(np.searchsorted(pairs, rng.integers(pairs[-1]), side="right"))
+    s, t = int(frames[chosen]), int(frames[rng.integers(lowest[chosen], count)])
+    if templates == 1:
+        further = []
+    else:
+        window = _between(near, s, s + max_gap) if t >= s else _between(near, s - max_gap, s)
+        further = rng.choice(window, templates - 1).tolist()
+    return [t, *further], [s, *rng.choice(frames, searches - 1).tolist()]
+
+
+def _between(frames: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """Those of the rising ``frames`` that lie in ``[start, stop)``."""
+    return frames[np.searchsorted(frames, start) : np.searchsorted(frames, stop)]
