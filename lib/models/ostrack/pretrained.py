@@ -43,7 +43,7 @@ def load_pretrained(model: OSTrack, name: str) -> None:
     else:
         state = network_state(load_checkpoint(path), path)
     if any(key.startswith("backbone.") for key in state):
-        _load_matching(model, state, path)
+        load_matching(model, state, path)
     else:
         _load_backbone(model, state, path)
 
@@ -58,30 +58,47 @@ def _load_backbone(model: OSTrack, state: dict[str, Tensor], path: Path) -> None
             kernel.float(), size=(stride, stride), mode="bicubic", align_corners=False
         )
     derived = {"pos_embed", "pos_embed_z", "pos_embed_x"} if position is not None else set()
-    _load_matching(backbone, state, path, derived)
+    load_matching(backbone, state, path, derived)
     if position is not None:
         backbone.set_position_embeddings(position)
 
 
-def _load_matching(
-    module: torch.nn.Module, state: dict[str, Tensor], path: Path, derived: Collection[str] = ()
+def load_matching(
+    module: torch.nn.Module,
+    state: dict[str, Tensor],
+    path: Path,
+    derived: Collection[str] = (),
+    skip_misfits: bool = False,
 ) -> None:
-    """Load what fits by name, except what is ``derived`` later; a known name with another shape is an error."""
+    """Load what fits by name into ``module``, and log what was loaded and what was not.
+
+    Args:
+        state: weights from ``path``.
+        derived: names that are loaded in another way.
+        skip_misfits: pass over a known name with another shape; otherwise it is an error.
+
+    Raises:
+        CheckpointError: nothing fits, or a shape does not.
+    """
     own = module.state_dict()
-    matched = {name: value for name, value in state.items() if name in own}
-    for name, value in matched.items():
-        if value.shape != own[name].shape:
-            raise CheckpointError(
-                f"{path}: {name} is {tuple(value.shape)}, the model needs {tuple(own[name].shape)}; "
-                "MODEL.BACKBONE.TYPE and MODEL.PRETRAIN_FILE do not go together"
-            )
+    known = {name: value for name, value in state.items() if name in own}
+    misfits = [name for name, value in known.items() if value.shape != own[name].shape]
+    for name in misfits[: 0 if skip_misfits else 1]:
+        raise CheckpointError(
+            f"{path}: {name} is {tuple(known[name].shape)}, the model needs {tuple(own[name].shape)}; "
+            "MODEL.BACKBONE.TYPE and MODEL.PRETRAIN_FILE do not go together"
+        )
+    matched = {name: value for name, value in known.items() if name not in misfits}
     if not matched:
-        raise CheckpointError(f"{path} holds nothing that the backbone knows; its first entry is {next(iter(state))!r}")
+        raise CheckpointError(f"{path} holds nothing that the model knows; its first entry is {next(iter(state))!r}")
     missing, _ = module.load_state_dict(matched, strict=False)
-    unexpected = [name for name in state if name not in own]
     logger.info("%s: loaded %d tensors", path.name, len(matched) + len(derived))
-    logger.info("  not in the file, left as initialised: %s", _listing([n for n in missing if n not in derived]))
-    logger.info("  in the file, not in the model: %s", _listing(unexpected))
+    for text, names in (
+        ("not in the file, left as initialised", [n for n in missing if n not in {*derived, *misfits}]),
+        ("in the file, not in the model", [n for n in state if n not in own]),
+        ("of another shape, left as initialised", misfits),
+    ):
+        logger.info("  %s: %s", text, _listing(names))
 
 
 def _listing(names: list[str]) -> str:

@@ -9,18 +9,20 @@ from torch import Tensor, nn
 
 from lib.config.ostrack import Config
 from lib.models.ostrack.candidate_elimination import keep_rate, template_mask
-from lib.train.losses import focal_loss, gaussian_maps, giou_loss, l1_loss
+from lib.train.losses import focal_loss, gaussian_maps, giou_loss, l1_loss, mean
 from lib.utils.box_ops import box_cxcywh_to_xyxy, box_xywh_to_xyxy
 from lib.utils.errors import ConfigError
+
+Losses = tuple[Tensor, dict[str, Tensor]]
 
 
 class OSTrackActor:
     """Runs the network on a batch and weighs its losses as the experiment says.
 
     Args:
-        net: the OSTrack module, on the device where it is to run.
+        net: the OSTrack module, on the device where it is to run; wrapped for data parallelism or not.
         cfg: the experiment.
-        amp_dtype: type for autocast, or ``None`` for float32 throughout. Losses are always in float32.
+        amp_dtype: type for autocast, or ``None`` for float32 throughout. Head and losses are in float32 always.
 
     Raises:
         ConfigError: the experiment asks for more than one template or search region.
@@ -34,50 +36,70 @@ class OSTrackActor:
         self.amp_dtype = amp_dtype
         self.device = next(net.parameters()).device
 
-    def __call__(self, batch: dict[str, Any], epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(self, batch: dict[str, Any], epoch: int) -> Losses:
         """Losses of a batch as the loader gives it.
 
         Args:
-            batch: see :func:`lib.train.data.processing.finish_pair`; tensors are stacked on dimension 1.
+            batch: see :func:`lib.train.data.processing.finish_pair`; tensors are stacked on dimension 1. ``label``,
+                where there is one, is (B,), 1 or 0, or (1, B): whether the search region shows the template's target.
             epoch: counted from 1; it sets the share of tokens that candidate elimination keeps.
 
         Returns:
             The total loss, and the statistics under their published names, detached.
         """
-        moved = {key: batch[key].to(self.device, non_blocking=True) for key in _INPUTS}
-        return self.losses(self.forward(moved, epoch), moved["search_anno"][-1])
+        moved = self.to_device(batch)
+        return self.losses(self.forward(moved, epoch), moved)
 
-    def forward(self, batch: dict[str, Tensor], epoch: int) -> dict[str, Any]:
-        """The network's output for a batch on its device."""
-        template, search = batch["template_images"][0], batch["search_images"][0]
-        mask = template_mask(self.cfg, template.shape[-1], len(template), self.device, boxes=batch["template_anno"][0])
-        with torch.autocast(self.device.type, self.amp_dtype, enabled=self.amp_dtype is not None):
-            return self.net(template, search, ce_template_mask=mask, ce_keep_rate=keep_rate(self.cfg, epoch))
+    def to_device(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """The tensors of a batch that are needed, on the network's device."""
+        return {key: batch[key].to(self.device, non_blocking=True) for key in _INPUTS if key in batch}
 
-    def losses(self, output: dict[str, Any], boxes: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Losses for the true ``boxes``, ``xywh`` in fractions of the search region, (B, 4)."""
-        train = self.cfg.TRAIN
+    def forward(self, batch: dict[str, Any], epoch: int) -> dict[str, Any]:
+        """The network's output for a batch, on its device or not."""
+        return run_network(self.net, self.cfg, self.to_device(batch), keep_rate(self.cfg, epoch), self.amp_dtype)
+
+    def losses(self, output: dict[str, Any], batch: dict[str, Tensor]) -> Losses:
+        """Losses of the network's ``output`` for ``batch``, both on its device; as :meth:`__call__` returns them."""
+        train, boxes, label = self.cfg.TRAIN, batch["search_anno"][-1], batch.get("label")
+        label = None if label is None else label.reshape(-1)
         predicted = box_cxcywh_to_xyxy(output["pred_boxes"].float())[:, 0]
         target = box_xywh_to_xyxy(boxes).clamp(0, 1)
-        giou, iou = giou_loss(predicted, target)
-        l1 = l1_loss(predicted, target)
-        location = self._location_loss(output.get("score_map"), boxes)
+        giou, iou = giou_loss(predicted, target, label)
+        l1 = l1_loss(predicted, target, label)
+        location = self._location_loss(output.get("score_map"), boxes, label)
         total = train.GIOU_WEIGHT * giou + train.L1_WEIGHT * l1 + location
         stats = {
             "Loss/total": total,
             "Loss/giou": giou,
             "Loss/l1": l1,
             "Loss/location": location,
-            "IoU": iou.mean(),
+            "IoU": mean(iou, label),
         }
         return total, {name: value.detach() for name, value in stats.items()}
 
     @staticmethod
-    def _location_loss(score: Tensor | None, boxes: Tensor) -> Tensor:
+    def _location_loss(score: Tensor | None, boxes: Tensor, label: Tensor | None) -> Tensor:
         """Focal loss of the score map; 0 for a head that has none (CORNER)."""
         if score is None:
             return boxes.new_zeros(())
-        return focal_loss(score.float(), gaussian_maps(boxes, score.shape[-1])[:, None])
+        target = gaussian_maps(boxes, score.shape[-1])
+        if label is not None:
+            target = target * label[:, None, None]
+        return focal_loss(score.float(), target[:, None])
 
 
-_INPUTS = ("template_images", "template_anno", "search_images", "search_anno")
+def run_network(
+    net: nn.Module, cfg: Config, batch: dict[str, Tensor], rate: float | None, amp_dtype: torch.dtype | None
+) -> dict[str, Any]:
+    """Output of the OSTrack module ``net`` of the experiment ``cfg`` for a batch on its device.
+
+    Args:
+        rate: keep rate of all layers of candidate elimination; None = each layer's own.
+    """
+    template, search = batch["template_images"][0], batch["search_images"][0]
+    mask = template_mask(cfg, template.shape[-1], len(template), template.device, boxes=batch["template_anno"][0])
+    with torch.autocast(template.device.type, amp_dtype, enabled=amp_dtype is not None):
+        return net(template, search, ce_template_mask=mask, ce_keep_rate=rate)
+
+
+_INPUTS = ("template_images", "template_anno", "search_images", "search_anno", "label")

@@ -8,10 +8,13 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib.train.admin.settings import Settings
 from lib.utils.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 log = logging.getLogger(__name__)
 
@@ -38,16 +41,24 @@ def log_to_file(path: Path) -> Iterator[None]:
 
 
 class RunLogger:
-    """Sends numbers to tensorboard, when that package is there, and to wandb, when the settings ask for it.
+    """Sends numbers and pictures to tensorboard, when that package is there, and to wandb, when the settings say so.
 
     Args:
         settings: where the files go.
         config: the experiment as plain values, shown by wandb.
+        run_id: of the wandb run that is to be continued; None = a new one.
+
+    Attributes:
+        run_id: of the wandb run, to be kept for the next time; ``run_id`` as it came without wandb.
+
+    Raises:
+        ConfigError: wandb is asked for and not installed, or does not start.
     """
 
-    def __init__(self, settings: Settings, config: Mapping[str, Any]):
+    def __init__(self, settings: Settings, config: Mapping[str, Any], run_id: str | None = None):
         self._board = _open_tensorboard(settings.tensorboard_dir)
-        self._wandb = _open_wandb(settings, config) if settings.use_wandb else None
+        self._wandb = _open_wandb(settings, config, run_id) if settings.use_wandb else None
+        self.run_id = run_id if self._wandb is None else self._wandb.id
 
     def log_step(self, split: str, values: Mapping[str, float], step: int) -> None:
         """Running averages of an epoch, every few steps: to wandb only."""
@@ -64,7 +75,18 @@ class RunLogger:
             epoch_values = {f"{split}_epoch/{name}": value for name, value in values.items()}
             self._wandb.log({**epoch_values, "epoch": epoch}, step=step)
 
+    def log_image(self, split: str, name: str, image: np.ndarray, epoch: int, step: int) -> None:
+        """A picture, RGB uint8 (H, W, 3)."""
+        if self._board is not None:
+            self._board.add_image(f"{split}/{name}", image, epoch, dataformats="HWC")
+            self._board.flush()
+        if self._wandb is not None:
+            import wandb
+
+            self._wandb.log({f"{split}/{name}": wandb.Image(image)}, step=step)
+
     def close(self) -> None:
+        """Write what is left to write."""
         if self._board is not None:
             self._board.close()
         if self._wandb is not None:
@@ -80,17 +102,26 @@ def _open_tensorboard(folder: Path):
     return SummaryWriter(str(folder))
 
 
-def _open_wandb(settings: Settings, config: Mapping[str, Any]):
+def _open_wandb(settings: Settings, config: Mapping[str, Any], run_id: str | None):
     try:
         import wandb
     except ImportError as error:
         raise ConfigError("--use_wandb 1 needs the package wandb: pip install wandb") from error
     # Without a login wandb would wait for a key to be typed.
-    mode = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
+    mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False, verify=False) else "offline")
     if mode == "offline":
-        log.info("wandb runs offline; send the run later with: wandb sync %s/wandb", settings.save_dir)
+        log.info("wandb runs offline; send the run later with: wandb sync %s/wandb/offline-run-*", settings.save_dir)
     folder = Path(settings.save_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    return wandb.init(
-        project=settings.script_name, name=settings.config_name, dir=str(folder), config=dict(config), mode=mode
-    )
+    try:
+        return wandb.init(
+            project=settings.script_name,
+            name=settings.config_name,
+            dir=str(folder),
+            config=dict(config),
+            mode=mode,
+            id=run_id,
+            resume="allow",
+        )
+    except wandb.errors.Error as error:
+        raise ConfigError(f"wandb does not start: {error}; WANDB_MODE=offline needs no connection") from error

@@ -29,22 +29,40 @@ class Progress:
         steps: steps of this epoch.
         interval: steps between two lines.
         later_steps: steps of the epochs that follow, for the time left.
+        done: steps of this epoch that were made before, in a run that was resumed.
+        quiet: show nothing; for the processes that do not log.
     """
 
-    def __init__(self, split: str, epoch: int, steps: int, interval: int, later_steps: int = 0):
+    def __init__(
+        self,
+        split: str,
+        epoch: int,
+        steps: int,
+        interval: int,
+        later_steps: int = 0,
+        done: int = 0,
+        quiet: bool = False,
+    ):
         self.split, self.epoch, self.steps = split, epoch, steps
         self.interval, self.later_steps = interval, later_steps
-        self.done = 0
+        self.done = self._done_before = done
+        self.quiet = quiet
         self.data_time, self.step_time = AverageMeter(), AverageMeter()
         self._samples = 0
         self._resources = ExitStack()
 
     def __enter__(self) -> Progress:
         self._bar = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not self.quiet:
             self._resources.enter_context(logging_redirect_tqdm())
             self._bar = self._resources.enter_context(
-                tqdm(total=self.steps, desc=f"{self.split} {self.epoch}", leave=False, dynamic_ncols=True)
+                tqdm(
+                    total=self.steps,
+                    initial=self.done,
+                    desc=f"{self.split} {self.epoch}",
+                    leave=False,
+                    dynamic_ncols=True,
+                )
             )
         self._start = self._interval_start = time.perf_counter()
         self._interval_samples = 0
@@ -66,7 +84,7 @@ class Progress:
 
         Args:
             stats: running averages.
-            samples: samples of this step.
+            samples: samples of this step, of all processes.
             data_time, step_time: seconds that it waited for them, and that it took.
             rates: learning rates of this step.
         """
@@ -78,7 +96,7 @@ class Progress:
             shown = {name: f"{value:.3f}" for name, value in stats.averages().items() if name in _ON_BAR}
             self._bar.set_postfix(shown, refresh=False)
             self._bar.update()
-        if self.done % self.interval == 0 or self.done == self.steps:
+        if not self.quiet and (self.done % self.interval == 0 or self.done == self.steps):
             log.info("%s", self._line({**stats.averages(), **(rates or {})}))
             self._interval_start, self._interval_samples = time.perf_counter(), self._samples
 
@@ -94,7 +112,7 @@ class Progress:
         now = time.perf_counter()
         rate = self._samples / (now - self._start)
         recent = (self._samples - self._interval_samples) / (now - self._interval_start)
-        left = (self.steps - self.done + self.later_steps) * (now - self._start) / self.done
+        left = (self.steps - self.done + self.later_steps) * (now - self._start) / (self.done - self._done_before)
         parts = [
             f"FPS: {rate:.1f} ({recent:.1f})",
             f"DataTime: {self.data_time.avg:.3f}",

@@ -18,6 +18,9 @@ class Settings:
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         use_wandb: log to Weights & Biases.
         resume: ``latest``, ``none`` or the path of a checkpoint.
+        use_lmdb: read data sets from their lmdb.
+        config_prv: experiment that the first weights come from; empty = none.
+        config_teacher: experiment of the tracker that is learnt from too; empty = none.
     """
 
     script_name: str = "ostrack"
@@ -26,6 +29,9 @@ class Settings:
     device: str = "cpu"
     use_wandb: bool = False
     resume: str = "latest"
+    use_lmdb: bool = False
+    config_prv: str = ""
+    config_teacher: str = ""
 
     @property
     def project_path(self) -> str:
@@ -41,8 +47,14 @@ class Settings:
         return Path(self.save_dir) / "tensorboard" / self.project_path
 
     @property
-    def log_file(self) -> Path:
-        return Path(self.save_dir) / "logs" / f"{self.script_name}-{self.config_name}.log"
+    def failure_dir(self) -> Path:
+        """Where batches go whose loss or gradient was NaN or infinite."""
+        return Path(self.save_dir) / "failures" / self.config_name
+
+    def log_file(self, rank: int = 0) -> Path:
+        """The log of one process; that of rank 0 is the run's."""
+        suffix = f"-rank{rank}" if rank else ""
+        return Path(self.save_dir) / "logs" / f"{self.script_name}-{self.config_name}{suffix}.log"
 
     def to_plain(self) -> dict[str, Any]:
         """Primitive values only, for a checkpoint."""

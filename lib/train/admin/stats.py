@@ -43,10 +43,15 @@ class AverageMeter:
 
 
 class EpochStats:
-    """One :class:`AverageMeter` per name, in the order in which the names first came."""
+    """One :class:`AverageMeter` per name, in the order in which the names first came.
 
-    def __init__(self) -> None:
+    Args:
+        plain: what :meth:`to_plain` gave, to go on from there.
+    """
+
+    def __init__(self, plain: Mapping[str, tuple[float, int]] | None = None) -> None:
         self.meters: dict[str, AverageMeter] = {}
+        self.add(plain or {})
 
     def update(self, values: Mapping[str, float], n: int = 1) -> None:
         for name, value in values.items():
@@ -54,6 +59,17 @@ class EpochStats:
 
     def averages(self) -> dict[str, float]:
         return {name: meter.avg for name, meter in self.meters.items()}
+
+    def to_plain(self) -> dict[str, tuple[float, int]]:
+        """Sum and count of each name."""
+        return {name: (meter.sum, meter.count) for name, meter in self.meters.items()}
+
+    def add(self, plain: Mapping[str, tuple[float, int]]) -> None:
+        """Take in what :meth:`to_plain` of other statistics gave."""
+        for name, (total, count) in plain.items():
+            meter = self.meters.setdefault(name, AverageMeter())
+            meter.sum += total
+            meter.count += count
 
 
 class History:

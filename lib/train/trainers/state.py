@@ -1,101 +1,144 @@
-"""The checkpoints of a training run: what is in them, which are kept, and which one a run goes on from."""
+"""The state of a training run: what a checkpoint holds, and how a run goes on from it."""
 
 from __future__ import annotations
 
 import logging
+import math
 import random
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from lib.config.ostrack import to_plain
 from lib.config.ostrack.defaults import EXTENSIONS
-from lib.utils.checkpoint import load_checkpoint
+from lib.train import distributed
+from lib.train.admin.stats import EpochStats, History
 from lib.utils.errors import CheckpointError, ConfigError
+from lib.utils.versions import versions
+
+if TYPE_CHECKING:
+    from lib.train.trainers.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
-_NAME = re.compile(r"OSTrack_ep(\d{4,})\.pth\.tar$")
-# Keys that may change between a run and its continuation: they change how long or how fast it trains, not what.
+# Keys that may change between a run and its continuation: they change how long or how fast it trains, how often it
+# saves and how much it puts up with, not what it trains. TF32 and AMP are none of them: they are the precision.
 _FREE_KEYS = (
     "TRAIN.EPOCH",
     "TRAIN.NUM_WORKER",
     "TRAIN.PRINT_INTERVAL",
     "TRAIN.VAL_EPOCH_INTERVAL",
     "TRAIN.CHECKPOINT_INTERVAL",
+    "TRAIN.SAVE_EVERY_STEPS",
+    "TRAIN.COMPILE",
+    "TRAIN.ACTIVATION_CHECKPOINTING",
+    "DATA.MAX_BROKEN_SHARE",
     "DATA.VAL.",
     "TEST.",
     "MODEL.PRETRAIN_FILE",
 )
+# Their product with the number of processes is the number of samples of a step; that is what must stay.
+_BATCH_KEYS = ("TRAIN.BATCH_SIZE", "TRAIN.ACCUM_STEPS")
 
 
-def checkpoint_path(folder: Path, epoch: int) -> Path:
-    """``OSTrack_ep0300.pth.tar``, the published name."""
-    return folder / f"OSTrack_ep{epoch:04d}.pth.tar"
+def snapshot(trainer: Trainer) -> dict[str, Any]:
+    """Everything that ``trainer`` needs to go on, in the published form; tensors and primitive containers only.
+
+    All processes call this together: each adds the state of its random generators.
+    """
+    return {
+        "epoch": trainer.epoch,
+        "actor_type": type(trainer.actor).__name__,
+        "net_type": type(trainer.net).__name__,
+        "net": trainer.net.state_dict(),
+        "optimizer": trainer.optimizer.state_dict(),
+        "stats": trainer.history.to_plain(),
+        "settings": trainer.settings.to_plain(),
+        "step": trainer.step,
+        "epoch_step": trainer.epoch_step,
+        "epoch_stats": trainer.stats.to_plain(),
+        "scheduler": {"type": trainer.cfg.TRAIN.SCHEDULER.TYPE, "epoch": trainer.epoch},
+        "scaler": trainer.scaler.state_dict(),
+        "ema": trainer.ema.state_dict() if trainer.ema else None,
+        "rng": distributed.gather(rng_state()),
+        "world": trainer.place.world,
+        "wandb_run_id": trainer.logger.run_id if trainer.logger else None,
+        "config": to_plain(trainer.cfg),
+        "versions": versions(),
+    }
 
 
-def list_checkpoints(folder: Path) -> dict[int, Path]:
-    """The checkpoints of ``folder`` by epoch, oldest first."""
-    found = {int(m[1]): path for path in folder.glob("OSTrack_ep*.pth.tar") if (m := _NAME.search(path.name))}
-    return dict(sorted(found.items()))
-
-
-def find_resume(resume: str, folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The checkpoint to go on from, loaded.
-
-    Args:
-        resume: ``none``; ``latest``, the newest in ``folder`` that is whole, if there is any; or a path.
+def restore(trainer: Trainer, state: dict[str, Any], path: Path) -> None:
+    """Let ``trainer`` go on from ``state``, which was read from ``path``; all processes do so together.
 
     Raises:
-        CheckpointError: the path cannot be loaded, or all checkpoints in ``folder`` are damaged.
+        CheckpointError: it holds weights only.
+        ConfigError: it belongs to another experiment.
     """
-    if resume == "none":
-        return None
-    if resume != "latest":
-        return Path(resume), load_checkpoint(resume)
-    candidates = list(list_checkpoints(folder).values())
-    for path in reversed(candidates):
-        try:
-            return path, load_checkpoint(path)
-        except CheckpointError as error:
-            log.warning("%s; trying the one before", error)
-    if candidates:
-        raise CheckpointError(f"no checkpoint in {folder} can be loaded; move them away or use --resume none")
-    return None
+    missing = snapshot(trainer).keys() - state.keys()
+    if missing:
+        raise CheckpointError(
+            f"{path} cannot be resumed: it has no {', '.join(sorted(missing))}. To start from its weights, "
+            "name it in MODEL.PRETRAIN_FILE"
+        )
+    place = trainer.place
+    check_same_run(state, to_plain(trainer.cfg), place.world, trainer.settings.config_teacher, path)
+    trainer.net.load_state_dict(state["net"])
+    if trainer.ema:
+        trainer.ema.load_state_dict(state["ema"])
+    trainer.optimizer.load_state_dict(state["optimizer"])
+    trainer.scaler.load_state_dict(state["scaler"])
+    trainer.history, trainer.stats = History(state["stats"]), EpochStats(state["epoch_stats"])
+    trainer.epoch, trainer.epoch_step, trainer.step = state["epoch"], state["epoch_step"], state["step"]
+    if place.world == state["world"]:
+        restore_rng(state["rng"][place.rank])
+    else:
+        seed_generators(trainer.cfg.TRAIN.SEED + place.world * (trainer.step + 1) + place.rank)
+        log.warning("%s was written by %d processes, now there are %d: the same samples follow, but batch norm and "
+                    "stochastic depth will not be bit for bit what they would have been",
+                    path, state["world"], place.world)  # fmt: skip
+    log.info("resumed from %s: %d epochs and %d steps are done, %d steps in all",
+             path, trainer.epoch, trainer.epoch_step, trainer.step)  # fmt: skip
 
 
-def remove_superseded(folder: Path, epoch: int, interval: int, own: set[int]) -> None:
-    """After ``epoch`` is saved: delete the last but one before it, unless its number is a multiple of ``interval``.
+def check_same_run(
+    checkpoint: Mapping[str, Any], config: Mapping[str, Any], world: int, teacher: str, path: Path
+) -> None:
+    """Refuse to go on with another experiment; another number of processes is allowed where the steps stay the same.
 
-    So the two newest are always there, and every ``interval``-th. Only epochs in ``own``, those that this process
-    saved, are ever deleted.
-    """
-    old = epoch - 2
-    if old in own and old % interval:
-        checkpoint_path(folder, old).unlink(missing_ok=True)
-        own.discard(old)
-
-
-def check_same_config(stored: Mapping[str, Any], current: Mapping[str, Any], path: Path) -> None:
-    """Refuse to go on with another experiment.
+    Args:
+        checkpoint: read from ``path``.
+        config, world, teacher: the experiment, the number of processes and the teacher's experiment now.
 
     Raises:
         ConfigError: naming every key that differs and matters.
     """
-    before, now = ({**_flatten(EXTENSIONS), **_flatten(config)} for config in (stored, current))
+    before, now = ({**_flatten(EXTENSIONS), **_flatten(table)} for table in (checkpoint["config"], config))
+    before["--config_teacher"], now["--config_teacher"] = checkpoint["settings"].get("config_teacher", ""), teacher
+    before["number of processes"], now["number of processes"] = checkpoint["world"], world
+    batch_keys = (*_BATCH_KEYS, "number of processes")
+    same_batch = math.prod(before[key] for key in batch_keys) == math.prod(now[key] for key in batch_keys)
+    free = (*_FREE_KEYS, *(batch_keys if same_batch else ()))
     different = [
         f"{key} was {before.get(key, 'not set')}, is {now.get(key, 'not set')}"
         for key in sorted({*before, *now})
-        if before.get(key) != now.get(key) and not key.startswith(_FREE_KEYS)
+        if before.get(key) != now.get(key) and not key.startswith(free)
     ]
     if different:
         raise ConfigError(
             f"{path} was trained with another configuration: {'; '.join(different)}. "
             "Undo the change, or start anew with --resume none or another --save_dir"
         )
+
+
+def seed_generators(seed: int) -> None:
+    """Start every global generator: they draw the initial weights and stochastic depth; data have their own."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
 
 
 def rng_state() -> dict[str, Any]:
@@ -105,19 +148,19 @@ def rng_state() -> dict[str, Any]:
         "python": random.getstate(),
         "numpy": [name, torch.from_numpy(keys.astype(np.int64)), *rest],
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
     }
 
 
 def restore_rng(state: Mapping[str, Any]) -> None:
-    """Put the generators back; a checkpoint from a machine with other GPUs restores those that both have."""
+    """Put the generators back; that of the GPU where there was one and is one."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
     torch.set_rng_state(state["torch"].cpu())
-    for device, cuda_state in enumerate(state["cuda"][: torch.cuda.device_count()]):
-        torch.cuda.set_rng_state(cuda_state.cpu(), device)
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"].cpu())
 
 
 def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

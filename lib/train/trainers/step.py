@@ -1,19 +1,47 @@
-"""One optimiser step."""
+"""One optimiser step, and one evaluation step."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from lib.train.actors.ostrack import OSTrackActor
+from lib.train.distributed import mean_over_ranks, without_sync
 from lib.utils.errors import OSTrackError
 
 
 class NonFiniteLossError(OSTrackError):
-    """A loss or gradient is NaN or infinite; the message names the samples of the batch."""
+    """A loss or gradient is NaN or infinite.
+
+    Attributes:
+        here: the samples of this process caused it, as far as can be told.
+    """
+
+    def __init__(self, message: str, here: bool = True):
+        super().__init__(message)
+        self.here = here
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What a step came to, the same in all processes.
+
+    Attributes:
+        stats: the statistics' means over all samples of all processes.
+        norm: norm of the gradient before clipping.
+        skipped: the network was left as it was, because of an overflow in float16.
+        stop: some process was asked to stop.
+    """
+
+    stats: dict[str, float]
+    norm: float
+    skipped: bool
+    stop: bool
 
 
 def train_step(
@@ -23,55 +51,73 @@ def train_step(
     scaler: torch.amp.GradScaler,
     epoch: int,
     clip_norm: float = 0.0,
-) -> tuple[dict[str, float], float]:
-    """Mean gradient over ``batches`` (all of one size), clipping, one step.
+    stop: bool = False,
+) -> StepOutcome:
+    """Mean gradient over ``batches`` and over the processes (all batches of one size), clipping, one step.
+
+    With an enabled scaler a step with a bad loss or gradient is skipped and the scale halved. That must help before the
+    scale falls below 1, where it can no longer be what makes numbers overflow. What batch norm took in from a bad loss
+    is forgotten, or its running statistics would stay NaN.
 
     Args:
         scaler: enabled for float16 only.
         epoch: counted from 1.
         clip_norm: largest gradient norm; 0 does not clip.
-
-    Returns:
-        Statistics, averaged over ``batches``, and the norm of the gradient before clipping.
+        stop: this process was asked to stop.
 
     Raises:
-        NonFiniteLossError: before anything is changed by the bad gradient.
+        NonFiniteLossError: in all processes, before anything is changed by the bad gradient, which is left in place.
     """
     optimizer.zero_grad(set_to_none=True)
-    totals: dict[str, float] = {}
-    for batch in batches:
-        loss, stats = actor(batch, epoch)
-        scaler.scale(loss / len(batches)).backward()
-        for name, value in finite_stats(stats, batch).items():
-            totals[name] = totals.get(name, 0.0) + value / len(batches)
+    buffers = [buffer.clone() for buffer in actor.net.buffers()] if scaler.is_enabled() else []
+    totals: dict[str, torch.Tensor] = {}
+    for index, batch in enumerate(batches):
+        with nullcontext() if index == len(batches) - 1 else without_sync(actor.net):
+            loss, stats = actor(batch, epoch)
+            scaler.scale(loss / len(batches)).backward()
+        for name, value in stats.items():
+            totals[name] = totals[name] + value if name in totals else value
+    own = torch.stack([*totals.values(), loss.new_tensor(stop)]).float()
+    here = not own.isfinite().all()
+    *sums, stops = mean_over_ranks(own).tolist()
+    means = {name: value / len(batches) for name, value in zip(totals, sums, strict=True)}
+    bad = _non_finite(means)
+    tolerated = scaler.is_enabled() and scaler.get_scale() >= 1
+    if bad and not tolerated:
+        raise NonFiniteLossError(bad, here)
+
+    if bad:
+        for buffer, before in zip(actor.net.buffers(), buffers, strict=True):
+            buffer.copy_(before)
     scaler.unscale_(optimizer)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm if clip_norm > 0 else math.inf).item()
-    if not scaler.is_enabled() and not math.isfinite(norm):
-        raise NonFiniteLossError(f"the gradient's norm is {norm} for {_describe(batches)}")
+    limit = clip_norm if clip_norm > 0 else math.inf
+    try:
+        norm = torch.nn.utils.clip_grad_norm_(parameters, limit, error_if_nonfinite=not tolerated).item()
+    except RuntimeError as error:
+        raise NonFiniteLossError("the gradient's norm is not finite") from error
+    skipped = not math.isfinite(norm)
+    if bad and not skipped:
+        raise NonFiniteLossError(f"{bad}, but the gradient is finite", here)
     scaler.step(optimizer)
     scaler.update()
-    return totals, norm
+    return StepOutcome(means, norm, skipped, stop=stops > 0)
 
 
 @torch.no_grad()
 def eval_step(actor: OSTrackActor, batch: dict[str, Any], epoch: int) -> dict[str, float]:
-    """Statistics of one batch; the network's mode is the caller's matter."""
-    return finite_stats(actor(batch, epoch)[1], batch)
-
-
-def finite_stats(stats: dict[str, torch.Tensor], batch: dict[str, Any]) -> dict[str, float]:
-    """Statistics as numbers, in one transfer from the device.
+    """Statistics of one batch of this process; the network's mode is the caller's matter.
 
     Raises:
         NonFiniteLossError: one of them is NaN or infinite.
     """
+    stats = actor(batch, epoch)[1]
     values = dict(zip(stats, torch.stack(list(stats.values())).tolist(), strict=True))
-    bad = [name for name, value in values.items() if not math.isfinite(value)]
-    if bad:
-        raise NonFiniteLossError(f"{', '.join(f'{name} is {values[name]}' for name in bad)} for {_describe([batch])}")
+    if bad := _non_finite(values):
+        raise NonFiniteLossError(bad)
     return values
 
 
-def _describe(batches: Sequence[dict[str, Any]]) -> str:
-    return "the batch made from: " + "; ".join(source for batch in batches for source in batch["source"])
+def _non_finite(values: dict[str, float]) -> str:
+    """The values that are NaN or infinite, by name; empty when there are none."""
+    return ", ".join(f"{name} is {value}" for name, value in values.items() if not math.isfinite(value))

@@ -2,42 +2,54 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
-from lib.config.ostrack import Config, to_plain
-from lib.train import optim
-from lib.train.actors.ostrack import OSTrackActor
+from lib.config.ostrack import Config
+from lib.train import distributed, optim
+from lib.train.actors import OSTrackActor
 from lib.train.admin.loggers import RunLogger
 from lib.train.admin.progress import Progress
 from lib.train.admin.settings import Settings
 from lib.train.admin.stats import EpochStats, History
-from lib.train.data.loader import batches
+from lib.train.data.loader import batches, worker_errors
+from lib.train.ema import Ema
+from lib.train.trainers import checkpoints
 from lib.train.trainers import state as run_state
-from lib.train.trainers.step import NonFiniteLossError, eval_step, train_step
+from lib.train.trainers.failure import report_eval_failure, report_train_failure
+from lib.train.trainers.step import NonFiniteLossError, StepOutcome, eval_step, train_step
+from lib.train.trainers.stop import Preempted, StopRequest
 from lib.utils.checkpoint import save_checkpoint
-from lib.utils.errors import CheckpointError
-from lib.utils.versions import versions
+from lib.vis.samples import sample_sheet
 
 log = logging.getLogger(__name__)
 
 
 class Trainer:
-    """Trains an actor's network for ``cfg.TRAIN.EPOCH`` epochs.
+    """Trains an actor's network for ``cfg.TRAIN.EPOCH`` epochs, together with the other processes if there are any.
+
+    All processes decide alike: each step's statistics, and whether somebody was asked to stop, are averaged over them.
+    Rank 0 logs and saves.
 
     Args:
-        actor: network and losses.
+        actor: network and losses; its network is wrapped here for data parallelism.
         cfg: the experiment.
         settings: where files go and what to resume.
         train_loader, val_loader: from :func:`lib.train.data.loader.build_loader`.
-        logger: tensorboard and wandb.
+        logger: tensorboard and wandb; rank 0 has one.
+
+    Attributes:
+        net: the network itself.
+        epoch: epochs that are complete.
+        epoch_step: steps done in the one after them.
+        step: steps done in all.
     """
 
     def __init__(
@@ -47,131 +59,168 @@ class Trainer:
         settings: Settings,
         train_loader: DataLoader,
         val_loader: DataLoader,
-        logger: RunLogger,
+        logger: RunLogger | None = None,
     ):
         self.actor, self.cfg, self.settings = actor, cfg, settings
         self.train_loader, self.val_loader = train_loader, val_loader
         self.logger = logger
-        self.optimizer = optim.build_optimizer(actor.net, cfg)
+        self.place = distributed.place()
+        self.net = actor.net
+        self.optimizer = optim.build_optimizer(self.net, cfg)  # freezes layers, which the wrapping has to know
+        actor.net = distributed.wrap(self.net, actor.device)
+        self.ema = Ema(self.net, cfg.TRAIN.EMA_DECAY) if cfg.TRAIN.EMA_DECAY else None
+        self.evaluator = copy.copy(actor)
+        self.evaluator.net = self.ema.module if self.ema else self.net
         self.scaler = torch.amp.GradScaler(actor.device.type, enabled=actor.amp_dtype is torch.float16)
         self.steps_per_epoch = len(train_loader) // cfg.TRAIN.ACCUM_STEPS
-        self.history = History()
-        self.epoch = 0
-        self.step = 0
+        self.history, self.stats = History(), EpochStats()
+        self.epoch = self.epoch_step = self.step = 0
+        self.stop = StopRequest()
         self._saved: set[int] = set()
 
     def train(self) -> None:
-        """Run the epochs that are left."""
+        """Run the epochs that are left.
+
+        Raises:
+            Preempted: after SIGTERM, when everything is saved.
+            OSTrackError: the run cannot go on.
+        """
         epochs, interval = self.cfg.TRAIN.EPOCH, self.cfg.TRAIN.VAL_EPOCH_INTERVAL
         if self.epoch >= epochs:
             log.info("all %d epochs are done", epochs)
-        for epoch in range(self.epoch + 1, epochs + 1):
-            self._run_epoch(epoch)
-            self.epoch = epoch
-            if epoch % interval == 0 or epoch == epochs:
-                self._validate(epoch)
-            self.save()
+        with self.stop, worker_errors():
+            for epoch in range(self.epoch + 1, epochs + 1):
+                results = {"train": self._train_epoch(epoch)}
+                if epoch % interval == 0 or epoch == epochs:
+                    results["val"] = self._validate(epoch)
+                for split, averages in results.items():
+                    self.history.update(split, averages)
+                    if self.logger:
+                        self.logger.log_epoch(split, averages, epoch, self.step)
+                self.epoch, self.epoch_step, self.stats = epoch, 0, EpochStats()
+                self.save()
 
-    def _run_epoch(self, epoch: int) -> None:
-        self.actor.net.train()
-        self.train_loader.sampler.epoch = epoch
-        stats, accumulate = EpochStats(), self.cfg.TRAIN.ACCUM_STEPS
-        later_steps = (self.cfg.TRAIN.EPOCH - epoch) * self.steps_per_epoch
+    def _train_epoch(self, epoch: int) -> dict[str, float]:
+        """The steps of ``epoch`` that are left, and what all of them came to."""
+        train, first = self.cfg.TRAIN, self.epoch_step
+        sampler = self.train_loader.sampler
+        sampler.epoch, sampler.start_step = epoch, first
         source = batches(self.train_loader)
-        with Progress("train", epoch, self.steps_per_epoch, self.cfg.TRAIN.PRINT_INTERVAL, later_steps) as progress:
-            for index in range(self.steps_per_epoch):
-                group, data_time = _timed_take(source, accumulate)
-                optim.set_learning_rate(
-                    self.optimizer, optim.lr_factor(self.cfg, epoch, (index + 1) / self.steps_per_epoch)
-                )
+        self.net.train()
+        later_steps = (train.EPOCH - epoch) * self.steps_per_epoch
+        with self._progress("train", epoch, self.steps_per_epoch, later_steps, first) as progress:
+            for index in range(first, self.steps_per_epoch):
+                group, data_time = _timed_take(source, train.ACCUM_STEPS)
+                factor = optim.lr_factor(self.cfg, epoch, (index + 1) / self.steps_per_epoch)
+                optim.set_learning_rate(self.optimizer, factor)
                 start = time.perf_counter()
-                with _located("train", epoch, index + 1):
-                    values, norm = train_step(
-                        self.actor, group, self.optimizer, self.scaler, epoch, self.cfg.TRAIN.GRAD_CLIP_NORM
-                    )
+                outcome = self._step(group, epoch, index + 1)
                 self.step += 1
-                count = sum(len(batch["source"]) for batch in group)
-                stats.update({**values, "GradNorm": norm}, count)
-                progress.update(stats, count, data_time, time.perf_counter() - start, self._learning_rates())
-                if (index + 1) % self.cfg.TRAIN.PRINT_INTERVAL == 0:
-                    self.logger.log_step("train", {**stats.averages(), **self._learning_rates()}, self.step)
-        self._close_epoch("train", epoch, {**stats.averages(), **self._learning_rates(), **progress.rates()})
+                self.epoch_step = index + 1
+                count = sum(len(batch["source"]) for batch in group) * self.place.world
+                self._note(outcome, count, f"epoch {epoch}, step {index + 1}")
+                progress.update(self.stats, count, data_time, time.perf_counter() - start, self._learning_rates())
+                if self.logger and (index + 1) % train.PRINT_INTERVAL == 0:
+                    self.logger.log_step("train", {**self.stats.averages(), **self._learning_rates()}, self.step)
+                if index == first and not outcome.skipped:
+                    self._log_picture(group[0], epoch)
+                if outcome.stop:
+                    self._leave(epoch)
+                last = index + 1 == self.steps_per_epoch
+                if train.SAVE_EVERY_STEPS and (index + 1) % train.SAVE_EVERY_STEPS == 0 and not last:
+                    self.save()
+        return {**self.stats.averages(), **self._learning_rates(), **progress.rates()}
 
-    def _validate(self, epoch: int) -> None:
-        self.actor.net.eval()
+    def _step(self, group: list[dict[str, Any]], epoch: int, step: int) -> StepOutcome:
+        """One optimiser step; a failure is described and its batch kept."""
+        clip_norm, stop = self.cfg.TRAIN.GRAD_CLIP_NORM, self.stop.requested
+        try:
+            outcome = train_step(self.actor, group, self.optimizer, self.scaler, epoch, clip_norm, stop)
+        except NonFiniteLossError as error:
+            where = f"train epoch {epoch}, step {step}"
+            kept_in = self.settings.failure_dir
+            raise report_train_failure(error, group, self.net, self.optimizer, where, kept_in) from error
+        if self.ema and not outcome.skipped:
+            self.ema.update(self.net)
+        return outcome
+
+    def _note(self, outcome: StepOutcome, count: int, where: str) -> None:
+        """Take a step into the running averages of the epoch; a skipped one counts as such only."""
+        if self.scaler.is_enabled():
+            self.stats.update({"SkippedSteps": float(outcome.skipped)}, count)
+        if outcome.skipped:
+            log.warning("%s: skipped, float16 overflowed; the loss scale falls to %g", where, self.scaler.get_scale())
+        else:
+            self.stats.update({**outcome.stats, "GradNorm": outcome.norm}, count)
+
+    def _validate(self, epoch: int) -> dict[str, float]:
+        """What the network, or its running average, comes to on the validation samples, over all processes."""
         self.val_loader.sampler.epoch = 0  # the same draws every time
+        distributed.share_buffers(self.evaluator.net)
+        self.evaluator.net.eval()
         stats, source = EpochStats(), batches(self.val_loader)
-        with Progress("val", epoch, len(self.val_loader), self.cfg.TRAIN.PRINT_INTERVAL) as progress:
+        with self._progress("val", epoch, len(self.val_loader)) as progress:
             for index in range(len(self.val_loader)):
+                if self.stop.requested:
+                    break
                 (batch,), data_time = _timed_take(source, 1)
                 start = time.perf_counter()
-                with _located("val", epoch, index + 1):
-                    stats.update(eval_step(self.actor, batch, epoch), len(batch["source"]))
-                progress.update(stats, len(batch["source"]), data_time, time.perf_counter() - start)
-        self._close_epoch("val", epoch, stats.averages())
+                count = len(batch["source"])
+                try:
+                    stats.update(eval_step(self.evaluator, batch, epoch), count)
+                except NonFiniteLossError as error:
+                    where = f"val epoch {epoch}, step {index + 1}"
+                    raise report_eval_failure(error, batch, where, self.settings.failure_dir) from error
+                progress.update(stats, count * self.place.world, data_time, time.perf_counter() - start)
+        gathered = distributed.gather((stats.to_plain(), self.stop.requested))
+        if any(stop for _, stop in gathered):
+            self._leave(epoch)
+        total = EpochStats()
+        for plain, _ in gathered:
+            total.add(plain)
+        return total.averages()
 
-    def _close_epoch(self, split: str, epoch: int, averages: dict[str, float]) -> None:
-        self.history.update(split, averages)
-        self.logger.log_epoch(split, averages, epoch, self.step)
+    def _log_picture(self, batch: dict[str, Any], epoch: int) -> None:
+        """A picture of some samples of ``batch`` with what the network makes of them; changes nothing."""
+        if self.logger:
+            self.evaluator.net.eval()
+            with torch.no_grad():
+                output = self.evaluator.forward(batch, epoch)
+            self.net.train()
+            self.logger.log_image("train", "samples", sample_sheet(batch, output, self.cfg), epoch, self.step)
+
+    def _leave(self, epoch: int) -> None:
+        """Save and stop."""
+        done = f"step {self.epoch_step} of {self.steps_per_epoch} of epoch {epoch}"
+        raise Preempted(f"stopped by SIGTERM after {done}, saved {self.save()}; the same command goes on from there")
+
+    def _progress(self, split: str, epoch: int, steps: int, later_steps: int = 0, done: int = 0) -> Progress:
+        interval = self.cfg.TRAIN.PRINT_INTERVAL
+        return Progress(split, epoch, steps, interval, later_steps, done, quiet=not self.place.is_main)
 
     def _learning_rates(self) -> dict[str, float]:
         return {f"LearningRate/group{i}": group["lr"] for i, group in enumerate(self.optimizer.param_groups)}
 
-    def save(self) -> None:
-        """Write the checkpoint of this epoch; see :func:`lib.train.trainers.state.remove_superseded`."""
-        folder = self.settings.checkpoint_dir
-        save_checkpoint(self.state(), run_state.checkpoint_path(folder, self.epoch))
-        self._saved.add(self.epoch)
-        run_state.remove_superseded(folder, self.epoch, self.cfg.TRAIN.CHECKPOINT_INTERVAL, self._saved)
-
-    def state(self) -> dict[str, Any]:
-        """Everything a run needs to go on, in the published form; tensors and primitive containers only."""
-        return {
-            "epoch": self.epoch,
-            "actor_type": type(self.actor).__name__,
-            "net_type": type(self.actor.net).__name__,
-            "net": self.actor.net.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "stats": self.history.to_plain(),
-            "settings": self.settings.to_plain(),
-            "step": self.step,
-            "scheduler": {"type": self.cfg.TRAIN.SCHEDULER.TYPE, "epoch": self.epoch},
-            "scaler": self.scaler.state_dict(),
-            "rng": run_state.rng_state(),
-            "config": to_plain(self.cfg),
-            "versions": versions(),
-        }
-
-    def load(self, state: dict[str, Any], path: Path) -> None:
-        """Go on from ``state``, which was read from ``path``.
+    def save(self) -> Path:
+        """Write the checkpoint of this moment, by rank 0; all processes call this together.
 
         Raises:
-            CheckpointError: it holds weights only.
-            ConfigError: it belongs to another experiment.
+            CheckpointError: it cannot be written; earlier ones are untouched.
         """
-        missing = self.state().keys() - state.keys()
-        if missing:
-            raise CheckpointError(
-                f"{path} cannot be resumed: it has no {', '.join(sorted(missing))}. To start from its weights, "
-                "name it in MODEL.PRETRAIN_FILE"
-            )
-        run_state.check_same_config(state["config"], to_plain(self.cfg), path)
-        self.actor.net.load_state_dict(state["net"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.history = History(state["stats"])
-        self.epoch, self.step = state["epoch"], state["step"]
-        run_state.restore_rng(state["rng"])
-        log.info("resumed from %s: %d epochs, %d steps done", path, self.epoch, self.step)
-
-
-@contextmanager
-def _located(split: str, epoch: int, step: int) -> Iterator[None]:
-    """Say where a loss went wrong."""
-    try:
-        yield
-    except NonFiniteLossError as error:
-        raise NonFiniteLossError(f"{split} epoch {epoch}, step {step}: {error}") from error
+        folder = self.settings.checkpoint_dir
+        path = (
+            checkpoints.partial_path(folder, self.epoch + 1, self.epoch_step)
+            if self.epoch_step
+            else checkpoints.checkpoint_path(folder, self.epoch)
+        )
+        state = run_state.snapshot(self)
+        if self.place.is_main:
+            save_checkpoint(state, path)
+            if not self.epoch_step:
+                self._saved.add(self.epoch)
+            moment = (self.epoch, self.epoch_step)
+            checkpoints.remove_superseded(folder, moment, self.cfg.TRAIN.CHECKPOINT_INTERVAL, self._saved)
+        return path
 
 
 def _timed_take(source: Iterator[dict], count: int) -> tuple[list[dict], float]:

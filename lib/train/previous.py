@@ -1,0 +1,43 @@
+"""Starting an experiment from the weights of another one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lib.config.ostrack import config_name, load_config
+from lib.models.ostrack import OSTrack
+from lib.models.ostrack.backbone import resize_position_embedding
+from lib.models.ostrack.pretrained import load_matching
+from lib.train.trainers.checkpoints import list_checkpoints
+from lib.utils.checkpoint import find_weights, load_checkpoint, network_state
+from lib.utils.errors import ConfigError
+
+
+def load_previous(net: OSTrack, script_prv: str, config_prv: str, save_dir: str | Path) -> None:
+    """Start ``net`` from the newest weights of the experiment ``config_prv``, or the ones of it that ship.
+
+    Position embeddings are resized to the grids of ``net``. Whatever else does not fit by name or shape stays as it is
+    in ``net``; the log tells what.
+
+    Args:
+        net: on any device, not wrapped.
+        script_prv: ``ostrack``.
+        config_prv: name of the experiment, or path of its YAML file.
+        save_dir: where its training left its checkpoints.
+
+    Raises:
+        ConfigError: there is no such experiment.
+        CheckpointError: it has no weights, or nothing of them fits.
+    """
+    if script_prv != "ostrack":
+        raise ConfigError(f"--script_prv {script_prv}: unknown script; there is ostrack")
+    name = config_name(config_prv)
+    trained = list_checkpoints(Path(save_dir) / "checkpoints" / "train" / script_prv / name)
+    epoch = max(trained, default=load_config(config_prv).TEST.EPOCH)
+    path = find_weights(script_prv, name, epoch, save_dir)
+    state = network_state(load_checkpoint(path), path)
+    for part, grid in (("z", net.backbone.template_grid), ("x", net.backbone.search_grid)):
+        key = f"backbone.pos_embed_{part}"
+        if key in state:
+            state[key] = resize_position_embedding(state[key], grid)
+    load_matching(net, state, path, skip_misfits=True)

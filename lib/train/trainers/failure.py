@@ -1,0 +1,81 @@
+"""What is kept and said when a loss or gradient is NaN or infinite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lib.train.distributed import gather, place
+from lib.train.trainers.step import NonFiniteLossError
+from lib.utils.checkpoint import save_checkpoint
+from lib.utils.errors import CheckpointError
+
+_NAMES_SHOWN = 5
+
+
+def report_train_failure(
+    error: NonFiniteLossError,
+    batches: Sequence[dict[str, Any]],
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    where: str,
+    folder: Path,
+) -> NonFiniteLossError:
+    """Write the batches of the processes that caused ``error``, or of all when none can be blamed, and describe it.
+
+    All processes call this together, and return the same error.
+
+    Args:
+        where: split, epoch and step, such as ``train epoch 3, step 17``.
+        folder: where the files go, one for each process.
+    """
+    sources = [source for batch in batches for source in batch["source"]]
+    findings = gather((error.here, str(error), sources))
+    blamed = [rank for rank, (here, _, _) in enumerate(findings) if here] or list(range(len(findings)))
+    kept = gather(_keep(batches, where, folder) if place().rank in blamed else None)
+    sources = [source for rank in blamed for source in findings[rank][2]]
+    lines = [*_bad_parameters(net, optimizer), *(line for line in kept if line)]
+    return _described(where, findings[blamed[0]][1], sources, lines)
+
+
+def report_eval_failure(
+    error: NonFiniteLossError, batch: dict[str, Any], where: str, folder: Path
+) -> NonFiniteLossError:
+    """Write the batch that caused ``error`` in this process's part of the validation, and describe it."""
+    return _described(where, str(error), batch["source"], [_keep([batch], where, folder)])
+
+
+def _described(where: str, error: str, sources: Sequence[str], lines: Sequence[str]) -> NonFiniteLossError:
+    return NonFiniteLossError("\n  ".join([f"{where}: {error} for the batch made from: {'; '.join(sources)}", *lines]))
+
+
+def _keep(batches: Sequence[dict[str, Any]], where: str, folder: Path) -> str:
+    """Write batches for a later look; returns a line that says where they are, or why they could not be written."""
+    name = where.replace(",", "").replace(" ", "_")
+    path = folder / f"{name}_rank{place().rank}.pt"
+    try:
+        save_checkpoint({"where": where, "batches": list(batches)}, path)
+    except CheckpointError as error:
+        return f"the batch could not be kept: {error}"
+    return f"the batch is kept in {path}"
+
+
+def _bad_parameters(net: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
+    """One line for each parameter group with gradients or weights that are NaN or infinite."""
+    names = {id(parameter): name for name, parameter in net.named_parameters()}
+    lines = []
+    for what, tensor_of in (("gradients", lambda p: p.grad), ("weights", lambda p: p.detach())):
+        for index, group in enumerate(optimizer.param_groups):
+            tensors = {names[id(p)]: tensor_of(p) for p in group["params"]}
+            bad = [name for name, tensor in tensors.items() if tensor is not None and not tensor.isfinite().all()]
+            if bad:
+                shown = ", ".join(bad[:_NAMES_SHOWN]) + (" ..." if len(bad) > _NAMES_SHOWN else "")
+                lines.append(
+                    f"{what} that are not finite: {len(bad)} of {len(tensors)} tensors of parameter group {index} "
+                    f"(learning rate {group['lr']:.3g}): {shown}"
+                )
+    return lines

@@ -1,0 +1,87 @@
+"""A picture of training samples, with what the network makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from lib.utils.box_ops import box_cxcywh_to_xyxy, box_xywh_to_xyxy, paired_iou
+from lib.vis.draw import Color, contact_sheet, draw_box
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lib.config.ostrack import Config
+
+MAX_SAMPLES = 8
+TILE = 256  # side in pixels
+_SAMPLES_PER_ROW = 2
+_TRUE: Color = (60, 200, 90)
+_PREDICTED: Color = (255, 170, 0)
+_PEAK: Color = (255, 255, 255)
+
+
+def sample_sheet(batch: Mapping[str, Any], output: Mapping[str, Tensor], cfg: Config) -> np.ndarray:
+    """Draw the first samples of a batch, two to a row, each as template, search region and score map.
+
+    The template shows the true box (green) with the name of the data set, the search region the true and the predicted
+    box (orange) with their IoU, the score map (from blue, 0, to red, 1, over the search region) its highest score. A
+    search region whose ``label`` is 0 has no true box; a head without score map no third picture.
+
+    Args:
+        batch: as the loader gives it; tensors are stacked on dimension 1, and on any device.
+        output: of the network for that batch.
+        cfg: the experiment, for the mean and deviation that images were normalised with.
+
+    Returns:
+        RGB uint8, at most four rows of tiles 256 pixels wide.
+    """
+    templates, searches = _pictures(batch["template_images"][-1], cfg), _pictures(batch["search_images"][-1], cfg)
+    template_boxes, search_boxes = _values(batch["template_anno"][-1]), _values(batch["search_anno"][-1])
+    predicted = box_cxcywh_to_xyxy(output["pred_boxes"][:MAX_SAMPLES, 0].detach().float().cpu())
+    truth = box_xywh_to_xyxy(batch["search_anno"][-1][:MAX_SAMPLES].cpu()).clamp(0, 1)
+    overlaps = paired_iou(predicted, truth)[0].tolist()
+    predicted[:, 2:] -= predicted[:, :2]  # xywh from here
+    labels = _values(batch["label"].reshape(-1)) if "label" in batch else np.ones(len(predicted))
+    names = batch.get("dataset", ["target"] * len(predicted))
+    tiles = []
+    for i, search in enumerate(searches):
+        tiles.append(_boxed(templates[i], template_boxes[i], _TRUE, names[i]))
+        if labels[i] > 0:
+            seen = _boxed(search, search_boxes[i], _TRUE)
+            tiles.append(_boxed(seen, predicted[i].numpy(), _PREDICTED, f"IoU {overlaps[i]:.2f}"))
+        else:
+            tiles.append(_boxed(search, predicted[i].numpy(), _PREDICTED, "not shown"))
+        if "score_map" in output:
+            tiles.append(_scored(search, _values(output["score_map"][i, 0])))
+    return contact_sheet(
+        tiles, columns=len(tiles) // len(searches) * min(_SAMPLES_PER_ROW, len(searches)), tile_width=TILE
+    )
+
+
+def _values(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().float().cpu().numpy()
+
+
+def _pictures(images: Tensor, cfg: Config) -> list[np.ndarray]:
+    """The first normalised images (B, 3, H, W) as RGB uint8 tiles."""
+    pixels = _values(images[:MAX_SAMPLES]).transpose(0, 2, 3, 1) * np.asarray(cfg.DATA.STD) + np.asarray(cfg.DATA.MEAN)
+    pixels = (pixels * 255).round().clip(0, 255).astype(np.uint8)
+    return [cv2.resize(picture, (TILE, TILE), interpolation=cv2.INTER_CUBIC) for picture in pixels]
+
+
+def _boxed(tile: np.ndarray, box: np.ndarray, color: Color, label: str | None = None) -> np.ndarray:
+    """The tile with a box, ``xywh`` in fractions of it."""
+    return draw_box(tile, box * TILE, color, label, thickness=2)
+
+
+def _scored(tile: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """The tile under a score map (S, S) in [0, 1], with a frame around the best cell."""
+    heat = cv2.applyColorMap((score * 255).round().astype(np.uint8), cv2.COLORMAP_JET)
+    heat = cv2.resize(cv2.cvtColor(heat, cv2.COLOR_BGR2RGB), (TILE, TILE), interpolation=cv2.INTER_NEAREST)
+    row, column = np.unravel_index(score.argmax(), score.shape)
+    cell = np.array([column, row, 1, 1]) / len(score)
+    return _boxed(cv2.addWeighted(tile, 0.5, heat, 0.5, 0), cell, _PEAK, f"score {score.max():.2f}")

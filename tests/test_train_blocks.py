@@ -1,0 +1,171 @@
+"""How the transformer blocks are run in training, and by the benchmark: compiled, recomputed, in half precision."""
+
+import copy
+import importlib.util
+
+import pytest
+import torch
+from torch._dynamo.utils import counters
+
+from lib.models.ostrack.training import prepare_for_training
+from lib.train.actors import OSTrackActor, build_actor
+from lib.train.ema import Ema
+from tests.conftest import REPOSITORY
+from tests.small_training import build, small_batch, small_config
+
+
+def gradients(net, seed=3, epoch=1):
+    """Loss and gradients of one step, stochastic depth drawn from ``seed``."""
+    net.zero_grad()
+    torch.manual_seed(seed)
+    loss, _ = OSTrackActor(net, small_config())(small_batch(), epoch)
+    loss.backward()
+    return loss.item(), {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
+
+
+def test_recomputed_blocks_give_the_same_gradients():
+    plain = build("TRAIN.DROP_PATH_RATE=0.5").train()
+    options = ["TRAIN.DROP_PATH_RATE=0.5", "TRAIN.ACTIVATION_CHECKPOINTING=true"]
+    saving = build(*options).train()
+    prepare_for_training(saving, small_config(*options))
+    assert saving.state_dict().keys() == plain.state_dict().keys()
+    runs = []
+    for block in saving.backbone.blocks:
+        block.mlp.register_forward_hook(lambda *arguments: runs.append(torch.is_grad_enabled()))
+    (loss, expected), (again, found) = gradients(plain), gradients(saving)
+    assert len(runs) == 4  # forward, and once more in the backward pass
+    assert again == loss
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-6, atol=1e-7)
+    assert gradients(plain, seed=4)[0] != loss, "stochastic depth must have drawn something"
+
+
+def compiled(monkeypatch, backend, *overrides):
+    """A network with compiled blocks, and the same one without."""
+    torch._dynamo.reset()
+    counters.clear()
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda *args, **options: compile_(*args, **options, backend=backend))
+    net, plain = build(*overrides), build(*overrides)
+    prepare_for_training(net, small_config("TRAIN.COMPILE=true", *overrides))
+    return net, plain
+
+
+DEEP = ("MODEL.BACKBONE.DEPTH=5", "MODEL.BACKBONE.CE_LOC=[1, 3]", "MODEL.BACKBONE.CE_KEEP_RATIO=[0.7, 0.7]",
+        "TRAIN.DROP_PATH_RATE=0.3")  # fmt: skip
+
+
+def test_changing_numbers_of_tokens_compile_nothing_anew(monkeypatch):
+    net, plain = compiled(monkeypatch, "eager", *DEEP)
+    batch = small_batch(8)
+    images, rows = (batch["template_images"][0], batch["search_images"][0]), torch.tensor([[0]]).expand(8, -1)
+    for keep in (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4):
+        for model in (net, plain):
+            torch.manual_seed(1)
+            model.zero_grad()
+            out = model.train()(*images, rows, keep)
+            sum(out[name].square().sum() for name in ("score_map", "size_map", "offset_map")).backward()
+        for (name, a), b in zip(net.named_parameters(), plain.parameters(), strict=True):
+            if b.grad is not None:
+                torch.testing.assert_close(a.grad, b.grad, rtol=1e-3, atol=1e-4, msg=name)
+    # Attention with and without the rows that rank, and the MLP: for all blocks and all numbers of tokens.
+    assert counters["stats"]["unique_graphs"] == 3
+    with torch.no_grad():
+        expected, found = (model.eval()(*images, rows)["score_map"] for model in (plain, net))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    assert counters["stats"]["unique_graphs"] == 6
+    assert net.state_dict().keys() == plain.state_dict().keys()
+
+
+def test_a_copy_of_a_compiled_network_runs_its_own_weights(monkeypatch):
+    net, other = compiled(monkeypatch, "eager")
+    ema = Ema(net, 0.0)
+    with torch.no_grad():
+        for p in other.parameters():
+            p.mul_(1.5)
+    ema.update(other)
+    batch = small_batch(2)
+    with torch.no_grad():
+        found = ema.module(batch["template_images"][0], batch["search_images"][0])["score_map"]
+        expected = other.eval()(batch["template_images"][0], batch["search_images"][0])["score_map"]
+        start = net.eval()(batch["template_images"][0], batch["search_images"][0])["score_map"]
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    assert (found - start).abs().max() > 1e-4
+
+
+@pytest.mark.slow
+def test_compiled_and_recomputed_blocks_with_the_real_compiler(monkeypatch, tmp_path):
+    # The compiler's cache is shared by all programs of a user; one that was killed may have left it damaged.
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    net, plain = compiled(monkeypatch, "inductor", "TRAIN.ACTIVATION_CHECKPOINTING=true", "TRAIN.DROP_PATH_RATE=0.3")
+    (loss, expected), (again, found) = gradients(plain.train()), gradients(net.train())
+    assert again == pytest.approx(loss, rel=1e-5)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_stochastic_depth_rises_linearly_and_keeps_the_mean():
+    backbone = build("MODEL.BACKBONE.DEPTH=3", "TRAIN.DROP_PATH_RATE=0.4").backbone.train()
+    torch.manual_seed(0)
+    for layer, rate in enumerate((0.0, 0.2, 0.4)):
+        scale = backbone._draw_scale(layer, 20000, torch.device("cpu"))
+        assert scale.shape == (20000, 1, 1)
+        assert set(scale.flatten().tolist()) <= {0.0, torch.tensor(1 / (1 - rate)).item()}
+        assert (scale == 0).float().mean().item() == pytest.approx(rate, abs=0.01)
+    assert backbone.eval()._draw_scale(2, 5, torch.device("cpu")) is None
+
+
+def test_a_dropped_half_leaves_its_tokens():
+    block = build().backbone.blocks[0]
+    x, scale = torch.randn(2, 5, 192), torch.tensor([0.0, 2.0])[:, None, None]
+    for half in (lambda **option: block.attend(x, **option)[0], lambda **option: block.feed_forward(x, **option)):
+        whole, scaled = half(), half(scale=scale)
+        assert torch.equal(scaled[0], x[0])
+        torch.testing.assert_close(scaled[1], x[1] + 2 * (whole[1] - x[1]))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_under_autocast_blocks_are_in_half_and_head_and_losses_in_float32(dtype):
+    net, seen = build().train(), {}
+    for name in ("backbone.blocks.0.mlp.fc1", "box_head.conv1_ctr.0", "box_head.conv5_size"):
+        net.get_submodule(name).register_forward_hook(
+            lambda module, inputs, output, name=name: seen.update({name: (inputs[0].dtype, output.dtype)})
+        )
+    loss, stats = build_actor(net, small_config(), dtype)(small_batch(), 1)
+    loss.backward()
+    assert seen["backbone.blocks.0.mlp.fc1"][1] == dtype
+    assert seen["box_head.conv1_ctr.0"] == seen["box_head.conv5_size"] == (torch.float32, torch.float32)
+    assert loss.dtype == torch.float32 and all(value.dtype == torch.float32 for value in stats.values())
+    assert all(p.grad.isfinite().all() for p in net.parameters() if p.grad is not None)
+
+
+# The benchmark
+
+
+@pytest.fixture(scope="module")
+def bench():
+    spec = importlib.util.spec_from_file_location("bench_train", REPOSITORY / "benchmarks" / "bench_train.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("rows", [None, slice(0, 3), torch.tensor([[1], [4]])])
+def test_published_attention_of_the_benchmark_is_the_same_attention(bench, rows):
+    fused = build().backbone.blocks[0].attn
+    plain = copy.deepcopy(fused)
+    plain.__class__ = bench.PlainAttention
+    x = torch.randn(2, 7, 192)
+    for a, b in zip(fused(x, rows), plain(x, rows), strict=True):
+        if b is None:
+            assert a is None and rows is None
+        else:
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_variants_of_the_benchmark_start_from_the_same_loss(bench):
+    cfg = small_config("TRAIN.BATCH_SIZE=2")
+    plain, ours = (bench.measure(cfg, bench.VARIANTS[i], torch.device("cpu"), 1, 2, 0) for i in (0, 2))
+    assert ours.loss == pytest.approx(plain.loss, rel=1e-4)
+    assert plain.seconds > 0 and plain.memory is None

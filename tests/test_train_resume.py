@@ -1,0 +1,222 @@
+"""A run that was stopped at any moment goes on as if nothing had happened, or says why it cannot."""
+
+import os
+import signal
+
+import pytest
+import torch
+
+from lib.train.trainers import checkpoints
+from lib.train.trainers import trainer as trainer_module
+from lib.train.trainers.stop import Preempted
+from lib.utils.checkpoint import load_checkpoint
+from lib.utils.errors import CheckpointError, ConfigError
+from tests.train_processes import Runs, assert_same_run, in_process
+
+EIGHT_STEPS = "DATA.TRAIN.SAMPLE_PER_EPOCH=16"
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    return in_process(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def runs(tmp_path):
+    runs = Runs(tmp_path)
+    yield runs
+    runs.close()
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.slow
+def test_killed_at_many_moments_and_resumed_is_bit_identical(runs):
+    changes = (EIGHT_STEPS, "TRAIN.EPOCH=3", "TRAIN.VAL_EPOCH_INTERVAL=2", "TRAIN.SAVE_EVERY_STEPS=3",
+               "TRAIN.EMA_DECAY=0.9")  # fmt: skip
+    status, text = runs.run("whole", *changes)
+    assert status == 0, text
+    whole = load_checkpoint(runs.checkpoints("whole") / "OSTrack_ep0003.pth.tar")
+    folder = runs.checkpoints("parts")
+
+    # While it runs, in the middle of an epoch, with data from a worker process.
+    process = runs.start("parts", *changes, "TRAIN.NUM_WORKER=1")
+    runs.wait_for(process, "parts", "[train: 1, 4 / 8]")
+    process.send_signal(signal.SIGKILL)
+    runs.finish(process)
+    assert "partial_ep0001_step000003.pth.tar" in names(folder)
+    # Asked to stop.
+    process = runs.start("parts", *changes)
+    runs.wait_for(process, "parts", "[train: 1, 7 / 8]")
+    process.send_signal(signal.SIGTERM)
+    text = runs.finish(process)
+    assert process.returncode == 75, text
+    assert "stopped by SIGTERM after step" in text
+    assert "finished" not in text
+    # Between two epochs.
+    status, text = runs.run("parts", *changes, kill="OSTrack_ep0002.pth.tar after")
+    assert status == -signal.SIGKILL, text
+    assert "OSTrack_ep0002.pth.tar" in names(folder)
+    # During a save: the file is written, but not under its name.
+    status, text = runs.run("parts", *changes, kill="partial_ep0003_step000006.pth.tar before")
+    assert status == -signal.SIGKILL, text
+    assert names(folder)[-2:] == ["partial_ep0003_step000003.pth.tar", "partial_ep0003_step000006.pth.tar.tmp"]
+    # Torn by a machine that lost power: the one before is taken.
+    status, text = runs.run("parts", *changes, kill="partial_ep0003_step000006.pth.tar torn")
+    assert status == -signal.SIGKILL, text
+    status, text = runs.run("parts", *changes)
+    assert status == 0, text
+    assert "partial_ep0003_step000006.pth.tar (1000 bytes) cannot be read" in text
+    assert "trying the one before" in text
+
+    parts = load_checkpoint(folder / "OSTrack_ep0003.pth.tar")
+    assert_same_run(whole, parts)
+    assert len(parts["stats"]["train"]["Loss/total"]) == 3
+    assert not any("partial" in name for name in names(folder))
+
+
+def test_resumed_after_an_epoch_is_bit_identical(run):
+    whole = load_checkpoint(run("whole", "TRAIN.VAL_EPOCH_INTERVAL=4"))
+    run("parts", "TRAIN.EPOCH=2", "TRAIN.VAL_EPOCH_INTERVAL=9")
+    parts = load_checkpoint(run("parts", "TRAIN.VAL_EPOCH_INTERVAL=4"))
+    parts["stats"]["val"] = {name: values[1:] for name, values in parts["stats"]["val"].items()}  # of epoch 2
+    assert_same_run(whole, parts)
+
+
+def interrupt(monkeypatch, name, call):
+    """SIGTERM to this process when the trainer's ``name`` is called for the ``call``-th time."""
+    original, calls = getattr(trainer_module, name), []
+
+    def interrupted(*arguments):
+        calls.append(name)
+        if len(calls) == call:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(*arguments)
+
+    monkeypatch.setattr(trainer_module, name, interrupted)
+
+
+@pytest.mark.parametrize(
+    ("name", "call", "left"),
+    [
+        ("train_step", 3, "partial_ep0001_step000004.pth.tar"),
+        ("train_step", 8, "partial_ep0002_step000001.pth.tar"),
+        ("eval_step", 1, "partial_ep0002_step000008.pth.tar"),
+    ],
+)
+def test_sigterm_saves_and_the_run_goes_on_bit_identically(run, monkeypatch, caplog, name, call, left):
+    changes = (EIGHT_STEPS, "TRAIN.EPOCH=2")
+    whole = load_checkpoint(run("whole", *changes))
+    with monkeypatch.context() as patch:
+        interrupt(patch, name, call)
+        with pytest.raises(Preempted, match=f"stopped by SIGTERM after step .* saved .*{left}"):
+            run("parts", *changes)
+    parts = load_checkpoint(run("parts", *changes))
+    assert_same_run(whole, parts)
+    # The last val batch of the interrupted validation counts once.
+    assert len(parts["stats"]["val"]["IoU"]) == 1
+    assert f"{left}: " in caplog.text
+
+
+def test_sigterm_means_what_it_did_before(run):
+    before = signal.getsignal(signal.SIGTERM)
+    run("out", "TRAIN.EPOCH=1")
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_checkpoints_inside_an_epoch(run, tmp_path, monkeypatch):
+    seen, original = [], checkpoints.remove_superseded
+
+    def watch(folder, *arguments):
+        original(folder, *arguments)
+        seen.append(names(folder))
+
+    monkeypatch.setattr(checkpoints, "remove_superseded", watch)
+    run("out", EIGHT_STEPS, "TRAIN.EPOCH=1", "TRAIN.SAVE_EVERY_STEPS=2")
+    step = "partial_ep0001_step00000{}.pth.tar".format
+    assert seen == [[step(2)], [step(2), step(4)], [step(4), step(6)], ["OSTrack_ep0001.pth.tar"]]
+
+
+def test_moments_are_in_order_and_epochs_are_epochs(tmp_path):
+    paths = [
+        checkpoints.checkpoint_path(tmp_path, 2),
+        checkpoints.partial_path(tmp_path, 3, 500),
+        checkpoints.partial_path(tmp_path, 3, 1500),
+        checkpoints.checkpoint_path(tmp_path, 3),
+        checkpoints.checkpoint_path(tmp_path, 10000),
+    ]
+    for path in (*paths, tmp_path / "OSTrack_ep0004.pth.tar.tmp", tmp_path / "other.pth.tar"):
+        path.touch()
+    assert list(checkpoints.list_moments(tmp_path).values()) == paths
+    assert list(checkpoints.list_checkpoints(tmp_path)) == [2, 3, 10000]
+
+
+def test_finished_run_does_nothing_more(run):
+    last = run("out", "TRAIN.EPOCH=1")
+    before = last.stat().st_mtime_ns
+    assert run("out", "TRAIN.EPOCH=1") == last
+    assert last.stat().st_mtime_ns == before
+
+
+def test_a_new_start_puts_the_old_checkpoints_aside(run, tmp_path):
+    """Else the next run would go on from them instead of from the new ones."""
+    folder = run("out", "TRAIN.EPOCH=3").parent
+    third = (folder / "OSTrack_ep0003.pth.tar").read_bytes()
+    again = load_checkpoint(run("out", "TRAIN.EPOCH=1", resume="none"))
+    assert len(again["stats"]["train"]["IoU"]) == 1
+    assert names(folder) == ["OSTrack_ep0001.pth.tar", "replaced_1"]
+    assert (folder / "replaced_1" / "OSTrack_ep0003.pth.tar").read_bytes() == third
+    # From a path: what is newer than that goes too, the rest stays.
+    run("out", "TRAIN.EPOCH=2")
+    moved = load_checkpoint(run("out", "TRAIN.EPOCH=2", resume=str(folder / "OSTrack_ep0001.pth.tar")))
+    assert len(moved["stats"]["train"]["IoU"]) == 2
+    assert names(folder / "replaced_2") == ["OSTrack_ep0002.pth.tar"]
+
+
+def test_another_configuration_names_what_differs(run):
+    run("out", "TRAIN.EPOCH=1")
+    with pytest.raises(ConfigError, match=r"TRAIN.BATCH_SIZE was 2, is 1; TRAIN.LR was 0.0001, is 0.001\."):
+        run("out", "TRAIN.EPOCH=2", "TRAIN.LR=0.001", "TRAIN.BATCH_SIZE=1")
+    with pytest.raises(ConfigError, match=r"configuration: TRAIN.EMA_DECAY was 0.0, is 0.5\."):
+        run("out", "TRAIN.EPOCH=2", "TRAIN.EMA_DECAY=0.5")
+    run("out", "TRAIN.EPOCH=2", "TRAIN.PRINT_INTERVAL=7", "TRAIN.SEED=42", "TRAIN.SAVE_EVERY_STEPS=1",
+        "TRAIN.ACTIVATION_CHECKPOINTING=true", "DATA.MAX_BROKEN_SHARE=0.5")  # fmt: skip
+
+
+def test_the_same_step_may_be_shared_out_in_another_way(run):
+    run("out", "TRAIN.EPOCH=1", "DATA.TRAIN.SAMPLE_PER_EPOCH=8", "TRAIN.ACCUM_STEPS=2")
+    last = load_checkpoint(run("out", "TRAIN.EPOCH=2", "DATA.TRAIN.SAMPLE_PER_EPOCH=8", "TRAIN.BATCH_SIZE=4"))
+    assert (last["epoch"], last["step"]) == (2, 4)
+
+
+def test_torn_checkpoint_gives_way_to_the_one_before(run, caplog):
+    folder = run("out", "TRAIN.EPOCH=2").parent
+    second = checkpoints.checkpoint_path(folder, 2)
+    second.write_bytes(second.read_bytes()[:1000])
+    state = load_checkpoint(run("out", "TRAIN.EPOCH=2"))
+    assert "trying the one before" in caplog.text
+    assert state["step"] == 4
+    for epoch in (1, 2):
+        checkpoints.checkpoint_path(folder, epoch).write_bytes(b"torn")
+    with pytest.raises(CheckpointError, match="no checkpoint in .* can be loaded"):
+        run("out", "TRAIN.EPOCH=2")
+
+
+def test_weights_alone_cannot_be_resumed(run, tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save({"net": {}}, path)
+    with pytest.raises(CheckpointError, match="cannot be resumed: it has no .*optimizer"):
+        run("out", resume=str(path))
+    with pytest.raises(CheckpointError, match="does not exist"):
+        run("out", resume=str(tmp_path / "nowhere.pth"))
+
+
+def test_only_own_checkpoints_are_ever_removed(tmp_path):
+    for epoch in range(1, 8):
+        checkpoints.checkpoint_path(tmp_path, epoch).touch()
+    own = {4, 5, 6, 7}
+    for epoch in range(3, 8):
+        checkpoints.remove_superseded(tmp_path, (epoch, 0), 5, own)
+    assert list(checkpoints.list_checkpoints(tmp_path)) == [1, 2, 3, 5, 6, 7]
