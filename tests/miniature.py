@@ -17,7 +17,7 @@ import numpy as np
 
 from lib.train.admin.environment import EnvironmentSettings
 from lib.utils.image_io import write_image
-from lib.utils.paths import REPOSITORY
+from lib.utils.paths import PROJECT_DIR
 from lib.utils.video_io import VideoWriter
 
 Boxes = dict[str, np.ndarray]
@@ -227,9 +227,9 @@ def environment(root: Path) -> EnvironmentSettings:
     """Settings in which everything that lies in ``data/`` by default lies in ``root``."""
     data = EnvironmentSettings()
     moved = {
-        name: str(root / Path(value).relative_to(REPOSITORY / "data"))
+        name: str(root / Path(value).relative_to(PROJECT_DIR / "data"))
         for name, value in vars(data).items()
-        if value and Path(value).is_relative_to(REPOSITORY / "data")
+        if value and Path(value).is_relative_to(PROJECT_DIR / "data")
     }
     return replace(data, folder_dir=str(root / "folder"), **moved)
 

@@ -6,20 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.test.analysis import metrics
-from lib.test.analysis.metrics import (
-    PROTOCOLS,
-    curve_scores,
-    frame_errors,
-    get_protocol,
-    mean_curves,
-    sequence_curves,
-    stack_curves,
-)
+from lib.test.analysis.metrics import curve_scores, frame_errors, mean_curves, sequence_curves, stack_curves
+from lib.test.analysis.protocols import PROTOCOLS, Rules, get_protocol
 from lib.utils.errors import DataError, OSTrackError
 
 GOLDEN = Path(__file__).parent / "golden"
 TABLES = json.loads((GOLDEN / "metrics_tables.json").read_text())
+OVERLAPS, CENTERS, NORM_CENTERS = map(Rules().thresholds, ("success", "precision", "norm_precision"))
 TRUTH = np.array([[10.0, 10, 20, 20], [12, 10, 20, 20], [14, 10, 20, 20], [16, 10, 20, 20]])
 
 
@@ -89,9 +82,9 @@ def test_curves_equal_plain_counting():
     truth = np.column_stack((rng.uniform(0, 200, (500, 2)), rng.uniform(10, 60, (500, 2)))).round()
     found = errors(truth + rng.normal(0, 8, (500, 4)).round().clip(-9, None), truth)
     curves = sequence_curves(found)
-    success = (found.overlap[:, None] > metrics.OVERLAP_THRESHOLDS).mean(0)
-    precision = (found.center[:, None] <= metrics.CENTER_THRESHOLDS).mean(0)
-    norm_precision = (found.norm_center[:, None] <= metrics.NORM_CENTER_THRESHOLDS).mean(0)
+    success = (found.overlap[:, None] > OVERLAPS).mean(0)
+    precision = (found.center[:, None] <= CENTERS).mean(0)
+    norm_precision = (found.norm_center[:, None] <= NORM_CENTERS).mean(0)
     np.testing.assert_allclose(curves.success, success, atol=1e-12)
     np.testing.assert_allclose(curves.precision, precision, atol=1e-12)
     np.testing.assert_allclose(curves.norm_precision, norm_precision, atol=1e-12)
@@ -100,9 +93,9 @@ def test_curves_equal_plain_counting():
 
 
 def test_threshold_grids():
-    np.testing.assert_array_equal(metrics.OVERLAP_THRESHOLDS, [float(f"{i * 0.05:.2f}") for i in range(21)])
-    np.testing.assert_array_equal(metrics.CENTER_THRESHOLDS, range(51))
-    np.testing.assert_array_equal(metrics.NORM_CENTER_THRESHOLDS, [float(f"{i * 0.01:.2f}") for i in range(51)])
+    np.testing.assert_array_equal(OVERLAPS, [float(f"{i * 0.05:.2f}") for i in range(21)])
+    np.testing.assert_array_equal(CENTERS, range(51))
+    np.testing.assert_array_equal(NORM_CENTERS, [float(f"{i * 0.01:.2f}") for i in range(51)])
 
 
 def test_first_frame_is_ground_truth():

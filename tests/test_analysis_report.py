@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from lib.test.analysis.analyse import analyse, folder_name
-from lib.test.analysis.metrics import SCORES
-from lib.test.analysis.plots import PLOTS, draw_plot, write_plots
-from lib.test.analysis.report import choose_trackers, evaluate
-from lib.test.analysis.tables import sequence_table, summary_table
+from lib.test.analysis.plots import CURVES, draw_plot, write_plots
+from lib.test.analysis.protocols import AUC
+from lib.test.analysis.report import evaluate
+from lib.test.analysis.selection import choose_trackers
+from lib.test.analysis.tables import sequence_table, summary_text, text
 from lib.test.evaluation.environment import EnvSettings
 from lib.test.evaluation.results import file_hash
 from lib.utils.errors import DataError
@@ -87,7 +88,9 @@ def test_evaluate_scores_every_tracker_on_every_sequence(workspace, env):
     summary = report.summary()
     np.testing.assert_allclose(list(summary["ostrack/still"].values()), expected_still().mean(axis=0))
     np.testing.assert_allclose(list(summary["ostrack/perfect"].values()), [100 * 20 / 21, 100, 100, 100, 100])
-    assert tuple(summary["ostrack/still"]) == SCORES
+    assert (
+        tuple(summary["ostrack/still"]) == report.score_names == ("AUC", "OP50", "OP75", "Precision", "Norm Precision")
+    )
     assert still.errors[0].overlap.shape == (4,) and still.curves.precision.shape == (2, 51)
 
 
@@ -102,7 +105,7 @@ def test_skip_missing_says_what_was_left_out(workspace, env):
     report = score(workspace, env, "half", "still", skip_missing=True)
     assert (report.sequences, report.missing) == (["car"], {"ostrack/half": ["boat"]})
     np.testing.assert_allclose(list(report.summary()["ostrack/still"].values()), expected_still()[1])
-    text = summary_table(report)
+    text = summary_text(report)
     assert "(1 of 2 sequences), 6 frames, protocol pytracking" in text
     assert "left out, no results of ostrack/half: boat" in text
 
@@ -142,10 +145,10 @@ def test_origin_of_results_is_shown_and_mixtures_are_called_out(workspace, env):
     report = score(workspace, env, "perfect", "still")
     assert report.trackers[0].origins == {"net.pth (sha256 abcd), config c0ffee, float32": 2}
     assert report.trackers[1].origins == {"origin unknown": 2}
-    assert "WARNING" not in summary_table(report)
+    assert "WARNING" not in summary_text(report)
 
     write_provenance(results / "car.txt", **record | {"checkpoint": None})
-    text = summary_table(score(workspace, env, "perfect"))
+    text = summary_text(score(workspace, env, "perfect"))
     assert "ostrack/perfect: random weights, config c0ffee, float32, 1 sequences" in text
     assert "WARNING: the results of ostrack/perfect do not all come from the same model" in text
 
@@ -169,18 +172,23 @@ def test_results_tracked_from_another_box_are_an_error(workspace, env):
 
 def test_tables_align_and_hold_the_scores(workspace, env):
     one, two = score(workspace, env, "still"), score(workspace, env, "still", "perfect")
-    lines = summary_table(two).splitlines()
-    assert lines[1].split(maxsplit=4) == ["Tracker", "AUC", "OP50", "OP75", "Precision  Norm Precision"]
-    assert lines[3].split() == ["ostrack/perfect", "95.24", "100.00", "100.00", "100.00", "100.00"]
+    lines = summary_text(two).splitlines()
+    assert lines[1].split(maxsplit=4) == [
+        *("Tracker", "AUC", "OP50", "OP75"),
+        "Precision  Norm Precision       AUC 95%",
+    ]
+    assert lines[3].split() == ["ostrack/perfect", "95.24", "100.00", "100.00", "100.00", "100.00", "95.24..95.24"]
     assert len({len(line) for line in lines[1:5]}) == 1
     expected = expected_still()
-    assert sequence_table(one).splitlines()[3].split() == ["boat", "4", *(f"{v:.2f}" for v in expected[0])]
-    assert sequence_table(two).splitlines()[4].split() == ["car", "6", "95.24", f"{expected[1, 0]:.2f}"]
+    assert text(sequence_table(one)).splitlines()[3].split() == ["boat", "4", *(f"{v:.2f}" for v in expected[0])]
+    assert text(sequence_table(two)).splitlines()[4].split() == ["car", "6", "95.24", f"{expected[1, 0]:.2f}"]
 
 
 def test_plots_are_written_and_readable(workspace, env, tmp_path):
     files = write_plots(score(workspace, env, "still", "perfect"), tmp_path / "plots")
-    assert sorted(file.name for file in files) == sorted(f"{p.name}.{s}" for p in PLOTS for s in ("png", "pdf"))
+    assert sorted(file.name for file in files) == sorted(
+        f"{name}.{s}" for name, *_ in CURVES.values() for s in ("png", "pdf")
+    )
     for file in files:
         if file.suffix == ".pdf":
             assert file.read_bytes().startswith(b"%PDF")
@@ -196,7 +204,7 @@ def test_plot_shows_curves_and_a_legend_sorted_by_its_score(workspace, env):
     report = score(workspace, env, "still", "perfect")
     worst_first = replace(report, trackers=report.trackers[::-1])
     axes = Figure().add_subplot()
-    draw_plot(axes, PLOTS[0], worst_first)
+    draw_plot(axes, AUC, worst_first)
     still = report.summary()["ostrack/still"]["AUC"]
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert labels == ["95.2  ostrack/perfect", f"{still:.1f}  ostrack/still"]
@@ -281,7 +289,10 @@ def test_script_prints_the_table_and_writes_the_plots(workspace):
     assert f"ostrack/still  {expected_still().mean(axis=0)[0]:.2f}" in done.stdout
     assert "ostrack/still by sequence" in done.stdout
     names = {path.name for path in (workspace / "output/test/result_plots/folder_seqs").iterdir()}
-    assert names == {"per_sequence.csv", *(f"{plot.name}.{suffix}" for plot in PLOTS for suffix in ("png", "pdf"))}
+    assert names == {
+        "per_sequence.csv",
+        *(f"{name}.{suffix}" for name, *_ in CURVES.values() for suffix in ("png", "pdf")),
+    }
 
 
 def test_script_fails_with_one_clear_message(workspace):

@@ -8,10 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.test.evaluation import benchmarks
 from lib.test.evaluation.benchmarks import BENCHMARKS, get_dataset
 from lib.test.evaluation.environment import EnvSettings
-from lib.test.evaluation.sequence import ImageFrames, read_annotation_files
+from lib.test.evaluation.sequence import ImageFrames
 from lib.utils.annotations import read_boxes, read_flags
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.video_io import VideoFile, VideoWriter
@@ -81,18 +80,6 @@ def test_flags_in_a_line_or_in_lines(tmp_path: Path) -> None:
         read_flags(tmp_path / "flags")
 
 
-def test_a_frame_is_visible_when_no_flag_file_marks_it(tmp_path: Path) -> None:
-    write_boxes(tmp_path / "gt.txt", 4)
-    (tmp_path / "a").write_text("0,1,0,0")
-    (tmp_path / "b").write_text("0,0,0,1")
-    annotations = read_annotation_files(tmp_path / "gt.txt", (tmp_path / "a", tmp_path / "b"), skip=1)
-    assert annotations.visible.tolist() == [False, True, False]
-    assert annotations.boxes[:, 0].tolist() == [2, 3, 4]
-    (tmp_path / "b").write_text("0,0,0")
-    with pytest.raises(DataError, match="3 flags for the 4 boxes"):
-        read_annotation_files(tmp_path / "gt.txt", (tmp_path / "b",))
-
-
 # The published benchmarks
 
 
@@ -128,8 +115,11 @@ def test_lasot_layout(env: EnvSettings) -> None:
     assert sequence.object_class == "airplane"
     with pytest.raises(DataError, match=r"out_of_view\.txt cannot be read"):
         sequence.visible  # noqa: B018
-    (folder / "out_of_view.txt").write_text("0,0,1")
-    assert sequence.visible.tolist() == [True, False, False]
+    (folder / "out_of_view.txt").write_text("0,0")
+    with pytest.raises(DataError, match=r"out_of_view\.txt has 2 flags for the 3 boxes of airplane/"):
+        sequence.visible  # noqa: B018
+    (folder / "out_of_view.txt").write_text("0,0,1")  # a frame is visible when no file marks it
+    assert sequence.visible.tolist() == sequence.official_visible.tolist() == [True, False, False]
     assert sequence.init_box == [1, 2, 3, 4]
     assert len(sequence.frames) == sequence.num_frames == 3
     assert sequence.frames.frame(2).shape == (12, 16, 3)
@@ -141,12 +131,12 @@ def test_listed_files_skip_frames_before_the_target_appears(env: EnvSettings) ->
     write_frames(Path(env.otb_path) / "Tiger1/img", names[:8])
     write_boxes(Path(env.otb_path) / "Tiger1/groundtruth_rect.txt", 354, "\t")
     tiger = next(s for s in get_dataset("otb", env=env) if s.name == "Tiger1")
-    assert tiger.frames.paths[0].name == "0006.jpg" and len(tiger.frames) == 349
+    assert tiger.frames.files[0] == "0006.jpg" and len(tiger.frames) == 349 and tiger.omitted == 5
     assert tiger.init_box[0] == 6 and len(tiger.ground_truth) == 349
     assert tiger.frames.frame(0).mean() == 50
     tiger.check_length()
     david = next(s for s in get_dataset("otb", env=env) if s.name == "David")
-    assert [path.name for path in (david.frames.paths[0], david.frames.paths[-1])] == ["0300.jpg", "0770.jpg"]
+    assert david.frames.files[0] == "0300.jpg" and david.frames.files[-1] == "0770.jpg" and david.omitted == 0
 
 
 def test_got10k_layout_with_and_without_list(env: EnvSettings) -> None:
@@ -184,12 +174,6 @@ def test_several_names_and_unknown_names(env: EnvSettings) -> None:
         get_dataset("uav", env=env)
 
 
-def test_every_row_names_an_existing_setting_and_list(env: EnvSettings) -> None:
-    for row in BENCHMARKS.values():
-        assert Path(env.prj_dir) in row.root(env).parents
-        assert not row.sequence_list or (benchmarks.DATA_SPECS / row.sequence_list).is_file()
-
-
 def test_frames_and_boxes_must_agree(env: EnvSettings) -> None:
     write_frames(Path(env.images_path) / "val/a", ["1.jpg", "2.jpg", "3.jpg"])
     write_boxes(Path(env.images_path) / "val/a/groundtruth.txt", 2)
@@ -222,7 +206,7 @@ def test_own_folder_in_all_its_forms(tmp_path: Path) -> None:
     sequences = get_dataset(f"folder:{tmp_path}")
     assert [s.name for s in sequences] == ["s1", "s2", "s10"]
     assert {s.dataset for s in sequences} == {"folder"}
-    assert [path.name for path in sequences[0].frames.paths] == ["1.jpg", "2.jpg", "10.jpg"]
+    assert sequences[0].frames.files == ("1.jpg", "2.jpg", "10.jpg")
     assert [len(s.frames) for s in sequences] == [3, 2, 2]
     assert [s.ground_truth.shape for s in sequences] == [(3, 4), (2, 4), (2, 4)]
     assert sequences[2].visible.tolist() == [True, False]
@@ -245,7 +229,7 @@ def test_own_folder_says_what_is_missing(tmp_path: Path, caplog: pytest.LogCaptu
 
 
 def test_image_frames_without_pictures(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="frame folder .*none cannot be read"):
+    with pytest.raises(DataError, match="no frames in .*none: expected a folder of pictures"):
         len(ImageFrames(tmp_path / "none"))
     with pytest.raises(DataError, match="no frames in"):
         len(ImageFrames(tmp_path))

@@ -1,56 +1,39 @@
-"""The runner with a tracker of a few lines: results, resuming, mixing, failures, processes, the command."""
+"""The runner with a tracker of a few lines: reading ahead, result files, resuming, mixing, the command."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import textwrap
 import threading
 import time
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
 from lib.test.evaluation import evaluate, find_results, get_dataset, read_result, results, runner
 from lib.test.evaluation.prefetch import read_ahead
 from lib.test.evaluation.sequence import Annotations, Sequence
-from lib.utils.errors import CheckpointError, ConfigError, DataError, OSTrackError
+from lib.test.evaluation.writer import FrameTime, ResultWriter
+from lib.utils.errors import CheckpointError, ConfigError, DataError
 from tests.conftest import REPOSITORY, load_script
-from tests.evaluation_fakes import FakeTracker, build_broken, build_dying
-
-RUN = {"tracker": "ostrack", "config": "c", "config_hash": "abc", "checkpoint_sha256": "123", "precision": "float32"}
-LENGTHS = {"a": 4, "b": 9, "c": 6}
+from tests.evaluation_fakes import (
+    LENGTHS,
+    RUN,
+    FakeTracker,
+    boxes,
+    build_broken,
+    run,
+    write_sequences,
+)
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Sequences a, b, c of 4, 9 and 6 frames, whose pictures are 10, 11 and 12 rows high."""
-    for i, (name, length) in enumerate(LENGTHS.items()):
-        folder = tmp_path / "data" / name
-        (folder / "img").mkdir(parents=True)
-        for t in range(length):
-            cv2.imwrite(str(folder / f"img/{t}.png"), np.full((10 + i, 16, 3), 5 * t, np.uint8))
-        (folder / "groundtruth.txt").write_text("1.5,2,3,4\n" * length)
-    return tmp_path / "data"
-
-
-def run(data: Path, out: Path, trouble: dict[int, str] | None = None, **options: Any) -> runner.Summary:
-    marks = out / "marks"
-    marks.mkdir(parents=True, exist_ok=True)
-    build = options.pop("build", None) or partial(FakeTracker, marks=marks, trouble=trouble)
-    provenance = RUN | options.pop("provenance", {})
-    return runner.run_sequences(get_dataset(f"folder:{data}"), build, out, "c", provenance, ["cpu"], **options)
-
-
-def boxes(out: Path) -> dict[str, str]:
-    return {p.name: p.read_text() for p in (out / "ostrack/c").glob("*.txt") if not p.stem.endswith("_time")}
+    return write_sequences(tmp_path / "data")
 
 
 # Reading ahead
@@ -64,14 +47,27 @@ def test_read_ahead_keeps_order_and_runs_in_another_thread() -> None:
             seen.append(threading.current_thread().name)
             yield i
 
-    assert list(read_ahead(items(), depth=2)) == list(range(20))
+    assert [item for item, _ in read_ahead(items(), depth=2)] == list(range(20))
     assert set(seen) == {"read-ahead"}
+
+
+def test_read_ahead_times_the_fetching_and_not_the_waiting() -> None:
+    def items():
+        for seconds in (0.1, 0.02):
+            time.sleep(seconds)
+            yield seconds
+
+    frames = read_ahead(items(), depth=1)
+    _, first = next(frames)
+    time.sleep(0.3)
+    _, second = next(frames)
+    assert 0.1 <= first < 0.2 and 0.02 <= second < 0.12
 
 
 def test_read_ahead_is_bounded_and_stops_with_its_consumer() -> None:
     fetched = []
     frames = read_ahead((fetched.append(i) or i for i in range(1000)), depth=3)
-    assert next(frames) == 0
+    assert next(frames)[0] == 0
     time.sleep(0.3)
     assert 3 <= len(fetched) <= 5
     frames.close()
@@ -84,7 +80,7 @@ def test_read_ahead_passes_on_an_error_when_its_turn_comes() -> None:
         raise DataError("frame 3 is damaged")
 
     frames = read_ahead(items())
-    assert [next(frames), next(frames)] == [1, 2]
+    assert [next(frames)[0], next(frames)[0]] == [1, 2]
     with pytest.raises(DataError, match="frame 3 is damaged"):
         next(frames)
 
@@ -96,7 +92,7 @@ def test_result_files(data: Path, tmp_path: Path) -> None:
     summary = run(data, tmp_path / "out")
     folder = tmp_path / "out/ostrack/c"
     assert sorted(p.name for p in folder.iterdir()) == sorted(
-        f"{name}{end}" for name in LENGTHS for end in (".txt", "_time.txt", ".json")
+        f"{name}{end}" for name in LENGTHS for end in (".txt", "_time.txt", "_times.csv", ".json")
     )
     assert (folder / "a.txt").read_text().splitlines()[:3] == [
         "1.5000\t2.0000\t3.0000\t4.0000",
@@ -109,8 +105,38 @@ def test_result_files(data: Path, tmp_path: Path) -> None:
         assert len(times) == length and min(times) >= 0
     record = json.loads((folder / "b.json").read_text())
     assert record.items() >= (RUN | {"dataset": "folder", "frames": 9, "init_box": [1.5, 2, 3, 4]}).items()
-    assert [outcome.frames for outcome in summary.done] == [3, 8, 5]
+    assert {outcome.name: outcome.frames for outcome in summary.done} == {"a": 3, "b": 8, "c": 5}
     assert str(summary).startswith("sequences: 3 tracked, 0 already there, 0 failed; 16 frames, tracker ")
+
+
+def test_integer_boxes_are_the_floats_cut_off(data: Path, tmp_path: Path) -> None:
+    (data / "a/groundtruth.txt").write_text("-1.5,2,3,4\n" * 4)
+    run(data, tmp_path / "float")
+    run(data, tmp_path / "int", provenance={"compat_int": True})
+    for name in LENGTHS:
+        exact = read_result(tmp_path / f"float/ostrack/c/{name}.txt")
+        whole = (tmp_path / f"int/ostrack/c/{name}.txt").read_text()
+        assert whole == "".join("\t".join(str(int(v)) for v in row) + "\n" for row in exact)
+    assert boxes(tmp_path / "int")["a.txt"].splitlines()[:3] == ["-1\t2\t3\t4", "0\t2\t3\t4", "0\t2\t3\t4"]
+    assert json.loads((tmp_path / "int/ostrack/c/a.json").read_text())["compat_int"] is True
+    with pytest.raises(DataError, match="compat_int True, now None"):
+        run(data, tmp_path / "int")
+    with pytest.raises(DataError, match="compat_int None, now True"):
+        run(data, tmp_path / "float", provenance={"compat_int": True})
+
+
+def test_two_processes_do_not_write_one_result(tmp_path: Path) -> None:
+    path = tmp_path / "s.txt"
+    with ResultWriter(path, {}) as writer:
+        writer.add([1, 2, 3, 4], FrameTime(0.1, 0.2))
+        with pytest.raises(DataError, match="s.txt.part is being written by another process"), ResultWriter(path, {}):
+            pass
+        writer.add([5, 6, 7, 8], FrameTime(0.1, 0.25, 0.05, 0.125))
+    assert path.read_text() == "1.0000\t2.0000\t3.0000\t4.0000\n5.0000\t6.0000\t7.0000\t8.0000\n"
+    assert (tmp_path / "s_time.txt").read_text() == "0.200000\n0.250000\n"
+    assert (tmp_path / "s_times.csv").read_text() == (
+        "decode,crop,network,rest\n0.100000,nan,nan,nan\n0.100000,0.050000,0.125000,0.075000\n"
+    )
 
 
 def test_places_of_results(tmp_path: Path) -> None:
@@ -146,24 +172,6 @@ def test_a_second_run_does_nothing(data: Path, tmp_path: Path, workers: int) -> 
     summary = run(data, tmp_path / "out", workers=workers, build=build_broken)  # not even built
     assert (summary.skipped, summary.done, summary.failed) == (3, [], [])
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out/ostrack/c").iterdir()} == before
-
-
-def test_a_killed_run_goes_on(data: Path, tmp_path: Path) -> None:
-    run(data, tmp_path / "whole")
-    script = textwrap.dedent(f"""
-        from pathlib import Path
-        from tests.test_evaluation_runner import run
-        run(Path({str(data)!r}), Path({str(tmp_path / "out")!r}), trouble={{11: "kill"}})
-    """)
-    killed = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True)
-    assert killed.returncode == -signal.SIGKILL
-    folder = tmp_path / "out/ostrack/c"
-    assert sorted(p.name for p in folder.iterdir()) == ["a.json", "a.txt", "a_time.txt", "b.txt.part"]
-    assert len((folder / "b.txt.part").read_text().splitlines()) == 2  # streamed: what was tracked is there
-    summary = run(data, tmp_path / "out")
-    assert (summary.skipped, [outcome.name for outcome in summary.done]) == (1, ["b", "c"])
-    assert boxes(tmp_path / "out") == boxes(tmp_path / "whole")
-    assert not (folder / "b.txt.part").exists()
 
 
 @pytest.mark.parametrize(
@@ -207,62 +215,6 @@ def test_two_sequences_of_one_name_are_refused(data: Path, tmp_path: Path) -> No
     sequences = get_dataset(f"folder:{data}", f"folder:{data}/b")
     with pytest.raises(DataError, match="two sequences are called b"):
         runner.run_sequences(sequences, build_broken, tmp_path, "c", RUN, ["cpu"])
-
-
-# Failures
-
-
-def test_damaged_data_fail_by_name(data: Path, tmp_path: Path) -> None:
-    (data / "a/groundtruth.txt").write_text("1,2,3\n")
-    (data / "b/img/4.png").write_bytes(b"no picture")
-    (data / "c/img/3.png").unlink()
-    summary = run(data, tmp_path / "out")
-    errors = {outcome.name: outcome.error for outcome in summary.failed}
-    assert "a/groundtruth.txt, line 1" in errors["a"]
-    assert "b/img/4.png cannot be decoded" in errors["b"]
-    assert "sequence c: 5 frames but 6 boxes" in errors["c"]
-    assert summary.done == []
-
-
-def test_a_box_that_is_no_number_is_a_failure(data: Path, tmp_path: Path) -> None:
-    summary = run(data, tmp_path / "out", trouble={12: "nan"})
-    assert [outcome.name for outcome in summary.failed] == ["c"]
-    assert "the tracker returned the box [nan" in summary.failed[0].error
-
-
-# Processes
-
-
-def test_any_number_of_workers_gives_the_same_files_and_failures(
-    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    for workers in (0, 2):
-        caplog.clear()
-        summary = run(data, tmp_path / str(workers), trouble={11: "raise"}, workers=workers)
-        assert sorted(outcome.name for outcome in summary.done) == ["a", "c"]
-        assert [outcome.name for outcome in summary.failed] == ["b"]
-        assert "Traceback" in caplog.text and "the sky fell" in caplog.text
-        assert str(summary).endswith("failed: b")
-        marks = list((tmp_path / str(workers) / "marks").iterdir())
-        built = {mark.name.split("_")[0] for mark in marks}
-        assert len(built) == len(marks) == max(1, workers)  # once in each process
-        assert (str(os.getpid()) in built) == (workers == 0)
-    assert boxes(tmp_path / "0").keys() == {"a.txt", "c.txt"}
-    assert boxes(tmp_path / "0") == boxes(tmp_path / "2")
-
-
-def test_a_dying_worker_is_replaced(data: Path, tmp_path: Path) -> None:
-    summary = run(data, tmp_path / "out", trouble={11: "kill"}, workers=1)
-    assert [(outcome.name, outcome.error) for outcome in summary.failed] == [
-        ("b", "its worker process died (exit status -9; killed, most often because memory ran out)")
-    ]
-    assert [outcome.name for outcome in summary.done] == ["c", "a"]  # the longest first
-
-
-@pytest.mark.parametrize(("build", "says"), [(build_broken, "weights.pth is damaged"), (build_dying, "exit status 5")])
-def test_workers_that_cannot_start_end_the_run(data: Path, tmp_path: Path, build: Any, says: str) -> None:
-    with pytest.raises(OSTrackError, match=says):
-        run(data, tmp_path / "out", build=build, workers=1)
 
 
 # Choosing devices and sequences
@@ -317,7 +269,7 @@ def test_the_command_reports_failures_by_its_exit_status(tmp_path: Path, data: P
     assert ended.returncode == 1, ended.stderr
     assert "the sky fell" in ended.stderr
     assert ended.stdout.startswith("sequences: 2 tracked, 0 already there, 1 failed")
-    assert ended.stdout.endswith("failed: b\n")
+    assert ended.stdout.endswith("failed: b (RuntimeError: the sky fell)\n")
 
 
 def test_the_command_in_turn(
@@ -342,10 +294,25 @@ def test_the_command_in_turn(
     assert len(list(folder.glob("*.txt"))) == 6
     with pytest.raises(DataError, match=r"1 results are not of this run:\n.*a\.txt: config_hash"):
         call("--runid", "7", "--sequence", "a", "TEST.SEARCH_FACTOR=4.5")
-    with pytest.raises(ConfigError, match="--debug 1 is not available yet"):
-        call("--debug", "1")
+    with pytest.raises(DataError, match="compat_int None, now True"):
+        call("--runid", "7", "--compat_int")
+    with pytest.raises(ConfigError, match="OSTrack at work, not FakeTracker"):
+        call("--save_vis", str(tmp_path / "videos"), "--fresh")
+    with pytest.raises(ConfigError, match="--batch 2: FakeTracker has only initialize"):
+        call("--fresh", "--batch", "2")
+    with pytest.raises(ConfigError, match="--batch 0"):
+        call("--fresh", "--batch", "0")
     with pytest.raises(CheckpointError, match="there is no checkpoint none.pth"):
         call("--checkpoint", "none.pth")
+
+
+def test_the_list_of_benchmarks_needs_no_tracker(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["test.py", "--list"])
+    assert load_script("test").main() == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("lasot", "got10k_test", "uav"))
 
 
 def test_published_names_of_options() -> None:
@@ -354,3 +321,7 @@ def test_published_names_of_options() -> None:
     assert (args.config, args.dataset, args.threads, args.num_gpus, args.runid) == ("cfg", "lasot,otb", 16, 4, 1)
     assert args.overrides == ["A.B=3", "C.D=2"]
     assert parse(["ostrack", "cfg"]).dataset == "otb"
+    assert parse(["--list"]).list
+    for incomplete in ([], ["ostrack"]):
+        with pytest.raises(SystemExit, match="2"):
+            parse(incomplete)

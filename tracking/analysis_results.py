@@ -1,4 +1,4 @@
-"""Score tracking results: the table, a table by sequence, success and precision plots.
+"""Score tracking results: tables, success and precision plots, a page to look through, and whether differences count.
 
 Without arguments: lists the results and scores every benchmark that they cover completely.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.test.analysis.analyse import analyse
-from lib.test.analysis.metrics import PROTOCOLS
+from lib.test.analysis.protocols import PROTOCOLS
 from lib.utils.errors import run_cli
 
 
@@ -20,9 +20,23 @@ def main() -> None:
     parser.add_argument("--config", action="append", default=[], help="only this config; may be given several times")
     parser.add_argument("--dataset", help="benchmark, or folder:PATH; default: every complete one")
     parser.add_argument("--save_dir", help="where test.py put its results; default: that of the settings, ./output")
-    parser.add_argument("--protocol", choices=PROTOCOLS, default="pytracking", help="how to score; default: pytracking")
+    parser.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        default="pytracking",
+        help="how to score: as PyTracking and OSTrack do (default), or as each benchmark's own toolkit does",
+    )
     parser.add_argument("--sequences", action="store_true", help="print the table by sequence too")
-    parser.add_argument("--no_plots", action="store_true", help="tables only")
+    parser.add_argument("--attributes", action="store_true", help="print the table by attribute too")
+    parser.add_argument("--compare", nargs=2, metavar=("A", "B"), help="test whether two trackers really differ")
+    parser.add_argument(
+        "--export", nargs="+", choices=("md", "tex", "csv"), default=[], help="write all tables as files"
+    )
+    parser.add_argument("--html", action="store_true", help="write report.html, one page with everything in it")
+    parser.add_argument("--no_plots", action="store_true", help="write no plots")
+    parser.add_argument(
+        "--no_cache", action="store_true", help="read all result files anew, keep nothing in test/cache"
+    )
     parser.add_argument("--skip_missing", action="store_true", help="leave out sequences without results")
     args = parser.parse_args()
     blocks = analyse(
@@ -32,8 +46,13 @@ def main() -> None:
         save_dir=args.save_dir,
         protocol=args.protocol,
         by_sequence=args.sequences,
+        by_attribute=args.attributes,
+        compare=args.compare,
         plots=not args.no_plots,
+        export=args.export,
+        html=args.html,
         skip_missing=args.skip_missing,
+        cache=not args.no_cache,
     )
     for block in blocks:
         print(f"{block}\n")

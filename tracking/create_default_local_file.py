@@ -1,25 +1,32 @@
-"""Write the two files of paths, lib/train/admin/local.py and lib/test/evaluation/local.py, to be edited by the user."""
+"""Write the two files of paths, to be edited by the user.
+
+In a clone they are lib/train/admin/local.py and lib/test/evaluation/local.py. Where the package is installed, they are
+local_train.py and local_test.py in the current folder, or in OSTRACK_HOME.
+"""
 
 import argparse
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from lib.test.evaluation import environment as test_environment
 from lib.test.evaluation.environment import EnvSettings
+from lib.train.admin import environment as train_environment
 from lib.train.admin.environment import EnvironmentSettings
 from lib.utils.errors import ConfigError, run_cli
+from lib.utils.paths import PROJECT_DIR
 
-TRAIN_FILE = Path("lib/train/admin/local.py")
-TEST_FILE = Path("lib/test/evaluation/local.py")
+TRAIN_FILE = train_environment.LOCAL_FILE.relative_to(PROJECT_DIR)
+TEST_FILE = test_environment.LOCAL_FILE.relative_to(PROJECT_DIR)
 
 
 def train_text(workspace_dir: Path, data_dir: Path, save_dir: Path) -> str:
     """The text of the training half's file: every setting with its default, made absolute."""
     lines = ["class EnvironmentSettings:", "    def __init__(self):"]
     for name, value in vars(EnvironmentSettings()).items():
-        for start, folder in ((ROOT / "data", data_dir), (ROOT / "output", save_dir), (ROOT, workspace_dir)):
+        moves = ((PROJECT_DIR / "data", data_dir), (PROJECT_DIR / "output", save_dir), (PROJECT_DIR, workspace_dir))
+        for start, folder in moves:
             if Path(value).is_relative_to(start):
                 value = str(folder / Path(value).relative_to(start))
                 break
@@ -53,13 +60,15 @@ def write_local_files(root: Path, workspace_dir: Path, data_dir: Path, save_dir:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--workspace_dir", type=Path, default=ROOT, help="the project's folder")
-    parser.add_argument("--data_dir", type=Path, default=ROOT / "data", help="the folder of data sets")
-    parser.add_argument("--save_dir", type=Path, default=ROOT / "output", help="where checkpoints and results go")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workspace_dir", type=Path, default=PROJECT_DIR, help="the project's folder")
+    parser.add_argument("--data_dir", type=Path, default=PROJECT_DIR / "data", help="the folder of data sets")
+    parser.add_argument(
+        "--save_dir", type=Path, default=PROJECT_DIR / "output", help="where checkpoints and results go"
+    )
     parser.add_argument("--force", action="store_true", help="replace files that are there already")
     args = parser.parse_args()
-    for path in write_local_files(ROOT, args.workspace_dir, args.data_dir, args.save_dir, args.force):
+    for path in write_local_files(PROJECT_DIR, args.workspace_dir, args.data_dir, args.save_dir, args.force):
         print(f"wrote {path}")
 
 

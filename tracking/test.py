@@ -1,23 +1,37 @@
 """Track the sequences of one or more benchmarks and write a result file for each."""
 
 import argparse
+import logging
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from lib.test.evaluation.benchmarks import describe_benchmarks
+from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.evaluate import track_benchmarks
+from lib.test.evaluation.ranks import rank_from_environment, wait_for_all
 from lib.utils.errors import ConfigError, run_cli
+from lib.vis.recorder import record_pictures, record_video
+from lib.vis.views import Screen
+from lib.vis.visdom_client import NoVisdomError, visdom_screen
+
+logger = logging.getLogger(__name__)
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tracker", choices=["ostrack"])
-    parser.add_argument("config", help="name of a file in experiments/ostrack, or the path of one")
+    parser.add_argument("tracker", nargs="?", help="ostrack, or NAME of lib/test/tracker/NAME.py (docs/api.md)")
+    parser.add_argument("config", nargs="?", help="name of a file in experiments/ostrack, or the path of one")
     parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="settings on top of the experiment")
     parser.add_argument("--dataset", "--dataset_name", default="otb", help="names or folder:PATH, comma separated")
     parser.add_argument("--sequence", help="name or number of the only sequence to track")
-    parser.add_argument("--threads", type=int, default=0, help="worker processes; 0 tracks in this one")
+    parser.add_argument("--list", action="store_true", help="print the benchmarks and where they are looked for")
+    parser.add_argument(
+        "--threads", type=int, default=0, help="worker processes, on all GPUs together; 0 tracks in this one"
+    )
+    parser.add_argument("--batch", type=int, default=1, help="sequences that a process tracks in one forward pass")
     parser.add_argument("--num_gpus", type=int, help="GPUs to use at most (default: all)")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--precision", choices=["float32", "bf16", "fp16"], default="float32")
@@ -25,17 +39,68 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--save_dir", type=Path, help="output folder (default: the configured one, ./output)")
     parser.add_argument("--runid", type=int, help="keep this run's results apart, under CONFIG_RUNID")
     parser.add_argument("--fresh", action="store_true", help="track again what is there already, and replace it")
-    parser.add_argument("--debug", type=int, choices=[0, 1], default=0, help="1 shows the tracker at work")
-    return parser.parse_intermixed_args(arguments)
+    parser.add_argument(
+        "--compat_int", action="store_true", help="write boxes as integers by truncation, as the published code"
+    )
+    add_looking_options(parser)
+    args = parser.parse_intermixed_args(arguments)
+    if args.config is None and not args.list:
+        parser.error("the following arguments are required: tracker, config")
+    return args
+
+
+def add_looking_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("seeing the tracker at work (docs/seeing.md)")
+    group.add_argument("--debug", type=int, choices=[0, 1], default=0, help="1 shows it in visdom, or in pictures")
+    group.add_argument("--visdom_server", default="http://localhost", help="address of the visdom server")
+    group.add_argument("--visdom_port", type=int, default=8097)
+    group.add_argument("--save_vis", type=Path, metavar="DIR", help="write a video of each sequence that is tracked")
+    group.add_argument(
+        "--vis_attention", type=layers, default=(), metavar="3,6,9", help="show the attention of these layers, from 0"
+    )
+
+
+def debug_folder(save_dir: Path | None) -> Path:
+    """Where a run that somebody looks at leaves pictures and results, apart from the results of real runs."""
+    return Path(env_settings().saving_to(save_dir).save_dir) / "test/debug"
+
+
+def layers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(","))
+
+
+def choose_screen(args: argparse.Namespace) -> Screen | None:
+    """Where the tracker is to be seen at work, if anywhere. Raises ConfigError: the options do not go together."""
+    if args.debug and args.save_vis:
+        raise ConfigError("--debug 1 and --save_vis: choose one, to look on or to keep videos")
+    if args.debug and (args.threads > 0 or args.batch > 1 or rank_from_environment().world > 1):
+        raise ConfigError(
+            "--debug 1 shows one sequence at a time, in this process: leave out --threads, --batch, torchrun"
+        )
+    if args.debug:
+        folder = debug_folder(args.save_dir)
+        try:
+            return visdom_screen(args.visdom_server, args.visdom_port)
+        except NoVisdomError as error:
+            logger.warning("%s; the pictures go to %s", error, folder)
+            return partial(record_pictures, folder)
+    if args.save_vis:
+        return partial(record_video, args.save_vis, 25.0)
+    if args.vis_attention:
+        raise ConfigError("--vis_attention: say where to show it, with --debug 1 or --save_vis DIR")
+    return None
 
 
 def main() -> int:
     args = parse_arguments()
-    if args.debug:
-        raise ConfigError("--debug 1 is not available yet; leave it out")
+    if args.list:
+        print(describe_benchmarks(env_settings()))
+        return 0
+    screen = choose_screen(args)
     summary = track_benchmarks(
         args.config,
         args.dataset.split(","),
+        tracker=args.tracker,
         sequence=args.sequence,
         checkpoint=args.checkpoint,
         overrides=args.overrides,
@@ -43,11 +108,17 @@ def main() -> int:
         device=args.device,
         num_gpus=args.num_gpus,
         workers=args.threads,
+        batch=args.batch,
+        compat_int=args.compat_int,
         save_dir=args.save_dir,
         run_id=args.runid,
-        fresh=args.fresh,
+        fresh=args.fresh or bool(args.debug),
+        results_dir=debug_folder(args.save_dir) / "tracking_results" if args.debug else None,
+        screen=screen,
+        attention_layers=args.vis_attention,
     )
-    print(summary)
+    print(summary, flush=True)
+    wait_for_all()
     return 1 if summary.failed else 0
 
 

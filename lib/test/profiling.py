@@ -1,45 +1,91 @@
-"""Operations, parameters and speed of an experiment's model."""
+"""Operations, parameters, speed and memory of an experiment's model."""
 
 from __future__ import annotations
 
-import statistics
+import resource
+import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from lib.config.ostrack import config_name, load_config
+from lib.config.ostrack import Config, config_name, load_config
 from lib.models.ostrack import OSTrack, build_ostrack
+from lib.models.ostrack.candidate_elimination import template_mask
 from lib.test.tracker import Tracker
-from lib.test.tracker.build import PRECISIONS
-from lib.utils.errors import OSTrackError
+from lib.test.tracker.build import PRECISIONS, checked_device
+from lib.utils.errors import ConfigError, OSTrackError
 
-FRAME_SIZE = (720, 1280)
+FRAME_SIZE = (720, 1280)  # height and width
+TARGET_BOX = (600.0, 300.0, 90.0, 60.0)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long a step takes, in milliseconds, and how many frames it gets through at its median time."""
+
+    p50: float
+    p95: float
+    fps: float
+
+    def __str__(self) -> str:
+        return f"{self.p50:9.2f} ms median, {self.p95:.2f} ms at the 95th percentile, {self.fps:.1f} FPS"
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What :func:`profile` measured; times in milliseconds, medians."""
+    """What :func:`profile` measured.
+
+    Attributes:
+        name: of the experiment.
+        device: ``cpu``, or the index and name of the GPU.
+        threads: that PyTorch computes with on the CPU.
+        precision, batch, compiled: how it ran; a batch is so many targets, each in a frame of its own.
+        frames: timed steps.
+        gmacs, mparams: of one target as ``thop`` counts them.
+        gflops: of one target as PyTorch counts them.
+        network: the forward pass alone.
+        tracker: crop, forward pass and boxes.
+        memory_mib: peak.
+        memory_kind: what the peak is of.
+    """
 
     name: str
-    where: str
+    device: str
+    threads: int
+    precision: str
+    batch: int
+    compiled: bool
+    frames: int
     gmacs: float
     mparams: float
-    network: float
-    end_to_end: float
+    gflops: float
+    network: Timing
+    tracker: Timing
+    memory_mib: float
+    memory_kind: str
 
     def __str__(self) -> str:
+        how = f"{self.device}, {self.threads} CPU threads, {self.precision}, batch {self.batch}"
+        height, width = FRAME_SIZE
         return (
-            f"{self.name} on {self.where}\n"
-            f"MACs    {self.gmacs:8.2f} G   (thop: linear, convolution and norm layers)\n"
-            f"params  {self.mparams:8.2f} M   (thop: without embeddings)\n"
-            f"network {self.network:8.2f} ms  {1000 / self.network:7.1f} FPS   (forward pass, median)\n"
-            f"tracker {self.end_to_end:8.2f} ms  {1000 / self.end_to_end:7.1f} FPS   "
-            f"(crop, forward pass and box on {FRAME_SIZE[1]} x {FRAME_SIZE[0]} frames, median)"
+            f"{self.name} on {how}{', compiled' if self.compiled else ''}; {self.frames} timed steps\n"
+            f"MACs    {self.gmacs:9.2f} G   (thop, as in the paper: linear, convolution and norm layers)\n"
+            f"FLOPs   {self.gflops:9.2f} G   (PyTorch's counter: matrix products and convolutions, with attention)\n"
+            f"params  {self.mparams:9.2f} M   (thop, as in the paper: without embeddings)\n"
+            f"network {self.network}   (forward pass)\n"
+            f"tracker {self.tracker}   (crop, forward pass and box on {width} x {height} frames)\n"
+            f"memory  {self.memory_mib:9.1f} MiB (peak, {self.memory_kind})"
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain values, for JSON."""
+        return asdict(self)
 
 
 def count_operations(model: OSTrack, template_size: int, search_size: int) -> tuple[float, float]:
@@ -58,31 +104,100 @@ def count_operations(model: OSTrack, template_size: int, search_size: int) -> tu
     return macs / 1e9, params / 1e6
 
 
+def count_flops(cfg: Config, model: OSTrack) -> float:
+    """Floating-point operations in G of one target, by PyTorch's counter.
+
+    It counts two for each multiply-accumulate of matrix products and convolutions, those of attention among them, which
+    ``thop`` does not see; and nothing for the rest.
+    """
+    template, search = (torch.zeros(1, 3, size, size) for size in (cfg.TEST.TEMPLATE_SIZE, cfg.TEST.SEARCH_SIZE))
+    mask = template_mask(cfg, cfg.TEST.TEMPLATE_SIZE, 1, "cpu", torch.tensor([[0.25, 0.25, 0.5, 0.5]]))
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.eval()(template, search, ce_template_mask=mask)
+    return counter.get_total_flops() / 1e9
+
+
 def profile(
     config: str | Path,
     device: str = "cpu",
     precision: str = "float32",
     frames: int = 20,
     overrides: Sequence[str] | None = None,
+    batch: int = 1,
+    compiled: bool = False,
 ) -> Profile:
-    """Build the model with random weights and measure it; operations do not depend on the weights."""
-    cfg = load_config(config, overrides)
-    gmacs, mparams = count_operations(build_ostrack(cfg), cfg.DATA.TEMPLATE.SIZE, cfg.DATA.SEARCH.SIZE)
-    tracker = Tracker(cfg, build_ostrack(cfg).to(device, PRECISIONS[precision]))
+    """Build the model with random weights and measure it; neither operations nor times depend on the weights.
+
+    The model is in evaluation mode, with candidate elimination as in tracking. Steps are waited for, and a quarter as
+    many run first that do not count. Frames are noise of :data:`FRAME_SIZE`; the target stays where it is, so that
+    every search region has the same size.
+
+    Raises:
+        ConfigError: the experiment, the device or a number cannot be used.
+        OSTrackError: ``thop`` or what ``torch.compile`` needs is missing, or the memory does not suffice.
+    """
+    if batch < 1 or frames < 1:
+        raise ConfigError(f"batch {batch} and frames {frames}: both must be at least 1")
+    cfg, where = load_config(config, overrides), checked_device(device, precision)
+    model = build_ostrack(cfg).to(where, PRECISIONS[precision])
+    tracker = Tracker(cfg, model)
+    if compiled:
+        model.compile()
+    try:
+        network, whole = _time_tracker(tracker, frames, batch)
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(f"batch {batch} does not fit on {where}, use a smaller one: {error}") from error
+    except RuntimeError as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        reason = str(error).strip().partition("\n")[0]
+        raise OSTrackError(f"the model cannot be compiled here ({reason}); leave --compile out") from error
+    memory, kind = _peak_memory(where)  # before the counts, which need memory of their own
+    plain = build_ostrack(cfg)
+    gflops = count_flops(cfg, plain)
+    gmacs, mparams = count_operations(plain, cfg.TEST.TEMPLATE_SIZE, cfg.TEST.SEARCH_SIZE)
+    return Profile(
+        name=config_name(config),
+        device=f"{where} ({torch.cuda.get_device_name(where)})" if where.type == "cuda" else str(where),
+        threads=torch.get_num_threads(),
+        precision=precision,
+        batch=batch,
+        compiled=compiled,
+        frames=frames,
+        gmacs=gmacs,
+        mparams=mparams,
+        gflops=gflops,
+        network=network,
+        tracker=whole,
+        memory_mib=memory,
+        memory_kind=kind,
+    )
+
+
+def _time_tracker(tracker: Tracker, frames: int, batch: int) -> tuple[Timing, Timing]:
+    """The times of the network alone and of whole steps, each of ``batch`` targets."""
     noise = np.random.default_rng(0)
-    images = [noise.integers(0, 256, (*FRAME_SIZE, 3), np.uint8) for _ in range(4)]
-    tracker.initialize(images[0], {"init_bbox": [600, 300, 90, 60]})
-    target = tracker.start(images[0], [600, 300, 90, 60])
-    search, _ = tracker.crop_search(images[1], target)
-    network = median_time(lambda i: tracker.predict(target.template, search, target.mask), frames, tracker.device)
-    end_to_end = median_time(lambda i: tracker.track(images[i % 4]), frames, tracker.device)
-    threads = f", {torch.get_num_threads()} threads" if tracker.device.type == "cpu" else ""
-    where = f"{tracker.device}{threads}, {precision}"
-    return Profile(config_name(config), where, gmacs, mparams, network, end_to_end)
+    images = [noise.integers(0, 256, (*FRAME_SIZE, 3), np.uint8) for _ in range(batch + 3)]
+    targets = [tracker.start(image, TARGET_BOX) for image in images[:batch]]
+    template = torch.cat([target.template for target in targets])
+    masks = [target.mask for target in targets if target.mask is not None]
+    mask = torch.cat(masks) if masks else None
+    search, _ = tracker.crop_search(images[:batch], targets)
+
+    def whole(number: int) -> None:
+        for target in targets:
+            target.box = list(TARGET_BOX)
+        start = number % 4
+        tracker.step(images[start : start + batch], targets)
+
+    def network(number: int) -> None:
+        tracker.predict(template, search, mask)
+
+    return measure(network, frames, batch, tracker.device), measure(whole, frames, batch, tracker.device)
 
 
-def median_time(step: Callable[[int], object], count: int, device: torch.device) -> float:
-    """Median milliseconds of ``step(i)`` over ``count`` calls, after a quarter as many that do not count."""
+def measure(step: Callable[[int], object], count: int, batch: int, device: torch.device) -> Timing:
+    """Time ``step(i)`` over ``count`` calls of ``batch`` frames each, after a quarter as many that do not count."""
     times = []
     for i in range(-max(1, count // 4), count):
         start = time.perf_counter()
@@ -91,4 +206,13 @@ def median_time(step: Callable[[int], object], count: int, device: torch.device)
             torch.cuda.synchronize(device)
         if i >= 0:
             times.append(1000 * (time.perf_counter() - start))
-    return statistics.median(times)
+    p50, p95 = np.percentile(times, (50, 95)).tolist()
+    return Timing(p50, p95, 1000 * batch / p50)
+
+
+def _peak_memory(device: torch.device) -> tuple[float, str]:
+    """The peak so far in MiB, and what it is of."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20, "tensors on the GPU"
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, "resident set of the whole process"

@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -47,7 +47,7 @@ class Ema:
         """``net``, the averaged weights under the network's own names, and ``updates``."""
         return {"net": self.module.state_dict(), "updates": self.updates}
 
-    def load_state_dict(self, state: dict[str, dict[str, Tensor] | int]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what :meth:`state_dict` gave."""
         self.module.load_state_dict(state["net"])
         self.updates = state["updates"]

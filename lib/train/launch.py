@@ -15,11 +15,12 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from lib.utils.errors import ConfigError, OSTrackError
 
@@ -68,7 +69,7 @@ class _Signals:
 
     ranks: list[_Rank]
     received: int | None = None
-    _before: dict[int, object] = field(default_factory=dict)
+    _before: dict[int, Any] = field(default_factory=dict)
 
     def __enter__(self) -> _Signals:
         self._before = {number: signal.signal(number, self._pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -130,9 +131,9 @@ def launch(
     return max(rank.status for rank in ranks)
 
 
-def _start(command: Sequence[str], common: dict[str, object], number: int, local: int, folder: Path) -> _Rank:
+def _start(command: Sequence[str], common: Mapping[str, object], number: int, local: int, folder: Path) -> _Rank:
     report = folder / f"{number}.txt"
-    variables = common | {"RANK": number, "LOCAL_RANK": local, _REPORT: report}
+    variables = {**common, "RANK": number, "LOCAL_RANK": local, _REPORT: report}
     environment = os.environ | {name: str(value) for name, value in variables.items()}
     # A session of its own: Ctrl-C in the terminal reaches a rank once, through us.
     return _Rank(number, subprocess.Popen(list(command), env=environment, start_new_session=True), report)

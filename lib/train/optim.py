@@ -27,7 +27,7 @@ def freeze_layers(model: nn.Module, layers: Sequence[int]) -> None:
     frozen = [f"blocks.{number - 1}" for number in layers if number > 0]
     if 1 in layers:
         frozen += ["patch_embed", "pos_embed", "cls_token"]
-    for name, parameter in model.backbone.named_parameters():
+    for name, parameter in model.get_submodule("backbone").named_parameters():
         if any(name == part or name.startswith((f"{part}.", f"{part}_")) for part in frozen):
             parameter.requires_grad_(False)
 
@@ -39,12 +39,14 @@ def parameter_groups(model: nn.Module, cfg: Config) -> list[dict]:
     its rate is multiplied with the decay once for the last block, and once more for each block before it and for the
     embeddings; only its final norm keeps the whole rate. Parameters that are frozen are in no group.
     """
-    head, backbone = [], {}
+    depth = len(list(model.get_submodule("backbone.blocks").children()))
+    head: list[nn.Parameter] = []
+    backbone: dict[int, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         if name.startswith("backbone."):
-            distance = _distance_from_head(name, len(model.backbone.blocks)) if cfg.TRAIN.LAYER_DECAY < 1 else 0
+            distance = _distance_from_head(name, depth) if cfg.TRAIN.LAYER_DECAY < 1 else 0
             backbone.setdefault(distance, []).append(parameter)
         else:
             head.append(parameter)

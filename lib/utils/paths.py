@@ -1,15 +1,38 @@
-"""Where the project lies, and the files in which users say where their data lie."""
+"""Where the project lies, and the files in which users say where their data lie.
+
+There is one project folder, with ``data``, ``output`` and ``pretrained_models`` in it: the clone, or, where the package
+is installed from a wheel, the current folder. The environment variable ``OSTRACK_HOME`` chooses another in both cases.
+What a wheel ships, experiments and weights, lies in the package; a file of the same name in the project folder goes
+first.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import Any
 
 from lib.utils.errors import ConfigError
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-PRETRAINED_DIR = REPOSITORY / "pretrained_models"
+_LIB = Path(__file__).resolve().parents[1]
+_WHEEL = _LIB / "shipped"  # setup.py puts experiments and weights there
+SHIPPED_DIR = _WHEEL if _WHEEL.is_dir() else _LIB.parent
+_HOME = Path.cwd() if _WHEEL.is_dir() else _LIB.parent
+PROJECT_DIR = Path(os.environ.get("OSTRACK_HOME") or _HOME).resolve()
+PRETRAINED_DIR = PROJECT_DIR / "pretrained_models"
+
+
+def shipped_file(relative: str) -> Path:
+    """A file by its path in the project folder: the user's where it exists, else the one that ships (or does not)."""
+    own = PROJECT_DIR / relative
+    return own if own.is_file() else SHIPPED_DIR / relative
+
+
+def local_file(half: str, in_clone: str) -> Path:
+    """The file of paths of a half, ``train`` or ``test``: at its published place in a clone, else ``local_HALF.py``."""
+    in_a_clone = PROJECT_DIR == SHIPPED_DIR
+    return PROJECT_DIR / (in_clone if in_a_clone else f"local_{half}.py")
 
 
 def local_settings(path: Path, factory: str, kind: type = object) -> Any:
@@ -19,6 +42,7 @@ def local_settings(path: Path, factory: str, kind: type = object) -> Any:
         ConfigError: the file does not run, or holds no such factory; the message names the file.
     """
     spec = importlib.util.spec_from_file_location(f"ostrack_local_{factory}", path)
+    assert spec and spec.loader  # there is always one for a name that ends in .py
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

@@ -190,10 +190,10 @@ def _open(folder: str) -> lmdb.Environment:
     """
     lmdb = import_lmdb()
     key = os.path.realpath(folder)
-    process, database = _DATABASES.get(key, (None, None))
-    if process == os.getpid():
-        return database
-    if database:
+    if known := _DATABASES.get(key):
+        process, database = known
+        if process == os.getpid():
+            return database
         database.close()
     try:
         database = lmdb.open(folder, readonly=True, lock=False, readahead=False, meminit=False)

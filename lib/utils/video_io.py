@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,8 @@ import cv2
 import numpy as np
 
 from lib.utils.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mkv", ".mov", ".webm"}
 # Headers count frames by duration times rate, which is off by a frame or two; more missing means a damaged file.
@@ -30,13 +33,18 @@ class VideoFile:
         DataError: the file is missing, no video, empty, or breaks off before its end.
     """
 
-    path: Path
+    path: Path | int | str
 
     @property
     def fps(self) -> float:
         """Frames per second as the header says; 25 when it says nothing usable."""
         rate = self._open().get(cv2.CAP_PROP_FPS)
         return rate if 1 <= rate <= 1000 else 25.0
+
+    @property
+    def declared_frames(self) -> int | None:
+        """The number of frames that the header tells, which may be off by a few; None when it tells none."""
+        return _declared(self._open()) or None
 
     def __len__(self) -> int:
         return self._length
@@ -86,7 +94,7 @@ class VideoFile:
                 continue
             image = _read(capture)
             try:
-                same = np.array_equal(image, self.seek(t))
+                same = image is not None and np.array_equal(image, self.seek(t))
             except DataError:
                 same = False
             if not same:
@@ -94,7 +102,7 @@ class VideoFile:
         return True
 
     def _open(self) -> cv2.VideoCapture:
-        if not Path(self.path).is_file():
+        if not Path(str(self.path)).is_file():
             raise DataError(f"video {self.path} does not exist")
         capture = cv2.VideoCapture(str(self.path))
         if not capture.isOpened():
@@ -103,11 +111,68 @@ class VideoFile:
 
     def _check_end(self, capture: cv2.VideoCapture, count: int) -> None:
         """Tell a video that ends from one that breaks off."""
-        declared = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        declared = _declared(capture)
         if count == 0:
             raise DataError(f"video {self.path} has no frame that can be decoded")
         if count < declared - max(2, _HEADER_SLACK * declared):
             raise DataError(f"video {self.path} breaks off after frame {count} of {declared}: it is damaged")
+
+
+class LiveVideo(VideoFile):
+    """The frames of a camera or of a stream, RGB uint8 (H, W, 3), which can be iterated once.
+
+    Attributes:
+        path: the number of a camera, or the URL of a stream.
+
+    Raises (from every method):
+        DataError: it cannot be opened, or gives no frame.
+    """
+
+    @property
+    def declared_frames(self) -> int | None:
+        return None
+
+    def _open(self) -> cv2.VideoCapture:
+        return self._capture
+
+    @cached_property
+    def _capture(self) -> cv2.VideoCapture:
+        level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it tells of each way that it tries
+        capture = cv2.VideoCapture(self.path)
+        cv2.utils.logging.setLogLevel(level)
+        if not capture.isOpened():
+            raise DataError(f"{self.name} cannot be opened: is it there, readable, and not in use by another program?")
+        return capture
+
+    @property
+    def name(self) -> str:
+        """What to call it in messages."""
+        return f"camera {self.path}" if isinstance(self.path, int) else f"stream {self.path}"
+
+    def _check_end(self, capture: cv2.VideoCapture, count: int) -> None:
+        if count == 0:
+            raise DataError(f"{self.name} gives no frame that can be decoded")
+        logger.info("%s ended after %d frames", self.name, count)
+
+
+def open_video(source: str | Path) -> VideoFile:
+    """The frames of a video file, of a camera (its number, or its device file) or of a stream (its URL).
+
+    A file is not opened before its frames are asked for; a camera or stream is.
+
+    Raises:
+        DataError: the camera or stream cannot be opened.
+    """
+    text = str(source)
+    if Path(text).is_file() or not (text.isdecimal() or "://" in text or Path(text).is_char_device()):
+        return VideoFile(Path(text))
+    live = LiveVideo(int(text) if text.isdecimal() else text)
+    live._open()  # now, not when somebody waits for its first frame
+    return live
+
+
+def _declared(capture: cv2.VideoCapture) -> int:
+    return max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
 
 
 def _read(capture: cv2.VideoCapture) -> np.ndarray | None:

@@ -10,11 +10,19 @@ import numpy as np
 from lib.utils.errors import DataError
 
 Color = tuple[int, int, int]
+# Paul Tol's bright and muted schemes: apart for colour-blind readers too.
+COLORS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#AA3377", "#66CCEE", "#882255", "#DD7711", "#332288", "#44AA99")
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _CAP_HEIGHT = 22  # of that font at scale 1, in pixels
 _SHEET_GAP = 4
-_SHEET_COLOR: Color = (24, 24, 27)
+PAPER: Color = (24, 24, 27)
 _RIM_COLOR: Color = (0, 0, 0)
+
+
+def rgb(code: str) -> Color:
+    """A colour that is written ``#RRGGBB``."""
+    red, green, blue = bytes.fromhex(code.removeprefix("#"))
+    return red, green, blue
 
 
 def ink_on(color: Color) -> Color:
@@ -65,11 +73,11 @@ def draw_box(
         canvas[max(0, top - margin) : bottom + margin, max(0, left - margin) : right + margin] = paint
     canvas[top:bottom, left:right] = image[top:bottom, left:right]
     if label:
-        _draw_label(canvas, label, (left - thickness, top - thickness), color, thickness)
+        draw_label(canvas, label, (left - thickness, top - thickness), color, thickness)
     return canvas
 
 
-def _draw_label(canvas: np.ndarray, label: str, corner: tuple[int, int], color: Color, thickness: int) -> None:
+def draw_label(canvas: np.ndarray, label: str, corner: tuple[int, int], color: Color, thickness: int) -> None:
     """Write ``label`` on a filled tag that stands on ``corner``, or hangs from it where there is no room above."""
     height, width = canvas.shape[:2]
     scale = max(0.45, 0.2 * thickness)
@@ -109,7 +117,7 @@ def contact_sheet(images: Sequence[np.ndarray], columns: int, tile_width: int) -
     tile_height = max(tile.shape[0] for tile in tiles)
     rows = -(-len(tiles) // columns)
     pitch_x, pitch_y = tile_width + _SHEET_GAP, tile_height + _SHEET_GAP
-    sheet = np.full((rows * pitch_y + _SHEET_GAP, columns * pitch_x + _SHEET_GAP, 3), _SHEET_COLOR, np.uint8)
+    sheet = np.full((rows * pitch_y + _SHEET_GAP, columns * pitch_x + _SHEET_GAP, 3), PAPER, np.uint8)
     for number, tile in enumerate(tiles):
         row, column = divmod(number, columns)
         top = row * pitch_y + _SHEET_GAP + (tile_height - tile.shape[0]) // 2

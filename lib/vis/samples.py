@@ -75,7 +75,7 @@ def _pictures(images: Tensor, cfg: Config) -> list[np.ndarray]:
 
 def _boxed(tile: np.ndarray, box: np.ndarray, color: Color, label: str | None = None) -> np.ndarray:
     """The tile with a box, ``xywh`` in fractions of it."""
-    return draw_box(tile, box * TILE, color, label, thickness=2)
+    return draw_box(tile, (box * TILE).tolist(), color, label, thickness=2)
 
 
 def _scored(tile: np.ndarray, score: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import difflib
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ from lib.config.ostrack import defaults
 from lib.config.ostrack.frozen import Config, to_plain
 from lib.models.ostrack.variants import VARIANTS
 from lib.utils.errors import ConfigError
-from lib.utils.paths import REPOSITORY
+from lib.utils.paths import SHIPPED_DIR, shipped_file
 
-EXPERIMENTS_DIR = REPOSITORY / "experiments" / "ostrack"
+EXPERIMENTS_DIR = SHIPPED_DIR / "experiments" / "ostrack"
+
+Refuse = Callable[[str, str], None]  # raises the error that a key must be something else
 
 
 def load_config(name_or_path: str | Path, overrides: Sequence[str] | None = None) -> Config:
@@ -62,7 +64,7 @@ def config_path(name_or_path: str | Path) -> Path:
         if not path.is_file():
             raise ConfigError(f"experiment file {path} does not exist")
         return path
-    path = EXPERIMENTS_DIR / f"{name_or_path}.yaml"
+    path = shipped_file(f"experiments/ostrack/{name_or_path}.yaml")
     if not path.is_file():
         names = sorted(file.stem for file in EXPERIMENTS_DIR.glob("*.yaml"))
         near = difflib.get_close_matches(str(name_or_path), names, n=3) or names
@@ -85,7 +87,7 @@ def _parse_override(text: str) -> dict[str, Any]:
     if not equals or not key:
         raise ConfigError(f"override {text!r} is not of the form KEY.SUB=value")
     try:
-        nested = yaml.safe_load(value)
+        nested: Any = yaml.safe_load(value) if value else ""
     except yaml.YAMLError as error:
         raise ConfigError(f"override {text!r}: the value is not valid YAML") from error
     for part in reversed(key.strip().split(".")):
@@ -95,9 +97,10 @@ def _parse_override(text: str) -> dict[str, Any]:
 
 def _lookup(table: dict[str, Any], key: str) -> Any:
     """The value at a dotted key, or None."""
+    value: Any = table
     for part in key.split("."):
-        table = table.get(part) if isinstance(table, dict) else None
-    return table
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def _known_keys(table: dict[str, Any], prefix: str = "") -> list[str]:
@@ -163,7 +166,7 @@ def _scalar(key: str, value: Any, kind: type, where: str) -> Any:
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
         wanted = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}[kind]
         raise ConfigError(f"{where}: {key} is {value!r}; it must be {wanted}")
-    if kind is float and not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{where}: {key} is {value!r}; it must be finite")
     return value
 
@@ -204,7 +207,7 @@ def _check(cfg: dict[str, Any], where: str) -> None:
     _check_sizes(cfg, refuse)
 
 
-def _check_backbone(cfg: dict[str, Any], refuse) -> None:
+def _check_backbone(cfg: dict[str, Any], refuse: Refuse) -> None:
     backbone = cfg["MODEL"]["BACKBONE"]
     if backbone["TYPE"] not in VARIANTS:
         near = difflib.get_close_matches(backbone["TYPE"], VARIANTS, n=1, cutoff=0)[0]
@@ -226,7 +229,7 @@ def _check_backbone(cfg: dict[str, Any], refuse) -> None:
         refuse("MODEL.BACKBONE.CE_KEEP_RATIO", "lie in (0, 1]")
 
 
-def _check_sizes(cfg: dict[str, Any], refuse) -> None:
+def _check_sizes(cfg: dict[str, Any], refuse: Refuse) -> None:
     stride = cfg["MODEL"]["BACKBONE"]["STRIDE"]
     for part in ("SEARCH", "TEMPLATE"):
         size = cfg["DATA"][part]["SIZE"]

@@ -17,7 +17,7 @@ class FrozenList(list):
     append = extend = insert = remove = pop = clear = sort = reverse = _refuse
     __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return FrozenList, (list(self),)
 
 
@@ -51,7 +51,7 @@ class Config(EasyDict):
     __setattr__ = __setitem__ = __delattr__ = __delitem__ = _refuse
     update = pop = popitem = clear = setdefault = __ior__ = _refuse
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return Config, (to_plain(self), self._extensions)
 
     def __deepcopy__(self, memo: dict) -> Config:

@@ -78,7 +78,7 @@ class CenterHead(_ConvBranches):
 
     def __init__(self, in_channels: int, channels: int):
         super().__init__({"ctr": 1, "offset": 2, "size": 2}, in_channels, channels)
-        nn.init.constant_(self.conv5_ctr.bias, _SCORE_PRIOR)
+        nn.init.constant_(self.get_parameter("conv5_ctr.bias"), _SCORE_PRIOR)
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Features (B, C, S, S) to ``pred_boxes`` (B, 1, 4), ``score_map``, ``size_map``, ``offset_map``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -90,18 +91,20 @@ class Backbone(nn.Module):
         ce_template_mask: Tensor | None = None,
         ce_keep_rate: float | None = None,
         attention_layers: Sequence[int] = (),
-    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    ) -> tuple[Tensor, list[Tensor], list[tuple[Tensor, Tensor]]]:
         """Arguments as in :meth:`OSTrack.forward`.
 
         Returns:
             Tokens (B, Lz + Lx, C), template first, search tokens in grid order; the dropped places of each CE layer
-            that drops any; the attention maps (B, heads, N, N) of ``attention_layers``.
+            that drops any; the attention maps (B, heads, N, N) of ``attention_layers``, each with the grid places
+            (B, N - Lz) of its search tokens.
         """
         z, x = self._embed(template, "template"), self._embed(search, "search")
         template_count, search_count = z.shape[1], x.shape[1]
         rows, row_mask = _ranking_rows(ce_template_mask, template_count)
         index = torch.arange(search_count, device=x.device).expand(x.shape[0], -1)
         tokens, removed, attentions = torch.cat((z, x), dim=1), [], []
+        block: Any  # a Block, which torch's types do not know of a ModuleList
         for layer, block in enumerate(self.blocks):
             remaining = tokens.shape[1] - template_count
             ratio = self.ce_keep_ratios.get(layer, 1.0)
@@ -109,7 +112,7 @@ class Backbone(nn.Module):
                 ratio = ce_keep_rate
             keep = math.ceil(ratio * remaining)
             if layer in attention_layers:
-                attentions.append(block.attn(block.norm1(tokens), slice(None))[1])
+                attentions.append((block.attn(block.norm1(tokens), slice(None))[1], index))
             scales = [self._draw_scale(layer, x.shape[0], x.device) for _ in range(2)]
             tokens, attention = self.attend(block, tokens, rows if keep < remaining else None, scales[0])
             if attention is not None:

@@ -53,8 +53,9 @@ class OSTrack(nn.Module):
 
         Returns:
             ``pred_boxes`` (B, 1, 4), ``cxcywh`` as fractions of the search region; ``backbone_feat`` (B, Lz + Lx, C);
-            ``removed_indexes_s``, a list with the dropped grid places (B, n) of each CE layer; ``attn``, a list of
-            (B, heads, N, N), where asked for. From the CENTER and MLP heads ``score_map`` (B, 1, S, S), ``size_map``
+            ``removed_indexes_s``, a list with the dropped grid places (B, n) of each CE layer. Where asked for, a list
+            ``attn`` of (B, heads, N, N), and a list ``attn_places`` of the grid places (B, N - Lz) of the search tokens
+            in them, which CE puts out of order. From the CENTER and MLP heads ``score_map`` (B, 1, S, S), ``size_map``
             and ``offset_map`` (B, 2, S, S); from CORNER ``corner_map`` (B, 2, S, S). Boxes and maps are float32.
         """
         features, removed, attention = self.backbone(template, search, ce_template_mask, ce_keep_rate, attention_layers)
@@ -62,7 +63,7 @@ class OSTrack(nn.Module):
         out["backbone_feat"] = features
         out["removed_indexes_s"] = removed
         if attention_layers:
-            out["attn"] = attention
+            out["attn"], out["attn_places"] = [weights for weights, _ in attention], [places for _, places in attention]
         return out
 
     def forward_head(self, features: Tensor) -> dict[str, Any]:

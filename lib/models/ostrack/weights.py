@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +35,7 @@ class Anatomy:
         )
 
 
-def anatomy(state: dict[str, Tensor]) -> Anatomy | None:
+def anatomy(state: Mapping[str, Tensor]) -> Anatomy | None:
     """Read the anatomy off a state dict; None when it is no OSTrack's."""
     first_layers = {
         "box_head.conv1_ctr.0.weight": "CENTER",
@@ -73,7 +74,14 @@ def load_weights(model: OSTrack, path: str | Path) -> None:
     model.load_state_dict(state, strict=True)
 
 
-def _misfit_report(own, state, path, missing: list[str], unexpected: list[str], misfits: list[str]) -> str:
+def _misfit_report(
+    own: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
+    path: str | Path,
+    missing: list[str],
+    unexpected: list[str],
+    misfits: list[str],
+) -> str:
     theirs, ours = anatomy(state), anatomy(own)
     lines = [f"checkpoint {path} does not fit the model."]
     if theirs and theirs != ours:

@@ -1,25 +1,22 @@
-"""What ``tracking/analysis_results.py`` does: choose results, score them, write tables and plots."""
+"""What ``tracking/analysis_results.py`` does: choose results, score them, write tables, plots and a page."""
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator
 from collections.abc import Sequence as Seq
 from pathlib import Path
 
 from lib.test.analysis.plots import write_plots
-from lib.test.analysis.report import (
-    Tracker,
-    choose_trackers,
-    complete_benchmarks,
-    evaluate,
-    missing_results,
-    tracker_label,
-)
-from lib.test.analysis.tables import align, sequence_table, summary_table, write_sequence_csv
+from lib.test.analysis.report import Report, TrackerReport, evaluate
+from lib.test.analysis.selection import Tracker, choose_trackers, complete_benchmarks, missing_results, tracker_label
+from lib.test.analysis.statistics import compare_scores
+from lib.test.analysis.tables import align, attribute_table, sequence_table, summary_text, text, write_tables
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.test.evaluation.results import result_files
+from lib.utils.errors import DataError
 
 
 def analyse(
@@ -29,20 +26,29 @@ def analyse(
     save_dir: str | Path | None = None,
     protocol: str = "pytracking",
     by_sequence: bool = False,
+    by_attribute: bool = False,
+    compare: tuple[str, str] | None = None,
     plots: bool = True,
+    export: Seq[str] = (),
+    html: bool = False,
     skip_missing: bool = False,
+    cache: bool = True,
     env: EnvSettings | None = None,
 ) -> Iterator[str]:
-    """Score results and write ``per_sequence.csv`` and plots under ``OUTPUT/test/result_plots/DATASET/``.
+    """Score results and write tables and plots under ``OUTPUT/test/result_plots/``, see :func:`folder_name`.
 
     Args:
         dataset: a benchmark or ``folder:PATH``; None lists the results and scores every benchmark that is complete.
         tracker, configs: whose results; by default all that are complete.
         save_dir: OUTPUT, with the results in ``test/tracking_results``; by default that of the settings.
         protocol: name of the protocol.
-        by_sequence: also yield the table of the sequences.
+        by_sequence, by_attribute: also yield the table of the sequences, of the attributes.
+        compare: two trackers, ``NAME/CONFIG`` or CONFIG, whose difference is tested.
         plots: write them.
+        export: formats (``md``, ``tex``, ``csv``) to write all tables in.
+        html: write the page ``report.html``.
         skip_missing: leave out sequences without results instead of refusing.
+        cache: keep the numbers of result files in ``OUTPUT/test/cache``.
         env: paths; by default those of ``lib/test/evaluation/local.py``.
 
     Yields:
@@ -67,14 +73,24 @@ def analyse(
         jobs = {dataset: trackers if configs else _usable(results_dir, trackers, dataset, skip_missing, env)}
 
     for name, chosen in jobs.items():
-        report = evaluate(chosen, name, results_dir, protocol, skip_missing, env)
-        yield summary_table(report)
+        kept = Path(env.save_dir) / "test/cache" if cache else None
+        report = evaluate(chosen, name, results_dir, protocol, skip_missing, env, kept, differences=True)
+        yield summary_text(report)
         if by_sequence:
-            yield sequence_table(report)
-        folder = plot_dir / folder_name(name)
-        files = [write_sequence_csv(report, folder / "per_sequence.csv")]
+            yield text(sequence_table(report))
+        if by_attribute:
+            table = attribute_table(report)
+            yield text(table) if table else f"{name} has no attributes, or they were not found beside it"
+        if compare:
+            yield comparison_text(report, *compare)
+        folder = plot_dir / folder_name(name, protocol)
+        files = write_tables(report, export, folder)
         if plots:
             files += write_plots(report, folder)
+        if html:
+            from lib.test.analysis.html import write_html
+
+            files.append(write_html(report, folder / "report.html"))
         yield f"Written to {folder}: {', '.join(path.name for path in files)}"
 
 
@@ -88,7 +104,39 @@ def _usable(
     return usable or list(trackers)
 
 
-def folder_name(dataset: str) -> str:
-    """A data set's name as the name of a folder: ``folder:../shared/seqs`` becomes ``folder_seqs``."""
+def folder_name(dataset: str, protocol: str = "pytracking") -> str:
+    """A data set's name as the name of a folder: ``folder:../shared/seqs`` becomes ``folder_seqs``.
+
+    The name of another protocol than the published one is put at its end.
+    """
     kind, _, path = dataset.partition(":")
-    return re.sub(r"[^\w.-]+", "_", f"{kind}_{Path(path).resolve().name}" if path else kind)
+    name = re.sub(r"[^\w.-]+", "_", f"{kind}_{Path(path).resolve().name}" if path else kind)
+    return name if protocol == "pytracking" else f"{name}_{protocol}"
+
+
+def comparison_text(report: Report, first: str, second: str) -> str:
+    """How sure it is that the tracker ``first`` is better, or worse, than ``second``; ``NAME/CONFIG`` or CONFIG."""
+    a, b = _find(report, first), _find(report, second)
+    name = report.score_names[0]
+    found = compare_scores(a.sequence_scores()[:, 0], b.sequence_scores()[:, 0], a.weights)
+    p_value = f"p = {found.p_value:.4f}" if found.p_value >= 0.0001 else "p < 0.0001"
+    points = f"{abs(found.difference):.2f} points of {name}"
+    if found.significant:
+        verdict = f"{points} are more than noise: {(a if found.difference > 0 else b).label} is the better one"
+    else:
+        verdict = f"{points} are within noise: these sequences do not tell which of the two is better"
+    return (
+        f"{a.label} less {b.label}, {name}, {len(report.data)} sequences, protocol {report.protocol}\n"
+        f"{found.difference:+.2f}, 95% interval {found.low:+.2f}..{found.high:+.2f}, {p_value}; "
+        f"better on {found.better} sequences, worse on {found.worse}\n{verdict}."
+    )
+
+
+def _find(report: Report, name: str) -> TrackerReport:
+    labels = {one.label: one for one in report.trackers}
+    found = [one for label, one in labels.items() if name in (label, label.split("/", 1)[1])]
+    if len(found) != 1:
+        near = difflib.get_close_matches(name, labels, n=1)
+        hint = f"did you mean {near[0]}?" if near and not found else f"there are: {', '.join(labels)}"
+        raise DataError(f"cannot compare {name}: {'several trackers have' if found else 'none has'} that name; {hint}")
+    return found[0]

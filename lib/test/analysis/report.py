@@ -1,9 +1,7 @@
-"""From result files to scores: find them, check that they are complete, score them under a protocol."""
+"""Scores of trackers on a benchmark: read results, check that they are complete, score them under a protocol."""
 
 from __future__ import annotations
 
-import difflib
-import json
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -12,33 +10,29 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
+from lib.test.analysis.cache import cached_boxes
+from lib.test.analysis.differences import protocol_differences
 from lib.test.analysis.metrics import (
-    SCORES,
     Curves,
     FrameErrors,
-    Protocol,
     curve_scores,
     frame_errors,
-    get_protocol,
     mean_curves,
     sequence_curves,
     stack_curves,
 )
-from lib.test.evaluation.benchmarks import BENCHMARKS, get_dataset
+from lib.test.analysis.protocols import Rules, get_protocol
+from lib.test.analysis.selection import Tracker, missing_message, missing_results, result_origin, tracker_label
+from lib.test.analysis.statistics import bootstrap_intervals
+from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
-from lib.test.evaluation.results import file_hash, find_results, provenance_path, read_result, result_path
+from lib.test.evaluation.results import result_path
 from lib.test.evaluation.sequence import Sequence
 from lib.utils.errors import DataError
 
 logger = logging.getLogger(__name__)
-
-Tracker = tuple[str, str]  # name and config, as in the path of its results
-
-
-def tracker_label(tracker: Tracker) -> str:
-    """``NAME/CONFIG``."""
-    return "/".join(tracker)
 
 
 @dataclass(frozen=True)
@@ -49,21 +43,44 @@ class TrackerReport:
         label: ``NAME/CONFIG``.
         errors: per-frame errors, one entry per sequence.
         curves: curves of every sequence, arrays of shape ``(sequences, thresholds)``.
+        rules: what counted.
         origins: what the results come from, with the number of sequences; more than one entry means mixed results.
     """
 
     label: str
     errors: list[FrameErrors]
     curves: Curves
+    rules: Rules
     origins: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def boxes(self) -> list[np.ndarray]:
+        """The predictions as they were scored, ``(frames, 4)`` x, y, w, h, one entry per sequence."""
+        return [one.boxes for one in self.errors]
+
+    @property
+    def weights(self) -> np.ndarray:
+        """What each sequence weighs in the scores over all of them: 1, or its scored frames where these are pooled."""
+        frames = np.array([one.scored.sum() for one in self.errors], np.float64)
+        return frames if self.rules.pooled else (frames > 0).astype(np.float64)
+
+    def mean_curves(self) -> Curves:
+        """The curves over all sequences."""
+        return mean_curves(self.curves, self.weights)
+
     def scores(self) -> dict[str, float]:
-        """The scores over all sequences, in percent, by the names of :data:`~lib.test.analysis.metrics.SCORES`."""
-        return dict(zip(SCORES, curve_scores(mean_curves(self.curves)).tolist(), strict=True))
+        """The scores over all sequences, in percent, by name."""
+        values = curve_scores(self.mean_curves(), self.rules.scores).tolist()
+        return dict(zip(self.rules.score_names, values, strict=True))
 
     def sequence_scores(self) -> np.ndarray:
-        """The scores of every sequence, in percent, shape ``(sequences, 5)``."""
-        return curve_scores(self.curves)
+        """The scores of every sequence, in percent, ``(sequences, scores)``; NaN where the rules leave no frame."""
+        return curve_scores(self.curves, self.rules.scores)
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """The 95 % bootstrap interval over sequences of each score, in percent; NaN for a single sequence."""
+        pairs = bootstrap_intervals(self.sequence_scores(), self.weights).tolist()
+        return dict(zip(self.rules.score_names, map(tuple, pairs), strict=True))
 
 
 @dataclass(frozen=True)
@@ -73,18 +90,38 @@ class Report:
     Attributes:
         dataset: name of the data set.
         protocol: name of the protocol.
-        sequences: names of the sequences that were scored.
-        frames: their numbers of frames.
-        trackers: one entry per tracker, the highest AUC first.
+        data: the sequences that were scored.
+        trackers: one entry per tracker, the highest first score first.
         missing: sequences of the data set without results, by label of the tracker; they are left out for every one.
+        differences: lines of text that say what the other protocol prints, and why.
     """
 
     dataset: str
     protocol: str
-    sequences: list[str]
-    frames: list[int]
+    data: list[Sequence]
     trackers: list[TrackerReport]
     missing: Mapping[str, list[str]] = field(default_factory=dict)
+    differences: tuple[str, ...] = ()
+
+    @property
+    def sequences(self) -> list[str]:
+        """The names of the sequences that were scored."""
+        return [sequence.name for sequence in self.data]
+
+    @property
+    def frames(self) -> list[int]:
+        """Their numbers of frames."""
+        return [len(sequence.ground_truth) for sequence in self.data]
+
+    @property
+    def rules(self) -> Rules:
+        """What counted."""
+        return self.trackers[0].rules
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """The names of the scores, the one that ranks first."""
+        return self.rules.score_names
 
     def summary(self) -> dict[str, dict[str, float]]:
         """``{label: {score: percent}}``: the table."""
@@ -92,7 +129,7 @@ class Report:
 
 
 def score_tracker(
-    label: str, predictions: Iterable[np.ndarray], sequences: Seq[Sequence], protocol: Protocol, sources: Seq[str]
+    label: str, predictions: Iterable[np.ndarray], sequences: Seq[Sequence], rules: Rules, sources: Seq[str]
 ) -> TrackerReport:
     """Score boxes that are already in memory.
 
@@ -100,7 +137,7 @@ def score_tracker(
         label: what to call the tracker.
         predictions: boxes ``(any, 4)``, x, y, w, h, for every sequence.
         sequences: the sequences, in the same order.
-        protocol: whose rules to follow.
+        rules: what counts.
         sources: what to call each prediction in an error.
 
     Raises:
@@ -113,11 +150,12 @@ def score_tracker(
             raise DataError(
                 f"sequence {sequence.name}: its benchmark publishes the first box only and scores on its own server"
             )
-        if len(boxes) < len(truth):
-            logger.warning("%s: %d boxes for the %d frames of %s", source, len(boxes), len(truth), sequence.name)
-        rules = protocol.rules(sequence.dataset)
-        errors.append(frame_errors(boxes, truth, sequence.visible, rules, f"{source}, sequence {sequence.name}"))
-    return TrackerReport(label, errors, stack_curves([sequence_curves(one) for one in errors]))
+        visible = sequence.official_visible if rules.official_flags else sequence.visible
+        size = sequence.image_size if rules.clipped else None
+        errors.append(frame_errors(boxes, truth, visible, rules, f"{source}, sequence {sequence.name}", size))
+    if not any(one.scored.any() for one in errors):
+        raise DataError(f"{label}: no frame of {len(errors)} sequences has a target that could be scored")
+    return TrackerReport(label, errors, stack_curves([sequence_curves(one, rules) for one in errors]), rules)
 
 
 def evaluate(
@@ -127,6 +165,8 @@ def evaluate(
     protocol: str = "pytracking",
     skip_missing: bool = False,
     env: EnvSettings | None = None,
+    cache: Path | None = None,
+    differences: bool = False,
 ) -> Report:
     """Score result files on a benchmark.
 
@@ -134,105 +174,46 @@ def evaluate(
         trackers: (name, config) pairs.
         dataset: name of a benchmark, or ``folder:PATH``.
         results_dir: where ``NAME/CONFIG/SEQUENCE.txt`` lie; by default that of the settings.
-        protocol: name of a protocol, see :data:`lib.test.analysis.metrics.PROTOCOLS`.
+        protocol: name of a protocol, see :data:`lib.test.analysis.protocols.PROTOCOLS`.
         skip_missing: leave out the sequences that some tracker has no results for; otherwise they are an error.
         env: paths; by default those of ``lib/test/evaluation/local.py``.
+        cache: folder in which to keep the numbers of the result files; None reads the files every time.
+        differences: say what the other protocols print, and why.
 
     Raises:
         OSTrackError: unknown data set or protocol, missing results, or data that cannot be scored.
     """
-    rules = get_protocol(protocol)
+    chosen = get_protocol(protocol)
     env = env or env_settings()
-    results_dir = Path(results_dir or env.results_path)
-    sequences = get_dataset(dataset, env=env)
-    missing = {tracker: missing_results(results_dir, tracker, sequences) for tracker in trackers}
-    missing = {tracker_label(tracker): names for tracker, names in missing.items() if names}
+    folder = Path(results_dir or env.results_path)
+    data = get_dataset(dataset, env=env)
+    lacking = {tracker_label(tracker): missing_results(folder, tracker, data) for tracker in trackers}
+    missing = {label: names for label, names in lacking.items() if names}
     if missing and not skip_missing:
-        raise DataError(_missing_message(missing, dataset, len(sequences), results_dir))
+        raise DataError(missing_message(missing, dataset, len(data), folder))
     absent = {name for names in missing.values() for name in names}
-    sequences = [sequence for sequence in sequences if sequence.name not in absent]
-    if not sequences:
-        raise DataError(f"{dataset}: no sequence has results of every tracker asked for, in {results_dir}")
+    data = [sequence for sequence in data if sequence.name not in absent]
+    if not data:
+        raise DataError(f"{dataset}: no sequence has results of every tracker asked for, in {folder}")
 
+    files = {tracker_label(tracker): [result_path(folder, *tracker, one) for one in data] for tracker in trackers}
+
+    def score(label: str, rules: Rules) -> TrackerReport:
+        boxes = (cached_boxes(path, cache) for path in files[label])
+        return score_tracker(label, boxes, data, rules, list(map(str, files[label])))
+
+    rules = chosen.rules(data[0].dataset)
     reports = []
-    for tracker in trackers:
-        paths = [result_path(results_dir, *tracker, sequence) for sequence in sequences]
-        boxes, sources = map(read_result, paths), [str(path) for path in paths]
-        report = score_tracker(tracker_label(tracker), boxes, sequences, rules, sources)
-        origins = Counter(map(_origin, paths, sequences))
-        reports.append(replace(report, origins=dict(origins.most_common())))
-    reports.sort(key=lambda report: -report.scores()["AUC"])
-    frames = [len(sequence.ground_truth) for sequence in sequences]
-    return Report(dataset, protocol, [sequence.name for sequence in sequences], frames, reports, missing)
-
-
-def missing_results(results_dir: Path, tracker: Tracker, sequences: Seq[Sequence]) -> list[str]:
-    """Names of the sequences that ``tracker`` has no finished result file for."""
-    return [one.name for one in sequences if not result_path(results_dir, *tracker, one).is_file()]
-
-
-def _missing_message(missing: Mapping[str, list[str]], dataset: str, total: int, results_dir: Path) -> str:
-    lines = [f"results are missing in {results_dir}:"]
-    for label, names in missing.items():
-        shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
-        lines.append(f"  {label}: {len(names)} of {total} sequences of {dataset}: {shown}")
-    lines.append("Track them (tracking/test.py goes on where it stopped), or score without them: --skip_missing")
-    return "\n".join(lines)
-
-
-def _origin(path: Path, sequence: Sequence) -> str:
-    """What the provenance beside the result file ``path`` says it was made with.
-
-    Raises:
-        DataError: it cannot be read, or says that the tracker was started on another box, so on other data.
-    """
-    source = provenance_path(path)
-    if not source.is_file():
-        return "origin unknown"
-    try:
-        record = json.loads(source.read_text())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{source} cannot be read ({error}): track this sequence again") from error
-    first = sequence.ground_truth[0].tolist()
-    if record.get("init_box", first) != first:
-        raise DataError(f"{source}: tracked from {record['init_box']}, but {sequence.name} starts at {first}: redo it")
-    if record.get("result_sha256") != file_hash(path):
-        return "origin unknown: changed after it was written"
-    checkpoint = "random weights"
-    if record.get("checkpoint"):
-        checkpoint = f"{Path(record['checkpoint']).name} (sha256 {record.get('checkpoint_sha256')})"
-    return f"{checkpoint}, config {record.get('config_hash')}, {record.get('precision')}"
-
-
-def choose_trackers(results_dir: Path, tracker: str | None, configs: Seq[str]) -> list[Tracker]:
-    """The results under ``results_dir`` that are meant by a tracker's name and configs; None and () mean all.
-
-    Raises:
-        DataError: there are no results, or none of a name that was asked for (the nearest one is named).
-    """
-    found = find_results(results_dir)
-    if not found:
-        raise DataError(f"there are no results in {results_dir}: run tracking/test.py first")
-    for kind, wanted, known in (
-        ("tracker", [tracker] if tracker else [], {name for name, _ in found}),
-        ("config", configs, {config for name, config in found if tracker in (None, name)}),
-    ):
-        for name in wanted:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(known))}"
-                raise DataError(f"no results of {kind} {name} in {results_dir}: {hint}")
-    return [pair for pair in found if tracker in (None, pair[0]) and (not configs or pair[1] in configs)]
-
-
-def complete_benchmarks(results_dir: Path, trackers: Seq[Tracker], env: EnvSettings) -> dict[str, list[Tracker]]:
-    """For every benchmark that is installed and can be scored here, the trackers with results of all its sequences."""
-    complete = {}
-    for name, row in BENCHMARKS.items():
-        if not row.root(env).is_dir():
-            continue
-        sequences = get_dataset(name, env=env)
-        full = [tracker for tracker in trackers if not missing_results(results_dir, tracker, sequences)]
-        if sequences and full and any(len(sequence.ground_truth) > 1 for sequence in sequences):
-            complete[name] = full
-    return complete
+    for label, paths in tqdm(files.items(), "scoring", leave=False, disable=None):
+        scored = score(label, rules)
+        for path, sequence, errors in zip(paths, data, scored.errors, strict=True):
+            if errors.padded:
+                frames = len(errors.valid)
+                logger.warning(
+                    "%s: %d boxes for the %d frames of %s", path, frames - errors.padded, frames, sequence.name
+                )
+        origins = Counter(map(result_origin, paths, data))
+        reports.append(replace(scored, origins=dict(origins.most_common())))
+    reports.sort(key=lambda one: -one.scores()[rules.score_names[0]])
+    report = Report(dataset, protocol, data, reports, missing)
+    return replace(report, differences=tuple(protocol_differences(report, score))) if differences else report

@@ -1,13 +1,45 @@
-"""Reports as text and as CSV."""
+"""The tables of a report, and how they are written: aligned text, Markdown, LaTeX, CSV."""
 
 from __future__ import annotations
 
 import csv
+import math
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as Seq
+from dataclasses import dataclass
 from pathlib import Path
 
-from lib.test.analysis.metrics import SCORES
-from lib.test.analysis.report import Report
+from lib.test.analysis.metrics import weighted_mean
+from lib.test.analysis.report import Report, TrackerReport
+from lib.test.analysis.selection import ORIGIN_UNKNOWN
+
+Cell = str | int | float | tuple[float, float]  # a float is a score, a pair an interval
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under a header.
+
+    Attributes:
+        title: one line; it names data set and protocol.
+        header: names of the columns.
+        rows: cells; the first of a row says what the row is about.
+        best: along what the best score stands out, where that can be set: each ``column``, each ``row``, or neither.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: list[list[Cell]]
+    best: str = ""
+
+
+def cell_text(cell: Cell) -> str:
+    """A cell with two decimals; a dash where there is no number."""
+    if isinstance(cell, tuple):
+        return "-" if math.isnan(cell[0]) else f"{cell[0]:.2f}..{cell[1]:.2f}"
+    if isinstance(cell, float):
+        return "-" if math.isnan(cell) else f"{cell:.2f}"
+    return str(cell)
 
 
 def align(header: Seq[str], rows: Seq[Seq[str]]) -> str:
@@ -20,53 +52,173 @@ def align(header: Seq[str], rows: Seq[Seq[str]]) -> str:
     return "\n".join([line(header).rstrip(), "-" * len(line(header)), *map(line, rows)])
 
 
+def text(table: Table) -> str:
+    """A table as aligned text below its title."""
+    return f"{table.title}\n{align(table.header, [list(map(cell_text, row)) for row in table.rows])}"
+
+
+def markdown(table: Table) -> str:
+    """A table in Markdown below its title."""
+
+    def line(cells: Seq[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+    ruler = ["---", *["---:"] * (len(table.header) - 1)]
+    rows = [line(list(map(cell_text, row))) for row in table.rows]
+    return "\n".join([f"{table.title}", "", line(table.header), line(ruler), *rows, ""])
+
+
+_TEX = {"\\": r"\textbackslash{}", **{c: f"\\{c}" for c in "&%$#_{}"}, "~": r"\textasciitilde{}", "^": r"\^{}"}
+
+
+def latex(table: Table) -> str:
+    """A table as a LaTeX ``table``, which needs no package; the best scores are bold."""
+
+    def escape(cell: str) -> str:
+        return "".join(_TEX.get(character, character) for character in cell).replace("..", "--")
+
+    def top(cells: Iterable[Cell]) -> float:
+        return max((cell for cell in cells if isinstance(cell, float)), default=math.nan)
+
+    columns = [top(column) for column in zip(*table.rows, strict=True)]
+    lines = []
+    for row in table.rows:
+        tops = {"column": columns, "row": [top(row)] * len(row)}.get(table.best, [math.nan] * len(row))
+        cells = [escape(cell_text(cell)) for cell in row]
+        cells = [rf"\textbf{{{c}}}" if v == best else c for c, v, best in zip(cells, row, tops, strict=True)]
+        lines.append(" & ".join(cells) + r" \\")
+    header = " & ".join(map(escape, table.header)) + r" \\"
+    begin = [r"\begin{table}", r"\centering", rf"\caption{{{escape(table.title)}}}"]
+    begin.append(rf"\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}")
+    end = [r"\hline", r"\end{tabular}", r"\end{table}", ""]
+    return "\n".join([*begin, r"\hline", header, r"\hline", *lines, *end])
+
+
+def write_csv(table: Table, path: Path) -> Path:
+    """Write a table without its title, scores with four decimals and an interval as two columns."""
+    pairs = {column for row in table.rows for column, cell in enumerate(row) if isinstance(cell, tuple)}
+    header = [[f"{name} low", f"{name} high"] if i in pairs else [name] for i, name in enumerate(table.header)]
+    rows = [[cell if isinstance(cell, tuple) else (cell,) for cell in row] for row in table.rows]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(sum(header, []))
+        for row in rows:
+            writer.writerow([f"{v:.4f}" if isinstance(v, float) else v for cell in row for v in cell])
+    return path
+
+
+FORMATS: dict[str, Callable[[Table], str]] = {"md": markdown, "tex": latex}
+
+
 def scope(report: Report) -> str:
     """``DATASET (N sequences)``, or ``(N of M sequences)`` when some were left out."""
-    scored, left_out = len(report.sequences), len(set().union(*report.missing.values()))
+    scored, left_out = len(report.data), len(set().union(*report.missing.values()))
     total = f" of {scored + left_out}" if left_out else ""
     return f"{report.dataset} ({scored}{total} sequence{'' if scored + left_out == 1 else 's'})"
 
 
-def summary_table(report: Report) -> str:
-    """The table of scores in percent, with what was left out and what the results come from."""
-    rows = [[label, *(f"{value:.2f}" for value in scores.values())] for label, scores in report.summary().items()]
-    heading = f"{scope(report)}, {sum(report.frames)} frames, protocol {report.protocol}"
-    lines = [heading, align(["Tracker", *SCORES], rows)]
+def summary_table(report: Report) -> Table:
+    """A row per tracker: its scores, and the 95 % interval of the first one."""
+    first = report.score_names[0]
+    rows: list[list[Cell]] = [
+        [one.label, *one.scores().values(), one.intervals()[first]] for one in report.trackers
+    ]
+    title = f"{scope(report)}, {sum(report.frames)} frames, protocol {report.protocol}"
+    return Table(title, ("Tracker", *report.score_names, f"{first} 95%"), rows, "column")
+
+
+def notes(report: Report) -> list[str]:
+    """What was left out, what was missing, and what the results come from: a line each."""
+    lines = []
     for label, names in report.missing.items():
         lines.append(f"left out, no results of {label}: {', '.join(names)}")
-    for tracker in report.trackers:
+    if report.rules.flags_expected:
+        unflagged = [one.name for one in report.data if one.official_visible is None]
+        if unflagged:
+            shown = ", ".join(unflagged[:5]) + (" ..." if len(unflagged) > 5 else "")
+            lines.append(f"WARNING: no absence flags of {len(unflagged)} sequences ({shown}): scored as always visible")
+    unknown = [tracker.label for tracker in report.trackers if list(tracker.origins) == [ORIGIN_UNKNOWN]]
+    if unknown:
+        lines.append(f"{ORIGIN_UNKNOWN}: {', '.join(unknown)}")
+    for tracker in (one for one in report.trackers if one.label not in unknown):
         for origin, count in tracker.origins.items():
             mixed = f", {count} sequences" if len(tracker.origins) > 1 else ""
             lines.append(f"{tracker.label}: {origin}{mixed}")
         if len(tracker.origins) > 1:
             lines.append(f"WARNING: the results of {tracker.label} do not all come from the same model")
-    return "\n".join(lines)
+    return lines
 
 
-def sequence_table(report: Report) -> str:
-    """A line per sequence: all scores of a single tracker, or the AUC of several."""
-    trackers = report.trackers
-    if len(trackers) == 1:
-        header, values = SCORES, trackers[0].sequence_scores()
-    else:
-        header = tuple(tracker.label for tracker in trackers)
-        values = list(zip(*(tracker.sequence_scores()[:, 0] for tracker in trackers), strict=True))
-    rows = [
-        [name, str(frames), *(f"{value:.2f}" for value in row)]
-        for name, frames, row in zip(report.sequences, report.frames, values, strict=True)
+def summary_text(report: Report) -> str:
+    """The table of scores in percent, the notes, and what other protocols say."""
+    return "\n".join([text(summary_table(report)), *notes(report), *report.differences])
+
+
+def part_scores(tracker: TrackerReport, indices: list[int]) -> list[float]:
+    """The scores over some of the sequences, in percent; NaN where the rules leave no frame of them."""
+    weights = tracker.weights[indices]
+    values = weighted_mean(tracker.sequence_scores()[indices], weights) if weights.any() else None
+    return [math.nan] * len(tracker.rules.scores) if values is None else values.tolist()
+
+
+def _rows(report: Report, parts: Mapping[tuple[str, int], list[int]], header: tuple[str, ...], title: str) -> Table:
+    """A row for each part of the sequences: all scores of a single tracker, or the first score of several."""
+    one, first = report.trackers[0], report.score_names[0]
+    single = len(report.trackers) == 1
+    shown = len(report.score_names) if single else 1
+    columns = report.score_names if single else tuple(tracker.label for tracker in report.trackers)
+    rows: list[list[Cell]] = [
+        [*cells, *(score for tracker in report.trackers for score in part_scores(tracker, indices)[:shown])]
+        for cells, indices in parts.items()
     ]
-    title = f"{trackers[0].label} by sequence" if len(trackers) == 1 else "AUC by sequence"
-    return f"{title}\n{align(['Sequence', 'Frames', *header], rows)}"
+    heading = f"{one.label if single else first} {title}, {scope(report)}, protocol {report.protocol}"
+    return Table(heading, (*header, *columns), rows, "" if single else "row")
 
 
-def write_sequence_csv(report: Report, path: Path) -> Path:
-    """Write a row per tracker and sequence: frames, frames with a valid target, and the scores in percent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["Tracker", "Sequence", "Frames", "Valid frames", *SCORES])
-        for tracker in report.trackers:
-            for name, errors, scores in zip(report.sequences, tracker.errors, tracker.sequence_scores(), strict=True):
-                numbers = [f"{score:.4f}" for score in scores]
-                writer.writerow([tracker.label, name, len(errors.valid), int(errors.valid.sum()), *numbers])
-    return path
+def sequence_table(report: Report) -> Table:
+    """A row per sequence: all scores of a single tracker, or the first score of several."""
+    parts = {(one.name, len(one.ground_truth)): [index] for index, one in enumerate(report.data)}
+    return _rows(report, parts, ("Sequence", "Frames"), "by sequence")
+
+
+def attribute_parts(report: Report) -> dict[str, list[int]]:
+    """Which sequences have each attribute, attributes in alphabetical order; empty where there are none."""
+    parts: dict[str, list[int]] = {}
+    for index, sequence in enumerate(report.data):
+        for attribute in sequence.attributes:
+            parts.setdefault(attribute, []).append(index)
+    return dict(sorted(parts.items()))
+
+
+def attribute_table(report: Report) -> Table | None:
+    """A row per attribute, scored over the sequences that have it; None where the benchmark has no attributes."""
+    cells = {(name, len(indices)): indices for name, indices in attribute_parts(report).items()}
+    return _rows(report, cells, ("Attribute", "Sequences"), "by attribute") if cells else None
+
+
+def long_table(report: Report) -> Table:
+    """A row per tracker and sequence: frames, frames with a valid target, and all scores."""
+    header = ("Tracker", "Sequence", "Frames", "Valid frames", *report.score_names, "Protocol")
+    rows = [
+        [tracker.label, name, len(errors.valid), int(errors.valid.sum()), *scores, report.protocol]
+        for tracker in report.trackers
+        for name, errors, scores in zip(
+            report.sequences, tracker.errors, tracker.sequence_scores().tolist(), strict=True
+        )
+    ]
+    return Table(f"{scope(report)}, protocol {report.protocol}", header, rows)
+
+
+def write_tables(report: Report, formats: Seq[str], folder: Path) -> list[Path]:
+    """Write ``per_sequence.csv``, and in each format asked for (``md``, ``tex``, ``csv``) all tables of the report."""
+    folder.mkdir(parents=True, exist_ok=True)
+    candidates = {"summary": summary_table(report), "per_attribute": attribute_table(report)} if formats else {}
+    tables = {name: table for name, table in candidates.items() if table}
+    files = [write_csv(long_table(report), folder / "per_sequence.csv")]
+    if "csv" in formats:
+        files += [write_csv(table, folder / f"{name}.csv") for name, table in tables.items()]
+    for suffix in (one for one in FORMATS if one in formats):
+        for name, table in {**tables, "per_sequence": sequence_table(report)}.items():
+            files.append(folder / f"{name}.{suffix}")
+            files[-1].write_text(FORMATS[suffix](table))
+    return files

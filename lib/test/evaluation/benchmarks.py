@@ -1,62 +1,36 @@
-"""The benchmarks: one row of a table each, over a few folder layouts.
-
-To add a benchmark, add a row to ``BENCHMARKS`` and, where its sequences are not simply what lies in its folder, a list
-file in ``data_specs/``.
-"""
+"""The sequences of benchmarks and of folders of one's own, and what of them is on this machine."""
 
 from __future__ import annotations
 
-import csv
 import difflib
 import logging
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from lib.test.evaluation.environment import EnvSettings, env_settings
-from lib.test.evaluation.sequence import (
-    FrameSource,
-    ImageFrames,
-    Sequence,
-    list_images,
-    natural_key,
-    read_annotation_files,
-)
-from lib.utils.annotations import read_text
+from lib.test.evaluation.finders import Found, by_folder
+from lib.test.evaluation.layouts import Benchmark, Place, parse_own, places
+from lib.test.evaluation.sequence import ImageFrames, Sequence
+from lib.test.evaluation.table import BENCHMARKS
 from lib.utils.errors import ConfigError, DataError
-from lib.utils.video_io import VIDEO_SUFFIXES, VideoFile
+from lib.utils.own_folder import own_sequences
+from lib.utils.storage import FolderStorage
+from lib.utils.video_io import VideoFile
 
 logger = logging.getLogger(__name__)
 
-DATA_SPECS = Path(__file__).with_name("data_specs")
 FOLDER_PREFIX = "folder:"
 
-
-@dataclass(frozen=True)
-class Benchmark:
-    """One row of the table.
-
-    Attributes:
-        path_field: the setting of ``lib/test/evaluation/local.py`` that names the folder.
-        layout: lists the sequences of a folder of this layout.
-        dataset: the tag of its metric rules.
-        subfolder: part of the folder to look in.
-        sequence_list: list file in ``data_specs/``, for layouts that have one.
-        absence: names of the files of flags that mark frames without a visible target.
-    """
-
-    path_field: str
-    layout: Callable[[Benchmark, Path], list[Sequence]]
-    dataset: str
-    subfolder: str = ""
-    sequence_list: str = ""
-    absence: tuple[str, ...] = ()
-
-    def root(self, env: EnvSettings) -> Path:
-        """The folder that this benchmark is looked for in."""
-        return Path(getattr(env, self.path_field)) / self.subfolder
+_OWN = Benchmark(
+    "",
+    by_folder,
+    "folder",
+    boxes=("groundtruth.txt", "groundtruth_rect.txt"),
+    parse=parse_own,
+    absence=("absence.label", "full_occlusion.txt", "out_of_view.txt"),
+    absence_optional=True,
+)
 
 
 def get_dataset(*names: str, env: EnvSettings | None = None) -> list[Sequence]:
@@ -77,128 +51,84 @@ def get_dataset(*names: str, env: EnvSettings | None = None) -> list[Sequence]:
 def _load(name: str, env: EnvSettings) -> list[Sequence]:
     if name.startswith(FOLDER_PREFIX):
         return own_folder(Path(name.removeprefix(FOLDER_PREFIX)).expanduser())
-    if name not in BENCHMARKS:
-        near = difflib.get_close_matches(name, BENCHMARKS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ConfigError(f"unknown data set {name!r}: {hint}known are {', '.join(BENCHMARKS)} and folder:PATH")
-    row = BENCHMARKS[name]
+    row = get_benchmark(name)
     root = row.root(env)
     if not root.is_dir():
         raise DataError(
             f"{name}: there is no folder {root}. Put the benchmark there, or set {row.path_field} in "
             "lib/test/evaluation/local.py (tracking/create_default_local_file.py writes that file)"
         )
-    return row.layout(row, root)
-
-
-def class_folders(row: Benchmark, root: Path) -> list[Sequence]:
-    """LaSOT's layout, ``CLASS/CLASS-NUMBER/{img/,groundtruth.txt}``, listed as lines ``CLASS: NUMBER NUMBER ...``."""
-    sequences = []
-    for line in read_text(DATA_SPECS / row.sequence_list).splitlines():
-        if line.startswith("#") or not line.strip():
-            continue
-        object_class, numbers = line.split(":")
-        for number in numbers.split():
-            folder = root / object_class / f"{object_class}-{number}"
-            absence = tuple(folder / name for name in row.absence)
-            annotations = partial(read_annotation_files, folder / "groundtruth.txt", absence)
-            frames = ImageFrames(folder / "img")
-            sequences.append(Sequence(folder.name, row.dataset, frames, annotations, object_class))
+    sequences = [place.sequence() for place in places(row, root)]
+    if not sequences:
+        raise DataError(f"{name}: there is no sequence in {root}; docs/benchmarks.md shows how it should look")
+    if row.expected and len(sequences) != row.expected:
+        logger.warning("%s has %d sequences, those in %s are %d", name, row.expected, root, len(sequences))
     return sequences
 
 
-def sequence_folders(row: Benchmark, root: Path) -> list[Sequence]:
-    """GOT-10k's layout, ``SEQ/{*.jpg,groundtruth.txt}``, listed in ``list.txt`` or, without it, all folders.
-
-    Files of flags are optional in this layout.
-    """
-    if (root / "list.txt").is_file():
-        names = read_text(root / "list.txt").split()
-    else:
-        names = [path.name for path in _subfolders(root)]
-    sequences = []
-    for folder in (root / name for name in names):
-        absence = tuple(path for path in (folder / name for name in row.absence) if path.is_file())
-        annotations = partial(read_annotation_files, folder / "groundtruth.txt", absence)
-        sequences.append(Sequence(folder.name, row.dataset, ImageFrames(folder), annotations))
-    return sequences
-
-
-def listed_files(row: Benchmark, root: Path) -> list[Sequence]:
-    """Any layout at all: a CSV table names the frame folder, frame numbers and annotation file of each sequence."""
-    sequences = []
-    for entry in csv.DictReader(read_text(DATA_SPECS / row.sequence_list).splitlines()):
-        omit = int(entry["init_omit"])  # frames and annotation rows before the target appears
-        numbers = range(int(entry["first"]) + omit, int(entry["last"]) + 1)
-        names = tuple(f"{number:0{entry['digits']}d}.{entry['ext']}" for number in numbers)
-        annotations = partial(read_annotation_files, root / entry["anno"], skip=omit)
-        frames = ImageFrames(root / entry["frames_dir"], names)
-        sequences.append(Sequence(entry["name"], row.dataset, frames, annotations, entry["object_class"]))
-    return sequences
-
-
-_OWN_ANNOTATIONS = ("groundtruth.txt", "groundtruth_rect.txt")
-_OWN_FRAME_FOLDERS = ("img", "imgs", ".")
-_OWN_FLAGS = ("absence.label", "full_occlusion.txt", "out_of_view.txt")
+def get_benchmark(name: str) -> Benchmark:
+    """The row of that name. Raises ConfigError: there is none; the nearest name is told."""
+    if name not in BENCHMARKS:
+        near = difflib.get_close_matches(name, BENCHMARKS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ConfigError(f"unknown data set {name!r}: {hint}known are {', '.join(BENCHMARKS)} and folder:PATH")
+    return BENCHMARKS[name]
 
 
 def own_folder(root: Path) -> list[Sequence]:
-    """A folder of sequences, or a folder that is one sequence itself.
-
-    A sequence is a folder with ``groundtruth.txt`` (or ``groundtruth_rect.txt``) and pictures in ``img/``, ``imgs/`` or
-    itself, or one video file. Flags (``absence.label``, ``full_occlusion.txt``, ``out_of_view.txt``) are optional.
-    """
-    if not root.is_dir():
-        raise DataError(f"folder:{root}: there is no such folder")
-    folders = [root] if _own_annotation(root) else _subfolders(root)
+    """A folder of one's own, see :func:`lib.utils.own_folder.own_sequences`; the ground truth may be VOT regions."""
     sequences = []
-    for folder in folders:
-        annotation = _own_annotation(folder)
-        if annotation is None:
-            logger.warning("%s is left out: it has no %s", folder, " or ".join(_OWN_ANNOTATIONS))
-            continue
-        absence = tuple(path for path in (folder / name for name in _OWN_FLAGS) if path.is_file())
-        annotations = partial(read_annotation_files, annotation, absence)
-        sequences.append(Sequence(Path(os.path.abspath(folder)).name, "folder", _own_frames(folder), annotations))
-    if not sequences:
-        raise DataError(f"folder:{root}: no sequences; expected folders with frames and {_OWN_ANNOTATIONS[0]}")
+    for found in own_sequences(root):
+        frames = ImageFrames(found.frames) if found.frames.is_dir() else VideoFile(found.frames)
+        name = Path(os.path.abspath(found.folder)).name
+        place = Place(_OWN, FolderStorage(str(found.folder)), Found(name))
+        sequences.append(Sequence(name, "folder", frames, place.annotations))
     return sequences
 
 
-def _own_annotation(folder: Path) -> Path | None:
-    return next((path for path in (folder / name for name in _OWN_ANNOTATIONS) if path.is_file()), None)
+@dataclass(frozen=True)
+class Presence:
+    """How much of a benchmark is on this machine.
+
+    Attributes:
+        name: of the benchmark.
+        root: the folder looked in.
+        expected: the number of its sequences; 0 where that is up to the user.
+        found: sequences with a file of boxes and a folder of frames.
+        note: what is missing, and what a user should know.
+    """
+
+    name: str
+    root: Path
+    expected: int
+    found: int
+    note: str
 
 
-def _own_frames(folder: Path) -> FrameSource:
-    for place in (folder / name for name in _OWN_FRAME_FOLDERS):
-        if place.is_dir() and list_images(place):
-            return ImageFrames(place)
-    videos = [path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES]
-    if len(videos) != 1:
-        raise DataError(f"{folder}: expected pictures (also in img/, imgs/) or one video, found {len(videos)} videos")
-    return VideoFile(videos[0])
+def benchmark_presence(env: EnvSettings) -> list[Presence]:
+    """What is there of each benchmark. Only folders and lists are looked at, no frame and no annotation."""
+    return [_presence(name, row, row.root(env)) for name, row in BENCHMARKS.items()]
 
 
-def _subfolders(root: Path) -> list[Path]:
-    return sorted((path for path in root.iterdir() if path.is_dir() and path.name[0] != "."), key=natural_key)
+def _presence(name: str, row: Benchmark, root: Path) -> Presence:
+    if not root.is_dir():
+        return Presence(name, root, row.expected, 0, f"no such folder: set {row.path_field}")
+    try:
+        listed = places(row, root)
+    except (DataError, ConfigError) as error:
+        return Presence(name, root, row.expected, 0, str(error))
+    missing = [place.found.name for place in listed if not place.is_there()]
+    lacking = f"incomplete: {', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}" if missing else ""
+    note = "; ".join(text for text in (lacking, row.note) if text)
+    return Presence(name, root, row.expected, len(listed) - len(missing), note)
 
 
-_LASOT_FLAGS = ("full_occlusion.txt", "out_of_view.txt")
-
-BENCHMARKS = {
-    "lasot": Benchmark("lasot_path", class_folders, "lasot", sequence_list="lasot_test.txt", absence=_LASOT_FLAGS),
-    "lasot_extension_subset": Benchmark(
-        "lasot_extension_subset_path",
-        class_folders,
-        "lasot_extension_subset",
-        sequence_list="lasot_extension_subset.txt",
-        absence=_LASOT_FLAGS,
-    ),
-    # The published protocol scores GOT-10k without its absence labels.
-    "got10k_val": Benchmark("got10k_path", sequence_folders, "got10k", subfolder="val"),
-    "got10k_test": Benchmark("got10k_path", sequence_folders, "got10k", subfolder="test"),
-    "otb": Benchmark("otb_path", listed_files, "otb", sequence_list="otb.csv"),
-    "uav": Benchmark("uav_path", listed_files, "uav", sequence_list="uav.csv"),
-    "nfs": Benchmark("nfs_path", listed_files, "nfs", sequence_list="nfs.csv"),
-    "images_val": Benchmark("images_path", sequence_folders, "images_val", subfolder="val", absence=("absence.label",)),
-}
+def describe_benchmarks(env: EnvSettings) -> str:
+    """A table of all benchmarks: sequences found and expected, the folder looked in, what to know."""
+    rows = [("benchmark", "found", "expected", "folder", "note")]
+    for one in benchmark_presence(env):
+        rows.append((one.name, str(one.found), str(one.expected or "any"), str(one.root), one.note))
+    rows.append((f"{FOLDER_PREFIX}PATH", "", "any", "PATH", "a folder of sequences of your own"))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = ["  ".join([*map(str.ljust, row[:4], widths), row[4]]).rstrip() for row in rows]
+    return "\n".join(lines)

@@ -1,28 +1,27 @@
-"""Tracking one sequence: the loop over its frames."""
+"""Tracking sequences, one or several at a time: the loop over the frames of each, and what joins these loops."""
 
 from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
+import torch
 
 from lib.test.evaluation.prefetch import read_ahead
-from lib.test.evaluation.results import ResultWriter
+from lib.test.evaluation.protocol import BatchTracker, Step
 from lib.test.evaluation.sequence import Sequence
+from lib.test.evaluation.writer import FrameTime, ResultWriter
+from lib.utils.errors import ConfigError
+from lib.vis.views import LeaveSequence
 
-
-class Tracker(Protocol):
-    """What the runner asks of a tracker; images are RGB uint8, boxes x, y, w, h in pixels."""
-
-    def initialize(self, image: np.ndarray, info: dict[str, Any]) -> Any: ...
-
-    def track(self, image: np.ndarray) -> dict[str, Any]: ...
+_AHEAD = 8  # frames that are decoded ahead, shared by the sequences of a batch; each has two at least
 
 
 @dataclass
@@ -40,37 +39,134 @@ class Outcome:
 
     Attributes:
         name: of the sequence.
+        path: of its result file.
         frames: tracked frames, without the first.
-        seconds: spent inside ``track`` over these frames.
+        times: sums over these frames.
         error: traceback or reason when it failed.
+        left: the user, who was looking on, went on to the next sequence before its end.
     """
 
     name: str
+    path: Path
     frames: int = 0
-    seconds: float = 0.0
+    times: FrameTime = FrameTime(0.0, 0.0, 0.0, 0.0)
     error: str | None = None
+    left: bool = False
+
+    @property
+    def reason(self) -> str:
+        """The last line of ``error``."""
+        return self.error.strip().splitlines()[-1] if self.error else ""
 
 
-def track_job(tracker: Tracker, job: Job, on_frames: Callable[[int], Any]) -> Outcome:
-    """Track the sequence of ``job`` and write its result. An exception ends up in the outcome, not here.
+def track_jobs(
+    tracker: BatchTracker, jobs: Iterable[Job], batch: int, on_frames: Callable[[int], Any]
+) -> Iterator[Outcome]:
+    """Track ``batch`` sequences at a time; when one ends, the next job takes its slot. Yields outcomes as they come.
+
+    An exception of one sequence ends up in its outcome and does not touch the others.
 
     Args:
-        tracker: is told the first box, and nothing else of the annotation.
-        job: what to do.
+        tracker: is told the first box of each sequence, and nothing else of the annotation.
+        jobs: what to do; one is taken only when there is a slot for it.
+        batch: how many sequences are tracked in one step.
         on_frames: called with the number of frames finished since its last call.
+
+    Raises:
+        ConfigError: the batch does not fit into the memory of the GPU.
     """
+    slots: list[_Slot] = []
+    jobs, ahead = iter(jobs), max(2, _AHEAD // batch)
+    while True:
+        slots += [_Slot(_follow(tracker, job, ahead, on_frames)) for job in islice(jobs, batch - len(slots))]
+        if not slots:
+            return
+        _step(tracker, [slot for slot in slots if slot.outcome is None])
+        yield from (slot.outcome for slot in slots if slot.outcome is not None)
+        slots = [slot for slot in slots if slot.outcome is None]
+
+
+# What a loop over frames asks for, and what it is sent: an image and its target; a box and the tracker's times.
+_Request = tuple[np.ndarray, Any]
+_Answer = tuple[list[float], tuple[float, float, float]]
+
+
+def _follow(
+    tracker: BatchTracker, job: Job, ahead: int, on_frames: Callable[[int], Any]
+) -> Generator[_Request, _Answer, Outcome]:
+    """The loop over the frames of one sequence. At each ``yield`` it waits until its batch has been tracked."""
     try:
         job.sequence.check_length()
         box = job.sequence.init_box
-        with closing(read_ahead(job.sequence.frames)) as images, ResultWriter(job.path, job.provenance) as writer:
-            for t, image in enumerate(images):
-                start = time.perf_counter()
-                if t == 0:
-                    tracker.initialize(image, {"init_bbox": list(box)})
-                else:
-                    box = tracker.track(image)["target_bbox"]
-                writer.add(box, time.perf_counter() - start)
+        with (
+            closing(read_ahead(job.sequence.frames, ahead)) as images,
+            ResultWriter(job.path, job.provenance) as writer,
+            _watching(tracker, job.sequence) as show,
+        ):
+            image, decode = next(images)
+            start = time.perf_counter()
+            target = tracker.start(image, box)
+            writer.add(box, FrameTime(decode, time.perf_counter() - start))
+            show(0, target)
+            on_frames(1)
+            for number, (image, decode) in enumerate(images, start=1):
+                box, seconds = yield image, target
+                writer.add(box, FrameTime(decode, *seconds))
+                show(number, target)
                 on_frames(1)
+    except LeaveSequence:
+        return Outcome(job.sequence.name, job.path, left=True)
     except Exception:  # one sequence must not cost the others; the runner reports it
-        return Outcome(job.sequence.name, error=traceback.format_exc())
-    return Outcome(job.sequence.name, len(writer.seconds) - 1, sum(writer.seconds[1:]))
+        return Outcome(job.sequence.name, job.path, error=traceback.format_exc())
+    tracked = np.array(writer.times)[1:]
+    return Outcome(job.sequence.name, job.path, len(tracked), FrameTime(*tracked.sum(axis=0).tolist()))
+
+
+def _watching(tracker: BatchTracker, sequence: Sequence) -> AbstractContextManager[Callable[[int, Any], Any]]:
+    """What shows a frame, given its number and target, of a tracker at which somebody looks; of others nothing."""
+    if hasattr(tracker, "watching"):  # see lib/test/tracker/watch.py
+        return tracker.watching(sequence.name, sequence.num_frames, sequence.ground_truth)
+    return nullcontext(lambda number, target: None)
+
+
+class _Slot:
+    """A place in the batch: the loop that runs in it, what that asks for, and how it ended."""
+
+    def __init__(self, loop: Generator[_Request, _Answer, Outcome]) -> None:
+        self.loop = loop
+        self.outcome: Outcome | None = None
+        self._run(next, loop)
+
+    def answer(self, box: list[float], seconds: tuple[float, float, float]) -> None:
+        self._run(self.loop.send, (box, seconds))
+
+    def fail(self, error: Exception) -> None:
+        self._run(self.loop.throw, error)
+
+    def _run(self, resume: Callable[[Any], _Request], value: Any) -> None:
+        try:
+            self.image, self.target = resume(value)
+        except StopIteration as end:
+            self.outcome = end.value
+
+
+def _step(tracker: BatchTracker, slots: list[_Slot]) -> None:
+    """Track one frame of each slot. If the batch fails, each is tracked alone, so that only the culprit fails."""
+    if not slots:
+        return
+    start = time.perf_counter()
+    try:
+        step: Step = tracker.step([slot.image for slot in slots], [slot.target for slot in slots])
+    except Exception as error:
+        if len(slots) == 1:
+            slots[0].fail(error)
+            return
+        if isinstance(error, torch.OutOfMemoryError):
+            raise ConfigError(f"--batch {len(slots)} does not fit on the GPU, use a smaller one: {error}") from error
+        for slot in slots:
+            _step(tracker, [slot])
+        return
+    each = 1 / len(slots)
+    share = (each * (time.perf_counter() - start), each * step.crop, each * step.network)
+    for slot, box in zip(slots, step.boxes, strict=True):
+        slot.answer(box, share)

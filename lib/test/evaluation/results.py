@@ -1,31 +1,28 @@
 """Result files: boxes and times of one sequence, with a record of what they came from.
 
-``RESULTS/TRACKER/CONFIG/SEQ.txt`` has a line ``x y w h`` per frame (tab separated, floats), ``SEQ_time.txt`` seconds
-per frame (the first is the initialisation), ``SEQ.json`` the provenance. While a sequence is tracked its boxes stream
-into ``SEQ.txt.part``; the ``.txt`` appears when it is complete. GOT-10k and TrackingNet results lie in a sub-folder of
-that name, as published.
+``RESULTS/TRACKER/CONFIG/SEQ.txt`` has a line ``x y w h`` per frame (tab separated; floats, or integers by truncation as
+the published code writes them), ``SEQ_time.txt`` the tracker's seconds per frame (the first is the initialisation),
+``SEQ_times.csv`` where they went, ``SEQ.json`` the provenance. While a sequence is tracked its boxes stream into
+``SEQ.txt.part``; the ``.txt`` appears when it is complete. GOT-10k and TrackingNet results lie in a sub-folder of that
+name, as published.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
-import os
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from lib.test.evaluation.sequence import Sequence
 from lib.utils.annotations import read_boxes
-from lib.utils.errors import DataError
 from lib.utils.versions import versions
 
 SUBFOLDERS = ("got10k", "trackingnet")
 # A result belongs to a run when these entries of its provenance agree; the other entries only inform.
-IDENTITY = ("tracker", "config_hash", "checkpoint_sha256", "precision", "dataset", "frames", "init_box")
+IDENTITY = ("tracker", "config_hash", "checkpoint_sha256", "precision", "compat_int", "dataset", "frames", "init_box")
 
 
 def result_path(results_dir: str | Path, tracker: str, config: str, sequence: Sequence) -> Path:
@@ -37,6 +34,11 @@ def result_path(results_dir: str | Path, tracker: str, config: str, sequence: Se
 def time_path(path: Path) -> Path:
     """The file of times that belongs to the result file ``path``."""
     return path.with_name(f"{path.stem}_time.txt")
+
+
+def times_path(path: Path) -> Path:
+    """The table of where the time went that belongs to the result file ``path``."""
+    return path.with_name(f"{path.stem}_times.csv")
 
 
 def provenance_path(path: Path) -> Path:
@@ -104,46 +106,8 @@ def differences(path: Path, provenance: dict[str, Any]) -> list[str]:
         return ["nothing says what it came from"]
     except (OSError, ValueError) as error:
         return [f"{provenance_path(path).name} cannot be read ({error})"]
-    changed = [key for key in IDENTITY if stored.get(key) != provenance[key]]
-    found = [f"{key} {stored.get(key)!r}, now {provenance[key]!r}" for key in changed]
+    changed = [key for key in IDENTITY if stored.get(key) != provenance.get(key)]
+    found = [f"{key} {stored.get(key)!r}, now {provenance.get(key)!r}" for key in changed]
     if stored.get("result_sha256") != file_hash(path):
         found.append("the file was changed after it was written")
     return found
-
-
-class ResultWriter:
-    """Streams the result of one sequence to disk; the file is complete when the ``with`` block ends without an error.
-
-    Args:
-        path: result file.
-        provenance: of this result, see :func:`sequence_provenance`.
-    """
-
-    def __init__(self, path: Path, provenance: dict[str, Any]) -> None:
-        self.path, self.provenance = path, provenance
-        self.seconds: list[float] = []
-
-    def __enter__(self) -> ResultWriter:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(partial_path(self.path), "w")
-        return self
-
-    def add(self, box: list[float], seconds: float) -> None:
-        """Append the box x, y, w, h of the next frame and the time that it took. Raises DataError: not finite."""
-        if not all(map(math.isfinite, box)):
-            raise DataError(f"the tracker returned the box {box} for frame {len(self.seconds)} of {self.path.stem}")
-        self._file.write("\t".join(f"{value:.4f}" for value in box) + "\n")
-        self._file.flush()
-        self.seconds.append(seconds)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            os.fsync(self._file.fileno())
-        self._file.close()
-        if error is None:
-            time_path(self.path).write_text("".join(f"{seconds:.6f}\n" for seconds in self.seconds))
-            record = self.provenance | {"result_sha256": file_hash(partial_path(self.path))}
-            provenance_path(self.path).write_text(json.dumps(record, indent=1) + "\n")
-            os.replace(partial_path(self.path), self.path)  # last: a result file is a complete result

@@ -5,138 +5,144 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from lib.test.evaluation.job import Job, Outcome, Tracker, track_job
+from lib.test.evaluation.job import Job, Outcome, track_jobs
+from lib.test.evaluation.protocol import BatchTracker, Tracker, batch_tracker
+from lib.test.evaluation.ranks import ALONE, Rank, part_of
 from lib.test.evaluation.results import differences, result_path, sequence_provenance
 from lib.test.evaluation.sequence import Sequence
+from lib.test.evaluation.summary import Summary
 from lib.test.evaluation.workers import run_in_processes
 from lib.utils.errors import ConfigError, DataError, OSTrackError
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass
-class Summary:
-    """What a run did. ``seconds`` runs from the moment the first tracker is ready."""
-
-    skipped: int = 0
-    done: list[Outcome] = field(default_factory=list)
-    failed: list[Outcome] = field(default_factory=list)
-    seconds: float = 0.0
-
-    def __str__(self) -> str:
-        frames, tracking = sum(o.frames for o in self.done), sum(o.seconds for o in self.done)
-        text = f"sequences: {len(self.done)} tracked, {self.skipped} already there, {len(self.failed)} failed"
-        if frames:
-            text += f"; {frames} frames, tracker {frames / tracking:.1f} FPS"
-            text += f", end to end {frames / self.seconds:.1f} FPS"
-        if self.failed:
-            text += "\nfailed: " + ", ".join(outcome.name for outcome in self.failed)
-        return text
+Build = Callable[[str], Tracker | BatchTracker]
 
 
 def run_sequences(
     sequences: list[Sequence],
-    build: Callable[[str], Tracker],
+    build: Build,
     results_dir: str | Path,
     run_name: str,
     provenance: dict[str, Any],
     devices: list[str],
+    *,
     workers: int = 0,
+    batch: int = 1,
     fresh: bool = False,
+    rank: Rank = ALONE,
 ) -> Summary:
-    """Track what is not tracked yet. A sequence that fails is logged with its traceback, and the others go on.
+    """Track what is not tracked yet of the part of ``rank``, the longest sequences first.
+
+    A sequence that fails is tried once more when all others are done, alone in its step: network file systems have
+    hiccups, and a worker that died took others with it. When it fails again, its traceback is logged.
 
     Args:
         sequences: what to track.
         build: makes the tracker on a device, once per process; with workers a top-level function or a partial of one.
         results_dir: the folder of all results.
         run_name: the folder of this run: the config's name, with ``_RUNID`` if there is one.
-        provenance: of this run, see :func:`lib.test.evaluation.results.run_provenance`.
+        provenance: of this run, see :func:`lib.test.evaluation.results.run_provenance`; with ``compat_int`` true,
+            boxes are written as integers.
         devices: worker i uses ``devices[i % len(devices)]``.
-        workers: processes; 0 tracks in this one.
+        workers: processes, on all devices together; 0 tracks in this one, on the first device.
+        batch: sequences that each process tracks in one forward pass.
         fresh: track and replace also what is there already.
+        rank: which process this is of a run over several machines.
 
     Raises:
+        ConfigError: the tracker cannot follow a batch, or the batch does not fit into memory.
         DataError: two sequences would share a result file, or there are results of another origin (see ``fresh``).
         OSTrackError: the tracker cannot be built.
     """
-    summary = Summary()
-    jobs = _plan(sequences, Path(results_dir), run_name, provenance, fresh, summary)
-    frames = sum(job.provenance["frames"] for job in jobs)
+    if batch < 1 or workers < 0:
+        raise ConfigError(f"--batch {batch} --threads {workers}: a batch is 1 at least, worker processes are 0 or more")
+    paths = [result_path(results_dir, provenance["tracker"], run_name, sequence) for sequence in sequences]
+    for path, count in Counter(paths).items():
+        if count > 1:
+            raise DataError(f"two sequences are called {path.stem}: run their data sets with different --save_dir")
+    part = part_of(sequences, rank)
+    if rank.world > 1:
+        logger.info("%s: %d of %d sequences, on %s", rank, len(part), len(sequences), ", ".join(devices))
+    todo = {path: sequences[i] for i, path in enumerate(paths) if i in part}
+    summary = Summary(rank, max(1, min(workers, len(todo))), batch)
+    build, started = build if workers else cache(build), 0.0
     seldom = 0.5 if sys.stderr.isatty() else 30.0  # seconds between updates: log files need few
-    with tqdm(total=frames, unit="frame", dynamic_ncols=True, mininterval=seldom) as bar:
-        started = 0.0
+    with tqdm(unit="frame", dynamic_ncols=True, mininterval=seldom) as bar:
 
         def on_frames(count: int) -> None:
             nonlocal started
             started = started or time.perf_counter()
             bar.update(count)
 
-        if workers > 0:
-            outcomes = run_in_processes(jobs, build, devices, workers, on_frames)
-        else:
-            outcomes = _run_here(jobs, build, devices[0], on_frames)
-        for outcome in outcomes:
-            _record(outcome, summary)
-        summary.seconds = time.perf_counter() - started
+        for last, together in ((False, batch), (True, 1)):
+            jobs, broken, skipped = _plan(todo, provenance, fresh)
+            summary.skipped += skipped
+            bar.total = bar.n + sum(job.provenance["frames"] for job in jobs)
+            if workers:
+                outcomes = run_in_processes(jobs, build, devices, workers, together, on_frames)
+            else:
+                outcomes = _run_here(jobs, build, devices[0], together, on_frames)
+            failed = []
+            for outcome in chain(broken, outcomes):
+                if outcome.left:
+                    summary.left += 1
+                    continue
+                if outcome.error is None:
+                    summary.done.append(outcome)
+                    continue
+                failed.append(outcome)
+                if last:
+                    logger.error("sequence %s failed again: %s", outcome.name, outcome.error)
+                else:
+                    logger.warning("sequence %s failed and will be tried once more: %s", outcome.name, outcome.reason)
+            todo = {outcome.path: todo[outcome.path] for outcome in failed}
+        summary.failed = failed
+        summary.seconds = time.perf_counter() - started if started else 0.0
     return summary
 
 
-def _plan(
-    sequences: list[Sequence], results_dir: Path, run_name: str, provenance: dict, fresh: bool, summary: Summary
-) -> list[Job]:
-    """The jobs that are left to do. Sequences that are done, or cannot even be looked at, go into ``summary``."""
-    jobs, paths, conflicts = [], set(), []
-    for sequence in sequences:
-        path = result_path(results_dir, provenance["tracker"], run_name, sequence)
-        if path in paths:
-            raise DataError(f"two sequences are called {sequence.name}: run their data sets with different --save_dir")
-        paths.add(path)
+def _plan(todo: dict[Path, Sequence], provenance: dict[str, Any], fresh: bool) -> tuple[list[Job], list[Outcome], int]:
+    """What is left to do, longest first; the sequences that cannot even be looked at; how many are done already."""
+    jobs, broken, done, conflicts = [], [], 0, []
+    for path, sequence in todo.items():
         try:
             job = Job(sequence, path, sequence_provenance(provenance, sequence))
         except OSTrackError as error:
-            _record(Outcome(sequence.name, error=str(error)), summary)
+            broken.append(Outcome(sequence.name, path, error=str(error)))
             continue
         if fresh or not path.exists():
             jobs.append(job)
         elif different := differences(path, job.provenance):
             conflicts.append(f"{path}: {', '.join(different)}")
         else:
-            summary.skipped += 1
+            done += 1
     if conflicts:
         raise DataError(
             f"{len(conflicts)} results are not of this run:\n  "
             + "\n  ".join(conflicts[:5] + (["..."] if len(conflicts) > 5 else []))
             + "\nuse --fresh to track and replace them, or keep them and use another --runid or --save_dir"
         )
-    return jobs
+    return sorted(jobs, key=lambda job: -job.provenance["frames"]), broken, done
 
 
 def _run_here(
-    jobs: list[Job], build: Callable[[str], Tracker], device: str, on_frames: Callable[[int], None]
+    jobs: list[Job], build: Build, device: str, batch: int, on_frames: Callable[[int], None]
 ) -> Iterator[Outcome]:
-    if not jobs:
-        return
-    tracker = build(device)
-    on_frames(0)
-    for job in jobs:
-        yield track_job(tracker, job, on_frames)
-
-
-def _record(outcome: Outcome, summary: Summary) -> None:
-    if outcome.error is None:
-        summary.done.append(outcome)
-    else:
-        summary.failed.append(outcome)
-        logger.error("sequence %s failed: %s", outcome.name, outcome.error)
+    if jobs:
+        tracker = batch_tracker(build(device), batch)
+        on_frames(0)
+        yield from track_jobs(tracker, jobs, batch, on_frames)
 
 
 def choose_devices(device: str, num_gpus: int | None) -> list[str]:

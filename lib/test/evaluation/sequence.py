@@ -6,7 +6,6 @@ needs no frames.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,11 +14,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from lib.utils.annotations import read_boxes, read_flags
 from lib.utils.errors import DataError
-from lib.utils.image_io import read_image
-
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
+from lib.utils.image_io import decode_image
+from lib.utils.storage import IMAGE_SUFFIXES, FolderStorage, Storage, image_names
 
 
 class FrameSource(Protocol):
@@ -36,35 +33,38 @@ class FrameSource(Protocol):
 
 @dataclass
 class ImageFrames:
-    """Frames that are picture files of one folder.
+    """Frames that are picture files of one folder, which may lie in an lmdb.
 
     Attributes:
-        folder: where they lie.
+        folder: where they lie: a path, or the part of a storage.
         names: the file names in order; ``None`` takes every picture of the folder in the order of the numbers in its
             name (2.jpg before 10.jpg).
     """
 
-    folder: Path
+    folder: Path | Storage
     names: tuple[str, ...] | None = None
 
+    def __post_init__(self) -> None:
+        self.storage = FolderStorage(str(self.folder)) if isinstance(self.folder, Path) else self.folder
+
     @cached_property
-    def paths(self) -> list[Path]:
-        """The picture files in order. Raises DataError when there are none."""
-        if self.names is not None:
-            return [self.folder / name for name in self.names]
-        paths = list_images(self.folder)
-        if not paths:
-            raise DataError(f"no frames in {self.folder}: expected pictures ({', '.join(sorted(IMAGE_SUFFIXES))})")
-        return paths
+    def files(self) -> tuple[str, ...]:
+        """The names of the picture files in order. Raises DataError when there are none."""
+        names = tuple(image_names(self.storage, "")) if self.names is None else self.names
+        if not names:
+            suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+            raise DataError(f"no frames in {self.storage.path()}: expected a folder of pictures ({suffixes})")
+        return names
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.files)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        return map(read_image, self.paths)
+        return map(self.frame, range(len(self)))
 
     def frame(self, t: int) -> np.ndarray:
-        return read_image(self.paths[t])
+        name = self.files[t]
+        return decode_image(self.storage.read(name), self.storage.path(name))
 
 
 class Annotations(NamedTuple):
@@ -73,7 +73,7 @@ class Annotations(NamedTuple):
     Attributes:
         boxes: (N, 4) float64, x, y, w, h in pixels; NaN where the benchmark says nothing; N = 1 where it publishes the
             first box only.
-        visible: (N,) bool, or ``None`` where the benchmark has no flags.
+        visible: (N,) bool, or ``None`` where the published loader reads no flags.
     """
 
     boxes: np.ndarray
@@ -85,11 +85,16 @@ class Sequence:
     """One sequence of a benchmark.
 
     Attributes:
-        name: as in the benchmark; result files are named after it.
+        name: as result files are named: the benchmark's own name, with a prefix where names of benchmarks clash.
         dataset: tag that chooses the metric rules: ``lasot``, ``otb``, ``got10k``, ``folder`` ...
         frames: the frames.
         read_annotations: reads the annotation when it is first needed.
-        object_class: what the target is, where the benchmark says so.
+        object_class: what the target is, where the list of the benchmark says so.
+        read_official: reads the flags of the benchmark's own evaluator, where they are not those of the published
+            loader.
+        read_language: reads the description of the target.
+        read_attributes: reads the names of the sequence's attributes.
+        omitted: how many frames the benchmark has before the first one here, because the target is not there yet.
     """
 
     name: str
@@ -97,6 +102,10 @@ class Sequence:
     frames: FrameSource
     read_annotations: Callable[[], Annotations]
     object_class: str | None = None
+    read_official: Callable[[], np.ndarray | None] | None = None
+    read_language: Callable[[], str | None] | None = None
+    read_attributes: Callable[[], tuple[str, ...]] = tuple
+    omitted: int = 0
 
     @cached_property
     def _annotations(self) -> Annotations:
@@ -109,8 +118,33 @@ class Sequence:
 
     @property
     def visible(self) -> np.ndarray | None:
-        """(N,) bool, or ``None``, see :class:`Annotations`."""
+        """Frames in which the target can be seen, as the published loader (protocol ``pytracking``) knows them: (N,)
+        bool, or ``None`` where it has no flags."""
         return self._annotations.visible
+
+    @cached_property
+    def official_visible(self) -> np.ndarray | None:
+        """The same as the benchmark's own evaluator (protocol ``official``) knows them. Raises DataError: damaged."""
+        flags = self.read_official() if self.read_official else self.visible
+        if flags is not None and len(flags) != len(self.ground_truth):
+            raise DataError(f"sequence {self.name}: {len(flags)} official flags for {len(self.ground_truth)} boxes")
+        return flags
+
+    @cached_property
+    def language(self) -> str | None:
+        """The description of the target in words, where the benchmark has one."""
+        return self.read_language() if self.read_language else None
+
+    @cached_property
+    def attributes(self) -> tuple[str, ...]:
+        """Names of the difficulties that the benchmark ascribes to the sequence; empty where it has none."""
+        return self.read_attributes()
+
+    @cached_property
+    def image_size(self) -> tuple[int, int]:
+        """Width and height of the first frame, which is decoded for it."""
+        height, width = self.frames.frame(0).shape[:2]
+        return width, height
 
     @property
     def init_box(self) -> list[float]:
@@ -132,39 +166,3 @@ class Sequence:
             raise DataError(
                 f"sequence {self.name}: {frames} frames but {boxes} boxes in the annotation; is the copy complete?"
             )
-
-
-def natural_key(path: Path) -> tuple:
-    """Sorts names by the numbers in them: ``img2.jpg`` before ``img10.jpg``."""
-    parts = re.split(r"(\d+)", path.name)
-    return tuple((int(part), part) if part.isdecimal() else part.lower() for part in parts)
-
-
-def list_images(folder: Path) -> list[Path]:
-    """The pictures of a folder in natural order; an empty list when there are none. Raises DataError: no folder."""
-    try:
-        paths = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
-    except OSError as error:
-        raise DataError(f"frame folder {folder} cannot be read: {error.strerror}") from error
-    return sorted((path for path in paths if not path.name.startswith(".")), key=natural_key)
-
-
-def read_annotation_files(boxes: Path, absence: tuple[Path, ...] = (), skip: int = 0) -> Annotations:
-    """Read a box file and the files of flags that mark frames in which the target cannot be seen.
-
-    Args:
-        boxes: box file.
-        absence: flag files of as many entries; a frame is visible when none of them marks it.
-        skip: leave out so many frames at the start.
-
-    Raises:
-        DataError: a file is missing or damaged, or a flag file has another length than the box file.
-    """
-    rows = read_boxes(boxes)
-    visible = np.ones(len(rows), dtype=bool) if absence else None
-    for path in absence:
-        flags = read_flags(path)
-        if len(flags) != len(rows):
-            raise DataError(f"{path} has {len(flags)} flags for the {len(rows)} boxes of {boxes}")
-        visible &= ~flags
-    return Annotations(rows[skip:], None if visible is None else visible[skip:])

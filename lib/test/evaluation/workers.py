@@ -1,4 +1,4 @@
-"""Tracking in several processes: each builds the tracker once, then gets one sequence after the other.
+"""Tracking in several processes: each builds the tracker once, then asks for one sequence after the other.
 
 Every worker has a pipe of its own to the main process, so that the end of a worker, however sudden, is seen at once.
 """
@@ -6,71 +6,81 @@ Every worker has a pipe of its own to the main process, so that the end of a wor
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
-import os
 import signal
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 import cv2
 import torch
 
-from lib.test.evaluation.job import Job, Outcome, Tracker, track_job
+from lib.test.evaluation.job import Job, Outcome, track_jobs
+from lib.test.evaluation.protocol import BatchTracker, Tracker, batch_tracker
 from lib.utils.errors import OSTrackError
 
 _PROGRESS_SECONDS = 0.2
 
 
 def run_in_processes(
-    jobs: list[Job], build: Callable[[str], Tracker], devices: list[str], workers: int, on_frames: Callable[[int], Any]
+    jobs: list[Job],
+    build: Callable[[str], Tracker | BatchTracker],
+    devices: list[str],
+    workers: int,
+    batch: int,
+    on_frames: Callable[[int], Any],
 ) -> Iterator[Outcome]:
-    """Do the jobs, the longest first, in up to ``workers`` processes; yield outcomes as they come.
+    """Do the jobs, in their order, in up to ``workers`` processes; yield outcomes as they come.
 
-    A worker that dies costs the sequence it was at (an outcome says so), and a new one takes its place.
+    A worker that dies costs the sequences it was at (their outcomes say so), and a new one takes its place.
 
     Args:
         jobs: what to do.
         build: makes the tracker on a device; a top-level function, or a partial of one.
         devices: worker i uses ``devices[i % len(devices)]``.
         workers: number of processes.
+        batch: sequences that a worker tracks in one step; fewer where the jobs do not suffice for all workers.
         on_frames: called with 0 when a worker is ready, then with numbers of finished frames.
 
     Raises:
-        OSTrackError: a worker cannot build the tracker. The other workers are stopped.
+        OSTrackError: a worker cannot build the tracker, or cannot go on. The other workers are stopped.
     """
-    pending = deque(sorted(jobs, key=lambda job: -job.provenance["frames"]))
-    count = min(workers, len(jobs))
-    threads = max(1, (os.cpu_count() or 1) // max(count, 1))
-    crew = [_Worker(build, devices[i % len(devices)], threads) for i in range(count)]
+    if not jobs:
+        return
+    pending, count = deque(jobs), min(workers, len(jobs))
+    threads = max(1, torch.get_num_threads() // count)
+    batch = min(batch, math.ceil(len(jobs) / count))
+    crew = [_Worker(build, devices[i % len(devices)], threads, batch) for i in range(count)]
     try:
         while crew:
-            for connection in wait([worker.connection for worker in crew]):
-                worker = next(worker for worker in crew if worker.connection is connection)
+            ready = wait([worker.connection for worker in crew])
+            for worker in [worker for worker in crew if worker.connection in ready]:
+                message: str
+                content: Any
                 try:
-                    message, content = connection.recv()
+                    message, content = worker.connection.recv()
                 except (EOFError, OSError):  # the process has ended
                     crew.remove(worker)
-                    yield from worker.lost()
+                    yield from worker.ended()
                     if pending:
-                        crew.append(_Worker(build, worker.device, threads))
+                        crew.append(_Worker(build, worker.device, threads, batch))
                     continue
                 if message == "error":
-                    raise OSTrackError(f"the tracker cannot be built: {content}")
+                    raise OSTrackError(content)
                 if message == "frames":
                     on_frames(content)
-                    continue
-                if message == "outcome":
+                elif message == "next":
+                    worker.give(pending.popleft() if pending else None)
+                elif message == "outcome":
+                    del worker.jobs[content.path]
                     yield content
-                worker.give(pending.popleft() if pending else None)
-                if worker.job is None:
-                    crew.remove(worker)
-                    worker.process.join()
     finally:
         for worker in crew:
             worker.process.terminate()
@@ -79,60 +89,74 @@ def run_in_processes(
 
 @dataclass(eq=False)
 class _Worker:
-    """The main process's end of a worker."""
+    """The main process's end of a worker, and the jobs that it is at by the path of their result."""
 
-    build: Callable[[str], Tracker]
+    build: Callable[[str], Tracker | BatchTracker]
     device: str
     threads: int
-    job: Job | None = None
+    batch: int
+    jobs: dict[Path, Job] = field(default_factory=dict)
+    sent_home: bool = False
 
     def __post_init__(self) -> None:
         context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA
         self.connection, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(
-            target=_work, args=(theirs, self.build, self.device, self.threads), daemon=True
+            target=_work, args=(theirs, self.build, self.device, self.threads, self.batch), daemon=True
         )
         self.process.start()
         theirs.close()  # so that the end of the worker closes the pipe
 
     def give(self, job: Job | None) -> None:
-        """Hand over the next job; ``None`` sends the worker home."""
-        self.job = job
+        """Hand over the next job; after ``None`` the worker finishes what it has and goes home."""
+        if job is None:
+            self.sent_home = True
+        else:
+            self.jobs[job.path] = job
         with contextlib.suppress(BrokenPipeError):  # it has just died: seen when its pipe is read next
             self.connection.send(job)
 
-    def lost(self) -> Iterator[Outcome]:
-        """The outcome of the job whose worker died."""
+    def ended(self) -> Iterator[Outcome]:
+        """The outcomes of the jobs that the worker took with it when it died; none when it went home."""
         self.process.join()
         code = self.process.exitcode
+        if not self.jobs and not self.sent_home:
+            raise OSTrackError(f"a worker process died while it built the tracker (exit status {code})")
         reason = f"its worker process died (exit status {code}"
         reason += "; killed, most often because memory ran out)" if code == -signal.SIGKILL else ")"
-        if self.job is None:
-            raise OSTrackError(f"a worker process died while it built the tracker (exit status {code})")
-        yield Outcome(self.job.sequence.name, error=reason)
+        for job in self.jobs.values():
+            yield Outcome(job.sequence.name, job.path, error=reason)
 
 
-def _work(connection: Connection, build: Callable[[str], Tracker], device: str, threads: int) -> None:
-    """A worker's life. It ends when it is sent ``None``, or when the main process is gone."""
+def _work(
+    connection: Connection, build: Callable[[str], Tracker | BatchTracker], device: str, threads: int, batch: int
+) -> None:
+    """A worker's life. It ends when there is no more to do, or when the main process is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the main process stops its workers
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
+
     try:
-        tracker = build(device)
+        tracker = batch_tracker(build(device), batch)
     except OSTrackError as error:
-        connection.send(("error", str(error)))
+        connection.send(("error", f"the tracker cannot be built: {error}"))
         return
     except Exception:  # a fault of ours: its traceback goes to the main process
-        connection.send(("error", traceback.format_exc()))
+        connection.send(("error", f"the tracker cannot be built: {traceback.format_exc()}"))
         return
+
+    def ask() -> Job | None:
+        connection.send(("next", None))
+        return connection.recv()
+
     progress = _Progress(connection)
     try:
         progress.send()
-        connection.send(("ready", None))
-        while (job := connection.recv()) is not None:
-            outcome = track_job(tracker, job, progress)
+        for outcome in track_jobs(tracker, iter(ask, None), batch, progress):
             progress.send()
             connection.send(("outcome", outcome))
+    except OSTrackError as error:
+        connection.send(("error", str(error)))
     except (EOFError, BrokenPipeError):  # the main process has died: nobody waits for more
         return
 

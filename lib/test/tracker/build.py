@@ -40,16 +40,27 @@ def build_tracker(
     Raises:
         ConfigError, CheckpointError: the experiment, weights, device or precision cannot be had.
     """
-    if precision not in PRECISIONS:
-        raise ConfigError(f"precision {precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
-    device = torch.device(device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device {device} was asked for, but PyTorch sees no CUDA device; use device cpu")
+    device = checked_device(device, precision)
     cfg = load_config(config, overrides)
     checkpoint = Path(checkpoint) if checkpoint else find_checkpoint(cfg, config_name(config), save_dir)
     model = build_ostrack(cfg)
     load_weights(model, checkpoint)
     return Tracker(cfg, model.to(device, PRECISIONS[precision]), str(checkpoint))
+
+
+def checked_device(device: str | torch.device, precision: str) -> torch.device:
+    """The device to run on in ``precision``, made ready for it. Raises ConfigError: one of them cannot be had."""
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision {precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
+    try:
+        device = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(f"device {device!r} is unknown; choose cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device {device} was asked for, but PyTorch sees no CUDA device; use device cpu")
+    if device.type == "cuda":  # in float32 cuDNN would run the head's convolutions in TensorFloat-32
+        torch.backends.cudnn.allow_tf32 = precision != "float32"
+    return device
 
 
 def find_checkpoint(cfg: Config, name: str, save_dir: str | Path | None = None) -> Path:

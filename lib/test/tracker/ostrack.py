@@ -1,15 +1,18 @@
 """The OSTrack tracker: crop around the last box, run the model, read the box, map it back.
 
-The steps are separate methods that know nothing of sequences, so that a runner can crop for many targets, run the model
-once and decode for each. :class:`Tracker` alone is what most users need::
+The methods ``initialize`` and ``track`` are what most users need::
 
     tracker = build_tracker("vits_256_ce_images")
     tracker.initialize(first_image, {"init_bbox": [x, y, w, h]})
     box = tracker.track(next_image)["target_bbox"]
+
+``start`` and ``step`` do the same for many targets, of different videos, in one run of the model; ``crop_search``,
+``predict`` and ``decode`` are what a step consists of.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +25,7 @@ from lib.config.ostrack import Config
 from lib.models.layers.head import decode_boxes
 from lib.models.ostrack import OSTrack
 from lib.models.ostrack.candidate_elimination import template_mask
+from lib.test.evaluation.protocol import Step
 from lib.utils.box_ops import clip_box
 from lib.utils.crop import box_from_crop, box_to_crop, sample_target
 from lib.utils.errors import DataError
@@ -64,7 +68,7 @@ class Tracker:
         shape = (1, 3, 1, 1)
         self._mean = 255 * torch.tensor(list(cfg.DATA.MEAN), dtype=torch.float32, device=self.device).view(shape)
         self._std = 255 * torch.tensor(list(cfg.DATA.STD), dtype=torch.float32, device=self.device).view(shape)
-        self._window = hann2d(cfg.TEST.SEARCH_SIZE // cfg.MODEL.BACKBONE.STRIDE).to(self.device)
+        self.window = hann2d(cfg.TEST.SEARCH_SIZE // cfg.MODEL.BACKBONE.STRIDE).to(self.device)
         self._target: Target | None = None
 
     def initialize(self, image: np.ndarray, info: dict[str, Any]) -> None:
@@ -87,11 +91,30 @@ class Tracker:
         """
         if self._target is None:
             raise RuntimeError("call initialize() before track()")
-        target = self._target
-        search, resize_factor = self.crop_search(image, target)
-        boxes, scores = self.predict(target.template, search, target.mask)
-        target.box = self.decode(boxes[0].tolist(), target, resize_factor, image.shape)
-        return {"target_bbox": list(target.box), "best_score": scores[0].item()}
+        step = self.step([image], [self._target])
+        return {"target_bbox": step.boxes[0], "best_score": step.scores[0]}
+
+    def step(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> Step:
+        """Find each target in its next image, all in one run of the model. When this raises, no target has changed.
+
+        The images may be of different sizes. Boxes differ from those of a target tracked alone by rounding in the model
+        at most.
+        """
+        start = time.perf_counter()
+        search, resize_factors = self.crop_search(images, targets)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # so that the time of each part is its own
+        cropped = time.perf_counter()
+        template = torch.cat([target.template for target in targets])
+        masks = [target.mask for target in targets if target.mask is not None]
+        outputs = self.predict(template, search, torch.cat(masks) if masks else None)
+        found, scores = (output.tolist() for output in outputs)  # waits for the device
+        predicted = time.perf_counter()
+        each = zip(found, targets, resize_factors, images, strict=True)
+        boxes = [self.decode(box, target, factor, image.shape) for box, target, factor, image in each]
+        for target, box in zip(targets, boxes, strict=True):
+            target.box = list(box)
+        return Step(boxes, scores, cropped - start, predicted - cropped)
 
     def start(self, image: np.ndarray, box: Sequence[float]) -> Target:
         """Crop the template around the first ``xywh`` box."""
@@ -102,14 +125,17 @@ class Tracker:
         place = torch.tensor(box, dtype=torch.float32)
         inside = box_to_crop(place, place, resize_factor, test.TEMPLATE_SIZE)
         mask = template_mask(self.cfg, test.TEMPLATE_SIZE, 1, self.device, inside[None])
-        return Target(self._normalise(crop), mask, box)
+        return Target(self._normalise(crop[None]), mask, box)
 
-    def crop_search(self, image: np.ndarray, target: Target) -> tuple[Tensor, float]:
-        """The search region (1, 3, H, W) around the target's last box, and its crop pixels per image pixel."""
-        _check_image(image)
-        test = self.cfg.TEST
-        crop, resize_factor, _ = sample_target(image, target.box, test.SEARCH_FACTOR, test.SEARCH_SIZE)
-        return self._normalise(crop), resize_factor
+    def crop_search(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> tuple[Tensor, list[float]]:
+        """The search regions (B, 3, H, W) around the targets' last boxes, and their crop pixels per image pixel."""
+        test, crops, resize_factors = self.cfg.TEST, [], []
+        for image, target in zip(images, targets, strict=True):
+            _check_image(image)
+            crop, resize_factor, _ = sample_target(image, target.box, test.SEARCH_FACTOR, test.SEARCH_SIZE)
+            crops.append(crop)
+            resize_factors.append(resize_factor)
+        return self._normalise(np.stack(crops)), resize_factors
 
     @torch.inference_mode()
     def predict(self, template: Tensor, search: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -122,7 +148,7 @@ class Tracker:
         if "score_map" not in out:
             # Corner head: the geometric mean of the two corners' best probabilities.
             return out["pred_boxes"][:, 0], out["corner_map"].flatten(2).amax(-1).prod(-1).sqrt()
-        boxes, cell = decode_boxes(self._window * out["score_map"], out["size_map"], out["offset_map"])
+        boxes, cell = decode_boxes(self.window * out["score_map"], out["size_map"], out["offset_map"])
         return boxes, out["score_map"].flatten(1).gather(1, cell[:, None])[:, 0]
 
     def decode(
@@ -132,8 +158,9 @@ class Tracker:
         pixels = box_from_crop(box, target.box, resize_factor, self.cfg.TEST.SEARCH_SIZE)
         return clip_box(pixels, image_shape[0], image_shape[1], margin=MARGIN)
 
-    def _normalise(self, crop: np.ndarray) -> Tensor:
-        pixels = torch.from_numpy(crop).to(self.device).permute(2, 0, 1)[None].float()
+    def _normalise(self, crops: np.ndarray) -> Tensor:
+        """uint8 (B, H, W, 3) to (B, 3, H, W) on the model's device, in its precision."""
+        pixels = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).float()
         return ((pixels - self._mean) / self._std).to(self.dtype)
 
 

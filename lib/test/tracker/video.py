@@ -1,49 +1,104 @@
-"""Tracking through a stream of frames."""
+"""Tracking one or several targets through a stream of frames."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from lib.test.tracker.ostrack import Tracker
-from lib.vis.draw import draw_box
+from lib.test.evaluation.protocol import BatchTracker, Step
+from lib.vis.draw import COLORS, Color, draw_box, rgb
+
+LOST: Color = (150, 150, 155)
 
 
 @dataclass(frozen=True)
 class TrackedFrame:
-    """A frame, and where the target was found in it.
+    """A frame, and where the targets were found in it.
 
     Attributes:
         image: RGB uint8 (H, W, 3).
-        box: ``xywh`` in pixels.
-        score: in (0, 1); 1 for the first frame, whose box is given.
+        boxes: ``xywh`` in pixels, one for each target.
+        scores: in (0, 1), likewise; 1 for a box that was given.
         seconds: that the tracker took.
+        step: what the tracker says of the times in it; None where the boxes were given.
     """
 
     image: np.ndarray
-    box: list[float]
-    score: float
+    boxes: list[list[float]]
+    scores: list[float]
     seconds: float
+    step: Step | None = None
 
-    def picture(self) -> np.ndarray:
-        """The frame with box and score drawn."""
-        return draw_box(self.image, self.box, label=f"{self.score:.2f}")
+    @property
+    def box(self) -> list[float]:
+        """That of the first target."""
+        return self.boxes[0]
+
+    @property
+    def score(self) -> float:
+        """That of the first target."""
+        return self.scores[0]
+
+    def picture(self, lost_below: float = 0.0) -> np.ndarray:
+        """The frame with boxes and scores drawn: a colour for each target, grey and ``lost`` below that score.
+
+        Several targets are numbered from 1.
+        """
+        picture = self.image
+        for number, (box, score) in enumerate(zip(self.boxes, self.scores, strict=True), start=1):
+            lost = score < lost_below
+            color = LOST if lost else _target_color(number)
+            words = ([f"{number}:"] if len(self.boxes) > 1 else []) + (["lost"] if lost else []) + [f"{score:.2f}"]
+            picture = draw_box(picture, box, color, " ".join(words))
+        return picture
 
 
-def track_frames(tracker: Tracker, frames: Iterable[np.ndarray], box: Sequence[float]) -> Iterator[TrackedFrame]:
-    """Follow the target at ``box`` (``xywh`` pixels) in the first frame through all of them, one after the other.
+def _target_color(number: int) -> Color:
+    """The first is yellow as everywhere, the others as curves in plots."""
+    return (255, 200, 0) if number == 1 else rgb(COLORS[(number - 2) % len(COLORS)])
+
+
+class Follower:
+    """Follows targets from frame to frame, all in one run of the model.
+
+    Args:
+        tracker: in the form of :class:`BatchTracker`.
+    """
+
+    def __init__(self, tracker: BatchTracker) -> None:
+        self.tracker = tracker
+        self.targets: list[Any] = []
+
+    def start(self, image: np.ndarray, boxes: Sequence[Sequence[float]]) -> TrackedFrame:
+        """Follow the targets at ``boxes`` (``xywh`` pixels) from here on, and no others.
+
+        Raises:
+            DataError: a box has no area inside the frame; the targets are those from before then.
+        """
+        start = time.perf_counter()
+        self.targets = [self.tracker.start(image, box) for box in boxes]
+        seconds = time.perf_counter() - start
+        return TrackedFrame(image, [[float(v) for v in box] for box in boxes], [1.0] * len(boxes), seconds)
+
+    def step(self, image: np.ndarray) -> TrackedFrame:
+        """Find the targets in the next frame."""
+        start = time.perf_counter()
+        found = self.tracker.step([image] * len(self.targets), self.targets)
+        return TrackedFrame(image, found.boxes, found.scores, time.perf_counter() - start, found)
+
+
+def track_frames(
+    tracker: BatchTracker, frames: Iterable[np.ndarray], *boxes: Sequence[float]
+) -> Iterator[TrackedFrame]:
+    """Follow the targets at ``boxes`` (``xywh`` pixels) in the first frame through all of them, one after the other.
 
     Raises:
-        DataError: the box has no area inside the first frame.
+        DataError: a box has no area inside the first frame.
     """
+    follower = Follower(tracker)
     for number, image in enumerate(frames):
-        start = time.perf_counter()
-        if number == 0:
-            tracker.initialize(image, {"init_bbox": box})
-            found = {"target_bbox": [float(v) for v in box], "best_score": 1.0}
-        else:
-            found = tracker.track(image)
-        yield TrackedFrame(image, found["target_bbox"], found["best_score"], time.perf_counter() - start)
+        yield follower.step(image) if number else follower.start(image, boxes)

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from lib.utils.paths import PRETRAINED_DIR, REPOSITORY, local_settings
+from lib.utils.paths import PRETRAINED_DIR, PROJECT_DIR, local_file, local_settings
 
-LOCAL_FILE = Path(__file__).with_name("local.py")
+LOCAL_FILE = local_file("train", "lib/train/admin/local.py")
 
 
 def _data(name: str) -> str:
-    return str(REPOSITORY / "data" / name)
+    return str(PROJECT_DIR / "data" / name)
 
 
 @dataclass
 class EnvironmentSettings:
-    """Folders for training, with the published names; all under ``./data`` and ``./output`` of the repository.
+    """Folders for training, with the published names; all under ``./data`` and ``./output`` of the project folder.
 
     ``cache_dir`` keeps parsed annotation. ``folder_dir`` names a folder of sequences, or a list of such, for the data
     set ``FOLDER``.
@@ -24,8 +24,8 @@ class EnvironmentSettings:
     PNG cut-outs with alpha; an empty value means procedural textures only.
     """
 
-    workspace_dir: str = str(REPOSITORY)
-    tensorboard_dir: str = str(REPOSITORY / "output" / "tensorboard")
+    workspace_dir: str = str(PROJECT_DIR)
+    tensorboard_dir: str = str(PROJECT_DIR / "output" / "tensorboard")
     pretrained_networks: str = str(PRETRAINED_DIR)
     lasot_dir: str = _data("lasot")
     lasot_lmdb_dir: str = _data("lasot_lmdb")
@@ -48,7 +48,7 @@ class EnvironmentSettings:
     cutouts_dir: str | list[str] = ""
 
 
-def env_settings(local_file: str | Path | None = None) -> EnvironmentSettings:
+def env_settings(path: str | Path | None = None) -> EnvironmentSettings:
     """The defaults, overridden by the ``EnvironmentSettings`` of ``lib/train/admin/local.py`` where that file exists.
 
     Attributes of the local file that are no field here are left alone: files written for the published project fit.
@@ -57,9 +57,9 @@ def env_settings(local_file: str | Path | None = None) -> EnvironmentSettings:
         ConfigError: the file exists but holds no class ``EnvironmentSettings`` that can be made without arguments.
     """
     settings = EnvironmentSettings()
-    local_file = Path(local_file or LOCAL_FILE)
-    if local_file.exists():
-        local = local_settings(local_file, "EnvironmentSettings")
+    path = Path(path or LOCAL_FILE)
+    if path.exists():
+        local = local_settings(path, "EnvironmentSettings")
         for entry in fields(settings):
             if hasattr(local, entry.name):
                 setattr(settings, entry.name, getattr(local, entry.name))

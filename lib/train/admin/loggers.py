@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 def log_to_file(path: Path) -> Iterator[None]:
     """Append what this project logs inside to ``path``, and the traceback of an exception that ends it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path)
+    handler: Any = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     project = logging.getLogger("lib")
     level = project.level
@@ -93,7 +93,7 @@ class RunLogger:
             self._wandb.finish()
 
 
-def _open_tensorboard(folder: Path):
+def _open_tensorboard(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -102,13 +102,13 @@ def _open_tensorboard(folder: Path):
     return SummaryWriter(str(folder))
 
 
-def _open_wandb(settings: Settings, config: Mapping[str, Any], run_id: str | None):
+def _open_wandb(settings: Settings, config: Mapping[str, Any], run_id: str | None) -> Any:
     try:
         import wandb
     except ImportError as error:
         raise ConfigError("--use_wandb 1 needs the package wandb: pip install wandb") from error
     # Without a login wandb would wait for a key to be typed.
-    mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False, verify=False) else "offline")
+    mode: Any = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False, verify=False) else "offline")
     if mode == "offline":
         log.info("wandb runs offline; send the run later with: wandb sync %s/wandb/offline-run-*", settings.save_dir)
     folder = Path(settings.save_dir)

@@ -33,7 +33,7 @@ class PairSampling:
     templates: int
     searches: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.mode not in _MODES:
             raise ConfigError(f"DATA.SAMPLER_MODE is {self.mode!r}; known are {', '.join(_MODES)}")
 

@@ -63,6 +63,7 @@ class PairLoader(DataLoader):
     """A loader that knows how many samples met broken images, over all its epochs: see :func:`batches`."""
 
     broken: BrokenImages
+    sampler: EpochKeys
 
 
 def open_sources(cfg: Config, env: EnvironmentSettings, use_lmdb: bool = False) -> dict[str, PairSource]:

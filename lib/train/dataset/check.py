@@ -123,7 +123,8 @@ def _notes(dataset: TrackDataset) -> list[str]:
 def _missing(dataset: TrackDataset, counted: bool) -> list[str]:
     """Frames that are not there, and folders with another number of pictures than there are boxes."""
     problems: list[str] = []
-    listed, names = None, frozenset()
+    listed: str | None = None
+    names: frozenset[str] = frozenset()
     for index in tqdm(range(len(dataset)), desc=f"{dataset.name}: frames", delay=2):
         if dataset.table.kinds[index] != FrameKind.NUMBERED:
             continue  # listed frames and videos were counted when the data set was opened

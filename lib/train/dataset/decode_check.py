@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import IO, Any
 
 from tqdm import tqdm
 
@@ -77,8 +77,9 @@ def _decode(dataset: TrackDataset, spans: list[Span]) -> Result:
         in_order = iter(video) if video and stop - start == dataset.length(index) else None
         for t in range(start, stop):
             try:
-                image = dataset.frame(index, t) if in_order is None else next(in_order, None)
-                if image is None:
+                if video is None or in_order is None:
+                    dataset.frame(index, t)
+                elif next(in_order, None) is None:
                     raise DataError(f"video {video.path} has no frame {t}")
                 frames += 1
             except DataError as error:
@@ -88,7 +89,7 @@ def _decode(dataset: TrackDataset, spans: list[Span]) -> Result:
     return frames, broken
 
 
-def _open_note(path: Path | None, mode: str) -> TextIO:
+def _open_note(path: Path | None, mode: str) -> IO[Any]:
     """The file to note progress in, or the null device if there is to be none or it cannot be written."""
     try:
         if path:

@@ -48,7 +48,7 @@ def _xml_names(storage: Storage, video: str) -> list[str]:
 
 
 def _read_xml(storage: Storage, files: dict[str, list[str]]) -> TrackTable:
-    tracks: list[Track] = []
+    tracks: list[Track | None] = []
     for video, names in tqdm(files.items(), desc="annotation", delay=2):
         rows: dict[str, _Rows] = {}
         starts: dict[str, int] = {}
@@ -65,11 +65,12 @@ def _read_frame(storage: Storage, key: str) -> tuple[dict[str, tuple[list[float]
     """Box and occlusion by track, and the picture's width and height."""
     try:
         root = ElementTree.fromstring(storage.read(key))
-        objects = {}
+        objects: dict[str, tuple[list[float], bool]] = {}
         for item in root.iter("object"):
-            x1, y1, x2, y2 = (float(item.findtext(f"bndbox/{tag}")) for tag in ("xmin", "ymin", "xmax", "ymax"))
-            objects.setdefault(item.findtext("trackid"), ([x1, y1, x2 - x1, y2 - y1], item.findtext("occluded") != "0"))
-        return objects, (int(root.findtext("size/width")), int(root.findtext("size/height")))
+            x1, y1, x2, y2 = (float(item.findtext(f"bndbox/{tag}", "")) for tag in ("xmin", "ymin", "xmax", "ymax"))
+            occluded = item.findtext("occluded") != "0"
+            objects.setdefault(item.findtext("trackid", ""), ([x1, y1, x2 - x1, y2 - y1], occluded))
+        return objects, (int(root.findtext("size/width", "")), int(root.findtext("size/height", "")))
     except (ElementTree.ParseError, TypeError, ValueError) as error:
         raise DataError(f"{storage.path(key)} is not an annotation of ImageNet VID: {error}") from error
 

@@ -64,6 +64,7 @@ def _usable(frame: Frame, least_visible: float) -> bool:
 def _jittered_crop(rng: np.random.Generator, frame: Frame, spec: CropSpec) -> Crop:
     """The crop around the target's jittered box; without jitter if that one would show nothing but padding."""
     box = frame.target_box
+    assert box is not None  # or the draw was not usable
     crop = crop_frame(frame, box, jitter_box(box, spec, rng), spec)
     return crop_frame(frame, box, box, spec) if crop.padding.all() else crop
 

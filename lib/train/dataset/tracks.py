@@ -5,7 +5,7 @@ One flat table serves every layout: it is written to the cache as it is, and wor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -91,7 +91,7 @@ class TrackTable:
         )
 
 
-def texts(values) -> np.ndarray:
+def texts(values: Iterable[str]) -> np.ndarray:
     """Texts as an array of bytes."""
     return np.array([value.encode() for value in values], np.bytes_)
 

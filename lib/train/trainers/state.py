@@ -143,7 +143,8 @@ def seed_generators(seed: int) -> None:
 
 def rng_state() -> dict[str, Any]:
     """State of every global random generator, in primitive containers and tensors."""
-    name, keys, *rest = np.random.get_state()
+    state: Any = np.random.get_state()
+    name, keys, *rest = state
     return {
         "python": random.getstate(),
         "numpy": [name, torch.from_numpy(keys.astype(np.int64)), *rest],
@@ -164,7 +165,7 @@ def restore_rng(state: Mapping[str, Any]) -> None:
 
 
 def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in table.items():
         flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
     return flat

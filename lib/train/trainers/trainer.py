@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
 
 from lib.config.ostrack import Config
 from lib.train import distributed, optim
@@ -19,7 +18,7 @@ from lib.train.admin.loggers import RunLogger
 from lib.train.admin.progress import Progress
 from lib.train.admin.settings import Settings
 from lib.train.admin.stats import EpochStats, History
-from lib.train.data.loader import batches, worker_errors
+from lib.train.data.loader import PairLoader, batches, worker_errors
 from lib.train.ema import Ema
 from lib.train.trainers import checkpoints
 from lib.train.trainers import state as run_state
@@ -57,8 +56,8 @@ class Trainer:
         actor: OSTrackActor,
         cfg: Config,
         settings: Settings,
-        train_loader: DataLoader,
-        val_loader: DataLoader,
+        train_loader: PairLoader,
+        val_loader: PairLoader,
         logger: RunLogger | None = None,
     ):
         self.actor, self.cfg, self.settings = actor, cfg, settings

@@ -173,5 +173,5 @@ def apply_look(image: np.ndarray, look: Look) -> np.ndarray:
         image = cv2.addWeighted(image, 1, noise, strength, -128 * strength)
     if look.jpeg:
         _, data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, look.jpeg))
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)  # written and read in the same order of channels
+        return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))  # written and read in the same order of channels
     return image

@@ -66,7 +66,8 @@ def _find_segments(small: np.ndarray, rng: np.random.Generator, attempts: int = 
     """Outlines of flood-filled regions of a small picture that are of a fair size and compact."""
     height, width = small.shape[:2]
     smooth = cv2.medianBlur(small, 5)
-    segments, boxes = [], []
+    segments: list[np.ndarray] = []
+    boxes: list[np.ndarray] = []
     for _ in range(attempts):
         seed = (int(rng.integers(width)), int(rng.integers(height)))
         tolerance = rng.uniform(0.7, 5)
@@ -75,15 +76,15 @@ def _find_segments(small: np.ndarray, rng: np.random.Generator, attempts: int = 
         if rng.random() < 0.7:  # compare with the seed, not with the neighbour: that runs over edges sooner
             flags |= cv2.FLOODFILL_FIXED_RANGE
             tolerance *= 6
-        area, _, _, box = cv2.floodFill(smooth, mask, seed, 0, (tolerance,) * 3, (tolerance,) * 3, flags)
-        if not 0.006 <= area / (height * width) <= 0.2 or min(box[2:]) < 6:
+        area, _, _, (x, y, w, h) = cv2.floodFill(smooth, mask, seed, 0, (tolerance,) * 3, (tolerance,) * 3, flags)
+        if not 0.006 <= area / (height * width) <= 0.2 or min(w, h) < 6:
             continue
-        at_border = (box[0] == 0) + (box[1] == 0) + (box[0] + box[2] == width) + (box[1] + box[3] == height)
-        if max(box[2:]) > 0.6 * min(width, height) or at_border > 1:  # sky, floor, wall
+        at_border = (x == 0) + (y == 0) + (x + w == width) + (y + h == height)
+        if max(w, h) > 0.6 * min(width, height) or at_border > 1:  # sky, floor, wall
             continue
         mask = cv2.morphologyEx(mask[1:-1, 1:-1], cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
         outline = largest_outline(mask)
-        if cv2.contourArea(outline.astype(np.float32)) < 0.45 * box[2] * box[3]:
+        if cv2.contourArea(outline.astype(np.float32)) < 0.45 * w * h:
             continue
         box = box_of(outline)
         if any(np.abs(box - other).max() < 0.15 * np.sqrt(box[2] * box[3]) for other in boxes):

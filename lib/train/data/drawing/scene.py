@@ -60,12 +60,12 @@ class Frame:
         if not self.above and outline.min() >= 0 and (outline <= self.size).all():
             return 1.0
         points = inner_points(outline)
-        seen = ((points >= 0) & (points <= self.size)).all(axis=1)
+        seen = np.all((points >= 0) & (points <= self.size), axis=1)
         for thing in self.above:
             image = thing.sprite.image
             size = np.array((image.shape[1], image.shape[0]))
             pixels = np.floor((from_frame(thing.pose, points) + 0.5) * size).astype(int)
-            hits = ((pixels >= 0) & (pixels < size)).all(axis=1)
+            hits = np.all((pixels >= 0) & (pixels < size), axis=1)
             x, y = pixels[hits].T
             seen[hits] &= image[y, x, 3] <= 127
         return float(seen.mean())

@@ -66,7 +66,8 @@ class DrawnFrame:
 
 def smooth_path(rng: np.random.Generator, frames: int, numbers: int) -> np.ndarray:
     """Smooth random curves ``(frames, numbers)`` that start at 0 and stray by about 1: sums of slow waves."""
-    periods = np.exp(rng.uniform(*np.log(_PERIODS), (_WAVES, numbers)))
+    shortest, longest = np.log(_PERIODS)
+    periods = np.exp(rng.uniform(shortest, longest, (_WAVES, numbers)))
     weights = np.sqrt(periods)
     weights *= np.sqrt(2) / np.linalg.norm(weights, axis=0)
     angles = 2 * np.pi * np.arange(frames)[:, None, None] / periods + rng.uniform(0, 2 * np.pi, (_WAVES, numbers))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -174,7 +175,8 @@ def paint(
     to_image = np.linalg.inv(_shift(-left, -top) @ matrix)
     if pose.bend.any():
         places = _bent_places(to_image, pose.bend, image, right - left, bottom - top)
-        patch = cv2.remap(image, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        no_second: Any = None  # OpenCV's types do not know that one map of two channels suffices
+        patch = cv2.remap(image, places, no_second, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     else:
         to_image = _shift(-0.5, -0.5) @ _units_to_pixels(image) @ to_image @ _shift(0.5, 0.5)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP

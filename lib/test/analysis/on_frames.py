@@ -1,0 +1,181 @@
+"""Results drawn on the frames of a sequence: what ``tracking/vis_results.py`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from lib.test.analysis.analyse import folder_name
+from lib.test.analysis.metrics import frame_errors
+from lib.test.analysis.protocols import get_protocol
+from lib.test.analysis.selection import Tracker, choose_trackers, result_origin, tracker_label
+from lib.test.evaluation.benchmarks import get_dataset
+from lib.test.evaluation.environment import EnvSettings, env_settings
+from lib.test.evaluation.evaluate import select_sequence
+from lib.test.evaluation.results import read_result, result_path
+from lib.test.evaluation.sequence import Sequence
+from lib.utils.errors import ConfigError, DataError
+from lib.utils.image_io import write_image
+from lib.utils.video_io import VideoWriter
+from lib.vis.compare import TRUE, Entry, Mark, choose_frames, line, marked_frame, marked_sheet, stacked
+from lib.vis.draw import COLORS, Color, rgb
+
+_FRAME_RATE = 25.0  # of a video of picture files
+
+
+@dataclass(frozen=True)
+class Track:
+    """The result of one tracker on one sequence.
+
+    Attributes:
+        label: ``NAME/CONFIG``.
+        color: as in plots.
+        boxes: (frames, 4) as scored: the first is the ground truth, and a box without area repeats the one before it.
+        overlap: (frames,) intersection over union; NaN where there is no true box that counts.
+        origin: what the result comes from.
+    """
+
+    label: str
+    color: Color
+    boxes: np.ndarray
+    overlap: np.ndarray
+    origin: str
+
+    @property
+    def mean(self) -> str:
+        """The mean overlap of the frames with a target, to print."""
+        known = self.overlap[np.isfinite(self.overlap)]
+        return f"mean IoU {known.mean():.3f}" if len(known) else "no ground truth to score against"
+
+    def mark(self, t: int) -> Mark:
+        """The box of frame ``t`` with its overlap."""
+        known = np.isfinite(self.overlap[t])
+        return Mark(self.boxes[t].tolist(), self.color, f"{self.overlap[t]:.2f}" if known else "-")
+
+
+def draw_results(
+    dataset: str,
+    sequence: str,
+    tracker: str | None = None,
+    configs: Seq[str] = (),
+    compare: Seq[str] = (),
+    output: str | Path | None = None,
+    frames: int = 12,
+    save_dir: str | Path | None = None,
+    protocol: str = "pytracking",
+    env: EnvSettings | None = None,
+) -> str:
+    """Draw the results of trackers on a sequence, as a video or as a sheet of frames.
+
+    Args:
+        dataset: a benchmark or ``folder:PATH``.
+        sequence: its name, or its number in the data set.
+        tracker, configs: whose results; None and () mean all.
+        compare: more trackers, ``NAME/CONFIG``.
+        output: file to write: ``.mp4`` for a video, else a picture; by default ``SEQUENCE.png`` among the plots.
+        frames: how many frames the sheet has, see :func:`choose_frames`.
+        save_dir: OUTPUT, with the results in ``test/tracking_results``; by default that of the settings.
+        protocol: whose rules say which frames have a target, and how overlap is computed.
+        env: paths; by default those of ``lib/test/evaluation/local.py``.
+
+    Returns:
+        Text to print: mean overlap and origin of each result, and the file.
+
+    Raises:
+        OSTrackError: no such sequence or results, results of another length, or a file that cannot be read or written.
+    """
+    env = (env or env_settings()).saving_to(save_dir)
+    chosen = select_sequence(get_dataset(dataset, env=env), sequence)
+    if frames < 1:
+        raise ConfigError(f"a sheet of {frames} frames cannot be drawn")
+    names = _trackers(Path(env.results_path), tracker, configs, compare)
+    tracks = [read_track(Path(env.results_path), one, chosen, i, protocol) for i, one in enumerate(names)]
+    default = Path(env.result_plot_path) / folder_name(dataset, protocol) / f"{chosen.name}.png"
+    path = Path(output) if output else default
+    if path.suffix.lower() == ".mp4":
+        _write_video(path, chosen, tracks)
+    else:
+        write_image(path, _sheet(chosen, tracks, frames))
+    width = max(len(track.label) for track in tracks)
+    lines = [f"{track.label:{width}}  {track.mean}  ({track.origin})" for track in tracks]
+    return "\n".join((f"{chosen.name} of {dataset}, {len(tracks[0].boxes)} frames", *lines, f"Wrote {path}"))
+
+
+def _trackers(results_dir: Path, tracker: str | None, configs: Seq[str], compare: Seq[str]) -> list[Tracker]:
+    """The trackers to draw in the order they were asked for, each once."""
+    found = choose_trackers(results_dir, tracker, configs)
+    found.sort(key=lambda one: configs.index(one[1]) if configs else 0)
+    for label in compare:
+        name, slash, config = label.partition("/")
+        if not (name and slash and config):
+            raise ConfigError(f"--compare {label}: expected TRACKER/CONFIG, as in the path of its results")
+        found += choose_trackers(results_dir, name, [config])
+    found = list(dict.fromkeys(found))
+    if len(found) > len(COLORS):
+        raise ConfigError(f"{len(found)} trackers cannot be told apart, at most {len(COLORS)}: choose by --config")
+    return found
+
+
+def read_track(results_dir: Path, tracker: Tracker, sequence: Sequence, number: int, protocol: str) -> Track:
+    """Read and score the result of ``tracker``, which has the colour ``number``.
+
+    Raises:
+        DataError: there is no result, or it has not one box for each frame.
+    """
+    path, label = result_path(results_dir, *tracker, sequence), tracker_label(tracker)
+    if not path.is_file():
+        raise DataError(f"{label} has no result of {sequence.name}: {path} is missing, tracking/test.py makes it")
+    boxes, truth = read_result(path), sequence.ground_truth
+    if len(boxes) != sequence.num_frames:
+        raise DataError(
+            f"{path} has {len(boxes)} boxes, {sequence.name} has {sequence.num_frames} frames: track it again"
+        )
+    overlap = np.full(len(boxes), np.nan)
+    if len(truth) == len(boxes):
+        rules = get_protocol(protocol).rules(sequence.dataset)
+        visible = sequence.official_visible if rules.official_flags else sequence.visible
+        errors = frame_errors(boxes, truth, visible, rules, str(path), sequence.image_size if rules.clipped else None)
+        boxes, overlap = errors.boxes, np.where(errors.valid, errors.overlap, np.nan)
+    return Track(label, rgb(COLORS[number % len(COLORS)]), boxes, overlap, result_origin(path, sequence))
+
+
+def _marks(sequence: Sequence, tracks: Seq[Track], t: int) -> list[Mark]:
+    """The boxes of frame ``t``; below all others the true one, where there is one."""
+    truth = sequence.ground_truth[t] if t < len(sequence.ground_truth) else np.full(4, np.nan)
+    there = np.isfinite(truth).all() and min(truth[2:]) > 0
+    return [*(track.mark(t) for track in tracks), Mark(truth.tolist() if there else None, TRUE, "")]
+
+
+def _legend(tracks: Seq[Track]) -> list[Entry]:
+    return [Entry(track.color, f"{track.label}  {track.mean}") for track in tracks] + [Entry(TRUE, "ground truth")]
+
+
+def _sheet(sequence: Sequence, tracks: Seq[Track], count: int) -> np.ndarray:
+    chosen = choose_frames(np.stack([track.overlap for track in tracks]), count)
+    images = _frames(sequence, set(chosen))
+    titles = [f"frame {t}{', a worst one' if worst else ''}" for t, worst in chosen.items()]
+    return marked_sheet(list(images), titles, [_marks(sequence, tracks, t) for t in chosen], _legend(tracks))
+
+
+def _frames(sequence: Sequence, chosen: set[int]) -> Iterator[np.ndarray]:
+    """The chosen frames in order, each decoded once."""
+    if hasattr(sequence.frames, "files"):
+        return (sequence.frames.frame(t) for t in sorted(chosen))
+    return (image for t, image in enumerate(sequence.frames) if t in chosen)
+
+
+def _write_video(path: Path, sequence: Sequence, tracks: Seq[Track]) -> None:
+    sequence.check_length()
+    # Digits differ in width, the frames of a video must not: the legend has room for the widest.
+    width = max(line([Entry(entry.color, f"{entry.text}  now 0.0000")]).shape[1] for entry in _legend(tracks))
+    with VideoWriter(path, getattr(sequence.frames, "fps", _FRAME_RATE)) as writer:
+        for t, image in enumerate(tqdm(sequence.frames, total=sequence.num_frames, unit="frame")):
+            marks = _marks(sequence, tracks, t)
+            texts = [f"  now {mark.text}" if mark.text else "" for mark in marks]
+            entries = [Entry(e.color, e.text + text) for e, text in zip(_legend(tracks), texts, strict=True)]
+            writer.write(stacked([marked_frame(image, marks), *(line([entry]) for entry in entries)], width))

@@ -1,0 +1,215 @@
+"""What counts: the scores, and the rules of a protocol for each benchmark, as data.
+
+``pytracking`` prints what PyTracking, STARK and OSTrack print. ``official`` does as each benchmark's own toolkit;
+the toolkits were read for it, and ``docs/metrics.md`` says which and what they do. Oddities are marked *quirk*; all of
+them are pinned by ``tests/test_analysis_metrics.py`` and ``tests/test_analysis_official.py``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+
+from lib.utils.errors import OSTrackError
+
+CURVE_ENDS = {"success": 1.0, "precision": 50.0, "norm_precision": 0.5}  # their last thresholds; the first is 0
+
+
+def thresholds(curve: str, count: int) -> np.ndarray:
+    """The ``count`` evenly spaced thresholds of a curve.
+
+    They are the doubles nearest to the fractions: an overlap of exactly 3/4 is a tie with 0.75, whatever the machine.
+    """
+    return np.arange(count) * CURVE_ENDS[curve] / (count - 1)
+
+
+@dataclass(frozen=True)
+class Score:
+    """A column of a table: a number read from a curve.
+
+    Attributes:
+        name: what to call it.
+        curve: ``success``, ``precision`` or ``norm_precision``.
+        read: how to read it: the threshold to read it at, ``mean`` of the curve, ``area`` below it by the trapezoid
+            rule over thresholds scaled to [0, 1], or ``overlap``: the mean overlap itself.
+    """
+
+    name: str
+    curve: str
+    read: float | str
+
+
+AUC = Score("AUC", "success", "mean")
+OP50 = Score("OP50", "success", 0.5)
+OP75 = Score("OP75", "success", 0.75)
+PRECISION = Score("Precision", "precision", 20)
+NORM_PRECISION = Score("Norm Precision", "norm_precision", 0.2)
+FIVE = (AUC, OP50, OP75, PRECISION, NORM_PRECISION)
+GOT10K = (Score("AO", "success", "overlap"), Score("SR0.50", "success", 0.5), Score("SR0.75", "success", 0.75))
+VOT = (GOT10K[0], AUC)
+AREAS = tuple(Score(score.name, score.curve, "area") for score in (AUC, NORM_PRECISION, PRECISION))
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a protocol does with the frames and files of one benchmark.
+
+    Attributes:
+        scores: the columns of the table; the first one ranks.
+        official_flags: take the absence flags of the benchmark, also those that the published loader does not read.
+        flags_expected: the benchmark has absence flags; a report says for how many sequences they were not found.
+        nan_is_absent: NaN in the ground truth marks a frame without target; otherwise it is an error.
+        pad_short: a prediction that ends early is filled up with zeros; otherwise it is an error.
+        repeat_empty: a predicted box without area repeats the one before it.
+        rounded: predictions and ground truth are rounded to whole pixels.
+        clipped: predictions and ground truth are clipped to the image by ``clip_boxes`` of ``metrics.py``.
+        pixel: length that a side from pixel i to pixel j has beyond j - i, in the overlap.
+        unseen_is_miss: frames flagged as invisible get infinite centre errors, whatever the values below say.
+        positive_corner: a true box counts only where x and y are above zero too, not width and height alone.
+        invalid_center: centre error of a frame without a true box that counts; -1 is a hit of precision, inf a miss.
+        invalid_norm_center: likewise for the normalised centre error.
+        skip_first: the first frame is not scored.
+        skip_absent: frames without a true box that counts are not scored; otherwise they stay in the denominator.
+        pooled: every scored frame weighs the same; otherwise every sequence does.
+        success_points, center_points: numbers of thresholds of the success curve and of the other two.
+    """
+
+    scores: tuple[Score, ...] = FIVE
+    official_flags: bool = False
+    flags_expected: bool = False
+    nan_is_absent: bool = False
+    pad_short: bool = True
+    repeat_empty: bool = True
+    rounded: bool = False
+    clipped: bool = False
+    pixel: float = 1.0
+    unseen_is_miss: bool = False
+    positive_corner: bool = False
+    invalid_center: float = np.inf
+    invalid_norm_center: float = np.inf
+    skip_first: bool = False
+    skip_absent: bool = False
+    pooled: bool = False
+    success_points: int = 21
+    center_points: int = 51
+
+    def thresholds(self, curve: str) -> np.ndarray:
+        """The thresholds of one of the three curves."""
+        return thresholds(curve, self.success_points if curve == "success" else self.center_points)
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        return tuple(score.name for score in self.scores)
+
+
+# Why two protocols differ: what a rule does where it takes a certain value.
+WHY: dict[tuple[str, Any], str] = {
+    ("official_flags", True): "the benchmark's own absence flags are used, also those that published code ignores",
+    ("repeat_empty", False): "a predicted box without area does not repeat the one before it",
+    ("rounded", True): "boxes are rounded to whole pixels",
+    ("clipped", True): "boxes are clipped to the image",
+    ("positive_corner", True): "a true box counts only where x and y are above zero too",
+    ("invalid_center", -1): "a frame whose true box does not count is a hit of precision, as in MATLAB",
+    ("invalid_center", np.inf): "a frame without target is never a hit of precision (in MATLAB it is)",
+    ("invalid_norm_center", -1): "a frame whose true box does not count is a hit of normalised precision, as in MATLAB",
+    ("invalid_norm_center", np.inf): "a frame without target is never a hit of normalised precision",
+    ("unseen_is_miss", True): "absent frames are never hits",
+    ("unseen_is_miss", False): "absent frames are treated like those whose true box does not count",
+    ("skip_first", True): "the first frame is left out",
+    ("skip_absent", True): "frames without target are left out",
+    ("pooled", True): "the frames of all sequences are pooled",
+    ("scores", AREAS): "areas under the curves by the trapezoid rule",
+}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A named way of scoring: the rules of most benchmarks, and of those with rules of their own, by data set tag."""
+
+    name: str
+    default: Rules
+    special: Mapping[str, Rules] = field(default_factory=dict)
+
+    def rules(self, dataset: str) -> Rules:
+        """The rules for the sequences of the data set with this tag."""
+        return self.special.get(dataset, self.default)
+
+
+def differing(rules: Rules, other: Rules) -> list[str]:
+    """The names of the rules in which ``other`` differs from ``rules``."""
+    return [one.name for one in fields(Rules) if getattr(rules, one.name) != getattr(other, one.name)]
+
+
+_UAV = ("uav", "uav123_10fps", "uav20l")  # NaN in the ground truth
+_OTB_LIKE = ("otb", "nfs", "tc128", *_UAV, "dtb70", "uavtrack112")
+_LASOT_LIKE = ("lasot", "lasot_extension_subset", "vasttrack", "tnl2k")
+_VOT_LIKE = ("vot18", "vot20", "vot22", "didi")
+
+# Quirk: -1 is below every threshold, so a frame without target counts as a hit of normalised precision (for uav of
+# precision too). LaSOT alone is corrected, and only for the frames that its flags call invisible.
+_PUBLISHED = Rules(invalid_norm_center=-1)
+_PUBLISHED_UAV = Rules(invalid_norm_center=-1, invalid_center=-1, nan_is_absent=True)
+# A frame without target is never a hit. In MATLAB, the language of the OTB and UAV123 toolkits, NaN > 0 is false
+# and the centre error of such a frame becomes -1, a hit of precision at every threshold: a fault, not repeated here.
+_STRICT = Rules(official_flags=True, nan_is_absent=True, pad_short=False)
+# Quirk: LaSOT's toolkit cuts the flagged frames out before that, but a visible frame whose true box is not positive in
+# all four numbers is still such a hit.
+_LASOT = replace(
+    _STRICT, positive_corner=True, invalid_center=-1, invalid_norm_center=-1, flags_expected=True, unseen_is_miss=True
+)
+
+PROTOCOLS = {
+    "pytracking": Protocol(
+        "pytracking",
+        default=_PUBLISHED,
+        special={
+            "lasot": Rules(invalid_norm_center=-1, pad_short=False, unseen_is_miss=True),
+            "folder": Rules(invalid_norm_center=-1, nan_is_absent=True),
+            # Not in the published code, which would stop at their NaN: scored as its uav.
+            **dict.fromkeys(_UAV, _PUBLISHED_UAV),
+        },
+    ),
+    "official": Protocol(
+        "official",
+        default=_STRICT,
+        special={
+            **dict.fromkeys(_OTB_LIKE, replace(_STRICT, scores=(AUC, OP50, PRECISION))),
+            **dict.fromkeys(_LASOT_LIKE, _LASOT),
+            "got10k": Rules(
+                scores=GOT10K,
+                official_flags=True,
+                flags_expected=True,
+                pad_short=False,
+                repeat_empty=False,
+                clipped=True,
+                pixel=0.0,
+                skip_first=True,
+                skip_absent=True,
+                pooled=True,
+                success_points=101,
+            ),
+            "trackingnet": Rules(scores=AREAS, pad_short=False, repeat_empty=False, rounded=True, center_points=21),
+            "avist": replace(_STRICT, flags_expected=True, scores=(AUC, OP50, OP75)),
+            "nt_vot211": replace(_STRICT, scores=(AUC, PRECISION)),
+            **dict.fromkeys(_VOT_LIKE, replace(_STRICT, scores=VOT, skip_first=True, skip_absent=True, pooled=True)),
+        },
+    ),
+}
+
+
+def get_protocol(name: str) -> Protocol:
+    """The protocol called ``name``.
+
+    Raises:
+        OSTrackError: there is none of that name.
+    """
+    if name not in PROTOCOLS:
+        near = difflib.get_close_matches(name, PROTOCOLS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(PROTOCOLS)}"
+        raise OSTrackError(f"unknown protocol {name!r}: {hint}")
+    return PROTOCOLS[name]

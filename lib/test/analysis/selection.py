@@ -1,0 +1,105 @@
+"""Which results there are, what they lack, and what they came from."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+from collections.abc import Mapping
+from collections.abc import Sequence as Seq
+from pathlib import Path
+
+from lib.test.evaluation.benchmarks import BENCHMARKS, get_dataset
+from lib.test.evaluation.environment import EnvSettings
+from lib.test.evaluation.results import file_hash, find_results, provenance_path, result_path
+from lib.test.evaluation.sequence import Sequence
+from lib.utils.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+Tracker = tuple[str, str]  # name and config, as in the path of its results
+ORIGIN_UNKNOWN = "origin unknown"
+
+
+def tracker_label(tracker: Tracker) -> str:
+    """``NAME/CONFIG``."""
+    return "/".join(tracker)
+
+
+def missing_results(results_dir: Path, tracker: Tracker, sequences: Seq[Sequence]) -> list[str]:
+    """Names of the sequences that ``tracker`` has no finished result file for."""
+    return [one.name for one in sequences if not result_path(results_dir, *tracker, one).is_file()]
+
+
+def missing_message(missing: Mapping[str, list[str]], dataset: str, total: int, results_dir: Path) -> str:
+    """Says which results are missing, by label of the tracker, and what can be done about it."""
+    lines = [f"results are missing in {results_dir}:"]
+    for label, names in missing.items():
+        shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+        lines.append(f"  {label}: {len(names)} of {total} sequences of {dataset}: {shown}")
+    lines.append("Track them (tracking/test.py goes on where it stopped), or score without them: --skip_missing")
+    return "\n".join(lines)
+
+
+def result_origin(path: Path, sequence: Sequence) -> str:
+    """What the provenance beside the result file ``path`` says it was made with.
+
+    Raises:
+        DataError: it cannot be read, or says that the tracker was started on another box, so on other data.
+    """
+    source = provenance_path(path)
+    if not source.is_file():
+        return ORIGIN_UNKNOWN
+    try:
+        record = json.loads(source.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{source} cannot be read ({error}): track this sequence again") from error
+    first = sequence.ground_truth[0].tolist()
+    if record.get("init_box", first) != first:
+        raise DataError(f"{source}: tracked from {record['init_box']}, but {sequence.name} starts at {first}: redo it")
+    if record.get("result_sha256") != file_hash(path):
+        return f"{ORIGIN_UNKNOWN}: changed after it was written"
+    if record.get("imported_from"):
+        return f"imported from {record['imported_from']}"
+    checkpoint = "random weights"
+    if record.get("checkpoint"):
+        checkpoint = f"{Path(record['checkpoint']).name} (sha256 {record.get('checkpoint_sha256')})"
+    return f"{checkpoint}, config {record.get('config_hash')}, {record.get('precision')}"
+
+
+def choose_trackers(results_dir: Path, tracker: str | None, configs: Seq[str]) -> list[Tracker]:
+    """The results under ``results_dir`` that are meant by a tracker's name and configs; None and () mean all.
+
+    Raises:
+        DataError: there are no results, or none of a name that was asked for (the nearest one is named).
+    """
+    found = find_results(results_dir)
+    if not found:
+        raise DataError(f"there are no results in {results_dir}: run tracking/test.py first")
+    for kind, wanted, known in (
+        ("tracker", [tracker] if tracker else [], {name for name, _ in found}),
+        ("config", configs, {config for name, config in found if tracker in (None, name)}),
+    ):
+        for name in wanted:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(known))}"
+                raise DataError(f"no results of {kind} {name} in {results_dir}: {hint}")
+    return [pair for pair in found if tracker in (None, pair[0]) and (not configs or pair[1] in configs)]
+
+
+def complete_benchmarks(results_dir: Path, trackers: Seq[Tracker], env: EnvSettings) -> dict[str, list[Tracker]]:
+    """For every benchmark that is installed and can be scored here, the trackers with results of all its sequences."""
+    complete = {}
+    for name, row in BENCHMARKS.items():
+        if not row.root(env).is_dir():
+            continue
+        try:
+            sequences = get_dataset(name, env=env)
+        except DataError as error:  # the folder is there, but not (all of) this benchmark: a training set, say
+            logger.warning("%s is left out: %s", name, error)
+            continue
+        full = [tracker for tracker in trackers if not missing_results(results_dir, tracker, sequences)]
+        if sequences and full and any(len(sequence.ground_truth) > 1 for sequence in sequences):
+            complete[name] = full
+    return complete

@@ -1,0 +1,77 @@
+"""What the runner asks of a tracker. Images are RGB uint8 (H, W, 3), boxes x, y, w, h in pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, cast
+
+import numpy as np
+
+from lib.utils.errors import ConfigError
+
+
+class Tracker(Protocol):
+    """A tracker that follows one target; whoever brings a tracker of their own writes these two methods."""
+
+    def initialize(self, image: np.ndarray, info: dict[str, Any]) -> Any:
+        """Take the target at ``info["init_bbox"]``, which is all that is told of it."""
+        ...
+
+    def track(self, image: np.ndarray) -> dict[str, Any]:
+        """Find the target in the next frame; its box is ``target_bbox``."""
+        ...
+
+
+class Step(NamedTuple):
+    """What a tracker found in one more frame of each of its targets, and how long that took.
+
+    Attributes:
+        boxes: one for each target.
+        scores: likewise, in [0, 1].
+        crop: seconds to cut out the search regions, normalise them and bring them to the device.
+        network: seconds of the forward pass, waited for. Both are NaN where the tracker does not tell them apart.
+    """
+
+    boxes: list[list[float]]
+    scores: list[float]
+    crop: float = math.nan
+    network: float = math.nan
+
+
+class BatchTracker(Protocol):
+    """A tracker that follows many targets at a time, of different sequences, and keeps what it knows of each apart."""
+
+    def start(self, image: np.ndarray, box: Sequence[float]) -> Any:
+        """What is known of the target at ``box`` in its first frame."""
+        ...
+
+    def step(self, images: Sequence[np.ndarray], targets: Sequence[Any]) -> Step:
+        """Find each target in its next image. When this raises, no target has changed."""
+        ...
+
+
+def batch_tracker(tracker: Tracker | BatchTracker, batch: int) -> BatchTracker:
+    """``tracker`` as one that can follow ``batch`` targets. Raises ConfigError when it cannot."""
+    if hasattr(tracker, "start") and hasattr(tracker, "step"):
+        return cast(BatchTracker, tracker)
+    if batch > 1:
+        raise ConfigError(
+            f"--batch {batch}: {type(tracker).__name__} has only initialize() and track(), which follow one target; "
+            "use --batch 1, or give it start() and step() (see lib/test/evaluation/protocol.py)"
+        )
+    return _OneTarget(tracker)
+
+
+class _OneTarget:
+    """A tracker of one target in the form of :class:`BatchTracker`."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.tracker = tracker
+
+    def start(self, image: np.ndarray, box: Sequence[float]) -> None:
+        self.tracker.initialize(image, {"init_bbox": list(box)})
+
+    def step(self, images: Sequence[np.ndarray], targets: Sequence[None]) -> Step:
+        found = self.tracker.track(images[0])
+        return Step([found["target_bbox"]], [found.get("best_score", math.nan)])

@@ -1,0 +1,74 @@
+"""What a run did, and how fast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from lib.test.evaluation.job import Outcome
+from lib.test.evaluation.ranks import ALONE, Rank
+from lib.test.evaluation.writer import FrameTime
+
+
+@dataclass
+class Summary:
+    """What a run did.
+
+    Attributes:
+        rank: which process did it, of a run over several machines.
+        workers: processes that tracked.
+        batch: sequences that each of them tracked in one step.
+        skipped: how many sequences were tracked already.
+        left: how many the user left before their end; they have no result.
+        done, failed: how the others ended.
+        seconds: from the moment the first tracker was ready to the end.
+    """
+
+    rank: Rank = ALONE
+    workers: int = 1
+    batch: int = 1
+    skipped: int = 0
+    left: int = 0
+    done: list[Outcome] = field(default_factory=list)
+    failed: list[Outcome] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def frames(self) -> int:
+        """Tracked frames, without the first of each sequence."""
+        return sum(outcome.frames for outcome in self.done)
+
+    @property
+    def times(self) -> FrameTime:
+        """The sums over all tracked frames and processes."""
+        return FrameTime(*map(sum, zip(FrameTime(0.0, 0.0, 0.0, 0.0), *(o.times for o in self.done), strict=True)))
+
+    def __str__(self) -> str:
+        text = f"{self.rank}: " if self.rank.world > 1 else ""
+        text += f"sequences: {len(self.done)} tracked, {self.skipped} already there, {len(self.failed)} failed"
+        text += f", {self.left} left before their end" if self.left else ""
+        if self.frames:
+            text += f"; {self.frames} frames, {self._speeds()}\n{self._shares()}"
+        for outcome in self.failed:
+            text += f"\nfailed: {outcome.name} ({outcome.reason})"
+        return text
+
+    def _speeds(self) -> str:
+        """Frames per second of the network alone, of the tracker, and by the clock with everything."""
+        times = self.times
+        network = f"network {self.frames / times.network:.1f} FPS, " if times.network > 0 else ""
+        tracker = f"tracker {self.frames / times.tracker:.1f} FPS, " if times.tracker > 0 else ""
+        each = f" ({self.workers} processes; network and tracker: of each)" if self.workers > 1 else ""
+        return f"{network}{tracker}end to end {self.frames / self.seconds:.1f} FPS{each}"
+
+    def _shares(self) -> str:
+        """Where the time of a frame went."""
+        decode, tracker, crop, network = (1000 * seconds / self.frames for seconds in self.times)
+        text = f"a frame: {tracker:.2f} ms in the tracker"
+        if network > 0:
+            parts = {"crop": crop, "network": network, "rest": tracker - crop - network}
+            shares = ", ".join(f"{name} {value:.2f} ms ({value / tracker:.0%})" for name, value in parts.items())
+            text += f" = {shares}"
+        text += f"; {decode:.2f} ms to read and decode it, in threads beside"
+        if self.batch > 1:
+            text += f" (up to {self.batch} sequences in one step, of whose time each has its share)"
+        return text

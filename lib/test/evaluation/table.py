@@ -1,0 +1,232 @@
+"""The benchmarks: one row each.
+
+To add a benchmark, add a row to ``BENCHMARKS``, its setting to ``environment.py`` and, where its sequences are not what
+lies in its folder, a list in ``lib/utils/data_specs``; ``docs/benchmarks.md`` shows how.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from lib.test.evaluation.finders import (
+    by_annotated_folder,
+    by_annotation,
+    by_class_folder,
+    by_class_list,
+    by_folder,
+    by_range_file,
+    by_table,
+    by_table_every_third,
+    got10k_held_out,
+)
+from lib.test.evaluation.layouts import Benchmark, parse_vot
+
+_LASOT = Benchmark(
+    "lasot_path",
+    by_class_list,
+    "lasot",
+    280,
+    frames=("{group}/{name}/img",),
+    boxes=("{group}/{name}/groundtruth.txt",),
+    sequence_list="lasot_test.txt",
+    absence=("{group}/{name}/full_occlusion.txt", "{group}/{name}/out_of_view.txt"),
+    language="{group}/{name}/nlp.txt",
+    attributes="annos/att/{name}.txt",
+    attribute_names=tuple("IV POC DEF MB CM ROT BC VC SV FOC FM OV LR ARC".split()),
+    note="attributes: copy annos/att of LaSOT's evaluation toolkit into the folder",
+)
+# The published protocol scores GOT-10k without its labels; its own evaluator leaves out frames of cover 0.
+_GOT10K = Benchmark(
+    "got10k_path",
+    by_folder,
+    "got10k",
+    180,
+    sequence_list="list.txt",
+    official_cover="{name}/cover.label",
+    meta="{name}/meta_info.ini",
+)
+_UAV = Benchmark(
+    "uav_path",
+    by_table,
+    "uav",
+    123,
+    frames=("{frames}",),
+    boxes=("{boxes}",),
+    sequence_list="uav.csv",
+    prefix="uav_",
+    attributes="{boxes_folder}/att/{boxes_name}",
+    attribute_names=tuple("SV ARC LR FM FOC POC OV BC IV VC CM SOB".split()),
+)
+_TC128 = Benchmark(
+    "tc128_path",
+    by_range_file,
+    "tc128",
+    129,
+    frames=("{name}/img",),
+    boxes=("{name}/{boxes}",),
+    prefix="tc128_",
+)
+_VOT = Benchmark(
+    "vot18_path",
+    by_folder,
+    "vot18",
+    60,
+    frames=("{name}/color", "{name}"),
+    parse=parse_vot,
+    sequence_list="list.txt",
+    prefix="vot18_",
+    note="boxes around polygons or masks; the VOT toolkit's own scores need the toolkit",
+)
+
+BENCHMARKS = {
+    "lasot": _LASOT,
+    "lasot_lmdb": replace(_LASOT, path_field="lasot_lmdb_path", lmdb=True, note="the same sequences in an lmdb"),
+    "lasot_extension_subset": replace(
+        _LASOT,
+        path_field="lasot_extension_subset_path",
+        dataset="lasot_extension_subset",
+        expected=150,
+        sequence_list="lasot_extension_subset.txt",
+    ),
+    "got10k_test": replace(_GOT10K, subfolder="test", note="scored on its server: transform_got10k.py packs results"),
+    "got10k_val": replace(_GOT10K, subfolder="val"),
+    "got10k_ltrval": replace(
+        _GOT10K, find=got10k_held_out, expected=1401, subfolder="train", note="the held-out tenth of the training set"
+    ),
+    "trackingnet": Benchmark(
+        "trackingnet_path",
+        by_annotation,
+        "trackingnet",
+        511,
+        frames=("TEST/frames/{name}",),
+        boxes=("TEST/anno/{name}.txt",),
+        note="scored on its server: transform_trackingnet.py packs results",
+    ),
+    "otb": Benchmark(
+        "otb_path",
+        by_table,
+        "otb",
+        100,
+        frames=("{frames}",),
+        boxes=("{boxes}",),
+        sequence_list="otb.csv",
+        attributes="otb_attributes.txt",
+    ),
+    "nfs": Benchmark(
+        "nfs_path",
+        by_table,
+        "nfs",
+        100,
+        frames=("{frames}",),
+        boxes=("{boxes}",),
+        sequence_list="nfs.csv",
+        prefix="nfs_",
+        note="the version of 30 frames per second",
+    ),
+    "uav": _UAV,
+    "uav123_10fps": replace(
+        _UAV,
+        path_field="uav123_10fps_path",
+        find=by_table_every_third,
+        dataset="uav123_10fps",
+        prefix="uav10fps_",
+    ),
+    "uav20l": replace(
+        _UAV,
+        path_field="uav20l_path",
+        dataset="uav20l",
+        expected=20,
+        sequence_list="uav20l.csv",
+        prefix="uav20l_",
+        note="in UAV123's folder",
+    ),
+    "dtb70": Benchmark(
+        "dtb70_path",
+        by_folder,
+        "dtb70",
+        70,
+        frames=("{name}/img",),
+        boxes=("{name}/groundtruth_rect.txt",),
+        prefix="dtb70_",
+    ),
+    "uavtrack112": Benchmark(
+        "uavtrack112_path",
+        by_annotation,
+        "uavtrack112",
+        112,
+        frames=("data_seq/{name}",),
+        boxes=("anno/{name}.txt",),
+        prefix="uavtrack112_",
+    ),
+    "tc128": _TC128,
+    "tc128ce": replace(_TC128, find=partial(by_range_file, only="_ce"), expected=78, note="those not in OTB"),
+    "tnl2k": Benchmark(
+        "tnl2k_path",
+        by_annotated_folder,
+        "tnl2k",
+        700,
+        frames=("{folder}/imgs",),
+        boxes=("{folder}/groundtruth.txt",),
+        official_absence="annos/absent/{name}.txt",
+        language="{folder}/language.txt",
+        attributes="annos/att/{name}_attribute.txt",
+        attribute_names=tuple("CM ROT DEF FOC IV OV POC VC SV BC MB ARC LR FM AS TC MS".split()),
+        note="official scores and attributes: copy annos of TNL2K's evaluation toolkit into the folder",
+    ),
+    "itb": Benchmark(
+        "itb_path",
+        by_annotated_folder,
+        "itb",
+        180,
+        frames=("{folder}",),
+        boxes=("{folder}/groundtruth.txt",),
+    ),
+    "vot18": _VOT,
+    "vot20": replace(_VOT, path_field="vot20_path", dataset="vot20", prefix="vot20_"),
+    "vot22": replace(_VOT, path_field="vot22_path", dataset="vot22", prefix="vot22_", expected=62),
+    "didi": replace(_VOT, path_field="didi_path", dataset="didi", prefix="didi_", expected=180),
+    "avist": Benchmark(
+        "avist_path",
+        by_annotation,
+        "avist",
+        120,
+        frames=("sequences/{name}",),
+        boxes=("anno/{name}.txt",),
+        absence=("full_occlusion/{name}_full_occlusion.txt", "out_of_view/{name}_out_of_view.txt"),
+        attributes="avist_attributes.txt",
+    ),
+    "vasttrack": Benchmark(
+        "vasttrack_path",
+        by_class_folder,
+        "vasttrack",
+        3500,
+        frames=("{group}/{name}/imgs", "{group}/{name}/img"),
+        boxes=("{group}/{name}/Groundtruth.txt", "{group}/{name}/groundtruth.txt"),
+        sequence_list="vasttrack_test_list.txt",
+        zero_is_absent=True,
+        language="{group}/{name}/nlp.txt",
+        attributes="annos/att/{name}.txt",
+        attribute_names=tuple("LR SV FM ARC IV INV DEF ROT BC MB".split()),
+        note="list and attributes: copy vasttrack_test_list.txt and annos/att of its toolkits into the folder",
+    ),
+    "nt_vot211": Benchmark(
+        "nt_vot211_path",
+        by_annotation,
+        "nt_vot211",
+        211,
+        frames=("sequences/{name}",),
+        boxes=("GT/{name}.txt",),
+        note="scored on its server: transform_nt_vot211.py packs results",
+    ),
+    "images_val": Benchmark(
+        "images_path",
+        by_folder,
+        "images_val",
+        subfolder="val",
+        sequence_list="list.txt",
+        absence=("{name}/absence.label",),
+        absence_optional=True,
+        note="drawn by tracking/make_images_dataset.py",
+    ),
+}

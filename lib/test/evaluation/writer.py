@@ -1,0 +1,105 @@
+"""Writing the result of one sequence while it is tracked, with the times that its frames took."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, TextIO
+
+from lib.test.evaluation.results import file_hash, partial_path, provenance_path, time_path, times_path
+from lib.utils.errors import DataError
+
+
+class FrameTime(NamedTuple):
+    """Seconds that a frame took; in a batch, those of the batch divided by its size.
+
+    Attributes:
+        decode: to read and decode it, in a thread that runs ahead of the tracker.
+        tracker: all that the tracker did, which is crop, network and a rest; without ``decode``.
+        crop: to cut out the search region, normalise it and bring it to the device.
+        network: of the forward pass, waited for. Both are NaN where the tracker does not tell them apart.
+    """
+
+    decode: float
+    tracker: float
+    crop: float = math.nan
+    network: float = math.nan
+
+    @property
+    def rest(self) -> float:
+        """The tracker's seconds beside crop and network."""
+        return self.tracker - self.crop - self.network
+
+    def __str__(self) -> str:
+        return f"{self.decode:.6f},{self.crop:.6f},{self.network:.6f},{self.rest:.6f}"
+
+
+TIMES_HEADER = "decode,crop,network,rest"
+
+
+class ResultWriter:
+    """Streams the result of one sequence to disk; the file is complete when the ``with`` block ends without an error.
+
+    Boxes are written with four decimals, or as integers by truncation where the provenance says ``compat_int``.
+
+    Args:
+        path: result file.
+        provenance: of this result, see :func:`lib.test.evaluation.results.sequence_provenance`.
+
+    Raises:
+        DataError: another process is tracking the same sequence into the same file.
+    """
+
+    def __init__(self, path: Path, provenance: dict[str, Any]) -> None:
+        self.path, self.provenance = path, provenance
+        self.times: list[FrameTime] = []
+
+    def __enter__(self) -> ResultWriter:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = _open_alone(partial_path(self.path))
+        return self
+
+    def add(self, box: list[float], time: FrameTime) -> None:
+        """Append the box x, y, w, h of the next frame and the time that it took. Raises DataError: not finite."""
+        if not all(map(math.isfinite, box)):
+            raise DataError(f"the tracker returned the box {box} for frame {len(self.times)} of {self.path.stem}")
+        whole = self.provenance.get("compat_int", False)
+        self._file.write("\t".join(f"{int(value)}" if whole else f"{value:.4f}" for value in box) + "\n")
+        self._file.flush()
+        self.times.append(time)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._file:  # closed, and so unlocked, only when the result stands under its name
+            if error is None:
+                self._finish()
+
+    def _finish(self) -> None:
+        os.fsync(self._file.fileno())
+        time_path(self.path).write_text("".join(f"{time.tracker:.6f}\n" for time in self.times))
+        times_path(self.path).write_text("".join(f"{line}\n" for line in (TIMES_HEADER, *self.times)))
+        record = self.provenance | {"result_sha256": file_hash(partial_path(self.path))}
+        provenance_path(self.path).write_text(json.dumps(record, indent=1) + "\n")
+        os.replace(partial_path(self.path), self.path)  # last: a result file is a complete result
+
+
+def _open_alone(path: Path) -> TextIO:
+    """Open ``path`` for writing from its start. Raises DataError: another process is writing it, or just finished."""
+    file = open(path, "a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system releases it however a process ends
+        alone = os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except (BlockingIOError, FileNotFoundError):
+        alone = False
+    except OSError:  # a file system that has no locks
+        alone = True
+    if not alone:
+        file.close()
+        raise DataError(f"{path} is being written by another process: the same run was started twice")
+    file.truncate(0)
+    return file

@@ -1,0 +1,70 @@
+"""Trackers of one's own: ``tracking/test.py NAME CONFIG`` runs that of the module ``lib/test/tracker/NAME.py``.
+
+The module has two functions, with the names that the field knows from PyTracking::
+
+    def parameters(config):          # whatever the tracker wants to know; CONFIG as it was given
+        return ...
+
+    def get_tracker_class():         # called with the parameters and device="cpu", "cuda" or "cuda:N"
+        return MyTracker             # initialize() and track(), see lib/test/evaluation/protocol.py
+
+A name with a dot is that of any module that Python finds: ``my_package.my_tracker``. Results are tied to the module's
+text and to the parameters (plain values, or an object of such), and to a file that these have as ``checkpoint``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from lib.test.evaluation.protocol import BatchTracker, Tracker
+from lib.utils.errors import ConfigError
+
+
+def build_own(device: str, name: str, config: str) -> Tracker | BatchTracker:
+    """The tracker of the module ``name`` with the parameters of ``config``, on a device.
+
+    Raises:
+        ConfigError: there is no such module, or it lacks one of the two functions.
+    """
+    module = _module(name)
+    return module.get_tracker_class()(module.parameters(config), device=device)
+
+
+def own_identity(name: str, config: str) -> tuple[str, Path | None]:
+    """What results of such a tracker are tied to: twelve hex digits of code and parameters, and a weight file, if any.
+
+    Raises:
+        ConfigError: as :func:`build_own`, or ``config`` cannot be the name of a folder.
+    """
+    if not re.fullmatch(r"\w[\w.-]*", config):
+        raise ConfigError(f"config {config!r} names the folder of the results: use letters, digits, - _ and .")
+    module = _module(name)
+    parameters = module.parameters(config)
+    known = vars(parameters) if hasattr(parameters, "__dict__") else parameters
+    text = Path(str(module.__file__)).read_bytes() + repr(known).encode()
+    checkpoint = getattr(parameters, "checkpoint", None)
+    return hashlib.sha256(text).hexdigest()[:12], Path(checkpoint) if checkpoint else None
+
+
+def _module(name: str) -> ModuleType:
+    full = name if "." in name else f"lib.test.tracker.{name}"
+    try:
+        found = importlib.util.find_spec(full) is not None
+    except ModuleNotFoundError:  # not even the package
+        found = False
+    if not found:
+        near = difflib.get_close_matches(name, ["ostrack"], n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ConfigError(f"unknown tracker {name!r}: {hint}ostrack is built in; {full} would be one of your own")
+    module: Any = importlib.import_module(full)
+    for function in ("parameters", "get_tracker_class"):
+        if not callable(getattr(module, function, None)):
+            raise ConfigError(f"{module.__file__} has no function {function}(): docs/api.md shows what it needs")
+    return module

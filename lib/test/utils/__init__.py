@@ -1,0 +1,1 @@
+"""Results that leave for a server, and results that come from elsewhere."""

@@ -1,0 +1,253 @@
+"""Bring the results of other trackers into the form and place of one's own, so that they stand in the same tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from lib.test.evaluation.benchmarks import FOLDER_PREFIX, get_benchmark, get_dataset
+from lib.test.evaluation.environment import EnvSettings, env_settings
+from lib.test.evaluation.results import file_hash, partial_path, provenance_path, result_path, time_path, times_path
+from lib.test.evaluation.sequence import Sequence
+from lib.test.utils.shared_results import SharedResult, read_source
+from lib.utils.errors import ConfigError, DataError
+
+_ALIASES = {"human4": "human4_2"}  # other toolkits' name of a sequence of OTB
+_SHOWN = 8
+
+
+@dataclass
+class ImportReport:
+    """What was done with a source. All entries are names of sequences, ``extra`` of results."""
+
+    folder: Path
+    total: int
+    written: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    extra: list[str] = field(default_factory=list)
+    hints: list[str] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every sequence has its result now."""
+        return len(self.written) == self.total
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.written)} of {self.total} sequences imported into {self.folder}"]
+        lines += [f"refused: {name}: {reason}" for name, reason in self.refused.items()]
+        for kind, names in (("missing", self.missing), ("not of this benchmark", self.extra)):
+            if names:
+                more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+                lines.append(f"{kind}: {', '.join(names[:_SHOWN])}{more}")
+        return "\n".join(lines + self.hints)
+
+
+def import_results(
+    source: str | Path,
+    tracker: str,
+    config: str,
+    dataset: str,
+    member: str | None = None,
+    one_based: bool = False,
+    any_length: bool = False,
+    force: bool = False,
+    env: EnvSettings | None = None,
+) -> ImportReport:
+    """Write ``TRACKER/CONFIG/SEQUENCE.txt`` for the results in ``source``, with a record of where they came from.
+
+    Args:
+        source: folder, zip or file, see :func:`lib.test.utils.shared_results.read_source`.
+        tracker, config: what to call them here.
+        dataset: the benchmark, or ``folder:PATH``.
+        member: take only what lies under a folder or key of this name, in a source of several trackers.
+        one_based: pixels are counted from 1, as in MATLAB: 1 is taken off x and y.
+        any_length: import also results with another number of boxes than frames; a protocol pads or cuts them.
+        force: replace results that come from elsewhere.
+        env: paths; by default those of ``lib/test/evaluation/local.py``.
+
+    Raises:
+        ConfigError: unknown data set, or names that cannot be folders.
+        DataError: nothing usable in ``source``, several results for a sequence, or results of another origin in the
+            way.
+    """
+    source, env = Path(source), env or env_settings()
+    for name in (tracker, config):
+        if not re.fullmatch(r"[\w.+@ -]+", name) or name.startswith("."):
+            raise ConfigError(f"{name!r} cannot be the name of a folder of results: use letters, digits, - and _")
+    sequences = get_dataset(dataset, env=env)
+    prefix = "" if dataset.startswith(FOLDER_PREFIX) else get_benchmark(dataset).prefix
+    matched, extra = match_results(_select(read_source(source), member, tracker), sequences, prefix)
+    several = [name for name, results in matched.items() if len(results) > 1]
+    if several:
+        choices = ", ".join(result.where for result in matched[several[0]])
+        raise DataError(
+            f"{source} has several results for {len(several)} sequences, for {several[0]}: {choices}; "
+            "choose by --member"
+        )
+
+    targets = {one.name: result_path(env.results_path, tracker, config, one) for one in sequences}
+    report = ImportReport(Path(env.results_path, tracker, config), len(sequences), extra=extra)
+    report.missing = [name for name in targets if name not in matched]
+    # The same text for all results of a source: a report counts the origins of a tracker's results.
+    origin = source.resolve().name
+    hashes = {file: file_hash(file) for file in {one.file for results in matched.values() for one in results}}
+    if source in hashes:
+        origin += f" (sha256 {hashes[source]})"
+    ready: list[tuple[Sequence, np.ndarray, dict[str, Any]]] = []
+    for sequence in tqdm(sequences, unit="sequence", disable=None):  # None: on terminals only
+        for result in matched.get(sequence.name, ()):
+            try:
+                boxes = _fitting(result.load(), sequence, any_length) - np.array([one_based, one_based, 0, 0])
+            except DataError as error:
+                report.refused[sequence.name] = str(error)
+                continue
+            record = {
+                "tracker": tracker,
+                "config": config,
+                "dataset": sequence.dataset,
+                "frames": len(boxes),
+                "imported_from": origin,
+                "imported_member": result.where,
+                "imported_sha256": hashes[result.file],
+                "one_based": one_based,
+            }
+            ready.append((sequence, boxes, record))
+    _refuse_foreign([(targets[one.name], record) for one, _, record in ready], force)
+    for sequence, boxes, record in ready:
+        _write(targets[sequence.name], boxes, record)
+        report.written.append(sequence.name)
+    report.hints = _hints([(sequence, boxes) for sequence, boxes, _ in ready], one_based)
+    return report
+
+
+def match_results(
+    results: Iterable[SharedResult], sequences: Seq[Sequence], prefix: str
+) -> tuple[dict[str, list[SharedResult]], list[str]]:
+    """Find the sequence of each result by its name, whatever the case and the separators, and with ``_001`` at the end
+    (GOT-10k). Only if no name fits so, the prefix that the benchmark's sequences have here is left out; only if still
+    none fits, a tracker's name may stand at either end (``basketball_KCF``). So a folder with results of several
+    benchmarks gives those of the one that is meant.
+
+    Returns:
+        results by name of the sequence, and the paths of those that fit none.
+    """
+    results = list(results)
+    names = [_canonical(result.parts[-1]) for result in results]
+    full = {_canonical(one.name): one.name for one in sequences}
+    bare = {_canonical(one.name.removeprefix(prefix)): one.name for one in sequences}
+    found = [_exact(name, full) for name in names]
+    if not any(found):
+        found = [_exact(name, bare) for name in names]
+    if not any(found):
+        found = [_with_affix(name, bare) for name in names]
+    matched: dict[str, list[SharedResult]] = defaultdict(list)
+    for result, sequence in zip(results, found, strict=True):
+        if sequence:
+            matched[sequence].append(result)
+    return dict(matched), [one.where for one, sequence in zip(results, found, strict=True) if not sequence]
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+def _exact(name: str, known: dict[str, str]) -> str | None:
+    candidates = (name, name.removesuffix("_001"), _ALIASES.get(name))
+    return next((known[candidate] for candidate in candidates if candidate in known), None)
+
+
+def _with_affix(name: str, known: dict[str, str]) -> str | None:
+    # What is left over must not begin with a digit: car1_2 is no result of car1 by a tracker called 2.
+    around = [key for key in known if re.match(rf"{key}_(?!\d)", name) or name.endswith(f"_{key}")]
+    return known[max(around, key=len)] if around else None
+
+
+def _select(results: list[SharedResult], member: str | None, tracker: str) -> list[SharedResult]:
+    """The results under ``member``; without it those under the tracker's own name, if there are such, else all."""
+    wanted = (member or tracker).lower()
+    chosen = [result for result in results if wanted in (part.lower() for part in result.parts[:-1])]
+    if member and not chosen:
+        folders = sorted({part for result in results for part in result.parts[:-1]})
+        raise DataError(
+            f"there is nothing under {member!r}; there are {', '.join(folders[:30]) or 'no folders or keys'}"
+        )
+    return chosen or results
+
+
+def _fitting(boxes: np.ndarray, sequence: Sequence, any_length: bool) -> np.ndarray:
+    """The boxes for the frames of ``sequence``. Raises DataError: they do not fit, or are no boxes."""
+    frames = sequence.num_frames
+    if sequence.omitted and len(boxes) == frames + sequence.omitted:
+        boxes = boxes[sequence.omitted :]
+    if len(boxes) != frames and not any_length:
+        hint = "; these are of 10 frames per second" if len(boxes) == (frames - 1) // 3 + 1 and frames > 9 else ""
+        raise DataError(f"{len(boxes)} boxes for {frames} frames{hint}")
+    bad = ~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1)
+    if bad.any():
+        raise DataError(f"frame {bad.argmax()} is {boxes[bad.argmax()].tolist()}, not a box")
+    return boxes
+
+
+def _hints(imported: list[tuple[Sequence, np.ndarray]], one_based: bool) -> list[str]:
+    """What the first boxes, which should be those of the ground truth, say about the rest."""
+    offsets = np.array([boxes[0] - one.ground_truth[0] for one, boxes in imported]).reshape(-1, 4)
+    hints = []
+    for shift, advice in ((1, "give --one_based"), (-1, "leave out --one_based")):
+        share = (np.abs(offsets - [shift, shift, 0, 0]) < 1e-3).all(axis=1).mean() if len(offsets) else 0
+        if share > 0.5 and one_based == (shift < 0):
+            hints.append(
+                f"the first box is {shift:+d}, {shift:+d} pixels off the ground truth in {100 * share:.0f} % of the "
+                f"sequences: does one of them count from 1? then {advice}"
+            )
+    far = [one.name for (one, _), offset in zip(imported, offsets, strict=True) if _is_far(one, offset)]
+    if far:
+        hints.append(
+            f"the first box is far from the ground truth in {len(far)} sequences ({', '.join(far[:_SHOWN])}): are "
+            "these results of this benchmark?"
+        )
+    return hints
+
+
+def _is_far(sequence: Sequence, offset: np.ndarray) -> bool:
+    """Whether the first box's corner is further from the true one than a side of the target."""
+    return bool((np.abs(offset[:2]) > sequence.ground_truth[0, 2:]).any())
+
+
+def _refuse_foreign(targets: list[tuple[Path, dict[str, Any]]], force: bool) -> None:
+    """Raise DataError if a file is in the way that was not imported from the same source, unless ``force`` is given."""
+    foreign = []
+    for path, record in targets:
+        if path.exists() and not force:
+            try:
+                stored = json.loads(provenance_path(path).read_text())
+            except (OSError, ValueError):
+                stored = {}
+            if stored.get("imported_sha256") != record["imported_sha256"]:
+                foreign.append(str(path))
+    if foreign:
+        raise DataError(
+            f"{len(foreign)} results of another origin are there already, like {foreign[0]}: choose another --config, "
+            "or replace them with --force"
+        )
+
+
+def _write(path: Path, boxes: np.ndarray, record: dict[str, Any]) -> None:
+    """Write the result whole or not at all; times that belong to what was there before go."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial_path(path).write_text("".join("\t".join(map(repr, row)) + "\n" for row in boxes.tolist()))
+    record = record | {"result_sha256": file_hash(partial_path(path))}
+    for stale in (time_path(path), times_path(path)):
+        stale.unlink(missing_ok=True)
+    provenance_path(path).write_text(json.dumps(record, indent=1) + "\n")
+    os.replace(partial_path(path), path)

@@ -1,0 +1,140 @@
+"""Submissions: check results, pack them as a benchmark's server wants them, and read the package again.
+
+Results are only read; nothing is removed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+
+from lib.test.evaluation.benchmarks import get_benchmark, get_dataset
+from lib.test.evaluation.environment import EnvSettings, env_settings
+from lib.test.evaluation.results import read_result, time_path
+from lib.test.utils.servers import SERVERS, RawResult, Server
+from lib.utils.annotations import read_table
+from lib.utils.errors import DataError
+
+_SHOWN = 10
+
+
+def pack(server: str, tracker: str, config: str, decimals: int | None = None, env: EnvSettings | None = None) -> Path:
+    """Check the results of a tracker, pack them, read the package again, and return its path.
+
+    Args:
+        server: key of ``SERVERS``.
+        tracker, config: whose results.
+        decimals: of the boxes; by default as the server wants them.
+        env: paths; by default those of ``lib/test/evaluation/local.py``.
+
+    Raises:
+        DataError: results are missing, incomplete or no boxes (all are listed), or the package does not hold them.
+    """
+    form, env = SERVERS[server], env or env_settings()
+    decimals = form.decimals if decimals is None else decimals
+    results = check_results(form, tracker, config, env)
+    path = Path(getattr(env, form.packed_field)) / f"{tracker}_{config}{form.suffix}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    try:
+        temporary.write_bytes(form.pack(results, decimals))
+        check_package(form.unpack(temporary.read_bytes()), results, decimals)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def check_results(form: Server, tracker: str, config: str, env: EnvSettings) -> list[RawResult]:
+    """Read the results of all sequences. Raises DataError, which lists everything that is wrong with them."""
+    folder = Path(env.results_path, tracker, config, form.folder)
+    frames = expected_frames(form, env, folder)
+    problems, results = [], []
+    for name, count in frames.items():
+        try:
+            results.append(_read(folder / f"{name}.txt", name, count, form.needs_times))
+        except DataError as error:
+            problems.append(str(error))
+    if problems:
+        more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+        raise DataError(
+            f"{len(problems)} of {len(frames)} sequences cannot be submitted:\n  "
+            + "\n  ".join(problems[:_SHOWN] + more)
+            + f"\ntrack them: python tracking/test.py {tracker} {config} --dataset {form.dataset}"
+        )
+    return results
+
+
+def expected_frames(form: Server, env: EnvSettings, folder: Path) -> dict[str, int | None]:
+    """The benchmark's sequences with their numbers of frames.
+
+    Where the benchmark is not on this machine, the names come from its list or, if nobody knows that, from the results,
+    which must be as many; numbers of frames are None then.
+
+    Raises:
+        DataError: neither is possible.
+    """
+    row = get_benchmark(form.dataset)
+    if row.root(env).is_dir():
+        sequences = get_dataset(form.dataset, env=env)
+        if len(sequences) != row.expected:
+            raise DataError(f"{row.root(env)} has {len(sequences)} of the {row.expected} sequences: complete it first")
+        return {one.name: one.num_frames for one in sequences}
+    if form.names:
+        return dict.fromkeys(form.names)
+    there = {path.stem for path in folder.glob("*.txt") if not path.stem.endswith("_time")}
+    if form.folder and len(there) == row.expected:
+        return dict.fromkeys(sorted(there))
+    raise DataError(
+        f"{form.dataset} has {row.expected} sequences; {folder} has results of {len(there)}, and the benchmark itself, "
+        f"which would tell their names, is not in {row.root(env)}"
+    )
+
+
+def _read(path: Path, name: str, frames: int | None, needs_times: bool) -> RawResult:
+    boxes = read_result(path)
+    if frames is not None and len(boxes) != frames:
+        raise DataError(f"{path}: {len(boxes)} boxes for {frames} frames")
+    bad = ~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1)
+    if bad.any():
+        raise DataError(f"{path}: frame {bad.argmax()} is {boxes[bad.argmax()].tolist()}, not a box")
+    if not needs_times and not time_path(path).is_file():
+        return RawResult(name, boxes, None)
+    seconds = read_table(time_path(path), 1)[:, 0]
+    if len(seconds) != len(boxes) or not np.isfinite(seconds).all() or (seconds < 0).any():
+        raise DataError(
+            f"{time_path(path)}: expected {len(boxes)} times, one per frame, found {len(seconds)} or bad ones"
+        )
+    return RawResult(name, boxes, seconds)
+
+
+def check_package(packed: dict[str, np.ndarray], results: list[RawResult], decimals: int | None) -> None:
+    """Raise DataError unless a package, read again, holds the boxes of all results and nothing else."""
+    if packed.keys() != {one.name for one in results}:
+        raise DataError(f"the package holds {len(packed)} sequences instead of {len(results)}: pack it again")
+    slack = 0.5 * 10.0 ** -(4 if decimals is None else decimals) + 1e-9
+    for one in results:
+        boxes = packed[one.name]
+        if boxes.shape != one.boxes.shape or np.abs(boxes - one.boxes).max() > slack:
+            raise DataError(f"the package does not hold the boxes of {one.name}: pack it again")
+
+
+def pack_cli(server: str, description: str) -> None:
+    """The command line of the scripts ``transform_*.py``."""
+    form = SERVERS[server]
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tracker_name", default="ostrack", help="name of the tracker (default: ostrack)")
+    parser.add_argument("--cfg_name", required=True, help="name of the experiment, or what follows --config elsewhere")
+    parser.add_argument("--save_dir", help="output folder with the results; default: that of the settings, ./output")
+    if form.suffix == ".zip":
+        default = "four" if form.decimals is None else form.decimals
+        parser.add_argument("--decimals", type=int, help=f"decimals of the boxes (default: {default})")
+    args = parser.parse_args()
+    env = env_settings().saving_to(args.save_dir)
+    path = pack(server, args.tracker_name, args.cfg_name, getattr(args, "decimals", None), env)
+    if not get_benchmark(form.dataset).root(env).is_dir():
+        print(f"numbers of frames were not checked: {form.dataset} is not in {get_benchmark(form.dataset).root(env)}")
+    print(f"checked and packed: {path} ({path.stat().st_size / 1e6:.1f} MB)")

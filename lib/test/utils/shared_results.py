@@ -1,0 +1,171 @@
+"""Results in the forms in which people share them: text, OTB's .mat, .json, .npz; in a folder, a zip or alone."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from lib.test.evaluation.layouts import parse_own
+from lib.utils.annotations import decode_text
+from lib.utils.errors import ConfigError, DataError
+
+_NO_BOXES = ("_time", "_times", "_confidence", "_score", "_scores")  # ends of names of files that lie beside results
+_BOX_KEYS = ("pred", "res", "boxes", "bboxes")
+
+
+@dataclass(frozen=True)
+class SharedResult:
+    """A result in a source.
+
+    Attributes:
+        file: the file on disk that holds it.
+        parts: its path inside the source; the last part is, or contains, the name of the sequence.
+        load: reads the boxes, (N, 4) float64 x, y, w, h. Raises DataError.
+    """
+
+    file: Path
+    parts: tuple[str, ...]
+    load: Callable[[], np.ndarray]
+
+    @property
+    def where(self) -> str:
+        """What to call it in a message."""
+        return "/".join(self.parts)
+
+
+def read_source(source: Path) -> list[SharedResult]:
+    """All results in a folder, a zip or a file. Boxes are read later, except those of .json.
+
+    Raises:
+        DataError: nothing is there, or a file cannot be read.
+    """
+    results = [result for file, inside, load in _files(source) for result in _results(file, inside, load)]
+    if not results:
+        raise DataError(f"{source}: no results; expected files .txt, .mat, .json or .npz, in folders or in a zip")
+    return results
+
+
+def _files(source: Path) -> Iterator[tuple[Path, PurePosixPath, Callable[[], bytes]]]:
+    """The files of a source: the file on disk, the path inside the source, and how to read it."""
+    if source.is_dir():
+        for path in sorted(source.rglob("*")):
+            if path.is_file():
+                yield path, PurePosixPath(path.relative_to(source).as_posix()), path.read_bytes
+    elif zipfile.is_zipfile(source) and source.suffix != ".npz":
+        with zipfile.ZipFile(source) as archive:
+            names = [info.filename for info in archive.infolist() if not info.is_dir()]
+        for name in names:
+            yield source, PurePosixPath(name), partial(_read_member, source, name)
+    elif source.is_file():
+        yield source, PurePosixPath(source.name), source.read_bytes
+    else:
+        raise DataError(f"there is no file or folder {source}")
+
+
+def _read_member(source: Path, name: str) -> bytes:
+    try:
+        with zipfile.ZipFile(source) as archive:
+            return archive.read(name)
+    except (OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{source}: {name} cannot be read: {error}") from error
+
+
+def _results(file: Path, inside: PurePosixPath, load: Callable[[], bytes]) -> Iterator[SharedResult]:
+    """The results in one file; none if it is of another kind."""
+    if any(part[0] in "._" for part in inside.parts) or inside.stem.lower().endswith(_NO_BOXES):
+        return
+    parts = inside.with_suffix("").parts
+    where = f"{file}" if file.name == inside.name else f"{file}: {inside}"
+    if inside.suffix in (".txt", ".csv"):
+        yield SharedResult(file, parts, partial(_text_boxes, load, where))
+    elif inside.suffix == ".mat":
+        yield SharedResult(file, parts, partial(_mat_boxes, load, where))
+    elif inside.suffix == ".npz":
+        archive = _open_npz(load(), where)
+        for key in archive.files:
+            yield SharedResult(file, (*parts, *key.split("/")), partial(_array_boxes, archive, key, where))
+    elif inside.suffix == ".json":
+        for path, rows in _json_boxes(_read_json(load(), where), (), where):
+            yield SharedResult(file, (*parts, *path), partial(_boxes, rows, f"{where}: {'/'.join(path)}"))
+
+
+def _boxes(rows: Any, where: str) -> np.ndarray:
+    try:
+        boxes = np.array(rows, np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: the rows are not all of four numbers: {error}") from error
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or len(boxes) == 0:
+        raise DataError(f"{where}: an array of shape {boxes.shape}, expected (frames, 4): x, y, w, h")
+    return boxes
+
+
+def _text_boxes(load: Callable[[], bytes], where: str) -> np.ndarray:
+    return parse_own(decode_text(load(), where), where)
+
+
+def _mat_boxes(load: Callable[[], bytes], where: str) -> np.ndarray:
+    """``results{1}.res`` of the OTB toolkit, whose other entries are runs from other starts."""
+    try:
+        from scipy.io import loadmat
+    except ImportError as error:
+        raise ConfigError("reading .mat files needs the package scipy: pip install scipy") from error
+    try:
+        file: Any = io.BytesIO(load())  # which scipy takes, but its types do not say so
+        content = loadmat(file, squeeze_me=True, struct_as_record=False)
+        first = np.atleast_1d(content["results"]).ravel()[0]
+        kind, rows = getattr(first, "type", "rect"), first.res
+    except NotImplementedError as error:
+        raise DataError(f"{where} is a .mat file of version 7.3 (HDF5): save it again in MATLAB with '-v7'") from error
+    except Exception as error:  # on a damaged file scipy's reader stumbles over almost anything
+        raise DataError(f"{where} holds no results{{1}}.res of the OTB toolkit: {error}") from error
+    if kind != "rect":
+        raise DataError(f"{where}: regions of type {kind!r}; only boxes (rect) can be imported")
+    return _boxes(np.atleast_2d(rows), where)
+
+
+def _open_npz(data: bytes, where: str) -> Any:
+    try:
+        return np.load(io.BytesIO(data))
+    except (ValueError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{where} is not a readable .npz: {error}") from error
+
+
+def _array_boxes(archive: Any, key: str, where: str) -> np.ndarray:
+    try:
+        return _boxes(archive[key], f"{where}: {key}")
+    except (ValueError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{where}: {key} cannot be read: {error}") from error
+
+
+def _read_json(data: bytes, where: str) -> Any:
+    try:
+        return json.loads(decode_text(data, where))
+    except ValueError as error:
+        raise DataError(f"{where} is not a readable .json: {error}") from error
+
+
+def _json_boxes(value: Any, path: tuple[str, ...], where: str) -> Iterator[tuple[tuple[str, ...], list]]:
+    """Lists of boxes in nested dictionaries, with the keys that lead to them.
+
+    ``{"SEQ": [[x, y, w, h], ...]}``, also ``{"TRACKER": {"SEQ": ...}}``, also with ``pred``, ``res`` or ``boxes`` below
+    a sequence, also OTB's ``[{"res": ...}]``.
+    """
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        value = value[0]
+    if isinstance(value, list):
+        if value and isinstance(value[0], list) and len(value[0]) == 4:
+            yield path, value
+    elif isinstance(value, dict):
+        if "gt_rect" in value:
+            raise DataError(f"{where} describes pysot's data set (gt_rect), it holds no tracker's results")
+        for key, below in value.items():
+            yield from _json_boxes(below, path if key in _BOX_KEYS else (*path, key), where)

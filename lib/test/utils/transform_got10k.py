@@ -1,0 +1,15 @@
+"""Check the results on GOT-10k and pack them for its server: a zip of SEQ/SEQ_001.txt and SEQ/SEQ_time.txt.
+
+The results stay.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+
+from lib.test.utils.packing import pack_cli  # noqa: E402
+from lib.utils.errors import run_cli  # noqa: E402
+
+if __name__ == "__main__":
+    run_cli(lambda: pack_cli("got10k", __doc__))

@@ -1,0 +1,132 @@
+"""Tracking what a user points at in a video, a camera or a stream: what ``tracking/video_demo.py`` does."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from lib.config.ostrack import config_hash, config_name
+from lib.test.evaluation.environment import env_settings
+from lib.test.evaluation.results import run_provenance
+from lib.test.evaluation.runner import choose_devices
+from lib.test.evaluation.writer import ResultWriter
+from lib.test.tracker import Tracker, build_tracker
+from lib.test.tracker.watch import WatchedTracker
+from lib.test.video_loop import KEYS, Box, Demo, DemoSummary, run_demo
+from lib.utils.errors import ConfigError
+from lib.utils.video_io import VideoFile, open_video
+from lib.vis.views import Screen
+from lib.vis.window import CvWindow, display_problem
+
+logger = logging.getLogger(__name__)
+
+
+def track_video(
+    config: str | Path,
+    source: str | Path,
+    boxes: Sequence[Box] = (),
+    *,
+    targets: int = 1,
+    output: str | Path | None = None,
+    save_results: bool = False,
+    display: bool = True,
+    lost_below: float = 0.3,
+    checkpoint: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    precision: str = "float32",
+    device: str = "auto",
+    save_dir: str | Path | None = None,
+    run_id: int | None = None,
+    screen: Screen | None = None,
+) -> DemoSummary:
+    """Track one or several targets through a video with OSTrack, in one run of the model per frame.
+
+    Args:
+        config: name or path of an experiment.
+        source: video file, number of a camera, or URL of a stream.
+        boxes: ``xywh`` pixels of the targets in the first frame; without any the user draws them.
+        targets: how many the user draws.
+        output: mp4 file to write, with the boxes; as large and fast as the source.
+        save_results: write ``RESULTS/ostrack/CONFIG/video_NAME.txt``, see :func:`result_path`.
+        display: show the frames, where there is a display.
+        lost_below: targets with a lower score are shown as lost.
+        checkpoint: weight file; by default the experiment's own.
+        overrides: ``KEY.SUB=value`` strings on top of the experiment.
+        precision: ``float32``, ``bf16`` or ``fp16``.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        save_dir: output folder for results, also searched for checkpoints; by default the configured one.
+        run_id: puts the results under ``CONFIG_RUNID`` (three digits), apart from other runs.
+        screen: shows what the tracker makes of the first target.
+
+    Raises:
+        OSTrackError: configuration, weights, boxes, video, display or a file to write cannot be used.
+    """
+    if targets < 1 or not 0 <= lost_below <= 1:
+        raise ConfigError(f"targets {targets}, lost_below {lost_below}: at least 1 target, and a score from 0 to 1")
+    video = open_video(source)
+    rate = video.fps  # now: a video that cannot be opened is told before anything slow
+    problem = display_problem() if display else "none is wanted"
+    if problem and not boxes:
+        raise ConfigError(
+            f"no box to start from, and no display to draw one on ({problem}): give --optional_box X Y W H"
+        )
+    if problem and display:
+        logger.info("No window: %s", problem)
+    where = choose_devices(device, 1)[0]
+    tracker = build_tracker(config, checkpoint, where, precision, overrides=overrides, save_dir=save_dir)
+    logger.info("Tracking in %s (%.4g frames per second) with %s on %s", source, rate, tracker.checkpoint, where)
+    results = []
+    if save_results:
+        folder = Path(env_settings().saving_to(save_dir).results_path) / "ostrack"
+        folder /= config_name(config) if run_id is None else f"{config_name(config)}_{run_id:03d}"
+        results = _writers(folder, tracker, config, video, boxes, len(boxes) or targets, precision)
+    with ExitStack() as stack:
+        window = None if problem else stack.enter_context(CvWindow(f"OSTrack: {KEYS}"))
+        output = Path(output) if output else None
+        demo = Demo(boxes, targets, window, output, results, lost_below=lost_below)
+        if screen:
+            watched = WatchedTracker(tracker, screen)
+            demo.watcher = watched.watching(video_name(video), video.declared_frames or 0, np.empty((0, 4)))
+        summary = run_demo(watched if screen else tracker, video, demo)
+    for path in ([output] if output else []) + [result.path for result in results]:
+        logger.info("Wrote %s", path)
+    return summary
+
+
+def _writers(
+    folder: Path,
+    tracker: Tracker,
+    config: str | Path,
+    video: VideoFile,
+    boxes: Sequence[Box],
+    targets: int,
+    precision: str,
+) -> list[ResultWriter]:
+    name = config_name(config)
+    run = run_provenance("ostrack", name, config_hash(tracker.cfg), tracker.checkpoint, precision, tracker.device.type)
+    return [
+        ResultWriter(
+            result_path(folder, video, number, targets),
+            run | {"video": str(video.path), "init_box": list(boxes[number - 1]) if boxes else "drawn by the user"},
+        )
+        for number in range(1, targets + 1)
+    ]
+
+
+def video_name(video: VideoFile) -> str:
+    """``video_NAME`` as in the published results; a camera is ``video_cameraN``."""
+    name = f"camera{video.path}" if isinstance(video.path, int) else Path(str(video.path)).stem
+    return "video_" + re.sub(r"[^\w.-]+", "_", name)
+
+
+def result_path(folder: Path, video: VideoFile, number: int = 1, targets: int = 1) -> Path:
+    """Where the boxes of target ``number`` (from 1) go: ``video_NAME.txt``, as published, where there is only one.
+
+    Several targets have ``video_NAME_targetN.txt``.
+    """
+    return folder / (video_name(video) + (".txt" if targets == 1 else f"_target{number}.txt"))

@@ -1,0 +1,167 @@
+"""Workspaces of the VOT toolkit: the registry that makes a tracker known to it, and sequences of one's own."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shlex
+from collections.abc import Sequence as Row
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from lib.test.evaluation.sequence import ImageFrames, Sequence
+from lib.utils.errors import ConfigError, DataError
+from lib.utils.storage import FolderStorage
+
+REGISTRY, STACK = "trackers.ini", "stack.yaml"
+ANCHOR_STEP = 50  # frames between the starts of a multi-start experiment, as in VOT2020
+_TIMEOUT = 300  # seconds that the toolkit waits for an answer; the first one needs the weights
+_FPS = 30  # that the real-time experiment takes sequences to have
+
+
+def register_tracker(workspace: Path, name: str, label: str, command: Row[str]) -> Path:
+    """Write the tracker ``name`` into the workspace's registry, in place of one of that name; others stay.
+
+    Args:
+        workspace: folder; it is made where it is missing.
+        name: identifier: letters, digits, ``-`` and ``_``.
+        label: shown in reports.
+        command: program and arguments; the toolkit runs it in a folder of its own, so paths must be absolute.
+
+    Raises:
+        ConfigError: the name is not possible, or there is a registry that cannot be read or written.
+    """
+    if not re.fullmatch("[A-Za-z0-9_-]+", name):
+        raise ConfigError(f"tracker name {name!r}: the VOT toolkit takes letters, digits, '-' and '_' only")
+    path = workspace / REGISTRY
+    registry = configparser.ConfigParser()
+    try:
+        registry.read(path)
+        registry[name] = {
+            "label": label.replace("%", "%%"),
+            "protocol": "trax",
+            "command": shlex.join(command).replace("%", "%%"),
+            "timeout": str(_TIMEOUT),
+        }
+        workspace.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as file:
+            registry.write(file)
+    except (configparser.Error, OSError, UnicodeError) as error:
+        raise ConfigError(f"the registry {path} cannot be read or written: {error}") from error
+    return path
+
+
+def add_sequences(workspace: Path, sequences: Row[Sequence]) -> Path:
+    """Put sequences into a workspace that has none, and write a short-term stack for them.
+
+    Pictures are linked, not copied. A frame in which the target is absent has no ground truth. The stack has VOT2022's
+    experiments on boxes; EAO is averaged over run lengths from the shortest to the longest run of these sequences, so
+    that its value can be compared on them only.
+
+    Returns:
+        The stack file.
+
+    Raises:
+        DataError: a sequence is no folder of pictures of one type, lacks a box for each frame, or shows its target
+            nowhere; two have one name; the workspace has sequences; or it cannot be written.
+    """
+    folder = workspace / "sequences"
+    if (folder / "list.txt").exists():
+        raise DataError(f"{folder} has sequences already; choose another workspace, or remove that folder")
+    contents = {sequence.name: (_pictures(sequence), _boxes(sequence)) for sequence in sequences}
+    if len(contents) < len(sequences):
+        raise DataError("two sequences have the same name; put them into different workspaces")
+    runs = []
+    try:
+        for name, (pictures, boxes) in contents.items():
+            anchors = place_anchors(np.isfinite(boxes).all(1))
+            _write_sequence(folder / name, pictures, boxes, anchors)
+            forward, backward = np.flatnonzero(anchors > 0), np.flatnonzero(anchors < 0)
+            runs += [*(len(boxes) - forward).tolist(), *(backward + 1).tolist()]
+        stack = workspace / STACK
+        stack.write_text(yaml.safe_dump(short_term_stack(min(runs), max(runs)), sort_keys=False))
+        (folder / "list.txt").write_text("".join(f"{name}\n" for name in contents))
+    except OSError as error:
+        raise DataError(f"the workspace {workspace} cannot be written: {error}") from error
+    return stack
+
+
+def short_term_stack(low: int, high: int) -> dict[str, Any]:
+    """VOT2022's short-term experiments on boxes, with EAO over the run lengths ``low`` to ``high``."""
+
+    def multistart(**options: Any) -> dict[str, Any]:
+        eao_score = {"type": "multistart_eao_score", "name": "eaoscore", "low": low, "high": high}
+        eao_curve = {"type": "multistart_eao_curve", "name": "eaocurve", "high": high}
+        accuracy_robustness = {"type": "multistart_average_ar", "name": "ar"}
+        return {"type": "multistart", **options, "analyses": [eao_score, eao_curve, accuracy_robustness]}
+
+    accuracy = {"type": "average_accuracy", "name": "accuracy", "burnin": 1}
+    return {
+        "title": "Short-term tracking of boxes, own sequences",
+        "dataset": "",  # nothing to download; the toolkit wants the key
+        "experiments": {
+            "baseline": multistart(),
+            "realtime": multistart(realtime={"grace": 3}),
+            "unsupervised": {"type": "unsupervised", "repetitions": 1, "analyses": [accuracy]},
+        },
+    }
+
+
+def place_anchors(present: np.ndarray) -> np.ndarray:
+    """Where the runs of a multi-start experiment begin, and in which direction they go.
+
+    In each stretch of 50 frames it is the first with the target in it. Runs go to the end of the sequence that is
+    farther away: 1 stands for forward, -1 for backward, 0 for no anchor.
+
+    Args:
+        present: (N,) bool, whether the target is in the frame.
+
+    Returns:
+        (N,) int.
+    """
+    anchors = np.zeros(len(present), int)
+    for start in range(0, len(present), ANCHOR_STEP):
+        seen = np.flatnonzero(present[start : start + ANCHOR_STEP])
+        if seen.size:
+            frame = start + seen[0]
+            anchors[frame] = 1 if 2 * frame < len(present) else -1
+    return anchors
+
+
+def _pictures(sequence: Sequence) -> list[Path]:
+    """The files of a sequence's frames."""
+    frames = sequence.frames
+    if not (isinstance(frames, ImageFrames) and isinstance(frames.storage, FolderStorage)):
+        raise DataError(f"sequence {sequence.name} is a video or an lmdb; the VOT toolkit takes folders of pictures")
+    pictures = [Path(frames.storage.path(name)).resolve() for name in frames.files]
+    suffixes = sorted({path.suffix for path in pictures})
+    if len(suffixes) > 1:
+        raise DataError(f"sequence {sequence.name} mixes {', '.join(suffixes)}; the VOT toolkit takes one type")
+    return pictures
+
+
+def _boxes(sequence: Sequence) -> np.ndarray:
+    """The ground truth (N, 4), one box for each frame, NaN where the target is absent."""
+    boxes = sequence.ground_truth.copy()
+    if len(boxes) != len(sequence.frames):
+        raise DataError(f"sequence {sequence.name}: {len(sequence.frames)} frames but {len(boxes)} boxes")
+    absent = ~(np.isfinite(boxes).all(1) & (boxes[:, 2:] > 0).all(1))
+    if sequence.visible is not None:
+        absent |= ~sequence.visible
+    if absent.all():
+        raise DataError(f"sequence {sequence.name} shows its target in no frame")
+    boxes[absent] = np.nan
+    return boxes
+
+
+def _write_sequence(folder: Path, pictures: list[Path], boxes: np.ndarray, anchors: np.ndarray) -> None:
+    pattern = f"color/%08d{pictures[0].suffix}"
+    (folder / "color").mkdir(parents=True)
+    for number, picture in enumerate(pictures, start=1):
+        (folder / (pattern % number)).symlink_to(picture)
+    np.savetxt(folder / "groundtruth.txt", boxes, "%.4f", ",")
+    np.savetxt(folder / "anchor.value", anchors, "%d")
+    (folder / "sequence").write_text(f"name={folder.name}\nformat=default\nfps={_FPS}\nchannels.color={pattern}\n")

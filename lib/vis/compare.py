@@ -1,0 +1,123 @@
+"""Boxes of several trackers on the frames of a sequence. Images are RGB uint8 (H, W, 3), boxes ``xywh`` pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from lib.vis.draw import PAPER, Color, contact_sheet, draw_box
+from lib.vis.panels import CAPTION_HEIGHT, blank, write
+
+TRUE: Color = (255, 255, 255)
+TILE_WIDTH, COLUMNS = 480, 3
+_SWATCH, _GAP, _SCALE = 12, 6, 0.45
+
+
+class Mark(NamedTuple):
+    """A box on a frame, and what is said of it below the frame.
+
+    Attributes:
+        box: None where there is none.
+        color: of the box, and of the small square before the text.
+        text: one short piece (ASCII).
+    """
+
+    box: Sequence[float] | None
+    color: Color
+    text: str
+
+
+class Entry(NamedTuple):
+    """A line of a legend: a colour and what it stands for (ASCII)."""
+
+    color: Color
+    text: str
+
+
+def marked_frame(image: np.ndarray, marks: Sequence[Mark], scale: float = 1.0) -> np.ndarray:
+    """The frame, scaled, with boxes; the first mark lies on top, and white boxes are labelled as ground truth."""
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    picture = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    for mark in reversed(marks):
+        if mark.box is not None:
+            label = "ground truth" if mark.color == TRUE else None
+            picture = draw_box(picture, [scale * float(value) for value in mark.box], mark.color, label)
+    return picture
+
+
+def line(entries: Sequence[Entry], title: str = "") -> np.ndarray:
+    """A line of text, each entry after a small square of its colour; 22 pixels high, and as wide as it needs."""
+    parts = ([Entry(PAPER, title)] if title else []) + list(entries)
+    widths = [_SWATCH + 2 * _GAP + _text_width(entry.text) for entry in parts]
+    bar = blank(CAPTION_HEIGHT, sum(widths) + _GAP)
+    left = _GAP if not title else _GAP - _SWATCH - _GAP  # a title has no square
+    for entry, width in zip(parts, widths, strict=True):
+        top = (CAPTION_HEIGHT - _SWATCH) // 2
+        bar[top : top + _SWATCH, max(0, left) : max(0, left + _SWATCH)] = entry.color
+        write(bar, entry.text, (left + _SWATCH + _GAP, 15), _SCALE)
+        left += width
+    return bar
+
+
+def _text_width(text: str) -> int:
+    return cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, _SCALE, 1)[0][0]
+
+
+def stacked(images: Sequence[np.ndarray], least_width: int = 0) -> np.ndarray:
+    """Pictures one below the other on a background as wide as the widest, of an even number of pixels each way."""
+    width = max(least_width, *(image.shape[1] for image in images))
+    canvas = blank(*(size + size % 2 for size in (sum(len(image) for image in images), width)))
+    top = 0
+    for image in images:
+        canvas[top : top + len(image), : image.shape[1]] = image
+        top += len(image)
+    return canvas
+
+
+def marked_sheet(
+    frames: Sequence[np.ndarray], titles: Sequence[str], marks: Sequence[Sequence[Mark]], legend: Sequence[Entry]
+) -> np.ndarray:
+    """Frames with their marks on one sheet, three in a row, under the legend.
+
+    Args:
+        frames: the frames, of any size.
+        titles: what stands below each frame, before the texts of its marks.
+        marks: of each frame.
+        legend: a line each.
+    """
+    tiles = []
+    for image, title, of_frame in zip(frames, titles, marks, strict=True):
+        texts = line([Entry(mark.color, mark.text) for mark in of_frame if mark.text], title)
+        tiles.append(stacked([marked_frame(image, of_frame, TILE_WIDTH / image.shape[1]), texts[:, :TILE_WIDTH]]))
+    return stacked([*(line([entry]) for entry in legend), contact_sheet(tiles, min(COLUMNS, len(tiles)), TILE_WIDTH)])
+
+
+def choose_frames(overlaps: np.ndarray, count: int) -> dict[int, bool]:
+    """Frames to look at: half of them spread over the sequence, half those in which some tracker is worst.
+
+    Args:
+        overlaps: (trackers, frames) in [0, 1]; NaN where nothing is known. Frames of which nothing is known are not
+            chosen as the worst.
+        count: how many frames.
+
+    Returns:
+        Frame numbers in order, and whether they were chosen as the worst. These keep some distance from each other, so
+        that one failure does not fill the sheet.
+    """
+    total = overlaps.shape[1]
+    if total <= count:
+        return dict.fromkeys(range(total), False)
+    worst_of_frame = np.where(np.isnan(overlaps), np.inf, overlaps).min(axis=0)
+    wanted = min(count // 2, int(np.isfinite(worst_of_frame).sum()))
+    spread = np.linspace(0, total - 1, count - wanted).round().astype(int).tolist()
+    chosen = dict.fromkeys(spread, False)
+    for gap in (total // (2 * count), 0):  # without distance where there are too few frames at a distance
+        for frame in np.argsort(worst_of_frame, kind="stable").tolist():
+            if len(chosen) < count and np.isfinite(worst_of_frame[frame]):
+                near = min(abs(frame - other) for other in chosen)
+                if near > gap:
+                    chosen[frame] = True
+    return dict(sorted(chosen.items()))

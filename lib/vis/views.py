@@ -1,0 +1,121 @@
+"""What there is to see of a tracked frame, wherever it is shown: in a browser, a video or a folder of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from lib.vis.draw import Color, draw_box, draw_label, line_width
+from lib.vis.panels import blank, faded, heat, lit, resized
+
+PREDICTED: Color = (255, 170, 0)
+TRUE: Color = (60, 200, 90)
+_MAP_TITLES = {"score_map": "score map", "score_map_hann": "score map x Hann window"}
+
+
+@dataclass(frozen=True)
+class View:
+    """One frame of a sequence, and what the tracker made of it. Images are RGB uint8, boxes ``xywh`` pixels.
+
+    Attributes:
+        number: of the frame, from 0.
+        image: the frame.
+        box: where the tracker sees the target; in frame 0 the box that it was told.
+        score: in [0, 1]; NaN in frame 0.
+        truth: the annotated box, for the eyes of the user alone; None where there is none.
+        template: what the target looked like in frame 0, square.
+        search: the search region, square; None in frame 0, where the tracker does not search.
+        maps: maps (S, S) in [0, 1] over the search region, by their published window name.
+        removed: the places among the (grid x grid) search tokens that candidate elimination has dropped when a layer
+            (from 0) is done, those of earlier layers included.
+        attention: how much the middle of the template attends to each search token, (grid, grid), by layer (from 0);
+            NaN where the token was dropped before.
+        grid: search tokens per side.
+    """
+
+    number: int
+    image: np.ndarray
+    box: list[float]
+    score: float
+    truth: list[float] | None
+    template: np.ndarray
+    search: np.ndarray | None = None
+    maps: dict[str, np.ndarray] = field(default_factory=dict)
+    removed: dict[int, np.ndarray] = field(default_factory=dict)
+    attention: dict[int, np.ndarray] = field(default_factory=dict)
+    grid: int = 1
+
+
+Show = Callable[[View], None]
+# Opens a place to show the views of one sequence in: called with its name and its number of frames.
+Screen = Callable[[str, int], AbstractContextManager[Show]]
+
+
+class LeaveSequence(Exception):
+    """Raised while a view is shown: the user wants to see the next sequence."""
+
+
+class Panel(NamedTuple):
+    """A small square picture of a view.
+
+    Attributes:
+        title: one line (ASCII).
+        picture: RGB uint8, as large as the search region (the template has its own size).
+    """
+
+    title: str
+    picture: np.ndarray
+
+
+def frame_picture(view: View, height: int, width: int) -> np.ndarray:
+    """The frame, scaled to fit ``height`` x ``width``, with the annotated and, over it, the predicted box.
+
+    The annotated box is green, and a tag in the lower left corner says so; the predicted one orange, with its score.
+    """
+    scale = min(height / view.image.shape[0], width / view.image.shape[1])
+    image = resized(view.image, scale)
+    if view.truth is not None and np.isfinite(view.truth).all() and min(view.truth[2:]) > 0:
+        image = draw_box(image, [scale * value for value in view.truth], TRUE)
+        draw_label(image, "ground truth (not told to the tracker)", (0, image.shape[0]), TRUE, line_width(image))
+    label = f"{view.score:.2f}" if np.isfinite(view.score) else "start"
+    return draw_box(image, [scale * value for value in view.box], PREDICTED, label)
+
+
+def panels(view: View) -> dict[str, Panel]:
+    """The panels of a view by window name, the published ones by their published names.
+
+    Every view of a sequence has the same panels; in frame 0 those of the search region are blank.
+    """
+    found: dict[str, Callable[[np.ndarray], Panel]] = {
+        "search_region": partial(Panel, "search region"),
+        **{name: partial(_map_panel, view, name) for name in view.maps},
+        **{f"masked_search_{layer}": partial(_removed_panel, view, layer) for layer in view.removed},
+        **{f"attention_{layer}": partial(_attention_panel, view, layer) for layer in view.attention},
+    }
+    template = {"template": Panel("template", view.template)}
+    if view.search is None:
+        side = len(view.template)
+        return template | {name: Panel(name.replace("_", " "), blank(side, side)) for name in found}
+    return template | {name: panel(view.search) for name, panel in found.items()}
+
+
+def _map_panel(view: View, name: str, search: np.ndarray) -> Panel:
+    values = view.maps[name]
+    title = _MAP_TITLES.get(name, name.replace("_", " "))
+    highest = 1.0 if name in _MAP_TITLES else float(values.max())
+    return Panel(f"{title}, max {values.max():.2f}", heat(values, len(search), highest))
+
+
+def _removed_panel(view: View, layer: int, search: np.ndarray) -> Panel:
+    left, total = view.grid**2 - len(view.removed[layer]), view.grid**2
+    return Panel(f"CE in layer {layer}: {left} of {total} left", faded(search, view.removed[layer], view.grid))
+
+
+def _attention_panel(view: View, layer: int, search: np.ndarray) -> Panel:
+    values = view.attention[layer]
+    return Panel(f"attention layer {layer}, max {np.nanmax(values):.3f}", lit(search, values))

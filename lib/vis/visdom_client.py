@@ -1,0 +1,166 @@
+"""Showing a tracker at work in the browser, through a visdom server (https://github.com/fossasia/visdom).
+
+The windows have the published names: ``Tracking`` (the frame), ``search_region``, ``template``, ``score_map`` and
+``score_map_hann``; ``masked_search_LAYER`` and ``attention_LAYER`` stand for one layer each, ``scores`` shows the score
+over time, ``Help`` the keys and the state. The pictures are PNG, the maps heat maps whose values can be read. visdom
+itself is imported only when a server is asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from lib.utils.errors import DataError, OSTrackError
+from lib.vis.panels import score_strip
+from lib.vis.views import LeaveSequence, Screen, View, frame_picture, panels
+
+ENVIRONMENT = "ostrack"  # of our windows on the server, apart from anybody else's
+FRAME, SCORES, HELP = "Tracking", "scores", "Help"
+_FRAME_SIDE = 640  # the frame is shown at most so wide, and a panel at most so
+_PANEL_SIDE = 256
+_PLOT = {"title": "", "margin": {"l": 20, "r": 10, "t": 8, "b": 20}}  # the title stands in the bar
+_SCALE = 56  # width of the scale beside a heat map
+_BAR = 14  # what the bar over a window takes from its height
+_STRIP_SIZE = (_FRAME_SIDE, 80)
+_ALIVE_SECONDS = 1.0  # how often a pause looks whether the server is still there
+_JPEG_QUALITY = 90
+_KEYS = "Click on a window, then: space pauses and goes on, right arrow shows one more frame, n the next sequence."
+
+
+class NoVisdomError(OSTrackError):
+    """There is no visdom server, or no visdom."""
+
+
+class Keys:
+    """What the user has asked for with the keys; visdom reports them from a thread of its own.
+
+    Attributes:
+        paused: whether to wait after each frame.
+    """
+
+    def __init__(self) -> None:
+        self.paused = False
+        self._steps, self._leaving = 0, False
+        self._changed = threading.Condition()
+
+    def handle(self, event: dict[str, Any]) -> None:
+        """Take an event of visdom: a key that was pressed on a window."""
+        if event.get("event_type") != "KeyPress":
+            return
+        with self._changed:
+            if event["key"] == " ":
+                self.paused, self._steps = not self.paused, 0
+            elif event["key"] == "ArrowRight" and self.paused:
+                self._steps += 1
+            elif event["key"] == "n":
+                self._leaving = True
+            self._changed.notify_all()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until the next frame is wanted, no longer than ``seconds``; whether it is.
+
+        Raises:
+            LeaveSequence: the next sequence is wanted.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._leaving or self._steps or not self.paused, seconds)
+            if self._leaving:
+                self._leaving = False
+                raise LeaveSequence
+            wanted = not self.paused or self._steps > 0
+            self._steps = max(0, self._steps - 1)
+            return wanted
+
+
+def visdom_screen(server: str = "http://localhost", port: int = 8097) -> Screen:
+    """Connect to a visdom server, empty our windows there and give a screen that shows views in them.
+
+    Raises:
+        NoVisdomError: visdom is not installed, or no server answers; the message says what to do.
+    """
+    try:
+        from visdom import Visdom
+    except ImportError as error:
+        raise NoVisdomError(f"visdom cannot be imported ({error}): pip install visdom") from error
+    for name in ("visdom", "websocket"):  # they report each attempt to connect; what matters is reported here
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        client: Any = Visdom(server=server, port=port, env=ENVIRONMENT, raise_exceptions=True)
+    except (ConnectionError, ValueError, AssertionError) as error:
+        raise NoVisdomError(f"no visdom server at {server}:{port} (start one: python -m visdom.server)") from error
+    if not client.socket_alive:
+        client.use_socket = False  # ends its thread
+        raise NoVisdomError(f"the visdom server at {server}:{port} takes no keys: is it one?")
+    client.close(win=None, env=ENVIRONMENT)
+    print(f"Showing the tracker at {client.server}:{port}/env/{ENVIRONMENT}")
+    print(_KEYS)
+    return VisdomScreen(client)
+
+
+class VisdomScreen:
+    """A :data:`Screen` of a connected client; see :func:`visdom_screen`."""
+
+    def __init__(self, client: Any) -> None:
+        self.client, self.keys = client, Keys()
+        self._windows: set[str] = set()
+        self._window(HELP)
+        self.client.text(f"<p>{_KEYS}</p>", win=HELP, opts={"title": HELP, "width": _FRAME_SIDE, "height": 90})
+
+    @contextmanager
+    def __call__(self, sequence: str, total: int) -> Iterator[Any]:
+        scores: list[float] = []
+
+        def show(view: View) -> None:
+            scores.append(view.score)
+            try:
+                self._send(sequence, total, view, scores)
+                while not self.keys.wait(_ALIVE_SECONDS):
+                    self.client.get_window_data(
+                        HELP, ENVIRONMENT
+                    )  # fails when the server has gone, which nothing else tells
+            except ConnectionError as error:
+                raise DataError(f"the visdom server at {self.client.server}:{self.client.port} is gone") from error
+
+        yield show
+
+    def _send(self, sequence: str, total: int, view: View, scores: list[float]) -> None:
+        state = f"{sequence}: frame {view.number + 1} of {total}"
+        frame = frame_picture(view, _FRAME_SIDE, _FRAME_SIDE)
+        self._picture(FRAME, state, frame, _FRAME_SIDE, jpgquality=_JPEG_QUALITY)
+        self._picture(SCORES, f"score {view.score:.2f}", score_strip(scores, total, *_STRIP_SIZE), _STRIP_SIZE[0])
+        for name, panel in panels(view).items():
+            if view.search is None and name != "template":
+                continue
+            if name in view.maps:
+                self._heat_map(name, panel.title, view.maps[name])
+            else:
+                self._picture(name, panel.title, panel.picture, _PANEL_SIDE)
+
+    def _window(self, name: str) -> None:
+        """Listen to the keys of a window that is new."""
+        if name not in self._windows:
+            self._windows.add(name)
+            self.client.register_event_handler(self.keys.handle, name)
+
+    def _picture(self, name: str, title: str, image: np.ndarray, side: int, **options: Any) -> None:
+        self._window(name)
+        height, width = image.shape[:2]
+        scale = side / width
+        size = {"width": side, "height": round(height * scale) + _BAR}
+        self.client.image(image.transpose(2, 0, 1), win=name, opts={"title": title, **size, **options})
+
+    def _heat_map(self, name: str, title: str, values: np.ndarray) -> None:
+        self._window(name)
+        highest = 1.0 if name.startswith("score") else float(values.max())
+        look = {"xmin": 0.0, "xmax": highest, "width": _PANEL_SIDE + _SCALE, "height": _PANEL_SIDE + _BAR}
+        self.client.heatmap(
+            np.flipud(values),  # row 0 is the lowest in a heat map
+            win=name,
+            opts={"title": title, "layoutopts": {"plotly": _PLOT}, **look},
+        )

@@ -1,0 +1,222 @@
+"""Tables in every format, scores by attribute, and the comparison of two trackers."""
+
+import csv
+import json
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from lib.test.analysis.analyse import analyse, comparison_text, folder_name
+from lib.test.analysis.plots import draw_plot, plotted_scores, write_plots
+from lib.test.analysis.protocols import PROTOCOLS
+from lib.test.analysis.report import Report, score_tracker
+from lib.test.analysis.tables import (
+    Table,
+    attribute_table,
+    latex,
+    long_table,
+    markdown,
+    sequence_table,
+    summary_table,
+    summary_text,
+    text,
+    write_csv,
+    write_tables,
+)
+from lib.test.evaluation.environment import EnvSettings
+from lib.test.evaluation.results import file_hash
+from lib.test.evaluation.sequence import Annotations, Sequence
+from lib.utils.errors import DataError
+
+TRUTH = np.array([[10.0, 10, 20, 20]] * 5)
+HALF = TRUTH + [[0] * 4, *[[0, 0, 0, 20]] * 4]  # overlap 1/2, and 1 in the first frame
+ATTRIBUTES = {"boat": ("OV", "SV"), "car": ("SV",), "dog": ()}
+
+
+def sequences(tag="otb", official=None):
+    return [
+        Sequence(
+            name,
+            tag,
+            None,
+            lambda: Annotations(TRUTH),
+            read_official=lambda: official,
+            read_attributes=lambda found=found: found,
+        )
+        for name, found in ATTRIBUTES.items()
+    ]
+
+
+def report(*trackers, protocol="official", tag="otb", **options):
+    """Of trackers given as ``(label, predictions)``."""
+    data = sequences(tag, options.pop("official", None))
+    rules = PROTOCOLS[protocol].rules(tag)
+    scored = [score_tracker(label, boxes, data, rules, list(ATTRIBUTES)) for label, boxes in trackers]
+    return Report(tag, protocol, data, scored, **options)
+
+
+@pytest.fixture
+def two():
+    return report(("net/good_1", [TRUTH, TRUTH, HALF]), ("net/half", [HALF] * 3))
+
+
+def test_summary_names_protocol_and_interval(two):
+    table = summary_table(two)
+    assert table.title == "otb (3 sequences), 15 frames, protocol official"
+    assert table.header == ("Tracker", "AUC", "OP50", "Precision", "AUC 95%")
+    good, half = 100 * 20 / 21, 100 * (20 + 4 * 10) / 105
+    assert table.rows[1][:2] == ["net/half", pytest.approx(half)]
+    assert table.rows[0][1] == pytest.approx((2 * good + half) / 3)
+    np.testing.assert_allclose(table.rows[0][-1], (half, good), rtol=1e-6)  # three sequences: all of one or the other
+    assert text(table).splitlines()[-1].split() == ["net/half", "57.14", "20.00", "100.00", "57.14..57.14"]
+
+
+def test_markdown(two):
+    assert markdown(summary_table(two)).splitlines() == [
+        "otb (3 sequences), 15 frames, protocol official",
+        "",
+        "| Tracker | AUC | OP50 | Precision | AUC 95% |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        "| net/good_1 | 82.54 | 73.33 | 100.00 | 57.14..95.24 |",
+        "| net/half | 57.14 | 20.00 | 100.00 | 57.14..57.14 |",
+    ]
+    assert r"a\|b" in markdown(Table("t", ("x",), [["a|b"]]))
+
+
+def test_latex_escapes_and_sets_the_best_in_bold(two):
+    lines = latex(summary_table(two)).splitlines()
+    assert r"\caption{otb (3 sequences), 15 frames, protocol official}" in lines
+    assert r"\begin{tabular}{lrrrr}" in lines
+    assert r"Tracker & AUC & OP50 & Precision & AUC 95\% \\" in lines
+    assert r"net/good\_1 & \textbf{82.54} & \textbf{73.33} & \textbf{100.00} & 57.14--95.24 \\" in lines
+    assert r"net/half & 57.14 & 20.00 & \textbf{100.00} & 57.14--57.14 \\" in lines
+
+
+def test_csv_has_four_decimals_and_two_columns_for_an_interval(two, tmp_path):
+    with write_csv(summary_table(two), tmp_path / "t.csv").open() as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["Tracker", "AUC", "OP50", "Precision", "AUC 95% low", "AUC 95% high"]
+    assert rows[2] == ["net/half", "57.1429", "20.0000", "100.0000", "57.1429", "57.1429"]
+
+
+def test_long_table_holds_every_score(two):
+    table = long_table(two)
+    assert table.header == ("Tracker", "Sequence", "Frames", "Valid frames", "AUC", "OP50", "Precision", "Protocol")
+    assert table.rows[5] == ["net/half", "dog", 5, 5, *map(pytest.approx, (57.142857, 20, 100)), "official"]
+
+
+def test_attributes_are_scored_over_the_sequences_that_have_them(two):
+    table = attribute_table(two)
+    assert table.header == ("Attribute", "Sequences", "net/good_1", "net/half")
+    assert table.title == "AUC by attribute, otb (3 sequences), protocol official"
+    assert table.rows == [
+        ["OV", 1, pytest.approx(95.238095), pytest.approx(57.142857)],
+        ["SV", 2, pytest.approx(95.238095), pytest.approx(57.142857)],
+    ]
+    single = attribute_table(report(("net/half", [HALF] * 3)))
+    assert single.header == ("Attribute", "Sequences", "AUC", "OP50", "Precision")
+    assert single.rows[0] == ["OV", 1, *map(pytest.approx, (57.142857, 20, 100))]
+
+
+def test_attributes_weigh_frames_where_these_are_pooled():
+    found = report(("net/half", [HALF, TRUTH, TRUTH]), tag="vot18", official=np.array([1, 1, 0, 0, 0], bool))
+    assert attribute_table(found).rows[1][2] == pytest.approx(75)  # one frame of each
+
+
+def test_no_attributes_no_table(monkeypatch):
+    monkeypatch.setitem(ATTRIBUTES, "boat", ())
+    monkeypatch.setitem(ATTRIBUTES, "car", ())
+    assert attribute_table(report(("net/half", [HALF] * 3))) is None
+
+
+def test_all_tables_are_written_in_the_formats_asked_for(two, tmp_path):
+    assert [path.name for path in write_tables(two, (), tmp_path / "a")] == ["per_sequence.csv"]
+    names = {path.name for path in write_tables(two, ("md", "tex", "csv"), tmp_path / "b")}
+    parts = ("summary", "per_sequence", "per_attribute")
+    assert names == {f"{part}.{suffix}" for part in parts for suffix in ("md", "tex", "csv")}
+    assert names == {path.name for path in (tmp_path / "b").iterdir()}
+    assert "| dog | 5 | 57.14 | 57.14 |" in (tmp_path / "b/per_sequence.md").read_text()
+    assert r"SV & 2 & \textbf{95.24} & 57.14 \\" in (tmp_path / "b/per_attribute.tex").read_text()
+    assert text(sequence_table(two)).splitlines()[0] == "AUC by sequence, otb (3 sequences), protocol official"
+
+
+def test_missing_flags_are_called_out():
+    text_without = summary_text(report(("net/half", [HALF] * 3), tag="lasot"))
+    assert "WARNING: no absence flags of 3 sequences (boat, car, dog): scored as always visible" in text_without
+    assert "WARNING" not in summary_text(report(("net/half", [HALF] * 3), tag="lasot", official=np.ones(5, bool)))
+
+
+def test_comparison_says_what_the_difference_means(two):
+    lines = comparison_text(two, "good_1", "net/half").splitlines()
+    assert lines[0] == "net/good_1 less net/half, AUC, 3 sequences, protocol official"
+    # Of the 8 ways to flip the signs of the differences 38.1, 38.1 and 0, four give a sum as large.
+    assert lines[1] == "+25.40, 95% interval +0.00..+38.10, p = 0.5000; better on 2 sequences, worse on 0"
+    assert lines[2] == "25.40 points of AUC are within noise: these sequences do not tell which of the two is better."
+    with pytest.raises(DataError, match="cannot compare net/god: none has that name; did you mean net/good_1"):
+        comparison_text(two, "net/god", "half")
+
+
+def test_comparison_of_a_real_difference():
+    data = [Sequence(str(i), "otb", None, lambda: Annotations(TRUTH)) for i in range(8)]
+    rules = PROTOCOLS["official"].rules("otb")
+    good, half = (
+        score_tracker(label, [boxes] * 8, data, rules, ["x"] * 8) for label, boxes in (("a/a", TRUTH), ("a/b", HALF))
+    )
+    lines = comparison_text(Report("otb", "official", data, [good, half]), "b", "a").splitlines()
+    assert "p = 0.0078" in lines[1]  # 2 of 256
+    assert lines[2] == "38.10 points of AUC are more than noise: a/a is the better one."
+
+
+def test_got10k_is_plotted_with_101_thresholds_and_success_only(tmp_path):
+    from matplotlib.figure import Figure
+
+    data = sequences("vot18")
+    rules = PROTOCOLS["official"].rules("got10k")
+    for one in data:
+        one.image_size = (640, 480)
+    found = Report("got10k_val", "official", data, [score_tracker("n/h", [HALF] * 3, data, rules, ["x"] * 3)])
+    assert [score.name for score in plotted_scores(rules)] == ["AO"]
+    assert {path.name for path in write_plots(found, tmp_path)} == {"success_plot.png", "success_plot.pdf"}
+    axes = Figure().add_subplot()
+    draw_plot(axes, rules.scores[0], found)
+    np.testing.assert_allclose(axes.lines[0].get_xdata(), np.arange(101) / 100)
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), [100] * 50 + [0] * 51)
+    assert axes.get_title(loc="left") == "Success on got10k_val (3 sequences), protocol official"
+
+
+def test_protocols_do_not_write_over_each_other():
+    assert (folder_name("lasot"), folder_name("lasot", "official")) == ("lasot", "lasot_official")
+
+
+def test_page_attributes_and_cache_of_the_script(tmp_path, monkeypatch):
+    folder = tmp_path / "seqs/boat"
+    folder.mkdir(parents=True)
+    (folder / "groundtruth.txt").write_text("1,1,4,4\nnan,nan,nan,nan\n")
+    (folder / "clip.mp4").write_bytes(b"")
+    results = tmp_path / "out/test/tracking_results/net"
+    for config in ("a", "b"):
+        (results / config).mkdir(parents=True)
+        (results / config / "boat.txt").write_text("1 1 4 4\n9 9 9 9\n")
+    record = {"imported_from": "results.zip (sha256 12ab)", "result_sha256": file_hash(results / "a/boat.txt")}
+    (results / "a/boat.json").write_text(json.dumps(record))
+
+    def write_html(report, path):
+        path.write_text(report.trackers[0].label)
+        return path
+
+    monkeypatch.setitem(sys.modules, "lib.test.analysis.html", SimpleNamespace(write_html=write_html))
+    name = f"folder:{tmp_path / 'seqs'}"
+    options = {"plots": False, "html": True, "by_attribute": True, "compare": ("a", "b"), "protocol": "official"}
+    blocks = list(analyse(name, env=EnvSettings(save_dir=tmp_path / "out"), **options))
+    assert "origin unknown: net/b\nnet/a: imported from results.zip (sha256 12ab)\n" in blocks[0]
+    assert blocks[1] == f"{name} has no attributes, or they were not found beside it"
+    assert blocks[2].endswith(
+        "0.00 points of AUC are within noise: these sequences do not tell which of the two is better."
+    )
+    assert blocks[3].endswith("folder_seqs_official: per_sequence.csv, report.html")
+    assert (tmp_path / "out/test/result_plots/folder_seqs_official/report.html").read_text() == "net/a"
+    assert len(list((tmp_path / "out/test/cache").iterdir())) == 1  # two files of the same content
+    assert "from pytracking to official, net/a:" in blocks[0]
+    assert "Norm Precision -50.00: a frame without target is never a hit of normalised precision" in blocks[0]
