@@ -1,15 +1,26 @@
-.PHONY: install demo test lint
+.PHONY: install vot-env demo test lint types dead-code
 
 install:
 	@./install.sh
+
+# The VOT toolkit, in an environment of its own: docs/vot.md.
+vot-env:
+	@./install_vot.sh
 
 # Track a real video with the model that ships, then score it on drawn sequences.
 demo: install
 	@.venv/bin/python tracking/demo.py
 
-test: install lint
-	@.venv/bin/python -m pytest tests
+# Settings of all of these are in pyproject.toml.
+test: lint types dead-code
+	@.venv/bin/python -m pytest --cov --cov-report=term
 
 lint: install
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
+
+types: install
+	@.venv/bin/mypy
+
+dead-code: install
+	@.venv/bin/vulture

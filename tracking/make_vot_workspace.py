@@ -1,0 +1,62 @@
+"""Make OSTrack known to a workspace of the VOT toolkit, and fill it with sequences of your own: see docs/vot.md."""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lib.config.ostrack import config_name, config_path, load_config
+from lib.test.evaluation.benchmarks import get_dataset
+from lib.test.tracker import find_checkpoint
+from lib.test.vot.workspace import add_sequences, register_tracker
+from lib.utils.errors import CheckpointError, run_cli
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", default="vits_256_ce_images", help="name or path of an experiment")
+    parser.add_argument("--workspace", type=Path, required=True, help="folder of the workspace; made where missing")
+    parser.add_argument("--sequences", help="names of benchmarks or folder:PATH, comma separated, to evaluate on")
+    parser.add_argument("--name", help="the tracker's name in the workspace (default: ostrack_CONFIG)")
+    parser.add_argument("--checkpoint", type=Path, help="weight file (default: the experiment's own)")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--precision", choices=["float32", "bf16", "fp16"], default="float32")
+    parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="settings on top of the experiment")
+    return parser.parse_intermixed_args()
+
+
+def tracker_command(args: argparse.Namespace) -> list[str]:
+    """How the toolkit starts the tracker, from any folder: this Python, absolute paths, the weights there are now."""
+    cfg = load_config(args.config, args.overrides)
+    checkpoint = args.checkpoint or find_checkpoint(cfg, config_name(args.config))
+    if not checkpoint.is_file():
+        raise CheckpointError(f"there is no checkpoint {checkpoint}")
+    config, checkpoint = config_path(args.config).resolve(), checkpoint.resolve()
+    options = ["--checkpoint", str(checkpoint), "--device", args.device, "--precision", args.precision]
+    script = Path(__file__).resolve().with_name("vot_ostrack.py")
+    return [sys.executable, str(script), str(config), *args.overrides, *options]
+
+
+def main() -> None:
+    args = parse_arguments()
+    label = config_name(args.config)
+    name, workspace = args.name or f"ostrack_{label}", args.workspace.resolve()
+    command = tracker_command(args)
+    stack = "STACK"
+    if args.sequences:
+        stack = shlex.quote(str(add_sequences(workspace, get_dataset(*args.sequences.split(",")))))
+    print(f"wrote {register_tracker(workspace, name, label, command)}")
+    place = shlex.quote(str(workspace))
+    print(
+        "next, with the vot of .venv-vot:\n"
+        f"  vot --registry {place} test {name}\n"
+        f"  vot initialize {stack} --workspace {place}\n"
+        f"  vot evaluate --workspace {place} {name}\n"
+        f"  vot report --workspace {place} {name}"
+    )
+
+
+if __name__ == "__main__":
+    run_cli(main)
