@@ -1,13 +1,14 @@
-"""Count a model's operations and parameters, and time it on the CPU or a GPU."""
+"""Count a model's operations and parameters, and measure its speed and memory on the CPU or a GPU."""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.test.profiling import profile
-from lib.utils.errors import run_cli
+from lib.utils.errors import DataError, run_cli
 
 
 def main() -> None:
@@ -16,10 +17,22 @@ def main() -> None:
     parser.add_argument("--config", default="vitb_256_mae_ce_32x4_ep300", help="name or path of an experiment")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--precision", default="float32", choices=["float32", "bf16", "fp16"])
-    parser.add_argument("--frames", type=int, default=20, help="timed frames, after a quarter as many to warm up")
+    parser.add_argument("--batch", type=int, default=1, help="targets in one forward pass")
+    parser.add_argument("--compile", action="store_true", help="run the network through torch.compile")
+    parser.add_argument("--frames", type=int, default=20, help="timed steps, after a quarter as many to warm up")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures to this file too")
     parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value")
-    arguments = parser.parse_intermixed_args()
-    print(profile(arguments.config, arguments.device, arguments.precision, arguments.frames, arguments.overrides))
+    args = parser.parse_intermixed_args()
+    found = profile(
+        args.config, args.device, args.precision, args.frames, args.overrides, batch=args.batch, compiled=args.compile
+    )
+    print(found)
+    if args.json:
+        try:
+            args.json.parent.mkdir(parents=True, exist_ok=True)
+            args.json.write_text(json.dumps(found.to_dict(), indent=1) + "\n")
+        except OSError as error:
+            raise DataError(f"{args.json} cannot be written: {error.strerror}") from error
 
 
 if __name__ == "__main__":

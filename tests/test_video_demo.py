@@ -1,0 +1,352 @@
+"""The video demo: what the tracker sees, what is written, keys, and bad input."""
+
+import json
+import logging
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from lib.config.ostrack import load_config
+from lib.models.ostrack import build_ostrack
+from lib.test.evaluation.protocol import Step
+from lib.test.evaluation.results import read_result
+from lib.test.evaluation.writer import ResultWriter
+from lib.test.tracker import build_tracker
+from lib.test.tracker.video import LOST, TrackedFrame, track_frames
+from lib.test.video_demo import result_path, track_video
+from lib.test.video_loop import Demo, run_demo
+from lib.utils.checkpoint import save_checkpoint
+from lib.utils.errors import ConfigError, DataError
+from lib.utils.video_io import LiveVideo, VideoFile, VideoWriter, open_video
+from lib.vis.views import LeaveSequence
+from lib.vis.window import CvWindow, DrawnBox, display_problem
+from tests.conftest import load_script
+from tests.golden.fixtures import clip_frame
+
+TINY = "vitt_256_ce_images"
+ORANGE = (230, 120, 20)
+R, SPACE, Q, NOTHING = ord("r"), ord(" "), ord("q"), -1
+
+
+class FakeTracker:
+    """Moves each box right by a pixel a frame, with a score that falls by a tenth; keeps what it was given."""
+
+    def __init__(self):
+        self.images, self.batches, self.started = [], [], []
+
+    def start(self, image, box):
+        if box[0] >= image.shape[1]:
+            raise DataError(f"init_bbox {box} has no area inside the image")
+        self.images.append(image)
+        self.started.append(list(box))
+        return {"box": list(box), "score": 0.9}
+
+    def step(self, images, targets):
+        self.images += images
+        self.batches.append(len(targets))
+        for target in targets:
+            target["box"] = [target["box"][0] + 1, *target["box"][1:]]
+            target["score"] -= 0.1
+        return Step([target["box"] for target in targets], [target["score"] for target in targets], 0.25, 0.5)
+
+
+class FakeWindow:
+    """Presses the keys in turn, and draws the boxes; ``None`` among them means that the user would not."""
+
+    def __init__(self, keys=(), boxes=()):
+        self.keys, self.boxes = list(keys), list(boxes)
+        self.shown, self.waits, self.asked = [], [], []
+
+    def show(self, image, wait=False):
+        self.shown.append(image)
+        self.waits.append(wait)
+        return self.keys.pop(0) if self.keys else NOTHING
+
+    def select(self, image, number, total):
+        self.asked.append((number, total))
+        return self.boxes.pop(0)
+
+
+def write_video(path, frames=6, size=(90, 60), color=ORANGE, fps=12.0):
+    with VideoWriter(path, fps) as writer:
+        for _ in range(frames):
+            writer.write(np.full((size[1], size[0], 3), color, np.uint8))
+    return path
+
+
+def run(video, tracker=None, results=(), **options):
+    writers = [ResultWriter(path, {}) for path in results]
+    return run_demo(tracker or FakeTracker(), VideoFile(video), Demo(results=writers, **options))
+
+
+@pytest.fixture
+def video(tmp_path):
+    return write_video(tmp_path / "clip.mp4")
+
+
+def test_the_tracker_sees_rgb_and_the_output_is_like_the_source(video, tmp_path):
+    tracker, output = FakeTracker(), tmp_path / "new" / "out.mp4"
+    run(video, tracker, boxes=[[10, 20, 8, 8]], output=output)
+    assert len(tracker.images) == 6
+    for image in tracker.images:
+        assert np.abs(image.mean(axis=(0, 1)) - ORANGE).max() < 8  # blue and red exchanged would be 210 off
+    written = VideoFile(output)
+    assert written.fps == 12 and len(written) == 6
+    for image in written:
+        assert image.shape == (60, 90, 3) and np.abs(np.median(image, axis=(0, 1)) - ORANGE).max() < 8
+
+
+def test_several_targets_are_one_step_and_one_file_each(video, tmp_path):
+    tracker, paths = FakeTracker(), [tmp_path / "a.txt", tmp_path / "b.txt"]
+    summary = run(video, tracker, paths, boxes=[[10, 20, 8, 8], [40, 5, 6, 9]], lost_below=0.55)
+    assert tracker.batches == [2] * 5
+    for path, (x, *rest) in zip(paths, [(10, 20, 8, 8), (40, 5, 6, 9)], strict=True):
+        np.testing.assert_array_equal(read_result(path), [[x + t, *rest] for t in range(6)])
+    assert (summary.frames, summary.tracked, summary.lost) == (6, 5, [2, 2]) and not summary.left
+    assert summary.lowest == pytest.approx([0.4, 0.4])
+    assert "target 2: lowest score 0.40, lost in 2 frames" in str(summary)
+    rows = np.loadtxt(tmp_path / "a_times.csv", delimiter=",", skiprows=1)
+    np.testing.assert_allclose(rows[1:, 1:3], [[0.125, 0.25]] * 5)  # of the batch, divided by its size
+
+
+def test_keys_select_anew_pause_and_quit(video, tmp_path):
+    # Frame 0: nothing. 1: draw anew. 2: pause; r while paused, drawn and shown again; space goes on. 3: quit.
+    keys = [NOTHING, R, NOTHING, SPACE, R, NOTHING, SPACE, Q]
+    window, tracker = FakeWindow(keys, [[30, 30, 5, 5], [50, 10, 4, 4]]), FakeTracker()
+    summary = run(video, tracker, [tmp_path / "a.txt"], boxes=[[10, 20, 8, 8]], window=window)
+    assert tracker.started == [[10, 20, 8, 8], [30, 30, 5, 5], [50, 10, 4, 4]] and window.asked == [(1, 1)] * 2
+    assert summary.left and summary.frames == 4 and "left by the user" in str(summary)
+    expected = [[10, 20, 8, 8], [30, 30, 5, 5], [50, 10, 4, 4], [51, 10, 4, 4]]
+    np.testing.assert_array_equal(read_result(tmp_path / "a.txt"), expected)
+    assert window.waits == [False, False, False, False, True, True, True, False]
+
+
+def test_a_selection_that_is_broken_off_changes_nothing(video):
+    window, tracker = FakeWindow([NOTHING, R], [[30, 30, 5, 5], None]), FakeTracker()
+    assert run(video, tracker, boxes=[[10, 20, 8, 8], [1, 2, 3, 4]], window=window).frames == 6
+    assert len(tracker.started) == 2 and window.asked == [(1, 2), (2, 2)]
+
+
+def test_boxes_are_drawn_where_none_are_given(video):
+    window, tracker = FakeWindow(boxes=[[1, 2, 30, 40], [5, 6, 7, 8]]), FakeTracker()
+    run(video, tracker, window=window, targets=2)
+    assert tracker.started == [[1, 2, 30, 40], [5, 6, 7, 8]] and window.asked == [(1, 2), (2, 2)]
+    with pytest.raises(ConfigError, match="no box was drawn"):
+        run(video, window=FakeWindow(boxes=[None]))
+
+
+def test_a_lost_target_is_told_by_colour_and_word():
+    frame = TrackedFrame(np.full((120, 200, 3), 90, np.uint8), [[20, 60, 40, 30], [120, 60, 40, 30]], [0.9, 0.1], 0.1)
+    sure, lost = frame.picture(), frame.picture(lost_below=0.3)
+    right = np.s_[:, 100:]
+    assert (sure[:, :100] == lost[:, :100]).all() and (sure[right] != lost[right]).any()
+    assert (lost[right] == LOST).all(axis=-1).sum() > 200 and not (sure == LOST).all(axis=-1).any()
+
+
+def test_a_watcher_sees_each_frame_of_the_first_target_and_may_leave(video, tmp_path):
+    seen = []
+
+    class Watcher:
+        def __init__(self, last):
+            self.last = last
+
+        def __enter__(self):
+            return self.look
+
+        def look(self, number, target):
+            seen.append((number, target["box"][0]))
+            if number == self.last:
+                raise LeaveSequence
+
+        def __exit__(self, *_):
+            seen.append("closed")
+
+    boxes = [[10, 20, 8, 8], [30, 20, 8, 8]]
+    assert not run(video, boxes=boxes, watcher=Watcher(last=9)).left
+    assert seen == [(t, 10 + t) for t in range(6)] + ["closed"]
+    paths = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    assert run(video, results=paths, boxes=boxes, watcher=Watcher(last=2)).left
+    assert [len(read_result(path)) for path in paths] == [3, 3]
+
+
+def test_box_is_drawn_from_any_corner():
+    drawn = DrawnBox()
+    drawn.on_mouse(cv2.EVENT_MOUSEMOVE, 3, 3, 0, None)
+    assert drawn.box is None
+    for event, x, y in ((cv2.EVENT_LBUTTONDOWN, 50, 40), (cv2.EVENT_MOUSEMOVE, 30, 60), (cv2.EVENT_LBUTTONUP, 20, 70)):
+        drawn.on_mouse(event, x, y, 0, None)
+    drawn.on_mouse(cv2.EVENT_MOUSEMOVE, 5, 5, 0, None)  # the button is up
+    assert drawn.box == [20.0, 40.0, 30.0, 30.0]
+    drawn.on_mouse(cv2.EVENT_LBUTTONDOWN, 7, 7, 0, None)
+    assert drawn.box is None
+
+
+class FakeGui:
+    """OpenCV's functions of a window; ``gone`` is what happens when it is looked for after the user has closed it."""
+
+    def __init__(self, monkeypatch, gone):
+        self.keys, self.shown, self.sizes, self.open, self.gone = [], [], [], False, gone
+        monkeypatch.setattr("lib.vis.window.display_problem", lambda: None)
+        for name in ("namedWindow", "resizeWindow", "imshow", "waitKey", "getWindowProperty", "destroyAllWindows",
+                     "setMouseCallback", "setWindowTitle"):  # fmt: skip
+            monkeypatch.setattr(cv2, name, getattr(self, name))
+
+    def namedWindow(self, *_):
+        self.open = True
+
+    def resizeWindow(self, _, width, height):
+        self.sizes.append((width, height))
+
+    def imshow(self, _, image):
+        assert self.open
+        self.shown.append(image)
+
+    def waitKey(self, _):
+        key = self.keys.pop(0)
+        if key == "close":
+            self.open, key = False, NOTHING
+        return self.mouse(*key) if isinstance(key, tuple) else key
+
+    def mouse(self, *event):
+        self.callback(*event, 0, None)
+        return NOTHING
+
+    def getWindowProperty(self, *_):
+        if not self.open and self.gone:
+            raise self.gone
+        return float(self.open)
+
+    def setMouseCallback(self, _, callback):
+        self.callback = callback
+
+    def setWindowTitle(self, *_):
+        assert self.open
+
+    def destroyAllWindows(self):
+        assert self.open
+
+
+@pytest.mark.parametrize("gone", [None, cv2.error("no window")])
+def test_the_window_shows_rgb_takes_boxes_and_can_be_closed(monkeypatch, gone):
+    gui, image = FakeGui(monkeypatch, gone), np.full((1440, 1280, 3), ORANGE, np.uint8)
+    with CvWindow("title") as window:
+        gui.keys = [NOTHING]
+        assert window.show(image) == NOTHING
+        assert gui.sizes == [(640, 720)] and (gui.shown[0] == ORANGE[::-1]).all()  # OpenCV shows BGR
+        gui.keys = [NOTHING, NOTHING, R]
+        assert window.show(image, wait=True) == R and not gui.keys
+        gui.keys = [13, (cv2.EVENT_LBUTTONDOWN, 10, 20), (cv2.EVENT_LBUTTONUP, 40, 60), 13]
+        assert window.select(image, 1, 1) == [10, 20, 30, 40]  # Enter without a box takes nothing
+        gui.keys = [27]
+        assert window.select(image, 1, 1) is None
+        gui.keys = [NOTHING, "close"]
+        assert window.show(image, wait=True) == Q
+        assert window.select(image, 1, 1) is None
+    gui = FakeGui(monkeypatch, gone)
+    with CvWindow("title") as window:
+        gui.keys = [NOTHING, "close"]
+        assert window.select(image, 1, 1) is None
+
+
+def test_why_there_is_no_window(monkeypatch):
+    monkeypatch.setattr(cv2, "currentUIFramework", lambda: "QT")
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.delenv("DISPLAY", raising=False)
+    assert display_problem() == "there is no display"
+    monkeypatch.setenv("DISPLAY", ":4711")
+    assert display_problem() == "the display :4711 cannot be opened"
+    monkeypatch.setattr(cv2, "currentUIFramework", lambda: "")
+    assert "opencv-python-headless" in display_problem()
+
+
+@pytest.fixture
+def weights(tmp_path):
+    model = build_ostrack(load_config(TINY))
+    save_checkpoint({"net": model.state_dict()}, tmp_path / "tiny.pth.tar")
+    return tmp_path / "tiny.pth.tar"
+
+
+def test_the_command_writes_what_the_tracker_finds(tmp_path, weights, monkeypatch, capsys, caplog):
+    caplog.set_level(logging.INFO)
+    boxes = [clip_frame(0)[1], [20, 30, 40, 50]]
+    source = tmp_path / "my clip.mp4"
+    with VideoWriter(source, 10) as writer:
+        for t in range(4):
+            writer.write(clip_frame(t)[0])
+    box_options = [text for box in boxes for text in ("--optional_box", *map(str, box))]
+    monkeypatch.setattr(sys, "argv", ["video_demo.py", "ostrack", TINY, str(source), *box_options, "--save_results",
+        "--save_dir", str(tmp_path / "out"), "--output", str(tmp_path / "out.mp4"), "--checkpoint", str(weights),
+        "--device", "cpu", "--no_display"])  # fmt: skip
+    load_script("video_demo").main()
+    expected = [frame.boxes for frame in track_frames(build_tracker(TINY, weights), VideoFile(source), *boxes)]
+    for number in (1, 2):
+        path = tmp_path / f"out/test/tracking_results/ostrack/{TINY}/video_my_clip_target{number}.txt"
+        np.testing.assert_allclose(read_result(path), [frame[number - 1] for frame in expected], atol=0.01)
+        assert f"Wrote {path}" in caplog.text
+    assert json.loads(path.with_suffix(".json").read_text())["init_box"] == boxes[1]
+    assert len(VideoFile(tmp_path / "out.mp4")) == 4
+    assert "4 frames; tracker" in capsys.readouterr().out
+
+
+def test_debug_shows_the_first_target(tmp_path, weights, monkeypatch, caplog):
+    source = write_video(tmp_path / "clip.mp4", frames=3)
+    monkeypatch.setattr(sys, "argv", ["video_demo.py", "ostrack", TINY, str(source), "--optional_box", "20", "20", "20",
+        "20", "--save_dir", str(tmp_path), "--checkpoint", str(weights), "--device", "cpu", "--no_display", "--debug",
+        "1", "--visdom_port", "9"])  # fmt: skip
+    load_script("video_demo").main()
+    assert f"the pictures go to {tmp_path / 'test/debug'}" in caplog.text
+    assert len(list((tmp_path / "test/debug").rglob("video_clip/**/*.*"))) >= 3
+
+
+def test_result_files_have_the_published_name(tmp_path):
+    assert result_path(tmp_path, VideoFile("a/walk.mp4")).name == "video_walk.txt"
+    assert result_path(tmp_path, LiveVideo(2)).name == "video_camera2.txt"
+    assert result_path(tmp_path, LiveVideo("rtsp://host:554/live?x=1"), 2, 3).name == "video_live_x_1_target2.txt"
+
+
+def test_bad_input_is_named_before_any_model_is_built(video, tmp_path, monkeypatch):
+    (tmp_path / "text.mp4").write_text("no video")
+    for source, message in (
+        (tmp_path / "none.mp4", "none.mp4 does not exist"),
+        (tmp_path / "text.mp4", "text.mp4 cannot be opened"),
+        ("4711", "camera 4711 cannot be opened"),
+        ("http://127.0.0.1:9/live", "stream http://127.0.0.1:9/live cannot be opened"),
+    ):
+        with pytest.raises(DataError, match=message):
+            track_video(TINY, source, [[1, 2, 3, 4]], checkpoint=tmp_path / "none")
+    for boxes, options, message in (
+        ([], {"display": False}, "give --optional_box"),
+        ([[1, 2, 3, 4]], {"targets": 0}, "targets 0"),
+        ([[1, 2, 3, 4]], {"lost_below": 2}, "lost_below 2"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            track_video(TINY, video, boxes, checkpoint=tmp_path / "none", **options)
+
+
+def test_a_stream_is_read_to_its_end(video, caplog):
+    caplog.set_level(logging.INFO)
+    stream = open_video(f"file://{video}")
+    assert isinstance(stream, LiveVideo) and stream.fps == 12
+    assert run_demo(FakeTracker(), stream, Demo(boxes=[[10, 20, 8, 8]])).frames == 6
+    assert f"stream file://{video} ended after 6 frames" in caplog.text
+
+
+def test_trouble_on_the_way_is_an_error(video, weights, tmp_path):
+    with pytest.raises(DataError, match=r"\[95.0, 5.0, 10.0, 10.0\] has no area inside the 90 x 60 image"):
+        track_video(TINY, video, [[95, 5, 10, 10]], checkpoint=weights, device="cpu", display=False)
+    with pytest.raises(ConfigError, match="is the video that is read"):
+        run(video, boxes=[[1, 2, 3, 4]], output=video)
+    assert len(VideoFile(video)) == 6
+    with VideoWriter(tmp_path / "long.avi", 10) as writer:
+        for image in np.random.default_rng(0).integers(0, 256, (60, 48, 64, 3), np.uint8):
+            writer.write(image)
+    whole = (tmp_path / "long.avi").read_bytes()
+    (tmp_path / "cut.avi").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match="breaks off after frame"):
+        run(tmp_path / "cut.avi", results=[tmp_path / "cut.txt"], boxes=[[1, 2, 3, 4]], output=tmp_path / "cut.mp4")
+    assert not (tmp_path / "cut.txt").exists()
+    seen = len(VideoFile(tmp_path / "cut.mp4"))
+    assert 0 < seen < 60 and len(read_result(tmp_path / "cut.txt.part")) == seen

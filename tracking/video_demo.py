@@ -1,0 +1,76 @@
+"""Track what you point at in a video file, a camera or a stream."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lib.test.evaluation.environment import env_settings
+from lib.test.video_demo import track_video
+from lib.test.video_loop import KEYS
+from lib.utils.errors import run_cli
+from lib.vis.screens import visdom_or_pictures
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, epilog=f"Keys in the window: {KEYS}.")
+    parser.add_argument("tracker", choices=["ostrack"])
+    parser.add_argument("config", help="name of a file in experiments/ostrack, or the path of one")
+    parser.add_argument("video", help="video file, number of a camera, or URL of a stream")
+    parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="settings on top of the experiment")
+    parser.add_argument(
+        "--optional_box",
+        type=float,
+        nargs=4,
+        action="append",
+        default=[],
+        metavar=("X", "Y", "W", "H"),
+        help="target in the first frame, in pixels; repeat it for several (default: draw it with the mouse)",
+    )
+    parser.add_argument("--targets", type=int, default=1, help="how many targets to draw")
+    parser.add_argument("--lost_below", type=float, default=0.3, help="scores below this are shown as lost (0.3)")
+    parser.add_argument("--output", type=Path, metavar="OUT.mp4", help="write a video with the boxes")
+    parser.add_argument(
+        "--save_results", action="store_true", help="write the boxes where tracking/test.py puts its own"
+    )
+    parser.add_argument("--no_display", action="store_true", help="open no window, as where there is no display")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--precision", choices=["float32", "bf16", "fp16"], default="float32")
+    parser.add_argument("--checkpoint", type=Path, help="weight file (default: the experiment's own)")
+    parser.add_argument("--save_dir", type=Path, help="output folder (default: the configured one, ./output)")
+    parser.add_argument("--runid", type=int, help="keep this run's results apart, under CONFIG_RUNID")
+    parser.add_argument("--debug", type=int, choices=[0, 1], default=0, help="1 shows the first target in visdom, too")
+    parser.add_argument("--visdom_server", default="http://localhost", help="address of the visdom server")
+    parser.add_argument("--visdom_port", type=int, default=8097)
+    return parser.parse_intermixed_args(arguments)
+
+
+def main() -> None:
+    args = parse_arguments()
+    screen = None
+    if args.debug:
+        folder = Path(env_settings().saving_to(args.save_dir).save_dir) / "test/debug"
+        screen = visdom_or_pictures(args.visdom_server, args.visdom_port, folder)
+    summary = track_video(
+        args.config,
+        args.video,
+        args.optional_box,
+        targets=args.targets,
+        output=args.output,
+        save_results=args.save_results,
+        display=not args.no_display,
+        lost_below=args.lost_below,
+        checkpoint=args.checkpoint,
+        overrides=args.overrides,
+        precision=args.precision,
+        device=args.device,
+        save_dir=args.save_dir,
+        run_id=args.runid,
+        screen=screen,
+    )
+    print(summary)
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,42 @@
+"""Draw the results of one or several trackers on a sequence: a sheet of telling frames, or a video."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lib.test.analysis.on_frames import draw_results
+from lib.test.analysis.protocols import PROTOCOLS
+from lib.utils.errors import run_cli
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", "--dataset_name", required=True, help="benchmark, or folder:PATH")
+    parser.add_argument("--sequence", required=True, help="name of the sequence, or its number in the data set")
+    parser.add_argument("--tracker", help="only the results of this tracker, for example ostrack")
+    parser.add_argument("--config", action="append", default=[], help="only this config; may be given several times")
+    parser.add_argument("--compare", nargs="+", default=[], metavar="TRACKER/CONFIG", help="and these trackers")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="a video (.mp4) or a picture (.png, .jpg)")
+    parser.add_argument("--frames", type=int, default=12, help="frames on the picture: half spread, half the worst")
+    parser.add_argument("--save_dir", help="where test.py put its results; default: that of the settings, ./output")
+    parser.add_argument("--protocol", choices=PROTOCOLS, default="pytracking", help="how to score")
+    args = parser.parse_args()
+    print(
+        draw_results(
+            args.dataset,
+            args.sequence,
+            args.tracker,
+            args.config,
+            args.compare,
+            args.output,
+            frames=args.frames,
+            save_dir=args.save_dir,
+            protocol=args.protocol,
+        )
+    )
+
+
+if __name__ == "__main__":
+    run_cli(main)
