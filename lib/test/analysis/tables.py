@@ -120,9 +120,7 @@ def scope(report: Report) -> str:
 def summary_table(report: Report) -> Table:
     """A row per tracker: its scores, and the 95 % interval of the first one."""
     first = report.score_names[0]
-    rows: list[list[Cell]] = [
-        [one.label, *one.scores().values(), one.intervals()[first]] for one in report.trackers
-    ]
+    rows: list[list[Cell]] = [[one.label, *one.scores().values(), one.intervals()[first]] for one in report.trackers]
     title = f"{scope(report)}, {sum(report.frames)} frames, protocol {report.protocol}"
     return Table(title, ("Tracker", *report.score_names, f"{first} 95%"), rows, "column")
 

@@ -1,0 +1,68 @@
+"""Every module can be imported by itself, and imports run downhill."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+FILES = sorted(path for path in (REPOSITORY / "lib").rglob("*.py") if path.name != "local.py")
+# What each part may import, besides itself.
+BELOW = {
+    "utils": set(),
+    "vis": {"utils"},
+    "models": {"config", "utils"},
+    "config": {"models", "utils"},  # the variants of the model, to check their names
+    "train": {"config", "models", "utils", "vis"},
+    "test": {"config", "models", "utils", "vis"},
+}
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported(path: Path) -> set[str]:
+    """The parts of ``lib`` that a file imports when it is run, not for its types only."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names.append(node.module or "")
+    return {name.split(".")[1] for name in names if name.startswith("lib.")}
+
+
+@pytest.mark.parametrize("name", [module_name(path) for path in FILES])
+def test_every_module_can_be_imported(name):
+    module = importlib.import_module(name)
+    assert module.__doc__ or Path(module.__file__).stat().st_size == 0, f"{name} does not say what it is"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_imports_run_downhill(path):
+    part = module_name(path).split(".")[1] if path.parent != REPOSITORY / "lib" else ""
+    uphill = imported(path) - {part} - BELOW.get(part, set())
+    assert not uphill, f"{path.name} of lib.{part} imports lib.{', lib.'.join(uphill)}"
+
+
+@pytest.mark.slow
+def test_optional_packages_are_imported_only_where_they_are_used():
+    """All but wandb, which timm imports where it is installed."""
+    code = (
+        "import importlib, sys\n"
+        f"for name in {[module_name(path) for path in FILES]!r}: importlib.import_module(name)\n"
+        "print(*sorted({'lmdb', 'visdom', 'thop', 'tensorboard', 'onnx', 'skvideo'} & sys.modules.keys()))"
+    )
+    found = subprocess.check_output([sys.executable, "-c", code], cwd=REPOSITORY, text=True)
+    assert found.split() == []
