@@ -1,7 +1,6 @@
 """Track the sequences of one or more benchmarks and write a result file for each."""
 
 import argparse
-import logging
 import sys
 from functools import partial
 from pathlib import Path
@@ -13,11 +12,9 @@ from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.evaluate import track_benchmarks
 from lib.test.evaluation.ranks import rank_from_environment, wait_for_all
 from lib.utils.errors import ConfigError, run_cli
-from lib.vis.recorder import record_pictures, record_video
+from lib.vis.recorder import record_video
+from lib.vis.screens import visdom_or_pictures
 from lib.vis.views import Screen
-from lib.vis.visdom_client import NoVisdomError, visdom_screen
-
-logger = logging.getLogger(__name__)
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -78,12 +75,7 @@ def choose_screen(args: argparse.Namespace) -> Screen | None:
             "--debug 1 shows one sequence at a time, in this process: leave out --threads, --batch, torchrun"
         )
     if args.debug:
-        folder = debug_folder(args.save_dir)
-        try:
-            return visdom_screen(args.visdom_server, args.visdom_port)
-        except NoVisdomError as error:
-            logger.warning("%s; the pictures go to %s", error, folder)
-            return partial(record_pictures, folder)
+        return visdom_or_pictures(args.visdom_server, args.visdom_port, debug_folder(args.save_dir))
     if args.save_vis:
         return partial(record_video, args.save_vis, 25.0)
     if args.vis_attention:

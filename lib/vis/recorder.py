@@ -61,7 +61,8 @@ class Dashboard:
 
     def _strip(self, width: int, view: View) -> np.ndarray:
         score = f"score {view.score:.2f}" if np.isfinite(view.score) else "start"
-        title = f"{self.sequence}   frame {view.number + 1} of {self.total}   {score}"
+        of_total = f" of {self.total}" if self.total else ""  # a stream has no known end
+        title = f"{self.sequence}   frame {view.number + 1}{of_total}   {score}"
         return captioned(score_strip(self.scores, self.total, width, _STRIP_HEIGHT), title)
 
 
