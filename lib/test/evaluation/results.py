@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,13 @@ def run_provenance(
 def sequence_provenance(run: dict[str, Any], sequence: Sequence) -> dict[str, Any]:
     """The provenance of the result of one sequence: that of the run, and what was tracked. Raises DataError."""
     return run | {"dataset": sequence.dataset, "frames": sequence.num_frames, "init_box": sequence.init_box}
+
+
+def finish_result(path: Path, provenance: dict[str, Any]) -> None:
+    """Give the boxes in :func:`partial_path` their name ``path``, with their provenance and hash beside them."""
+    record = provenance | {"result_sha256": file_hash(partial_path(path))}
+    provenance_path(path).write_text(json.dumps(record, indent=1) + "\n")
+    os.replace(partial_path(path), path)  # last: a result file is a complete result
 
 
 def differences(path: Path, provenance: dict[str, Any]) -> list[str]:

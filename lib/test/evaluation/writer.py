@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import math
 import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, TextIO
 
-from lib.test.evaluation.results import file_hash, partial_path, provenance_path, time_path, times_path
+from lib.test.evaluation.results import finish_result, partial_path, time_path, times_path
 from lib.utils.errors import DataError
 
 
@@ -83,9 +82,7 @@ class ResultWriter:
         os.fsync(self._file.fileno())
         time_path(self.path).write_text("".join(f"{time.tracker:.6f}\n" for time in self.times))
         times_path(self.path).write_text("".join(f"{line}\n" for line in (TIMES_HEADER, *self.times)))
-        record = self.provenance | {"result_sha256": file_hash(partial_path(self.path))}
-        provenance_path(self.path).write_text(json.dumps(record, indent=1) + "\n")
-        os.replace(partial_path(self.path), self.path)  # last: a result file is a complete result
+        finish_result(self.path, self.provenance)
 
 
 def _open_alone(path: Path) -> TextIO:

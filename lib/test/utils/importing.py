@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -17,7 +16,15 @@ from tqdm import tqdm
 
 from lib.test.evaluation.benchmarks import FOLDER_PREFIX, get_benchmark, get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
-from lib.test.evaluation.results import file_hash, partial_path, provenance_path, result_path, time_path, times_path
+from lib.test.evaluation.results import (
+    file_hash,
+    finish_result,
+    partial_path,
+    provenance_path,
+    result_path,
+    time_path,
+    times_path,
+)
 from lib.test.evaluation.sequence import Sequence
 from lib.test.utils.shared_results import SharedResult, read_source
 from lib.utils.errors import ConfigError, DataError
@@ -246,8 +253,6 @@ def _write(path: Path, boxes: np.ndarray, record: dict[str, Any]) -> None:
     """Write the result whole or not at all; times that belong to what was there before go."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial_path(path).write_text("".join("\t".join(map(repr, row)) + "\n" for row in boxes.tolist()))
-    record = record | {"result_sha256": file_hash(partial_path(path))}
     for stale in (time_path(path), times_path(path)):
         stale.unlink(missing_ok=True)
-    provenance_path(path).write_text(json.dumps(record, indent=1) + "\n")
-    os.replace(partial_path(path), path)
+    finish_result(path, record)
