@@ -55,14 +55,15 @@ def test_two_processes_killed_and_resumed_end_where_an_uninterrupted_run_does(ru
     assert f"mae.pth: loaded {len(mae) + 2} tensors" in text  # the two position embeddings are made from one
     assert "in the file, not in the model: decoder_pos_embed" in text
 
-    process = runs.start("parts", *command)
-    runs.wait_for(process, "parts", "[train: 1, 5 / 6]")
+    partial = "partial_ep0001_step000004.pth.tar"
+    process = runs.start("parts", *command, kill=f"{partial} wait")
+    runs.wait_for(process, runs.checkpoints("parts") / partial)
     process.send_signal(signal.SIGKILL)
     runs.finish(process)  # the ranks end with their launcher: their output would stay open
     assert not list(runs.checkpoints("parts").glob("OSTrack*.tar"))  # no whole epoch yet
     status, text = runs.run("parts", *command)
     assert status == 0, text
-    assert "partial_ep0001_step000004.pth.tar: 0 epochs and 4 steps are done" in text
+    assert f"{partial}: 0 epochs and 4 steps are done" in text
 
     whole, parts = (load_checkpoint(runs.checkpoints(out) / "OSTrack_ep0002.pth.tar") for out in ("whole", "parts"))
     assert_same_run(whole, parts)

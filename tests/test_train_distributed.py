@@ -249,8 +249,9 @@ def test_two_processes_train_like_one_that_accumulates_and_resume_bit_for_bit(ru
     assert {name: values[-1] for name, values in whole["stats"]["val"].items()} == pytest.approx(expected, rel=1e-3)
 
     # One rank is killed in the middle of an epoch: all end, and say which.
-    process = runs.start("parts", *two, *changes)
-    runs.wait_for(process, "parts", "[train: 1, 3 / 4]")
+    partial = "partial_ep0001_step000002.pth.tar"
+    process = runs.start("parts", *two, *changes, kill=f"{partial} wait")
+    runs.wait_for(process, runs.checkpoints("parts") / partial)
     victim = next(pid for pid in children(process.pid) if b"RANK=1" in environment(pid))
     os.kill(victim, signal.SIGKILL)
     start = time.monotonic()
@@ -260,8 +261,9 @@ def test_two_processes_train_like_one_that_accumulates_and_resume_bit_for_bit(ru
     assert "rank 1: was ended by signal SIGKILL" in text
     assert "finished" not in text
     # SIGTERM to the launcher: both save together.
-    process = runs.start("parts", *two, *changes)
-    runs.wait_for(process, "parts", "[train: 1, 4 / 4]")
+    partial = "partial_ep0002_step000002.pth.tar"
+    process = runs.start("parts", *two, *changes, kill=f"{partial} wait")
+    runs.wait_for(process, runs.checkpoints("parts") / partial)
     process.send_signal(signal.SIGTERM)
     text = runs.finish(process)
     assert process.returncode == PREEMPTED, text

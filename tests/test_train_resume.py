@@ -42,14 +42,15 @@ def test_killed_at_many_moments_and_resumed_is_bit_identical(runs):
     folder = runs.checkpoints("parts")
 
     # While it runs, in the middle of an epoch, with data from a worker process.
-    process = runs.start("parts", *changes, "TRAIN.NUM_WORKER=1")
-    runs.wait_for(process, "parts", "[train: 1, 4 / 8]")
+    partial = "partial_ep0001_step000003.pth.tar"
+    process = runs.start("parts", *changes, "TRAIN.NUM_WORKER=1", kill=f"{partial} wait")
+    runs.wait_for(process, folder / partial)
     process.send_signal(signal.SIGKILL)
     runs.finish(process)
-    assert "partial_ep0001_step000003.pth.tar" in names(folder)
     # Asked to stop.
-    process = runs.start("parts", *changes)
-    runs.wait_for(process, "parts", "[train: 1, 7 / 8]")
+    partial = "partial_ep0001_step000006.pth.tar"
+    process = runs.start("parts", *changes, kill=f"{partial} wait")
+    runs.wait_for(process, folder / partial)
     process.send_signal(signal.SIGTERM)
     text = runs.finish(process)
     assert process.returncode == 75, text

@@ -42,7 +42,8 @@ TINY = {
 
 # Python runs this file in every process at its start: it lets the IMAGES data set draw procedural pictures whatever
 # the machine's local.py says (no_local.py in the folder of the run can say something else), and can kill a process
-# "before" or "after" a checkpoint gets its name, or give the name to a "torn" file first.
+# "before" or "after" a checkpoint gets its name, give the name to a "torn" file first, or have the process "wait" there
+# until SIGTERM comes.
 _START = """
 import os, signal
 from pathlib import Path
@@ -59,8 +60,15 @@ def replace_or_die(source, target, **options):
         os.truncate(source, 1000)
     if here and moment == "before":
         os.kill(os.getpid(), signal.SIGKILL)
+    if here and moment == "wait":
+        signals, told = os.pipe()
+        os.set_blocking(told, False)
+        signal.set_wakeup_fd(told)
     replace(source, target, **options)
-    if here:
+    if here and moment == "wait":
+        while os.read(signals, 1) != bytes([signal.SIGTERM]):
+            pass
+    elif here:
         os.kill(os.getpid(), signal.SIGKILL)
 
 if name:
@@ -83,13 +91,11 @@ class Runs:
         (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY))
         (folder / "sitecustomize.py").write_text(_START)
         self.started: list[subprocess.Popen] = []
-        self.logged_before = 0
 
     def start(self, out: str, *arguments: str, kill: str = "") -> subprocess.Popen:
         environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
         environment |= {"PYTHONPATH": f"{self.folder}:{REPOSITORY}", "OMP_NUM_THREADS": "1", "TEST_KILL": kill}
         command = [sys.executable, str(SCRIPT), "--config", self.config, "--save_dir", out, "--device", "cpu"]
-        self.logged_before = len(self.log(out))
         process = subprocess.Popen(
             [*command, *arguments], cwd=self.folder, env=environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -106,10 +112,10 @@ class Runs:
         text = self.finish(process)
         return process.returncode, text
 
-    def wait_for(self, process: subprocess.Popen, out: str, text: str) -> None:
-        """Until the log of the run that was started last says ``text``."""
+    def wait_for(self, process: subprocess.Popen, path: Path) -> None:
+        """Until the process has written the file."""
         deadline = time.monotonic() + 240
-        while text not in self.log(out)[self.logged_before :]:
+        while not path.exists():
             assert process.poll() is None, self.finish(process)
             assert time.monotonic() < deadline
             time.sleep(0.02)
