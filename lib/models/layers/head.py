@@ -2,7 +2,8 @@
 
 ``CENTER`` and ``MLP`` predict a score, an offset and a size for every cell and share :func:`decode_boxes`. ``CORNER``
 predicts two corner distributions instead (STARK, ICCV 2021). Whatever the precision of the features, scores, sizes and
-boxes are float32: in half precision the upper clamp of the score, 1 - 1e-4, would round to 1.
+boxes are float32: in half precision the upper clamp of the score, 1 - 1e-4, would round to 1. Under autocast the last
+layer computes in float32 too, so that boxes are not rounded to half precision; those before it follow the autocast.
 """
 
 from __future__ import annotations
@@ -34,6 +35,12 @@ def decode_boxes(score_map: Tensor, size_map: Tensor, offset_map: Tensor) -> tup
     offset = offset_map.flatten(2).gather(2, pick).squeeze(-1)
     corner = torch.stack((cell % grid, torch.div(cell, grid, rounding_mode="floor")), dim=1)
     return torch.cat(((corner + offset) / grid, size), dim=1), cell
+
+
+def _in_own_precision(layer: nn.Module, features: Tensor) -> Tensor:
+    """A layer in the precision of its weights, whatever the autocast around it."""
+    with torch.autocast(features.device.type, enabled=False):
+        return layer(features.to(next(layer.parameters()).dtype))
 
 
 def _bounded(logits: Tensor) -> Tensor:
@@ -68,9 +75,9 @@ class _ConvBranches(nn.Module):
 
     def branch(self, name: str, features: Tensor) -> Tensor:
         """Run one branch; (B, C, S, S) to (B, outputs, S, S)."""
-        for i in range(1, 6):
+        for i in range(1, 5):
             features = self.get_submodule(f"conv{i}_{name}")(features)
-        return features
+        return _in_own_precision(self.get_submodule(f"conv5_{name}"), features)
 
 
 class CenterHead(_ConvBranches):
@@ -99,7 +106,7 @@ class MLPHead(nn.Module):
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Features (B, C, S, S) to ``pred_boxes`` (B, 1, 4), ``score_map``, ``size_map``, ``offset_map``."""
-        maps = self.output(self.layers(features.movedim(1, -1))).movedim(-1, 1)
+        maps = _in_own_precision(self.output, self.layers(features.movedim(1, -1))).movedim(-1, 1)
         return _cell_outputs(maps[:, :1], maps[:, 1:3], maps[:, 3:])
 
 

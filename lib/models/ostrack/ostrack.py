@@ -67,15 +67,13 @@ class OSTrack(nn.Module):
         return out
 
     def forward_head(self, features: Tensor) -> dict[str, Any]:
-        """Box head on joint tokens (B, Lz + Lx, C), in the precision of its weights: float32 under autocast too."""
+        """Box head on joint tokens (B, Lz + Lx, C); see :mod:`lib.models.layers.head` for its precision."""
         grid = self.backbone.search_grid
         template, search = features.split([self.backbone.template_grid**2, grid**2], dim=1)
         if self.correlation:
             similarity = F.normalize(search, dim=-1) @ F.normalize(template, dim=-1).transpose(1, 2)
             search = torch.cat((search, similarity), dim=-1)
-        search = search.transpose(1, 2).unflatten(2, (grid, grid))
-        with torch.autocast(search.device.type, enabled=False):
-            return self.box_head(search.to(next(self.box_head.parameters()).dtype))
+        return self.box_head(search.transpose(1, 2).unflatten(2, (grid, grid)))
 
 
 def build_ostrack(cfg: Config, training: bool = False) -> OSTrack:

@@ -22,7 +22,7 @@ class OSTrackActor:
     Args:
         net: the OSTrack module, on the device where it is to run; wrapped for data parallelism or not.
         cfg: the experiment.
-        amp_dtype: type for autocast, or ``None`` for float32 throughout. Head and losses are in float32 always.
+        amp_dtype: type for autocast, or ``None`` for float32 throughout. The losses are in float32 always.
 
     Raises:
         ConfigError: the experiment asks for more than one template or search region.
