@@ -260,7 +260,7 @@ def test_the_command_reports_failures_by_its_exit_status(tmp_path: Path, data: P
         from pathlib import Path
         from tests.evaluation_fakes import FakeTracker
         from lib.test.evaluation import evaluate
-        evaluate.build_tracker = lambda config, checkpoint, device, precision, overrides: FakeTracker(
+        evaluate.build_tracker = lambda config, checkpoint, device, precision, **options: FakeTracker(
             device, Path({str(tmp_path / "marks")!r}), {{11: "raise"}})
         sys.argv = ["test.py", *{command_line(tmp_path, data)!r}]
         runpy.run_path("tracking/test.py", run_name="__main__")
@@ -277,7 +277,7 @@ def test_the_command_in_turn(
 ) -> None:
     test = load_script("test")
 
-    def build(config: str, checkpoint: Path, device: str, precision: str, overrides: list[str]) -> FakeTracker:
+    def build(config: str, checkpoint: Path, device: str, precision: str, **options: object) -> FakeTracker:
         assert (config, checkpoint, device, precision) == (CONFIG, tmp_path / "w.pth", "cpu", "float32")
         return FakeTracker(device, tmp_path / "marks")
 

@@ -37,7 +37,7 @@ def test_the_file_holds_what_the_text_says(tmp_path, monkeypatch, capsys):
     load_script("profile_model").main()
     text, found = capsys.readouterr().out, json.loads(path.read_text())
     assert found["name"] == "vitt_256_ce_images" and found["batch"] == 2 and not found["compiled"]
-    assert f"vitt_256_ce_images on cpu, {torch.get_num_threads()} CPU threads, float32, batch 2; 2 timed" in text
+    assert f"vitt_256_ce_images on cpu, {torch.get_num_threads()} CPU threads, torch, float32, batch 2; 2 timed" in text
     for pattern, values in {
         r"MACs +([\d.]+) G": [found["gmacs"]],
         r"FLOPs +([\d.]+) G": [found["gflops"]],

@@ -77,7 +77,7 @@ def test_weights_are_found_in_the_published_place(tmp_path):
     tracker = build_tracker(TINY, save_dir=tmp_path)
     assert tracker.checkpoint == str(path)
     for ours, theirs in zip(run(tracker, 3), run(Tracker(cfg, model), 3), strict=True):
-        assert ours == theirs
+        assert ours["target_bbox"] == pytest.approx(theirs["target_bbox"], abs=1e-4)
 
 
 def test_the_target_is_only_what_initialize_and_track_saw():

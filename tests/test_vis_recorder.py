@@ -64,7 +64,7 @@ def test_looking_on_changes_nothing_and_shows_what_the_model_saw(tracker: Tracke
         assert view.maps["score_map"].flat[best] == pytest.approx(view.score, abs=1e-6)
         assert {layer: len(places) for layer, places in view.removed.items()} == {3: 76, 6: 130, 9: 167}
         assert set(view.removed[3]) < set(view.removed[6]) < set(view.removed[9]) <= set(range(256))
-    assert not tracker.model._forward_hooks and not tracker.model._forward_pre_hooks
+    assert not tracker.network.model._forward_hooks and not tracker.network.model._forward_pre_hooks
 
 
 def test_attention_lies_where_its_tokens_lie(tracker: Tracker) -> None:
@@ -166,7 +166,7 @@ def test_the_command_writes_a_video_of_each_sequence(options, tracker, tmp_path,
         boxes = "".join(",".join(map(str, clip_frame(t)[1])) + "\n" for t in range(FRAMES))
         (tmp_path / "data" / name / "groundtruth.txt").write_text(boxes)
     weights = tmp_path / "tiny.pth.tar"
-    save_checkpoint({"net": tracker.model.state_dict()}, weights)
+    save_checkpoint({"net": tracker.network.model.state_dict()}, weights)
     arguments = ["test.py", "ostrack", TINY, "--dataset", f"folder:{tmp_path / 'data'}", "--device", "cpu"]
     arguments += ["--checkpoint", str(weights), "--save_dir", str(tmp_path / "out")]
     arguments += ["--save_vis", str(tmp_path / "vis"), "--vis_attention", "2", *options]

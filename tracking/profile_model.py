@@ -17,6 +17,7 @@ def main() -> None:
     parser.add_argument("--config", default="vitb_256_mae_ce_32x4_ep300", help="name or path of an experiment")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--precision", default="float32", choices=["float32", "bf16", "fp16"])
+    parser.add_argument("--backend", default="torch", choices=["torch", "plain"], help="plain: as it was trained")
     parser.add_argument("--batch", type=int, default=1, help="targets in one forward pass")
     parser.add_argument("--compile", action="store_true", help="run the network through torch.compile")
     parser.add_argument("--frames", type=int, default=20, help="timed steps, after a quarter as many to warm up")
@@ -24,7 +25,14 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value")
     args = parser.parse_intermixed_args()
     found = profile(
-        args.config, args.device, args.precision, args.frames, args.overrides, batch=args.batch, compiled=args.compile
+        args.config,
+        args.device,
+        args.precision,
+        args.frames,
+        args.overrides,
+        batch=args.batch,
+        compiled=args.compile,
+        backend=args.backend,
     )
     print(found)
     if args.json:

@@ -18,7 +18,7 @@ from lib.config.ostrack import Config, config_name, load_config
 from lib.models.ostrack import OSTrack, build_ostrack
 from lib.models.ostrack.candidate_elimination import template_mask
 from lib.test.tracker import Tracker
-from lib.test.tracker.build import PRECISIONS, checked_device
+from lib.test.tracker.build import build_network, checked_device
 from lib.utils.errors import ConfigError, OSTrackError
 
 FRAME_SIZE = (720, 1280)  # height and width
@@ -45,7 +45,7 @@ class Profile:
         name: of the experiment.
         device: ``cpu``, or the index and name of the GPU.
         threads: that PyTorch computes with on the CPU.
-        precision, batch, compiled: how it ran; a batch is so many targets, each in a frame of its own.
+        backend, precision, batch, compiled: how it ran; a batch is so many targets, each in a frame of its own.
         frames: timed steps.
         gmacs, mparams: of one target as ``thop`` counts them.
         gflops: of one target as PyTorch counts them.
@@ -58,6 +58,7 @@ class Profile:
     name: str
     device: str
     threads: int
+    backend: str
     precision: str
     batch: int
     compiled: bool
@@ -71,7 +72,7 @@ class Profile:
     memory_kind: str
 
     def __str__(self) -> str:
-        how = f"{self.device}, {self.threads} CPU threads, {self.precision}, batch {self.batch}"
+        how = f"{self.device}, {self.threads} CPU threads, {self.backend}, {self.precision}, batch {self.batch}"
         height, width = FRAME_SIZE
         return (
             f"{self.name} on {how}{', compiled' if self.compiled else ''}; {self.frames} timed steps\n"
@@ -125,6 +126,7 @@ def profile(
     overrides: Sequence[str] | None = None,
     batch: int = 1,
     compiled: bool = False,
+    backend: str = "torch",
 ) -> Profile:
     """Build the model with random weights and measure it; neither operations nor times depend on the weights.
 
@@ -139,10 +141,7 @@ def profile(
     if batch < 1 or frames < 1:
         raise ConfigError(f"batch {batch} and frames {frames}: both must be at least 1")
     cfg, where = load_config(config, overrides), checked_device(device, precision)
-    model = build_ostrack(cfg).to(where, PRECISIONS[precision])
-    tracker = Tracker(cfg, model)
-    if compiled:
-        model.compile()
+    tracker = Tracker(cfg, build_network(cfg, build_ostrack(cfg), where, precision, backend, compiled))
     try:
         network, whole = _time_tracker(tracker, frames, batch)
     except torch.OutOfMemoryError as error:
@@ -160,6 +159,7 @@ def profile(
         name=config_name(config),
         device=f"{where} ({torch.cuda.get_device_name(where)})" if where.type == "cuda" else str(where),
         threads=torch.get_num_threads(),
+        backend=backend,
         precision=precision,
         batch=batch,
         compiled=compiled,

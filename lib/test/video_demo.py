@@ -78,7 +78,15 @@ def track_video(
     if problem and display:
         logger.info("No window: %s", problem)
     where = choose_devices(device, 1)[0]
-    tracker = build_tracker(config, checkpoint, where, precision, overrides=overrides, save_dir=save_dir)
+    tracker = build_tracker(
+        config,
+        checkpoint,
+        where,
+        precision,
+        backend="plain" if screen else "torch",  # only the plain network can be looked into
+        overrides=overrides,
+        save_dir=save_dir,
+    )
     logger.info("Tracking in %s (%.4g frames per second) with %s on %s", source, rate, tracker.checkpoint, where)
     results = []
     if save_results:

@@ -21,6 +21,8 @@ class Attention(nn.Module):
         self.num_heads = num_heads
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
+        # How q, k, v (B, heads, N, D) become values (B, heads, N, D); inference may choose another way.
+        self.attention = F.scaled_dot_product_attention
 
     def forward(self, x: Tensor, rows: slice | Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Attend.
@@ -35,7 +37,7 @@ class Attention(nn.Module):
         batch, count, dim = x.shape
         qkv = self.qkv(x).reshape(batch, count, 3, self.num_heads, dim // self.num_heads).permute(2, 0, 3, 1, 4)
         q, k, v = qkv.unbind(0)
-        out = F.scaled_dot_product_attention(q, k, v)
+        out = self.attention(q, k, v)
         out = self.proj(out.transpose(1, 2).reshape(batch, count, dim))
         return out, None if rows is None else _attention_rows(q, k, rows)
 

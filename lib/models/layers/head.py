@@ -59,13 +59,18 @@ def _conv(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
-class _ConvBranches(nn.Module):
-    """Branches of four conv3x3-BN-ReLU and a conv1x1 each, called ``conv1_NAME`` to ``conv5_NAME``."""
+class ConvHead(nn.Module):
+    """A head of branches of four conv3x3-BN-ReLU and a conv1x1 each, called ``conv1_NAME`` to ``conv5_NAME``.
 
-    def __init__(self, branches: dict[str, int], in_channels: int, channels: int):
+    ``branches`` says what each is called and how many channels it gives.
+    """
+
+    branches: dict[str, int]
+
+    def __init__(self, in_channels: int, channels: int):
         super().__init__()
         widths = [in_channels, channels, channels // 2, channels // 4, channels // 8]
-        for name, outputs in branches.items():
+        for name, outputs in self.branches.items():
             for i in range(4):
                 self.add_module(f"conv{i + 1}_{name}", _conv(widths[i], widths[i + 1]))
             self.add_module(f"conv5_{name}", nn.Conv2d(widths[4], outputs, 1))
@@ -73,23 +78,35 @@ class _ConvBranches(nn.Module):
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
 
-    def branch(self, name: str, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor) -> dict[str, Tensor]:
+        """Features (B, C, S, S) to what :meth:`read` gives."""
+        return self.read(*(self._branch(name, features) for name in self.branches))
+
+    def _branch(self, name: str, features: Tensor) -> Tensor:
         """Run one branch; (B, C, S, S) to (B, outputs, S, S)."""
         for i in range(1, 5):
             features = self.get_submodule(f"conv{i}_{name}")(features)
         return _in_own_precision(self.get_submodule(f"conv5_{name}"), features)
 
+    @staticmethod
+    def read(*maps: Tensor) -> dict[str, Tensor]:
+        """Turn the raw maps of the branches, in their order, into the head's outputs."""
+        raise NotImplementedError
 
-class CenterHead(_ConvBranches):
+
+class CenterHead(ConvHead):
     """Centre score, offset and size per cell (CenterNet style)."""
 
+    branches = {"ctr": 1, "offset": 2, "size": 2}
+
     def __init__(self, in_channels: int, channels: int):
-        super().__init__({"ctr": 1, "offset": 2, "size": 2}, in_channels, channels)
+        super().__init__(in_channels, channels)
         nn.init.constant_(self.get_parameter("conv5_ctr.bias"), _SCORE_PRIOR)
 
-    def forward(self, features: Tensor) -> dict[str, Tensor]:
-        """Features (B, C, S, S) to ``pred_boxes`` (B, 1, 4), ``score_map``, ``size_map``, ``offset_map``."""
-        return _cell_outputs(*(self.branch(name, features) for name in ("ctr", "offset", "size")))
+    @staticmethod
+    def read(*maps: Tensor) -> dict[str, Tensor]:
+        """``pred_boxes`` (B, 1, 4), ``score_map``, ``size_map``, ``offset_map``."""
+        return _cell_outputs(*maps)
 
 
 class MLPHead(nn.Module):
@@ -110,24 +127,24 @@ class MLPHead(nn.Module):
         return _cell_outputs(maps[:, :1], maps[:, 1:3], maps[:, 3:])
 
 
-class CornerHead(_ConvBranches):
+class CornerHead(ConvHead):
     """Expected top-left and bottom-right corners under two spatial distributions."""
 
-    def __init__(self, in_channels: int, channels: int):
-        super().__init__({"tl": 1, "br": 1}, in_channels, channels)
+    branches = {"tl": 1, "br": 1}
 
-    def forward(self, features: Tensor) -> dict[str, Tensor]:
-        """Features (B, C, S, S) to ``pred_boxes`` (B, 1, 4) and ``corner_map`` (B, 2, S, S), each summing to 1.
+    @staticmethod
+    def read(*maps: Tensor) -> dict[str, Tensor]:
+        """``pred_boxes`` (B, 1, 4) and ``corner_map`` (B, 2, S, S), each summing to 1.
 
         Cell ``i`` stands for the coordinate ``i / S``, as published. There is no score map.
         """
-        grid = features.shape[-1]
-        logits = torch.cat([self.branch(name, features) for name in ("tl", "br")], dim=1)
-        maps = logits.float().flatten(2).softmax(dim=-1).unflatten(2, (grid, grid))
-        steps = torch.arange(grid, device=features.device, dtype=torch.float32) / grid
-        x, y = (maps.sum(2) * steps).sum(-1), (maps.sum(3) * steps).sum(-1)
+        logits = torch.cat(maps, dim=1)
+        grid = logits.shape[-1]
+        chances = logits.float().flatten(2).softmax(dim=-1).unflatten(2, (grid, grid))
+        steps = torch.arange(grid, device=logits.device, dtype=torch.float32) / grid
+        x, y = (chances.sum(2) * steps).sum(-1), (chances.sum(3) * steps).sum(-1)
         centre, size = torch.stack((x.mean(1), y.mean(1)), 1), torch.stack((x[:, 1] - x[:, 0], y[:, 1] - y[:, 0]), 1)
-        return {"pred_boxes": torch.cat((centre, size), dim=1)[:, None], "corner_map": maps}
+        return {"pred_boxes": torch.cat((centre, size), dim=1)[:, None], "corner_map": chances}
 
 
 HEADS = {"CENTER": CenterHead, "CORNER": CornerHead, "MLP": MLPHead}

@@ -101,7 +101,7 @@ class Backbone(nn.Module):
         """
         z, x = self._embed(template, "template"), self._embed(search, "search")
         template_count, search_count = z.shape[1], x.shape[1]
-        rows, row_mask = _ranking_rows(ce_template_mask, template_count)
+        rows, row_mask = ranking_rows(ce_template_mask, template_count)
         index = torch.arange(search_count, device=x.device).expand(x.shape[0], -1)
         tokens, removed, attentions = torch.cat((z, x), dim=1), [], []
         block: Any  # a Block, which torch's types do not know of a ModuleList
@@ -138,12 +138,16 @@ class Backbone(nn.Module):
         stays = 1 - self.drop_path * layer / max(1, len(self.blocks) - 1)
         return torch.empty(batch, 1, 1, device=device).bernoulli_(stays) / stays
 
+    def position_embeddings(self, part: str) -> tuple[Tensor, Tensor | None]:
+        """Position embeddings (1, tokens, C) and segment embedding (1, 1, C), if any, of ``template`` or ``search``."""
+        if part == "template":
+            return self.pos_embed_z, self.template_segment_pos_embed
+        return self.pos_embed_x, self.search_segment_pos_embed
+
     def _embed(self, image: Tensor, part: str) -> Tensor:
         """Patch tokens with position (and segment) embeddings."""
-        if part == "template":
-            grid, position, segment = self.template_grid, self.pos_embed_z, self.template_segment_pos_embed
-        else:
-            grid, position, segment = self.search_grid, self.pos_embed_x, self.search_segment_pos_embed
+        grid = self.template_grid if part == "template" else self.search_grid
+        position, segment = self.position_embeddings(part)
         expected = grid * self.patch_embed.patch_size[0]
         if image.shape[-2:] != (expected, expected):
             raise ValueError(
@@ -153,7 +157,7 @@ class Backbone(nn.Module):
         return tokens if segment is None else tokens + segment
 
 
-def _ranking_rows(mask: Tensor | None, template_count: int) -> tuple[slice | Tensor, Tensor | None]:
+def ranking_rows(mask: Tensor | None, template_count: int) -> tuple[slice | Tensor, Tensor | None]:
     """The template rows whose attention CE needs, and which of them count.
 
     Indices (B, n) are just those rows. A mask (B, template_count) may choose another number of tokens for each sample:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lib.models.layers.head import HEADS
 from lib.models.ostrack.backbone import Backbone
+from lib.models.ostrack.inference import InferenceModel, prepare_inference
 from lib.models.ostrack.pretrained import load_pretrained
 from lib.models.ostrack.variants import VARIANTS
 
@@ -74,6 +75,26 @@ class OSTrack(nn.Module):
             similarity = F.normalize(search, dim=-1) @ F.normalize(template, dim=-1).transpose(1, 2)
             search = torch.cat((search, similarity), dim=-1)
         return self.box_head(search.transpose(1, 2).unflatten(2, (grid, grid)))
+
+    def for_inference(
+        self,
+        cfg: Config,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        pack: bool = True,
+    ) -> InferenceModel:
+        """A faster form of this model for tracking; see :mod:`lib.models.ostrack.inference`. The model stays as it is.
+
+        Args:
+            cfg: the experiment, whose normalisation is built in.
+            dtype: type to compute in.
+            device: to run on.
+            pack: reorder weights for the CPU's kernels; not for export.
+        """
+        mean, std = list(cfg.DATA.MEAN), list(cfg.DATA.STD)
+        return prepare_inference(
+            self.backbone, self.box_head, self.correlation, mean=mean, std=std, dtype=dtype, device=device, pack=pack
+        )
 
 
 def build_ostrack(cfg: Config, training: bool = False) -> OSTrack:

@@ -132,7 +132,8 @@ def _build(
     screen: Screen | None,
     attention_layers: tuple[int, ...],
 ) -> Tracker | WatchedTracker:
-    tracker = build_tracker(config, checkpoint, device, precision, overrides=overrides)
+    backend = "torch" if screen is None else "plain"  # which can be looked into
+    tracker = build_tracker(config, checkpoint, device, precision, backend=backend, overrides=overrides)
     return tracker if screen is None else WatchedTracker(tracker, screen, attention_layers)
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 
 from lib.config.ostrack import Config, config_name, load_config
-from lib.models.ostrack import build_ostrack
+from lib.models.ostrack import OSTrack, build_ostrack
 from lib.models.ostrack.weights import load_weights
 from lib.test.evaluation.environment import env_settings
+from lib.test.tracker.networks import InferenceNetwork, Network, PlainNetwork
 from lib.test.tracker.ostrack import Tracker
 from lib.utils.checkpoint import find_weights
 from lib.utils.errors import ConfigError
@@ -24,6 +25,8 @@ def build_tracker(
     device: str | torch.device = "cpu",
     precision: str = "float32",
     *,
+    backend: str = "torch",
+    compiled: bool = False,
     overrides: Sequence[str] | None = None,
     save_dir: str | Path | None = None,
 ) -> Tracker:
@@ -34,6 +37,8 @@ def build_tracker(
         checkpoint: weight file; None = the one that :func:`find_checkpoint` finds.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``float32``, ``bf16`` or ``fp16``. Boxes and scores are float32 always.
+        backend: ``torch``, the inference form of the model; ``plain``, the model as it was trained.
+        compiled: run the inference form through ``torch.compile``.
         overrides: ``KEY.SUB=value`` strings on top of the experiment.
         save_dir: output folder to look for checkpoints in; None = the configured one.
 
@@ -45,7 +50,21 @@ def build_tracker(
     checkpoint = Path(checkpoint) if checkpoint else find_checkpoint(cfg, config_name(config), save_dir)
     model = build_ostrack(cfg)
     load_weights(model, checkpoint)
-    return Tracker(cfg, model.to(device, PRECISIONS[precision]), str(checkpoint))
+    return Tracker(cfg, build_network(cfg, model, device, precision, backend, compiled), str(checkpoint))
+
+
+def build_network(
+    cfg: Config, model: OSTrack, device: torch.device, precision: str, backend: str = "torch", compiled: bool = False
+) -> Network:
+    """What runs ``model`` for a tracker; arguments as of :func:`build_tracker`."""
+    dtype = PRECISIONS[precision]
+    if backend == "torch":
+        return InferenceNetwork(model.for_inference(cfg, dtype, device, pack=not compiled), compiled)
+    if backend != "plain":
+        raise ConfigError(f"backend {backend!r} is unknown; choose torch or plain")
+    if compiled:
+        raise ConfigError("backend plain is not compiled: use backend torch")
+    return PlainNetwork(cfg, model.to(device, dtype))
 
 
 def checked_device(device: str | torch.device, precision: str) -> torch.device:

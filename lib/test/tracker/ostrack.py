@@ -26,6 +26,7 @@ from lib.models.layers.head import decode_boxes
 from lib.models.ostrack import OSTrack
 from lib.models.ostrack.candidate_elimination import template_mask
 from lib.test.evaluation.protocol import Step
+from lib.test.tracker.networks import Network, PlainNetwork
 from lib.utils.box_ops import clip_box
 from lib.utils.crop import box_from_crop, box_to_crop, sample_target
 from lib.utils.errors import DataError
@@ -39,7 +40,7 @@ class Target:
     """What is known of one target: its first look, and where it was last seen.
 
     Attributes:
-        template: (1, 3, H, W) on the model's device, in its precision.
+        template: what the network keeps of it, batch dimension 1.
         mask: which template tokens rank the search tokens (see :meth:`OSTrack.forward`).
         box: last ``xywh`` box in pixels of the image.
     """
@@ -54,20 +55,15 @@ class Tracker:
 
     Args:
         cfg: the experiment.
-        model: its model, in the precision to run in, on the device to run on; it is put in evaluation mode.
+        network: runs its model; a model is run as it is, see :class:`PlainNetwork`.
         checkpoint: where the weights came from, for reports.
     """
 
-    def __init__(self, cfg: Config, model: OSTrack, checkpoint: str | None = None):
+    def __init__(self, cfg: Config, network: Network | OSTrack, checkpoint: str | None = None):
         self.cfg = cfg
-        self.model = model.eval()
+        self.network = PlainNetwork(cfg, network) if isinstance(network, OSTrack) else network
         self.checkpoint = checkpoint
-        parameter = next(model.parameters())
-        self.device, self.dtype = parameter.device, parameter.dtype
-        # The published preprocessing divides by 255 first; folding that in saves a pass over the pixels.
-        shape = (1, 3, 1, 1)
-        self._mean = 255 * torch.tensor(list(cfg.DATA.MEAN), dtype=torch.float32, device=self.device).view(shape)
-        self._std = 255 * torch.tensor(list(cfg.DATA.STD), dtype=torch.float32, device=self.device).view(shape)
+        self.device = self.network.device
         self.window = hann2d(cfg.TEST.SEARCH_SIZE // cfg.MODEL.BACKBONE.STRIDE).to(self.device)
         self._target: Target | None = None
 
@@ -102,8 +98,6 @@ class Tracker:
         """
         start = time.perf_counter()
         search, resize_factors = self.crop_search(images, targets)
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)  # so that the time of each part is its own
         cropped = time.perf_counter()
         template = torch.cat([target.template for target in targets])
         masks = [target.mask for target in targets if target.mask is not None]
@@ -116,6 +110,7 @@ class Tracker:
             target.box = list(box)
         return Step(boxes, scores, cropped - start, predicted - cropped)
 
+    @torch.inference_mode()
     def start(self, image: np.ndarray, box: Sequence[float]) -> Target:
         """Crop the template around the first ``xywh`` box."""
         _check_image(image)
@@ -125,26 +120,26 @@ class Tracker:
         place = torch.tensor(box, dtype=torch.float32)
         inside = box_to_crop(place, place, resize_factor, test.TEMPLATE_SIZE)
         mask = template_mask(self.cfg, test.TEMPLATE_SIZE, 1, self.device, inside[None])
-        return Target(self._normalise(crop[None]), mask, box)
+        return Target(self.network.embed_template(crop[None]), mask, box)
 
-    def crop_search(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> tuple[Tensor, list[float]]:
-        """The search regions (B, 3, H, W) around the targets' last boxes, and their crop pixels per image pixel."""
+    def crop_search(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> tuple[np.ndarray, list[float]]:
+        """The search regions (B, H, W, 3) around the targets' last boxes, and their crop pixels per image pixel."""
         test, crops, resize_factors = self.cfg.TEST, [], []
         for image, target in zip(images, targets, strict=True):
             _check_image(image)
             crop, resize_factor, _ = sample_target(image, target.box, test.SEARCH_FACTOR, test.SEARCH_SIZE)
             crops.append(crop)
             resize_factors.append(resize_factor)
-        return self._normalise(np.stack(crops)), resize_factors
+        return np.stack(crops), resize_factors
 
     @torch.inference_mode()
-    def predict(self, template: Tensor, search: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Run the model on a batch of targets.
+    def predict(self, template: Tensor, search: np.ndarray, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Run the network on a batch of targets: templates as it keeps them, search regions, masks as they are kept.
 
         Returns:
             Boxes (B, 4), ``cxcywh`` as fractions of the search region, and scores (B,).
         """
-        out = self.model(template, search, ce_template_mask=mask)
+        out = self.network.run(template, search, mask)
         if "score_map" not in out:
             # Corner head: the geometric mean of the two corners' best probabilities.
             return out["pred_boxes"][:, 0], out["corner_map"].flatten(2).amax(-1).prod(-1).sqrt()
@@ -157,11 +152,6 @@ class Tracker:
         """Carry a predicted box into the image and clip it there."""
         pixels = box_from_crop(box, target.box, resize_factor, self.cfg.TEST.SEARCH_SIZE)
         return clip_box(pixels, image_shape[0], image_shape[1], margin=MARGIN)
-
-    def _normalise(self, crops: np.ndarray) -> Tensor:
-        """uint8 (B, H, W, 3) to (B, 3, H, W) on the model's device, in its precision."""
-        pixels = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).float()
-        return ((pixels - self._mean) / self._std).to(self.dtype)
 
 
 def _check_image(image: np.ndarray) -> None:

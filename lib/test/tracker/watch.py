@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lib.models.ostrack.backbone import Backbone
 from lib.models.ostrack.candidate_elimination import central_tokens
 from lib.test.evaluation.protocol import Step
+from lib.test.tracker.networks import PlainNetwork
 from lib.test.tracker.ostrack import Target, Tracker
 from lib.utils.crop import sample_target
 from lib.utils.errors import ConfigError
@@ -64,7 +65,10 @@ class WatchedTracker:
             raise ConfigError(
                 f"--debug and --save_vis show OSTrack at work, not {type(tracker).__name__}: leave them out"
             )
-        depth = len(tracker.model.backbone.blocks)
+        if not isinstance(tracker.network, PlainNetwork):
+            raise ConfigError("only the plain network can be looked into: build the tracker with backend plain")
+        self.model = tracker.network.model
+        depth = len(self.model.backbone.blocks)
         wrong = [layer for layer in attention_layers if not 0 <= layer < depth]
         if wrong:
             raise ConfigError(
@@ -82,7 +86,7 @@ class WatchedTracker:
     def step(self, images: Sequence[np.ndarray], targets: Sequence[Watched]) -> Step:
         """Find each target in its next image. When this raises, no target has changed."""
         around = [list(watched.target.box) for watched in targets]
-        with _listening(self.tracker.model, self.attention_layers) as heard:
+        with _listening(self.model, self.attention_layers) as heard:
             step = self.tracker.step(images, [watched.target for watched in targets])
         for i, watched in enumerate(targets):
             watched.image, watched.around, watched.score = images[i], around[i], step.scores[i]
@@ -91,7 +95,7 @@ class WatchedTracker:
 
     def view(self, number: int, watched: Watched, truth: Sequence[float] | None = None) -> View:
         """What there is to see of the last frame of a target; ``number`` is the frame's, from 0."""
-        backbone, test = self.tracker.model.backbone, self.tracker.cfg.TEST
+        backbone, test = self.model.backbone, self.tracker.cfg.TEST
         seen = View(
             number,
             watched.image,
@@ -142,7 +146,7 @@ class WatchedTracker:
             weights: (1, heads, N, N), template tokens first.
             places: (1, N - template tokens), where in the grid the search tokens lie.
         """
-        backbone = self.tracker.model.backbone
+        backbone = self.model.backbone
         count, grid = backbone.template_grid**2, backbone.search_grid
         rows = central_tokens(backbone.template_grid, point=False, device=weights.device)
         paid = weights[0, :, rows, count:].float().mean(dim=(0, 1))

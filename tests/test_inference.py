@@ -1,0 +1,144 @@
+"""The inference form of the model gives what the plain model gives."""
+
+import pytest
+import torch
+
+from lib.config.ostrack import load_config
+from lib.models.layers.linear import PackedLinear, can_pack
+from lib.models.ostrack import build_ostrack
+from lib.models.ostrack.candidate_elimination import template_mask
+from lib.models.ostrack.inference import explicit_attention
+from tests.golden.fixtures import fill_state_dict
+
+TINY = "vitt_256_ce_images"
+SMALL = ("DATA.SEARCH.SIZE=128", "DATA.TEMPLATE.SIZE=64", "TEST.SEARCH_SIZE=128", "TEST.TEMPLATE_SIZE=64",
+         "MODEL.BACKBONE.DEPTH=4", "MODEL.BACKBONE.CE_LOC=[1, 2]", "MODEL.BACKBONE.CE_KEEP_RATIO=[0.7, 0.6]",
+         "MODEL.HEAD.NUM_CHANNELS=16")  # fmt: skip
+
+
+def case(*overrides, batch=2):
+    """An experiment, its model with running statistics as after training, and crops as bytes."""
+    torch.manual_seed(0)
+    cfg = load_config(TINY, [*SMALL, *overrides])
+    model = build_ostrack(cfg)
+    model.load_state_dict(fill_state_dict(model.state_dict()))
+    template, search = (torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8) for size in (64, 128))
+    return cfg, model.eval(), template, search
+
+
+def normalised(cfg, pixels):
+    pixels = pixels.permute(0, 3, 1, 2).double() / 255
+    mean, std = (torch.tensor(list(v), dtype=torch.float64)[:, None, None] for v in (cfg.DATA.MEAN, cfg.DATA.STD))
+    return ((pixels - mean) / std).float()
+
+
+@pytest.mark.parametrize("pack", [False, True])
+@pytest.mark.parametrize("ranking", ["CTR_POINT", "CTR_REC", "ALL", "GT_BOX"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("MODEL.HEAD.CORRELATION=true",),
+        ("MODEL.HEAD.TYPE=CORNER",),
+        ("MODEL.HEAD.TYPE=MLP",),
+        ("MODEL.BACKBONE.SEP_SEG=true",),
+        ("MODEL.BACKBONE.CE_LOC=[]", "MODEL.BACKBONE.CE_KEEP_RATIO=[]"),
+    ],
+    ids=["center", "correlation", "corner", "mlp", "segments", "no_elimination"],
+)
+@torch.no_grad()
+def test_in_float32_it_equals_the_plain_model(options, ranking, pack):
+    cfg, model, template, search = case(*options, f"MODEL.BACKBONE.CE_TEMPLATE_RANGE={ranking}")
+    boxes = torch.tensor([[0.2, 0.3, 0.4, 0.5], [0.4, 0.25, 0.2, 0.5]])
+    mask = template_mask(cfg, 64, 2, "cpu", boxes)
+    expected = model(normalised(cfg, template), normalised(cfg, search), ce_template_mask=mask)
+    fast = model.for_inference(cfg, pack=pack)
+    found = fast(fast.embed(template, "template"), search, mask)
+    for name, value in found.items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-5, atol=1e-5)
+    assert {"pred_boxes"} < set(found) == set(expected) - {"backbone_feat", "removed_indexes_s"}
+
+
+@torch.no_grad()
+def test_the_model_stays_as_it_was():
+    cfg, model, template, search = case()
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    before = model(normalised(cfg, template), normalised(cfg, search))
+    model.train().for_inference(cfg, torch.bfloat16)
+    assert model.training
+    after = model.eval()(normalised(cfg, template), normalised(cfg, search))
+    assert torch.equal(before["score_map"], after["score_map"])
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("pack", [False, True])
+@torch.no_grad()
+def test_in_bfloat16_all_but_the_last_layers_is_rounded(pack):
+    cfg, model, template, search = case("MODEL.BACKBONE.CE_LOC=[]", "MODEL.BACKBONE.CE_KEEP_RATIO=[]")
+    expected = model(normalised(cfg, template), normalised(cfg, search))
+    fast = model.for_inference(cfg, torch.bfloat16, pack=pack)
+    assert {parameter.dtype for parameter in fast.head.last.parameters()} == {torch.float32}
+    assert {parameter.dtype for parameter in fast.head.branches.parameters()} == {torch.bfloat16}
+    tokens = fast.embed(template, "template")
+    assert tokens.dtype == torch.bfloat16
+    found = fast(tokens, search)
+    spread = expected["size_map"].std().item()
+    error = (found["size_map"] - expected["size_map"]).abs().max().item()
+    assert found["size_map"].dtype == torch.float32
+    assert 0 < error < 0.5 * spread
+
+
+@torch.no_grad()
+def test_bytes_are_exact_in_bfloat16():
+    cfg, model, template, _ = case()
+    levels = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal((levels.to(torch.bfloat16) - 128).double(), levels.double() - 128)
+    exact = model.for_inference(cfg).embed(template, "template")
+    rough = model.for_inference(cfg, torch.bfloat16).embed(template, "template")
+    assert (rough - exact).abs().mean() < 0.01 * exact.std()
+
+
+def test_a_wrong_size_is_told():
+    cfg, model, template, search = case()
+    fast = model.for_inference(cfg)
+    with pytest.raises(ValueError, match="the template is 128 x 128 pixels, the model was built for 64 x 64"):
+        fast.embed(search, "template")
+    with pytest.raises(ValueError, match="the search is 64 x 64 pixels, the model was built for 128 x 128"):
+        fast(fast.embed(template, "template"), template)
+
+
+@torch.no_grad()
+def test_a_packed_layer_computes_what_the_layer_does():
+    torch.manual_seed(0)
+    assert can_pack(torch.float32) and not can_pack(torch.float64)
+    linear, x = torch.nn.Linear(24, 40), torch.randn(2, 7, 24)
+    torch.testing.assert_close(PackedLinear(linear)(x), linear(x), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        PackedLinear(linear, "gelu")(x), torch.nn.functional.gelu(linear(x)), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_linear_layers_are_packed_where_they_can_be(monkeypatch):
+    cfg, model, *_ = case()
+    kinds = [type(module) for module in model.for_inference(cfg).blocks.modules()]
+    assert kinds.count(PackedLinear) == 4 * 4 and torch.nn.Linear not in kinds
+    monkeypatch.setattr("lib.models.layers.linear.can_pack", lambda dtype: False)
+    kinds = [type(module) for module in model.for_inference(cfg).blocks.modules()]
+    assert PackedLinear not in kinds and kinds.count(torch.nn.Linear) == 4 * 4
+
+
+def test_attention_by_products_is_the_fused_one():
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 2, 3, 9, 8).unbind(0)
+    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+    torch.testing.assert_close(explicit_attention(q, k, v), expected)
+
+
+@torch.no_grad()
+def test_it_exports_whole_with_static_shapes():
+    cfg, model, template, search = case(batch=1)
+    fast = model.for_inference(cfg, pack=False)
+    tokens, mask = fast.embed(template, "template"), torch.tensor([[5]])
+    program = torch.export.export(fast, (tokens, search, mask))
+    found, expected = program.module()(tokens, search, mask), fast(tokens, search, mask)
+    assert torch.equal(found["score_map"], expected["score_map"])
