@@ -222,7 +222,7 @@ def loader_for(cfg, split, **ranks):
 @pytest.fixture(autouse=True)
 def many_cpus(monkeypatch):
     """Worker processes as asked for, however few CPUs there are."""
-    monkeypatch.setattr("lib.train.data.loader._cpu_count", lambda: 8)
+    monkeypatch.setattr("lib.train.data.loader.cpu_count", lambda: 8)
 
 
 @cache

@@ -5,7 +5,6 @@ python tracking/check_data.py --dataset LASOT "TRACKINGNET[0-3]" --full # these,
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lib.config.ostrack import load_config
 from lib.train.admin.environment import env_settings
 from lib.train.dataset.check import check_dataset
+from lib.utils.cpu import cpu_count
 from lib.utils.errors import ConfigError, run_cli
 
 
@@ -23,9 +23,7 @@ def main() -> int:
     parser.add_argument("--dataset", nargs="+", default=[], metavar="NAME", help="names of training data sets")
     parser.add_argument("--use_lmdb", type=int, choices=(0, 1), default=0, help="examine their lmdbs")
     parser.add_argument("--full", action="store_true", help="decode every image; an interrupted check goes on")
-    parser.add_argument(
-        "--jobs", type=int, default=os.cpu_count() or 1, help="threads that decode (default: %(default)s)"
-    )
+    parser.add_argument("--jobs", type=int, default=cpu_count(), help="threads that decode (default: %(default)s)")
     arguments = parser.parse_args()
     names = list(arguments.dataset)
     if arguments.config:

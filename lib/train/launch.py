@@ -22,6 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from lib.utils.cpu import cpu_count
 from lib.utils.errors import ConfigError, OSTrackError
 
 log = logging.getLogger(__name__)
@@ -105,7 +106,7 @@ def launch(
         "WORLD_SIZE": nodes * processes, "LOCAL_WORLD_SIZE": processes, "MASTER_ADDR": ip,
         "MASTER_PORT": port or _free_port(), _LAUNCHER: os.getpid(), **(_Machines.VARIABLES if machines else {}),
         # Or every rank would start as many threads as there are CPUs.
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", max(1, (os.cpu_count() or 1) // processes)),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", max(1, cpu_count() // processes)),
     }  # fmt: skip
     ranks: list[_Rank] = []
     with TemporaryDirectory(prefix="ostrack_ranks_") as folder, _Signals(ranks) as signals:

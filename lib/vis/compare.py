@@ -78,7 +78,11 @@ def stacked(images: Sequence[np.ndarray], least_width: int = 0) -> np.ndarray:
 
 
 def marked_sheet(
-    frames: Sequence[np.ndarray], titles: Sequence[str], marks: Sequence[Sequence[Mark]], legend: Sequence[Entry]
+    frames: Sequence[np.ndarray],
+    titles: Sequence[str],
+    marks: Sequence[Sequence[Mark]],
+    legend: Sequence[Entry],
+    tile_width: int = TILE_WIDTH,
 ) -> np.ndarray:
     """Frames with their marks on one sheet, three in a row, under the legend.
 
@@ -87,12 +91,13 @@ def marked_sheet(
         titles: what stands below each frame, before the texts of its marks.
         marks: of each frame.
         legend: a line each.
+        tile_width: of each frame, in pixels.
     """
     tiles = []
     for image, title, of_frame in zip(frames, titles, marks, strict=True):
         texts = line([Entry(mark.color, mark.text) for mark in of_frame if mark.text], title)
-        tiles.append(stacked([marked_frame(image, of_frame, TILE_WIDTH / image.shape[1]), texts[:, :TILE_WIDTH]]))
-    return stacked([*(line([entry]) for entry in legend), contact_sheet(tiles, min(COLUMNS, len(tiles)), TILE_WIDTH)])
+        tiles.append(stacked([marked_frame(image, of_frame, tile_width / image.shape[1]), texts[:, :tile_width]]))
+    return stacked([*(line([entry]) for entry in legend), contact_sheet(tiles, min(COLUMNS, len(tiles)), tile_width)])
 
 
 def choose_frames(overlaps: np.ndarray, count: int) -> dict[int, bool]:

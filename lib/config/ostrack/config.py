@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from lib.config.drawing import impossible_draws
 from lib.config.ostrack import defaults
 from lib.config.ostrack.frozen import Config, to_plain
 from lib.models.ostrack.variants import VARIANTS
@@ -184,6 +185,9 @@ def _check(cfg: dict[str, Any], where: str) -> None:
         for key in keys:
             if (value := _lookup(cfg, key)) is not None and not bound(value):
                 refuse(key, must)
+    for key, (low, high) in defaults.BETWEEN.items():
+        if (value := _lookup(cfg, key)) is not None and not low <= value <= high:
+            refuse(key, f"lie from {low} to {high}" if high < math.inf else f"be {low} or more")
     for key in defaults.UNSUPPORTED:
         if _lookup(cfg, key) != _lookup(defaults.PUBLISHED, key):
             refuse(key, f"be {_lookup(defaults.PUBLISHED, key)!r}: nothing else ever worked in the published system")
@@ -203,6 +207,10 @@ def _check(cfg: dict[str, Any], where: str) -> None:
             refuse(key, "be less than 1")
     if cfg["TRAIN"].get("LAYER_DECAY", 1) > 1:
         refuse("TRAIN.LAYER_DECAY", "be at most 1")
+    for key, must in impossible_draws(cfg["DATA"].get("DRAW", {})):
+        refuse(f"DATA.DRAW.{key}", must)
+    if cfg["MODEL"]["HEAD"]["TYPE"] == "CORNER" and cfg["TEST"].get("WINDOW_POWER", 1) != 1:
+        refuse("TEST.WINDOW_POWER", "be 1: a corner head has no score map that a window could be laid over")
     _check_backbone(cfg, refuse)
     _check_sizes(cfg, refuse)
 

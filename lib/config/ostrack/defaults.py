@@ -8,6 +8,10 @@ always were, and so does their hash.
 
 from __future__ import annotations
 
+import math
+
+from lib.config.drawing import draw_keys
+
 PUBLISHED = {
     "MODEL": {
         "PRETRAIN_FILE": "mae_pretrain_vit_base.pth",
@@ -109,6 +113,18 @@ EXTENSIONS = {
     "DATA": {
         # Share of the drawn samples that may meet an unreadable image before the run stops.
         "MAX_BROKEN_SHARE": 0.01,
+        # How much of everything is drawn in the data set IMAGES: see lib/config/drawing.py.
+        "DRAW": draw_keys(),
+    },
+    # See docs/tracking_options.md.
+    "TEST": {
+        # Power to which the Hann window is taken before it multiplies the score map; 0 = no window.
+        "WINDOW_POWER": 1.0,
+        # Share of its last size that a box keeps at score 0, falling to none at score 1.
+        "SIZE_SMOOTHING": 0.0,
+        # Below this score the box stays where it was. Meanwhile the search region grows by GROWTH with every frame,
+        # up to LIMIT times its side.
+        "HOLD": {"SCORE": 0.0, "GROWTH": 1.0, "LIMIT": 2.0},
     },
 }
 
@@ -143,6 +159,14 @@ UNSUPPORTED = (
     "MODEL.BACKBONE.ADD_CLS_TOKEN",
     "MODEL.BACKBONE.CLS_TOKEN_USE_MODE",
 )
+
+# Least and greatest value.
+BETWEEN = {
+    "TEST.SIZE_SMOOTHING": (0, 1),
+    "TEST.HOLD.SCORE": (0, 1),
+    "TEST.HOLD.GROWTH": (1, math.inf),
+    "TEST.HOLD.LIMIT": (1, math.inf),
+}
 
 POSITIVE = (
     "MODEL.BACKBONE.STRIDE",
@@ -191,4 +215,5 @@ NON_NEGATIVE = (
     "DATA.SEARCH.SCALE_JITTER",
     "DATA.TEMPLATE.CENTER_JITTER",
     "DATA.TEMPLATE.SCALE_JITTER",
+    "TEST.WINDOW_POWER",
 )

@@ -226,13 +226,18 @@ def _pictures(sequence: Sequence, frames: Seq[int], errors: Seq[FrameErrors], ma
     return pictures
 
 
-def picture_region(boxes: Seq[Seq[float]], size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The part x, y, w, h of a frame of ``size`` (width, height) that shows all boxes, in the shape of the frame."""
+def picture_region(
+    boxes: Seq[Seq[float]], size: tuple[int, int], least_zoom: float = _LEAST_ZOOM
+) -> tuple[int, int, int, int]:
+    """The part x, y, w, h of a frame of ``size`` (width, height) that shows all boxes, in the shape of the frame.
+
+    It is at least ``least_zoom`` of the frame's width and height.
+    """
     limits = np.array(size)
     array = np.array(boxes)
     low = np.clip(array[:, :2], 0, limits).min(axis=0)
     high = np.clip(array[:, :2] + array[:, 2:], 0, limits).max(axis=0)
-    zoom = min(1.0, max(_LEAST_ZOOM, *(_ROOM * (high - low) / limits)))
+    zoom = min(1.0, max(least_zoom, *(_ROOM * (high - low) / limits)))
     sides = np.maximum(1, np.round(zoom * limits)).astype(int)
     corner = np.clip(np.round((low + high - sides) / 2), 0, limits - sides).astype(int)
     return (*corner.tolist(), *sides.tolist())

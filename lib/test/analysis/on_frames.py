@@ -93,7 +93,7 @@ def draw_results(
     chosen = select_sequence(get_dataset(dataset, env=env), sequence)
     if frames < 1:
         raise ConfigError(f"a sheet of {frames} frames cannot be drawn")
-    names = _trackers(Path(env.results_path), tracker, configs, compare)
+    names = named_trackers(Path(env.results_path), tracker, configs, compare)
     tracks = [read_track(Path(env.results_path), one, chosen, i, protocol) for i, one in enumerate(names)]
     default = Path(env.result_plot_path) / folder_name(dataset, protocol) / f"{chosen.name}.png"
     path = Path(output) if output else default
@@ -106,7 +106,7 @@ def draw_results(
     return "\n".join((f"{chosen.name} of {dataset}, {len(tracks[0].boxes)} frames", *lines, f"Wrote {path}"))
 
 
-def _trackers(results_dir: Path, tracker: str | None, configs: Seq[str], compare: Seq[str]) -> list[Tracker]:
+def named_trackers(results_dir: Path, tracker: str | None, configs: Seq[str], compare: Seq[str]) -> list[Tracker]:
     """The trackers to draw in the order they were asked for, each once."""
     found = choose_trackers(results_dir, tracker, configs)
     found.sort(key=lambda one: configs.index(one[1]) if configs else 0)
@@ -144,25 +144,26 @@ def read_track(results_dir: Path, tracker: Tracker, sequence: Sequence, number: 
     return Track(label, rgb(COLORS[number % len(COLORS)]), boxes, overlap, result_origin(path, sequence))
 
 
-def _marks(sequence: Sequence, tracks: Seq[Track], t: int) -> list[Mark]:
+def frame_marks(sequence: Sequence, tracks: Seq[Track], t: int) -> list[Mark]:
     """The boxes of frame ``t``; below all others the true one, where there is one."""
     truth = sequence.ground_truth[t] if t < len(sequence.ground_truth) else np.full(4, np.nan)
     there = np.isfinite(truth).all() and min(truth[2:]) > 0
     return [*(track.mark(t) for track in tracks), Mark(truth.tolist() if there else None, TRUE, "")]
 
 
-def _legend(tracks: Seq[Track]) -> list[Entry]:
+def legend(tracks: Seq[Track]) -> list[Entry]:
+    """What the colours of :func:`frame_marks` stand for."""
     return [Entry(track.color, f"{track.label}  {track.mean}") for track in tracks] + [Entry(TRUE, "ground truth")]
 
 
 def _sheet(sequence: Sequence, tracks: Seq[Track], count: int) -> np.ndarray:
     chosen = choose_frames(np.stack([track.overlap for track in tracks]), count)
-    images = _frames(sequence, set(chosen))
+    images = chosen_frames(sequence, set(chosen))
     titles = [f"frame {t}{', a worst one' if worst else ''}" for t, worst in chosen.items()]
-    return marked_sheet(list(images), titles, [_marks(sequence, tracks, t) for t in chosen], _legend(tracks))
+    return marked_sheet(list(images), titles, [frame_marks(sequence, tracks, t) for t in chosen], legend(tracks))
 
 
-def _frames(sequence: Sequence, chosen: set[int]) -> Iterator[np.ndarray]:
+def chosen_frames(sequence: Sequence, chosen: set[int]) -> Iterator[np.ndarray]:
     """The chosen frames in order, each decoded once."""
     if hasattr(sequence.frames, "files"):
         return (sequence.frames.frame(t) for t in sorted(chosen))
@@ -172,10 +173,10 @@ def _frames(sequence: Sequence, chosen: set[int]) -> Iterator[np.ndarray]:
 def _write_video(path: Path, sequence: Sequence, tracks: Seq[Track]) -> None:
     sequence.check_length()
     # Digits differ in width, the frames of a video must not: the legend has room for the widest.
-    width = max(line([Entry(entry.color, f"{entry.text}  now 0.0000")]).shape[1] for entry in _legend(tracks))
+    width = max(line([Entry(entry.color, f"{entry.text}  now 0.0000")]).shape[1] for entry in legend(tracks))
     with VideoWriter(path, getattr(sequence.frames, "fps", _FRAME_RATE)) as writer:
         for t, image in enumerate(tqdm(sequence.frames, total=sequence.num_frames, unit="frame")):
-            marks = _marks(sequence, tracks, t)
+            marks = frame_marks(sequence, tracks, t)
             texts = [f"  now {mark.text}" if mark.text else "" for mark in marks]
-            entries = [Entry(e.color, e.text + text) for e, text in zip(_legend(tracks), texts, strict=True)]
+            entries = [Entry(e.color, e.text + text) for e, text in zip(legend(tracks), texts, strict=True)]
             writer.write(stacked([marked_frame(image, marks), *(line([entry]) for entry in entries)], width))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from lib.vis.draw import COLORS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Line styles change when the colours run out.
 STYLES = ("-", "--", ":", "-.")
@@ -32,10 +35,9 @@ def plotted_scores(rules: Rules) -> list[Score]:
     return [next(one for one in rules.scores if one.curve == curve) for curve in {s.curve: None for s in rules.scores}]
 
 
-def write_plots(report: Report, folder: Path) -> list[Path]:
-    """Write a plot for each curve that has a score, as PNG and PDF; returns the files.
-
-    A tracker has the same colour in all of them. Legends are sorted by the score of their plot.
+@contextmanager
+def figures() -> Iterator[type[Figure]]:
+    """matplotlib's class for a figure, with the fonts of all plots here while entered.
 
     Raises:
         OSTrackError: matplotlib is not installed.
@@ -44,13 +46,33 @@ def write_plots(report: Report, folder: Path) -> list[Path]:
         import matplotlib
         from matplotlib.figure import Figure  # no pyplot: no window system and no global state
     except ImportError as error:
-        raise OSTrackError("plots need matplotlib: pip install matplotlib, or ask for --no_plots") from error
+        raise OSTrackError("plots need matplotlib: pip install matplotlib, or ask for no plots") from error
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every glyph that goes into a PDF
+    with matplotlib.rc_context({"text.usetex": False, "font.size": 11, "pdf.fonttype": 42}):
+        yield Figure
+
+
+def tidy(axes: Axes) -> None:
+    """What the axes of all plots here look like."""
+    axes.grid(color="0.9")
+    axes.tick_params(length=0, pad=6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("0.5")
+
+
+def write_plots(report: Report, folder: Path) -> list[Path]:
+    """Write a plot for each curve that has a score, as PNG and PDF; returns the files.
+
+    A tracker has the same colour in all of them. Legends are sorted by the score of their plot.
+
+    Raises:
+        OSTrackError: matplotlib is not installed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     files = []
-    with matplotlib.rc_context({"text.usetex": False, "font.size": 11, "pdf.fonttype": 42}):
+    with figures() as figure_type:
         for score in plotted_scores(report.rules):
-            figure = Figure(figsize=(6.4, 4.8))
+            figure = figure_type(figsize=(6.4, 4.8))
             draw_plot(figure.add_subplot(), score, report)
             for suffix in ("png", "pdf"):
                 files.append(folder / f"{CURVES[score.curve][0]}.{suffix}")
@@ -78,10 +100,7 @@ def draw_plot(axes: Axes, score: Score, report: Report) -> None:
     axes.set_title(f"{title} on {scope(report)}, protocol {report.protocol}", loc="left", fontsize=12, pad=10)
     axes.set(xlabel=x_label, ylabel=y_label, xlim=(0, CURVE_ENDS[score.curve]), ylim=(0, 102))
     axes.set_yticks(range(0, 101, 20))
-    axes.grid(color="0.9")
-    axes.tick_params(length=0, pad=6)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("0.5")
+    tidy(axes)
     lines = [line for _, line in sorted(entries, key=lambda entry: -entry[0])]
     axes.legend(
         handles=lines, title=legend_title, loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False, alignment="left"

@@ -13,6 +13,7 @@ import cv2
 import torch
 from torch.utils.data import DataLoader, Sampler
 
+from lib.config.drawing import draw_settings
 from lib.config.ostrack import Config
 from lib.train.admin.environment import EnvironmentSettings
 from lib.train.data.frames import PairSampling
@@ -21,6 +22,7 @@ from lib.train.data.processing import Normalisation
 from lib.train.data.sampler import PairSource
 from lib.train.data.samples import BrokenImages, PairSamples, Sample, collate
 from lib.train.dataset.registry import open_source
+from lib.utils.cpu import cpu_count
 from lib.utils.errors import ConfigError, OSTrackError, WorkerError
 
 log = logging.getLogger(__name__)
@@ -75,7 +77,8 @@ def open_sources(cfg: Config, env: EnvironmentSettings, use_lmdb: bool = False) 
     data = cfg.DATA
     sampling = PairSampling(data.SAMPLER_MODE, data.MAX_SAMPLE_INTERVAL, data.TEMPLATE.NUMBER, data.SEARCH.NUMBER)
     names = dict.fromkeys([*data.TRAIN.DATASETS_NAME, *data.VAL.DATASETS_NAME])
-    return {name: open_source(name, env, sampling, use_lmdb=use_lmdb) for name in names}
+    drawing = draw_settings(data.DRAW)
+    return {name: open_source(name, env, sampling, use_lmdb=use_lmdb, drawing=drawing) for name in names}
 
 
 def build_loader(
@@ -117,7 +120,7 @@ def build_loader(
                 f"(TRAIN.BATCH_SIZE {train.BATCH_SIZE} x TRAIN.ACCUM_STEPS {accumulate} x {world} processes)"
             )
         count -= count % per_step
-    workers = min(train.NUM_WORKER, _cpu_count())
+    workers = min(train.NUM_WORKER, cpu_count())
     if workers < train.NUM_WORKER and rank == 0:
         log.info("%s: %d worker processes, as many as there are CPUs (TRAIN.NUM_WORKER is %d)",
                  split.lower(), workers, train.NUM_WORKER)  # fmt: skip
@@ -176,10 +179,6 @@ def worker_errors() -> Iterator[None]:
 
 def _crop_spec(section: Config) -> CropSpec:
     return CropSpec(section.SIZE, section.FACTOR, section.CENTER_JITTER, section.SCALE_JITTER, section.NUMBER)
-
-
-def _cpu_count() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _start_worker(worker: int) -> None:

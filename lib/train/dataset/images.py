@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lib.config.drawing import DrawSettings
 from lib.train.data.drawing.cast import Stock, draw_cast, load_stock
 from lib.train.data.drawing.scene import Frame
-from lib.train.data.drawing.settings import DrawSettings
 from lib.train.data.drawing.staging import calm, draw_frames
 from lib.train.data.pair import Crop, CropPair, CropSpec, jitter_box
 from lib.utils.crop import box_to_crop, crop_window

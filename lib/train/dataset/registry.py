@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from lib.config.drawing import DrawSettings
 from lib.train.admin.environment import EnvironmentSettings
 from lib.train.data.sampler import AnnotatedPairs, DrawnPairs, PairSampling, PairSource
 from lib.train.dataset import coco, imagenet_vid
@@ -187,13 +188,20 @@ def _open(
     return TrackDataset(name, storage, table, video)
 
 
-def open_source(name: str, env: EnvironmentSettings, sampling: PairSampling, use_lmdb: bool = False) -> PairSource:
+def open_source(
+    name: str,
+    env: EnvironmentSettings,
+    sampling: PairSampling,
+    use_lmdb: bool = False,
+    drawing: DrawSettings | None = None,
+) -> PairSource:
     """Open a data set as something that pairs are drawn from.
 
     Args:
         name: name of a data set.
         sampling: how frames of annotated data are chosen.
         use_lmdb: read it from its lmdb, see :func:`open_dataset`; ``IMAGES`` has none.
+        drawing: how much of everything ``IMAGES`` draws; the defaults if not given.
 
     Raises:
         ConfigError: unknown name or mode.
@@ -202,7 +210,7 @@ def open_source(name: str, env: EnvironmentSettings, sampling: PairSampling, use
     if name == "IMAGES":
         from lib.train.dataset.images import build_images_dataset
 
-        return DrawnPairs(build_images_dataset(folders(env.images_dir), folders(env.cutouts_dir), None))
+        return DrawnPairs(build_images_dataset(folders(env.images_dir), folders(env.cutouts_dir), drawing))
     return AnnotatedPairs(open_dataset(name, env, use_lmdb), sampling)
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from lib.config.drawing import DrawSettings
 from lib.train.data.drawing.looks import Look, draw_video_look
 from lib.train.data.drawing.outlines import box_of
 from lib.train.data.drawing.parts import Part, cut, draw_part, neighbour, pick, same_shape, same_texture, scaled, shrunk
 from lib.train.data.drawing.pictures import Cutout, Picture, load_cutouts, load_pictures, make_picture
-from lib.train.data.drawing.settings import DrawSettings
 from lib.train.data.drawing.textures import procedural_textures
 from lib.train.data.drawing.warp import Sprite
 

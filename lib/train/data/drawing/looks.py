@@ -8,7 +8,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from lib.train.data.drawing.settings import DrawSettings
+from lib.config.drawing import DrawSettings
 from lib.train.data.transforms import to_grayscale
 
 _LEVELS = np.arange(256, dtype=np.float64)[:, None] / 255

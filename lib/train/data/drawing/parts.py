@@ -9,9 +9,9 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
+from lib.config.drawing import DrawSettings
 from lib.train.data.drawing.outlines import box_of, fill, random_outline
 from lib.train.data.drawing.pictures import Picture
-from lib.train.data.drawing.settings import DrawSettings
 from lib.train.data.drawing.warp import Sprite
 
 T = TypeVar("T")

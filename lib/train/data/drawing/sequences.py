@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from lib.config.drawing import DrawSettings
 from lib.train.data.drawing.cast import Actor, Cast, Stock, draw_cast, load_stock
 from lib.train.data.drawing.looks import Look, Tone, draw_look, draw_noise_offset, line_kernel
 from lib.train.data.drawing.scene import Frame, Placed
-from lib.train.data.drawing.settings import DrawSettings
 from lib.train.data.drawing.staging import (
     CHANGES,
     Start,

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lib.config.drawing import DrawSettings
 from lib.train.data.drawing.cast import Actor, Cast
 from lib.train.data.drawing.looks import Tone, draw_look, line_kernel, tone_table
 from lib.train.data.drawing.scene import Frame, Placed
-from lib.train.data.drawing.settings import DrawSettings
 from lib.train.data.drawing.warp import BEND_SIZE, Pose, Sprite, project
 
 CHANGES = 5 + BEND_SIZE[0] * BEND_SIZE[1]  # numbers of a deformation

@@ -1,0 +1,112 @@
+"""What a model card shows, made from finished results: scores by sequence, curves of training, the worst failures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Seq
+from dataclasses import replace
+from pathlib import Path
+
+from lib.test.analysis.curves import read_runs, runs_table, write_curves
+from lib.test.analysis.failures import failure_frames, failure_strip, scored_track, worst_sequences
+from lib.test.analysis.on_frames import named_trackers
+from lib.test.analysis.report import Report, evaluate
+from lib.test.analysis.selection import tracker_label
+from lib.test.analysis.tables import Cell, Table, markdown, notes, sequence_table
+from lib.test.evaluation.environment import EnvSettings, env_settings
+from lib.utils.errors import ConfigError, DataError
+from lib.utils.image_io import write_image
+
+
+def write_card(
+    folder: Path,
+    dataset: str | None = None,
+    tracker: str = "ostrack",
+    config: str = "",
+    compare: Seq[str] = (),
+    runs: Seq[str] = (),
+    failures: int = 4,
+    skip_missing: bool = False,
+    save_dir: str | Path | None = None,
+    protocol: str = "pytracking",
+    env: EnvSettings | None = None,
+) -> list[Path]:
+    """Write ``card.md``, a piece of Markdown to be put into a model card, and the pictures that it shows.
+
+    Args:
+        folder: is made; files of these names are replaced.
+        dataset: a benchmark or ``folder:PATH`` with results to show; None: only curves.
+        tracker, config: whose results.
+        compare: ``TRACKER/CONFIG`` of results to show beside them.
+        runs: checkpoints whose curves to show, see :func:`lib.test.analysis.curves.read_runs`.
+        failures: how many of the worst sequences to show pictures of; 0 needs no frames.
+        skip_missing: leave out sequences without results instead of refusing.
+        save_dir: OUTPUT, with the results in ``test/tracking_results``; by default that of the settings.
+        protocol: how to score.
+        env: paths; by default those of ``lib/test/evaluation/local.py``.
+
+    Returns:
+        The files, ``card.md`` first.
+
+    Raises:
+        OSTrackError: nothing to show, missing results, or a file that cannot be read or written.
+    """
+    if not (dataset or runs) or bool(dataset) != bool(config) or (compare and not dataset):
+        raise ConfigError("name results with --dataset and --config (and --compare), checkpoints with --runs, or both")
+    if failures < 0:
+        raise ConfigError(f"{failures} failures cannot be shown: 0 or more can")
+    history = read_runs(runs)
+    env = (env or env_settings()).saving_to(save_dir)
+    text: list[str] = []
+    files: list[Path] = []
+    if dataset:
+        results_dir = Path(env.results_path)
+        trackers = named_trackers(results_dir, tracker, [config], compare)
+        report = evaluate(trackers, dataset, results_dir, protocol, skip_missing, env)
+        text += ["## Scores", markdown(score_table(report, tracker_label(trackers[0]))), _bullets(notes(report))]
+        shown, files = _write_failures(report, tracker_label(trackers[0]), failures, folder)
+        text += shown
+    card = folder / "card.md"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if history:
+            files.append(write_curves(history, folder / "curves.png"))
+            text += ["## Training", "![IoU and losses over the pairs seen](curves.png)", markdown(runs_table(history))]
+        card.write_text("\n\n".join(piece.strip() for piece in text) + "\n")
+    except OSError as error:
+        raise DataError(f"{folder} cannot be written: {error.strerror}") from error
+    return [card, *files]
+
+
+def score_table(report: Report, label: str) -> Table:
+    """A row per sequence and one over all: every score of the tracker ``label``, and the first score of the others."""
+    one = next(tracker for tracker in report.trackers if tracker.label == label)
+    others = [tracker for tracker in report.trackers if tracker is not one]
+    own = sequence_table(replace(report, trackers=[one]))
+    beside = [tracker.sequence_scores()[:, 0].tolist() for tracker in others]
+    rows: list[list[Cell]] = [[*row, *scores] for row, *scores in zip(own.rows, *beside, strict=True)]
+    first = report.score_names[0]
+    whole = [tracker.scores()[first] for tracker in others]
+    rows.append(["all", sum(report.frames), *one.scores().values(), *whole])
+    return replace(own, header=(*own.header, *(f"{first} of {tracker.label}" for tracker in others)), rows=rows)
+
+
+def _bullets(lines: Seq[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _write_failures(report: Report, label: str, count: int, folder: Path) -> tuple[list[str], list[Path]]:
+    """Pieces of Markdown with the worst sequences of a tracker, and the pictures they show."""
+    one = next(tracker for tracker in report.trackers if tracker.label == label)
+    text: list[str] = []
+    files: list[Path] = []
+    for index in worst_sequences(one, count):
+        sequence, track = report.data[index], scored_track(one, index)
+        files.append(folder / f"failure_{sequence.name}.png")
+        write_image(files[-1], failure_strip(sequence, track))
+        score = one.sequence_scores()[index, 0]
+        frame = failure_frames(track.overlap)[0]
+        said = (
+            f"{sequence.name}: {report.score_names[0]} {score:.1f}, goes wrong in frame {frame} of {len(track.boxes)}"
+        )
+        text.append(f"{said}\n\n![{said}]({files[-1].name})")
+    return (["## Failures", *text] if text else []), files

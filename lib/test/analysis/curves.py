@@ -1,0 +1,142 @@
+"""Curves of training runs over the pairs that they have seen, from the history in their checkpoints."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lib.config.ostrack import Config
+from lib.config.ostrack.defaults import EXTENSIONS
+from lib.test.analysis.plots import figures, tidy
+from lib.test.analysis.tables import Cell, Table
+from lib.utils.checkpoint import load_checkpoint
+from lib.utils.errors import CheckpointError, ConfigError
+from lib.vis.draw import COLORS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+logger = logging.getLogger(__name__)
+
+PANEL_SIZE, DPI, COLUMNS = (4.2, 3.2), 150, 3  # inches, points per inch, panels in a row
+_NEEDED = ("stats", "config", "settings", "epoch", "step", "epoch_step", "world")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a training run has come to.
+
+    Attributes:
+        label: what to call it.
+        epochs: how many of them it has completed.
+        pairs: how many pairs it has seen in these.
+        curves: by split (``train``, ``val``) and name (``IoU``, ``Loss/...``), how many pairs had been seen, and the
+            value then: the mean over the epoch that ended there, or over the validation pairs.
+    """
+
+    label: str
+    epochs: int
+    pairs: int
+    curves: dict[str, dict[str, tuple[list[int], list[float]]]]
+
+    def last(self, split: str, name: str) -> float:
+        """The last value of a curve; NaN where there is none."""
+        return self.curves.get(split, {}).get(name, ([], [math.nan]))[1][-1]
+
+
+def read_runs(sources: Seq[str]) -> list[Run]:
+    """Training runs by their checkpoints, each ``PATH`` or ``LABEL=PATH``; the label is the experiment's name if none.
+
+    Raises:
+        ConfigError: two runs have the same label.
+        CheckpointError: a checkpoint cannot be read or holds no history.
+    """
+    runs = []
+    for source in sources:
+        label, equals, path = source.rpartition("=")
+        runs.append(read_run(path, label))
+    labels = [run.label for run in runs]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ConfigError(f"several runs are called {label}: give them other names, LABEL=PATH")
+    return runs
+
+
+def read_run(path: str | Path, label: str = "") -> Run:
+    """The history in a checkpoint that training wrote. Raises CheckpointError: it cannot be read, or has none.
+
+    A checkpoint says how many validations there were, not when. Where that does not follow from the configuration,
+    because it was changed on the way, they are left out with a warning.
+    """
+    checkpoint = load_checkpoint(path)
+    missing = [key for key in _NEEDED if key not in checkpoint]
+    if missing or not checkpoint["epoch"]:
+        reason = f"it has no {', '.join(missing)}" if missing else "no epoch is complete"
+        raise CheckpointError(f"{path} has no curves, {reason}: name a checkpoint that tracking/train.py wrote")
+    train, epochs = Config(checkpoint["config"], EXTENSIONS).TRAIN, checkpoint["epoch"]
+    steps = (checkpoint["step"] - checkpoint["epoch_step"]) // epochs
+    per_epoch = steps * train.BATCH_SIZE * train.ACCUM_STEPS * checkpoint["world"]
+    all_epochs = range(1, epochs + 1)
+    ends = {
+        "train": list(all_epochs),
+        "val": [epoch for epoch in all_epochs if epoch % train.VAL_EPOCH_INTERVAL == 0 or epoch == train.EPOCH],
+    }
+    curves: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
+    for split, stats in checkpoint["stats"].items():
+        shown = {name: values for name, values in stats.items() if name == "IoU" or name.startswith("Loss/")}
+        if any(len(values) != len(ends[split]) for values in shown.values()):
+            count = len(next(iter(shown.values())))
+            logger.warning("%s: %d averages of split %s, but %d by its configuration, which was changed on the way: "
+                           "it is not known when they were, so they are not drawn",
+                           path, count, split, len(ends[split]))  # fmt: skip
+            continue
+        at = [per_epoch * epoch for epoch in ends[split]]
+        curves[split] = {name: (at, values) for name, values in shown.items()}
+    return Run(label or checkpoint["settings"]["config_name"], epochs, per_epoch * epochs, curves)
+
+
+def runs_table(runs: Seq[Run]) -> Table:
+    """A row for each run: epochs, pairs, and where IoU and loss have come to."""
+    header = ("Run", "Epochs", "Pairs", "Validation IoU", "Validation loss", "Training IoU", "Training loss")
+    keys = [(split, name) for split in ("val", "train") for name in ("IoU", "Loss/total")]
+    rows: list[list[Cell]] = [[run.label, run.epochs, run.pairs, *(run.last(*key) for key in keys)] for run in runs]
+    return Table("At the end of training:", header, rows)
+
+
+def write_curves(runs: Seq[Run], path: Path) -> Path:
+    """Draw all runs into one picture, see :func:`draw_curves`. Raises OSTrackError: matplotlib is not installed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with figures() as figure_type:
+        figure = figure_type(layout="constrained")
+        draw_curves(figure, runs)
+        figure.savefig(path, dpi=DPI)
+    return path
+
+
+def draw_curves(figure: Figure, runs: Seq[Run]) -> None:
+    """A panel for IoU and for each loss: validation as a line with dots, training as a faint one, a colour per run."""
+    from matplotlib.ticker import EngFormatter  # matplotlib is optional
+
+    names = list(dict.fromkeys(name for run in runs for stats in run.curves.values() for name in stats))
+    names.sort(key=lambda name: (name != "IoU", name != "Loss/total"))
+    columns = min(COLUMNS, len(names))
+    rows = -(-len(names) // columns)
+    figure.set_size_inches(columns * PANEL_SIZE[0], rows * PANEL_SIZE[1])
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in panels[len(names) :]:
+        axes.set_axis_off()
+    for name, axes in zip(names, panels, strict=False):
+        for number, run in enumerate(runs):
+            for split, style in (("train", {"alpha": 0.4}), ("val", {"marker": "."})):
+                if name in run.curves.get(split, {}):
+                    label = f"{run.label}, {'training' if split == 'train' else 'validation'}"
+                    axes.plot(*run.curves[split][name], color=COLORS[number % len(COLORS)], label=label, **style)
+        axes.set(title=name, xlabel="Pairs seen", xlim=(0, None), ylim=(0, 1) if name == "IoU" else (0, None))
+        axes.xaxis.set_major_formatter(EngFormatter())
+        tidy(axes)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower left", ncols=2, frameon=False)

@@ -1,0 +1,151 @@
+"""``DATA.DRAW``: keys, defaults and limits, that they reach the drawn pairs, and the experiment that sets them."""
+
+from dataclasses import fields, replace
+from typing import get_type_hints
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from lib.config.drawing import DrawSettings, draw_keys, draw_settings
+from lib.config.ostrack import EXPERIMENTS_DIR, config_hash, load_config, to_plain
+from lib.train.admin.environment import EnvironmentSettings
+from lib.train.data.drawing.textures import procedural_textures
+from lib.train.data.loader import build_loader, open_sources
+from lib.train.data.pair import CropSpec
+from lib.train.dataset.images import build_images_dataset
+from lib.utils.errors import ConfigError
+from tests.conftest import REPOSITORY
+
+NAME = "vits_256_ce_images"
+SPECS = CropSpec(64, 2.0, 0.0, 0.0, 1), CropSpec(128, 4.0, 3.0, 0.25, 1)
+
+
+@pytest.fixture(scope="module")
+def env(tmp_path_factory):
+    """Three pictures to draw from."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for number, image in enumerate(procedural_textures(3, 160)):
+        cv2.imwrite(str(folder / f"{number}.png"), image)
+    return EnvironmentSettings(images_dir=str(folder))
+
+
+def pairs(dataset, count=8):
+    """Images, boxes and sources of some pairs."""
+    drawn = [dataset.draw_pair(np.random.default_rng(seed), *SPECS) for seed in range(count)]
+    return [
+        (crop.image.tobytes(), crop.box.tobytes(), one.source) for one in drawn for crop in one.template + one.search
+    ]
+
+
+def test_every_setting_is_a_key_with_the_same_default():
+    section = load_config(NAME).DATA.DRAW
+    for field in fields(DrawSettings):
+        value = getattr(section, field.name.upper())
+        assert value == (list(field.default) if isinstance(field.default, tuple) else field.default), field.name
+    assert len(draw_keys()) == len(fields(DrawSettings))
+    assert section.DISTRACTORS == [0.3, 0.35, 0.25, 0.1]
+
+
+def test_every_default_is_within_its_limits():
+    for name, kind in get_type_hints(DrawSettings, include_extras=True).items():
+        low, high = kind.__metadata__[0]
+        default = getattr(DrawSettings(), name)
+        assert all(low <= value <= high for value in (default if isinstance(default, tuple) else [default])), name
+    assert load_config(NAME, [f"DATA.DRAW={yaml.safe_dump(draw_keys(), default_flow_style=True)}"])
+
+
+def test_an_experiment_without_them_is_what_it_was(env):
+    for path in EXPERIMENTS_DIR.glob("*.yaml"):
+        assert ("DRAW" in load_config(path.stem).DATA) == (path.stem == "vits_256_ce_images2"), path.stem
+    cfg = load_config(NAME)
+    assert draw_settings(cfg.DATA.DRAW) == DrawSettings()
+    assert pairs(open_sources(cfg, env)["IMAGES"]) == pairs(build_images_dataset([env.images_dir], []))
+
+
+def test_set_keys_change_the_hash_and_leave_the_others_at_their_defaults():
+    cfg = load_config(NAME, ["DATA.DRAW.LOW_FACTOR=6", "DATA.DRAW.DISTRACTORS=[0.5, 0.5]"])
+    assert draw_settings(cfg.DATA.DRAW) == replace(DrawSettings(), low_factor=6, distractors=(0.5, 0.5))
+    assert cfg.DATA.DRAW.JPEG_QUALITY == 25 and dict(cfg.DATA.DRAW).keys() == {"LOW_FACTOR", "DISTRACTORS"}
+    assert config_hash(cfg) != config_hash(load_config(NAME))
+
+
+def test_they_apply_to_training_and_validation_alike(env):
+    cfg = load_config(NAME, ["DATA.DRAW.VIEW=1", "TRAIN.NUM_WORKER=0", "TRAIN.BATCH_SIZE=4"])
+    sources = open_sources(cfg, env)
+    for split in ("TRAIN", "VAL"):
+        batch = next(iter(build_loader(cfg, split, sources)))
+        assert all(source.startswith("part of") for source in batch["source"]), split
+    plain = pairs(open_sources(load_config(NAME), env)["IMAGES"])
+    assert not all(source.startswith("part of") for *_, source in plain)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("JPEG=1.5", "DATA.DRAW.JPEG is 1.5; it must be from 0 to 1"),
+        ("PLACEMENT=-0.1", "DATA.DRAW.PLACEMENT is -0.1; it must be from 0 to 1"),
+        ("SCALE=-0.1", "DATA.DRAW.SCALE is -0.1; it must be 0 or more"),
+        ("LOW_FACTOR=1", "DATA.DRAW.LOW_FACTOR is 1; it must be 1.2 or more"),
+        ("JPEG_QUALITY=96", "DATA.DRAW.JPEG_QUALITY is 96; it must be from 1 to 95"),
+        ("JPEG_QUALITY=30.5", "DATA.DRAW.JPEG_QUALITY is 30.5; it must be a whole number"),
+        ("HARD=often", "DATA.DRAW.HARD is 'often'; it must be a number"),
+        ("BEND=.nan", "DATA.DRAW.BEND is nan; it must be finite"),
+        ("DISTRACTORS=0.3", "DATA.DRAW.DISTRACTORS is 0.3; it must be a list"),
+        ("DISTRACTORS=[0.5, 0.6]", "DISTRACTORS is [0.5, 0.6]; it must hold probabilities that sum to 1"),
+        ("DISTRACTORS=[]", "DISTRACTORS is []; it must hold probabilities that sum to 1"),
+        ("DISTRACTORS=[1.5, -0.5]", "DISTRACTORS is [1.5, -0.5]; it must hold values from 0 to 1"),
+        ("MIN_SIZE=0", "DATA.DRAW.MIN_SIZE is 0; it must be from 0.01 to 1"),
+        ("MIN_SIZE=0.4", "MIN_SIZE is 0.4; it must be at most DATA.DRAW.MAX_SIZE = 0.32"),
+        ("MAX_SIZE=0.05", "MAX_SIZE is 0.05; it must be at least DATA.DRAW.MIN_SIZE = 0.06"),
+        ("JPG=0.1", "unknown key DATA.DRAW.JPG; the nearest known key is DATA.DRAW.JPEG"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_by_name(override, words):
+    with pytest.raises(ConfigError) as error:
+        load_config(NAME, [f"DATA.DRAW.{override}"])
+    assert words in str(error.value)
+
+
+def test_a_section_must_be_one():
+    with pytest.raises(ConfigError, match="DATA.DRAW must be a section"):
+        load_config(NAME, ["DATA.DRAW=3"])
+
+
+def flat(table, prefix=""):
+    parts = [flat(v, f"{prefix}{k}.") if isinstance(v, dict) else {prefix + k: v} for k, v in table.items()]
+    return {key: value for part in parts for key, value in part.items()}
+
+
+def test_the_second_stage_is_the_first_but_for_its_recipe():
+    first, second = (flat(to_plain(load_config(name))) for name in (NAME, f"{NAME}2"))
+    assert {key: value for key, value in second.items() if first.get(key) != value} == {
+        "TRAIN.EPOCH": 16,
+        "TRAIN.LR": 0.0006,
+        "TRAIN.BACKBONE_MULTIPLIER": 0.15,
+        "TRAIN.FREEZE_LAYERS": [1, 2],
+        "TRAIN.CE_START_EPOCH": 0,
+        "TRAIN.CE_WARM_EPOCH": 0,
+        "TRAIN.SAVE_EVERY_STEPS": 60,
+        "TEST.EPOCH": 16,
+        "DATA.DRAW.LOW_RESOLUTION": 0.25,
+        "DATA.DRAW.LOW_FACTOR": 6.0,
+        "DATA.DRAW.JPEG": 0.3,
+        "DATA.DRAW.MOTION_BLUR": 0.2,
+        "DATA.DRAW.BEND": 0.018,
+        "DATA.DRAW.ROTATION": 12.0,
+        "DATA.DRAW.HARD": 0.25,
+        "DATA.DRAW.DISTRACTORS": [0.2, 0.35, 0.3, 0.15],
+        "DATA.DRAW.MIN_SIZE": 0.05,
+        "DATA.DRAW.OCCLUDER": 0.3,
+    }
+    assert first.keys() <= second.keys()
+
+
+def test_the_example_in_the_documentation_can_be_loaded(tmp_path):
+    text = (REPOSITORY / "docs/data.md").read_text()
+    example = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+    assert example["DATA"]["DRAW"]
+    overrides = [f"DATA.DRAW={yaml.safe_dump(example['DATA']['DRAW'], default_flow_style=True)}"]
+    assert draw_settings(load_config(NAME, overrides).DATA.DRAW) != DrawSettings()

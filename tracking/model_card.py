@@ -1,0 +1,47 @@
+"""Make what a model card shows: scores by sequence, curves of training runs, and pictures of the worst failures."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lib.test.analysis.card import write_card
+from lib.test.analysis.protocols import PROTOCOLS
+from lib.utils.errors import run_cli
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="for card.md and its pictures")
+    parser.add_argument("--dataset", help="benchmark, or folder:PATH, whose results to show")
+    parser.add_argument("--tracker", default="ostrack", help="whose results (default: %(default)s)")
+    parser.add_argument("--config", default="", help="of that tracker")
+    parser.add_argument(
+        "--compare", nargs="+", default=[], metavar="TRACKER/CONFIG", help="results to show beside them"
+    )
+    parser.add_argument(
+        "--runs", nargs="+", default=[], metavar="[LABEL=]CHECKPOINT", help="training runs whose curves to show"
+    )
+    parser.add_argument("--failures", type=int, default=4, help="pictures of so many sequences (default: %(default)s)")
+    parser.add_argument("--save_dir", help="where test.py put its results; default: that of the settings, ./output")
+    parser.add_argument("--protocol", choices=PROTOCOLS, default="pytracking", help="how to score")
+    parser.add_argument("--skip_missing", action="store_true", help="leave out sequences without results")
+    args = parser.parse_args()
+    files = write_card(
+        args.output,
+        args.dataset,
+        args.tracker,
+        args.config,
+        args.compare,
+        args.runs,
+        failures=args.failures,
+        skip_missing=args.skip_missing,
+        save_dir=args.save_dir,
+        protocol=args.protocol,
+    )
+    print(f"Wrote to {args.output}: {', '.join(path.name for path in files)}")
+
+
+if __name__ == "__main__":
+    run_cli(main)
