@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from benchmarks.published import published_crop, published_read
 from lib.train.data import processing
 from lib.train.data.drawing.pictures import list_pictures
 from lib.train.data.drawing.textures import procedural_textures
@@ -107,7 +108,7 @@ def plain_sample(samples: PairSamples, key: tuple[int, int]) -> dict[str, torch.
 
 def plain_frame(path: Path, box: torch.Tensor, joint: Joint) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
     """A whole frame with its mask and box, after the joint augmentation."""
-    image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    image = published_read(path)
     mask = torch.zeros(image.shape[:2])
     if joint.gray:
         image = np.stack([cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)] * 3, axis=2)
@@ -122,22 +123,13 @@ def plain_crop(
 ) -> tuple[np.ndarray, torch.Tensor, np.ndarray, torch.Tensor]:
     """Crop by padding and resizing: the picture, its mask, where it was padded, and the box in fractions."""
     window = crop_window(around.tolist(), spec.factor)
-    right, bottom = window.x + window.side, window.y + window.side
-    pad = [
-        max(-window.y, 0),
-        max(bottom - image.shape[0] + 1, 0),
-        max(-window.x, 0),
-        max(right - image.shape[1] + 1, 0),
-    ]
-    rows, columns = slice(window.y + pad[0], bottom - pad[1]), slice(window.x + pad[2], right - pad[3])
-    size = (spec.size, spec.size)
-    patch = cv2.copyMakeBorder(image[rows, columns], *pad, cv2.BORDER_CONSTANT)
-    padding = np.ones(patch.shape[:2])
-    padding[pad[0] : window.side - pad[1], pad[2] : window.side - pad[3]] = 0
-    whole = F.pad(mask[rows, columns], (pad[2], pad[3], pad[0], pad[1]))
-    mask = F.interpolate(whole[None, None], size, mode="bilinear", align_corners=False)[0, 0]
+    patch, padding, (top, bottom, left, right) = published_crop(image, window, spec.size)
+    rows = slice(window.y + top, window.y + window.side - bottom)
+    columns = slice(window.x + left, window.x + window.side - right)
+    whole = F.pad(mask[rows, columns], (left, right, top, bottom))
+    mask = F.interpolate(whole[None, None], (spec.size, spec.size), mode="bilinear", align_corners=False)[0, 0]
     fractions = box_to_crop(box, around, spec.size / window.side, spec.size)
-    return cv2.resize(patch, size), mask, cv2.resize(padding, size).astype(bool), fractions
+    return patch, mask, padding, fractions
 
 
 def check_equal(samples: PairSamples, count: int) -> None:
@@ -162,18 +154,23 @@ def seconds(work, count: int) -> float:
     return (time.process_time() - start) / count
 
 
+def parse_size(size: str) -> tuple[int, int]:
+    """Width and height of ``WIDTHxHEIGHT``. Raises ConfigError: it is none."""
+    try:
+        width, height = map(int, size.split("x"))
+    except ValueError as error:
+        raise ConfigError(f"--size {size}: give WIDTHxHEIGHT, such as 1280x720") from error
+    return width, height
+
+
 def measure(size: str, pictures: list[np.ndarray], quality: int, pairs: int, rounds: int) -> str:
     """A row of the table, for frames of ``size`` WIDTHxHEIGHT.
 
     Raises:
         ConfigError: the size cannot be read, or the two ways differ.
     """
-    try:
-        width, height = map(int, size.split("x"))
-    except ValueError as error:
-        raise ConfigError(f"--size {size}: give WIDTHxHEIGHT, such as 1280x720") from error
     with tempfile.TemporaryDirectory() as folder:
-        data = Drawn(Path(folder), (width, height), pictures, quality)
+        data = Drawn(Path(folder), parse_size(size), pictures, quality)
         files = [data.path(i, t) for i in range(SEQUENCES) for t in range(FRAMES)]
         source = AnnotatedPairs(data, PairSampling("causal", 200, 1, 1))
         samples = PairSamples([source], [1], TEMPLATE, SEARCH, NORMALISE, STRIDE, seed=0, stream=0)

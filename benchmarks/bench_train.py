@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.published import use_plain_attention
 from lib.config.ostrack import Config, load_config
-from lib.models.layers.attention import Attention
 from lib.models.ostrack import build_ostrack
 from lib.models.ostrack.candidate_elimination import keep_rate
 from lib.models.ostrack.training import prepare_for_training
@@ -56,20 +56,6 @@ VARIANTS = (
 )
 
 
-class PlainAttention(Attention):
-    """Attention as the formula says: every weight is formed, in memory, and kept for the backward pass."""
-
-    def forward(self, x: Tensor, rows: slice | Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        batch, count, dim = x.shape
-        qkv = self.qkv(x).reshape(batch, count, 3, self.num_heads, dim // self.num_heads).permute(2, 0, 3, 1, 4)
-        q, k, v = qkv.unbind(0)
-        weights = ((q @ k.transpose(-2, -1)) * q.shape[-1] ** -0.5).softmax(dim=-1)
-        out = self.proj((weights @ v).transpose(1, 2).reshape(batch, count, dim))
-        if isinstance(rows, Tensor):
-            return out, weights.gather(2, rows[:, None, :, None].expand(-1, self.num_heads, -1, count))
-        return out, None if rows is None else weights[:, :, rows]
-
-
 @dataclass(frozen=True)
 class Measured:
     """Median seconds of a step, peak memory in GiB (None where it cannot be told), loss of the first step."""
@@ -85,8 +71,7 @@ def measure(cfg: Config, variant: Variant, device: torch.device, epoch: int, ste
     set_precision(cfg, device)
     net = build_ostrack(cfg).to(device).train()
     if variant.plain:
-        for block in net.backbone.blocks:
-            block.attn.__class__ = PlainAttention
+        use_plain_attention(net)
         groups = parameter_groups(net, cfg)
         optimizer = torch.optim.AdamW(groups, weight_decay=cfg.TRAIN.WEIGHT_DECAY, foreach=False, fused=False)
     else:

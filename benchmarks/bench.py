@@ -1,0 +1,202 @@
+"""How fast OSTrack runs here: next to the published way, to OpenCV's CSRT, and to what the machine can do at most.
+
+All ways track the same drawn frames with the same random weights, and take turns. ``network`` is the time from the
+crop's pixels to the box and its score, ``all`` that of decoding, crop, network and box one after the other, with the
+95th percentiles beside the medians and the shares of the parts at the right; milliseconds for one frame of one target.
+``speed`` is how many times as fast as the published way (benchmarks/published.py), ``limit`` how near to the limit that
+the machine's best matrix products and its memory set. The tables after the first show how the cost grows: with the
+targets in one step, the side of the search region, the threads, and the sequences in one pass of the runner.
+"""
+
+import argparse
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import cv2
+import torch
+
+from benchmarks.bench_data import SEQUENCES, Drawn, parse_size
+from benchmarks.ceiling import measured_ceiling
+from benchmarks.compare import write_json
+from benchmarks.passes import LENGTH, measure_pass
+from benchmarks.report import HEADER, Row, figures
+from benchmarks.ways import (
+    PUBLISHED,
+    VARIANTS,
+    Scene,
+    Turns,
+    Variant,
+    build_way,
+    random_weights,
+    set_threads,
+    take_turns,
+)
+from lib.config.ostrack import load_config
+from lib.models.ostrack import build_ostrack
+from lib.test.profiling import count_flops
+from lib.train.data.drawing.textures import procedural_textures
+from lib.train.run_training import pick_device
+from lib.utils.cpu import cpu_count, fast_bf16
+from lib.utils.errors import ConfigError, run_cli
+
+CONFIGS = ("vitb_256_mae_ce_32x4_ep300", "vits_256_ce_images")
+BYTES = {"float32": 4, "bf16": 2, "fp16": 2}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run measures: turns of the first table and of the others, repeats of the ceiling, points of each axis."""
+
+    turns: Turns
+    growth: Turns
+    repeats: int
+    batch: tuple[int, ...]
+    search: tuple[int, ...]
+    threads: tuple[int, ...]
+    sequences: tuple[int, ...]
+
+
+FULL = Plan(
+    Turns(8, 5), Turns(4, 2), 15, (1, 2, 4, 8, 16, 32, 64), (192, 256, 320, 384, 448, 512), (1, 2), (1, 2, 4, 8, 16, 32)
+)
+QUICK = Plan(Turns(3, 3), Turns(2, 1), 5, (), (), (), ())
+
+
+def machine(device: torch.device) -> dict[str, str | int]:
+    """What the figures hold for; ``kind`` is what ratios are comparable within."""
+    threads = torch.get_num_threads()
+    if device.type == "cuda":
+        name = kind = torch.cuda.get_device_name(device)
+    else:
+        bf16 = ", bf16" if fast_bf16() else ""
+        name = platform.processor() or platform.machine()
+        kind = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}{bf16}, threads {threads}"
+    versions = {"torch": torch.__version__, "opencv": cv2.__version__, "python": platform.python_version()}
+    return {"kind": kind, "device": name, "threads": threads, **versions}
+
+
+def limit_seconds(scene: Scene, variant: Variant, targets: int, rates: dict[str, float]) -> float | None:
+    """The least time for the network of one target: for its operations, or to read the weights once for all targets."""
+    if variant.precision not in rates or variant.backend == "opencv":
+        return None
+    cfg = load_config(scene.config, list(scene.overrides))
+    net = build_ostrack(cfg)
+    weights = BYTES[variant.precision] * sum(parameter.numel() for parameter in net.parameters())
+    return max(1e9 * count_flops(cfg, net) / rates[variant.precision], weights / targets / rates["copy"])
+
+
+def measure(
+    scene: Scene, variants: list[Variant], point: tuple[str, int], turns: Turns, rates: dict, contrib: Path | None
+) -> list[Row]:
+    """Rows of ``variants`` at a ``point``, an axis and a value; the published way is always among them."""
+    targets, rows = point[1] if point[0] == "batch" else 1, []
+    with ExitStack() as stack:
+        ways, missing = {}, {}
+        for variant in variants:
+            try:
+                ways[variant.name] = build_way(variant, scene, targets, contrib, stack)
+            except (ConfigError, ImportError) as error:
+                if variant == PUBLISHED:
+                    raise
+                missing[variant.name] = str(error)
+        found = {name: figures(frames) for name, frames in take_turns(ways, turns).items()}
+    base: dict[str, Any] = found[PUBLISHED.name]
+    for variant in variants:
+        if variant.name in missing:
+            rows.append(Row(scene.config, *point, variant.name, missing=missing[variant.name]))
+            continue
+        row: dict[str, Any] = found[variant.name]
+        row["total_speed"] = base["total"][0] / row["total"][0]
+        if "network" in row:
+            limit = limit_seconds(scene, variant, 1 if variant == PUBLISHED else targets, rates)
+            row["network_speed"] = base["network"][0] / row["network"][0]
+            row["of_limit"] = None if limit is None else 1000 * limit / row["network"][0]
+        rows.append(Row(scene.config, *point, variant.name, **row))
+    torch.compiler.reset()  # every point compiles its own sizes
+    return rows
+
+
+def measure_all(args: argparse.Namespace, plan: Plan, device: torch.device, rates: dict) -> Iterator[list[Row]]:
+    """All tables, piece by piece."""
+    wanted = [v for v in VARIANTS if v == PUBLISHED or not args.variants or v.name in args.variants]
+    growing = [v for v in wanted if v.grows and (device.type == "cuda" or not v.cuda)]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data = Drawn(folder / "frames", parse_size(args.size), procedural_textures(SEQUENCES), 90)
+
+        def scene(config: str, *overrides: str) -> Scene:
+            weights = random_weights(config, overrides, folder / "weights.pth")
+            return Scene(data, config, overrides, weights, device)
+
+        for config in args.config:
+            yield measure(scene(config), wanted, ("model", 1), plan.turns, rates, args.opencv_contrib)
+        config = args.config[0]
+        for targets in plan.batch:
+            yield measure(scene(config), growing, ("batch", targets), plan.growth, rates, None)
+        for side in plan.search:
+            sized = scene(config, f"DATA.SEARCH.SIZE={side}", f"TEST.SEARCH_SIZE={side}")
+            yield measure(sized, growing, ("search", side), plan.growth, rates, None)
+        for threads in plan.threads:
+            set_threads(threads)
+            yield measure(scene(config), growing, ("threads", threads), plan.growth, {}, None)
+        set_threads(args.cpu_threads)
+        for count in plan.sequences:
+            yield measure_pass(scene(config), growing, count, plan.growth.number, folder / "results")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", nargs="+", default=list(CONFIGS), help="experiments; the first shows the growth")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--cpu_threads", type=int, default=cpu_count(), help="of all but that axis (%(default)s)")
+    parser.add_argument("--variants", nargs="+", choices=[v.name for v in VARIANTS], help="these and the published way")
+    parser.add_argument("--size", default="1280x720", metavar="WxH", help="of the frames (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="few turns, and none of the axes unless named")
+    for axis, what in (
+        ("batch", "targets in one step"),
+        ("search", "sides of the search region in pixels"),
+        ("threads", "threads of the CPU"),
+        ("sequences", "sequences in one pass"),
+    ):
+        points = " ".join(map(str, getattr(FULL, axis)))
+        parser.add_argument(f"--{axis}", type=int, nargs="*", metavar="N", help=f"{what} (default: {points})")
+    parser.add_argument("--opencv-contrib", type=Path, metavar="FOLDER", help="see benchmarks/opencv_trackers.py")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write everything to this file too")
+    args = parser.parse_args()
+    axes = {axis: getattr(args, axis) for axis in ("batch", "search", "threads", "sequences")}
+    if any(value < 1 for values in axes.values() for value in values or ()) or args.cpu_threads < 1:
+        raise ConfigError("batches, sides, threads and sequences are 1 or more")
+    base = QUICK if args.quick else FULL
+    plan = Plan(**{**vars(base), **{axis: tuple(values) for axis, values in axes.items() if values is not None}})
+    device = pick_device(args.device)
+    set_threads(args.cpu_threads)
+    about = machine(device)
+    print(", ".join(f"{name} {value}" for name, value in about.items()))
+    rates = measured_ceiling(device, plan.repeats)
+    products = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in rates.items() if name != "copy")
+    print(
+        f"at most: {products} GFLOP/s in matrix products, {rates['copy'] / 1e9:.1f} GB/s in a copy (read and written)"
+    )
+    print(f"frames of {args.size}; {plan.turns}, {plan.growth} in the growth; a pass: a model for {LENGTH} frames")
+    rows: list[Row] = []
+    for piece in measure_all(args, plan, device, rates):
+        if not rows or (rows[-1].config, rows[-1].axis) != (piece[0].config, piece[0].axis):
+            print(f"\n{piece[0].config}\n{HEADER}")
+        print(*piece, sep="\n", flush=True)
+        rows += piece
+        if args.json:  # after each piece, so that a long run that is stopped has left what it measured
+            settings = {"size": args.size, **asdict(plan)}
+            write_json(args.json, {"machine": about, "settings": settings, "ceiling": rates,
+                                   "rows": [asdict(row) for row in rows]})  # fmt: skip
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,239 @@
+"""The ways to track that are timed against each other, and how they are timed: taking turns, on the same frames."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import torch
+
+from benchmarks.bench_data import FRAMES, SEQUENCES, Drawn
+from benchmarks.published import PublishedTracker, published_read
+from lib.config.ostrack import load_config
+from lib.models.ostrack import build_ostrack
+from lib.test.evaluation.protocol import BatchTracker
+from lib.test.tracker import Tracker, build_tracker
+from lib.utils.errors import ConfigError, OSTrackError
+from lib.utils.image_io import read_image
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to track.
+
+    Attributes:
+        name: in tables.
+        backend: of :func:`build_tracker`; or ``published``; or ``opencv``, whose tracker ``name`` ends with.
+        precision, compiled: of :func:`build_tracker`.
+        grows: stands in the tables of how the cost grows.
+        cuda: of use on CUDA only.
+    """
+
+    name: str
+    backend: str
+    precision: str = "float32"
+    compiled: bool = False
+    grows: bool = False
+    cuda: bool = False
+
+    @property
+    def tf32(self) -> bool:
+        """Whether cuDNN may round to TensorFloat-32: PyTorch's setting, which the published code leaves as it is."""
+        return self.backend == "published" or self.precision != "float32"
+
+
+PUBLISHED = Variant("published", "published", grows=True)  # what all ratios are to
+VARIANTS = (
+    PUBLISHED,
+    Variant("plain float32", "plain"),
+    Variant("plain bf16", "plain", "bf16"),
+    Variant("torch float32", "torch"),
+    Variant("torch bf16", "torch", "bf16", grows=True),
+    Variant("torch fp16", "torch", "fp16", cuda=True),
+    Variant("torch bf16 compiled", "torch", "bf16", compiled=True, cuda=True, grows=True),
+    Variant("torch fp16 compiled", "torch", "fp16", compiled=True, cuda=True),
+    Variant("onnxruntime float32", "onnxruntime"),
+    Variant("openvino float32", "openvino"),
+    Variant("openvino bf16", "openvino", "bf16"),
+    Variant("OpenCV CSRT", "opencv"),
+)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Seconds that one frame of one target took: all of it, and its parts, NaN where they are not told apart."""
+
+    total: float
+    decode: float
+    crop: float
+    network: float
+
+
+class Way(Protocol):
+    """A variant, built and ready."""
+
+    def run(self, number: int) -> Frame:
+        """Track frame ``number`` of the drawn sequences, from 1; 1 comes after the last."""
+        ...
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is tracked: drawn sequences, one for each target (they repeat), and with which experiment and weights."""
+
+    data: Drawn
+    config: str
+    overrides: tuple[str, ...]
+    checkpoint: Path
+    device: torch.device
+
+    def file(self, target: int, number: int) -> Path:
+        return self.data.path(target % SEQUENCES, number)
+
+    def box(self, target: int, number: int) -> list[float]:
+        return self.data.boxes[target % SEQUENCES][number].tolist()
+
+
+def random_weights(config: str, overrides: Sequence[str], path: Path) -> Path:
+    """Write weights from a fixed seed for an experiment: what a step costs does not depend on them."""
+    torch.manual_seed(0)
+    torch.save({"net": build_ostrack(load_config(config, list(overrides))).state_dict()}, path)
+    return path
+
+
+class TrackerWay:
+    """A tracker of this project, or the published one, on ``targets`` targets in one step.
+
+    The target of every frame is looked for where it truly was one frame before: all ways crop the same regions.
+    """
+
+    def __init__(self, tracker: BatchTracker, scene: Scene, targets: int, read: Callable[[Path], Any], tf32: bool):
+        self.tracker, self.scene, self.read, self.tf32 = tracker, scene, read, tf32
+        self.targets = [tracker.start(read(scene.file(i, 0)), scene.box(i, 0)) for i in range(targets)]
+
+    def run(self, number: int) -> Frame:
+        torch.backends.cudnn.allow_tf32 = self.tf32  # one switch for all ways of this process
+        for i, target in enumerate(self.targets):
+            target.box = self.scene.box(i, number - 1)
+        start = time.perf_counter()
+        images = [self.read(self.scene.file(i, number)) for i in range(len(self.targets))]
+        decoded = time.perf_counter()
+        try:
+            step = self.tracker.step(images, self.targets)
+        except torch.OutOfMemoryError as error:
+            raise OSTrackError(f"{len(images)} targets do not fit on {self.scene.device}: {error}") from error
+        parts = time.perf_counter() - start, decoded - start, step.crop, step.network
+        return Frame(*(seconds / len(self.targets) for seconds in parts))
+
+
+class OpenCVWay:
+    """A tracker of OpenCV in a process of its own, which finds opencv-contrib in ``folder``.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+
+    def __init__(self, kind: str, scene: Scene, folder: Path | None):
+        path = os.pathsep.join(filter(None, (str(folder) if folder else "", os.environ.get("PYTHONPATH", ""))))
+        command = [sys.executable, str(Path(__file__).with_name("opencv_trackers.py"))]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
+        )
+        files, boxes = zip(*((str(scene.file(0, t)), scene.box(0, t)) for t in range(FRAMES)), strict=True)
+        what = {"kind": kind, "threads": torch.get_num_threads(), "files": files, "boxes": boxes}
+        if (answer := self._ask(what)) != "ready":
+            self.close()
+            raise ConfigError(f"{answer}, then --opencv-contrib FOLDER")
+
+    def run(self, number: int) -> Frame:
+        answer = self._ask(number)
+        if not answer:
+            raise OSTrackError("OpenCV's tracker has died; its own message stands above")
+        decode, update = json.loads(answer)
+        return Frame(decode + update, decode, np.nan, np.nan)
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.communicate()
+
+    def _ask(self, what: Any) -> str:
+        try:
+            self.process.stdin.write(json.dumps(what) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            return ""
+        return self.process.stdout.readline().strip()
+
+
+def project_tracker(variant: Variant, scene: Scene) -> Tracker:
+    """The tracker of a variant that :func:`build_tracker` knows. Raises ConfigError: it cannot be had here."""
+    return build_tracker(
+        scene.config,
+        scene.checkpoint,
+        scene.device,
+        variant.precision,
+        backend=variant.backend,
+        compiled=variant.compiled,
+        overrides=list(scene.overrides),
+    )
+
+
+def build_way(variant: Variant, scene: Scene, targets: int, contrib: Path | None, stack: ExitStack) -> Way:
+    """A variant, ready to track; what it leaves open ends with ``stack``. The published way has one target always.
+
+    Raises:
+        ConfigError: it cannot be had here; the message says why.
+    """
+    if variant.cuda and scene.device.type != "cuda":
+        raise ConfigError("for CUDA only")
+    if variant.backend == "opencv":
+        way = OpenCVWay(variant.name.split()[-1], scene, contrib)
+        stack.callback(way.close)
+        return way
+    if variant.backend == "published":
+        cfg = load_config(scene.config, list(scene.overrides))
+        tracker = PublishedTracker(cfg, scene.checkpoint, scene.device)
+        return TrackerWay(tracker, scene, 1, published_read, variant.tf32)
+    return TrackerWay(project_tracker(variant, scene), scene, targets, read_image, variant.tf32)
+
+
+@dataclass(frozen=True)
+class Turns:
+    """How ways take turns: ``number`` of turns each, of so many timed ``frames``."""
+
+    number: int
+    frames: int
+
+    def __str__(self) -> str:
+        return f"{self.number} turns of {self.frames} frames"
+
+
+def take_turns(ways: Mapping[str, Way], turns: Turns) -> dict[str, list[Frame]]:
+    """Time the ways in turn (A B C A B C ...), so that the machine's drift falls on all of them alike.
+
+    A first turn does not count, nor does the first frame of each: it brings weights back into the caches.
+    """
+    found: dict[str, list[Frame]] = {name: [] for name in ways}
+    number = 0
+    for turn in range(turns.number + 1):
+        for name, way in ways.items():
+            frames = [way.run(1 + (number + i) % (FRAMES - 1)) for i in range(turns.frames + 1)]
+            found[name] += frames[1:] if turn else []
+        number += turns.frames + 1
+    return found
+
+
+def set_threads(count: int) -> None:
+    """Let PyTorch and OpenCV compute with so many threads."""
+    torch.set_num_threads(count)
+    cv2.setNumThreads(count)
