@@ -7,11 +7,13 @@ The methods ``initialize`` and ``track`` are what most users need::
     box = tracker.track(next_image)["target_bbox"]
 
 ``start`` and ``step`` do the same for many targets, of different videos, in one run of the model; ``crop_search``,
-``predict`` and ``decode`` are what a step consists of.
+``predict`` and ``decode`` are what a step consists of. What the keys ``TEST.*`` can change of it is in
+:mod:`lib.test.tracker.options`.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,9 +29,10 @@ from lib.models.ostrack import OSTrack
 from lib.models.ostrack.candidate_elimination import template_mask
 from lib.test.evaluation.protocol import Step
 from lib.test.tracker.networks import Network, PlainNetwork
+from lib.test.tracker.options import settle, smooth_size
 from lib.utils.box_ops import clip_box
 from lib.utils.crop import box_from_crop, box_to_crop, sample_target
-from lib.utils.errors import DataError
+from lib.utils.errors import CheckpointError, DataError
 from lib.utils.windows import hann2d
 
 MARGIN = 10  # pixels of a box that stay inside the image, and its smallest side
@@ -43,11 +46,13 @@ class Target:
         template: what the network keeps of it, batch dimension 1.
         mask: which template tokens rank the search tokens (see :meth:`OSTrack.forward`).
         box: last ``xywh`` box in pixels of the image.
+        reach: side of the next search region, over that of ``TEST.SEARCH_FACTOR``.
     """
 
     template: Tensor
     mask: Tensor | None
     box: list[float]
+    reach: float = 1.0
 
 
 class Tracker:
@@ -64,7 +69,8 @@ class Tracker:
         self.network = PlainNetwork(cfg, network) if isinstance(network, OSTrack) else network
         self.checkpoint = checkpoint
         self.device = self.network.device
-        self.window = hann2d(cfg.TEST.SEARCH_SIZE // cfg.MODEL.BACKBONE.STRIDE).to(self.device)
+        window = hann2d(cfg.TEST.SEARCH_SIZE // cfg.MODEL.BACKBONE.STRIDE)
+        self.window = (window**cfg.TEST.WINDOW_POWER).to(self.device)
         self._target: Target | None = None
 
     def initialize(self, image: np.ndarray, info: dict[str, Any]) -> None:
@@ -104,11 +110,11 @@ class Tracker:
         outputs = self.predict(template, search, torch.cat(masks) if masks else None)
         found, scores = (output.tolist() for output in outputs)  # waits for the device
         predicted = time.perf_counter()
-        each = zip(found, targets, resize_factors, images, strict=True)
-        boxes = [self.decode(box, target, factor, image.shape) for box, target, factor, image in each]
-        for target, box in zip(targets, boxes, strict=True):
-            target.box = list(box)
-        return Step(boxes, scores, cropped - start, predicted - cropped)
+        each = list(zip(found, scores, targets, resize_factors, images, strict=True))
+        boxes = [self.decode(box, score, target, factor, image.shape) for box, score, target, factor, image in each]
+        for box, score, target in zip(boxes, scores, targets, strict=True):
+            target.box, target.reach = settle(box, score, target.box, target.reach, self.cfg.TEST.HOLD)
+        return Step([list(target.box) for target in targets], scores, cropped - start, predicted - cropped)
 
     @torch.inference_mode()
     def start(self, image: np.ndarray, box: Sequence[float]) -> Target:
@@ -127,7 +133,9 @@ class Tracker:
         test, crops, resize_factors = self.cfg.TEST, [], []
         for image, target in zip(images, targets, strict=True):
             _check_image(image)
-            crop, resize_factor, _ = sample_target(image, target.box, test.SEARCH_FACTOR, test.SEARCH_SIZE)
+            crop, resize_factor, _ = sample_target(
+                image, target.box, test.SEARCH_FACTOR * target.reach, test.SEARCH_SIZE
+            )
             crops.append(crop)
             resize_factors.append(resize_factor)
         return np.stack(crops), resize_factors
@@ -147,10 +155,21 @@ class Tracker:
         return boxes, out["score_map"].flatten(1).gather(1, cell[:, None])[:, 0]
 
     def decode(
-        self, box: Sequence[float], target: Target, resize_factor: float, image_shape: Sequence[int]
+        self, box: Sequence[float], score: float, target: Target, resize_factor: float, image_shape: Sequence[int]
     ) -> list[float]:
-        """Carry a predicted box into the image and clip it there."""
-        pixels = box_from_crop(box, target.box, resize_factor, self.cfg.TEST.SEARCH_SIZE)
+        """Carry a predicted box into the image, smooth its size and clip it there.
+
+        Raises:
+            CheckpointError: box or score are no finite numbers, which clipping would hide.
+        """
+        if not all(map(math.isfinite, (*box, score))):
+            raise CheckpointError(
+                f"the network gave the box {list(box)} with score {score}: the weights ({self.checkpoint}) hold NaN, "
+                "or the precision is too low for them; try float32"
+            )
+        test = self.cfg.TEST
+        pixels = box_from_crop(box, target.box, resize_factor, test.SEARCH_SIZE)
+        pixels = smooth_size(pixels, target.box, test.SIZE_SMOOTHING * (1 - score))
         return clip_box(pixels, image_shape[0], image_shape[1], margin=MARGIN)
 
 

@@ -33,6 +33,7 @@ class Watched:
         template: the crop that the tracker took in frame 0.
         image: the last frame.
         around: the box that the search region was cut around; None in frame 0.
+        reach: how far around it, see :class:`Target`.
         score: of the last step.
         output: of the model for this target, batch dimension 1, on its device.
     """
@@ -41,6 +42,7 @@ class Watched:
     template: np.ndarray
     image: np.ndarray
     around: list[float] | None = None
+    reach: float = 1.0
     score: float = math.nan
     output: dict[str, Any] = field(default_factory=dict)
 
@@ -85,11 +87,11 @@ class WatchedTracker:
 
     def step(self, images: Sequence[np.ndarray], targets: Sequence[Watched]) -> Step:
         """Find each target in its next image. When this raises, no target has changed."""
-        around = [list(watched.target.box) for watched in targets]
+        around = [(list(watched.target.box), watched.target.reach) for watched in targets]
         with _listening(self.model, self.attention_layers) as heard:
             step = self.tracker.step(images, [watched.target for watched in targets])
         for i, watched in enumerate(targets):
-            watched.image, watched.around, watched.score = images[i], around[i], step.scores[i]
+            watched.image, (watched.around, watched.reach), watched.score = images[i], around[i], step.scores[i]
             watched.output = _sample(heard, i)
         return step
 
@@ -112,7 +114,8 @@ class WatchedTracker:
                 removed=dict.fromkeys(elimination_layers(backbone), _NOTHING),
                 attention=dict.fromkeys(self.attention_layers, _NOTHING),
             )
-        search, _, _ = sample_target(watched.image, watched.around, test.SEARCH_FACTOR, test.SEARCH_SIZE)
+        factor = test.SEARCH_FACTOR * watched.reach
+        search, _, _ = sample_target(watched.image, watched.around, factor, test.SEARCH_SIZE)
         out = watched.output
         dropped = [places[0].cpu().numpy() for places in out["removed_indexes_s"]]
         so_far = [np.concatenate(dropped[: i + 1]) for i in range(len(dropped))]
