@@ -142,3 +142,23 @@ def test_it_exports_whole_with_static_shapes():
     program = torch.export.export(fast, (tokens, search, mask))
     found, expected = program.module()(tokens, search, mask), fast(tokens, search, mask)
     assert torch.equal(found["score_map"], expected["score_map"])
+
+
+@torch.no_grad()
+def test_a_narrowed_model_sees_the_middle_of_what_it_was_trained_on():
+    cfg, model, _, _ = case()
+    side, before = model.backbone.search_grid, model.backbone.pos_embed_x.clone()
+    model.backbone.narrow_search(96)
+    assert (side, model.backbone.search_grid) == (8, 6)
+    after = model.backbone.pos_embed_x.view(6, 6, -1)
+    assert torch.equal(after, before.view(8, 8, -1)[1:7, 1:7])
+    fast = model.for_inference(cfg)
+    pixels = torch.randint(0, 256, (1, 96, 96, 3), dtype=torch.uint8)
+    template = torch.randint(0, 256, (1, 64, 64, 3), dtype=torch.uint8)
+    expected = model(normalised(cfg, template), normalised(cfg, pixels))
+    found = fast(fast.embed(template, "template"), pixels)
+    assert found["score_map"].shape == (1, 1, 6, 6)
+    torch.testing.assert_close(found["score_map"], expected["score_map"], rtol=1e-5, atol=1e-5)
+    for size in (104, 80, 128, 0):  # no multiple of the stride; no middle; larger; nothing
+        with pytest.raises(ValueError, match="steps of 32"):
+            model.backbone.narrow_search(size)

@@ -45,12 +45,12 @@ class BrightCells:
         return torch.from_numpy(crops).float()
 
     def run(self, template: Tensor, crops: np.ndarray, mask: Tensor | None) -> dict[str, Tensor]:
-        cells = torch.from_numpy(crops[..., 0]).unflatten(1, (GRID, -1)).unflatten(3, (GRID, -1))
-        count = len(crops)
+        count, grid = len(crops), crops.shape[1] // 16
+        cells = torch.from_numpy(crops[..., 0]).unflatten(1, (grid, 16)).unflatten(3, (grid, 16))
         return {
             "score_map": cells.amax((2, 4))[:, None].float() / 255,
-            "size_map": self.size.expand(count, 2, GRID, GRID),
-            "offset_map": torch.full((count, 2, GRID, GRID), 0.5),
+            "size_map": self.size.expand(count, 2, grid, grid),
+            "offset_map": torch.full((count, 2, grid, grid), 0.5),
         }
 
 
@@ -124,6 +124,15 @@ def test_the_less_the_score_the_more_of_the_last_size_stays(smoothing: float, le
     box = tracker.step([image], [target]).boxes[0]
     np.testing.assert_allclose([*centre(box), *box[2:]], [202.5, 202.5, width, 20], atol=1e-4)
     assert target.box == box
+
+
+@pytest.mark.parametrize("options", [(), ("TEST.SEARCH_SIZE=192", "TEST.SEARCH_FACTOR=3.0")])
+def test_a_smaller_search_region_gives_the_same_box(options: tuple[str, ...]) -> None:
+    # Both crops show 0.3125 pixels of the image as one; a quarter of the 256 trained pixels is 20 pixels of the image.
+    tracker = tracker_with(*options)
+    image = picture((202, 197, 255))
+    box = tracker.step([image], [tracker.start(image, BOX)]).boxes[0]
+    np.testing.assert_allclose([*centre(box), *box[2:]], [202.5, 197.5, 20, 20], atol=1e-4)
 
 
 def test_a_box_is_held_while_the_score_is_low() -> None:

@@ -243,5 +243,9 @@ def _check_sizes(cfg: dict[str, Any], refuse: Refuse) -> None:
         size = cfg["DATA"][part]["SIZE"]
         if size % stride:
             refuse(f"DATA.{part}.SIZE", f"be a multiple of MODEL.BACKBONE.STRIDE = {stride}")
-        if cfg["TEST"][f"{part}_SIZE"] != size:
-            refuse(f"TEST.{part}_SIZE", f"equal DATA.{part}.SIZE = {size}: the model has position embeddings for that")
+    size, tested = cfg["DATA"]["TEMPLATE"]["SIZE"], cfg["TEST"]["TEMPLATE_SIZE"]
+    if tested != size:
+        refuse("TEST.TEMPLATE_SIZE", f"equal DATA.TEMPLATE.SIZE = {size}: the model has position embeddings for that")
+    size, tested = cfg["DATA"]["SEARCH"]["SIZE"], cfg["TEST"]["SEARCH_SIZE"]
+    if not 0 < tested <= size or (size - tested) % (2 * stride):
+        refuse("TEST.SEARCH_SIZE", f"be DATA.SEARCH.SIZE = {size}, or less by a multiple of {2 * stride}")

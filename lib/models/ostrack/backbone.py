@@ -84,6 +84,26 @@ class Backbone(nn.Module):
             parameter.copy_(resize_position_embedding(pos_embed[:, 1:], grid))
         self.pos_embed[:, :1] = pos_embed[:, :1]
 
+    @torch.no_grad()
+    def narrow_search(self, size: int) -> None:
+        """Look at search regions of ``size`` pixels from now on, with the embeddings of the middle of the trained grid.
+
+        The scale of what is seen must stay as it was trained. Sizes that a head gives remain fractions of the region
+        of training.
+
+        Raises:
+            ValueError: the grid of such a region does not lie in the middle of the trained one.
+        """
+        stride = self.patch_embed.patch_size[0]
+        grid, trained = size // stride, self.search_grid
+        if size % stride or not 0 < grid <= trained or (trained - grid) % 2:
+            raise ValueError(f"{size} pixels are not the middle of {trained * stride} in steps of {2 * stride}")
+        border = (trained - grid) // 2
+        embeddings = self.pos_embed_x.unflatten(1, (trained, trained))
+        middle = embeddings[:, border : border + grid, border : border + grid]
+        self.pos_embed_x = nn.Parameter(middle.flatten(1, 2).clone())
+        self.search_grid = grid
+
     def forward(
         self,
         template: Tensor,

@@ -71,6 +71,8 @@ class Tracker:
         self.device = self.network.device
         window = hann2d(cfg.TEST.SEARCH_SIZE // cfg.MODEL.BACKBONE.STRIDE)
         self.window = (window**cfg.TEST.WINDOW_POWER).to(self.device)
+        # Sizes are told as fractions of a search region as large as in training.
+        self.size_scale = cfg.DATA.SEARCH.SIZE / cfg.TEST.SEARCH_SIZE
         self._target: Target | None = None
 
     def initialize(self, image: np.ndarray, info: dict[str, Any]) -> None:
@@ -151,7 +153,9 @@ class Tracker:
         if "score_map" not in out:
             # Corner head: the geometric mean of the two corners' best probabilities.
             return out["pred_boxes"][:, 0], out["corner_map"].flatten(2).amax(-1).prod(-1).sqrt()
-        boxes, cell = decode_boxes(self.window * out["score_map"], out["size_map"], out["offset_map"])
+        boxes, cell = decode_boxes(
+            self.window * out["score_map"], self.size_scale * out["size_map"], out["offset_map"]
+        )
         return boxes, out["score_map"].flatten(1).gather(1, cell[:, None])[:, 0]
 
     def decode(
