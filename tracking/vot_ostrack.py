@@ -7,6 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from lib.test.running import add_running_options
 from lib.test.vot.trax import connect
 from lib.utils.errors import run_cli
 
@@ -17,7 +18,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="settings on top of the experiment")
     parser.add_argument("--checkpoint", type=Path, help="weight file (default: the experiment's own)")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--precision", choices=["float32", "bf16", "fp16"], default="float32")
+    add_running_options(parser)
     return parser.parse_intermixed_args()
 
 
@@ -32,12 +33,14 @@ def main() -> None:
     from lib.test.vot.session import serve
 
     device = choose_devices(args.device, num_gpus=1)[0]
-    tracker = build_tracker(args.config, args.checkpoint, device, args.precision, overrides=args.overrides)
+    running = {"precision": args.precision, "backend": args.backend, "compiled": args.compile}
+    tracker = build_tracker(args.config, args.checkpoint, device, overrides=args.overrides, **running)
     # The first step of a model is slow, which a real-time experiment would count against the tracker.
     nothing = np.zeros((128, 128, 3), np.uint8)
     tracker.step([nothing], [tracker.start(nothing, [32, 32, 64, 64])])
     # The toolkit reads stderr with stdout: this also ends any line left unfinished there, ahead of the first message.
-    logging.info("OSTrack %s, %s, on %s in %s", args.config, tracker.checkpoint, device, args.precision)
+    how = f"{args.backend}, {args.precision}"
+    logging.info("OSTrack %s, %s, on %s by %s", args.config, tracker.checkpoint, device, how)
     serve(connection, tracker, f"OSTrack {Path(args.config).stem}")
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lib.config.ostrack import Config, config_name, load_config
-from lib.models.ostrack import OSTrack, build_ostrack
+from lib.models.ostrack import OSTrack
 from lib.models.ostrack.candidate_elimination import template_mask
 from lib.test.tracker import Tracker
-from lib.test.tracker.build import build_network, checked_device
+from lib.test.tracker.build import build_network, checked_device, choose_precision, tracking_model
 from lib.utils.errors import ConfigError, OSTrackError
 
 FRAME_SIZE = (720, 1280)  # height and width
@@ -140,10 +141,15 @@ def profile(
     """
     if batch < 1 or frames < 1:
         raise ConfigError(f"batch {batch} and frames {frames}: both must be at least 1")
-    cfg, where = load_config(config, overrides), checked_device(device, precision)
-    tracker = Tracker(cfg, build_network(cfg, build_ostrack(cfg), where, precision, backend, compiled))
+    cfg, where = load_config(config, overrides), checked_device(device)
+    precision = choose_precision(precision, where, backend)
+    if precision == "int8":
+        raise ConfigError("int8 has to be calibrated, which random weights cannot be: time it with tracking/test.py")
     try:
-        network, whole = _time_tracker(tracker, frames, batch)
+        with TemporaryDirectory() as folder:  # for an exported file
+            model = tracking_model(cfg)
+            network = build_network(cfg, model, where, precision, backend, compiled, folder=Path(folder))
+            times, whole = _time_tracker(Tracker(cfg, network), frames, batch)
     except torch.OutOfMemoryError as error:
         raise ConfigError(f"batch {batch} does not fit on {where}, use a smaller one: {error}") from error
     except RuntimeError as error:
@@ -152,7 +158,7 @@ def profile(
         reason = str(error).strip().partition("\n")[0]
         raise OSTrackError(f"the model cannot be compiled here ({reason}); leave --compile out") from error
     memory, kind = _peak_memory(where)  # before the counts, which need memory of their own
-    plain = build_ostrack(cfg)
+    plain = tracking_model(cfg)
     gflops = count_flops(cfg, plain)
     gmacs, mparams = count_operations(plain, cfg.TEST.TEMPLATE_SIZE, cfg.TEST.SEARCH_SIZE)
     return Profile(
@@ -167,7 +173,7 @@ def profile(
         gmacs=gmacs,
         mparams=mparams,
         gflops=gflops,
-        network=network,
+        network=times,
         tracker=whole,
         memory_mib=memory,
         memory_kind=kind,

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,8 @@ from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.results import run_provenance
 from lib.test.evaluation.runner import choose_devices
 from lib.test.evaluation.writer import ResultWriter
-from lib.test.tracker import Tracker, build_tracker
+from lib.test.tracker import build_tracker
+from lib.test.tracker.build import choose_precision
 from lib.test.tracker.watch import WatchedTracker
 from lib.test.video_loop import KEYS, Box, Demo, DemoSummary, run_demo
 from lib.utils.errors import ConfigError
@@ -39,6 +41,8 @@ def track_video(
     checkpoint: str | Path | None = None,
     overrides: Sequence[str] = (),
     precision: str = "float32",
+    backend: str = "torch",
+    compiled: bool = False,
     device: str = "auto",
     save_dir: str | Path | None = None,
     run_id: int | None = None,
@@ -57,11 +61,12 @@ def track_video(
         lost_below: targets with a lower score are shown as lost.
         checkpoint: weight file; by default the experiment's own.
         overrides: ``KEY.SUB=value`` strings on top of the experiment.
-        precision: ``float32``, ``bf16`` or ``fp16``.
+        precision, backend, compiled: how the network is run, see :func:`build_tracker`.
         device: ``auto``, ``cpu`` or ``cuda``.
-        save_dir: output folder for results, also searched for checkpoints; by default the configured one.
+        save_dir: output folder for results and exported files, also searched for checkpoints; by default the
+            configured one.
         run_id: puts the results under ``CONFIG_RUNID`` (three digits), apart from other runs.
-        screen: shows what the tracker makes of the first target.
+        screen: shows what the tracker makes of the first target, by backend ``plain``.
 
     Raises:
         OSTrackError: configuration, weights, boxes, video, display or a file to write cannot be used.
@@ -77,13 +82,17 @@ def track_video(
         )
     if problem and display:
         logger.info("No window: %s", problem)
-    where = choose_devices(device, 1)[0]
+    if screen and (compiled or backend != "torch"):
+        raise ConfigError("--debug looks into the plain network: leave out --backend and --compile")
+    where, backend = choose_devices(device, 1)[0], "plain" if screen else backend
+    precision = choose_precision(precision, where, backend)
     tracker = build_tracker(
         config,
         checkpoint,
         where,
         precision,
-        backend="plain" if screen else "torch",  # only the plain network can be looked into
+        backend=backend,
+        compiled=compiled,
         overrides=overrides,
         save_dir=save_dir,
     )
@@ -92,7 +101,11 @@ def track_video(
     if save_results:
         folder = Path(env_settings().saving_to(save_dir).results_path) / "ostrack"
         folder /= config_name(config) if run_id is None else f"{config_name(config)}_{run_id:03d}"
-        results = _writers(folder, tracker, config, video, boxes, len(boxes) or targets, precision)
+        name, weights = config_name(config), tracker.checkpoint
+        run = run_provenance(
+            "ostrack", name, config_hash(tracker.cfg), weights, precision, tracker.device.type, backend
+        )
+        results = _writers(folder, run, video, boxes, len(boxes) or targets)
     with ExitStack() as stack:
         window = None if problem else stack.enter_context(CvWindow(f"OSTrack: {KEYS}"))
         output = Path(output) if output else None
@@ -107,16 +120,8 @@ def track_video(
 
 
 def _writers(
-    folder: Path,
-    tracker: Tracker,
-    config: str | Path,
-    video: VideoFile,
-    boxes: Sequence[Box],
-    targets: int,
-    precision: str,
+    folder: Path, run: dict[str, Any], video: VideoFile, boxes: Sequence[Box], targets: int
 ) -> list[ResultWriter]:
-    name = config_name(config)
-    run = run_provenance("ostrack", name, config_hash(tracker.cfg), tracker.checkpoint, precision, tracker.device.type)
     return [
         ResultWriter(
             result_path(folder, video, number, targets),

@@ -64,7 +64,9 @@ def result_origin(path: Path, sequence: Sequence) -> str:
     checkpoint = "random weights"
     if record.get("checkpoint"):
         checkpoint = f"{Path(record['checkpoint']).name} (sha256 {record.get('checkpoint_sha256')})"
-    return f"{checkpoint}, config {record.get('config_hash')}, {record.get('precision')}"
+    backend = record.get("backend") or "torch"
+    how = f"{record.get('precision')}" + ("" if backend in ("torch", "plain") else f" by {backend}")
+    return f"{checkpoint}, config {record.get('config_hash')}, {how}"
 
 
 def choose_trackers(results_dir: Path, tracker: str | None, configs: Seq[str]) -> list[Tracker]:

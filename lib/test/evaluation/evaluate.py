@@ -17,7 +17,9 @@ from lib.test.evaluation.results import run_provenance
 from lib.test.evaluation.runner import choose_devices, run_sequences
 from lib.test.evaluation.sequence import Sequence
 from lib.test.evaluation.summary import Summary
+from lib.test.running import EXPORTED
 from lib.test.tracker import Tracker, build_tracker, find_checkpoint
+from lib.test.tracker.build import choose_precision
 from lib.test.tracker.own import build_own, own_identity
 from lib.test.tracker.watch import WatchedTracker
 from lib.utils.errors import CheckpointError, ConfigError
@@ -35,6 +37,8 @@ def track_benchmarks(
     checkpoint: str | Path | None = None,
     overrides: Row[str] = (),
     precision: str = "float32",
+    backend: str = "torch",
+    compiled: bool = False,
     device: str = "auto",
     num_gpus: int | None = None,
     workers: int = 0,
@@ -58,13 +62,15 @@ def track_benchmarks(
         sequence: name or number (from 0) of the only sequence to track.
         checkpoint: weight file; by default the experiment's own.
         overrides: ``KEY.SUB=value`` strings on top of the experiment.
-        precision: ``float32``, ``bf16`` or ``fp16``.
+        precision, backend, compiled: how the network is run, see :func:`build_tracker`; when somebody looks on it is
+            backend ``plain``.
         device: ``auto``, ``cpu`` or ``cuda``.
         num_gpus: how many GPUs to use at most; ``None`` means all.
         workers: processes, on all devices together; 0 tracks in this one, on the first device.
         batch: sequences that each process tracks in one forward pass.
         compat_int: write boxes as integers by truncation, as the published code does, not as floats.
-        save_dir: output folder for results, also searched for checkpoints; by default the configured one.
+        save_dir: output folder for results and exported files, also searched for checkpoints; by default the
+            configured one.
         run_id: puts the results under ``CONFIG_RUNID`` (three digits), apart from other runs.
         fresh: track and replace also what is there already.
         results_dir: folder of all results; by default the one in the output folder.
@@ -76,7 +82,13 @@ def track_benchmarks(
             raises nothing, see :class:`Summary`.
     """
     build: Callable[[str], Any]
+    rank = rank_from_environment()
+    devices = devices_of(choose_devices(device, num_gpus), rank)
     if tracker == "ostrack":
+        if screen is not None and (compiled or backend != "torch"):
+            raise ConfigError("--debug and --save_vis look into the plain network: leave out --backend and --compile")
+        backend = "plain" if screen is not None else backend  # which can be looked into
+        precision = choose_precision(precision, devices[0], backend)
         cfg, name = load_config(config, list(overrides)), config_name(config)
         identity = config_hash(cfg)
         checkpoint = Path(checkpoint) if checkpoint else find_checkpoint(cfg, name, save_dir)
@@ -85,25 +97,28 @@ def track_benchmarks(
             config=config,
             checkpoint=checkpoint,
             precision=precision,
+            backend=backend,
+            compiled=compiled,
             overrides=list(overrides),
+            save_dir=save_dir,
             screen=screen,
             attention_layers=tuple(attention_layers),
         )
     else:
-        if overrides or checkpoint or precision != "float32" or screen:
+        if overrides or checkpoint or precision != "float32" or backend != "torch" or compiled or screen:
             raise ConfigError(
-                f"{tracker} is no OSTrack: KEY=value, --checkpoint, --precision, --debug and --save_vis are not "
-                "for it; its parameters() say what it runs with"
+                f"{tracker} is no OSTrack: KEY=value, --checkpoint, --precision, --backend, --compile, --debug and "
+                "--save_vis are not for it; its parameters() say what it runs with"
             )
         name, (identity, checkpoint) = str(config), own_identity(tracker, str(config))
         build = partial(build_own, name=tracker, config=name)
     if checkpoint is not None and not checkpoint.is_file():
         raise CheckpointError(f"there is no checkpoint {checkpoint}")
-    rank = rank_from_environment()
-    devices = devices_of(choose_devices(device, num_gpus), rank)
     sequences = get_dataset(*datasets)
     kind, label = devices[0].split(":")[0], tracker.rpartition(".")[2]
-    provenance = run_provenance(label, name, identity, checkpoint, precision, kind)
+    provenance = run_provenance(label, name, identity, checkpoint, precision, kind, backend)
+    if backend in EXPORTED and workers > 1:
+        build("cpu")  # here, once: what it exports the workers find
     summary = run_sequences(
         sequences if sequence is None else [select_sequence(sequences, sequence)],
         build,
@@ -128,12 +143,23 @@ def _build(
     config: str | Path,
     checkpoint: Path,
     precision: str,
+    backend: str,
+    compiled: bool,
     overrides: list[str],
+    save_dir: str | Path | None,
     screen: Screen | None,
     attention_layers: tuple[int, ...],
 ) -> Tracker | WatchedTracker:
-    backend = "torch" if screen is None else "plain"  # which can be looked into
-    tracker = build_tracker(config, checkpoint, device, precision, backend=backend, overrides=overrides)
+    tracker = build_tracker(
+        config,
+        checkpoint,
+        device,
+        precision,
+        backend=backend,
+        compiled=compiled,
+        overrides=overrides,
+        save_dir=save_dir,
+    )
     return tracker if screen is None else WatchedTracker(tracker, screen, attention_layers)
 
 

@@ -23,7 +23,12 @@ from lib.utils.versions import versions
 
 SUBFOLDERS = ("got10k", "trackingnet")
 # A result belongs to a run when these entries of its provenance agree; the other entries only inform.
-IDENTITY = ("tracker", "config_hash", "checkpoint_sha256", "precision", "compat_int", "dataset", "frames", "init_box")
+IDENTITY = (
+    *("tracker", "config_hash", "checkpoint_sha256", "precision", "backend", "compat_int"),
+    *("dataset", "frames", "init_box"),
+)
+# The model as it was trained and its inference form give the same boxes but for rounding; they had no name at first.
+_SAME_BACKEND = {"plain": "torch", None: "torch"}
 
 
 def result_path(results_dir: str | Path, tracker: str, config: str, sequence: Sequence) -> Path:
@@ -79,7 +84,13 @@ def file_hash(path: str | Path) -> str:
 
 
 def run_provenance(
-    tracker: str, config: str, config_hash: str, checkpoint: str | Path | None, precision: str, device: str
+    tracker: str,
+    config: str,
+    config_hash: str,
+    checkpoint: str | Path | None,
+    precision: str,
+    device: str,
+    backend: str = "torch",
 ) -> dict[str, Any]:
     """What all results of one run have in common. ``checkpoint`` is hashed here, once."""
     return {
@@ -90,6 +101,7 @@ def run_provenance(
         "checkpoint_sha256": None if checkpoint is None else file_hash(checkpoint),
         "precision": precision,
         "device": device,
+        "backend": backend,
         "versions": versions(),
     }
 
@@ -114,8 +126,13 @@ def differences(path: Path, provenance: dict[str, Any]) -> list[str]:
         return ["nothing says what it came from"]
     except (OSError, ValueError) as error:
         return [f"{provenance_path(path).name} cannot be read ({error})"]
-    changed = [key for key in IDENTITY if stored.get(key) != provenance.get(key)]
+    changed = [key for key in IDENTITY if _comparable(stored, key) != _comparable(provenance, key)]
     found = [f"{key} {stored.get(key)!r}, now {provenance.get(key)!r}" for key in changed]
     if stored.get("result_sha256") != file_hash(path):
         found.append("the file was changed after it was written")
     return found
+
+
+def _comparable(record: dict[str, Any], key: str) -> Any:
+    value = record.get(key)
+    return _SAME_BACKEND.get(value, value) if key == "backend" else value

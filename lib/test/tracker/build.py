@@ -11,12 +11,15 @@ from lib.config.ostrack import Config, config_name, load_config
 from lib.models.ostrack import OSTrack, build_ostrack
 from lib.models.ostrack.weights import load_weights
 from lib.test.evaluation.environment import env_settings
+from lib.test.running import BACKENDS, EXPORTED
+from lib.test.tracker.backends import exported_network
 from lib.test.tracker.networks import InferenceNetwork, Network, PlainNetwork
 from lib.test.tracker.ostrack import Tracker
 from lib.utils.checkpoint import find_weights
+from lib.utils.cpu import fast_bf16
 from lib.utils.errors import ConfigError
 
-PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_TYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def build_tracker(
@@ -36,50 +39,101 @@ def build_tracker(
         config: name or path of an experiment.
         checkpoint: weight file; None = the one that :func:`find_checkpoint` finds.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``float32``, ``bf16`` or ``fp16``. Boxes and scores are float32 always.
-        backend: ``torch``, the inference form of the model; ``plain``, the model as it was trained.
+        precision: ``float32``, ``bf16``, ``fp16``, ``int8`` or ``auto``, see :func:`choose_precision`. Boxes and scores
+            are float32 always.
+        backend: ``torch``, the inference form of the model; ``plain``, the model as it was trained; ``onnxruntime`` or
+            ``openvino``, an exported file of it, which is made where there is none yet.
         compiled: run the inference form through ``torch.compile``.
         overrides: ``KEY.SUB=value`` strings on top of the experiment.
-        save_dir: output folder to look for checkpoints in; None = the configured one.
+        save_dir: output folder, to look for checkpoints and keep exported files in; None = the configured one.
 
     Raises:
-        ConfigError, CheckpointError: the experiment, weights, device or precision cannot be had.
+        ConfigError, CheckpointError: the experiment, weights, device, precision or backend cannot be had.
+        OSTrackError: the backend's package is missing, or its file cannot be made.
     """
-    device = checked_device(device, precision)
-    cfg = load_config(config, overrides)
-    checkpoint = Path(checkpoint) if checkpoint else find_checkpoint(cfg, config_name(config), save_dir)
+    device = checked_device(device)
+    precision = choose_precision(precision, device, backend)
+    cfg, name = load_config(config, overrides), config_name(config)
+    checkpoint = Path(checkpoint) if checkpoint else find_checkpoint(cfg, name, save_dir)
+    model = tracking_model(cfg, checkpoint)
+    folder = exports_folder(save_dir)
+    network = build_network(cfg, model, device, precision, backend, compiled, name=name, folder=folder)
+    return Tracker(cfg, network, str(checkpoint))
+
+
+def tracking_model(cfg: Config, checkpoint: Path | None = None) -> OSTrack:
+    """The model of an experiment, for search regions of ``TEST.SEARCH_SIZE``; its weights are random without a file."""
     model = build_ostrack(cfg)
-    load_weights(model, checkpoint)
-    return Tracker(cfg, build_network(cfg, model, device, precision, backend, compiled), str(checkpoint))
+    if checkpoint is not None:
+        load_weights(model, checkpoint)
+    model.backbone.narrow_search(cfg.TEST.SEARCH_SIZE)
+    return model
 
 
 def build_network(
-    cfg: Config, model: OSTrack, device: torch.device, precision: str, backend: str = "torch", compiled: bool = False
+    cfg: Config,
+    model: OSTrack,
+    device: torch.device,
+    precision: str,
+    backend: str = "torch",
+    compiled: bool = False,
+    *,
+    name: str = "network",
+    folder: Path,
 ) -> Network:
-    """What runs ``model`` for a tracker; arguments as of :func:`build_tracker`."""
-    dtype = PRECISIONS[precision]
-    if backend == "torch":
-        return InferenceNetwork(model.for_inference(cfg, dtype, device, pack=not compiled), compiled)
-    if backend != "plain":
-        raise ConfigError(f"backend {backend!r} is unknown; choose torch or plain")
-    if compiled:
-        raise ConfigError("backend plain is not compiled: use backend torch")
-    return PlainNetwork(cfg, model.to(device, dtype))
+    """What runs ``model`` for a tracker.
+
+    Args:
+        precision: from :func:`choose_precision`, for this device and backend.
+        name: of the experiment.
+        folder: where exported files are kept.
+        device, backend, compiled: as of :func:`build_tracker`.
+    """
+    if compiled and backend != "torch":
+        raise ConfigError(f"backend {backend} is not compiled: use backend torch")
+    if device.type == "cuda":  # in float32 cuDNN would run the head's convolutions in TensorFloat-32
+        torch.backends.cudnn.allow_tf32 = precision != "float32"
+    if backend in EXPORTED:
+        return exported_network(cfg, model, name, backend, precision, folder)
+    dtype = _TYPES[precision]
+    if backend == "plain":
+        return PlainNetwork(cfg, model.to(device, dtype))
+    return InferenceNetwork(model.for_inference(cfg, dtype, device, pack=not compiled), compiled)
 
 
-def checked_device(device: str | torch.device, precision: str) -> torch.device:
-    """The device to run on in ``precision``, made ready for it. Raises ConfigError: one of them cannot be had."""
-    if precision not in PRECISIONS:
-        raise ConfigError(f"precision {precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
+def choose_precision(precision: str, device: str | torch.device, backend: str) -> str:
+    """The precision to compute in; ``auto`` is bf16 where device and backend are fast in it, else float32.
+
+    Raises:
+        ConfigError: backend or precision are unknown, or do not go together or with the device.
+    """
+    if backend not in BACKENDS:
+        raise ConfigError(f"backend {backend!r} is unknown; choose one of {', '.join(BACKENDS)}")
+    kind, known = torch.device(device).type, BACKENDS[backend]
+    if backend in EXPORTED and kind != "cpu":
+        raise ConfigError(f"backend {backend} runs on the CPU: use --device cpu")
+    if precision == "auto":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False) if kind == "cuda" else fast_bf16()
+        return "bf16" if fast and "bf16" in known else "float32"
+    if precision not in known:
+        raise ConfigError(f"backend {backend} knows no precision {precision!r}; choose auto, {', '.join(known)}")
+    return precision
+
+
+def checked_device(device: str | torch.device) -> torch.device:
+    """The device to run on. Raises ConfigError: it cannot be had."""
     try:
         device = torch.device(device)
     except RuntimeError as error:
         raise ConfigError(f"device {device!r} is unknown; choose cpu, cuda or cuda:N") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device {device} was asked for, but PyTorch sees no CUDA device; use device cpu")
-    if device.type == "cuda":  # in float32 cuDNN would run the head's convolutions in TensorFloat-32
-        torch.backends.cudnn.allow_tf32 = precision != "float32"
     return device
+
+
+def exports_folder(save_dir: str | Path | None = None) -> Path:
+    """Where exported files are kept: ``exports`` of the output folder; None = the configured one."""
+    return Path(env_settings().saving_to(save_dir).save_dir) / "exports"
 
 
 def find_checkpoint(cfg: Config, name: str, save_dir: str | Path | None = None) -> Path:

@@ -153,9 +153,7 @@ class Tracker:
         if "score_map" not in out:
             # Corner head: the geometric mean of the two corners' best probabilities.
             return out["pred_boxes"][:, 0], out["corner_map"].flatten(2).amax(-1).prod(-1).sqrt()
-        boxes, cell = decode_boxes(
-            self.window * out["score_map"], self.size_scale * out["size_map"], out["offset_map"]
-        )
+        boxes, cell = decode_boxes(self.window * out["score_map"], self.size_scale * out["size_map"], out["offset_map"])
         return boxes, out["score_map"].flatten(1).gather(1, cell[:, None])[:, 0]
 
     def decode(

@@ -1,0 +1,32 @@
+"""How a model is run for tracking: the choices, and their options on the command line. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import argparse
+
+# In which precisions each backend computes.
+BACKENDS = {
+    "torch": ("float32", "bf16", "fp16"),
+    "plain": ("float32", "bf16", "fp16"),
+    "onnxruntime": ("float32", "int8"),
+    "openvino": ("float32", "bf16", "int8"),
+}
+EXPORTED = ("onnxruntime", "openvino")  # the backends that run an exported file, on the CPU
+PRECISIONS = ("float32", "bf16", "fp16", "int8")
+
+
+def add_running_options(parser: argparse.ArgumentParser) -> None:
+    """``--precision``, ``--backend`` and ``--compile``."""
+    parser.add_argument(
+        "--precision",
+        choices=[*PRECISIONS, "auto"],
+        default="float32",
+        help="auto: bf16 where the device computes fast in it (default: float32)",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=list(BACKENDS),
+        default="torch",
+        help="what runs the network; plain: as trained; onnxruntime, openvino: an exported file (docs/export.md)",
+    )
+    parser.add_argument("--compile", action="store_true", help="run the network through torch.compile")

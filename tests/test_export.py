@@ -1,0 +1,304 @@
+"""Exported networks: files that give what torch gives, trackers that run them, and what is said when they cannot."""
+
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from lib.config.ostrack import config_hash, load_config
+from lib.models.ostrack import build_ostrack
+from lib.models.ostrack.candidate_elimination import template_mask
+from lib.test import export
+from lib.test.evaluation.results import differences, file_hash, provenance_path
+from lib.test.export.exporting import _in_batches, open_network
+from lib.test.export.formats import FORMATS, Opened
+from lib.test.export.graph import network_hash, noise_inputs
+from lib.test.tracker import Tracker, build_tracker
+from lib.test.tracker.backends import FORMAT_OF, ExportedNetwork, exported_network
+from lib.test.tracker.build import choose_precision
+from lib.utils.checkpoint import save_checkpoint
+from lib.utils.errors import CheckpointError, ConfigError, DataError, OSTrackError
+from tests.conftest import load_script
+from tests.golden.fixtures import clip_frame, fill_state_dict
+
+for package in ("onnx", "onnxscript", "onnxruntime", "openvino"):
+    pytest.importorskip(package)
+
+TINY = "vitt_256_ce_images"
+SMALL = ("DATA.SEARCH.SIZE=128", "DATA.TEMPLATE.SIZE=64", "TEST.SEARCH_SIZE=128", "TEST.TEMPLATE_SIZE=64",
+         "MODEL.BACKBONE.DEPTH=3", "MODEL.BACKBONE.CE_LOC=[1]", "MODEL.BACKBONE.CE_KEEP_RATIO=[0.7]",
+         "MODEL.HEAD.NUM_CHANNELS=16")  # fmt: skip
+GT_BOX, CORNER = "MODEL.BACKBONE.CE_TEMPLATE_RANGE=GT_BOX", "MODEL.HEAD.TYPE=CORNER"
+
+
+def case(*overrides):
+    cfg = load_config(TINY, [*SMALL, *overrides])
+    model = build_ostrack(cfg).eval()
+    model.load_state_dict(fill_state_dict(model.state_dict()))
+    return cfg, model
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A folder of exported files that the tests of this file share, as the runs of a user do."""
+    return tmp_path_factory.mktemp("exports")
+
+
+@torch.no_grad()
+def by_torch(cfg, model, inputs):
+    """The plain model's outputs for inputs of the graph."""
+    mean, std = (torch.tensor(list(values))[:, None, None] for values in (cfg.DATA.MEAN, cfg.DATA.STD))
+    crops = [(torch.from_numpy(inputs[name]).movedim(3, 1) / 255 - mean) / std for name in ("template", "search")]
+    batch = len(inputs["search"])
+    mask = torch.from_numpy(inputs["mask"]) if "mask" in inputs else template_mask(cfg, 64, batch, "cpu")
+    return model(*crops, ce_template_mask=mask)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("format", "overrides", "batch"),
+    [("torch", (), 1), ("onnx", (), 1), ("openvino", (), 1), ("onnx", (GT_BOX, CORNER), 2), ("torch", (GT_BOX,), 2)],
+)
+def test_a_file_gives_what_the_plain_model_gives(format, overrides, batch, tmp_path):
+    cfg, model = case(*overrides)
+    path = tmp_path / f"new/network{FORMATS[format].suffix}"
+    written = export.export_network(cfg, model, TINY, format, path, batch=batch, origin={"checkpoint": "w.pth"})
+    assert written.path == path and written.mean <= written.largest <= 1e-3
+    opened = open_network(format, path, network_hash(cfg, model), "float32", batch)
+    inputs = noise_inputs(cfg, batch)
+    inputs["search"] = np.flip(inputs["search"], 1).copy()  # not those that the export compared
+    found, expected = opened.run(inputs), by_torch(cfg, model, inputs)
+    names = ["pred_boxes", "corner_map"] if CORNER in overrides else ["score_map", "size_map", "offset_map"]
+    for name, value in zip(names, found, strict=True):
+        np.testing.assert_allclose(value, expected[name].numpy(), atol=1e-3, err_msg=name)
+    record = opened.record
+    assert (record["experiment"], record["config_hash"], record["checkpoint"]) == (TINY, config_hash(cfg), "w.pth")
+    assert (record["template_size"], record["search_size"], record["batch"]) == ("64", "128", str(batch))
+    assert [file.suffix for file in sorted(path.parent.iterdir())] == (
+        [".bin", ".xml"] if format == "openvino" else [FORMATS[format].suffix]
+    )
+
+
+def test_the_onnx_file_says_what_it_takes(tmp_path):
+    import onnx
+
+    cfg, model = case(GT_BOX)
+    export.export_network(cfg, model, TINY, "onnx", tmp_path / "n.onnx", batch=2)
+    graph = onnx.load(tmp_path / "n.onnx").graph
+    shapes = {
+        item.name: [size.dim_value for size in item.type.tensor_type.shape.dim]
+        for item in [*graph.input, *graph.output]
+    }
+    assert shapes == {"template": [2, 64, 64, 3], "search": [2, 128, 128, 3], "mask": [2, 16],
+                      "score_map": [2, 1, 8, 8], "size_map": [2, 2, 8, 8], "offset_map": [2, 2, 8, 8]}  # fmt: skip
+
+
+def track(tracker, count):
+    """Boxes of ``count`` targets, which start at different places, in four frames of the drawn clip."""
+    image, box = clip_frame(0)
+    targets = [tracker.start(image, [box[0] + 8 * i, *box[1:]]) for i in range(count)]
+    return np.array([tracker.step([clip_frame(t)[0]] * count, targets).boxes for t in range(1, 5)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("overrides", [(), (GT_BOX,)], ids=["fixed", "gt_box"])
+def test_a_backend_gives_the_boxes_of_torch(backend, overrides, kept):
+    cfg, model = case(*overrides)
+    tracker = Tracker(cfg, exported_network(cfg, model, TINY, backend, "float32", kept))
+    expected = track(Tracker(cfg, model), 2)
+    assert np.ptp(expected, axis=0).max() > 1  # something moves
+    np.testing.assert_allclose(track(tracker, 2), expected, atol=0.01)
+    np.testing.assert_allclose(track(tracker, 1)[:, 0], expected[:, 0], atol=0.01)
+
+
+def test_what_was_exported_is_used_again_until_something_changes(kept, monkeypatch, caplog):
+    cfg, model = case()
+    made = []
+    monkeypatch.setattr(export, "export_network", lambda *args, **named: made.append(args[4]) or write(*args, **named))
+    write = export.exporting.export_network
+    exported_network(cfg, model, TINY, "onnxruntime", "float32", kept)
+    made.clear()
+    same_network, _ = case("TEST.EPOCH=7", "TRAIN.LR=0.5")
+    exported_network(same_network, model, TINY, "onnxruntime", "float32", kept)
+    assert made == []
+    with torch.no_grad():
+        next(model.parameters()).add_(1)
+    with caplog.at_level("INFO"):
+        exported_network(cfg, model, TINY, "onnxruntime", "float32", kept)
+    assert len(made) == 1 and made[0].is_file() and f"into {made[0]}" in caplog.text
+
+
+def test_a_file_of_other_weights_is_refused(kept):
+    cfg, model = case()
+    exported_network(cfg, model, TINY, "onnxruntime", "float32", kept)
+    path = max(kept.glob("*.onnx"), key=lambda path: path.stat().st_mtime)
+    other, _ = case("DATA.MEAN=[0.5, 0.5, 0.5]")
+    with pytest.raises(CheckpointError, match=f"experiment {TINY}.*remove it"):
+        open_network("onnx", path, network_hash(other, model), "float32")
+    with pytest.raises(CheckpointError, match="holds another network"):
+        open_network("onnx", path, network_hash(cfg, model), "float32", batch=2)
+
+
+@pytest.mark.parametrize("format", ["torch", "onnx", "openvino"])
+def test_a_damaged_file_is_told(format, tmp_path):
+    path = tmp_path / f"n{FORMATS[format].suffix}"
+    path.write_bytes(b"no network")
+    with pytest.raises(CheckpointError, match=f"{path.name} cannot be read as {format}"):
+        open_network(format, path, "hash", "float32")
+
+
+def test_a_file_that_is_wrong_is_not_kept(tmp_path, monkeypatch):
+    cfg, model = case()
+    good = FORMATS["torch"]
+
+    def off(path):
+        opened = good.open(path)
+        return Opened(opened.record, lambda inputs: [output + 0.01 for output in opened.run(inputs)])
+
+    monkeypatch.setitem(FORMATS, "torch", good.__class__(".pt2", good.precisions, good.write, off))
+    with pytest.raises(OSTrackError, match="n.pt2 does not give what torch gives: outputs differ by up to 0.01"):
+        export.export_network(cfg, model, TINY, "torch", tmp_path / "n.pt2")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("format", "name", "options", "message"),
+    [
+        ("tflite", "n.tflite", {}, "format 'tflite' is unknown; choose one of torch, onnx, openvino"),
+        ("onnx", "n.onnx", {"precision": "bf16"}, "format onnx holds float32, int8, not bf16"),
+        ("onnx", "n.onnx", {"batch": 0}, "batch 0"),
+        ("onnx", "n.xml", {}, "ends with .onnx"),
+        ("onnx", "n.onnx", {"precision": "int8"}, "int8 needs pictures to calibrate with"),
+    ],
+)
+def test_what_cannot_be_exported_is_told(format, name, options, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        export.export_network(*case(), TINY, format, tmp_path / name, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="n.pt2 cannot be written"):
+        export.export_network(*case(), TINY, "torch", tmp_path / "file/n.pt2")
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_missing_package_is_told(backend, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, backend, None)
+    with pytest.raises(OSTrackError, match=f"{backend} is not installed .*; run: pip install onnx onnxscript"):
+        exported_network(*case(), TINY, backend, "float32", tmp_path)
+
+
+def test_samples_are_joined_into_batches():
+    samples = [{"search": np.full((1, 2), i)} for i in range(3)]
+    assert [batch["search"][:, 0].tolist() for batch in _in_batches(samples, 2)] == [[0, 1], [2, 0]]
+    assert _in_batches([], 2) == []
+
+
+def test_precisions(monkeypatch):
+    for fast, expected in ((True, "bf16"), (False, "float32")):
+        monkeypatch.setattr("lib.test.tracker.build.fast_bf16", lambda fast=fast: fast)
+        assert choose_precision("auto", "cpu", "torch") == choose_precision("auto", "cpu", "openvino") == expected
+        assert choose_precision("auto", "cpu", "onnxruntime") == "float32"
+    assert choose_precision("int8", "cpu", "openvino") == "int8"
+    with pytest.raises(ConfigError, match="backend torch knows no precision 'int8'; choose auto, float32, bf16, fp16"):
+        choose_precision("int8", "cpu", "torch")
+    with pytest.raises(ConfigError, match="backend 'tensorrt' is unknown; choose one of torch, plain"):
+        choose_precision("auto", "cpu", "tensorrt")
+    with pytest.raises(ConfigError, match="backend openvino runs on the CPU: use --device cpu"):
+        choose_precision("auto", "cuda:0", "openvino")
+
+
+def test_a_backend_is_not_compiled(tmp_path):
+    path = tmp_path / "w.pth"
+    cfg, model = case()
+    save_checkpoint({"net": model.state_dict()}, path)
+    with pytest.raises(ConfigError, match="backend openvino is not compiled"):
+        build_tracker(TINY, path, backend="openvino", compiled=True, overrides=SMALL, save_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("stored", "now", "told"),
+    [(None, "torch", []), ("plain", "torch", []), ("torch", "plain", []), ("openvino", "openvino", []),
+     ("torch", "openvino", ["backend 'torch', now 'openvino'"]), (None, "openvino", ["backend None, now 'openvino'"])],
+)  # fmt: skip
+def test_results_of_backends_are_not_mixed(stored, now, told, tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("1\t2\t3\t4\n")
+    record = {"result_sha256": file_hash(path)} | ({} if stored is None else {"backend": stored})
+    provenance_path(path).write_text(json.dumps(record))
+    assert differences(path, {"backend": now}) == told
+
+
+@pytest.mark.slow
+def test_int8_is_made_by_the_script_and_found_by_the_backends(tmp_path, monkeypatch, capsys):
+    cfg, model = case()
+    path = tmp_path / "weights.pth"
+    save_checkpoint({"net": model.state_dict()}, path)
+    options = {"overrides": SMALL, "save_dir": tmp_path, "precision": "int8"}
+    with pytest.raises(ConfigError, match=r"tracking/export.py --config vitt_256_ce_images --format openvino"):
+        build_tracker(TINY, path, backend="openvino", **options)
+    command = ["export.py", "--config", TINY, "--checkpoint", str(path), "--precision", "int8", "--save_dir",
+               str(tmp_path)]  # fmt: skip
+    for format in FORMAT_OF.values():
+        monkeypatch.setattr(sys, "argv", [*command, "--format", format, *SMALL])
+        load_script("export").main()
+    text = capsys.readouterr().out
+    assert len(re.findall(r"wrote .*/exports/vitt_256_ce_images_int8_\w+\.(?:onnx|xml)\n", text)) == 2
+    expected = track(Tracker(cfg, model), 1)
+    for backend in FORMAT_OF:
+        tracker = build_tracker(TINY, path, backend=backend, **options)
+        error = np.abs(track(tracker, 1)[0] - expected[0]).max()
+        assert 0 < error < 20, backend  # weights are random: only the first step is comparable, and only roughly
+    import onnx
+
+    (file,) = (tmp_path / "exports").glob("*.onnx")
+    nodes = [node.op_type for node in onnx.load(file).graph.node]
+    assert nodes.count("QuantizeLinear") >= 3 * 3 and "Conv" in nodes
+    sizes = {path.suffix: path.stat().st_size for path in (tmp_path / "exports").iterdir()}
+    assert sizes[".onnx"] < 0.6 * sum(value.numel() * 4 for value in model.state_dict().values())
+
+
+def test_the_script_checks_before_it_calibrates(tmp_path, monkeypatch):
+    path = tmp_path / "weights.pth"
+    save_checkpoint({"net": case()[1].state_dict()}, path)
+    for rest in (["--format", "torch"], ["--batch", "2"]):
+        monkeypatch.setattr(sys, "argv", ["export.py", "--config", TINY, "--checkpoint", str(path), *rest, *SMALL])
+        with pytest.raises(ConfigError, match="--out is needed"):
+            load_script("export").main()
+
+
+def test_the_command_of_the_evaluation_runs_a_backend(tmp_path, monkeypatch, capsys):
+    from lib.utils.image_io import write_image
+
+    path = tmp_path / "weights.pth"
+    save_checkpoint({"net": case()[1].state_dict()}, path)
+    for t in range(3):
+        image, box = clip_frame(t)
+        write_image(tmp_path / f"videos/clip/{t:03d}.png", image)
+    first = ",".join(map(str, clip_frame(0)[1]))
+    (tmp_path / "videos/clip/groundtruth.txt").write_text(f"{first}\n" * 3)
+    command = ["test.py", "ostrack", TINY, "--dataset", f"folder:{tmp_path}/videos", "--save_dir", str(tmp_path),
+               "--checkpoint", str(path), "--device", "cpu", *SMALL]  # fmt: skip
+    boxes, folder = {}, tmp_path / f"test/tracking_results/ostrack/{TINY}"
+    for backend in ("torch", "openvino"):
+        monkeypatch.setattr(sys, "argv", [*command, "--backend", backend, "--fresh"])
+        assert load_script("test").main() == 0
+        boxes[backend] = np.loadtxt(folder / "clip.txt")
+        assert json.loads((folder / "clip.json").read_text())["backend"] == backend
+    np.testing.assert_allclose(boxes["openvino"], boxes["torch"], atol=0.01)
+    monkeypatch.setattr(sys, "argv", [*command, "--backend", "onnxruntime"])
+    with pytest.raises(OSTrackError, match="backend 'openvino', now 'onnxruntime'"):
+        load_script("test").main()
+
+
+def test_a_network_keeps_the_crops_of_templates():
+    cfg, _ = case()
+    crops = np.arange(48, dtype=np.uint8).reshape(1, 4, 4, 3)
+    kept = ExportedNetwork(cfg, lambda inputs: []).embed_template(crops)
+    assert kept.dtype == torch.uint8 and kept.data_ptr() == crops.ctypes.data
