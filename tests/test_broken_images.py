@@ -226,8 +226,9 @@ class TestWorkers:
     @pytest.mark.slow
     def test_an_interrupted_program_ends_its_workers(self, tmp_path):
         program = """
-import os, time, torch
+import os, signal, time, torch
 from lib.train.data.loader import _start_worker, batches
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with SIGINT ignored
 class Slow(torch.utils.data.Dataset):
     def __getitem__(self, index):
         os.write(1, f"{os.getpid()}\\n".encode())
