@@ -40,8 +40,8 @@ from benchmarks.ways import (
     take_turns,
 )
 from lib.config.ostrack import load_config
-from lib.models.ostrack import build_ostrack
 from lib.test.profiling import count_flops
+from lib.test.tracker.build import tracking_model
 from lib.train.data.drawing.textures import procedural_textures
 from lib.train.run_training import pick_device
 from lib.utils.cpu import cpu_count, fast_bf16
@@ -88,7 +88,7 @@ def limit_seconds(scene: Scene, variant: Variant, targets: int, rates: dict[str,
     if variant.precision not in rates or variant.backend == "opencv":
         return None
     cfg = load_config(scene.config, list(scene.overrides))
-    net = build_ostrack(cfg)
+    net = tracking_model(cfg)
     weights = BYTES[variant.precision] * sum(parameter.numel() for parameter in net.parameters())
     return max(1e9 * count_flops(cfg, net) / rates[variant.precision], weights / targets / rates["copy"])
 

@@ -25,10 +25,10 @@ from torch import Tensor
 from lib.config.ostrack import Config
 from lib.models.layers.attention import Attention
 from lib.models.layers.head import CenterHead
-from lib.models.ostrack import OSTrack, build_ostrack
+from lib.models.ostrack import OSTrack
 from lib.models.ostrack.candidate_elimination import template_mask
-from lib.models.ostrack.weights import load_weights
 from lib.test.evaluation.protocol import Step
+from lib.test.tracker.build import tracking_model
 from lib.utils.box_ops import clip_box
 from lib.utils.crop import CropWindow, box_from_crop, box_to_crop, crop_window
 from lib.utils.errors import ConfigError
@@ -169,9 +169,7 @@ class PublishedTracker:
         if cfg.MODEL.HEAD.TYPE != "CENTER":
             raise ConfigError(f"the published way tracks with a CENTER head alone, not with {cfg.MODEL.HEAD.TYPE}")
         self.cfg, self.device = cfg, device
-        net = build_ostrack(cfg)
-        load_weights(net, checkpoint)
-        self.net = net.to(device).eval()
+        self.net = tracking_model(cfg, Path(checkpoint)).to(device).eval()
         use_plain_attention(self.net)
         self.mean = torch.tensor(list(cfg.DATA.MEAN), device=device).view(1, 3, 1, 1)
         self.std = torch.tensor(list(cfg.DATA.STD), device=device).view(1, 3, 1, 1)
@@ -222,5 +220,6 @@ class PublishedTracker:
         grid, pick = out["score_map"].shape[-1], cell.unsqueeze(1).expand(-1, 2, 1)
         size, offset = (out[name].flatten(2).gather(2, pick).squeeze(-1) for name in ("size_map", "offset_map"))
         x, y = cell % grid, torch.div(cell, grid, rounding_mode="floor")
+        size = size * (self.cfg.DATA.SEARCH.SIZE / self.cfg.TEST.SEARCH_SIZE)  # 1 wherever the published way runs
         box = torch.cat([(x + offset[:, :1]) / grid, (y + offset[:, 1:]) / grid, size], dim=1)
         return box[0].tolist(), out["score_map"].flatten(1).gather(1, cell).item()

@@ -39,7 +39,7 @@ def demo_video() -> Path:
 
 def track_real_video(out: Path) -> None:
     video = VideoFile(demo_video())
-    tracker = build_tracker(CONFIG)
+    tracker = build_tracker(CONFIG, precision="auto")
     print(f"Tracking the head in {VIDEO} ({len(video)} frames) with {tracker.checkpoint} on the CPU")
     frames = list(track_frames(tracker, video, FIRST_BOX))
     with VideoWriter(out / "demo.mp4", video.fps) as writer:
