@@ -84,6 +84,14 @@ class Backbone(nn.Module):
             parameter.copy_(resize_position_embedding(pos_embed[:, 1:], grid))
         self.pos_embed[:, :1] = pos_embed[:, :1]
 
+    def kept_tokens(self) -> dict[int, int]:
+        """The layers (from 0) that drop tokens in evaluation, in order, and how many search tokens each leaves."""
+        kept, remaining = {}, self.search_grid**2
+        for layer, ratio in sorted(self.ce_keep_ratios.items()):
+            if (keep := math.ceil(ratio * remaining)) < remaining:
+                kept[layer] = remaining = keep
+        return kept
+
     @torch.no_grad()
     def narrow_search(self, size: int) -> None:
         """Look at search regions of ``size`` pixels from now on, with the embeddings of the middle of the trained grid.

@@ -9,7 +9,6 @@ no record of what it drops. All shapes are static, nothing depends on values: it
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -50,7 +49,7 @@ class InferenceModel(nn.Module):
             position = position + bias if segment is None else position + segment + bias
             self.register_buffer(f"{part}_position", position.detach().clone())
         self.blocks, self.norm = backbone.blocks, backbone.norm
-        self.kept = _kept_tokens(backbone)
+        self.kept = backbone.kept_tokens()
         self.head = FusedConvHead(box_head) if isinstance(box_head, ConvHead) else box_head
 
     @property
@@ -179,12 +178,3 @@ def _on_bytes(projection: nn.Conv2d, mean: Tensor, std: Tensor) -> tuple[Tensor,
     if projection.bias is not None:
         bias = bias + projection.bias.detach().double()
     return weight.permute(0, 2, 3, 1).flatten(1).float(), bias.float()
-
-
-def _kept_tokens(backbone: Backbone) -> dict[int, int]:
-    """How many search tokens are left after each layer that eliminates some."""
-    kept, remaining = {}, backbone.search_grid**2
-    for layer, ratio in sorted(backbone.ce_keep_ratios.items()):
-        if (keep := math.ceil(ratio * remaining)) < remaining:
-            kept[layer] = remaining = keep
-    return kept

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib.models.ostrack.backbone import Backbone
 from lib.models.ostrack.candidate_elimination import central_tokens
 from lib.test.evaluation.protocol import Step
 from lib.test.tracker.networks import PlainNetwork
@@ -111,7 +110,7 @@ class WatchedTracker:
             return replace(
                 seen,
                 maps=dict.fromkeys(self._map_names, _NOTHING),
-                removed=dict.fromkeys(elimination_layers(backbone), _NOTHING),
+                removed=dict.fromkeys(backbone.kept_tokens(), _NOTHING),
                 attention=dict.fromkeys(self.attention_layers, _NOTHING),
             )
         factor = test.SEARCH_FACTOR * watched.reach
@@ -126,7 +125,7 @@ class WatchedTracker:
             seen,
             search=search,
             maps=dict(zip(self._map_names, self._maps(out), strict=True)),
-            removed=dict(zip(elimination_layers(backbone), so_far, strict=True)),
+            removed=dict(zip(backbone.kept_tokens(), so_far, strict=True)),
             attention=dict(zip(self.attention_layers, attention, strict=True)),
         )
 
@@ -166,16 +165,6 @@ class WatchedTracker:
             yield lambda number, watched: show(
                 self.view(number, watched, truth[number] if number < len(truth) else None)
             )
-
-
-def elimination_layers(backbone: Backbone) -> list[int]:
-    """The layers (from 0) that do drop tokens in evaluation, in order."""
-    layers, left = [], backbone.search_grid**2
-    for layer, ratio in sorted(backbone.ce_keep_ratios.items()):
-        if (keep := math.ceil(ratio * left)) < left:
-            layers.append(layer)
-            left = keep
-    return layers
 
 
 @contextmanager
