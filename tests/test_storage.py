@@ -139,6 +139,18 @@ def test_open_storage_says_what_is_missing(tmp_path):
         open_storage(tmp_path, lmdb=True).read("a")
 
 
+def test_an_lmdb_that_was_not_copied_to_its_end_is_an_error_and_no_crash(tmp_path):
+    """To read beyond the end of the file would end the process by SIGBUS."""
+    root = write_files(tmp_path / "data", {f"{i}": bytes(50_000) for i in range(8)})
+    pack_folder(root, tmp_path / "out")
+    os.truncate(tmp_path / "out/data.mdb", 100_000)
+    message = r"out/data.mdb is cut short, 100000 bytes of \d+: copy it again"
+    with pytest.raises(DataError, match=message):
+        open_storage(tmp_path / "out", lmdb=True).read("7")
+    with pytest.raises(DataError, match=message):
+        pack_folder(root, tmp_path / "out")
+
+
 def test_natural_order():
     assert sorted(["b2", "B10", "a10x2", "a10x10", "a9"], key=natural_key) == ["a9", "a10x2", "a10x10", "b2", "B10"]
 
@@ -239,6 +251,9 @@ def test_pack_says_what_it_cannot_take(tmp_path):
     long = Path(*["x" * 200] * 3)
     with pytest.raises(DataError, match="longer than the 511 bytes"):
         pack_folder(write_files(tmp_path / "data", {str(long): b""}), tmp_path / "out")
+    (write_files(tmp_path / "linked") / "gone.jpg").symlink_to("nowhere")
+    with pytest.raises(DataError, match="linked/gone.jpg cannot be read: No such file"):
+        pack_folder(tmp_path / "linked", tmp_path / "out2")
 
 
 def test_without_the_package_lmdb_there_is_one_error(tmp_path, monkeypatch):

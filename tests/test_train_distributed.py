@@ -108,6 +108,34 @@ time.sleep(60)"""
         assert time.monotonic() - start < 30
         assert signal.getsignal(signal.SIGINT) is before
 
+    def test_sigterm_before_the_ranks_listen_is_a_preemption_too(self, tmp_path, capfd):
+        def send():
+            wait_for_text(tmp_path / "ready")
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        threading.Thread(target=send, daemon=True).start()
+        code = f"open('{tmp_path}/ready', 'w').write('x') if rank else None\ntime.sleep(60)"
+        assert launch(python(code), 2) == PREEMPTED
+        assert capfd.readouterr().err == "stopped by SIGTERM outside of training: there is nothing to save\n"
+        # But not where nobody asked for it.
+        assert launch(python("os.kill(os.getpid(), signal.SIGTERM)"), 1) == 128 + signal.SIGTERM
+
+    def test_errors_that_cannot_be_handed_over_are_printed(self, capfd):
+        """A full disk makes a file, but takes no text."""
+        code = """
+from pathlib import Path
+from lib.train.launch import rank_process
+from lib.utils.errors import ConfigError
+def full(path, text):
+    path.touch()
+    raise OSError(28, "No space left on device")
+Path.write_text = full
+with rank_process():
+    time.sleep(0.0 if rank == 1 else 1.0)
+    raise ConfigError(f"the disk of {rank} is full")"""
+        assert launch(python(code), 2) == 1
+        assert capfd.readouterr().err == "rank 1: error: the disk of 1 is full\nrank 1: failed, see above\n"
+
     def test_who_is_preempted_first_does_not_end_the_others(self, tmp_path):
         code = f"time.sleep(rank)\nopen('{tmp_path}/' + str(rank), 'w')\nsys.exit({PREEMPTED})"
         assert launch(python(code), 2) == PREEMPTED

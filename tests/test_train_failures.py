@@ -115,14 +115,21 @@ def test_skipping_in_float16_does_not_go_on_for_ever():
     assert torch.equal(weight, torch.ones(3))
 
 
-def test_full_disk_leaves_the_earlier_checkpoint_whole(run, tmp_path):
+@pytest.mark.parametrize(
+    ("room", "error", "message"),
+    [
+        (500_000, CheckpointError, r"OSTrack_ep0002\.pth\.tar cannot be written: .*File too large"),
+        (64, ConfigError, "/out: File too large; make room .* The last checkpoint is whole"),  # not even for the log
+    ],
+)
+def test_full_disk_leaves_the_earlier_checkpoint_whole(run, room, error, message):
     """A limit on the size of files that the process writes stands for the end of the disk."""
     first = run("out", "TRAIN.EPOCH=1")
     whole = first.read_bytes()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) // 2, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
     try:
-        with pytest.raises(CheckpointError, match=r"OSTrack_ep0002\.pth\.tar cannot be written: .*File too large"):
+        with pytest.raises(error, match=message):
             run("out", "TRAIN.EPOCH=2")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

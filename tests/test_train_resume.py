@@ -205,6 +205,30 @@ def test_torn_checkpoint_gives_way_to_the_one_before(run, caplog):
         run("out", "TRAIN.EPOCH=2")
 
 
+def test_a_checkpoint_with_a_hole_gives_way_to_the_one_before(run, caplog):
+    """torch loads it: it compares no checksums."""
+    folder = run("out", "TRAIN.EPOCH=2").parent
+    second = checkpoints.checkpoint_path(folder, 2)
+    content = bytearray(second.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 1000] = bytes(1000)
+    second.write_bytes(content)
+    assert load_checkpoint(second)["epoch"] == 2
+    assert load_checkpoint(run("out", "TRAIN.EPOCH=2"))["epoch"] == 2
+    assert f"{second} is damaged: the checksum of" in caplog.text
+    assert "resumed from" in caplog.text and "OSTrack_ep0001.pth.tar: 1 epochs" in caplog.text
+
+
+def test_sigterm_before_training_exits_as_after_saving(runs):
+    """The file of paths stands for data sets that take long to open."""
+    (runs.folder / "no_local.py").write_text("import time\nopen('reached', 'w')\ntime.sleep(120)\n")
+    process = runs.start("out")
+    runs.wait_for(process, runs.folder / "reached")
+    process.terminate()
+    assert runs.finish(process).endswith("stopped by SIGTERM outside of training: there is nothing to save\n")
+    assert process.returncode == 75
+
+
 def test_weights_alone_cannot_be_resumed(run, tmp_path):
     path = tmp_path / "weights.pth"
     torch.save({"net": {}}, path)

@@ -3,12 +3,14 @@
 One process trains on the CPU or one GPU. Several train together with --nproc_per_node N, on several machines with
 --mode multi_node (the same command on each but for --rank), or under torchrun. TRAIN.BATCH_SIZE is that of one process.
 
-Exit status: 0 done; 1 an error; 75 stopped by SIGTERM with everything saved: start the same command again and it goes
-on from there, bit for bit on the CPU; 130 stopped by Ctrl-C, which saves nothing: the last checkpoint counts.
+Exit status: 0 done; 1 an error; 75 stopped by SIGTERM with everything saved (if there was anything yet): start the same
+command again and it goes on from there, bit for bit on the CPU; 130 stopped by Ctrl-C, which saves nothing: the last
+checkpoint counts.
 """
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -51,6 +53,28 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_intermixed_args()
 
 
+def check_options(arguments: argparse.Namespace) -> None:
+    """Refuse options that contradict each other, before anything is started.
+
+    Raises:
+        ConfigError: naming them.
+    """
+    count = arguments.nproc_per_node
+    if count is not None and count < 1:
+        raise ConfigError(f"--nproc_per_node {count}: this must be 1 or more")
+    if arguments.mode == "single" and (count or 1) > 1:
+        raise ConfigError(f"--nproc_per_node {count} needs --mode multiple")
+    if arguments.mode != "multi_node" and (arguments.nnodes > 1 or arguments.rank is not None):
+        raise ConfigError("--nnodes and --rank need --mode multi_node")
+    for name in ("script_prv", "script_teacher"):
+        if getattr(arguments, name) not in (None, "ostrack"):
+            raise ConfigError(f"--{name} {getattr(arguments, name)}: unknown script; there is ostrack")
+    if arguments.script_prv and not arguments.config_prv:
+        raise ConfigError("--script_prv needs --config_prv, the experiment whose weights are to be started from")
+    if bool(arguments.distill) != bool(arguments.config_teacher):
+        raise ConfigError("--distill 1 and --config_teacher, the experiment of the teacher, need each other")
+
+
 def start_all(arguments: argparse.Namespace) -> int:
     """Start this command once for each process."""
     processes, nodes, node = arguments.nproc_per_node or _gpus(), 1, 0
@@ -58,8 +82,6 @@ def start_all(arguments: argparse.Namespace) -> int:
         nodes, node = arguments.nnodes, arguments.rank
         if node is None or not 0 <= node < nodes:
             raise ConfigError(f"--rank {node}: of {nodes} machines (--nnodes), this must be one from 0 to {nodes - 1}")
-    elif arguments.nnodes > 1:
-        raise ConfigError(f"--nnodes {arguments.nnodes} needs --mode multi_node")
     if processes < 1:
         raise ConfigError("there is no GPU: say with --nproc_per_node how many processes are to train on the CPU")
     port = arguments.port or (20000 if nodes > 1 else 0)
@@ -77,13 +99,6 @@ def train(arguments: argparse.Namespace) -> int:
     from lib.train.run_training import run_training  # slow to import, which --help and the launcher need not wait for
     from lib.train.trainers.stop import Preempted
 
-    for name in ("script_prv", "script_teacher"):
-        if getattr(arguments, name) not in (None, "ostrack"):
-            raise ConfigError(f"--{name} {getattr(arguments, name)}: unknown script; there is ostrack")
-    if arguments.script_prv and not arguments.config_prv:
-        raise ConfigError("--script_prv needs --config_prv, the experiment whose weights are to be started from")
-    if arguments.distill and not arguments.config_teacher:
-        raise ConfigError("--distill 1 needs --config_teacher, the experiment of the teacher")
     overrides = list(arguments.overrides)
     if arguments.seed is not None:
         overrides.append(f"TRAIN.SEED={arguments.seed}")
@@ -98,20 +113,28 @@ def train(arguments: argparse.Namespace) -> int:
             script=arguments.script,
             use_lmdb=bool(arguments.use_lmdb),
             config_prv=arguments.config_prv,
-            config_teacher=arguments.config_teacher if arguments.distill else "",
+            config_teacher=arguments.config_teacher,
         )
     except Preempted:
         return PREEMPTED
     return 0
 
 
+def stop_early(number: int, frame: object) -> None:
+    """SIGTERM before the first step or after the last; in between the trainer takes it."""
+    os.write(2, b"stopped by SIGTERM outside of training: there is nothing to save\n")
+    os._exit(PREEMPTED)
+
+
 def main() -> int:
     arguments = parse_arguments()
+    check_options(arguments)
     if "RANK" in os.environ:
         with rank_process():
             return train(arguments)
     if arguments.mode in ("multiple", "multi_node") or (arguments.mode is None and arguments.nproc_per_node):
         return start_all(arguments)
+    signal.signal(signal.SIGTERM, stop_early)
     return train(arguments)
 
 

@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -56,7 +56,7 @@ class _Rank:
     @property
     def reason(self) -> str:
         if self.report.exists():
-            return self.report.read_text()
+            return self.report.read_text() or "failed, see above\n"
         code = self.process.returncode
         if code is None or code >= 0:
             return f"ended with exit status {code}\n"
@@ -99,7 +99,8 @@ def launch(
         ip, port: where machine 0 can be reached by the others; port 0 means a free one, for a single machine.
 
     Returns:
-        0; ``PREEMPTED`` when the ranks saved and stopped; 130 after SIGINT; else the status of the first that failed.
+        0; ``PREEMPTED`` after SIGTERM, when the ranks saved and stopped, or had nothing to save; 130 after SIGINT; else
+        the status of the first that failed.
     """
     machines = _Machines(nodes, node, ip, port) if nodes > 1 else None
     common = {
@@ -123,6 +124,9 @@ def launch(
     if signals.received == signal.SIGINT:
         print("interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
+    if signals.received == signal.SIGTERM and status == 128 + signal.SIGTERM:
+        print("stopped by SIGTERM outside of training: there is nothing to save", file=sys.stderr)
+        return PREEMPTED
     if blamed:
         print(f"rank {blamed.number}: {reason}", end="", file=sys.stderr)
         return status
@@ -248,8 +252,13 @@ def _leave(text: str, status: int) -> None:
     if _REPORT in os.environ:
         report = Path(os.environ[_REPORT])
         temporary = report.with_suffix(".tmp")
-        temporary.write_text(text)
-        temporary.replace(report)
+        try:
+            temporary.write_text(text)
+        except OSError:  # a full disk, most likely what all fail of: the first one says so itself
+            if not any(report.parent.glob("*.txt")):
+                print(f"rank {os.environ['RANK']}: {text}", end="", file=sys.stderr)
+        with suppress(OSError):
+            temporary.replace(report)
     sys.exit(status)
 
 

@@ -31,6 +31,10 @@ from lib.utils.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
+_DISK_ERRORS = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR
+)  # fmt: skip
+
 
 def run_training(
     config: str,
@@ -179,7 +183,7 @@ def _disk_errors(save_dir: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR):
+        if error.errno not in _DISK_ERRORS:
             raise
         raise ConfigError(
             f"{error.filename or save_dir}: {error.strerror}; make room or mend its permissions, or choose another "

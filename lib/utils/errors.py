@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 from collections.abc import Callable
@@ -34,14 +35,20 @@ class WorkerError(OSTrackError):
 def run_cli(main: Callable[[], int | None]) -> None:
     """Run ``main`` as a script and leave the process with its exit status.
 
-    ``main`` returns an exit status, or ``None`` for success. An :class:`OSTrackError` is printed as one line and gives
-    status 1; Ctrl-C gives the customary 130; any other exception keeps its traceback, because it is a fault of ours.
+    ``main`` returns an exit status, or ``None`` for success. An :class:`OSTrackError`, or the system's refusal of a
+    file or folder, is printed as one line and gives status 1; Ctrl-C gives the customary 130; any other exception keeps
+    its traceback, because it is a fault of ours.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         status = main()
     except OSTrackError as error:
         print(f"error: {error}", file=sys.stderr)
+        status = 1
+    except OSError as error:
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise
+        print(f"error: {error.filename or 'a file could not be written'}: {error.strerror}", file=sys.stderr)
         status = 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from lib.utils.errors import DataError
-from lib.utils.storage import import_lmdb
+from lib.utils.storage import FolderStorage, check_whole, import_lmdb
 
 if TYPE_CHECKING:
     import lmdb
@@ -38,8 +38,8 @@ def pack_folder(folder: Path, out: Path, prefix: str = "", content: Sequence[str
         The number of files.
 
     Raises:
-        DataError: the folder is missing, ``out`` holds another data set, the disk is full, or a file does not come
-            back as it is.
+        DataError: the folder is missing, a file cannot be read, ``out`` holds another data set, the disk is full, or a
+            file does not come back as it is.
         ConfigError: the package lmdb is not installed.
     """
     lmdb = import_lmdb()
@@ -53,6 +53,7 @@ def pack_folder(folder: Path, out: Path, prefix: str = "", content: Sequence[str
         _claim(folder.resolve(), out, start)
         size = max(_FIRST_SIZE, 2 * (out / "data.mdb").stat().st_size if (out / "data.mdb").exists() else 0)
         with closing(lmdb.open(str(out), map_size=size, meminit=False)) as database:
+            check_whole(database)
             _write(database, folder, start, keys)
             _verify(database, folder, start, keys)
     except (OSError, lmdb.Error) as error:
@@ -100,11 +101,11 @@ def _write(database: lmdb.Environment, folder: Path, start: str, keys: list[str]
     waiting = 0
     with database.begin(buffers=True) as transaction:
         there = {bytes(key).decode(): len(value) for key, value in transaction.cursor()}
+    source = FolderStorage(str(folder))
     for key in tqdm(keys, desc=f"writing {folder.name}"):
-        path = folder / key
-        if there.get(start + key) == path.stat().st_size:
+        if start + key in there and there[start + key] == (folder / key).stat().st_size:
             continue
-        batch.append(((start + key).encode(), path.read_bytes()))
+        batch.append(((start + key).encode(), source.read(key)))
         waiting += len(batch[-1][1])
         if waiting >= _COMMIT:
             _commit(database, batch)
@@ -126,10 +127,11 @@ def _commit(database: lmdb.Environment, batch: list[tuple[bytes, bytes]]) -> Non
 
 def _verify(database: lmdb.Environment, folder: Path, start: str, keys: list[str]) -> None:
     """Compare every value with its file, and the number of keys with that of files."""
+    source = FolderStorage(str(folder))
     with database.begin(buffers=True) as transaction:
         for key in tqdm(keys, desc=f"verifying {folder.name}"):
             value = transaction.get((start + key).encode())
-            if value is None or bytes(value) != (folder / key).read_bytes():
+            if value is None or bytes(value) != source.read(key):
                 raise DataError(f"{folder / key} is not in the lmdb as it is on disk: has it changed since? Delete the "
                                 "lmdb and make it anew")  # fmt: skip
         cursor, known = transaction.cursor(), {(start + key).encode() for key in keys}

@@ -199,8 +199,24 @@ def _open(folder: str) -> lmdb.Environment:
         database = lmdb.open(folder, readonly=True, lock=False, readahead=False, meminit=False)
     except lmdb.Error as error:
         raise DataError(f"{folder} cannot be opened as an lmdb: {error}") from error
+    try:
+        check_whole(database)
+    except DataError:
+        database.close()
+        raise
     _DATABASES[key] = os.getpid(), database
     return database
+
+
+def check_whole(database: lmdb.Environment) -> None:
+    """Raise DataError where the end of an lmdb's file is missing, as after a copy that was interrupted.
+
+    To read what is not there would end the process by SIGBUS, without a word.
+    """
+    path = os.path.join(database.path(), "data.mdb")
+    size, whole = os.path.getsize(path), (database.info()["last_pgno"] + 1) * database.stat()["psize"]
+    if size < whole:
+        raise DataError(f"{path} is cut short, {size} bytes of {whole}: copy it again, or delete it and make it anew")
 
 
 def _entries(database: lmdb.Environment, prefix: bytes) -> set[str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+class _LogFile(logging.FileHandler):
+    """A log file that cannot be written ends the run, as any other file does, instead of a traceback for each line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        raise
+
+
 @contextmanager
 def log_to_file(path: Path) -> Iterator[None]:
-    """Append what this project logs inside to ``path``, and the traceback of an exception that ends it."""
+    """Append what this project logs inside to ``path``, and the traceback of an exception that ends it.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler: Any = logging.FileHandler(path)
+    handler: Any = _LogFile(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     project = logging.getLogger("lib")
     level = project.level
@@ -32,12 +44,15 @@ def log_to_file(path: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        handler.stream.write(traceback.format_exc())
+        with suppress(OSError):
+            handler.stream.write(traceback.format_exc())
+            handler.flush()
         raise
     finally:
         project.removeHandler(handler)
         project.setLevel(level)
-        handler.close()
+        with suppress(OSError):
+            handler.close()
 
 
 class RunLogger:
@@ -89,6 +104,7 @@ class RunLogger:
         """Write what is left to write."""
         if self._board is not None:
             self._board.close()
+            threading.excepthook = threading.__excepthook__
         if self._wandb is not None:
             self._wandb.finish()
 
@@ -99,7 +115,14 @@ def _open_tensorboard(folder: Path) -> Any:
     except ImportError:
         log.info("tensorboard is not installed: no curves in %s", folder)
         return None
+    threading.excepthook = _pass_over_tensorboard
     return SummaryWriter(str(folder))
+
+
+def _pass_over_tensorboard(args: threading.ExceptHookArgs) -> None:
+    """Print no traceback of tensorboard's thread, such as on a full disk: the next call raises what it failed of."""
+    if not type(args.thread).__module__.startswith("tensorboard."):
+        threading.__excepthook__(args)
 
 
 def _open_wandb(settings: Settings, config: Mapping[str, Any], run_id: str | None) -> Any:

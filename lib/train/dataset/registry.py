@@ -220,7 +220,13 @@ def folders(value: str | list[str]) -> list[str]:
 
 
 def lmdb_jobs(name: str, env: EnvironmentSettings) -> list[tuple[Path, Path, str, tuple[str, ...]]]:
-    """What makes the lmdb of a data set: source folder, lmdb, start of the keys, and what of the folder to take."""
+    """What makes the lmdb of a data set: source folder, lmdb, start of the keys, and what of the folder to take.
+
+    Raises:
+        ConfigError: there is no such data set, or it has no lmdb.
+    """
+    if name in NAMES and name not in TABLE:
+        raise ConfigError(f"{name} has no lmdb: it is read from its folders, with --use_lmdb 1 too")
     row = find_row(name)
     source, target = Path(getattr(env, row.setting)), Path(getattr(env, row.lmdb_setting))
     if row.lmdb_per_folder:

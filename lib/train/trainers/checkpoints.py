@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import zipfile
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -63,16 +64,29 @@ def find_resume(resume: str, folder: Path) -> tuple[Path, dict[str, Any]] | None
     if resume == "none":
         return None
     if resume != "latest":
-        return Path(resume), load_checkpoint(resume)
+        return Path(resume), _load_whole(Path(resume))
     candidates = list(list_moments(folder).values())
     for path in reversed(candidates):
         try:
-            return path, load_checkpoint(path)
+            return path, _load_whole(path)
         except CheckpointError as error:
             log.warning("%s; trying the one before", error)
     if candidates:
         raise CheckpointError(f"no checkpoint in {folder} can be loaded; move them away or use --resume none")
     return None
+
+
+def _load_whole(path: Path) -> dict[str, Any]:
+    """Load a checkpoint and compare its checksums, which torch passes over: a hole in it would become weights."""
+    state = load_checkpoint(path)
+    if zipfile.is_zipfile(path):
+        try:
+            damaged = zipfile.ZipFile(path).testzip()
+        except (OSError, zipfile.BadZipFile) as error:
+            damaged = error
+        if damaged:
+            raise CheckpointError(f"checkpoint {path} is damaged: the checksum of {damaged} is wrong")
+    return state
 
 
 def set_aside_newer(folder: Path, moment: Moment) -> None:
