@@ -232,10 +232,11 @@ def test_choose_trackers(workspace, env):
 def test_named_data_set_takes_the_complete_results(workspace, env):
     write_result(workspace, "half", "car", TRUTH["car"])
     blocks = list(analyse(f"folder:{workspace / 'seqs'}", env=env, by_sequence=True, plots=False))
-    assert "ostrack/perfect" in blocks[0] and "ostrack/still" in blocks[0] and "half" not in blocks[0]
-    assert blocks[1].startswith("AUC by sequence")
+    assert blocks[0].endswith("seqs: left out ostrack/half (lacks 1 of 2 sequences)")
+    assert "ostrack/perfect" in blocks[1] and "ostrack/still" in blocks[1] and "half" not in blocks[1]
+    assert blocks[2].startswith("AUC by sequence")
     folder = workspace / "output/test/result_plots/folder_seqs"
-    assert blocks[2] == f"Written to {folder}: per_sequence.csv"
+    assert blocks[3] == f"Written to {folder}: per_sequence.csv"
     with (folder / "per_sequence.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["Tracker"], row["Sequence"], row["Frames"]) for row in rows] == [
@@ -256,14 +257,30 @@ def test_without_data_set_every_complete_benchmark_is_scored(workspace, env):
     (workspace / "data/images").mkdir(parents=True)
     (workspace / "seqs").rename(workspace / "data/images/val")
     write_result(workspace, "half", "car", TRUTH["car"])
-    listing, table, written = analyse(env=env, plots=False)
+    listing, left_out, table, written = analyse(env=env, plots=False)
     assert [line.split() for line in listing.splitlines()[3:]] == [
         ["ostrack/half", "1"],
         ["ostrack/perfect", "2"],
         ["ostrack/still", "2"],
     ]
+    assert left_out == "images_val: left out ostrack/half (lacks 1 of 2 sequences)"
     assert table.startswith("images_val (2 sequences), 10 frames") and "half" not in table
     assert written.startswith("Written to") and "images_val" in written
+
+
+def test_several_data_sets_by_comma(workspace, env):
+    (workspace / "data/images/val").mkdir(parents=True)
+    (workspace / "seqs/car").rename(workspace / "data/images/val/car")
+    blocks = list(analyse(f"images_val,folder:{workspace / 'seqs'}", env=env, plots=False))
+    assert [block.partition(" (1 sequence), ")[2][:9] for block in blocks] == ["6 frames,", "", "4 frames,", ""]
+
+
+@pytest.mark.parametrize("record", ["[]", "null", "{", "7"])
+def test_a_damaged_record_of_origin_is_named(workspace, env, record):
+    path = workspace / "output/test/tracking_results/ostrack/still/car.json"
+    path.write_text(record)
+    with pytest.raises(DataError, match=r"still/car\.json .*: track this sequence again"):
+        list(analyse(f"folder:{workspace / 'seqs'}", env=env, plots=False))
 
 
 def test_without_data_set_nothing_complete_is_said(workspace, env):

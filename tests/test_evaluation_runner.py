@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -16,6 +17,7 @@ import pytest
 from lib.test.evaluation import evaluate, find_results, get_dataset, read_result, results, runner
 from lib.test.evaluation.prefetch import read_ahead
 from lib.test.evaluation.sequence import Annotations, Sequence
+from lib.test.evaluation.summary import Summary
 from lib.test.evaluation.writer import FrameTime, ResultWriter
 from lib.utils.errors import CheckpointError, ConfigError, DataError
 from tests.conftest import REPOSITORY, load_script
@@ -194,21 +196,29 @@ def test_results_of_another_run_are_not_mixed_in(data: Path, tmp_path: Path, cha
     assert run(data, tmp_path / "out", provenance=change).skipped == 3
 
 
-def test_changed_foreign_and_renamed_results_are_reported(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("record", ["{", "[]", "null"])
+def test_changed_foreign_and_renamed_results_are_reported(data: Path, tmp_path: Path, record: str) -> None:
     run(data, tmp_path / "out")
     folder = tmp_path / "out/ostrack/c"
     (folder / "a.json").unlink()
     (folder / "b.txt").write_text("1\t2\t3\t4\n")
-    (folder / "c.json").write_text("{")
+    (folder / "c.json").write_text(record)
     with pytest.raises(DataError) as error:
         run(data, tmp_path / "out")
     assert "a.txt: nothing says what it came from" in str(error.value)
     assert "b.txt: the file was changed after it was written" in str(error.value)
-    assert "c.txt: c.json cannot be read" in str(error.value)
+    assert re.search(r"c\.txt: .*/c\.json (cannot be read|is no record)", str(error.value))
     run(data, tmp_path / "out", fresh=True)
     (data / "b/groundtruth.txt").write_text("7,2,3,4\n" * 9)  # another sequence of the same name
     with pytest.raises(DataError, match=r"b\.txt: init_box \[1.5, 2.0, 3.0, 4.0\], now \[7.0"):
         run(data, tmp_path / "out")
+
+
+def test_a_place_that_cannot_hold_results_ends_the_run_at_once(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/ostrack").write_text("in the way")
+    with pytest.raises(NotADirectoryError, match="out/ostrack/c"):
+        run(data, tmp_path / "out", build=None)
 
 
 def test_two_sequences_of_one_name_are_refused(data: Path, tmp_path: Path) -> None:
@@ -220,9 +230,10 @@ def test_two_sequences_of_one_name_are_refused(data: Path, tmp_path: Path) -> No
 # Choosing devices and sequences
 
 
-def test_choose_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_choose_devices(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(runner.torch.cuda, "is_available", lambda: False)
     assert runner.choose_devices("auto", 4) == ["cpu"]
+    assert caplog.messages == ["--num_gpus 4: only 0 there, the CPU is used"]
     with pytest.raises(ConfigError, match="no CUDA device"):
         runner.choose_devices("cuda", None)
     monkeypatch.setattr(runner.torch.cuda, "is_available", lambda: True)
@@ -313,6 +324,17 @@ def test_the_list_of_benchmarks_needs_no_tracker(
     assert load_script("test").main() == 0
     printed = capsys.readouterr().out
     assert all(name in printed for name in ("lasot", "got10k_test", "uav"))
+
+
+def test_the_published_command_to_look_on_tracks_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load_script("test")
+    called: dict[str, object] = {}
+    monkeypatch.setattr(script, "visdom_or_pictures", lambda *arguments: "screen")
+    monkeypatch.setattr(script, "track_benchmarks", lambda *arguments, **options: called.update(options) or Summary())
+    command = "test.py ostrack vitb_384_mae_ce_32x4_ep300 --dataset vot22 --threads 1 --num_gpus 1 --debug 1"
+    monkeypatch.setattr(sys, "argv", command.split())
+    assert script.main() == 0
+    assert (called["workers"], called["screen"], called["fresh"]) == (0, "screen", True)
 
 
 def test_published_names_of_options() -> None:

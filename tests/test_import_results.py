@@ -113,17 +113,28 @@ def test_mat_files_of_the_otb_toolkit(tmp_path: Path, env: EnvSettings) -> None:
     assert not report.written
 
 
-@pytest.mark.parametrize("form", ["flat", "tracker", "wrapped", "otb"])
+@pytest.mark.parametrize("form", ["flat", "tracker", "by_sequence", "wrapped", "otb"])
 def test_json(tmp_path: Path, env: EnvSettings, form: str) -> None:
     flat = {name: track(name).tolist() for name in FRAMES}
     content = {
         "flat": flat,
         "tracker": {"kcf": flat, "other": {"Deer": [[0, 0, 1, 1]]}},
+        "by_sequence": {name: {"kcf": boxes, "other": [[0, 0, 1, 1]]} for name, boxes in flat.items()},
         "wrapped": {name: {"pred": boxes} for name, boxes in flat.items()} | {"time": [[-1]]},
         "otb": {name: [{"res": boxes, "type": "rect"}] for name, boxes in flat.items()},
     }[form]
     (tmp_path / "r.json").write_text(json.dumps(content))
     check(env, run(tmp_path / "r.json", env))
+
+
+def test_a_folder_for_each_sequence(tmp_path: Path, env: EnvSettings) -> None:
+    for name in FRAMES:
+        (tmp_path / "r" / name.lower()).mkdir(parents=True)
+        (tmp_path / "r" / name.lower() / "bounding_box.txt").write_text(text(track(name)))
+        (tmp_path / "r" / name.lower() / "time.txt").write_text("0.1\n" * FRAMES[name])
+    report = run(tmp_path / "r", env)
+    check(env, report)
+    assert not report.extra
 
 
 def test_json_that_is_no_result(tmp_path: Path, env: EnvSettings) -> None:
@@ -238,6 +249,9 @@ def test_names_that_cannot_be_folders(tmp_path: Path, env: EnvSettings, name: st
 
 
 def test_nothing_to_import(tmp_path: Path, env: EnvSettings) -> None:
+    (tmp_path / "torn.zip").write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(DataError, match=r"torn\.zip is no whole zip"):
+        run(tmp_path / "torn.zip", env)
     with pytest.raises(DataError, match="there is no file or folder"):
         run(tmp_path / "none", env)
     (tmp_path / "empty").mkdir()

@@ -41,6 +41,13 @@ def test_rank_from_the_environment(environment: dict[str, str], rank: Rank) -> N
     assert rank_from_environment(environment) == rank
 
 
+def test_a_part_of_a_slurm_job_without_srun_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
+    environment = {"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}
+    assert rank_from_environment(environment | {"SLURM_STEP_ID": "1"}) == Rank(0, 8) and not caplog.messages
+    assert rank_from_environment(environment) == Rank(0, 8)
+    assert "not started by srun: only one part of 8 is tracked here" in caplog.text
+
+
 @pytest.mark.parametrize("rank", ["2", "-1", "one"])
 def test_a_rank_that_cannot_be(rank: str) -> None:
     with pytest.raises(ConfigError, match=f"RANK={rank}, WORLD_SIZE=2"):

@@ -15,7 +15,7 @@ from lib.test.evaluation.environment import EnvSettings
 from lib.test.utils import packing
 from lib.test.utils.packing import check_package, pack
 from lib.test.utils.servers import SERVERS, RawResult, pack_nt_vot211, pack_trackingnet, rounded
-from lib.utils.errors import DataError
+from lib.utils.errors import ConfigError, DataError
 from tests.conftest import REPOSITORY
 
 FRAMES = 4
@@ -77,6 +77,11 @@ def test_got10k_other_results_beside_do_not_matter(env: EnvSettings, got10k: Pat
     with zipfile.ZipFile(pack("got10k", "ostrack", "base", decimals=1, env=env)) as archive:
         assert not any("Val" in name for name in archive.namelist())
         assert archive.read(f"{GOT10K[0]}/{GOT10K[0]}_001.txt").startswith(b"0.0,1.5,20.1,30.6\n")
+
+
+def test_a_negative_number_of_decimals(env: EnvSettings, got10k: Path) -> None:
+    with pytest.raises(ConfigError, match="--decimals -2: boxes have 0 decimals or more"):
+        pack("got10k", "ostrack", "base", decimals=-2, env=env)
 
 
 def test_everything_that_is_wrong_is_listed(env: EnvSettings, got10k: Path) -> None:

@@ -71,7 +71,7 @@ def choose_screen(args: argparse.Namespace) -> Screen | None:
     """Where the tracker is to be seen at work, if anywhere. Raises ConfigError: the options do not go together."""
     if args.debug and args.save_vis:
         raise ConfigError("--debug 1 and --save_vis: choose one, to look on or to keep videos")
-    if args.debug and (args.threads > 0 or args.batch > 1 or rank_from_environment().world > 1):
+    if args.debug and (args.threads > 1 or args.batch > 1 or rank_from_environment().world > 1):
         raise ConfigError(
             "--debug 1 shows one sequence at a time, in this process: leave out --threads, --batch, torchrun"
         )
@@ -102,7 +102,7 @@ def main() -> int:
         compiled=args.compile,
         device=args.device,
         num_gpus=args.num_gpus,
-        workers=args.threads,
+        workers=0 if args.debug else args.threads,
         batch=args.batch,
         compat_int=args.compat_int,
         save_dir=args.save_dir,

@@ -38,8 +38,9 @@ def analyse(
     """Score results and write tables and plots under ``OUTPUT/test/result_plots/``, see :func:`folder_name`.
 
     Args:
-        dataset: a benchmark or ``folder:PATH``; None lists the results and scores every benchmark that is complete.
-        tracker, configs: whose results; by default all that are complete.
+        dataset: a benchmark or ``folder:PATH``, or several by comma; None lists the results and scores every benchmark
+            that is complete.
+        tracker, configs: whose results; by default all that are complete. Others are named.
         save_dir: OUTPUT, with the results in ``test/tracking_results``; by default that of the settings.
         protocol: name of the protocol.
         by_sequence, by_attribute: also yield the table of the sequences, of the attributes.
@@ -63,16 +64,21 @@ def analyse(
     if dataset is None:
         rows = [[tracker_label(one), str(len(result_files(results_dir.joinpath(*one))))] for one in trackers]
         yield f"Results in {results_dir}\n{align(['Tracker', 'Sequences'], rows)}"
-        jobs = complete_benchmarks(results_dir, trackers, env)
-        if not jobs:
+        names = list(complete_benchmarks(results_dir, trackers, env))
+        if not names:
             yield (
                 "No benchmark is installed and complete. Score a part with --dataset NAME --skip_missing, "
                 "a folder of your own with --dataset folder:PATH."
             )
     else:
-        jobs = {dataset: trackers if configs else _usable(results_dir, trackers, dataset, skip_missing, env)}
+        names = dataset.split(",")
 
-    for name, chosen in jobs.items():
+    for name in names:
+        chosen = trackers
+        if dataset is None or not configs:
+            chosen, left_out = _usable(results_dir, trackers, name, skip_missing, env)
+            if left_out:
+                yield left_out
         kept = Path(env.save_dir) / "test/cache" if cache else None
         report = evaluate(chosen, name, results_dir, protocol, skip_missing, env, kept, differences=True)
         yield summary_text(report)
@@ -96,12 +102,21 @@ def analyse(
 
 def _usable(
     results_dir: Path, trackers: Seq[Tracker], dataset: str, skip_missing: bool, env: EnvSettings
-) -> list[Tracker]:
-    """Of trackers that nobody named, those with all sequences (``skip_missing``: with some); if there are none, all."""
+) -> tuple[list[Tracker], str]:
+    """Of trackers that nobody named, those with all sequences (``skip_missing``: with some); if there are none, all.
+
+    Returns:
+        the trackers, and a line that names those left out though they have results of the data set.
+    """
     sequences = get_dataset(dataset, env=env)
-    allowed = len(sequences) - 1 if skip_missing else 0
-    usable = [one for one in trackers if len(missing_results(results_dir, one, sequences)) <= allowed]
-    return usable or list(trackers)
+    missing = {one: len(missing_results(results_dir, one, sequences)) for one in trackers}
+    usable = [one for one, count in missing.items() if count <= (len(sequences) - 1 if skip_missing else 0)]
+    partial = [
+        f"{tracker_label(one)} (lacks {count} of {len(sequences)} sequences)"
+        for one, count in missing.items()
+        if usable and one not in usable and count < len(sequences)
+    ]
+    return usable or list(trackers), f"{dataset}: left out {', '.join(partial)}" if partial else ""
 
 
 def folder_name(dataset: str, protocol: str = "pytracking") -> str:

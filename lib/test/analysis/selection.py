@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import logging
 from collections.abc import Mapping
 from collections.abc import Sequence as Seq
@@ -11,7 +10,13 @@ from pathlib import Path
 
 from lib.test.evaluation.benchmarks import BENCHMARKS, get_dataset
 from lib.test.evaluation.environment import EnvSettings
-from lib.test.evaluation.results import file_hash, find_results, provenance_path, result_path
+from lib.test.evaluation.results import (
+    file_hash,
+    find_results,
+    provenance_path,
+    read_provenance,
+    result_path,
+)
 from lib.test.evaluation.sequence import Sequence
 from lib.utils.errors import DataError
 
@@ -47,15 +52,12 @@ def result_origin(path: Path, sequence: Sequence) -> str:
     Raises:
         DataError: it cannot be read, or says that the tracker was started on another box, so on other data.
     """
-    source = provenance_path(path)
-    if not source.is_file():
+    record = read_provenance(path)
+    if record is None:
         return ORIGIN_UNKNOWN
-    try:
-        record = json.loads(source.read_text())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{source} cannot be read ({error}): track this sequence again") from error
     first = sequence.ground_truth[0].tolist()
     if record.get("init_box", first) != first:
+        source = provenance_path(path)
         raise DataError(f"{source}: tracked from {record['init_box']}, but {sequence.name} starts at {first}: redo it")
     if record.get("result_sha256") != file_hash(path):
         return f"{ORIGIN_UNKNOWN}: changed after it was written"

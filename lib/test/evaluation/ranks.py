@@ -62,6 +62,9 @@ def rank_from_environment(environment: Mapping[str, str] = os.environ) -> Rank:
             raise ConfigError(f"the environment is no rank: {said}; unset these, or set them to numbers") from error
         if not (0 <= rank.rank < rank.world and 0 <= rank.local_rank and 1 <= rank.local_world):
             raise ConfigError(f"the environment is no rank: {said}; ranks count from 0 to below their number")
+        if rank.world > 1 and names[0] == "SLURM_PROCID" and "SLURM_STEP_ID" not in environment:
+            # A batch script has the variables of its job too, and runs once: the other ranks may not be there.
+            logger.warning("%s, but not started by srun: only one part of %d is tracked here", said, rank.world)
         return rank
     return ALONE
 

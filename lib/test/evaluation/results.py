@@ -19,6 +19,7 @@ import numpy as np
 
 from lib.test.evaluation.sequence import Sequence
 from lib.utils.annotations import read_boxes
+from lib.utils.errors import DataError
 from lib.utils.versions import versions
 
 SUBFOLDERS = ("got10k", "trackingnet")
@@ -118,14 +119,28 @@ def finish_result(path: Path, provenance: dict[str, Any]) -> None:
     os.replace(partial_path(path), path)  # last: a result file is a complete result
 
 
+def read_provenance(path: Path) -> dict[str, Any] | None:
+    """What is recorded beside the result file ``path``; None where nothing is. Raises DataError: it is damaged."""
+    source = provenance_path(path)
+    try:
+        record = json.loads(source.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{source} cannot be read ({error}): track this sequence again") from error
+    if not isinstance(record, dict):
+        raise DataError(f"{source} is no record of where a result came from: track this sequence again")
+    return record
+
+
 def differences(path: Path, provenance: dict[str, Any]) -> list[str]:
     """Why the result file ``path`` is not one of the run that ``provenance`` describes; empty when it is."""
     try:
-        stored = json.loads(provenance_path(path).read_text())
-    except FileNotFoundError:
+        stored = read_provenance(path)
+    except DataError as error:
+        return [str(error)]
+    if stored is None:
         return ["nothing says what it came from"]
-    except (OSError, ValueError) as error:
-        return [f"{provenance_path(path).name} cannot be read ({error})"]
     changed = [key for key in IDENTITY if _comparable(stored, key) != _comparable(provenance, key)]
     found = [f"{key} {stored.get(key)!r}, now {provenance.get(key)!r}" for key in changed]
     if stored.get("result_sha256") != file_hash(path):

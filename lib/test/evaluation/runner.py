@@ -63,6 +63,7 @@ def run_sequences(
     Raises:
         ConfigError: the tracker cannot follow a batch, or the batch does not fit into memory.
         DataError: two sequences would share a result file, or there are results of another origin (see ``fresh``).
+        OSError: the folder of results cannot be made.
         OSTrackError: the tracker cannot be built.
     """
     if batch < 1 or workers < 0:
@@ -71,6 +72,8 @@ def run_sequences(
     for path, count in Counter(paths).items():
         if count > 1:
             raise DataError(f"two sequences are called {path.stem}: run their data sets with different --save_dir")
+    for folder in {path.parent for path in paths}:  # before the model is loaded: is there a place for results?
+        folder.mkdir(parents=True, exist_ok=True)
     part = part_of(sequences, rank)
     if rank.world > 1:
         logger.info("%s: %d of %d sequences, on %s", rank, len(part), len(sequences), ", ".join(devices))
@@ -159,8 +162,10 @@ def choose_devices(device: str, num_gpus: int | None) -> list[str]:
     count = available if num_gpus is None else min(num_gpus, available)
     if device == "cuda" and count == 0:
         raise ConfigError("--device cuda: no CUDA device can be used here; use --device cpu")
-    if device == "cpu" or count == 0:
+    if device == "cpu":
         return ["cpu"]
     if num_gpus is not None and num_gpus > available:
-        logger.warning("--num_gpus %d: only %d there", num_gpus, available)
+        logger.warning("--num_gpus %d: only %d there%s", num_gpus, available, "" if count else ", the CPU is used")
+    if count == 0:
+        return ["cpu"]
     return [f"cuda:{i}" for i in range(count)]

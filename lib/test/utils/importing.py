@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -20,7 +19,7 @@ from lib.test.evaluation.results import (
     file_hash,
     finish_result,
     partial_path,
-    provenance_path,
+    read_provenance,
     result_path,
     time_path,
     times_path,
@@ -143,8 +142,9 @@ def match_results(
 ) -> tuple[dict[str, list[SharedResult]], list[str]]:
     """Find the sequence of each result by its name, whatever the case and the separators, and with ``_001`` at the end
     (GOT-10k). Only if no name fits so, the prefix that the benchmark's sequences have here is left out; only if still
-    none fits, a tracker's name may stand at either end (``basketball_KCF``). So a folder with results of several
-    benchmarks gives those of the one that is meant.
+    none fits, the folder or key around the results may be the sequence (``basketball/KCF``); and only then a tracker's
+    name may stand at either end (``basketball_KCF``). So a folder with results of several benchmarks gives those of the
+    one that is meant.
 
     Returns:
         results by name of the sequence, and the paths of those that fit none.
@@ -156,6 +156,8 @@ def match_results(
     found = [_exact(name, full) for name in names]
     if not any(found):
         found = [_exact(name, bare) for name in names]
+    if not any(found):
+        found = [_exact(_canonical(result.parts[-2]), full | bare) if result.parts[1:] else None for result in results]
     if not any(found):
         found = [_with_affix(name, bare) for name in names]
     matched: dict[str, list[SharedResult]] = defaultdict(list)
@@ -181,9 +183,9 @@ def _with_affix(name: str, known: dict[str, str]) -> str | None:
 
 
 def _select(results: list[SharedResult], member: str | None, tracker: str) -> list[SharedResult]:
-    """The results under ``member``; without it those under the tracker's own name, if there are such, else all."""
+    """The results under ``member``, or called so; without it those of the tracker's own name, if any, else all."""
     wanted = (member or tracker).lower()
-    chosen = [result for result in results if wanted in (part.lower() for part in result.parts[:-1])]
+    chosen = [result for result in results if wanted in (part.lower() for part in result.parts)]
     if member and not chosen:
         folders = sorted({part for result in results for part in result.parts[:-1]})
         raise DataError(
@@ -237,8 +239,8 @@ def _refuse_foreign(targets: list[tuple[Path, dict[str, Any]]], force: bool) -> 
     for path, record in targets:
         if path.exists() and not force:
             try:
-                stored = json.loads(provenance_path(path).read_text())
-            except (OSError, ValueError):
+                stored = read_provenance(path) or {}
+            except DataError:
                 stored = {}
             if stored.get("imported_sha256") != record["imported_sha256"]:
                 foreign.append(str(path))

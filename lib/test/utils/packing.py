@@ -16,7 +16,7 @@ from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.test.evaluation.results import read_result, time_path
 from lib.test.utils.servers import SERVERS, RawResult, Server
 from lib.utils.annotations import read_table
-from lib.utils.errors import DataError
+from lib.utils.errors import ConfigError, DataError
 
 _SHOWN = 10
 
@@ -31,10 +31,13 @@ def pack(server: str, tracker: str, config: str, decimals: int | None = None, en
         env: paths; by default those of ``lib/test/evaluation/local.py``.
 
     Raises:
+        ConfigError: a negative number of decimals.
         DataError: results are missing, incomplete or no boxes (all are listed), or the package does not hold them.
     """
     form, env = SERVERS[server], env or env_settings()
     decimals = form.decimals if decimals is None else decimals
+    if decimals is not None and decimals < 0:
+        raise ConfigError(f"--decimals {decimals}: boxes have 0 decimals or more")
     results = check_results(form, tracker, config, env)
     path = Path(getattr(env, form.packed_field)) / f"{tracker}_{config}{form.suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from lib.test.evaluation.layouts import parse_own
 from lib.utils.annotations import decode_text
 from lib.utils.errors import ConfigError, DataError
 
-_NO_BOXES = ("_time", "_times", "_confidence", "_score", "_scores")  # ends of names of files that lie beside results
+_NO_BOXES = re.compile(r"(.*_)?(times?|confidence|scores?)", re.IGNORECASE)  # files that lie beside results
 _BOX_KEYS = ("pred", "res", "boxes", "bboxes")
 
 
@@ -28,7 +29,8 @@ class SharedResult:
 
     Attributes:
         file: the file on disk that holds it.
-        parts: its path inside the source; the last part is, or contains, the name of the sequence.
+        parts: its path inside the source; the last part is, or contains, the name of the sequence, or the last but one
+            is it.
         load: reads the boxes, (N, 4) float64 x, y, w, h. Raises DataError.
     """
 
@@ -65,6 +67,8 @@ def _files(source: Path) -> Iterator[tuple[Path, PurePosixPath, Callable[[], byt
             names = [info.filename for info in archive.infolist() if not info.is_dir()]
         for name in names:
             yield source, PurePosixPath(name), partial(_read_member, source, name)
+    elif source.suffix == ".zip" and source.is_file():
+        raise DataError(f"{source} is no whole zip: copy or download it again")
     elif source.is_file():
         yield source, PurePosixPath(source.name), source.read_bytes
     else:
@@ -81,7 +85,7 @@ def _read_member(source: Path, name: str) -> bytes:
 
 def _results(file: Path, inside: PurePosixPath, load: Callable[[], bytes]) -> Iterator[SharedResult]:
     """The results in one file; none if it is of another kind."""
-    if any(part[0] in "._" for part in inside.parts) or inside.stem.lower().endswith(_NO_BOXES):
+    if any(part[0] in "._" for part in inside.parts) or _NO_BOXES.fullmatch(inside.stem):
         return
     parts = inside.with_suffix("").parts
     where = f"{file}" if file.name == inside.name else f"{file}: {inside}"
