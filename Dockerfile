@@ -26,7 +26,9 @@ RUN grep -E '^(torch|torchvision|timm|opencv-python|numpy|pandas|scipy|matplotli
 COPY . /tmp/source/
 RUN pip install --constraint /tmp/constraints.txt '/tmp/source[train,profile,demo]'
 
+# Any user may write there (--user); caches follow HOME, which Docker sets to / for a user it does not know.
 RUN useradd --create-home ostrack && chmod 1777 /home/ostrack
+ENV HOME=/home/ostrack
 USER ostrack
 WORKDIR /home/ostrack
 CMD ["ostrack-demo"]

@@ -71,7 +71,7 @@ setup(
         "torch>=2.4",
         "torchvision>=0.19",
         "timm>=1.0.9",
-        "opencv-python>=4.9",
+        "opencv-python>=4.11",  # the first that decodes to RGB
         "numpy>=1.26",
         "pandas>=2.0",
         "pyyaml>=6.0",

@@ -16,9 +16,9 @@ from lib.test.evaluation.writer import ResultWriter
 from lib.test.tracker import build_tracker
 from lib.test.tracker.video import LOST, TrackedFrame, track_frames
 from lib.test.video_demo import result_path, track_video
-from lib.test.video_loop import Demo, run_demo
+from lib.test.video_loop import Demo, DemoSummary, run_demo
 from lib.utils.checkpoint import save_checkpoint
-from lib.utils.errors import ConfigError, DataError
+from lib.utils.errors import ConfigError, DataError, run_cli
 from lib.utils.video_io import LiveVideo, VideoFile, VideoWriter, open_video
 from lib.vis.views import LeaveSequence
 from lib.vis.window import CvWindow, DrawnBox, display_problem
@@ -117,6 +117,9 @@ def test_keys_select_anew_pause_and_quit(video, tmp_path):
     window, tracker = FakeWindow(keys, [[30, 30, 5, 5], [50, 10, 4, 4]]), FakeTracker()
     summary = run(video, tracker, [tmp_path / "a.txt"], boxes=[[10, 20, 8, 8]], window=window)
     assert tracker.started == [[10, 20, 8, 8], [30, 30, 5, 5], [50, 10, 4, 4]] and window.asked == [(1, 1)] * 2
+    assert "lost in 0 frames" in str(summary) and str(DemoSummary(1, lowest=[0.1], lost=[1])).splitlines() == [
+        "1 frame", "target 1: lowest score 0.10, lost in 1 frame"
+    ]  # fmt: skip
     assert summary.left and summary.frames == 4 and "left by the user" in str(summary)
     expected = [[10, 20, 8, 8], [30, 30, 5, 5], [50, 10, 4, 4], [51, 10, 4, 4]]
     np.testing.assert_array_equal(read_result(tmp_path / "a.txt"), expected)
@@ -332,6 +335,34 @@ def test_a_stream_is_read_to_its_end(video, caplog):
     assert isinstance(stream, LiveVideo) and stream.fps == 12
     assert run_demo(FakeTracker(), stream, Demo(boxes=[[10, 20, 8, 8]])).frames == 6
     assert f"stream file://{video} ended after 6 frames" in caplog.text
+
+
+def test_a_video_that_cannot_be_written_whole_is_an_error(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    for name, message in (
+        ("out.png", "ending in .mp4"),
+        ("out", "ending in .mp4"),
+        ("file/out.mp4", "the folder cannot be made"),
+    ):
+        with pytest.raises(DataError, match=f"{name} cannot be written: .*{message}"):
+            write_video(tmp_path / name)
+    for suffix in (".mp4", ".avi", ".mkv", ".mov"):
+        assert len(VideoFile(write_video(tmp_path / f"whole{suffix}"))) == 6
+    monkeypatch.setattr("lib.utils.video_io._declared", lambda capture: 3)  # as a full disk leaves it
+    with pytest.raises(DataError, match="long.mp4 was not written whole"):
+        write_video(tmp_path / "long.mp4")
+
+
+def test_a_folder_that_refuses_results_is_one_line(tmp_path, weights, monkeypatch, capsys):
+    source, taken = write_video(tmp_path / "clip.mp4"), tmp_path / "taken"
+    taken.write_text("no folder")
+    monkeypatch.setattr(sys, "argv", ["video_demo.py", "ostrack", TINY, str(source), "--optional_box", "20", "20", "20",
+        "20", "--save_dir", str(taken), "--checkpoint", str(weights), "--device", "cpu", "--no_display",
+        "--save_results"])  # fmt: skip
+    with pytest.raises(SystemExit) as ended:
+        run_cli(load_script("video_demo").main)
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert ended.value.code == 1 and error.startswith(f"error: {taken}") and error.endswith("Not a directory")
 
 
 def test_trouble_on_the_way_is_an_error(video, weights, tmp_path):

@@ -49,6 +49,15 @@ def test_line_width_follows_the_image():
     assert painted[500, 593:600].all() and not painted[500, 592] and not painted[500, 600]
 
 
+def test_label_does_not_hide_a_small_box_at_the_upper_border():
+    """A lost target often ends there."""
+    box, bare = [-20, -20, 30, 30], draw_box(canvas(200, 300), [-20, -20, 30, 30], RED, thickness=2)
+    drawn = draw_box(canvas(200, 300), box, RED, "lost", thickness=2)
+    assert (drawn[:12] == bare[:12]).all() and mask(drawn[12:30, :12], RED).mean() > 0.5
+    filling = draw_box(canvas(200, 300), [0, 0, 300, 200], RED, "whole", thickness=2)
+    assert mask(filling[2:18, 2:8], RED).mean() > 0.5  # no room but inside
+
+
 def test_label_stands_on_the_box_in_readable_ink():
     drawn = draw_box(canvas(200, 300), [100, 100, 60, 40], RED, "KCF 0.8", thickness=2)
     assert mask(drawn, RED)[97, 98:130].all()  # the foot of the tag touches the frame

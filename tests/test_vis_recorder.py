@@ -19,7 +19,7 @@ from lib.utils.image_io import write_image
 from lib.utils.video_io import VideoFile
 from lib.vis.panels import faded, heat, lit, score_strip
 from lib.vis.recorder import Dashboard, record_video
-from lib.vis.views import PREDICTED, TRUE, View, frame_picture, panels
+from lib.vis.views import PREDICTED, TRUE, View, captions, frame_picture, panels
 from tests.conftest import load_script
 from tests.golden.fixtures import clip_frame, fill_state_dict
 
@@ -128,6 +128,13 @@ def test_frame_has_both_boxes_and_no_box_where_there_is_none() -> None:
     for truth in (None, [np.nan] * 4, [0.0, 0.0, 0.0, 0.0]):
         drawn = frame_picture(View(3, image, view.box, 0.25, truth, image), 200, 320)
         assert not (drawn == TRUE).all(axis=2).any()
+
+
+def test_captions_name_frame_and_score() -> None:
+    image = np.zeros((8, 8, 3), np.uint8)
+    first, later = (View(number, image, [0, 0, 4, 4], score, None, image) for number, score in ((0, np.nan), (6, 0.5)))
+    assert captions(first, "clip", 9) == ("clip: frame 1 of 9", "start")
+    assert captions(later, "a stream without known end", 0) == ("a stream without known end: frame 7", "score 0.50")
 
 
 def test_dashboards_of_a_sequence_have_one_size(tracker: Tracker) -> None:

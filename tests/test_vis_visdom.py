@@ -6,6 +6,7 @@ import base64
 import json
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,25 @@ def test_windows_hold_what_the_tracker_saw(command, port: int, weights: Path, tm
         assert green > 150 and green > red + 60 and green > blue + 50, "the annotated box is green"
     results = tmp_path / "out/test/debug/tracking_results/ostrack" / TINY / "first.txt"
     assert len(results.read_text().splitlines()) == FRAMES and not (tmp_path / "out/test/tracking_results").exists()
+
+
+def test_a_new_sequence_leaves_nothing_of_the_one_before(port: int) -> None:
+    first, windows = view_of(0), Windows(port)
+    first = replace(first, score=np.nan, maps={"score_map": np.zeros((0, 0))})
+    later = replace(view_of(1), search=first.image[:64, :64], maps={"score_map": np.full((4, 4), 0.5)})
+    screen = visdom_screen(HOST, port)
+    with screen("first", 2) as show:
+        show(first)
+        sizes = {name: (window["width"], window["height"]) for name, window in windows.all().items()}
+        show(later)
+        assert windows.all()["score_map"]["title"] == "score map, max 0.50"
+        assert sizes == {name: (window["width"], window["height"]) for name, window in windows.all().items()}
+    with screen("second", 0) as show:
+        show(first)
+        held = windows.all()
+        assert held["Tracking"]["title"] == "second: frame 1" and held["scores"]["title"] == "start"
+        for name in ("search_region", "score_map"):
+            assert len(np.unique(windows.picture(name).reshape(-1, 3), axis=0)) == 1, "blank"
 
 
 def wait_for(condition, seconds: float = 20.0) -> None:

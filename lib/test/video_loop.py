@@ -99,13 +99,17 @@ class DemoSummary:
         self.lost = [lost + (score < lost_below) for lost, score in zip(self.lost, frame.scores, strict=True)]
 
     def __str__(self) -> str:
-        lines = [f"{self.frames} frames{', then left by the user' if self.left else ''}"]
+        lines = [f"{_frames(self.frames)}{', then left by the user' if self.left else ''}"]
         if self.tracked:
             whole = self.frames / max(self.wall - self.waited, 1e-9)
             lines[0] += f"; tracker {self.tracked / self.seconds:.1f} FPS, end to end {whole:.1f} FPS"
         for number, (lowest, lost) in enumerate(zip(self.lowest, self.lost, strict=True), start=1):
-            lines.append(f"target {number}: lowest score {lowest:.2f}, lost in {lost} frames")
+            lines.append(f"target {number}: lowest score {lowest:.2f}, lost in {_frames(lost)}")
         return "\n".join(lines)
+
+
+def _frames(count: int) -> str:
+    return f"{count} frame{'s' * (count != 1)}"
 
 
 def run_demo(tracker: BatchTracker, video: VideoFile, demo: Demo) -> DemoSummary:

@@ -188,26 +188,38 @@ class VideoWriter:
         fps: frames per second.
 
     Raises:
-        DataError: the file cannot be written, or a frame has another size than the first.
+        DataError: the file cannot be written, by the end of the ``with`` block not whole, or a frame has another size
+            than the first.
     """
 
     def __init__(self, path: str | Path, fps: float = 25.0) -> None:
         self.path, self.fps = Path(path), fps
         self._writer: cv2.VideoWriter | None = None
         self._shape: tuple[int, ...] = ()
+        self._count = 0
 
     def write(self, image: np.ndarray) -> None:
         """Append a frame, RGB uint8 (H, W, 3)."""
-        if self._writer is None:
-            self._shape = image.shape
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            size = (image.shape[1], image.shape[0])
-            self._writer = cv2.VideoWriter(str(self.path), cv2.VideoWriter.fourcc(*"mp4v"), self.fps, size)
-            if not self._writer.isOpened():
-                raise DataError(f"video {self.path} cannot be written: use a name ending in .mp4 in a writable folder")
+        writer = self._writer or self._open(image)
         if image.shape != self._shape:  # OpenCV would drop such a frame without a word
             raise DataError(f"video {self.path}: a frame of shape {image.shape} among frames of shape {self._shape}")
-        self._writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        self._count += 1
+
+    def _open(self, image: np.ndarray) -> cv2.VideoWriter:
+        problem = f"video {self.path} cannot be written"
+        if self.path.suffix.lower() not in VIDEO_SUFFIXES:  # OpenCV would write a single picture to a .png
+            raise DataError(f"{problem}: use a name ending in .mp4")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"{problem}: the folder cannot be made ({error.strerror})") from error
+        height, width = image.shape[:2]
+        self._shape = image.shape
+        self._writer = cv2.VideoWriter(str(self.path), cv2.VideoWriter.fourcc(*"mp4v"), self.fps, (width, height))
+        if not self._writer.isOpened():
+            raise DataError(f"{problem}: use a name ending in .mp4 in a writable folder")
+        return self._writer
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -215,5 +227,14 @@ class VideoWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._writer is not None:
-            self._writer.release()
+        if self._writer is None:
+            return
+        self._writer.release()
+        if error is None:
+            self._check_written()
+
+    def _check_written(self) -> None:
+        """OpenCV says nothing when the disk is full: see whether the header tells of all frames."""
+        declared = _declared(cv2.VideoCapture(str(self.path)))
+        if declared < self._count - max(2, _HEADER_SLACK * self._count):
+            raise DataError(f"video {self.path} was not written whole: is there room on its disk?")

@@ -52,7 +52,7 @@ def draw_box(
         image: RGB uint8 (H, W, 3); it is not changed.
         box: ``x, y, w, h`` in pixels.
         color: RGB.
-        label: text (ASCII) on a filled tag above the box, or inside of it where there is no room above.
+        label: text (ASCII) on a filled tag above the box; below it where there is no room above, else inside.
         thickness: line width in pixels; by default it follows the image size, see :func:`line_width`.
 
     Returns:
@@ -73,12 +73,17 @@ def draw_box(
         canvas[max(0, top - margin) : bottom + margin, max(0, left - margin) : right + margin] = paint
     canvas[top:bottom, left:right] = image[top:bottom, left:right]
     if label:
-        draw_label(canvas, label, (left - thickness, top - thickness), color, thickness)
+        draw_label(canvas, label, (left - thickness, top - thickness), color, thickness, bottom + thickness)
     return canvas
 
 
-def draw_label(canvas: np.ndarray, label: str, corner: tuple[int, int], color: Color, thickness: int) -> None:
-    """Write ``label`` on a filled tag that stands on ``corner``, or hangs from it where there is no room above."""
+def draw_label(
+    canvas: np.ndarray, label: str, corner: tuple[int, int], color: Color, thickness: int, below: int | None = None
+) -> None:
+    """Write ``label`` on a filled tag that stands on ``corner``; where there is no room, it hangs from row ``below``.
+
+    Where there is no room for that either, or ``below`` is not given, it hangs from the corner.
+    """
     height, width = canvas.shape[:2]
     scale = max(0.45, 0.2 * thickness)
     stroke = max(1, round(1.8 * scale))
@@ -87,7 +92,11 @@ def draw_label(canvas: np.ndarray, label: str, corner: tuple[int, int], color: C
     pad = round(0.45 * text_height)
     tag_width, tag_height = text_width + 2 * pad, text_height + 2 * pad
     left = max(0, min(corner[0], width - tag_width))
-    top = corner[1] - tag_height if corner[1] >= tag_height else max(0, min(corner[1], height - tag_height))
+    top = max(0, min(corner[1], height - tag_height))
+    if corner[1] >= tag_height:
+        top = corner[1] - tag_height
+    elif below is not None and below + tag_height <= height:
+        top = below
     cv2.rectangle(canvas, (left, top), (left + tag_width - 1, top + tag_height - 1), color, cv2.FILLED)
     cv2.putText(canvas, label, (left + pad, top + pad + text_height), _FONT, scale, ink_on(color), stroke, cv2.LINE_AA)
 

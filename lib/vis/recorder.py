@@ -13,7 +13,7 @@ from lib.utils.image_io import write_image
 from lib.utils.video_io import VideoWriter
 from lib.vis.draw import PAPER, contact_sheet
 from lib.vis.panels import CAPTION_HEIGHT, captioned, fitted, score_strip
-from lib.vis.views import Panel, Show, View, frame_picture, panels
+from lib.vis.views import Panel, Show, View, captions, frame_picture, panels
 
 _TILE = 216  # side of a panel in pixels
 _SMALLEST_TILE = 180  # where many share a row
@@ -60,9 +60,7 @@ class Dashboard:
         return _bordered(sheet, bottom=sheet.shape[0] % 2, right=sheet.shape[1] % 2)
 
     def _strip(self, width: int, view: View) -> np.ndarray:
-        score = f"score {view.score:.2f}" if np.isfinite(view.score) else "start"
-        of_total = f" of {self.total}" if self.total else ""  # a stream has no known end
-        title = f"{self.sequence}   frame {view.number + 1}{of_total}   {score}"
+        title = "   ".join(captions(view, self.sequence, self.total))
         return captioned(score_strip(self.scores, self.total, width, _STRIP_HEIGHT), title)
 
 

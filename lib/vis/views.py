@@ -72,6 +72,12 @@ class Panel(NamedTuple):
     picture: np.ndarray
 
 
+def captions(view: View, sequence: str, total: int) -> tuple[str, str]:
+    """What to write over a view: the place in the sequence, and the score; ``total`` 0 is an unknown end."""
+    place = f"{sequence}: frame {view.number + 1}{f' of {total}' if total else ''}"
+    return place, f"score {view.score:.2f}" if np.isfinite(view.score) else "start"
+
+
 def frame_picture(view: View, height: int, width: int) -> np.ndarray:
     """The frame, scaled to fit ``height`` x ``width``, with the annotated and, over it, the predicted box.
 

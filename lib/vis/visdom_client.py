@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 
 from lib.utils.errors import DataError, OSTrackError
-from lib.vis.panels import score_strip
-from lib.vis.views import LeaveSequence, Screen, View, frame_picture, panels
+from lib.vis.panels import blank, score_strip
+from lib.vis.views import LeaveSequence, Screen, View, captions, frame_picture, panels
 
 ENVIRONMENT = "ostrack"  # of our windows on the server, apart from anybody else's
 FRAME, SCORES, HELP = "Tracking", "scores", "Help"
 _FRAME_SIDE = 640  # the frame is shown at most so wide, and a panel at most so
 _PANEL_SIDE = 256
-_PLOT = {"title": "", "margin": {"l": 20, "r": 10, "t": 8, "b": 20}}  # the title stands in the bar
-_SCALE = 56  # width of the scale beside a heat map
+_PLOT = {"title": "", "margin": {"l": 20, "r": 10, "t": 30, "b": 20}}  # no title, it stands in the bar: room for tools
+_MAP_SIZE = _PANEL_SIDE, _PANEL_SIDE + 56  # height and width of a heat map with the scale beside it
 _BAR = 14  # what the bar over a window takes from its height
 _STRIP_SIZE = (_FRAME_SIDE, 80)
 _ALIVE_SECONDS = 1.0  # how often a pause looks whether the server is still there
@@ -130,14 +130,14 @@ class VisdomScreen:
         yield show
 
     def _send(self, sequence: str, total: int, view: View, scores: list[float]) -> None:
-        state = f"{sequence}: frame {view.number + 1} of {total}"
+        place, score = captions(view, sequence, total)
         frame = frame_picture(view, _FRAME_SIDE, _FRAME_SIDE)
-        self._picture(FRAME, state, frame, _FRAME_SIDE, jpgquality=_JPEG_QUALITY)
-        self._picture(SCORES, f"score {view.score:.2f}", score_strip(scores, total, *_STRIP_SIZE), _STRIP_SIZE[0])
+        self._picture(FRAME, place, frame, _FRAME_SIDE, jpgquality=_JPEG_QUALITY)
+        self._picture(SCORES, score, score_strip(scores, total, *_STRIP_SIZE), _STRIP_SIZE[0])
         for name, panel in panels(view).items():
-            if view.search is None and name != "template":
-                continue
-            if name in view.maps:
+            if name in view.maps and view.search is None:  # as large as the heat map to come: windows keep their size
+                self._picture(name, panel.title, blank(*_MAP_SIZE), _MAP_SIZE[1])
+            elif name in view.maps:
                 self._heat_map(name, panel.title, view.maps[name])
             else:
                 self._picture(name, panel.title, panel.picture, _PANEL_SIDE)
@@ -158,7 +158,7 @@ class VisdomScreen:
     def _heat_map(self, name: str, title: str, values: np.ndarray) -> None:
         self._window(name)
         highest = 1.0 if name.startswith("score") else float(values.max())
-        look = {"xmin": 0.0, "xmax": highest, "width": _PANEL_SIDE + _SCALE, "height": _PANEL_SIDE + _BAR}
+        look = {"xmin": 0.0, "xmax": highest, "width": _MAP_SIZE[1], "height": _MAP_SIZE[0] + _BAR}
         self.client.heatmap(
             np.flipud(values),  # row 0 is the lowest in a heat map
             win=name,
