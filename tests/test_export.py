@@ -16,6 +16,7 @@ from lib.test.evaluation.results import differences, file_hash, provenance_path
 from lib.test.export.exporting import _in_batches, open_network
 from lib.test.export.formats import FORMATS, Opened
 from lib.test.export.graph import network_hash, noise_inputs
+from lib.test.export.int8 import SmoothedLinear, smooth
 from lib.test.tracker import Tracker, build_tracker
 from lib.test.tracker.backends import FORMAT_OF, ExportedNetwork, exported_network
 from lib.test.tracker.build import choose_precision
@@ -28,6 +29,7 @@ for package in ("onnx", "onnxscript", "onnxruntime", "openvino"):
     pytest.importorskip(package)
 
 TINY = "vitt_256_ce_images"
+NAMES = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")  # of the linear layers of a block
 SMALL = ("DATA.SEARCH.SIZE=128", "DATA.TEMPLATE.SIZE=64", "TEST.SEARCH_SIZE=128", "TEST.TEMPLATE_SIZE=64",
          "MODEL.BACKBONE.DEPTH=3", "MODEL.BACKBONE.CE_LOC=[1]", "MODEL.BACKBONE.CE_KEEP_RATIO=[0.7]",
          "MODEL.HEAD.NUM_CHANNELS=16")  # fmt: skip
@@ -259,9 +261,39 @@ def test_int8_is_made_by_the_script_and_found_by_the_backends(tmp_path, monkeypa
 
     (file,) = (tmp_path / "exports").glob("*.onnx")
     nodes = [node.op_type for node in onnx.load(file).graph.node]
-    assert nodes.count("QuantizeLinear") >= 3 * 3 and "Conv" in nodes
+    assert nodes.count("QuantizeLinear") == 3 * 4 and "Conv" in nodes  # inputs of four layers in three blocks
     sizes = {path.suffix: path.stat().st_size for path in (tmp_path / "exports").iterdir()}
     assert sizes[".onnx"] < 0.6 * sum(value.numel() * 4 for value in model.state_dict().values())
+
+
+@torch.no_grad()
+def test_smoothing_changes_nothing_but_the_spread_between_channels():
+    cfg, model = case(GT_BOX)
+    block = model.backbone.blocks[0]
+    block.norm2.weight[5] *= 100  # a channel far larger than the others, and one that is always zero
+    block.norm2.weight[7], block.norm2.bias[7] = 0, 0
+    samples = [noise_inputs(cfg, 2) for _ in range(2)]
+    samples[1]["search"] = samples[1]["search"] // 4
+    graph = export.graph.NetworkGraph(cfg, model, batch=2)
+    expected = [graph(*map(torch.from_numpy, inputs.values())) for inputs in samples]
+    smooth(graph, samples)
+    seen = {}
+    layers = {
+        name: module for name, module in graph.network.blocks.named_modules() if isinstance(module, SmoothedLinear)
+    }
+    assert sorted(layers) == sorted(f"{i}.{name}" for i in range(3) for name in NAMES)
+    for layer in layers.values():
+        layer.linear.register_forward_pre_hook(
+            lambda linear, inputs: seen.setdefault(linear, []).append(inputs[0].abs().amax((0, 1)))
+        )
+    for inputs, outputs in zip(samples, expected, strict=True):
+        for found, value in zip(graph(*map(torch.from_numpy, inputs.values())), outputs, strict=True):
+            torch.testing.assert_close(found, value, rtol=1e-4, atol=1e-4)
+    for layer in layers.values():  # with a half of the spread each, inputs and weights are as large as each other
+        largest = torch.stack(seen[layer.linear]).amax(0)
+        used = largest > 0
+        torch.testing.assert_close(largest[used], layer.linear.weight.abs().amax(0)[used], rtol=1e-3, atol=1e-6)
+    assert int((~(torch.stack(seen[layers["0.mlp.fc1"].linear]).amax(0) > 0)).sum()) == 1
 
 
 def test_the_script_checks_before_it_calibrates(tmp_path, monkeypatch):

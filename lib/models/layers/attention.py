@@ -43,10 +43,10 @@ class Attention(nn.Module):
 
 
 def _attention_rows(q: Tensor, k: Tensor, rows: slice | Tensor) -> Tensor:
-    """Softmax attention of the query tokens ``rows`` to all keys; q and k are (B, heads, N, D)."""
+    """Softmax attention of the query tokens ``rows`` to all keys, in float32; q and k are (B, heads, N, D)."""
     if isinstance(rows, slice):
         q = q[:, :, rows]
     else:
         q = q.gather(2, rows[:, None, :, None].expand(-1, q.shape[1], -1, q.shape[3]))
-    logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+    logits = (q.float() * q.shape[-1] ** -0.5) @ k.float().transpose(-2, -1)
     return logits.softmax(dim=-1, dtype=torch.float32)

@@ -69,6 +69,7 @@ class ConvHead(nn.Module):
 
     def __init__(self, in_channels: int, channels: int):
         super().__init__()
+        self.names = tuple(self.branches)  # the compiler of PyTorch 2.4 reads no class attributes
         widths = [in_channels, channels, channels // 2, channels // 4, channels // 8]
         for name, outputs in self.branches.items():
             for i in range(4):
@@ -80,13 +81,13 @@ class ConvHead(nn.Module):
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Features (B, C, S, S) to what :meth:`read` gives."""
-        return self.read(*(self._branch(name, features) for name in self.branches))
+        return self.read(*[self._branch(name, features) for name in self.names])
 
     def _branch(self, name: str, features: Tensor) -> Tensor:
         """Run one branch; (B, C, S, S) to (B, outputs, S, S)."""
         for i in range(1, 5):
-            features = self.get_submodule(f"conv{i}_{name}")(features)
-        return _in_own_precision(self.get_submodule(f"conv5_{name}"), features)
+            features = getattr(self, f"conv{i}_{name}")(features)
+        return _in_own_precision(getattr(self, f"conv5_{name}"), features)
 
     @staticmethod
     def read(*maps: Tensor) -> dict[str, Tensor]:

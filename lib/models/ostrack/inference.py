@@ -35,6 +35,8 @@ class InferenceModel(nn.Module):
         mean, std: of the normalisation that the model was trained with, per channel, in [0, 1].
     """
 
+    patch_weight: Tensor
+
     def __init__(
         self, backbone: Backbone, box_head: nn.Module, correlation: bool, mean: Sequence[float], std: Sequence[float]
     ):
@@ -55,7 +57,7 @@ class InferenceModel(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The type that is computed in."""
-        return self.get_buffer("patch_weight").dtype
+        return self.patch_weight.dtype
 
     def embed(self, pixels: Tensor, part: str) -> Tensor:
         """Tokens (B, grid * grid, C) of RGB crops, uint8 (B, H, W, 3); ``part`` is ``template`` or ``search``."""
@@ -66,8 +68,8 @@ class InferenceModel(nn.Module):
                 f"the {part} is {height} x {width} pixels, the model was built for {grid * side} x {grid * side}"
             )
         patches = pixels.reshape(batch, grid, side, grid, side, 3).transpose(2, 3).reshape(batch, grid * grid, -1)
-        tokens = F.linear(patches.to(self.dtype) - _MIDDLE, self.get_buffer("patch_weight"))
-        return tokens + self.get_buffer(f"{part}_position")
+        tokens = F.linear(patches.to(self.dtype) - _MIDDLE, self.patch_weight)
+        return tokens + getattr(self, f"{part}_position")
 
     def forward(self, template: Tensor, pixels: Tensor, ce_template_mask: Tensor | None = None) -> dict[str, Tensor]:
         """Find the template's target in the search region.
@@ -137,7 +139,12 @@ class FusedConvHead(nn.Module):
 
 
 def explicit_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention by two matrix products, which CPUs do faster than PyTorch's fused kernel at a tracker's sizes."""
+    """Attention by two matrix products, which CPUs do faster than PyTorch's fused kernel at a tracker's sizes.
+
+    What all keys have in common moves all logits of a query alike, which softmax does not see. Without it logits are
+    small, and lose less where they are rounded to bfloat16.
+    """
+    k = k - k.mean(dim=-2, keepdim=True)
     return ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)).softmax(dim=-1) @ v
 
 

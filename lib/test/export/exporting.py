@@ -70,6 +70,8 @@ def export_network(
         raise ConfigError(f"format {format} holds {', '.join(kind.precisions)}, not {precision} (see docs/export.md)")
     if batch < 1:
         raise ConfigError(f"batch {batch}: at least 1 target")
+    if precision == "int8" and not calibration:
+        raise ConfigError("int8 needs pictures to calibrate with: use tracking/export.py --precision int8")
     if path.suffix != kind.suffix:
         raise ConfigError(f"{path}: the name of a file of format {format} ends with {kind.suffix}")
     for package in kind.packages:

@@ -154,6 +154,11 @@ def _onnx_model(graph: NetworkGraph, inputs: Inputs, record: dict[str, str], cal
     """The graph as an ONNX model, in int8 where the record says so."""
     onnx = required("onnx")
     required("onnxscript")
+    int8 = record["precision"] == "int8"
+    if int8:
+        from lib.test.export.int8 import quantise, smooth
+
+        smooth(graph, calibration)
     with _quiet():
         program = torch.onnx.export(
             _program(graph, inputs),
@@ -164,9 +169,7 @@ def _onnx_model(graph: NetworkGraph, inputs: Inputs, record: dict[str, str], cal
         )
     assert program is not None  # it is None only where a file was written
     model = program.model_proto
-    if record["precision"] == "int8":
-        from lib.test.export.int8 import quantise
-
+    if int8:
         model = quantise(model, calibration)
     onnx.helper.set_model_props(model, record)
     return model

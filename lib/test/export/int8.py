@@ -1,7 +1,9 @@
-"""Static quantisation to int8: the transformer's linear layers, which are most of the work.
+"""Static quantisation to int8 of the transformer's linear layers, which are most of the work.
 
-Attention, softmax, layer norm, the patch embedding and the head stay as they are. Activations have one scale each, from
-their smallest and largest value in the calibration; weights have one for each output channel.
+Attention, softmax, layer norm, the patch embedding and the head stay as they are, and so do the sums that the linear
+layers give. Their inputs have one scale each, from the smallest and largest value in the calibration; weights have one
+for each output channel. As a few channels of the inputs are far larger than the others, they are smoothed first
+(SmoothQuant, Xiao et al., ICML 2023).
 """
 
 from __future__ import annotations
@@ -12,28 +14,85 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
 from lib.test.export.formats import required
-from lib.utils.errors import ConfigError
+from lib.test.export.graph import NetworkGraph
+
+_SHIFT = 0.5  # how much of the spread between channels goes from activations to weights: all with 1
+_FACTOR = "factor"
+
+
+class SmoothedLinear(nn.Module):
+    """A linear layer that first divides its input by ``scale``, by channel, for which its weights make up."""
+
+    factor: Tensor
+
+    def __init__(self, linear: nn.Linear, scale: Tensor):
+        super().__init__()
+        self.linear = linear
+        with torch.no_grad():
+            linear.weight *= scale
+        self.register_buffer(_FACTOR, 1 / scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, in) to (B, N, out)."""
+        return self.linear(x * self.factor)
+
+
+@torch.no_grad()
+def smooth(graph: NetworkGraph, calibration: list[dict[str, np.ndarray]]) -> None:
+    """Move the spread between channels from the inputs of the linear layers into their weights, in place.
+
+    What the graph computes stays the same. With inputs of largest values ``a`` by channel and weights of largest values
+    ``w`` by input channel, inputs are divided by ``a ** _SHIFT / w ** (1 - _SHIFT)``.
+
+    Args:
+        graph: in float32.
+        calibration: inputs like those that it will see.
+    """
+    largest: dict[nn.Module, Tensor] = {}
+
+    def watch(linear: nn.Module, inputs: tuple[Tensor]) -> None:
+        found = inputs[0].abs().amax((0, 1))
+        largest[linear] = torch.maximum(largest.get(linear, found), found)
+
+    places = [
+        (module, name, child)
+        for module in graph.network.blocks.modules()
+        for name, child in module.named_children()
+        if isinstance(child, nn.Linear)
+    ]
+    hooks = [linear.register_forward_pre_hook(watch) for _, _, linear in places]
+    for inputs in calibration:
+        graph(*map(torch.from_numpy, inputs.values()))
+    for hook in hooks:
+        hook.remove()
+    for module, name, linear in places:
+        scale = largest[linear] ** _SHIFT / linear.weight.abs().amax(0) ** (1 - _SHIFT)
+        unusable = ~scale.isfinite() | (scale <= 0)  # of a channel that is always zero
+        setattr(module, name, SmoothedLinear(linear, scale.masked_fill(unusable, 1.0)))
 
 
 def quantise(model: Any, calibration: list[dict[str, np.ndarray]]) -> Any:
-    """An ONNX model with pairs of QuantizeLinear and DequantizeLinear around what is to be computed in int8.
+    """The ONNX model of a smoothed graph, with QuantizeLinear and DequantizeLinear around what is computed in int8.
 
     Args:
-        model: in float32.
-        calibration: inputs like those that it will see.
-
-    Raises:
-        ConfigError: there is nothing to calibrate with.
+        model: in float32; what it multiplies after a factor of :class:`SmoothedLinear` is quantised.
+        calibration: as of :func:`smooth`.
     """
-    if not calibration:
-        raise ConfigError("int8 needs pictures to calibrate with: use tracking/export.py --precision int8")
     required("onnxruntime")
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    weights = {item.name for item in model.graph.initializer}
-    products = [node for node in model.graph.node if node.op_type == "MatMul" and node.input[1] in weights]
+    maker = {name: node for node in model.graph.node for name in node.output}
+    products = [
+        node.name
+        for node in model.graph.node
+        if node.op_type == "MatMul"
+        and node.input[0] in maker
+        and any(name.endswith(f".{_FACTOR}") for name in maker[node.input[0]].input)
+    ]
     onnx = required("onnx")
     silenced = logging.root.manager.disable
     with tempfile.TemporaryDirectory() as folder:
@@ -50,7 +109,8 @@ def quantise(model: Any, calibration: list[dict[str, np.ndarray]]) -> Any:
                 weight_type=QuantType.QInt8,
                 per_channel=True,
                 op_types_to_quantize=["MatMul"],
-                nodes_to_quantize=[node.name for node in products],
+                nodes_to_quantize=products,
+                extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"]},
             )
         finally:
             logging.disable(silenced)

@@ -74,7 +74,7 @@ class InferenceNetwork:
 
     def __init__(self, model: InferenceModel, compiled: bool = False):
         self.model = model
-        self.device = model.get_buffer("patch_weight").device
+        self.device = model.patch_weight.device
         if compiled:
             model.compile(mode="reduce-overhead" if self.device.type == "cuda" else "default", dynamic=False)
 

@@ -83,7 +83,7 @@ def _load_whole(path: Path) -> dict[str, Any]:
         try:
             damaged = zipfile.ZipFile(path).testzip()
         except (OSError, zipfile.BadZipFile) as error:
-            damaged = error
+            raise CheckpointError(f"checkpoint {path} is damaged: {error}") from error
         if damaged:
             raise CheckpointError(f"checkpoint {path} is damaged: the checksum of {damaged} is wrong")
     return state
