@@ -45,7 +45,7 @@ from lib.test.tracker.build import tracking_model
 from lib.train.data.drawing.textures import procedural_textures
 from lib.train.run_training import pick_device
 from lib.utils.cpu import cpu_count, fast_bf16
-from lib.utils.errors import ConfigError, run_cli
+from lib.utils.errors import ConfigError, OSTrackError, run_cli
 
 CONFIGS = ("vitb_256_mae_ce_32x4_ep300", "vits_256_ce_images")
 BYTES = {"float32": 4, "bf16": 2, "fp16": 2}
@@ -103,7 +103,7 @@ def measure(
         for variant in variants:
             try:
                 ways[variant.name] = build_way(variant, scene, targets, contrib, stack)
-            except (ConfigError, ImportError) as error:
+            except (OSTrackError, ImportError) as error:
                 if variant == PUBLISHED:
                     raise
                 missing[variant.name] = str(error)

@@ -23,8 +23,10 @@ from lib.config.ostrack import load_config
 from lib.models.ostrack import build_ostrack
 from lib.test.evaluation.protocol import BatchTracker
 from lib.test.tracker import Tracker, build_tracker
+from lib.test.tracker.backends import FORMAT_OF
 from lib.utils.errors import ConfigError, OSTrackError
 from lib.utils.image_io import read_image
+from tracking.export import export_experiment
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,10 @@ VARIANTS = (
     Variant("torch bf16 compiled", "torch", "bf16", compiled=True, cuda=True, grows=True),
     Variant("torch fp16 compiled", "torch", "fp16", compiled=True, cuda=True),
     Variant("onnxruntime float32", "onnxruntime"),
+    Variant("onnxruntime int8", "onnxruntime", "int8"),
     Variant("openvino float32", "openvino"),
     Variant("openvino bf16", "openvino", "bf16"),
+    Variant("openvino int8", "openvino", "int8"),
     Variant("OpenCV CSRT", "opencv"),
 )
 
@@ -176,7 +180,9 @@ class OpenCVWay:
 
 
 def project_tracker(variant: Variant, scene: Scene) -> Tracker:
-    """The tracker of a variant that :func:`build_tracker` knows. Raises ConfigError: it cannot be had here."""
+    """The tracker of a variant that :func:`build_tracker` knows. Raises OSTrackError: it cannot be had here."""
+    if variant.precision == "int8":  # other files are made by build_tracker, this one has to be calibrated
+        export_experiment(scene.config, FORMAT_OF[variant.backend], "int8", scene.checkpoint, list(scene.overrides))
     return build_tracker(
         scene.config,
         scene.checkpoint,
@@ -192,7 +198,7 @@ def build_way(variant: Variant, scene: Scene, targets: int, contrib: Path | None
     """A variant, ready to track; what it leaves open ends with ``stack``. The published way has one target always.
 
     Raises:
-        ConfigError: it cannot be had here; the message says why.
+        OSTrackError: it cannot be had here; the message says why.
     """
     if variant.cuda and scene.device.type != "cuda":
         raise ConfigError("for CUDA only")

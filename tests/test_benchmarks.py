@@ -170,6 +170,26 @@ def test_what_cannot_be_had_says_so(scene, tmp_path):
                 ways.build_way(ways.VARIANTS[-1], scene, 1, None, stack)
 
 
+def test_what_is_not_installed_has_a_row_that_says_so(scene, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    variants = [ways.PUBLISHED, *(ways.Variant(name, "openvino", name) for name in ("float32", "int8"))]
+    rows = bench.measure(scene, variants, ("model", 1), ways.Turns(1, 1), {}, None)
+    assert rows[0].missing is None and rows[0].total_speed == 1
+    assert all("openvino is not installed" in row.missing for row in rows[1:])
+
+
+def test_int8_is_calibrated_before_its_tracker_is_built(scene, monkeypatch):
+    calls = []
+    monkeypatch.setattr(ways, "export_experiment", lambda *args: calls.append(args))
+    monkeypatch.setattr(ways, "build_tracker", lambda *args, **options: calls.append((args, options)))
+    ways.project_tracker(ways.Variant("a", "onnxruntime", "int8"), scene)
+    ways.project_tracker(ways.Variant("b", "onnxruntime"), scene)
+    assert calls[0] == (scene.config, "onnx", "int8", scene.checkpoint, list(scene.overrides))
+    assert [args[:4] for args, _ in calls[1:]] == [
+        (scene.config, scene.checkpoint, scene.device, precision) for precision in ("int8", "float32")
+    ]
+
+
 FAKE_OPENCV = """
 import numpy
 __version__ = "0"

@@ -252,6 +252,8 @@ def test_int8_is_made_by_the_script_and_found_by_the_backends(tmp_path, monkeypa
         load_script("export").main()
     text = capsys.readouterr().out
     assert len(re.findall(r"wrote .*/exports/vitt_256_ce_images_int8_\w+\.(?:onnx|xml)\n", text)) == 2
+    load_script("export").main()
+    assert re.search(r"int8_\w+.xml is there already, of the same weights", capsys.readouterr().out)
     expected = track(Tracker(cfg, model), 1)
     for backend in FORMAT_OF:
         tracker = build_tracker(TINY, path, backend=backend, **options)

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -10,7 +11,7 @@ import numpy as np
 
 from lib.config.ostrack import Config, config_name, load_config
 from lib.test.evaluation.results import file_hash
-from lib.test.export import FORMATS, export_network
+from lib.test.export import FORMATS, Exported, export_network
 from lib.test.export.graph import network_hash, takes_mask
 from lib.test.running import PRECISIONS
 from lib.test.tracker import Tracker, find_checkpoint
@@ -59,27 +60,64 @@ def drawn_inputs(cfg: Config) -> list[dict[str, np.ndarray]]:
     return found
 
 
-def main() -> None:
-    args = parse_arguments()
-    cfg, name = load_config(args.config, args.overrides), config_name(args.config)
-    checkpoint = args.checkpoint or find_checkpoint(cfg, name, args.save_dir)
+def export_experiment(
+    config: str,
+    format: str,
+    precision: str,
+    checkpoint: Path | None = None,
+    overrides: Sequence[str] = (),
+    save_dir: Path | None = None,
+    *,
+    out: Path | None = None,
+    batch: int = 1,
+) -> tuple[Path, Exported | None]:
+    """Export the network of an experiment to ``out``, or to where ``--backend`` looks for it.
+
+    Args:
+        out, batch: as of the command.
+        Others: as of :func:`lib.test.tracker.build_tracker`.
+
+    Returns:
+        The file, and what was written; None where the backend's file is there already.
+    """
+    cfg, name = load_config(config, overrides), config_name(config)
+    checkpoint = checkpoint or find_checkpoint(cfg, name, save_dir)
     model = tracking_model(cfg, checkpoint)
-    if args.out is None and (args.batch != 1 or args.format == "torch"):
-        raise ConfigError("--out is needed: backends run files of format onnx or openvino for one target")
-    folder = exports_folder(args.save_dir)
-    path = args.out or kept_file(network_hash(cfg, model), name, args.format, args.precision, folder)
+    path = out or kept_file(network_hash(cfg, model), name, format, precision, exports_folder(save_dir))
+    if out is None and path.is_file():
+        return path, None
     written = export_network(
         cfg,
         model,
         name,
-        args.format,
+        format,
         path,
-        precision=args.precision,
-        batch=args.batch,
-        calibration=drawn_inputs(cfg) if args.precision == "int8" else (),
+        precision=precision,
+        batch=batch,
+        calibration=drawn_inputs(cfg) if precision == "int8" else (),
         origin={"checkpoint": checkpoint.name, "checkpoint_sha256": file_hash(checkpoint)},
     )
-    print(f"wrote {written.path}")
+    return path, written
+
+
+def main() -> None:
+    args = parse_arguments()
+    if args.out is None and (args.batch != 1 or args.format == "torch"):
+        raise ConfigError("--out is needed: backends run files of format onnx or openvino for one target")
+    path, written = export_experiment(
+        args.config,
+        args.format,
+        args.precision,
+        args.checkpoint,
+        args.overrides,
+        args.save_dir,
+        out=args.out,
+        batch=args.batch,
+    )
+    if written is None:
+        print(f"{path} is there already, of the same weights, code and versions")
+        return
+    print(f"wrote {path}")
     print(f"its outputs differ from torch's in float32 by at most {written.largest:.2g}, on average {written.mean:.2g}")
 
 
