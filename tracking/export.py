@@ -79,7 +79,12 @@ def export_experiment(
 
     Returns:
         The file, and what was written; None where the backend's file is there already.
+
+    Raises:
+        ConfigError: no backend runs such a file, and ``out`` is not given; or as of :func:`export_network`.
     """
+    if out is None and (batch != 1 or format == "torch"):
+        raise ConfigError("--out is needed: backends run files of format onnx or openvino for one target")
     cfg, name = load_config(config, overrides), config_name(config)
     checkpoint = checkpoint or find_checkpoint(cfg, name, save_dir)
     model = tracking_model(cfg, checkpoint)
@@ -102,8 +107,6 @@ def export_experiment(
 
 def main() -> None:
     args = parse_arguments()
-    if args.out is None and (args.batch != 1 or args.format == "torch"):
-        raise ConfigError("--out is needed: backends run files of format onnx or openvino for one target")
     path, written = export_experiment(
         args.config,
         args.format,

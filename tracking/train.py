@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.train.launch import PREEMPTED, launch, rank_process
+from lib.train.launch import NOTHING_TO_SAVE, PREEMPTED, launch, rank_process
 from lib.utils.errors import ConfigError, run_cli
 
 
@@ -122,7 +122,7 @@ def train(arguments: argparse.Namespace) -> int:
 
 def stop_early(number: int, frame: object) -> None:
     """SIGTERM before the first step or after the last; in between the trainer takes it."""
-    os.write(2, b"stopped by SIGTERM outside of training: there is nothing to save\n")
+    os.write(2, f"{NOTHING_TO_SAVE}\n".encode())
     os._exit(PREEMPTED)
 
 

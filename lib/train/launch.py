@@ -28,6 +28,7 @@ from lib.utils.errors import ConfigError, OSTrackError
 log = logging.getLogger(__name__)
 
 PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: start the same command again later
+NOTHING_TO_SAVE = "stopped by SIGTERM outside of training: there is nothing to save"
 _REPORT = "OSTRACK_RANK_REPORT"
 _LAUNCHER = "OSTRACK_LAUNCHER"
 _POLL_SECONDS = 0.1
@@ -125,7 +126,7 @@ def launch(
         print("interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
     if signals.received == signal.SIGTERM and status == 128 + signal.SIGTERM:
-        print("stopped by SIGTERM outside of training: there is nothing to save", file=sys.stderr)
+        print(NOTHING_TO_SAVE, file=sys.stderr)
         return PREEMPTED
     if blamed:
         print(f"rank {blamed.number}: {reason}", end="", file=sys.stderr)

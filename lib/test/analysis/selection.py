@@ -10,13 +10,7 @@ from pathlib import Path
 
 from lib.test.evaluation.benchmarks import BENCHMARKS, get_dataset
 from lib.test.evaluation.environment import EnvSettings
-from lib.test.evaluation.results import (
-    file_hash,
-    find_results,
-    provenance_path,
-    read_provenance,
-    result_path,
-)
+from lib.test.evaluation.results import file_hash, find_results, provenance_path, read_provenance, result_path
 from lib.test.evaluation.sequence import Sequence
 from lib.utils.errors import DataError
 
