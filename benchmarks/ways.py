@@ -62,6 +62,8 @@ VARIANTS = (
     Variant("torch float32", "torch"),
     Variant("torch bf16", "torch", "bf16", grows=True),
     Variant("torch fp16", "torch", "fp16", cuda=True),
+    Variant("cudagraph bf16", "cudagraph", "bf16", grows=True, cuda=True),
+    Variant("cudagraph fp16", "cudagraph", "fp16", cuda=True),
     Variant("torch bf16 compiled", "torch", "bf16", compiled=True, cuda=True, grows=True),
     Variant("torch fp16 compiled", "torch", "fp16", compiled=True, cuda=True),
     Variant("onnxruntime float32", "onnxruntime"),

@@ -41,12 +41,12 @@ class BrightCells:
     def __init__(self, size: tuple[float, float] = (0.25, 0.25)) -> None:
         self.size = torch.tensor(size).view(1, 2, 1, 1)
 
-    def embed_template(self, crops: np.ndarray) -> Tensor:
-        return torch.from_numpy(crops).float()
+    def embed_template(self, crops: Tensor) -> Tensor:
+        return crops.float()
 
-    def run(self, template: Tensor, crops: np.ndarray, mask: Tensor | None) -> dict[str, Tensor]:
+    def run(self, template: Tensor, crops: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
         count, grid = len(crops), crops.shape[1] // 16
-        cells = torch.from_numpy(crops[..., 0]).unflatten(1, (grid, 16)).unflatten(3, (grid, 16))
+        cells = crops[..., 0].unflatten(1, (grid, 16)).unflatten(3, (grid, 16))
         return {
             "score_map": cells.amax((2, 4))[:, None].float() / 255,
             "size_map": self.size.expand(count, 2, grid, grid),

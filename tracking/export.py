@@ -52,7 +52,7 @@ def drawn_inputs(cfg: Config) -> list[dict[str, np.ndarray]]:
         target = tracker.start(first.image, first.box.tolist())
         for frame in others:
             search, _ = tracker.crop_search([frame.image], [target])
-            found.append({"template": target.template.numpy(), "search": search})
+            found.append({"template": target.template.numpy(), "search": search.numpy()})
             if takes_mask(cfg) and target.mask is not None:
                 found[-1]["mask"] = target.mask.numpy()
             if frame.visible > 0:

@@ -8,9 +8,11 @@ import argparse
 BACKENDS = {
     "torch": ("float32", "bf16", "fp16"),
     "plain": ("float32", "bf16", "fp16"),
+    "cudagraph": ("float32", "bf16", "fp16"),
     "onnxruntime": ("float32", "int8"),
     "openvino": ("float32", "bf16", "int8"),
 }
+SAME_BOXES = ("torch", "plain", "cudagraph")  # but for rounding
 EXPORTED = ("onnxruntime", "openvino")  # the backends that run an exported file, on the CPU
 PRECISIONS = ("float32", "bf16", "fp16", "int8")
 
@@ -27,6 +29,7 @@ def add_running_options(parser: argparse.ArgumentParser) -> None:
         "--backend",
         choices=list(BACKENDS),
         default="torch",
-        help="what runs the network; plain: as trained; onnxruntime, openvino: an exported file (docs/export.md)",
+        help="what runs the network; plain: as trained; cudagraph: recorded and replayed on a GPU; "
+        "onnxruntime, openvino: an exported file (docs/export.md)",
     )
     parser.add_argument("--compile", action="store_true", help="run the network through torch.compile")

@@ -45,13 +45,21 @@ def crop_window(box: Box, factor: float) -> CropWindow:
     return CropWindow(round(x + 0.5 * w - 0.5 * side), round(y + 0.5 * h - 0.5 * side), side)
 
 
-def cut_window(
-    image: np.ndarray, window: CropWindow, mirrored: bool = False
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cut ``window`` out of ``image`` (H, W, 3), with zeros where it lies outside.
+def shown_part(window: CropWindow, image_shape: Sequence[int]) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of what ``window`` shows of an image (H, W, ...); all 0 where that is nothing.
 
     Quirk: a window that reaches the right or bottom border loses the last real column or row (the published padding
     is ``max(x2 - W + 1, 0)``).
+    """
+    left, top = max(window.x, 0), max(window.y, 0)
+    right, bottom = min(window.x + window.side, image_shape[1] - 1), min(window.y + window.side, image_shape[0] - 1)
+    return (left, top, right, bottom) if left < right and top < bottom else (0, 0, 0, 0)
+
+
+def cut_window(
+    image: np.ndarray, window: CropWindow, mirrored: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cut ``window`` out of ``image`` (H, W, 3), with zeros where it lies outside, see :func:`shown_part`.
 
     Args:
         mirrored: the window is one of the image as mirrored left to right; only the patch is mirrored for it.
@@ -59,11 +67,10 @@ def cut_window(
     Returns:
         The patch (side, side, 3), and which of its rows and of its columns show nothing of the image, bool (side,).
     """
-    height, width = image.shape[:2]
-    left, top = max(window.x, 0), max(window.y, 0)
-    right, bottom = min(window.x + window.side, width - 1), min(window.y + window.side, height - 1)
+    width = image.shape[1]
+    left, top, right, bottom = shown_part(window, image.shape)
     rows, columns = np.ones((2, window.side), bool)
-    if left >= right or top >= bottom:
+    if left == right:
         return np.zeros((window.side, window.side, image.shape[2]), image.dtype), rows, columns
     inside = slice(top - window.y, bottom - window.y), slice(left - window.x, right - window.x)
     rows[inside[0]], columns[inside[1]] = False, False

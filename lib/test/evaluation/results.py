@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from lib.test.evaluation.sequence import Sequence
+from lib.test.running import SAME_BOXES
 from lib.utils.annotations import read_boxes
 from lib.utils.errors import DataError
 from lib.utils.versions import versions
@@ -28,8 +29,8 @@ IDENTITY = (
     *("tracker", "config_hash", "checkpoint_sha256", "precision", "backend", "compat_int"),
     *("dataset", "frames", "init_box"),
 )
-# The model as it was trained and its inference form give the same boxes but for rounding; they had no name at first.
-_SAME_BACKEND = {"plain": "torch", None: "torch"}
+# What differs but by rounding is one backend; the first results had no name of one.
+_SAME_BACKEND: dict[str | None, str] = {None: "torch", **dict.fromkeys(SAME_BOXES, "torch")}
 
 
 def result_path(results_dir: str | Path, tracker: str, config: str, sequence: Sequence) -> Path:

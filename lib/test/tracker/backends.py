@@ -43,13 +43,13 @@ class ExportedNetwork:
         self._outputs, self._takes_mask = output_names(cfg), takes_mask(cfg)
         self._run = run
 
-    def embed_template(self, crops: np.ndarray) -> Tensor:
+    def embed_template(self, crops: Tensor) -> Tensor:
         """The crops themselves: their embedding, half a percent of the work, is in the file."""
-        return torch.from_numpy(crops)
+        return crops
 
-    def run(self, template: Tensor, crops: np.ndarray, mask: Tensor | None) -> dict[str, Tensor]:
+    def run(self, template: Tensor, crops: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
         """See :class:`lib.test.tracker.networks.Network`. A mask that is the same for all targets is in the file."""
-        inputs = {"template": template.numpy(), "search": crops}
+        inputs = {"template": template.numpy(), "search": crops.numpy()}
         if self._takes_mask and mask is not None:
             inputs["mask"] = mask.numpy()
         found = [self._run({key: value[i : i + 1] for key, value in inputs.items()}) for i in range(len(crops))]

@@ -41,8 +41,9 @@ def build_tracker(
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``float32``, ``bf16``, ``fp16``, ``int8`` or ``auto``, see :func:`choose_precision`. Boxes and scores
             are float32 always.
-        backend: ``torch``, the inference form of the model; ``plain``, the model as it was trained; ``onnxruntime`` or
-            ``openvino``, an exported file of it, which is made where there is none yet.
+        backend: ``torch``, the inference form of the model; ``cudagraph``, the same, recorded and replayed on a GPU;
+            ``plain``, the model as it was trained; ``onnxruntime`` or ``openvino``, an exported file of it, which is
+            made where there is none yet.
         compiled: run the inference form through ``torch.compile``.
         overrides: ``KEY.SUB=value`` strings on top of the experiment.
         save_dir: output folder, to look for checkpoints and keep exported files in; None = the configured one.
@@ -98,7 +99,8 @@ def build_network(
     dtype = _TYPES[precision]
     if backend == "plain":
         return PlainNetwork(cfg, model.to(device, dtype))
-    return InferenceNetwork(model.for_inference(cfg, dtype, device, pack=not compiled), compiled)
+    form = model.for_inference(cfg, dtype, device, pack=not compiled)
+    return InferenceNetwork(form, compiled, recorded=backend == "cudagraph")
 
 
 def choose_precision(precision: str, device: str | torch.device, backend: str) -> str:
@@ -112,6 +114,8 @@ def choose_precision(precision: str, device: str | torch.device, backend: str) -
     kind, known = torch.device(device).type, BACKENDS[backend]
     if backend in EXPORTED and kind != "cpu":
         raise ConfigError(f"backend {backend} runs on the CPU: use --device cpu")
+    if backend == "cudagraph" and kind != "cuda":
+        raise ConfigError("backend cudagraph runs on a GPU: use --device cuda")
     if precision == "auto":
         fast = torch.cuda.is_bf16_supported(including_emulation=False) if kind == "cuda" else fast_bf16()
         return "bf16" if fast and "bf16" in known else "float32"

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lib.config.ostrack import Config
 from lib.models.ostrack import OSTrack
 from lib.models.ostrack.inference import InferenceModel
+from lib.test.tracker.recorded import Recorded, cuda_graph
 
 
 class Network(Protocol):
-    """A network that takes crops as they are cut out of frames: RGB uint8 (B, H, W, 3).
+    """A network that takes crops as they are cut out of frames: RGB uint8 (B, H, W, 3) on its device.
 
     Attributes:
-        device: where its outputs lie.
+        device: where its inputs and outputs lie.
     """
 
     device: torch.device
 
-    def embed_template(self, crops: np.ndarray) -> Tensor:
+    def embed_template(self, crops: Tensor) -> Tensor:
         """What the network wants to keep of templates, batch first."""
         ...
 
-    def run(self, template: Tensor, crops: np.ndarray, mask: Tensor | None) -> dict[str, Tensor]:
+    def run(self, template: Tensor, crops: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
         """The head's outputs for search regions, as :meth:`OSTrack.forward` names them; float32.
+
+        They are to be read before the next run, which may write over them.
 
         Args:
             template: from :meth:`embed_template`.
@@ -53,12 +55,12 @@ class PlainNetwork:
         self._mean = 255 * torch.tensor(list(cfg.DATA.MEAN), dtype=torch.float32, device=self.device).view(shape)
         self._std = 255 * torch.tensor(list(cfg.DATA.STD), dtype=torch.float32, device=self.device).view(shape)
 
-    def embed_template(self, crops: np.ndarray) -> Tensor:
+    def embed_template(self, crops: Tensor) -> Tensor:
         """Normalised templates (B, 3, H, W)."""
-        pixels = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).float()
+        pixels = crops.permute(0, 3, 1, 2).float()
         return ((pixels - self._mean) / self._std).to(self.dtype)
 
-    def run(self, template: Tensor, crops: np.ndarray, mask: Tensor | None) -> dict[str, Tensor]:
+    def run(self, template: Tensor, crops: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
         """See :class:`Network`."""
         return self.model(template, self.embed_template(crops), ce_template_mask=mask)
 
@@ -70,24 +72,20 @@ class InferenceNetwork:
         model: on the device to run on.
         compiled: run it through ``torch.compile``; on CUDA its kernels are recorded and replayed as one graph. Every
             size of batch is compiled at its first use, which takes a minute or so.
+        recorded: record its kernels as they are, on CUDA only, see :class:`Recorded`.
     """
 
-    def __init__(self, model: InferenceModel, compiled: bool = False):
+    def __init__(self, model: InferenceModel, compiled: bool = False, recorded: bool = False):
         self.model = model
         self.device = model.patch_weight.device
+        self._forward = Recorded(model, cuda_graph) if recorded else model
         if compiled:
             model.compile(mode="reduce-overhead" if self.device.type == "cuda" else "default", dynamic=False)
 
-    def embed_template(self, crops: np.ndarray) -> Tensor:
+    def embed_template(self, crops: Tensor) -> Tensor:
         """Template tokens (B, Lz, C)."""
-        return self.model.embed(self._upload(crops), "template")
+        return self.model.embed(crops, "template")
 
-    def run(self, template: Tensor, crops: np.ndarray, mask: Tensor | None) -> dict[str, Tensor]:
+    def run(self, template: Tensor, crops: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
         """See :class:`Network`."""
-        return self.model(template, self._upload(crops), mask)
-
-    def _upload(self, crops: np.ndarray) -> Tensor:
-        pixels = torch.from_numpy(crops)
-        if self.device.type == "cuda":
-            return pixels.pin_memory().to(self.device, non_blocking=True)
-        return pixels
+        return self._forward(template, crops, mask)

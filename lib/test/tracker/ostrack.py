@@ -31,7 +31,8 @@ from lib.test.evaluation.protocol import Step
 from lib.test.tracker.networks import Network, PlainNetwork
 from lib.test.tracker.options import settle, smooth_size
 from lib.utils.box_ops import clip_box
-from lib.utils.crop import box_from_crop, box_to_crop, sample_target
+from lib.utils.crop import box_from_crop, box_to_crop, crop_window
+from lib.utils.device_crop import cut_crops
 from lib.utils.errors import CheckpointError, DataError
 from lib.utils.windows import hann2d
 
@@ -102,17 +103,19 @@ class Tracker:
         """Find each target in its next image, all in one run of the model. When this raises, no target has changed.
 
         The images may be of different sizes. Boxes differ from those of a target tracked alone by rounding in the model
-        at most.
+        at most. No targets are no work.
         """
+        if not targets:
+            return Step([], [], 0.0, 0.0)
         start = time.perf_counter()
         search, resize_factors = self.crop_search(images, targets)
         cropped = time.perf_counter()
         template = torch.cat([target.template for target in targets])
         masks = [target.mask for target in targets if target.mask is not None]
-        outputs = self.predict(template, search, torch.cat(masks) if masks else None)
-        found, scores = (output.tolist() for output in outputs)  # waits for the device
+        found = self.predict(template, search, torch.cat(masks) if masks else None).tolist()  # waits for the device
         predicted = time.perf_counter()
-        each = list(zip(found, scores, targets, resize_factors, images, strict=True))
+        scores = [values.pop() for values in found]
+        each = zip(found, scores, targets, resize_factors, images, strict=True)
         boxes = [self.decode(box, score, target, factor, image.shape) for box, score, target, factor, image in each]
         for box, score, target in zip(boxes, scores, targets, strict=True):
             target.box, target.reach = settle(box, score, target.box, target.reach, self.cfg.TEST.HOLD)
@@ -124,37 +127,39 @@ class Tracker:
         _check_image(image)
         box = _checked_box(box, image.shape)
         test = self.cfg.TEST
-        crop, resize_factor, _ = sample_target(image, box, test.TEMPLATE_FACTOR, test.TEMPLATE_SIZE)
+        window = crop_window(box, test.TEMPLATE_FACTOR)
+        crop = cut_crops([image], [window], test.TEMPLATE_SIZE, self.device)
         place = torch.tensor(box, dtype=torch.float32)
-        inside = box_to_crop(place, place, resize_factor, test.TEMPLATE_SIZE)
+        inside = box_to_crop(place, place, test.TEMPLATE_SIZE / window.side, test.TEMPLATE_SIZE)
         mask = template_mask(self.cfg, test.TEMPLATE_SIZE, 1, self.device, inside[None])
-        return Target(self.network.embed_template(crop[None]), mask, box)
+        return Target(self.network.embed_template(crop), mask, box)
 
-    def crop_search(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> tuple[np.ndarray, list[float]]:
-        """The search regions (B, H, W, 3) around the targets' last boxes, and their crop pixels per image pixel."""
-        test, crops, resize_factors = self.cfg.TEST, [], []
-        for image, target in zip(images, targets, strict=True):
+    def crop_search(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> tuple[Tensor, list[float]]:
+        """The search regions around the targets' last boxes, and their crop pixels per image pixel.
+
+        The regions are uint8 (B, H, W, 3) on the network's device.
+        """
+        test = self.cfg.TEST
+        for image in images:
             _check_image(image)
-            crop, resize_factor, _ = sample_target(
-                image, target.box, test.SEARCH_FACTOR * target.reach, test.SEARCH_SIZE
-            )
-            crops.append(crop)
-            resize_factors.append(resize_factor)
-        return np.stack(crops), resize_factors
+        windows = [crop_window(target.box, test.SEARCH_FACTOR * target.reach) for target in targets]
+        crops = cut_crops(images, windows, test.SEARCH_SIZE, self.device)
+        return crops, [test.SEARCH_SIZE / window.side for window in windows]
 
     @torch.inference_mode()
-    def predict(self, template: Tensor, search: np.ndarray, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    def predict(self, template: Tensor, search: Tensor, mask: Tensor | None) -> Tensor:
         """Run the network on a batch of targets: templates as it keeps them, search regions, masks as they are kept.
 
         Returns:
-            Boxes (B, 4), ``cxcywh`` as fractions of the search region, and scores (B,).
+            (B, 5): boxes, ``cxcywh`` as fractions of the search region, and scores.
         """
         out = self.network.run(template, search, mask)
         if "score_map" not in out:
             # Corner head: the geometric mean of the two corners' best probabilities.
-            return out["pred_boxes"][:, 0], out["corner_map"].flatten(2).amax(-1).prod(-1).sqrt()
+            score = out["corner_map"].flatten(2).amax(-1).prod(-1, keepdim=True).sqrt()
+            return torch.cat((out["pred_boxes"][:, 0], score), dim=1)
         boxes, cell = decode_boxes(self.window * out["score_map"], self.size_scale * out["size_map"], out["offset_map"])
-        return boxes, out["score_map"].flatten(1).gather(1, cell[:, None])[:, 0]
+        return torch.cat((boxes, out["score_map"].flatten(1).gather(1, cell[:, None])), dim=1)
 
     def decode(
         self, box: Sequence[float], score: float, target: Target, resize_factor: float, image_shape: Sequence[int]
