@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lib.config.ostrack import load_config
+from lib.train.actors.ostrack import OSTrackActor
 from lib.train.admin.environment import EnvironmentSettings
 from lib.train.data import transforms
 from lib.train.data.frames import PairSampling
@@ -58,15 +59,17 @@ class ClipDataset:
 
 class TestTransforms:
     def test_brightness_and_normalisation(self, image):
-        jittered = transforms.to_normalised_tensor(image, *((0.0,) * 3, (1.0,) * 3), brightness=1.13)
-        np.testing.assert_allclose(jittered[..., ::7, ::9].numpy(), GOLDEN["jitter_1.13"], atol=1e-5)
-        normalised = transforms.to_normalised_tensor(image, MEAN, STD)
-        assert normalised.is_contiguous()
-        np.testing.assert_allclose(normalised[..., ::7, ::9].numpy(), GOLDEN["normalize"], atol=1e-5)
+        both = torch.from_numpy(np.stack((image, image)))
+        jittered = transforms.normalised(both, torch.tensor([1.13, 1.0]).double(), (0.0,) * 3, (1.0,) * 3)
+        np.testing.assert_allclose(jittered[0, :, ::7, ::9].numpy(), GOLDEN["jitter_1.13"], atol=1e-5)
+        np.testing.assert_allclose(jittered[1].numpy() * 255, image.transpose(2, 0, 1), atol=1e-4)
+        found = transforms.normalised(torch.from_numpy(image), torch.tensor(1.0), MEAN, STD)
+        assert found.is_contiguous()
+        np.testing.assert_allclose(found[..., ::7, ::9].numpy(), GOLDEN["normalize"], atol=1e-5)
 
     def test_brightness_is_clamped(self):
-        white = np.full((2, 2, 3), 255, np.uint8)
-        assert transforms.to_normalised_tensor(white, (0, 0, 0), (1, 1, 1), brightness=1.2).max() == 1
+        white = torch.full((2, 2, 3), 255, dtype=torch.uint8)
+        assert transforms.normalised(white, torch.tensor(1.2), (0, 0, 0), (1, 1, 1)).max() == 1
 
     def test_grayscale_and_mirror(self, image):
         np.testing.assert_array_equal(transforms.to_grayscale(image)[::7, ::9], GOLDEN["gray"])
@@ -254,6 +257,24 @@ class TestLoader:
                     for key in ("template_images", "search_images", "template_anno", "search_anno", "search_att"):
                         assert torch.equal(batch[key], reference[key])
         assert not torch.equal(epochs[0][0][0]["search_images"], epochs[0][1][0]["search_images"])
+
+    def test_crops_that_travel_as_bytes_are_normalised_to_the_same(self):
+        loaders = [
+            loader_for(config("TRAIN.NUM_WORKER=0", f"DATA.NORMALISE_ON_DEVICE={v}"), "TRAIN")
+            for v in ("false", "true")
+        ]
+        for loader in loaders:
+            loader.sampler.epoch = 1
+        actor = OSTrackActor(torch.nn.Linear(1, 1), config())
+        for whole, packed in zip(*map(batches, loaders), strict=True):
+            for kind, side in (("template", 128), ("search", 256)):
+                assert packed[f"{kind}_images"].shape == (1, 4, side, side, 3)
+                assert packed[f"{kind}_images"].dtype == torch.uint8
+                assert packed[f"{kind}_brightness"].unique().numel() == 4
+            moved = actor.to_device(packed)
+            assert moved.keys() == actor.to_device(whole).keys()
+            for key, value in actor.to_device(moved).items():
+                assert torch.equal(value, whole[key])
 
     def test_batch_layout_and_last_validation_batch(self):
         loader = loader_for(config("TRAIN.NUM_WORKER=0"), "VAL")

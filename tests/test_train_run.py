@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,10 +17,11 @@ from lib.train.actors.ostrack import OSTrackActor
 from lib.train.admin.settings import Settings
 from lib.train.admin.stats import AverageMeter, StatValue
 from lib.train.run_training import pick_device, run_training
-from lib.train.trainers import checkpoints
+from lib.train.trainers import checkpoints, trainer
 from lib.train.trainers.step import NonFiniteLossError, train_step
 from lib.utils.checkpoint import load_checkpoint
 from lib.utils.errors import ConfigError
+from lib.vis.samples import sample_sheet
 from tests.train_processes import SCRIPT, in_process
 
 
@@ -60,6 +62,18 @@ def test_run_leaves_the_published_files_and_a_checkpoint_that_loads_safely(tiny,
     assert "[val: 3, 2 / 2]" in text
     assert "ETA" in text
     assert "Loss/location" in text
+
+
+def test_normalising_on_the_device_trains_the_same_weights(tiny, tmp_path, monkeypatch):
+    pictures = []
+    monkeypatch.setattr(trainer, "sample_sheet", lambda *args: pictures.append(sample_sheet(*args)) or pictures[-1])
+    paths = run(tiny, tmp_path / "a"), run(tiny, tmp_path / "b", "DATA.NORMALISE_ON_DEVICE=true")
+    expected, found = (torch.load(path, weights_only=True)["net"] for path in paths)
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), name
+    half = len(pictures) // 2
+    assert half > 0
+    np.testing.assert_array_equal(pictures[:half], pictures[half:])
 
 
 @pytest.fixture

@@ -113,6 +113,8 @@ EXTENSIONS = {
     "DATA": {
         # Share of the drawn samples that may meet an unreadable image before the run stops.
         "MAX_BROKEN_SHARE": 0.01,
+        # Crops travel as bytes; brightness and normalisation are done on the device that trains. The same samples.
+        "NORMALISE_ON_DEVICE": False,
         # How much of everything is drawn in the data set IMAGES: see lib/config/drawing.py.
         "DRAW": draw_keys(),
     },

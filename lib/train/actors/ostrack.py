@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lib.config.ostrack import Config
 from lib.models.ostrack.candidate_elimination import keep_rate, template_mask
+from lib.train.data.transforms import normalised
 from lib.train.losses import focal_loss, gaussian_maps, giou_loss, l1_loss, mean
 from lib.utils.box_ops import box_cxcywh_to_xyxy, box_xywh_to_xyxy
 from lib.utils.errors import ConfigError
@@ -35,6 +36,7 @@ class OSTrackActor:
         self.cfg = cfg
         self.amp_dtype = amp_dtype
         self.device = next(net.parameters()).device
+        self._mean, self._std = (torch.tensor(list(v), device=self.device) for v in (cfg.DATA.MEAN, cfg.DATA.STD))
 
     def __call__(self, batch: dict[str, Any], epoch: int) -> Losses:
         """Losses of a batch as the loader gives it.
@@ -51,8 +53,13 @@ class OSTrackActor:
         return self.losses(self.forward(moved, epoch), moved)
 
     def to_device(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """The tensors of a batch that are needed, on the network's device."""
-        return {key: batch[key].to(self.device, non_blocking=True) for key in _INPUTS if key in batch}
+        """The tensors of a batch that are needed, on the network's device; crops that came as bytes, normalised."""
+        moved = {key: batch[key].to(self.device, non_blocking=True) for key in _INPUTS if key in batch}
+        for kind in ("template", "search"):
+            if (images := moved[f"{kind}_images"]).dtype == torch.uint8:
+                brightness = batch[f"{kind}_brightness"].to(self.device, non_blocking=True)
+                moved[f"{kind}_images"] = normalised(images, brightness, self._mean, self._std)
+        return moved
 
     def forward(self, batch: dict[str, Any], epoch: int) -> dict[str, Any]:
         """The network's output for a batch, on its device or not."""

@@ -104,7 +104,7 @@ def build_loader(
         section.DATASETS_RATIO,
         _crop_spec(cfg.DATA.TEMPLATE),
         _crop_spec(cfg.DATA.SEARCH),
-        Normalisation(tuple(cfg.DATA.MEAN), tuple(cfg.DATA.STD)),
+        None if cfg.DATA.NORMALISE_ON_DEVICE else Normalisation(tuple(cfg.DATA.MEAN), tuple(cfg.DATA.STD)),
         stride=cfg.MODEL.BACKBONE.STRIDE,
         seed=train.SEED,
         stream=_STREAMS[split],

@@ -74,13 +74,18 @@ def augment_crop(crop: Crop, joint: Joint) -> Crop:
     return flip_crop(crop) if joint.mirror else crop
 
 
-def finish_pair(pair: CropPair, normalise: Normalisation, rng: np.random.Generator) -> dict[str, Any]:
+def finish_pair(pair: CropPair, normalise: Normalisation | None, rng: np.random.Generator) -> dict[str, Any]:
     """Brightness, mirror and normalisation, drawn for each crop by itself, and everything stacked into tensors.
+
+    Args:
+        normalise: None leaves brightness and normalisation to whoever has the pixels on the device, see
+            :func:`lib.train.data.transforms.normalised`.
 
     Returns:
         ``template_images`` float32 (T, 3, Ht, Ht), ``template_anno`` float32 (T, 4) ``xywh`` in fractions of the crop,
         ``template_att`` bool (T, Ht, Ht) True where padded; ``search_...`` likewise; ``dataset``, ``source``; and with
         ``TRAIN.TRAIN_CLS`` ``label``, float32 (), 1 where the search regions show the templates' target and else 0.
+        Without ``normalise`` images are uint8 (T, Ht, Ht, 3), and ``template_brightness`` is float64 (T,).
     """
     sample: dict[str, Any] = {"dataset": pair.dataset, "source": pair.source}
     if pair.positive is not None:
@@ -89,11 +94,11 @@ def finish_pair(pair: CropPair, normalise: Normalisation, rng: np.random.Generat
         brightness = rng.uniform(1 - BRIGHTNESS_JITTER, 1 + BRIGHTNESS_JITTER, len(crops))
         flips = rng.random(len(crops)) < FLIP_PROBABILITY
         crops = [flip_crop(crop) if flip else crop for crop, flip in zip(crops, flips, strict=True)]
-        images = [
-            transforms.to_normalised_tensor(crop.image, normalise.mean, normalise.std, factor)
-            for crop, factor in zip(crops, brightness, strict=True)
-        ]
-        sample[f"{kind}_images"] = torch.stack(images)
+        images, factors = torch.from_numpy(np.stack([crop.image for crop in crops])), torch.from_numpy(brightness)
+        if normalise is None:
+            sample[f"{kind}_images"], sample[f"{kind}_brightness"] = images, factors
+        else:
+            sample[f"{kind}_images"] = transforms.normalised(images, factors, normalise.mean, normalise.std)
         sample[f"{kind}_anno"] = torch.from_numpy(np.stack([crop.box for crop in crops]))
         sample[f"{kind}_att"] = torch.from_numpy(np.stack([crop.padding for crop in crops]))
     return sample

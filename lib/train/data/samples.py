@@ -36,6 +36,7 @@ class PairSamples(Dataset):
         sources: what pairs are drawn from.
         ratios: how often each source is chosen, relative to the others.
         template, search: the crops to take.
+        normalise: see :func:`finish_pair`.
         stride: of the model's grid; a crop with no image at any cell is drawn again.
         negatives: half of the samples show something else than the target in the search region (``TRAIN.TRAIN_CLS``):
             frames of the sequence without the target, and where it has none, another sequence of any source.
@@ -50,7 +51,7 @@ class PairSamples(Dataset):
         ratios: Sequence[float],
         template: CropSpec,
         search: CropSpec,
-        normalise: Normalisation,
+        normalise: Normalisation | None,
         stride: int,
         seed: int,
         stream: int,

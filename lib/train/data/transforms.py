@@ -33,18 +33,19 @@ def flip_box_fraction(box: np.ndarray) -> np.ndarray:
     return np.array([1 - box[0] - box[2], *box[1:]], dtype=box.dtype)
 
 
-def to_normalised_tensor(
-    image: np.ndarray, mean: Sequence[float], std: Sequence[float], brightness: float = 1.0
+def normalised(
+    pixels: Tensor, brightness: Tensor, mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor
 ) -> Tensor:
     """Scale to [0, 1] times ``brightness``, clamp to [0, 1], subtract ``mean`` and divide by ``std`` per channel.
 
     Args:
-        image: RGB uint8 (H, W, 3), strides not negative.
+        pixels: RGB uint8 (..., H, W, 3), on any device.
+        brightness: float64 (...), there too; tensors of ``mean`` and ``std`` as well.
 
     Returns:
-        float32 (3, H, W), contiguous.
+        float32 (..., 3, H, W), contiguous.
     """
-    channels = torch.from_numpy(image).permute(2, 0, 1)
-    values = channels.to(torch.float32, memory_format=torch.contiguous_format)
-    values.mul_(brightness / 255).clamp_(0, 1)
-    return values.sub_(torch.tensor(mean).view(3, 1, 1)).div_(torch.tensor(std).view(3, 1, 1))
+    values = pixels.movedim(-1, -3).to(torch.float32, memory_format=torch.contiguous_format)
+    values.mul_((brightness / 255).float()[..., None, None, None]).clamp_(0, 1)
+    mean, std = (torch.as_tensor(numbers, device=pixels.device).view(3, 1, 1) for numbers in (mean, std))
+    return values.sub_(mean).div_(std)

@@ -184,6 +184,7 @@ class Trainer:
         if self.logger:
             self.evaluator.net.eval()
             with torch.no_grad():
+                batch = batch | self.evaluator.to_device(batch)
                 output = self.evaluator.forward(batch, epoch)
             self.net.train()
             self.logger.log_image("train", "samples", sample_sheet(batch, output, self.cfg), epoch, self.step)
