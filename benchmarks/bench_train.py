@@ -3,10 +3,15 @@
 The published way is attention as it is written down, with all its weights in memory, and an optimiser that takes one
 tensor at a time, in true float32. Data are drawn once and left on the device, so reading them is not counted. All
 variants start from the same weights: their first losses should agree to rounding.
+
+Then come the shares of a step that forward pass, losses, backward pass and optimiser take, and what lies in memory: the
+weights with their gradients and the optimiser's state, and what the forward pass keeps for the backward pass, which is
+counted tensor by tensor and so is known on a CPU too.
 """
 
 import argparse
 import gc
+import math
 import sys
 import time
 from dataclasses import dataclass
@@ -24,6 +29,7 @@ from lib.models.ostrack import build_ostrack
 from lib.models.ostrack.candidate_elimination import keep_rate
 from lib.models.ostrack.training import prepare_for_training
 from lib.train.actors import build_actor
+from lib.train.actors.ostrack import OSTrackActor
 from lib.train.optim import amp_dtype, build_optimizer, parameter_groups, set_precision
 from lib.train.run_training import pick_device
 from lib.train.trainers.step import train_step
@@ -58,11 +64,69 @@ VARIANTS = (
 
 @dataclass(frozen=True)
 class Measured:
-    """Median seconds of a step, peak memory in GiB (None where it cannot be told), loss of the first step."""
+    """What a step of a variant costs.
+
+    Attributes:
+        seconds: the median.
+        memory: the peak in GiB, None where it cannot be told.
+        loss: of the first step.
+        shares: of forward pass, losses, backward pass and optimiser, in a step of its own; they add up to 1.
+        fixed: bytes of weights, gradients and the optimiser's state.
+        kept: bytes that the forward pass and the losses keep for the backward pass.
+    """
 
     seconds: float
     memory: float | None
     loss: float
+    shares: tuple[float, ...]
+    fixed: int
+    kept: int
+
+
+def kept_bytes(actor: OSTrackActor, batch: dict, epoch: int) -> int:
+    """Bytes of all tensors that a forward pass keeps for the backward pass, beside the parameters themselves."""
+    own = {tensor.untyped_storage().data_ptr() for tensor in actor.net.parameters()}
+    found: dict[int, Tensor] = {}  # kept, or another tensor might get the same address
+
+    def keep(tensor: Tensor) -> Tensor:
+        found.setdefault(tensor.untyped_storage().data_ptr(), tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        actor(batch, epoch)
+    return sum(tensor.untyped_storage().nbytes() for place, tensor in found.items() if place not in own)
+
+
+def step_shares(
+    actor: OSTrackActor, batch: dict, optimizer: torch.optim.Optimizer, epoch: int, limit: float, steps: int
+) -> tuple[float, ...]:
+    """Shares of forward pass, losses, backward pass, and clipping with the optimiser's step, each waited for.
+
+    float16 is not scaled here: what the numbers are does not change what a step costs.
+    """
+    times = []
+
+    def now() -> float:
+        if actor.device.type == "cuda":
+            torch.cuda.synchronize(actor.device)
+        return time.perf_counter()
+
+    for _ in range(steps):
+        optimizer.zero_grad(set_to_none=True)
+        moved = actor.to_device(batch)
+        moments = [now()]
+        output = actor.forward(moved, epoch)
+        moments.append(now())
+        loss, _ = actor.losses(output, moved)
+        moments.append(now())
+        loss.backward()
+        moments.append(now())
+        torch.nn.utils.clip_grad_norm_(actor.net.parameters(), limit or math.inf)
+        optimizer.step()
+        moments.append(now())
+        times.append(np.diff(moments))
+    means = np.mean(times, axis=0)
+    return tuple((means / means.sum()).tolist())
 
 
 def measure(cfg: Config, variant: Variant, device: torch.device, epoch: int, steps: int, warmup: int) -> Measured:
@@ -92,7 +156,12 @@ def measure(cfg: Config, variant: Variant, device: torch.device, epoch: int, ste
         times.append(time.perf_counter() - start)
         losses.append(outcome.stats["Loss/total"])
     memory = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None
-    return Measured(float(np.median(times[warmup:])), memory, losses[0])
+    state = [value for each in optimizer.state.values() for value in each.values() if isinstance(value, Tensor)]
+    trained = [parameter for parameter in net.parameters() if parameter.grad is not None]
+    fixed = sum(tensor.nbytes for tensor in (*net.parameters(), *trained, *state))
+    kept = kept_bytes(actor, batch, epoch)
+    shares = step_shares(actor, batch, optimizer, epoch, cfg.TRAIN.GRAD_CLIP_NORM, max(1, steps // 3))
+    return Measured(float(np.median(times[warmup:])), memory, losses[0], shares, fixed, kept)
 
 
 def random_batch(cfg: Config, device: torch.device) -> dict[str, Tensor | list[str]]:
@@ -118,6 +187,13 @@ def row(variant: Variant, found: Measured, batch: int, first: Measured) -> str:
     )
 
 
+def parts_row(variant: Variant, found: Measured, first: Measured) -> str:
+    """A line of the second table; the ratio is to what the ``first`` variant keeps."""
+    shares = " ".join(f"{100 * share:9.0f} %" for share in found.shares)
+    ratio = found.kept / first.kept
+    return f"{variant.name:26s} {shares}  {found.fixed / 2**30:6.2f}  {found.kept / 2**30:6.2f}  {ratio:5.2f}x"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--config", default="vitb_256_mae_ce_32x4_ep300", help="name or path of an experiment")
@@ -137,7 +213,7 @@ def main() -> None:
     print(f"{args.config}, batch {args.batch}, epoch {epoch} (keep rate {keep_rate(base, epoch):.2f}); "
           f"{where}, torch {torch.__version__}; median of {args.steps} steps")  # fmt: skip
     print(f"{'':26s} {'steps/s':>8s} {'pairs/s':>9s} {'speed':>8s}  {'GiB':>6s}  {'memory':>6s}  {'first loss':>10s}")
-    first: Measured | None = None
+    measured: dict[Variant, Measured] = {}
     for variant in VARIANTS:
         if args.variants and variant.name not in args.variants:
             continue
@@ -155,8 +231,12 @@ def main() -> None:
             gc.collect()
             if device.type == "cuda":
                 torch.cuda.empty_cache()
-        first = first or found
-        print(row(variant, found, args.batch, first), flush=True)
+        measured[variant] = found
+        print(row(variant, found, args.batch, next(iter(measured.values()))), flush=True)
+    heads = " ".join(f"{name:>11s}" for name in ("forward", "losses", "backward", "optimiser"))
+    print(f"\n{'':26s} {heads}  {'fixed':>6s}  {'kept':>6s} GiB")
+    for variant, found in measured.items():
+        print(parts_row(variant, found, next(iter(measured.values()))))
 
 
 if __name__ == "__main__":

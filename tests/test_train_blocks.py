@@ -156,3 +156,37 @@ def test_variants_of_the_benchmark_start_from_the_same_loss(bench):
     plain, ours = (bench.measure(cfg, bench.VARIANTS[i], torch.device("cpu"), 1, 2, 0) for i in (0, 2))
     assert ours.loss == pytest.approx(plain.loss, rel=1e-4)
     assert plain.seconds > 0 and plain.memory is None
+    for found in (plain, ours):
+        assert len(found.shares) == 4 and sum(found.shares) == pytest.approx(1) and min(found.shares) > 0
+
+
+def test_what_a_step_keeps_in_memory_is_counted(bench):
+    cpu, published, float32 = torch.device("cpu"), bench.VARIANTS[0], bench.VARIANTS[2]
+    common, saving = ("TRAIN.BATCH_SIZE=2", "DATA.SEARCH.SIZE=256"), ("TRAIN.ACTIVATION_CHECKPOINTING=true",)
+    plain, ours, recomputed = (
+        bench.measure(small_config(*common, *more), way, cpu, 1, 2, 0)
+        for way, more in ((published, ()), (float32, ()), (float32, saving))
+    )
+    net = build("DATA.SEARCH.SIZE=256")
+    numbers = sum(parameter.numel() for parameter in net.parameters())
+    unused = net.backbone.pos_embed.numel() + net.backbone.cls_token.numel()
+    # Gradient and AdamW's two moments; its count of steps is one number for each tensor.
+    assert plain.fixed == ours.fixed == pytest.approx(4 * (numbers + 3 * (numbers - unused)), rel=1e-3)
+    tokens = 4 + 256
+    # Float32 attention of two layers, two samples, three heads; instead of it, the fused kernel's values of 64 numbers.
+    maps, values = (4 * 2 * 2 * 3 * tokens * width for width in (tokens, 64))
+    assert maps - values <= plain.kept - ours.kept <= maps
+    assert recomputed.kept < ours.kept
+
+
+def test_kept_tensors_are_counted_once_and_without_parameters(bench):
+    weight = torch.nn.Parameter(torch.ones(1000))
+
+    class Actor:
+        net = torch.nn.ParameterList([weight])
+
+        def __call__(self, batch, epoch):
+            hidden = batch["x"] * weight  # keeps both
+            return (hidden.exp() * hidden).sum(), {}  # keeps exp, twice, and hidden
+
+    assert bench.kept_bytes(Actor(), {"x": torch.ones(1000)}, 1) == 3 * 4000
