@@ -12,7 +12,7 @@ import torch
 from benchmarks.bench_data import FRAMES
 from benchmarks.published import PublishedTracker, published_read
 from benchmarks.report import Row
-from benchmarks.ways import PUBLISHED, Scene, Variant, project_tracker
+from benchmarks.ways import PUBLISHED, Scene, Variant
 from lib.config.ostrack import config_hash, load_config
 from lib.test.evaluation.results import run_provenance
 from lib.test.evaluation.runner import run_sequences
@@ -67,7 +67,7 @@ def measure_pass(
     Times are medians of the passes, and the ways take turns; the first passes do not count, they may compile. Of the
     published way, the building of a model is spread over :data:`LENGTH` frames.
     """
-    trackers = {variant: project_tracker(variant, scene) for variant in variants if variant != PUBLISHED}
+    trackers = {variant: scene.tracker(variant) for variant in variants if variant != PUBLISHED}
     found: dict[Variant, list[float]] = {variant: [] for variant in (PUBLISHED, *trackers)}
     for number in range(passes + 1):
         building, tracking = published_seconds(scene, frames)

@@ -109,6 +109,10 @@ class Scene:
     def box(self, target: int, number: int) -> list[float]:
         return self.data.boxes[target % SEQUENCES][number].tolist()
 
+    def tracker(self, variant: Variant) -> Tracker:
+        """See :func:`project_tracker`."""
+        return project_tracker(variant, self.config, self.overrides, self.checkpoint, self.device)
+
 
 def random_weights(config: str, overrides: Sequence[str], path: Path) -> Path:
     """Write weights from a fixed seed for an experiment: what a step costs does not depend on them."""
@@ -181,18 +185,20 @@ class OpenCVWay:
         return self.process.stdout.readline().strip()
 
 
-def project_tracker(variant: Variant, scene: Scene) -> Tracker:
+def project_tracker(
+    variant: Variant, config: str, overrides: Sequence[str], checkpoint: Path, device: torch.device
+) -> Tracker:
     """The tracker of a variant that :func:`build_tracker` knows. Raises OSTrackError: it cannot be had here."""
     if variant.precision == "int8":  # other files are made by build_tracker, this one has to be calibrated
-        export_experiment(scene.config, FORMAT_OF[variant.backend], "int8", scene.checkpoint, list(scene.overrides))
+        export_experiment(config, FORMAT_OF[variant.backend], "int8", checkpoint, list(overrides))
     return build_tracker(
-        scene.config,
-        scene.checkpoint,
-        scene.device,
+        config,
+        checkpoint,
+        device,
         variant.precision,
         backend=variant.backend,
         compiled=variant.compiled,
-        overrides=list(scene.overrides),
+        overrides=list(overrides),
     )
 
 
@@ -212,7 +218,7 @@ def build_way(variant: Variant, scene: Scene, targets: int, contrib: Path | None
         cfg = load_config(scene.config, list(scene.overrides))
         tracker = PublishedTracker(cfg, scene.checkpoint, scene.device)
         return TrackerWay(tracker, scene, 1, published_read, variant.tf32)
-    return TrackerWay(project_tracker(variant, scene), scene, targets, read_image, variant.tf32)
+    return TrackerWay(scene.tracker(variant), scene, targets, read_image, variant.tf32)
 
 
 @dataclass(frozen=True)

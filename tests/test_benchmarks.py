@@ -182,8 +182,8 @@ def test_int8_is_calibrated_before_its_tracker_is_built(scene, monkeypatch):
     calls = []
     monkeypatch.setattr(ways, "export_experiment", lambda *args: calls.append(args))
     monkeypatch.setattr(ways, "build_tracker", lambda *args, **options: calls.append((args, options)))
-    ways.project_tracker(ways.Variant("a", "onnxruntime", "int8"), scene)
-    ways.project_tracker(ways.Variant("b", "onnxruntime"), scene)
+    scene.tracker(ways.Variant("a", "onnxruntime", "int8"))
+    scene.tracker(ways.Variant("b", "onnxruntime"))
     assert calls[0] == (scene.config, "onnx", "int8", scene.checkpoint, list(scene.overrides))
     assert [args[:4] for args, _ in calls[1:]] == [
         (scene.config, scene.checkpoint, scene.device, precision) for precision in ("int8", "float32")

@@ -1,0 +1,125 @@
+"""How far boxes of reduced precisions and other runtimes are from those of float32, looking from the same place.
+
+A target that is lost in one precision and not in another makes whole sequences differ, and says little of either. So
+float32 leads here: in every frame all look around the box that it found in the frame before. Distances are the largest
+of a box's four numbers, in pixels of the image. AUC is scored as in ``tracking/analysis_results.py``; its change has
+the interval that the sequences allow.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+
+from benchmarks.ways import VARIANTS, Variant, project_tracker
+from lib.config.ostrack import config_name, load_config
+from lib.test.analysis.metrics import curve_scores, frame_errors, sequence_curves
+from lib.test.analysis.protocols import Rules
+from lib.test.analysis.statistics import compare_scores
+from lib.test.evaluation.benchmarks import get_dataset
+from lib.test.evaluation.sequence import Sequence
+from lib.test.tracker import Tracker, find_checkpoint
+from lib.train.run_training import pick_device
+from lib.utils.errors import ConfigError, OSTrackError, run_cli
+
+LEADER = next(variant for variant in VARIANTS if variant.name == "torch float32")
+REDUCED = {variant.name: variant for variant in VARIANTS if variant.precision != "float32"}
+NEAR = 0.5  # pixels
+
+
+def follow(leader: Tracker, others: Mapping[str, Tracker], sequence: Sequence, frames: int) -> dict[str, np.ndarray]:
+    """Boxes (N, 4) of the leader, called ``""``, and of the others in the first ``frames`` frames of a sequence.
+
+    Raises:
+        ConfigError: these frames are not all annotated.
+    """
+    count = min(frames, len(sequence.frames))
+    if len(sequence.ground_truth) < count:
+        raise ConfigError(f"{sequence.name} is annotated in {len(sequence.ground_truth)} of {count} frames: no AUC")
+    images = islice(sequence.frames, count)
+    first, box = next(images), sequence.init_box
+    ahead = leader.start(first, box)
+    targets = {name: tracker.start(first, box) for name, tracker in others.items()}
+    found: dict[str, list[list[float]]] = {name: [box] for name in ("", *others)}
+    for image in images:
+        for name, target in targets.items():
+            target.box, target.reach = list(ahead.box), ahead.reach
+            found[name] += others[name].step([image], [target]).boxes
+        found[""] += leader.step([image], [ahead]).boxes
+    return {name: np.array(boxes) for name, boxes in found.items()}
+
+
+def area(boxes: np.ndarray, sequence: Sequence) -> float:
+    """The AUC of a sequence's first frames, in percent."""
+    truth, visible = sequence.ground_truth[: len(boxes)], sequence.visible
+    errors = frame_errors(boxes, truth, None if visible is None else visible[: len(boxes)], Rules(), sequence.name)
+    return float(curve_scores(sequence_curves(errors))[0])
+
+
+def row(name: str, distances: np.ndarray, scores: np.ndarray, leading: np.ndarray) -> str:
+    """A line of the table: distances of all frames, and AUC of each sequence next to the leader's."""
+    change = compare_scores(scores, leading, np.ones(len(scores)))
+    median, p95 = np.percentile(distances, (50, 95))
+    return (
+        f"{name:22s} {median:7.3f} {p95:7.2f} {distances.max():7.1f} {100 * (distances <= NEAR).mean():7.1f} %"
+        f" {scores.mean():7.2f} {change.difference:+7.2f}  {change.low:+.2f}..{change.high:+.2f}"
+    )
+
+
+def build(names: list[str], args: argparse.Namespace) -> tuple[Tracker, dict[str, Tracker]]:
+    """The leader, and the others that can be had here; of the rest it is said why not."""
+    device, checkpoint = pick_device(args.device), args.checkpoint
+    if checkpoint is None:
+        checkpoint = find_checkpoint(load_config(args.config, args.overrides), config_name(args.config))
+
+    def tracker(variant: Variant) -> Tracker:
+        if variant.cuda and device.type != "cuda":
+            raise ConfigError("for CUDA only")
+        return project_tracker(variant, args.config, args.overrides, checkpoint, device)
+
+    others = {}
+    for name in names:
+        try:
+            others[name] = tracker(REDUCED[name])
+        except (OSTrackError, ImportError) as error:
+            print(f"{name:22s} {error}")
+    return tracker(LEADER), others
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", help="a benchmark, or folder:PATH")
+    parser.add_argument("--config", default="vits_256_ce_images", help="name or path of an experiment")
+    parser.add_argument("--checkpoint", type=Path, help="weight file (default: the experiment's own)")
+    known = list(REDUCED)
+    parser.add_argument("--ways", nargs="+", choices=known, default=known, metavar="WAY", help=f"of {', '.join(known)}")
+    parser.add_argument("--frames", type=int, default=10**9, metavar="N", help="the first N of each sequence")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="settings on top of the experiment")
+    args = parser.parse_intermixed_args()
+    if args.frames < 2:
+        raise ConfigError(f"--frames {args.frames}: the first frame is given, so at least 2")
+    sequences = get_dataset(args.dataset)
+    leader, others = build(args.ways, args)
+    distances: dict[str, list[np.ndarray]] = {name: [] for name in others}
+    scores: dict[str, list[float]] = {name: [] for name in ("", *others)}
+    for sequence in sequences:
+        found = follow(leader, others, sequence, args.frames)
+        for name, boxes in found.items():
+            scores[name].append(area(boxes, sequence))
+            if name:
+                distances[name].append(np.abs(boxes - found[""])[1:].max(axis=1))
+    leading = np.array(scores[""])
+    print(f"{args.config}, {args.dataset}: {len(sequences)} sequences; float32 has AUC {leading.mean():.2f}")
+    print(f"{'pixels from float32':22s} {'median':>7s} {'p95':>7s} {'largest':>7s} {'<= 0.5':>9s}    AUC  change  95 %")
+    for name in others:
+        print(row(name, np.concatenate(distances[name]), np.array(scores[name]), leading))
+
+
+if __name__ == "__main__":
+    run_cli(main)
