@@ -5,23 +5,28 @@ tensor at a time, in true float32. Data are drawn once and left on the device, s
 variants start from the same weights: their first losses should agree to rounding.
 
 Then come the shares of a step that forward pass, losses, backward pass and optimiser take, and what lies in memory: the
-weights with their gradients and the optimiser's state, and what the forward pass keeps for the backward pass, which is
-counted tensor by tensor and so is known on a CPU too.
+weights with their gradients and the optimiser's state, and what the forward pass keeps for the backward pass.
 """
 
 import argparse
 import gc
+import json
 import math
+import os
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else PyTorch's profiler complains where there is no GPU
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.published import use_plain_attention
 from lib.config.ostrack import Config, load_config
@@ -32,7 +37,7 @@ from lib.train.actors import build_actor
 from lib.train.actors.ostrack import OSTrackActor
 from lib.train.optim import amp_dtype, build_optimizer, parameter_groups, set_precision
 from lib.train.run_training import pick_device
-from lib.train.trainers.step import train_step
+from lib.train.trainers.step import StepOutcome, train_step
 from lib.utils.errors import run_cli
 
 
@@ -68,7 +73,7 @@ class Measured:
 
     Attributes:
         seconds: the median.
-        memory: the peak in GiB, None where it cannot be told.
+        memory: the peak in bytes, of all tensors.
         loss: of the first step.
         shares: of forward pass, losses, backward pass and optimiser, in a step of its own; they add up to 1.
         fixed: bytes of weights, gradients and the optimiser's state.
@@ -76,25 +81,31 @@ class Measured:
     """
 
     seconds: float
-    memory: float | None
+    memory: int
     loss: float
     shares: tuple[float, ...]
     fixed: int
     kept: int
 
 
-def kept_bytes(actor: OSTrackActor, batch: dict, epoch: int) -> int:
-    """Bytes of all tensors that a forward pass keeps for the backward pass, beside the parameters themselves."""
-    own = {tensor.untyped_storage().data_ptr() for tensor in actor.net.parameters()}
-    found: dict[int, Tensor] = {}  # kept, or another tensor might get the same address
-
-    def keep(tensor: Tensor) -> Tensor:
-        found.setdefault(tensor.untyped_storage().data_ptr(), tensor)
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        actor(batch, epoch)
-    return sum(tensor.untyped_storage().nbytes() for place, tensor in found.items() if place not in own)
+def memory_of(run: Callable[[], object], device: torch.device) -> tuple[int, int]:
+    """Bytes on the device that ``run`` takes: those that stay while its result is held, and the most at any moment."""
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        result = run()
+        stays = torch.cuda.memory_allocated(device) - before
+        del result
+        return stays, torch.cuda.max_memory_allocated(device) - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        result = run()
+    del result
+    with tempfile.TemporaryDirectory() as folder:
+        profiler.export_chrome_trace(f"{folder}/trace.json")
+        events = json.loads(Path(folder, "trace.json").read_text())["traceEvents"]
+    changes = sorted((event for event in events if event.get("name") == "[memory]"), key=lambda event: event["ts"])
+    held = np.cumsum([0, *(change["args"]["Bytes"] for change in changes)])
+    return int(held[-1]), int(held.max())
 
 
 def step_shares(
@@ -140,28 +151,31 @@ def measure(cfg: Config, variant: Variant, device: torch.device, epoch: int, ste
         optimizer = torch.optim.AdamW(groups, weight_decay=cfg.TRAIN.WEIGHT_DECAY, foreach=False, fused=False)
     else:
         optimizer = build_optimizer(net, cfg)
-    prepare_for_training(net, cfg)
+        prepare_for_training(net, cfg)
     dtype = amp_dtype(cfg.TRAIN.AMP, device)
     actor = build_actor(net, cfg, dtype)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)
     batch = random_batch(cfg, device)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
     times, losses = [], []
+
+    def step() -> StepOutcome:
+        return train_step(actor, [batch], optimizer, scaler, epoch, cfg.TRAIN.GRAD_CLIP_NORM)
+
     for _ in range(warmup + steps):
         start = time.perf_counter()
-        outcome = train_step(actor, [batch], optimizer, scaler, epoch, cfg.TRAIN.GRAD_CLIP_NORM)
+        outcome = step()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - start)
         losses.append(outcome.stats["Loss/total"])
-    memory = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None
     state = [value for each in optimizer.state.values() for value in each.values() if isinstance(value, Tensor)]
-    trained = [parameter for parameter in net.parameters() if parameter.grad is not None]
-    fixed = sum(tensor.nbytes for tensor in (*net.parameters(), *trained, *state))
-    kept = kept_bytes(actor, batch, epoch)
+    lasting = sum(tensor.nbytes for tensor in (*net.parameters(), *net.buffers(), *state))
+    gradients = sum(parameter.nbytes for parameter in net.parameters() if parameter.grad is not None)
+    optimizer.zero_grad(set_to_none=True)
+    kept, _ = memory_of(lambda: actor(batch, epoch), device)
+    _, most = memory_of(step, device)
     shares = step_shares(actor, batch, optimizer, epoch, cfg.TRAIN.GRAD_CLIP_NORM, max(1, steps // 3))
-    return Measured(float(np.median(times[warmup:])), memory, losses[0], shares, fixed, kept)
+    return Measured(float(np.median(times[warmup:])), lasting + most, losses[0], shares, lasting + gradients, kept)
 
 
 def random_batch(cfg: Config, device: torch.device) -> dict[str, Tensor | list[str]]:
@@ -178,12 +192,10 @@ def random_batch(cfg: Config, device: torch.device) -> dict[str, Tensor | list[s
 
 def row(variant: Variant, found: Measured, batch: int, first: Measured) -> str:
     """A line of the table; ratios are to the ``first`` variant."""
-    speed, memory = first.seconds / found.seconds, "     -       -"
-    if found.memory is not None and first.memory is not None:
-        memory = f"{found.memory:6.1f}  {found.memory / first.memory:5.2f}x"
+    speed = first.seconds / found.seconds
     return (
         f"{variant.name:26s} {1 / found.seconds:8.2f} {batch / found.seconds:9.1f} {speed:7.2f}x"
-        f"  {memory}  {found.loss:10.4f}"
+        f"  {found.memory / 2**30:6.2f}  {found.memory / first.memory:5.2f}x  {found.loss:10.4f}"
     )
 
 

@@ -38,12 +38,11 @@ from lib.utils.windows import hann2d
 class PlainAttention(Attention):
     """Attention as the formula says: every weight is formed, in memory, and kept for the backward pass."""
 
-    def forward(self, x: Tensor, rows: slice | Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        batch, count, dim = x.shape
-        qkv = self.qkv(x).reshape(batch, count, 3, self.num_heads, dim // self.num_heads).permute(2, 0, 3, 1, 4)
-        q, k, v = qkv.unbind(0)
+    def mix(self, qkv: Tensor, rows: slice | Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        batch, count, width = qkv.shape
+        q, k, v = qkv.reshape(batch, count, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
         weights = ((q @ k.transpose(-2, -1)) * q.shape[-1] ** -0.5).softmax(dim=-1)
-        out = self.proj((weights @ v).transpose(1, 2).reshape(batch, count, dim))
+        out = self.proj((weights @ v).transpose(1, 2).reshape(batch, count, width // 3))
         if isinstance(rows, Tensor):
             return out, weights.gather(2, rows[:, None, :, None].expand(-1, self.num_heads, -1, count))
         return out, None if rows is None else weights[:, :, rows]

@@ -34,11 +34,14 @@ class Attention(nn.Module):
         Returns:
             New tokens (B, N, C), and the wanted attention weights (B, heads, n, N) in float32, or None.
         """
-        batch, count, dim = x.shape
-        qkv = self.qkv(x).reshape(batch, count, 3, self.num_heads, dim // self.num_heads).permute(2, 0, 3, 1, 4)
-        q, k, v = qkv.unbind(0)
+        return self.mix(self.qkv(x), rows)
+
+    def mix(self, qkv: Tensor, rows: slice | Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """What :meth:`forward` gives, from the queries, keys and values of the tokens, (B, N, 3 C), on."""
+        batch, count, width = qkv.shape
+        q, k, v = qkv.reshape(batch, count, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
         out = self.attention(q, k, v)
-        out = self.proj(out.transpose(1, 2).reshape(batch, count, dim))
+        out = self.proj(out.transpose(1, 2).reshape(batch, count, width // 3))
         return out, None if rows is None else _attention_rows(q, k, rows)
 
 
