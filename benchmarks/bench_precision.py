@@ -2,13 +2,15 @@
 
 A target that is lost in one precision and not in another makes whole sequences differ, and says little of either. So
 float32 leads here: in every frame all look around the box that it found in the frame before. Distances are the largest
-of a box's four numbers, in pixels of the image. AUC is scored as in ``tracking/analysis_results.py``; its change has
-the interval that the sequences allow.
+of a box's four numbers, in pixels of the image; ``seen`` is the share within half a pixel of the search region, as the
+network sees it. AUC is scored as in ``tracking/analysis_results.py``; its change has the interval that the sequences
+allow.
 """
 
 import argparse
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.sequence import Sequence
 from lib.test.tracker import Tracker, find_checkpoint
 from lib.train.run_training import pick_device
+from lib.utils.crop import crop_window
 from lib.utils.errors import ConfigError, OSTrackError, run_cli
 
 LEADER = next(variant for variant in VARIANTS if variant.name == "torch float32")
@@ -32,8 +35,27 @@ REDUCED = {variant.name: variant for variant in VARIANTS if variant.precision !=
 NEAR = 0.5  # pixels
 
 
-def follow(leader: Tracker, others: Mapping[str, Tracker], sequence: Sequence, frames: int) -> dict[str, np.ndarray]:
-    """Boxes (N, 4) of the leader, called ``""``, and of the others in the first ``frames`` frames of a sequence.
+@dataclass(frozen=True)
+class Followed:
+    """A sequence of N frames.
+
+    Attributes:
+        leading: boxes of the leader, (N, 4).
+        others: those of the others by name, likewise.
+        scales: pixels of the search region for each pixel of the image, (N - 1,), from the second frame on.
+    """
+
+    leading: np.ndarray
+    others: dict[str, np.ndarray]
+    scales: np.ndarray
+
+    def distances(self, name: str) -> np.ndarray:
+        """How far boxes are from the leader's, (N - 1,), from the second frame on."""
+        return np.abs(self.others[name] - self.leading)[1:].max(axis=1)
+
+
+def follow(leader: Tracker, others: Mapping[str, Tracker], sequence: Sequence, frames: int) -> Followed:
+    """Where all find the target in the first ``frames`` frames of a sequence.
 
     Raises:
         ConfigError: these frames are not all annotated.
@@ -45,13 +67,15 @@ def follow(leader: Tracker, others: Mapping[str, Tracker], sequence: Sequence, f
     first, box = next(images), sequence.init_box
     ahead = leader.start(first, box)
     targets = {name: tracker.start(first, box) for name, tracker in others.items()}
-    found: dict[str, list[list[float]]] = {name: [box] for name in ("", *others)}
+    leading, scales, test = [box], [], leader.cfg.TEST
+    found: dict[str, list[list[float]]] = {name: [box] for name in others}
     for image in images:
+        scales.append(test.SEARCH_SIZE / crop_window(ahead.box, test.SEARCH_FACTOR * ahead.reach).side)
         for name, target in targets.items():
             target.box, target.reach = list(ahead.box), ahead.reach
             found[name] += others[name].step([image], [target]).boxes
-        found[""] += leader.step([image], [ahead]).boxes
-    return {name: np.array(boxes) for name, boxes in found.items()}
+        leading += leader.step([image], [ahead]).boxes
+    return Followed(np.array(leading), {name: np.array(boxes) for name, boxes in found.items()}, np.array(scales))
 
 
 def area(boxes: np.ndarray, sequence: Sequence) -> float:
@@ -61,12 +85,13 @@ def area(boxes: np.ndarray, sequence: Sequence) -> float:
     return float(curve_scores(sequence_curves(errors))[0])
 
 
-def row(name: str, distances: np.ndarray, scores: np.ndarray, leading: np.ndarray) -> str:
-    """A line of the table: distances of all frames, and AUC of each sequence next to the leader's."""
+def row(name: str, distances: np.ndarray, scales: np.ndarray, scores: np.ndarray, leading: np.ndarray) -> str:
+    """A line of the table: distances and scales of all frames, and AUC of each sequence next to the leader's."""
     change = compare_scores(scores, leading, np.ones(len(scores)))
     median, p95 = np.percentile(distances, (50, 95))
+    near, seen = (100 * (values <= NEAR).mean() for values in (distances, distances * scales))
     return (
-        f"{name:22s} {median:7.3f} {p95:7.2f} {distances.max():7.1f} {100 * (distances <= NEAR).mean():7.1f} %"
+        f"{name:22s} {median:7.3f} {p95:7.2f} {distances.max():7.1f} {near:7.1f} % {seen:7.1f} %"
         f" {scores.mean():7.2f} {change.difference:+7.2f}  {change.low:+.2f}..{change.high:+.2f}"
     )
 
@@ -106,19 +131,15 @@ def main() -> None:
         raise ConfigError(f"--frames {args.frames}: the first frame is given, so at least 2")
     sequences = get_dataset(args.dataset)
     leader, others = build(args.ways, args)
-    distances: dict[str, list[np.ndarray]] = {name: [] for name in others}
-    scores: dict[str, list[float]] = {name: [] for name in ("", *others)}
-    for sequence in sequences:
-        found = follow(leader, others, sequence, args.frames)
-        for name, boxes in found.items():
-            scores[name].append(area(boxes, sequence))
-            if name:
-                distances[name].append(np.abs(boxes - found[""])[1:].max(axis=1))
-    leading = np.array(scores[""])
+    found = [follow(leader, others, sequence, args.frames) for sequence in sequences]
+    leading = np.array([area(one.leading, sequence) for one, sequence in zip(found, sequences, strict=True)])
+    scales = np.concatenate([one.scales for one in found])
     print(f"{args.config}, {args.dataset}: {len(sequences)} sequences; float32 has AUC {leading.mean():.2f}")
-    print(f"{'pixels from float32':22s} {'median':>7s} {'p95':>7s} {'largest':>7s} {'<= 0.5':>9s}    AUC  change  95 %")
+    heads = f"{'median':>7s} {'p95':>7s} {'largest':>7s} {'<= 0.5':>9s} {'seen':>9s} {'AUC':>7s} {'change':>7s}  95 %"
+    print(f"{'pixels from float32':22s} {heads}")
     for name in others:
-        print(row(name, np.concatenate(distances[name]), np.array(scores[name]), leading))
+        scores = np.array([area(one.others[name], sequence) for one, sequence in zip(found, sequences, strict=True)])
+        print(row(name, np.concatenate([one.distances(name) for one in found]), scales, scores, leading))
 
 
 if __name__ == "__main__":

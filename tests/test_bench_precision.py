@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import bench_precision
 from benchmarks.ways import VARIANTS
+from lib.config.ostrack import load_config
 from lib.test.evaluation.protocol import Step
 from lib.test.evaluation.sequence import Annotations, Sequence
 from lib.utils.errors import ConfigError
@@ -26,6 +27,8 @@ class Target:
 class Drifting:
     """Moves its box by ``speed`` pixels to the right in every step, and notes where it began."""
 
+    cfg = load_config("vitt_256_ce_images", ["TEST.SEARCH_FACTOR=4", "TEST.SEARCH_SIZE=128"])
+
     def __init__(self, speed: float) -> None:
         self.speed, self.began = speed, []
 
@@ -35,7 +38,7 @@ class Drifting:
     def step(self, images, targets):
         for target in targets:
             self.began.append((list(target.box), target.reach))
-            target.box, target.reach = [target.box[0] + self.speed, *target.box[1:]], 1 + target.box[0]
+            target.box, target.reach = [target.box[0] + self.speed, *target.box[1:]], 2.0
         return Step([list(target.box) for target in targets], [1.0] * len(targets))
 
 
@@ -48,8 +51,11 @@ def sequence(name="a", annotated=FRAMES):
 def test_all_look_where_the_leader_stands():
     leader, other = Drifting(1), Drifting(3)
     found = bench_precision.follow(leader, {"other": other}, sequence(), 5)
-    np.testing.assert_array_equal(found[""][:, 0], [10, 11, 12, 13, 14])
-    np.testing.assert_array_equal(found["other"][:, 0], [10, 13, 14, 15, 16])
+    np.testing.assert_array_equal(found.leading[:, 0], [10, 11, 12, 13, 14])
+    np.testing.assert_array_equal(found.others["other"][:, 0], [10, 13, 14, 15, 16])
+    np.testing.assert_array_equal(found.distances("other"), [2, 2, 2, 2])
+    # The box is 20 pixels wide and high; after the first step the region is twice as large.
+    np.testing.assert_array_equal(found.scales, [128 / 80, 128 / 160, 128 / 160, 128 / 160])
     assert other.began == leader.began and len(leader.began) == 4
 
 
@@ -80,12 +86,12 @@ def test_the_table(monkeypatch, capsys):
     assert fp16.split()[2:] == ["for", "CUDA", "only"] and "not installed" in onnx
     assert title == "vits_256_ce_images, folder:F: 2 sequences; float32 has AUC 95.24"  # above 20 of 21 thresholds
     # Five of six frames are 0.4 px off: IoU 19.6 / 20.4 = 0.96. The interval has no width: both sequences are the same.
-    assert bf16.split() == [*"torch bf16 0.400 0.40 0.4 100.0 % 95.24 +0.00 +0.00..+0.00".split()]
+    assert bf16.split() == [*"torch bf16 0.400 0.40 0.4 100.0 % 80.0 % 95.24 +0.00 +0.00..+0.00".split()]
     # 2 px off: IoU 18 / 22 = 0.82, above 17 of 21 thresholds, five frames of six.
     auc = 100 * (20 + 5 * 17) / 6 / 21
-    assert int8.split()[:6] == ["openvino", "int8", "2.000", "2.00", "2.0", "0.0"]
-    assert float(int8.split()[7]) == pytest.approx(auc, abs=0.006)
-    assert float(int8.split()[8]) == pytest.approx(auc - 100 * 20 / 21, abs=0.006)
+    assert int8.split()[:8] == ["openvino", "int8", "2.000", "2.00", "2.0", "0.0", "%", "0.0"]
+    assert float(int8.split()[9]) == pytest.approx(auc, abs=0.006)
+    assert float(int8.split()[10]) == pytest.approx(auc - 100 * 20 / 21, abs=0.006)
 
 
 def test_one_frame_is_nothing_to_compare(monkeypatch):

@@ -28,7 +28,8 @@ def prepare_for_training(net: OSTrack, cfg: Config) -> None:
     """Apply ``TRAIN.COMPILE`` and ``TRAIN.ACTIVATION_CHECKPOINTING`` to the blocks of ``net``, in place.
 
     Without them what layer norms and GELU give is computed again in the backward pass: the same numbers, for hardly any
-    time, and with bfloat16 two fifths less memory than if it were kept. (The compiler weighs this by itself.)
+    time, and with bfloat16 two fifths less memory than if it were kept. (What compiled blocks keep is the compiler's
+    choice.)
 
     The keys wrap the halves of a block as plain functions of block and tokens. So names and weights stay as they are, a
     copy of ``net`` runs its own weights, and all blocks share what was compiled: the shapes of tokens are dynamic, so

@@ -1,6 +1,6 @@
 """Work that is recorded once and then replayed as a whole, so that no time goes into starting its kernels one by one.
 
-A network of this size at batch 1 is some three hundred short kernels, and a GPU waits for each to be asked for.
+A network of this size at batch 1 is some two hundred short kernels, and a GPU waits for each to be asked for.
 """
 
 from __future__ import annotations
