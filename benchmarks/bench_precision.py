@@ -113,7 +113,7 @@ def build(names: list[str], args: argparse.Namespace) -> tuple[Tracker, dict[str
             others[name] = tracker(REDUCED[name])
         except (OSTrackError, ImportError) as error:
             print(f"{name:22s} {error}")
-    return tracker(LEADER), others
+    return tracker(LEADER), others  # float32 last: on a GPU it forbids TensorFloat-32, which the others do not need
 
 
 def main() -> None:
