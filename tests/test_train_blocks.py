@@ -43,7 +43,8 @@ def test_recomputed_blocks_give_the_same_gradients():
 
 def test_norms_and_activations_computed_again_change_nothing():
     plain, saving = build("TRAIN.DROP_PATH_RATE=0.5").train(), build("TRAIN.DROP_PATH_RATE=0.5").train()
-    prepare_for_training(saving, small_config())
+    prepare_for_training(plain, small_config())
+    prepare_for_training(saving, small_config("TRAIN.AMP=bf16"))
     ran = []
     for name in ("norm1", "attn.qkv", "mlp.fc1", "mlp.act", "mlp.fc2"):
         part = saving.backbone.blocks[0].get_submodule(name)
@@ -197,14 +198,24 @@ def test_what_a_step_keeps_in_memory_is_counted(bench):
     unused = net.backbone.pos_embed.numel() + net.backbone.cls_token.numel()
     # Gradient and AdamW's two moments; its count of steps is one number for each tensor.
     assert plain.fixed == ours.fixed == pytest.approx(4 * (numbers + 3 * (numbers - unused)), rel=1e-3)
-    rows = 2 * (4 + 256) * 192  # a number of each channel of each token, in the first half of the first block
-    dropped = 2 * (4 + 128) * 192  # likewise after elimination, in the last feed-forward half
     # Float32 attention of two layers, two samples, three heads; instead of it, the fused kernel's values of 64 numbers.
     maps, values = (4 * 2 * 2 * 3 * (4 + 256) * width for width in (4 + 256, 64))
-    again = 4 * (2 * rows + 5 * (rows + dropped))  # what norms give, and GELU, which is four times as wide
-    assert maps - values + again <= plain.kept - ours.kept <= 1.001 * (maps + again)
+    assert maps - values <= plain.kept - ours.kept <= maps
     assert recomputed.kept < ours.kept < plain.kept
     assert plain.fixed < recomputed.memory < ours.memory < plain.memory
+
+
+def test_what_is_computed_again_is_not_kept(bench):
+    kept = []
+    for amp in ("false", "bf16"):  # of the way that blocks are run alone: all is computed in float32
+        net = build("DATA.SEARCH.SIZE=256").train()
+        prepare_for_training(net, small_config("DATA.SEARCH.SIZE=256", f"TRAIN.AMP={amp}"))
+        actor, batch = OSTrackActor(net, small_config("DATA.SEARCH.SIZE=256")), small_batch(2, search=256)
+        kept.append(bench.memory_of(lambda actor=actor, batch=batch: actor(batch, 1), torch.device("cpu"))[0])
+    rows = 2 * (4 + 256) * 192  # a number of each channel of each token, in the first three halves
+    fewer = 2 * (4 + 128) * 192  # likewise after elimination, in the last
+    again = 4 * (2 * rows + 5 * (rows + fewer))  # what norms give, and GELU, which is four times as wide
+    assert kept[0] - kept[1] == pytest.approx(again, rel=0.01)
 
 
 def test_memory_that_stays_and_the_most_at_any_moment(bench):
