@@ -103,8 +103,6 @@ def build(names: list[str], args: argparse.Namespace) -> tuple[Tracker, dict[str
         checkpoint = find_checkpoint(load_config(args.config, args.overrides), config_name(args.config))
 
     def tracker(variant: Variant) -> Tracker:
-        if variant.cuda and device.type != "cuda":
-            raise ConfigError("for CUDA only")
         return project_tracker(variant, args.config, args.overrides, checkpoint, device)
 
     others = {}

@@ -108,6 +108,13 @@ def memory_of(run: Callable[[], object], device: torch.device) -> tuple[int, int
     return int(held[-1]), int(held.max())
 
 
+def now(device: torch.device) -> float:
+    """Seconds of the clock, when all that was asked of the device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
 def step_shares(
     actor: OSTrackActor, batch: dict, optimizer: torch.optim.Optimizer, epoch: int, limit: float, steps: int
 ) -> tuple[float, ...]:
@@ -116,25 +123,19 @@ def step_shares(
     float16 is not scaled here: what the numbers are does not change what a step costs.
     """
     times = []
-
-    def now() -> float:
-        if actor.device.type == "cuda":
-            torch.cuda.synchronize(actor.device)
-        return time.perf_counter()
-
     for _ in range(steps):
         optimizer.zero_grad(set_to_none=True)
         moved = actor.to_device(batch)
-        moments = [now()]
+        moments = [now(actor.device)]
         output = actor.forward(moved, epoch)
-        moments.append(now())
+        moments.append(now(actor.device))
         loss, _ = actor.losses(output, moved)
-        moments.append(now())
+        moments.append(now(actor.device))
         loss.backward()
-        moments.append(now())
+        moments.append(now(actor.device))
         torch.nn.utils.clip_grad_norm_(actor.net.parameters(), limit or math.inf)
         optimizer.step()
-        moments.append(now())
+        moments.append(now(actor.device))
         times.append(np.diff(moments))
     means = np.mean(times, axis=0)
     return tuple((means / means.sum()).tolist())
@@ -162,11 +163,9 @@ def measure(cfg: Config, variant: Variant, device: torch.device, epoch: int, ste
         return train_step(actor, [batch], optimizer, scaler, epoch, cfg.TRAIN.GRAD_CLIP_NORM)
 
     for _ in range(warmup + steps):
-        start = time.perf_counter()
+        start = now(device)
         outcome = step()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - start)
+        times.append(now(device) - start)
         losses.append(outcome.stats["Loss/total"])
     state = [value for each in optimizer.state.values() for value in each.values() if isinstance(value, Tensor)]
     lasting = sum(tensor.nbytes for tensor in (*net.parameters(), *net.buffers(), *state))

@@ -189,6 +189,8 @@ def project_tracker(
     variant: Variant, config: str, overrides: Sequence[str], checkpoint: Path, device: torch.device
 ) -> Tracker:
     """The tracker of a variant that :func:`build_tracker` knows. Raises OSTrackError: it cannot be had here."""
+    if variant.cuda and device.type != "cuda":
+        raise ConfigError("for CUDA only")
     if variant.precision == "int8":  # other files are made by build_tracker, this one has to be calibrated
         export_experiment(config, FORMAT_OF[variant.backend], "int8", checkpoint, list(overrides))
     return build_tracker(
@@ -208,8 +210,6 @@ def build_way(variant: Variant, scene: Scene, targets: int, contrib: Path | None
     Raises:
         OSTrackError: it cannot be had here; the message says why.
     """
-    if variant.cuda and scene.device.type != "cuda":
-        raise ConfigError("for CUDA only")
     if variant.backend == "opencv":
         way = OpenCVWay(variant.name.split()[-1], scene, contrib)
         stack.callback(way.close)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from benchmarks import bench_precision
+from benchmarks import bench_precision, ways
 from benchmarks.ways import VARIANTS
 from lib.config.ostrack import load_config
 from lib.test.evaluation.protocol import Step
@@ -68,13 +68,14 @@ def test_the_table(monkeypatch, capsys):
     speeds = {"torch float32": 1.0, "torch bf16": 1.4, "openvino int8": 3.0}
     built = []
 
-    def tracker(variant, config, overrides, checkpoint, device):
-        built.append((variant.name, config, list(overrides), str(checkpoint), device.type))
-        if variant.name == "onnxruntime int8":
+    def tracker(config, checkpoint, device, precision, *, backend, compiled, overrides):
+        built.append((f"{backend} {precision}", config, overrides, str(checkpoint), device.type))
+        if backend == "onnxruntime":
             raise ConfigError("onnxruntime is not installed")
-        return Drifting(speeds[variant.name])
+        return Drifting(speeds[f"{backend} {precision}"])
 
-    monkeypatch.setattr(bench_precision, "project_tracker", tracker)
+    monkeypatch.setattr(ways, "build_tracker", tracker)
+    monkeypatch.setattr(ways, "export_experiment", lambda *arguments: None)
     monkeypatch.setattr(bench_precision, "get_dataset", lambda name: [sequence("a"), sequence("b")])
     arguments = ["x", "folder:F", "TEST.WINDOW_POWER=0.5", "--checkpoint", "w.pth", "--device", "cpu", "--ways",
                  "torch bf16", "torch fp16", "openvino int8", "onnxruntime int8"]  # fmt: skip

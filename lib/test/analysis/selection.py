@@ -10,9 +10,15 @@ from pathlib import Path
 
 from lib.test.evaluation.benchmarks import BENCHMARKS, get_dataset
 from lib.test.evaluation.environment import EnvSettings
-from lib.test.evaluation.results import file_hash, find_results, provenance_path, read_provenance, result_path
+from lib.test.evaluation.results import (
+    backend_name,
+    file_hash,
+    find_results,
+    provenance_path,
+    read_provenance,
+    result_path,
+)
 from lib.test.evaluation.sequence import Sequence
-from lib.test.running import SAME_BOXES
 from lib.utils.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -61,8 +67,8 @@ def result_origin(path: Path, sequence: Sequence) -> str:
     checkpoint = "random weights"
     if record.get("checkpoint"):
         checkpoint = f"{Path(record['checkpoint']).name} (sha256 {record.get('checkpoint_sha256')})"
-    backend = record.get("backend") or "torch"
-    how = f"{record.get('precision')}" + ("" if backend in SAME_BOXES else f" by {backend}")
+    backend = backend_name(record.get("backend"))
+    how = f"{record.get('precision')}" + ("" if backend == "torch" else f" by {backend}")
     return f"{checkpoint}, config {record.get('config_hash')}, {how}"
 
 

@@ -29,8 +29,6 @@ IDENTITY = (
     *("tracker", "config_hash", "checkpoint_sha256", "precision", "backend", "compat_int"),
     *("dataset", "frames", "init_box"),
 )
-# What differs but by rounding is one backend; the first results had no name of one.
-_SAME_BACKEND: dict[str | None, str] = {None: "torch", **dict.fromkeys(SAME_BOXES, "torch")}
 
 
 def result_path(results_dir: str | Path, tracker: str, config: str, sequence: Sequence) -> Path:
@@ -151,4 +149,9 @@ def differences(path: Path, provenance: dict[str, Any]) -> list[str]:
 
 def _comparable(record: dict[str, Any], key: str) -> Any:
     value = record.get(key)
-    return _SAME_BACKEND.get(value, value) if key == "backend" else value
+    return backend_name(value) if key == "backend" else value
+
+
+def backend_name(recorded: str | None) -> str:
+    """The backend of a result; what differs but by rounding is all ``torch``, as the first results, which name none."""
+    return "torch" if recorded is None or recorded in SAME_BOXES else recorded

@@ -10,7 +10,7 @@ from torch import Tensor
 from lib.config.ostrack import Config
 from lib.models.ostrack import OSTrack
 from lib.models.ostrack.inference import InferenceModel
-from lib.test.tracker.recorded import Recorded, cuda_graph
+from lib.test.tracker.recorded import Recorded
 
 
 class Network(Protocol):
@@ -78,7 +78,7 @@ class InferenceNetwork:
     def __init__(self, model: InferenceModel, compiled: bool = False, recorded: bool = False):
         self.model = model
         self.device = model.patch_weight.device
-        self._forward = Recorded(model, cuda_graph) if recorded else model
+        self._forward = Recorded(model) if recorded else model
         if compiled:
             model.compile(mode="reduce-overhead" if self.device.type == "cuda" else "default", dynamic=False)
 

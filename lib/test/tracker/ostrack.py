@@ -114,9 +114,9 @@ class Tracker:
         masks = [target.mask for target in targets if target.mask is not None]
         found = self.predict(template, search, torch.cat(masks) if masks else None).tolist()  # waits for the device
         predicted = time.perf_counter()
-        scores = [values.pop() for values in found]
-        each = zip(found, scores, targets, resize_factors, images, strict=True)
-        boxes = [self.decode(box, score, target, factor, image.shape) for box, score, target, factor, image in each]
+        scores = [score for *_, score in found]
+        each = zip(found, targets, resize_factors, images, strict=True)
+        boxes = [self.decode(box, score, target, factor, image.shape) for (*box, score), target, factor, image in each]
         for box, score, target in zip(boxes, scores, targets, strict=True):
             target.box, target.reach = settle(box, score, target.box, target.reach, self.cfg.TEST.HOLD)
         return Step([list(target.box) for target in targets], scores, cropped - start, predicted - cropped)

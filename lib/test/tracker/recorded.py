@@ -14,7 +14,6 @@ from torch import Tensor
 
 T = TypeVar("T")
 Inputs = tuple[Tensor | None, ...]
-Record = Callable[[Callable[..., T], Inputs], tuple[Callable[[], object], T]]
 
 _WARM_UP = 3  # runs before the recording: libraries choose kernels and take memory in the first ones
 
@@ -29,17 +28,16 @@ class _Recording(Generic[T]):
 
 
 class Recorded(Generic[T]):
-    """A function of tensors, recorded anew for every combination of their shapes and types.
+    """A function of tensors on a GPU, recorded anew for every combination of their shapes and types.
 
     What it gives is overwritten by the next call with inputs of the same shapes.
 
     Args:
         function: must do the same work whatever the values, wait for nothing, and keep nothing.
-        record: see :func:`cuda_graph`.
     """
 
-    def __init__(self, function: Callable[..., T], record: Record[T]):
-        self._function, self._record = function, record
+    def __init__(self, function: Callable[..., T]):
+        self._function = function
         self._recordings: dict[Any, _Recording[T]] = {}
 
     def __call__(self, *inputs: Tensor | None) -> T:
@@ -47,7 +45,7 @@ class Recorded(Generic[T]):
         key = tuple(None if value is None else (value.shape, value.dtype) for value in inputs)
         if key not in self._recordings:
             kept = tuple(None if value is None else value.clone() for value in inputs)
-            self._recordings[key] = _Recording(kept, *self._record(self._function, kept))
+            self._recordings[key] = _Recording(kept, *cuda_graph(self._function, kept))
         recording = self._recordings[key]
         for place, value in zip(recording.inputs, inputs, strict=True):
             if place is not None and value is not None:
