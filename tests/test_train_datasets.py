@@ -364,7 +364,7 @@ def test_an_unknown_name_is_an_error_with_the_nearest_one():
     ):
         open_source("COCO", EnvironmentSettings(), SAMPLING)
     assert {"LASOT", "GOT10K_vottrain", "GOT10K_votval", "GOT10K_train_full", "GOT10K_official_val", "COCO17", "VID",
-            "TRACKINGNET", "IMAGES", "FOLDER", "TNL2K", "VASTTRACK"} == set(NAMES)  # fmt: skip
+            "TRACKINGNET", "IMAGES", "FOLDER", "PICTURES", "TNL2K", "VASTTRACK"} == set(NAMES)  # fmt: skip
 
 
 def test_local_file_wins_over_defaults_and_may_hold_more(tmp_path):

@@ -25,6 +25,9 @@ class DrawSettings:
         segment: probability that a region is a colour-connected segment (else a random shape over a salient place).
         same_picture: probability that a pasted region comes from the background picture itself (then upside down).
         harmonise: probability that a pasted thing takes on the mean colour of the background in part.
+        rectangle: probability that a region is a rectangle anywhere in the picture, whatever it shows.
+        sub_box: probability that the target is but a rectangular part of the thing that is pasted or annotated.
+        loose: log of the sides of the box over those of what it is drawn around, the same in all frames of a pair.
         min_size, max_size: bounds of the target's ``sqrt(w h)`` as a fraction of that of the frame.
 
     How the target changes between two frames (deformation):
@@ -54,6 +57,7 @@ class DrawSettings:
         object_gain: log gain of a single pasted thing between frames.
         shade: probability of a smooth shadow or light; shade_depth: its log.
         motion_blur, defocus, noise, jpeg, low_resolution, grey: probabilities of each (grey: of the whole video).
+        dark, fade: probabilities of a video in the dark (a fifth to three fifths of the light), or with little contrast.
         blur_length (crop pixels), noise_level (grey levels), jpeg_quality, low_factor: upper bound, or least quality.
         object_blur: probability of motion blur of the target alone.
     """
@@ -63,6 +67,9 @@ class DrawSettings:
     segment: Share = 0.4
     same_picture: Share = 0.2
     harmonise: Share = 0.3
+    rectangle: Share = 0.0
+    sub_box: Share = 0.0
+    loose: Amount = 0.0
     min_size: Size = 0.06
     max_size: Size = 0.32
 
@@ -107,6 +114,8 @@ class DrawSettings:
     jpeg: Share = 0.2
     low_resolution: Share = 0.15
     grey: Share = 0.04
+    dark: Share = 0.0
+    fade: Share = 0.0
     blur_length: Annotated[float, (2.4, math.inf)] = 9.0
     noise_level: Annotated[float, (1, math.inf)] = 10.0
     jpeg_quality: Annotated[int, (1, 95)] = 25

@@ -113,9 +113,10 @@ def count_flops(cfg: Config, model: OSTrack) -> float:
     ``thop`` does not see; and nothing for the rest.
     """
     template, search = (torch.zeros(1, 3, size, size) for size in (cfg.TEST.TEMPLATE_SIZE, cfg.TEST.SEARCH_SIZE))
-    mask = template_mask(cfg, cfg.TEST.TEMPLATE_SIZE, 1, "cpu", torch.tensor([[0.25, 0.25, 0.5, 0.5]]))
+    box = torch.tensor([[0.25, 0.25, 0.5, 0.5]])
+    mask = template_mask(cfg, cfg.TEST.TEMPLATE_SIZE, 1, "cpu", box)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model.eval()(template, search, ce_template_mask=mask)
+        model.eval()(template, search, ce_template_mask=mask, template_box=box)
     return counter.get_total_flops() / 1e9
 
 
@@ -188,6 +189,7 @@ def _time_tracker(tracker: Tracker, frames: int, batch: int) -> tuple[Timing, Ti
     template = torch.cat([target.template for target in targets])
     masks = [target.mask for target in targets if target.mask is not None]
     mask = torch.cat(masks) if masks else None
+    inside = torch.cat([target.inside for target in targets])
     search, _ = tracker.crop_search(images[:batch], targets)
 
     def whole(number: int) -> None:
@@ -197,7 +199,7 @@ def _time_tracker(tracker: Tracker, frames: int, batch: int) -> tuple[Timing, Ti
         tracker.step(images[start : start + batch], targets)
 
     def network(number: int) -> None:
-        tracker.predict(template, search, mask)
+        tracker.predict(template, search, mask, inside)
 
     return measure(network, frames, batch, tracker.device), measure(whole, frames, batch, tracker.device)
 

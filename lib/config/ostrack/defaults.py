@@ -81,7 +81,11 @@ PUBLISHED = {
 EXTENSIONS = {
     "MODEL": {
         # Number of transformer blocks; 0 = all that the backbone type has.
-        "BACKBONE": {"DEPTH": 0},
+        "BACKBONE": {
+            "DEPTH": 0,
+            # Learned embeddings of what a token shows: target or background of the template (by its box), or search.
+            "TOKEN_TYPES": False,
+        },
         # Give the head the cosine similarity of each search token to each template token (pixel-wise correlation,
         # Yan et al., Alpha-Refine, CVPR 2021) as further channels.
         "HEAD": {"CORRELATION": False},
@@ -115,6 +119,9 @@ EXTENSIONS = {
         "MAX_BROKEN_SHARE": 0.01,
         # Crops travel as bytes; brightness and normalisation are done on the device that trains. The same samples.
         "NORMALISE_ON_DEVICE": False,
+        # Share of the pairs from annotated data that are augmented as DRAW says: looks, loose boxes, and of still
+        # pictures parts, rectangles and warps.
+        "AUGMENT": 0.0,
         # How much of everything is drawn in the data set IMAGES: see lib/config/drawing.py.
         "DRAW": draw_keys(),
     },
@@ -164,6 +171,7 @@ UNSUPPORTED = (
 
 # Least and greatest value.
 BETWEEN = {
+    "DATA.AUGMENT": (0, 1),
     "TEST.SIZE_SMOOTHING": (0, 1),
     "TEST.HOLD.SCORE": (0, 1),
     "TEST.HOLD.GROWTH": (1, math.inf),

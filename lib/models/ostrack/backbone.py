@@ -24,6 +24,11 @@ class Backbone(nn.Module):
     Tokens are ordered template first. Attention does not see order, so ``CAT_MODE: template_central``, which the
     published code undoes before the head, gives the same result and needs no code.
 
+    With ``token_types`` each token also gets a learned embedding of what it shows: target or background of the template,
+    or search region (Lin et al., LoRAT, ECCV 2024). A template token that the border of the target's box passes through
+    gets the mean of the first two, weighted by the covered share. Nothing else in the model tells the aspect ratio of
+    the box.
+
     ``cls_token`` and ``pos_embed`` come from pre-training and are not used; they stay because published checkpoints
     hold them.
     """
@@ -38,6 +43,7 @@ class Backbone(nn.Module):
         depth: int = 0,
         drop_path: float = 0.0,
         segment_embed: bool = False,
+        token_types: bool = False,
         ce_layers: Sequence[int] = (),
         ce_keep_ratios: Sequence[float] = (),
     ):
@@ -56,6 +62,8 @@ class Backbone(nn.Module):
         if segment_embed:
             self.template_segment_pos_embed = nn.Parameter(torch.zeros(1, 1, dim))
             self.search_segment_pos_embed = nn.Parameter(torch.zeros(1, 1, dim))
+        # Rows: template foreground, template background, search. Zeros, so that trained weights without them fit.
+        self.token_types = nn.Parameter(torch.zeros(3, dim)) if token_types else None
         self.drop_path = drop_path
         self.blocks = nn.ModuleList(Block(dim, variant.num_heads) for _ in range(depth))
         # How the halves of a block are run; training may wrap them, see lib.models.ostrack.training.
@@ -69,7 +77,7 @@ class Backbone(nn.Module):
                 trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
         for name, parameter in self.named_parameters(recurse=False):
-            if name not in ("pos_embed_z", "pos_embed_x"):
+            if name not in ("pos_embed_z", "pos_embed_x", "token_types"):
                 trunc_normal_(parameter, std=0.02)
         self.set_position_embeddings(self.pos_embed.detach())
 
@@ -119,6 +127,7 @@ class Backbone(nn.Module):
         ce_template_mask: Tensor | None = None,
         ce_keep_rate: float | None = None,
         attention_layers: Sequence[int] = (),
+        template_box: Tensor | None = None,
     ) -> tuple[Tensor, list[Tensor], list[tuple[Tensor, Tensor]]]:
         """Arguments as in :meth:`OSTrack.forward`.
 
@@ -128,6 +137,8 @@ class Backbone(nn.Module):
             (B, N - Lz) of its search tokens.
         """
         z, x = self._embed(template, "template"), self._embed(search, "search")
+        if self.token_types is not None:
+            z, x = z + self.template_types(template_box), x + self.token_types[2]
         template_count, search_count = z.shape[1], x.shape[1]
         rows, row_mask = ranking_rows(ce_template_mask, template_count)
         index = torch.arange(search_count, device=x.device).expand(x.shape[0], -1)
@@ -172,6 +183,13 @@ class Backbone(nn.Module):
             return self.pos_embed_z, self.template_segment_pos_embed
         return self.pos_embed_x, self.search_segment_pos_embed
 
+    def template_types(self, box: Tensor | None) -> Tensor:
+        """Type embeddings (B, Lz, C) of the template tokens, given the target's box (B, 4), ``xywh`` in fractions."""
+        if box is None or self.token_types is None:
+            raise ValueError("MODEL.BACKBONE.TOKEN_TYPES needs the target's box in the template")
+        foreground, background, _ = self.token_types
+        return torch.lerp(background, foreground, covered_share(box, self.template_grid)[..., None].to(background))
+
     def _embed(self, image: Tensor, part: str) -> Tensor:
         """Patch tokens with position (and segment) embeddings."""
         grid = self.template_grid if part == "template" else self.search_grid
@@ -196,6 +214,19 @@ def ranking_rows(mask: Tensor | None, template_count: int) -> tuple[slice | Tens
     if mask.dtype == torch.bool:
         return slice(0, template_count), mask
     return mask, None
+
+
+def covered_share(box: Tensor, grid: int) -> Tensor:
+    """Share of each cell of a grid that a box covers, (B, grid * grid), row by row.
+
+    Args:
+        box: (B, 4), ``xywh`` as fractions of the grid's side; it may reach outside.
+    """
+    edges = torch.arange(grid + 1, device=box.device, dtype=box.dtype)
+    start, end = (box[:, None, :2] * grid, (box[:, None, :2] + box[:, None, 2:]) * grid)  # (B, 1, 2)
+    overlap = torch.minimum(end, edges[1:, None]) - torch.maximum(start, edges[:-1, None])  # (B, grid, 2)
+    columns, rows = overlap.clamp(min=0).unbind(-1)
+    return (rows[:, :, None] * columns[:, None, :]).flatten(1)
 
 
 def resize_position_embedding(tokens: Tensor, grid: int) -> Tensor:

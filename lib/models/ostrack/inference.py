@@ -19,7 +19,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from lib.models.layers.head import ConvHead
 from lib.models.layers.linear import pack_linears
-from lib.models.ostrack.backbone import Backbone, ranking_rows
+from lib.models.ostrack.backbone import Backbone, covered_share, ranking_rows
 from lib.models.ostrack.candidate_elimination import rank_tokens, restore
 
 _MIDDLE = 128  # bytes become numbers from -128 to 127, which are exact in bfloat16
@@ -36,6 +36,7 @@ class InferenceModel(nn.Module):
     """
 
     patch_weight: Tensor
+    template_types: Tensor | None
 
     def __init__(
         self, backbone: Backbone, box_head: nn.Module, correlation: bool, mean: Sequence[float], std: Sequence[float]
@@ -49,7 +50,11 @@ class InferenceModel(nn.Module):
         for part in self.grids:
             position, segment = backbone.position_embeddings(part)
             position = position + bias if segment is None else position + segment + bias
+            if part == "search" and backbone.token_types is not None:
+                position = position + backbone.token_types[2]
             self.register_buffer(f"{part}_position", position.detach().clone())
+        types = backbone.token_types
+        self.register_buffer("template_types", None if types is None else types[:2].detach().clone())
         self.blocks, self.norm = backbone.blocks, backbone.norm
         self.kept = backbone.kept_tokens()
         self.head = FusedConvHead(box_head) if isinstance(box_head, ConvHead) else box_head
@@ -58,6 +63,19 @@ class InferenceModel(nn.Module):
     def dtype(self) -> torch.dtype:
         """The type that is computed in."""
         return self.patch_weight.dtype
+
+    def embed_template(self, pixels: Tensor, box: Tensor) -> Tensor:
+        """Tokens (B, Lz, C) of templates, RGB uint8 (B, Hz, Hz, 3), with the target at ``box``.
+
+        Args:
+            box: (B, 4), ``xywh`` as fractions of the template; it counts with ``MODEL.BACKBONE.TOKEN_TYPES`` alone.
+        """
+        tokens = self.embed(pixels, "template")
+        if self.template_types is None:
+            return tokens
+        foreground, background = self.template_types
+        share = covered_share(box, self.grids["template"])[..., None].to(tokens.dtype)
+        return tokens + torch.lerp(background, foreground, share)
 
     def embed(self, pixels: Tensor, part: str) -> Tensor:
         """Tokens (B, grid * grid, C) of RGB crops, uint8 (B, H, W, 3); ``part`` is ``template`` or ``search``."""
@@ -75,7 +93,7 @@ class InferenceModel(nn.Module):
         """Find the template's target in the search region.
 
         Args:
-            template: tokens (B, Lz, C) from :meth:`embed`.
+            template: tokens (B, Lz, C) from :meth:`embed_template`.
             pixels: search regions, RGB uint8 (B, Hx, Hx, 3).
             ce_template_mask: as in :meth:`OSTrack.forward`.
 

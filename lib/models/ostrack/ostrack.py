@@ -41,6 +41,7 @@ class OSTrack(nn.Module):
         ce_template_mask: Tensor | None = None,
         ce_keep_rate: float | None = None,
         attention_layers: Sequence[int] = (),
+        template_box: Tensor | None = None,
     ) -> dict[str, Any]:
         """Find the template's target in the search region.
 
@@ -51,6 +52,7 @@ class OSTrack(nn.Module):
                 (B, n) of int64, which costs less; None = all.
             ce_keep_rate: keep rate of every CE layer; None = each layer's own.
             attention_layers: layers (0-based) whose full attention maps are wanted.
+            template_box: the target in the template, (B, 4) ``xywh`` as fractions of it; needed with token types.
 
         Returns:
             ``pred_boxes`` (B, 1, 4), ``cxcywh`` as fractions of the search region; ``backbone_feat`` (B, Lz + Lx, C);
@@ -59,7 +61,9 @@ class OSTrack(nn.Module):
             in them, which CE puts out of order. From the CENTER and MLP heads ``score_map`` (B, 1, S, S), ``size_map``
             and ``offset_map`` (B, 2, S, S); from CORNER ``corner_map`` (B, 2, S, S). Boxes and maps are float32.
         """
-        features, removed, attention = self.backbone(template, search, ce_template_mask, ce_keep_rate, attention_layers)
+        features, removed, attention = self.backbone(
+            template, search, ce_template_mask, ce_keep_rate, attention_layers, template_box
+        )
         out = self.forward_head(features)
         out["backbone_feat"] = features
         out["removed_indexes_s"] = removed
@@ -116,6 +120,7 @@ def build_ostrack(cfg: Config, training: bool = False) -> OSTrack:
         depth=options.DEPTH,
         drop_path=cfg.TRAIN.DROP_PATH_RATE,
         segment_embed=options.SEP_SEG,
+        token_types=options.TOKEN_TYPES,
         ce_layers=options.CE_LOC,
         ce_keep_ratios=options.CE_KEEP_RATIO,
     )

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lib.config.ostrack import Config
 from lib.models.layers.block import Stretch
+from lib.models.ostrack.inference import explicit_attention
 from lib.models.ostrack.ostrack import OSTrack
 
 _again = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
@@ -30,6 +31,7 @@ def prepare_for_training(net: OSTrack, cfg: Config) -> None:
     Without them, but with ``TRAIN.AMP``, what layer norms and GELU give is computed again in the backward pass: the
     same numbers, and two fifths less memory than if it were kept, for no time that could be measured. In float32 it
     would be a third less for 7 % of the time. (What compiled blocks keep is the compiler's choice.)
+    On a CPU attention is two matrix products: PyTorch's fused kernel takes a third of a step's time in its backward pass.
 
     The keys wrap the halves of a block as plain functions of block and tokens. So names and weights stay as they are, a
     copy of ``net`` runs its own weights, and all blocks share what was compiled: the shapes of tokens are dynamic, so
@@ -48,3 +50,5 @@ def prepare_for_training(net: OSTrack, cfg: Config) -> None:
         block: Any  # a Block, which torch's types do not know of a ModuleList
         for block in backbone.blocks:
             block.run = recomputed
+            if not torch.cuda.is_available():
+                block.attn.attention = explicit_attention

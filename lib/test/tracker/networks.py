@@ -22,11 +22,15 @@ class Network(Protocol):
 
     device: torch.device
 
-    def embed_template(self, crops: Tensor) -> Tensor:
-        """What the network wants to keep of templates, batch first."""
+    def embed_template(self, crops: Tensor, boxes: Tensor) -> Tensor:
+        """What the network wants to keep of templates, batch first.
+
+        Args:
+            boxes: the target in each, (B, 4) ``xywh`` as fractions of the template.
+        """
         ...
 
-    def run(self, template: Tensor, crops: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
+    def run(self, template: Tensor, crops: Tensor, mask: Tensor | None, boxes: Tensor) -> dict[str, Tensor]:
         """The head's outputs for search regions, as :meth:`OSTrack.forward` names them; float32.
 
         They are to be read before the next run, which may write over them.
@@ -34,6 +38,7 @@ class Network(Protocol):
         Args:
             template: from :meth:`embed_template`.
             mask: as ``ce_template_mask`` of :meth:`OSTrack.forward`.
+            boxes: as in :meth:`embed_template`.
         """
         ...
 
@@ -55,14 +60,17 @@ class PlainNetwork:
         self._mean = 255 * torch.tensor(list(cfg.DATA.MEAN), dtype=torch.float32, device=self.device).view(shape)
         self._std = 255 * torch.tensor(list(cfg.DATA.STD), dtype=torch.float32, device=self.device).view(shape)
 
-    def embed_template(self, crops: Tensor) -> Tensor:
+    def embed_template(self, crops: Tensor, boxes: Tensor) -> Tensor:
         """Normalised templates (B, 3, H, W)."""
+        return self._normalised(crops)
+
+    def _normalised(self, crops: Tensor) -> Tensor:
         pixels = crops.permute(0, 3, 1, 2).float()
         return ((pixels - self._mean) / self._std).to(self.dtype)
 
-    def run(self, template: Tensor, crops: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
+    def run(self, template: Tensor, crops: Tensor, mask: Tensor | None, boxes: Tensor) -> dict[str, Tensor]:
         """See :class:`Network`."""
-        return self.model(template, self.embed_template(crops), ce_template_mask=mask)
+        return self.model(template, self._normalised(crops), ce_template_mask=mask, template_box=boxes)
 
 
 class InferenceNetwork:
@@ -82,10 +90,10 @@ class InferenceNetwork:
         if compiled:
             model.compile(mode="reduce-overhead" if self.device.type == "cuda" else "default", dynamic=False)
 
-    def embed_template(self, crops: Tensor) -> Tensor:
+    def embed_template(self, crops: Tensor, boxes: Tensor) -> Tensor:
         """Template tokens (B, Lz, C)."""
-        return self.model.embed(crops, "template")
+        return self.model.embed_template(crops, boxes)
 
-    def run(self, template: Tensor, crops: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
+    def run(self, template: Tensor, crops: Tensor, mask: Tensor | None, boxes: Tensor) -> dict[str, Tensor]:
         """See :class:`Network`."""
         return self._forward(template, crops, mask)

@@ -46,12 +46,14 @@ class Target:
     Attributes:
         template: what the network keeps of it, batch dimension 1.
         mask: which template tokens rank the search tokens (see :meth:`OSTrack.forward`).
+        inside: its box in the template, (1, 4) ``xywh`` as fractions of it.
         box: last ``xywh`` box in pixels of the image.
         reach: side of the next search region, over that of ``TEST.SEARCH_FACTOR``.
     """
 
     template: Tensor
     mask: Tensor | None
+    inside: Tensor
     box: list[float]
     reach: float = 1.0
 
@@ -112,7 +114,9 @@ class Tracker:
         cropped = time.perf_counter()
         template = torch.cat([target.template for target in targets])
         masks = [target.mask for target in targets if target.mask is not None]
-        found = self.predict(template, search, torch.cat(masks) if masks else None).tolist()  # waits for the device
+        inside = torch.cat([target.inside for target in targets])
+        mask = torch.cat(masks) if masks else None
+        found = self.predict(template, search, mask, inside).tolist()  # waits for the device
         predicted = time.perf_counter()
         scores = [score for *_, score in found]
         each = zip(found, targets, resize_factors, images, strict=True)
@@ -130,9 +134,10 @@ class Tracker:
         window = crop_window(box, test.TEMPLATE_FACTOR)
         crop = cut_crops([image], [window], test.TEMPLATE_SIZE, self.device)
         place = torch.tensor(box, dtype=torch.float32)
-        inside = box_to_crop(place, place, test.TEMPLATE_SIZE / window.side, test.TEMPLATE_SIZE)
-        mask = template_mask(self.cfg, test.TEMPLATE_SIZE, 1, self.device, inside[None])
-        return Target(self.network.embed_template(crop), mask, box)
+        inside = box_to_crop(place, place, test.TEMPLATE_SIZE / window.side, test.TEMPLATE_SIZE)[None]
+        mask = template_mask(self.cfg, test.TEMPLATE_SIZE, 1, self.device, inside)
+        inside = inside.to(self.device)
+        return Target(self.network.embed_template(crop, inside), mask, inside, box)
 
     def crop_search(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> tuple[Tensor, list[float]]:
         """The search regions around the targets' last boxes, and their crop pixels per image pixel.
@@ -147,13 +152,13 @@ class Tracker:
         return crops, [test.SEARCH_SIZE / window.side for window in windows]
 
     @torch.inference_mode()
-    def predict(self, template: Tensor, search: Tensor, mask: Tensor | None) -> Tensor:
-        """Run the network on a batch of targets: templates as it keeps them, search regions, masks as they are kept.
+    def predict(self, template: Tensor, search: Tensor, mask: Tensor | None, inside: Tensor) -> Tensor:
+        """Run the network on a batch of targets: search regions, and what :class:`Target` holds of each.
 
         Returns:
             (B, 5): boxes, ``cxcywh`` as fractions of the search region, and scores.
         """
-        out = self.network.run(template, search, mask)
+        out = self.network.run(template, search, mask, inside)
         if "score_map" not in out:
             # Corner head: the geometric mean of the two corners' best probabilities.
             score = out["corner_map"].flatten(2).amax(-1).prod(-1, keepdim=True).sqrt()

@@ -104,9 +104,10 @@ def run_network(
         rate: keep rate of all layers of candidate elimination; None = each layer's own.
     """
     template, search = batch["template_images"][0], batch["search_images"][0]
-    mask = template_mask(cfg, template.shape[-1], len(template), template.device, boxes=batch["template_anno"][0])
+    box = batch["template_anno"][0]
+    mask = template_mask(cfg, template.shape[-1], len(template), template.device, boxes=box)
     with torch.autocast(template.device.type, amp_dtype, enabled=amp_dtype is not None):
-        return net(template, search, ce_template_mask=mask, ce_keep_rate=rate)
+        return net(template, search, ce_template_mask=mask, ce_keep_rate=rate, template_box=box)
 
 
 _INPUTS = ("template_images", "template_anno", "search_images", "search_anno", "label")

@@ -19,7 +19,7 @@ class EnvironmentSettings:
     """Folders for training, with the published names; all under ``./data`` and ``./output`` of the project folder.
 
     ``cache_dir`` keeps parsed annotation. ``folder_dir`` names a folder of sequences, or a list of such, for the data
-    set ``FOLDER``.
+    set ``FOLDER``; ``pictures_dir`` one of pictures with boxes, or a folder or list of such, for ``PICTURES``.
     ``images_dir`` and ``cutouts_dir`` feed the data set ``IMAGES``: one folder or a list of folders of pictures, and of
     PNG cut-outs with alpha; an empty value means procedural textures only.
     """
@@ -44,6 +44,7 @@ class EnvironmentSettings:
     vasttrack_lmdb_dir: str = _data("vasttrack_lmdb")
     cache_dir: str = _data("cache")
     folder_dir: str | list[str] = ""
+    pictures_dir: str | list[str] = ""
     images_dir: str | list[str] = ""
     cutouts_dir: str | list[str] = ""
 

@@ -78,7 +78,10 @@ def open_sources(cfg: Config, env: EnvironmentSettings, use_lmdb: bool = False) 
     sampling = PairSampling(data.SAMPLER_MODE, data.MAX_SAMPLE_INTERVAL, data.TEMPLATE.NUMBER, data.SEARCH.NUMBER)
     names = dict.fromkeys([*data.TRAIN.DATASETS_NAME, *data.VAL.DATASETS_NAME])
     drawing = draw_settings(data.DRAW)
-    return {name: open_source(name, env, sampling, use_lmdb=use_lmdb, drawing=drawing) for name in names}
+    return {
+        name: open_source(name, env, sampling, use_lmdb=use_lmdb, drawing=drawing, augment=data.AUGMENT)
+        for name in names
+    }
 
 
 def build_loader(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Protocol
 
 import numpy as np
 
+from lib.config.drawing import DrawSettings
+from lib.train.data.augment import degrade, warp_crop
+from lib.train.data.drawing.extents import draw_loosening, draw_part_box, draw_rectangle, loosen
+from lib.train.data.drawing.looks import draw_video_look
 from lib.train.data.frames import PairSampling
 from lib.train.data.pair import PLAIN, Crop, CropPair, CropSpec, Joint
 from lib.train.data.processing import augment_crop, cut_crop
@@ -70,11 +74,23 @@ class AnnotatedPairs:
 
     Sequences from which frames can never be drawn are found here, once, and left out: see :meth:`PairSampling.suits`.
 
+    Args:
+        sampling: how frames are chosen.
+        augment: share of the pairs that are augmented, see :mod:`lib.train.data.augment`.
+        drawing: how much.
+
     Raises:
         DataError: no sequence of the data set is left.
     """
 
-    def __init__(self, dataset: AnnotatedDataset, sampling: PairSampling):
+    def __init__(
+        self,
+        dataset: AnnotatedDataset,
+        sampling: PairSampling,
+        augment: float = 0.0,
+        drawing: DrawSettings | None = None,
+    ):
+        self.augment, self.drawing = augment, drawing or DrawSettings()
         self.name = dataset.name
         self.dataset = dataset
         self.sampling = sampling
@@ -108,10 +124,47 @@ class AnnotatedPairs:
             absent = np.flatnonzero(~info.visible)
             sought = rng.choice(absent, search.number).tolist() if len(absent) else []
         frame = cache(lambda t: self._frame(index, t))  # a frame that comes twice is decoded once
+        if self.augment and positive and rng.random() < self.augment:
+            crops = self._augmented(
+                rng, frame, info.bbox, [(t, template) for t in shown] + [(t, search) for t in sought]
+            )
+            crops = [augment_crop(crop, joint) for crop in crops]
+            source = self._describe(index, shown, sought) + ", augmented"
+            return CropPair(crops[: len(shown)], crops[len(shown) :], self.name, source, number)
         templates = [cut_crop(frame(t), info.bbox[t], template, rng, joint) for t in shown]
         boxes = [info.bbox[t] if positive else centre_box(frame(t).shape) for t in sought]
         searches = [cut_crop(frame(t), box, search, rng, joint) for t, box in zip(sought, boxes, strict=True)]
         return CropPair(templates, searches, self.name, self._describe(index, shown, sought), number)
+
+    def _augmented(
+        self,
+        rng: np.random.Generator,
+        frame: Callable[[int], np.ndarray],
+        boxes: np.ndarray,
+        wanted: Sequence[tuple[int, CropSpec]],
+    ) -> list[Crop]:
+        """Crops of frames by their numbers, the first of which is the first template.
+
+        The parts of a still picture move with it, those of the target in a video do not: it is taken as a whole.
+        """
+        settings, change, video = self.drawing, np.zeros(4), draw_video_look(rng, self.drawing)
+        if settings.loose:
+            change = draw_loosening(rng, settings)
+        if not self.dataset.is_video:
+            boxes, kind = boxes[:1], rng.random()
+            if kind < settings.rectangle:
+                boxes = draw_rectangle(rng, frame(0))[None]
+            elif rng.random() < settings.sub_box:
+                boxes = draw_part_box(rng, boxes[0])[None]
+        crops = []
+        for place, (t, spec) in enumerate(wanted):
+            box = loosen(boxes[t], change)
+            if self.dataset.is_video or place == 0:
+                crop = cut_crop(frame(t), box, spec, rng)
+            else:
+                crop = warp_crop(frame(t), box, spec, rng, settings)
+            crops.append(degrade(crop, rng, settings, video))
+        return crops
 
     def draw_search(
         self, rng: np.random.Generator, template: CropSpec, search: CropSpec, joint: Joint, besides: int | None = None

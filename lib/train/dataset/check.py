@@ -12,7 +12,7 @@ from lib.train.admin.environment import EnvironmentSettings
 from lib.train.dataset.base import CONFIGURE
 from lib.train.dataset.cache import cache_path
 from lib.train.dataset.decode_check import CHUNK, Span, decode_spans
-from lib.train.dataset.registry import find_row, folders, open_dataset
+from lib.train.dataset.registry import find_row, folders, open_dataset, own_setting
 from lib.train.dataset.tracks import FrameKind, TrackDataset
 from lib.utils.errors import OSTrackError
 from lib.utils.storage import image_names
@@ -74,7 +74,7 @@ def check_dataset(
     report.notes = _notes(dataset)
     if not dataset.table.visible.any():
         report.broken.append("the target is visible in no frame at all")
-    report.broken += _missing(dataset, counted=name == "FOLDER" or find_row(name).counted)
+    report.broken += _missing(dataset, counted=dataset.is_video if own_setting(name) else find_row(name).counted)
     spans = _all_spans(dataset) if full else _sample_spans(dataset)
     note = cache_path(env.cache_dir, name, report.place, ".checked") if full else None
     for frames, broken in decode_spans(dataset, spans, jobs, note):
@@ -84,8 +84,8 @@ def check_dataset(
 
 
 def _place(name: str, env: EnvironmentSettings, use_lmdb: bool) -> str:
-    if name == "FOLDER":
-        return ", ".join(folders(env.folder_dir)) or "no folder"
+    if setting := own_setting(name):
+        return ", ".join(folders(getattr(env, setting))) or "no folder"
     row = find_row(name)
     return getattr(env, row.lmdb_setting if use_lmdb else row.setting)
 

@@ -10,6 +10,7 @@ import torch
 
 from lib.config.drawing import DrawSettings
 from lib.train.data.drawing.cast import Stock, draw_cast, load_stock
+from lib.train.data.drawing.extents import draw_loosening, loosen
 from lib.train.data.drawing.scene import Frame
 from lib.train.data.drawing.staging import calm, draw_frames
 from lib.train.data.pair import Crop, CropPair, CropSpec, jitter_box
@@ -49,7 +50,8 @@ class ImagesDataset:
             if all(map(_usable, frames, least)):
                 break
         specs = [template] * template.number + [search] * search.number
-        crops = [_jittered_crop(rng, frame, spec) for frame, spec in zip(frames, specs, strict=True)]
+        change = draw_loosening(rng, settings) if settings.loose else np.zeros(4)
+        crops = [_jittered_crop(rng, frame, spec, change) for frame, spec in zip(frames, specs, strict=True)]
         return CropPair(crops[: template.number], crops[template.number :], self.name, cast.source)
 
 
@@ -61,10 +63,14 @@ def _usable(frame: Frame, least_visible: float) -> bool:
     return frame.visible_fraction() >= least_visible
 
 
-def _jittered_crop(rng: np.random.Generator, frame: Frame, spec: CropSpec) -> Crop:
-    """The crop around the target's jittered box; without jitter if that one would show nothing but padding."""
-    box = frame.target_box
-    assert box is not None  # or the draw was not usable
+def _jittered_crop(rng: np.random.Generator, frame: Frame, spec: CropSpec, change: np.ndarray) -> Crop:
+    """The crop around the target's jittered box; without jitter if that one would show nothing but padding.
+
+    Args:
+        change: how the box departs from the target's extent, see :func:`loosen`.
+    """
+    assert frame.target_box is not None  # or the draw was not usable
+    box = loosen(frame.target_box, change)
     crop = crop_frame(frame, box, jitter_box(box, spec, rng), spec)
     return crop_frame(frame, box, box, spec) if crop.padding.all() else crop
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lib.train.dataset.layouts import Plan, listed_track, not_absent, read_info
+from lib.train.dataset.selection import selected
 from lib.train.dataset.tracks import FrameKind, Track, TrackTable
 from lib.utils.own_folder import OwnSequence, own_sequences
 from lib.utils.storage import Storage
@@ -17,12 +18,18 @@ from lib.utils.video_io import VideoFile
 log = logging.getLogger(__name__)
 
 
-def own_layout(storage: Storage, roots: Sequence[str]) -> Plan:
+def own_layout(storage: Storage, roots: Sequence[str], patterns: Sequence[str] = ()) -> Plan:
     """Folders of sequences (or of one), see :func:`lib.utils.own_folder.own_sequences`. Keys are absolute paths.
+
+    Args:
+        roots: the folders.
+        patterns: of the names of the sequences to take, see :func:`lib.train.dataset.selection.selected`.
 
     A video is decoded once when it is first seen: to count its frames, and to try whether seeking in it is exact.
     """
     found = [(Path(root).resolve(), item) for root in roots for item in own_sequences(Path(root).resolve())]
+    names = set(selected([item.folder.name for _, item in found], patterns, "FOLDER"))
+    found = [(root, item) for root, item in found if item.folder.name in names]
     files = [str(path) for _, item in found for path in (item.boxes, *item.flags, item.frames)]
     return Plan(files, lambda: _read(storage, found))
 

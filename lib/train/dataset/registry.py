@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from lib.config.drawing import DrawSettings
 from lib.train.admin.environment import EnvironmentSettings
@@ -19,6 +21,8 @@ from lib.train.dataset.base import CONFIGURE
 from lib.train.dataset.cache import cache_path, cached_table
 from lib.train.dataset.layouts import Layout, Plan, SequenceFiles, covered, not_absent
 from lib.train.dataset.own import own_layout
+from lib.train.dataset.pictures import pictures_layout
+from lib.train.dataset.selection import split_selection
 from lib.train.dataset.sequence_lists import (
     class_folders,
     got10k_sequences,
@@ -117,8 +121,26 @@ TABLE = {
     "TNL2K": Row("tnl2k_dir", _TNL2K, "tnl2k_lmdb_dir"),
     "VASTTRACK": Row("vasttrack_dir", _VASTTRACK, "vasttrack_lmdb_dir"),
 }
-# Not in the table: they have no lmdb, and may lie in several folders.
-NAMES = (*TABLE, "FOLDER", "IMAGES")
+
+
+class FolderLayout(Protocol):
+    """Finds data in several folders; takes those whose name matches one of the patterns, or all without patterns."""
+
+    def __call__(self, storage: Storage, roots: Sequence[str], patterns: Sequence[str] = ()) -> Plan: ...
+
+
+# Data in folders of one's own: the entry that names them, their layout, whether they are video. They have no lmdb.
+OWN_FOLDERS: dict[str, tuple[str, FolderLayout, bool]] = {
+    "FOLDER": ("folder_dir", own_layout, True),
+    "PICTURES": ("pictures_dir", pictures_layout, False),
+}
+NAMES = (*TABLE, *OWN_FOLDERS, "IMAGES")
+
+
+def own_setting(name: str) -> str:
+    """The entry of ``local.py`` that names the folders of ``FOLDER`` or ``PICTURES``; empty for other data sets."""
+    kind, _ = split_selection(name)
+    return OWN_FOLDERS[kind][0] if kind in OWN_FOLDERS else ""
 
 
 def find_row(name: str) -> Row:
@@ -151,18 +173,22 @@ def open_dataset(name: str, env: EnvironmentSettings, use_lmdb: bool = False) ->
     """Open an annotated data set: any name but ``IMAGES``.
 
     Args:
-        name: name of a data set.
-        use_lmdb: read it from its lmdb; ``FOLDER`` has none, and is read from its folders.
+        name: name of a data set. ``FOLDER[cars_*,bike]`` takes the sequences with such names alone, ``PICTURES[voc*]``
+            the folders.
+        use_lmdb: read it from its lmdb; ``FOLDER`` and ``PICTURES`` have none, and are read from their folders.
 
     Raises:
         ConfigError: unknown name, or its place is not set.
         DataError: the data are missing or damaged.
     """
-    if name == "FOLDER":
-        roots = folders(env.folder_dir)
+    kind, patterns = split_selection(name)
+    if kind in OWN_FOLDERS:
+        setting, layout, is_video = OWN_FOLDERS[kind]
+        roots = folders(getattr(env, setting))
         if not roots:
-            raise ConfigError("FOLDER: " + CONFIGURE.format(setting="folder_dir"))
-        return _open(name, FolderStorage(""), partial(own_layout, roots=roots), env, "folder_dir", "\n".join(roots))
+            raise ConfigError(f"{kind}: " + CONFIGURE.format(setting=setting))
+        found = partial(layout, roots=roots, patterns=patterns)
+        return _open(name, FolderStorage(""), found, env, setting, "\n".join(roots), is_video)
     row = find_row(name)
     setting = row.lmdb_setting if use_lmdb else row.setting
     place = getattr(env, setting)
@@ -194,6 +220,7 @@ def open_source(
     sampling: PairSampling,
     use_lmdb: bool = False,
     drawing: DrawSettings | None = None,
+    augment: float = 0.0,
 ) -> PairSource:
     """Open a data set as something that pairs are drawn from.
 
@@ -202,6 +229,7 @@ def open_source(
         sampling: how frames of annotated data are chosen.
         use_lmdb: read it from its lmdb, see :func:`open_dataset`; ``IMAGES`` has none.
         drawing: how much of everything ``IMAGES`` draws; the defaults if not given.
+        augment: share of the pairs of annotated data that are augmented, see :mod:`lib.train.data.augment`.
 
     Raises:
         ConfigError: unknown name or mode.
@@ -211,7 +239,7 @@ def open_source(
         from lib.train.dataset.images import build_images_dataset
 
         return DrawnPairs(build_images_dataset(folders(env.images_dir), folders(env.cutouts_dir), drawing))
-    return AnnotatedPairs(open_dataset(name, env, use_lmdb), sampling)
+    return AnnotatedPairs(open_dataset(name, env, use_lmdb), sampling, augment, drawing)
 
 
 def folders(value: str | list[str]) -> list[str]:
@@ -225,7 +253,7 @@ def lmdb_jobs(name: str, env: EnvironmentSettings) -> list[tuple[Path, Path, str
     Raises:
         ConfigError: there is no such data set, or it has no lmdb.
     """
-    if name in NAMES and name not in TABLE:
+    if own_setting(name) or name == "IMAGES":
         raise ConfigError(f"{name} has no lmdb: it is read from its folders, with --use_lmdb 1 too")
     row = find_row(name)
     source, target = Path(getattr(env, row.setting)), Path(getattr(env, row.lmdb_setting))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from lib.config.drawing import DrawSettings
+from lib.train.data.drawing.extents import draw_part_outline
 from lib.train.data.drawing.looks import Look, draw_video_look
 from lib.train.data.drawing.outlines import box_of
 from lib.train.data.drawing.parts import Part, cut, draw_part, neighbour, pick, same_shape, same_texture, scaled, shrunk
@@ -156,6 +157,9 @@ def draw_cast(rng: np.random.Generator, stock: Stock, frame_size: tuple[int, int
     part: Part | None
     if painted:
         target, part, file = _draw_target(rng, stock, scenery, np.sqrt(size[0] * size[1]), backdrop)
+        if settings.sub_box and rng.random() < settings.sub_box:
+            sprite = target.sprite
+            target = replace(target, sprite=Sprite(sprite.image, draw_part_outline(rng, sprite.outline)))
         target = Actor(target.sprite, target.size * min((_MOST_OF_FRAME * np.array(size) / target.body).min(), 1.0))
         source = f"{file} over {scenery.source}"
         if file == scenery.source:  # upside down, so that the target's own place does not show it a second time

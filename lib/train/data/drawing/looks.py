@@ -15,6 +15,8 @@ _LEVELS = np.arange(256, dtype=np.float64)[:, None] / 255
 _HUE_AXES = np.array(((0.299, 0.587, 0.114), (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)))  # RGB to YIQ
 _HUE_AXES_INVERSE = np.linalg.inv(_HUE_AXES)
 _SHADE_GRID = 3
+_DARKNESS = (0.5, 1.6)  # log of the light that is missing
+_FADE = (0.3, 0.75)
 _NOISE_SIDE, _NOISE_SIGMA = 512, 32.0
 
 
@@ -52,6 +54,7 @@ class Look:
         noise: grey levels.
         noise_offset: place in the bank of noise.
         jpeg: quality, 0 for none.
+        fade: how far all levels move towards the middle, 0 not at all, 1 to grey.
     """
 
     tone: Tone
@@ -63,6 +66,7 @@ class Look:
     noise: float = 0.0
     noise_offset: tuple[int, int] = (0, 0)
     jpeg: int = 0
+    fade: float = 0.0
 
 
 def draw_tone(rng: np.random.Generator, settings: DrawSettings) -> Tone:
@@ -112,17 +116,23 @@ def draw_look(rng: np.random.Generator, settings: DrawSettings, video: Look) -> 
 def draw_video_look(rng: np.random.Generator, settings: DrawSettings) -> Look:
     """What the frames of one video have in common."""
     grey, jpeg, low = rng.random(3) < (settings.grey, settings.jpeg, settings.low_resolution)
+    tone = draw_tone(rng, settings).scaled(settings.video_tone)
+    if settings.dark and rng.random() < settings.dark:
+        tone = replace(tone, gain=tone.gain - rng.uniform(*_DARKNESS))
+    fade = rng.uniform(*_FADE) if settings.fade and rng.random() < settings.fade else 0.0
     return Look(
-        draw_tone(rng, settings).scaled(settings.video_tone),
+        tone,
         grey=bool(grey),
         jpeg=int(rng.integers(settings.jpeg_quality, 96)) if jpeg else 0,
         low_factor=rng.uniform(1.2, settings.low_factor) if low else 0.0,
+        fade=fade,
     )
 
 
-def tone_table(tone: Tone) -> np.ndarray:
-    """Gain and gamma of a tone as a table (1, 256, 3) uint8 for ``cv2.LUT``."""
+def tone_table(tone: Tone, fade: float = 0.0) -> np.ndarray:
+    """Gain and gamma of a tone, and a loss of contrast, as a table (1, 256, 3) uint8 for ``cv2.LUT``."""
     table = _LEVELS ** np.exp(tone.gamma) * np.exp(tone.gain)
+    table = np.clip(table, 0, 1) * (1 - fade) + 0.5 * fade
     return (np.clip(table, 0, 1) * 255 + 0.5).astype(np.uint8)[None]
 
 
@@ -161,7 +171,7 @@ def apply_look(image: np.ndarray, look: Look) -> np.ndarray:
         image = to_grayscale(image)
     elif look.tone.hue or look.tone.saturation:
         image = cv2.transform(image, _colour_matrix(look.tone))
-    image = cv2.LUT(image, tone_table(look.tone))
+    image = cv2.LUT(image, tone_table(look.tone, look.fade))
     if look.low_factor > 1:
         size = (max(round(width / look.low_factor), 1), max(round(height / look.low_factor), 1))
         image = cv2.resize(cv2.resize(image, size, interpolation=cv2.INTER_AREA), (width, height))

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from lib.config.drawing import DrawSettings
+from lib.train.data.drawing.extents import draw_rectangle, rectangle_outline
 from lib.train.data.drawing.outlines import box_of, fill, random_outline
 from lib.train.data.drawing.pictures import Picture
 from lib.train.data.drawing.warp import Sprite
@@ -40,7 +41,9 @@ def _salient_box(rng: np.random.Generator, picture: Picture) -> np.ndarray:
 
 
 def draw_part(rng: np.random.Generator, picture: Picture, settings: DrawSettings) -> Part:
-    """A segment of the picture, or a random shape over one of its salient places."""
+    """A rectangle anywhere, a segment of the picture, or a random shape over one of its salient places."""
+    if settings.rectangle and rng.random() < settings.rectangle:
+        return Part(picture, rectangle_outline(draw_rectangle(rng, picture.image)))
     if picture.segments and rng.random() < settings.segment:
         return Part(picture, pick(rng, picture.segments))
     box = _salient_box(rng, picture)

@@ -1,0 +1,117 @@
+"""The data set ``PICTURES``: still pictures with boxes, in COCO's or Pascal VOC's form. Every object is a sequence."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+
+from lib.train.dataset.base import SequenceInfo, valid_boxes
+from lib.train.dataset.layouts import Plan
+from lib.train.dataset.selection import selected
+from lib.train.dataset.tracks import Track, TrackTable, literal
+from lib.utils.annotations import decode_text
+from lib.utils.errors import DataError
+from lib.utils.storage import Storage, image_names
+
+log = logging.getLogger(__name__)
+
+_VOC_ANNOTATIONS, _VOC_IMAGES = "Annotations", "JPEGImages"
+_COCO_IMAGES = ("images", "JPEGImages", ".")
+_EXPECTED = "annotations.json or annotations/*.json beside images/ (COCO), or Annotations/*.xml and JPEGImages/ (VOC)"
+
+
+def pictures_layout(storage: Storage, roots: Sequence[str], patterns: Sequence[str] = ()) -> Plan:
+    """Folders of pictures with boxes, or folders of such folders; keys are absolute paths.
+
+    Args:
+        roots: the folders.
+        patterns: of the names of the folders to take, see :func:`selected`.
+
+    Raises:
+        DataError: a folder is missing, or holds no annotation; no name matches a pattern.
+    """
+    found = {folder.name: (folder, files) for root in roots for folder, files in _annotated(Path(root).resolve())}
+    chosen = [found[name] for name in selected(list(found), patterns, "PICTURES")]
+    files = [str(path) for _, paths in chosen for path in paths]
+    return Plan(files, lambda: TrackTable.join([track for place in chosen for track in _read(storage, *place)]))
+
+
+def _annotated(root: Path) -> list[tuple[Path, list[Path]]]:
+    """The folders of one form or the other at ``root`` or below it, each with its annotation files."""
+    if not root.is_dir():
+        raise DataError(f"{root}: there is no such folder")
+    folders = [root] if _annotation_files(root) else sorted(path for path in root.iterdir() if path.is_dir())
+    found = [(folder, files) for folder in folders if (files := _annotation_files(folder))]
+    for folder in sorted({*folders} - {folder for folder, _ in found}):
+        log.warning("%s is left out: expected %s", folder, _EXPECTED)
+    if not found:
+        raise DataError(f"{root}: no pictures with boxes; expected {_EXPECTED}")
+    return found
+
+
+def _annotation_files(folder: Path) -> list[Path]:
+    single = folder / "annotations.json"
+    if single.is_file():
+        return [single]
+    return sorted((folder / "annotations").glob("*.json")) or sorted((folder / _VOC_ANNOTATIONS).glob("*.xml"))
+
+
+def _read(storage: Storage, folder: Path, files: Sequence[Path]) -> list[Track]:
+    read: Callable[[Path, str], list[tuple[str, np.ndarray]]] = _read_voc if files[0].suffix == ".xml" else _read_coco
+    images = {Path(name).stem: name for name in image_names(storage, str(folder / _VOC_IMAGES))}
+    tracks, missing = [], 0
+    for path in files:
+        for image, boxes in read(path, decode_text(storage.read(str(path)), str(path))):
+            key = _image_key(storage, folder, image, images)
+            missing += key is None
+            for number, box in enumerate(boxes if key else ()):
+                valid = valid_boxes(box[None])
+                info = SequenceInfo(box[None], valid, valid)
+                tracks.append(Track(f"{folder.name}/{Path(image).stem}_{number}", info, literal(str(key))))
+    if missing:
+        log.warning("%s: %d pictures of its annotation are missing, and left out", folder, missing)
+    if not tracks:
+        raise DataError(f"{folder}: no picture of its annotation is there; expected {_EXPECTED}")
+    return tracks
+
+
+def _image_key(storage: Storage, folder: Path, image: str, by_stem: dict[str, str]) -> str | None:
+    """The key of a picture by the name that its annotation gives; VOC's may lack or change the suffix."""
+    for place in _COCO_IMAGES:
+        if storage.exists(key := str(folder / place / image)):
+            return key
+    name = by_stem.get(Path(image).stem)
+    return None if name is None else str(folder / _VOC_IMAGES / name)
+
+
+def _read_coco(path: Path, text: str) -> list[tuple[str, np.ndarray]]:
+    """File names of the pictures and their boxes (N, 4), ``xywh``; crowds are left out."""
+    try:
+        content = json.loads(text)
+        boxes: dict[object, list[list[float]]] = {picture["id"]: [] for picture in content["images"]}
+        for item in content["annotations"]:
+            if not item.get("iscrowd", 0):
+                boxes[item["image_id"]].append(item["bbox"])
+        pictures = [(str(picture["file_name"]), boxes[picture["id"]]) for picture in content["images"]]
+        return [(name, np.array(found, np.float64).reshape(-1, 4)) for name, found in pictures]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is not a COCO annotation file: {type(error).__name__} {error}") from error
+
+
+def _read_voc(path: Path, text: str) -> list[tuple[str, np.ndarray]]:
+    """The file name of one picture and its boxes (N, 4), ``xywh``; VOC counts pixels from 1, both ends included."""
+    try:
+        root = ElementTree.fromstring(text)
+        corners = [
+            [float(box.findtext(side, "")) for side in ("xmin", "ymin", "xmax", "ymax")] for box in root.iter("bndbox")
+        ]
+    except (ElementTree.ParseError, ValueError) as error:
+        raise DataError(f"{path} is not a Pascal VOC annotation file: {error}") from error
+    table = np.array(corners, np.float64).reshape(-1, 4)
+    boxes = np.concatenate((table[:, :2] - 1, table[:, 2:] - table[:, :2] + 1), axis=1)
+    return [(path.stem, boxes)]
