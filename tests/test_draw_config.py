@@ -42,7 +42,7 @@ def pairs(dataset, count=8):
 def test_every_setting_is_a_key_with_the_same_default():
     section = load_config(NAME).DATA.DRAW
     for field in fields(DrawSettings):
-        value = getattr(section, field.name.upper())
+        value = getattr(section, field.name)
         assert value == (list(field.default) if isinstance(field.default, tuple) else field.default), field.name
     assert len(draw_keys()) == len(fields(DrawSettings))
     assert section.DISTRACTORS == [0.3, 0.35, 0.25, 0.1]
@@ -66,7 +66,7 @@ def test_an_experiment_without_them_is_what_it_was(env):
 
 def test_set_keys_change_the_hash_and_leave_the_others_at_their_defaults():
     cfg = load_config(NAME, ["DATA.DRAW.LOW_FACTOR=6", "DATA.DRAW.DISTRACTORS=[0.5, 0.5]"])
-    assert draw_settings(cfg.DATA.DRAW) == replace(DrawSettings(), low_factor=6, distractors=(0.5, 0.5))
+    assert draw_settings(cfg.DATA.DRAW) == replace(DrawSettings(), LOW_FACTOR=6, DISTRACTORS=(0.5, 0.5))
     assert cfg.DATA.DRAW.JPEG_QUALITY == 25 and dict(cfg.DATA.DRAW).keys() == {"LOW_FACTOR", "DISTRACTORS"}
     assert config_hash(cfg) != config_hash(load_config(NAME))
 

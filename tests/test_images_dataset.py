@@ -135,7 +135,7 @@ def test_many_pairs_keep_the_promises_of_crops(stock):
 
 
 def test_what_can_never_be_seen_is_replaced_by_an_easy_pair(stock):
-    settings = replace(stock.settings, min_visible=2.0)
+    settings = replace(stock.settings, MIN_VISIBLE=2.0)
     pair = ImagesDataset(Stock(stock.pictures, [], settings)).draw_pair(np.random.default_rng(0), TEMPLATE, SEARCH)
     box = pair.template[0].box
     np.testing.assert_allclose((box[:2] + 0.5 * box[2:]) * 128, 63.5, atol=1.5)
@@ -180,7 +180,7 @@ def test_box_of_a_view_follows_the_camera():
     outline = largest_outline(image[..., 0]) / FRAME - 0.5
     for seed in range(10):
         rng = np.random.default_rng(seed)
-        change = rng.standard_normal(CHANGES) * deformation_spread(DrawSettings(bend=0.0))
+        change = rng.standard_normal(CHANGES) * deformation_spread(DrawSettings(BEND=0.0))
         camera = deformed(Pose(np.array((160.0, 120.0)), np.array((320.0, 240.0))), change, np.array((160.0, 120.0)))
         placed = Placed(Sprite(image, outline), camera)
         frame = Frame(FRAME, placed, placed, False, [], [], NEUTRAL)
@@ -360,7 +360,7 @@ def test_cutouts_without_alpha_are_skipped(tmp_path, caplog):
 
 
 def test_a_cast_from_the_background_itself_turns_it_upside_down(stock):
-    settings = replace(stock.settings, view=0.0, same_picture=1.0, harmonise=0.0)
+    settings = replace(stock.settings, VIEW=0.0, SAME_PICTURE=1.0, HARMONISE=0.0)
     cast = draw_cast(np.random.default_rng(0), Stock(stock.pictures[:1], [], settings))
     np.testing.assert_array_equal(cast.background.sprite.image, stock.pictures[0].image[::-1])
 

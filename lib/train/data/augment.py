@@ -25,8 +25,8 @@ def warp_crop(
         frame: RGB uint8 (H, W, 3).
         box: ``xywh`` in pixels, float64 (4,).
     """
-    angle = np.deg2rad(settings.rotation) * rng.standard_normal()
-    stretch = np.exp(0.5 * settings.aspect * rng.standard_normal() * np.array((1, -1)))
+    angle = np.deg2rad(settings.ROTATION) * rng.standard_normal()
+    stretch = np.exp(0.5 * settings.ASPECT * rng.standard_normal() * np.array((1, -1)))
     around = jitter_box(box, spec, rng)
     scale = spec.size / (spec.factor * np.sqrt(around[2:].prod()))
     cos, sin = np.cos(angle), np.sin(angle)

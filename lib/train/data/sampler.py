@@ -148,13 +148,13 @@ class AnnotatedPairs:
         The parts of a still picture move with it, those of the target in a video do not: it is taken as a whole.
         """
         settings, change, video = self.drawing, np.zeros(4), draw_video_look(rng, self.drawing)
-        if settings.loose:
+        if settings.LOOSE:
             change = draw_loosening(rng, settings)
         if not self.dataset.is_video:
             boxes, kind = boxes[:1], rng.random()
-            if kind < settings.rectangle:
+            if kind < settings.RECTANGLE:
                 boxes = draw_rectangle(rng, frame(0))[None]
-            elif rng.random() < settings.sub_box:
+            elif rng.random() < settings.SUB_BOX:
                 boxes = draw_part_box(rng, boxes[0])[None]
         crops = []
         for place, (t, spec) in enumerate(wanted):

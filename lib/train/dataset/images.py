@@ -42,7 +42,7 @@ class ImagesDataset:
         small or hardly to be seen is thrown away; after 20 such, an easy pair is drawn that always works.
         """
         settings = self.stock.settings
-        least = [settings.min_visible_template] * template.number + [settings.min_visible] * search.number
+        least = [settings.MIN_VISIBLE_TEMPLATE] * template.number + [settings.MIN_VISIBLE] * search.number
         for attempt in range(_TRIES + 1):
             stock = self.stock if attempt < _TRIES else Stock(self.stock.pictures, [], calm(settings))
             cast = draw_cast(rng, stock)
@@ -50,7 +50,7 @@ class ImagesDataset:
             if all(map(_usable, frames, least)):
                 break
         specs = [template] * template.number + [search] * search.number
-        change = draw_loosening(rng, settings) if settings.loose else np.zeros(4)
+        change = draw_loosening(rng, settings) if settings.LOOSE else np.zeros(4)
         crops = [_jittered_crop(rng, frame, spec, change) for frame, spec in zip(frames, specs, strict=True)]
         return CropPair(crops[: template.number], crops[template.number :], self.name, cast.source)
 

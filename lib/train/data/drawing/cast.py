@@ -127,13 +127,13 @@ def _draw_target(
 ) -> tuple[Actor, Part | None, str]:
     """A target to be pasted, the part of a picture that it is (``None``: a cut-out), and its file."""
     settings = stock.settings
-    least, most = settings.min_size * span, settings.max_size * span
-    if stock.cutouts and rng.random() < settings.cutout:
+    least, most = settings.MIN_SIZE * span, settings.MAX_SIZE * span
+    if stock.cutouts and rng.random() < settings.CUTOUT:
         cutout = pick(rng, stock.cutouts)
         pixels = np.exp(rng.uniform(np.log(least), np.log(most)))
         sprite = shrunk(cutout.sprite, pixels)
         return Actor(sprite, scaled(sprite, pixels)), None, cutout.source
-    picture = scenery if rng.random() < settings.same_picture else pick(rng, stock.pictures)
+    picture = scenery if rng.random() < settings.SAME_PICTURE else pick(rng, stock.pictures)
     part = draw_part(rng, picture, settings)
     own = np.sqrt(box_of(part.outline)[2:].prod())
     pixels = float(np.clip(own * np.exp(rng.uniform(-0.8, 0.1)), least, most))
@@ -149,15 +149,15 @@ def draw_cast(rng: np.random.Generator, stock: Stock, frame_size: tuple[int, int
     settings = stock.settings
     scenery, other = pick(rng, stock.pictures), pick(rng, stock.pictures)
     height, width = scenery.image.shape[:2]
-    zoom = rng.uniform(1, settings.camera_zoom)
+    zoom = rng.uniform(1, settings.CAMERA_ZOOM)
     size = frame_size or (max(int(width / zoom), 1), max(int(height / zoom), 1))
-    backdrop = scenery.image[::16, ::16].reshape(-1, 3).mean(0) if rng.random() < settings.harmonise else None
-    painted = rng.random() >= settings.view
+    backdrop = scenery.image[::16, ::16].reshape(-1, 3).mean(0) if rng.random() < settings.HARMONISE else None
+    painted = rng.random() >= settings.VIEW
     background = _scenery(scenery.image, size)
     part: Part | None
     if painted:
         target, part, file = _draw_target(rng, stock, scenery, np.sqrt(size[0] * size[1]), backdrop)
-        if settings.sub_box and rng.random() < settings.sub_box:
+        if settings.SUB_BOX and rng.random() < settings.SUB_BOX:
             sprite = target.sprite
             target = replace(target, sprite=Sprite(sprite.image, draw_part_outline(rng, sprite.outline)))
         target = Actor(target.sprite, target.size * min((_MOST_OF_FRAME * np.array(size) / target.body).min(), 1.0))
@@ -168,10 +168,10 @@ def draw_cast(rng: np.random.Generator, stock: Stock, frame_size: tuple[int, int
         part = draw_part(rng, scenery, settings)
         target = Actor(Sprite(scenery.image, part.outline / (width, height) - 0.5), background.size)
         source = f"part of {scenery.source}"
-    number = int(np.searchsorted(np.cumsum(settings.distractors), rng.random() * sum(settings.distractors)))
+    number = int(np.searchsorted(np.cumsum(settings.DISTRACTORS), rng.random() * sum(settings.DISTRACTORS)))
     distractors = [_draw_distractor(rng, stock, target, part, backdrop) for _ in range(number)]
     occluder = None
-    if rng.random() < settings.occluder:
+    if rng.random() < settings.OCCLUDER:
         pixels = np.sqrt(target.body.prod()) * np.exp(rng.uniform(np.log(0.45), np.log(1.1)))
         occluder = _paste(rng, draw_part(rng, pick(rng, stock.pictures), settings), pixels, backdrop)
     return Cast(

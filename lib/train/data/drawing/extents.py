@@ -13,7 +13,7 @@ _CANDIDATES = 4
 
 def draw_loosening(rng: np.random.Generator, settings: DrawSettings) -> np.ndarray:
     """Draw how much wider and taller than the object its box is, and how far off its center; see :func:`loosen`."""
-    return rng.standard_normal(4) * settings.loose * (0.3, 0.3, 1, 1)
+    return rng.standard_normal(4) * settings.LOOSE * (0.3, 0.3, 1, 1)
 
 
 def loosen(box: np.ndarray, change: np.ndarray) -> np.ndarray:

@@ -73,10 +73,10 @@ def draw_tone(rng: np.random.Generator, settings: DrawSettings) -> Tone:
     """A random colour change of the magnitudes of the settings."""
     gain, gamma, saturation, hue, *white = rng.standard_normal(7)
     return Tone(
-        gain * settings.gain + np.array(white) * settings.white,
-        gamma * settings.gamma,
-        saturation * settings.saturation,
-        np.deg2rad(hue * settings.hue),
+        gain * settings.GAIN + np.array(white) * settings.WHITE,
+        gamma * settings.GAMMA,
+        saturation * settings.SATURATION,
+        np.deg2rad(hue * settings.HUE),
     )
 
 
@@ -98,33 +98,33 @@ def draw_noise_offset(rng: np.random.Generator) -> tuple[int, int]:
 
 def draw_look(rng: np.random.Generator, settings: DrawSettings, video: Look) -> Look:
     """The look of one frame of a video whose own look (tone, grey, compression, resolution) is ``video``."""
-    probabilities = (settings.shade, settings.motion_blur, settings.defocus, settings.noise)
+    probabilities = (settings.SHADE, settings.MOTION_BLUR, settings.DEFOCUS, settings.NOISE)
     shade, motion, defocus, noise = rng.random(4) < probabilities
     own: dict = {"tone": video.tone.plus(draw_tone(rng, settings))}
     if shade:
-        own["shade"] = rng.normal(0, settings.shade_depth, (_SHADE_GRID, _SHADE_GRID)).astype(np.float32)
+        own["shade"] = rng.normal(0, settings.SHADE_DEPTH, (_SHADE_GRID, _SHADE_GRID)).astype(np.float32)
     if motion:
-        own["blur"] = line_kernel(rng.uniform(2, settings.blur_length), rng.uniform(0, np.pi))
+        own["blur"] = line_kernel(rng.uniform(2, settings.BLUR_LENGTH), rng.uniform(0, np.pi))
     elif defocus:
-        own["defocus"] = rng.uniform(0.6, settings.blur_length / 4)
+        own["defocus"] = rng.uniform(0.6, settings.BLUR_LENGTH / 4)
     if noise:
-        own["noise"] = rng.uniform(1, settings.noise_level)
+        own["noise"] = rng.uniform(1, settings.NOISE_LEVEL)
         own["noise_offset"] = draw_noise_offset(rng)
     return replace(video, **own)
 
 
 def draw_video_look(rng: np.random.Generator, settings: DrawSettings) -> Look:
     """What the frames of one video have in common."""
-    grey, jpeg, low = rng.random(3) < (settings.grey, settings.jpeg, settings.low_resolution)
-    tone = draw_tone(rng, settings).scaled(settings.video_tone)
-    if settings.dark and rng.random() < settings.dark:
+    grey, jpeg, low = rng.random(3) < (settings.GREY, settings.JPEG, settings.LOW_RESOLUTION)
+    tone = draw_tone(rng, settings).scaled(settings.VIDEO_TONE)
+    if settings.DARK and rng.random() < settings.DARK:
         tone = replace(tone, gain=tone.gain - rng.uniform(*_DARKNESS))
-    fade = rng.uniform(*_FADE) if settings.fade and rng.random() < settings.fade else 0.0
+    fade = rng.uniform(*_FADE) if settings.FADE and rng.random() < settings.FADE else 0.0
     return Look(
         tone,
         grey=bool(grey),
-        jpeg=int(rng.integers(settings.jpeg_quality, 96)) if jpeg else 0,
-        low_factor=rng.uniform(1.2, settings.low_factor) if low else 0.0,
+        jpeg=int(rng.integers(settings.JPEG_QUALITY, 96)) if jpeg else 0,
+        low_factor=rng.uniform(1.2, settings.LOW_FACTOR) if low else 0.0,
         fade=fade,
     )
 

@@ -42,9 +42,9 @@ def _salient_box(rng: np.random.Generator, picture: Picture) -> np.ndarray:
 
 def draw_part(rng: np.random.Generator, picture: Picture, settings: DrawSettings) -> Part:
     """A rectangle anywhere, a segment of the picture, or a random shape over one of its salient places."""
-    if settings.rectangle and rng.random() < settings.rectangle:
+    if settings.RECTANGLE and rng.random() < settings.RECTANGLE:
         return Part(picture, rectangle_outline(draw_rectangle(rng, picture.image)))
-    if picture.segments and rng.random() < settings.segment:
+    if picture.segments and rng.random() < settings.SEGMENT:
         return Part(picture, pick(rng, picture.segments))
     box = _salient_box(rng, picture)
     return Part(picture, box[:2] + random_outline(rng) * box[2:])

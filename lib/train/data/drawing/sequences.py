@@ -38,7 +38,7 @@ _COVER_LEVELS = (0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9)  # GOT-10k: upper ends of l
 
 # A sequence is longer than a pair is far apart, and something goes wrong in most of them.
 SEQUENCE_SETTINGS = DrawSettings(
-    view=0.15, occluder=0.6, distractors=(0.2, 0.4, 0.3, 0.1), min_size=0.1, max_size=0.3, new_background=0.0
+    VIEW=0.15, OCCLUDER=0.6, DISTRACTORS=(0.2, 0.4, 0.3, 0.1), MIN_SIZE=0.1, MAX_SIZE=0.3, NEW_BACKGROUND=0.0
 )
 
 _META_INFO = """[METAINFO]
@@ -127,7 +127,7 @@ def _leading(
         targets.append(replace(pose, center=2 * center - body_centre(cast.target.sprite, pose)))
     if not cast.painted:
         return targets, targets
-    pans = smooth_path(rng, frames, 2) * settings.camera_shift * np.sqrt(np.prod(cast.frame_size))
+    pans = smooth_path(rng, frames, 2) * settings.CAMERA_SHIFT * np.sqrt(np.prod(cast.frame_size))
     turns = smooth_path(rng, frames, CHANGES) * camera_spread(settings)
     cameras = [deformed(start.camera, turn, start.camera.center + pan) for turn, pan in zip(turns, pans, strict=True)]
     return cameras, targets
@@ -136,13 +136,13 @@ def _leading(
 def _looks(rng: np.random.Generator, cast: Cast, frames: int, settings: DrawSettings) -> Iterator[Look]:
     """Slow changes of light and bursts of motion blur; grain, compression and shadow stay what they are."""
     first = draw_look(rng, settings, cast.look)
-    spread = (settings.gain, *(settings.white,) * 3, settings.gamma, settings.saturation, np.deg2rad(settings.hue))
+    spread = (settings.GAIN, *(settings.WHITE,) * 3, settings.GAMMA, settings.SATURATION, np.deg2rad(settings.HUE))
     tones = smooth_path(rng, frames, len(spread)) * spread
     bursts = smooth_path(rng, frames, 1)[:, 0] - 1.5
     direction = rng.uniform(0, np.pi)
     for tone, burst in zip(tones, bursts, strict=True):
         change = Tone(tone[0] + tone[1:4], *tone[4:])
-        blur = line_kernel(2 + settings.blur_length * min(burst, 1.0), direction) if burst > 0 else None
+        blur = line_kernel(2 + settings.BLUR_LENGTH * min(burst, 1.0), direction) if burst > 0 else None
         yield replace(first, tone=first.tone.plus(change), blur=blur, noise_offset=draw_noise_offset(rng))
 
 
@@ -160,7 +160,7 @@ def draw_sequence(
     cameras, targets = _leading(rng, cast, start, frames, settings)
     moving: list[tuple[list[Placed], bool]] = []  # one thing over all frames, and whether it is behind the target
     for actor, pose in zip(cast.distractors, start.distractors, strict=True):
-        tone, below = object_tone(rng, settings), bool(rng.random() < settings.distractor_below)
+        tone, below = object_tone(rng, settings), bool(rng.random() < settings.DISTRACTOR_BELOW)
         track = _wandering(rng, pose, frame_size, frames, settings)
         moving.append(([Placed(actor.sprite, pose, tone) for pose in track], below))
     if cast.occluder:

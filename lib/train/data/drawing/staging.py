@@ -28,14 +28,14 @@ class Start:
 
 def deformation_spread(settings: DrawSettings) -> np.ndarray:
     """Standard deviations of a target's deformation: log scale, log aspect, radians, tilt (2), bend (12)."""
-    pose = (settings.scale, settings.aspect, np.deg2rad(settings.rotation), settings.tilt, settings.tilt)
-    return np.array((*pose, *(settings.bend,) * (CHANGES - 5)))
+    pose = (settings.SCALE, settings.ASPECT, np.deg2rad(settings.ROTATION), settings.TILT, settings.TILT)
+    return np.array((*pose, *(settings.BEND,) * (CHANGES - 5)))
 
 
 def camera_spread(settings: DrawSettings) -> np.ndarray:
     """Likewise for the whole background, which keeps its aspect and does not bend."""
-    turn = np.deg2rad(settings.camera_rotation)
-    pose = (settings.camera_scale, 0.0, turn, settings.camera_tilt, settings.camera_tilt)
+    turn = np.deg2rad(settings.CAMERA_ROTATION)
+    pose = (settings.CAMERA_SCALE, 0.0, turn, settings.CAMERA_TILT, settings.CAMERA_TILT)
     return np.array((*pose, *(0.0,) * (CHANGES - 5)))
 
 
@@ -55,20 +55,20 @@ def calm(settings: DrawSettings) -> DrawSettings:
     """Settings with which every pair can be used: a pasted target, little changed, in the middle of the frame."""
     return replace(
         settings,
-        view=0.0,
-        min_size=0.3,
-        max_size=0.4,
-        scale=0.05,
-        aspect=0.0,
-        rotation=3.0,
-        tilt=0.0,
-        bend=0.0,
-        hard=0.0,
-        placement=0.0,
-        motion=0.0,
-        jump=0.0,
-        occluder=0.0,
-        distractors=(1.0,),
+        VIEW=0.0,
+        MIN_SIZE=0.3,
+        MAX_SIZE=0.4,
+        SCALE=0.05,
+        ASPECT=0.0,
+        ROTATION=3.0,
+        TILT=0.0,
+        BEND=0.0,
+        HARD=0.0,
+        PLACEMENT=0.0,
+        MOTION=0.0,
+        JUMP=0.0,
+        OCCLUDER=0.0,
+        DISTRACTORS=(1.0,),
     )
 
 
@@ -90,7 +90,7 @@ def _size(actor: Actor) -> float:
 def object_tone(rng: np.random.Generator, settings: DrawSettings) -> np.ndarray:
     """Table of a small change of one thing's brightness and colour."""
     gain, *white = rng.standard_normal(4)
-    return tone_table(Tone(settings.object_gain * (gain + 0.4 * np.array(white)), 0.0, 0.0, 0.0))
+    return tone_table(Tone(settings.OBJECT_GAIN * (gain + 0.4 * np.array(white)), 0.0, 0.0, 0.0))
 
 
 def _surround(rng: np.random.Generator, cast: Cast, center: np.ndarray, settings: DrawSettings) -> list[Pose]:
@@ -108,12 +108,12 @@ def _surround(rng: np.random.Generator, cast: Cast, center: np.ndarray, settings
 
 def draw_start(rng: np.random.Generator, cast: Cast, settings: DrawSettings) -> Start:
     """Place everything for the first template frame."""
-    strength = settings.hard_factor if rng.random() < settings.hard else 1.0
+    strength = settings.HARD_FACTOR if rng.random() < settings.HARD else 1.0
     size = np.array(cast.frame_size, np.float64)
     camera = Pose(0.5 * size + rng.uniform(-0.5, 0.5, 2) * (cast.background.size - size), cast.background.size)
     if cast.painted:
         room = np.maximum(size - 0.8 * cast.target.body, 0)
-        center = 0.5 * size + settings.placement * rng.uniform(-0.5, 0.5, 2) * room
+        center = 0.5 * size + settings.PLACEMENT * rng.uniform(-0.5, 0.5, 2) * room
         change = rng.standard_normal(CHANGES) * deformation_spread(settings) * (0.5 * strength)
         target = deformed(Pose(center, cast.target.size), change, center)
     else:
@@ -126,8 +126,8 @@ def _next_centre(
 ) -> np.ndarray:
     """Where the target goes from ``center``: by ``shift``, or anywhere; rarely so far that it leaves the frame."""
     size = np.array(cast.frame_size, np.float64)
-    margin = np.minimum(0.5 * cast.target.body, 0.5 * size) * (rng.random() >= settings.border)
-    if rng.random() < settings.jump:
+    margin = np.minimum(0.5 * cast.target.body, 0.5 * size) * (rng.random() >= settings.BORDER)
+    if rng.random() < settings.JUMP:
         return margin + rng.random(2) * (size - 2 * margin)
     return np.clip(center + shift, margin, size - margin)
 
@@ -136,21 +136,21 @@ def draw_next(rng: np.random.Generator, cast: Cast, start: Start, settings: Draw
     """Background and target's pose in a frame that departs from the first."""
     size = np.array(cast.frame_size, np.float64)
     change = rng.standard_normal(CHANGES) * deformation_spread(settings) * start.strength
-    pan = rng.standard_normal(2) * settings.camera_shift * np.sqrt(size.prod())
+    pan = rng.standard_normal(2) * settings.CAMERA_SHIFT * np.sqrt(size.prod())
     before = body_centre(cast.target.sprite, start.target)
     if cast.painted:
-        way = rng.standard_normal(2) * settings.motion * _size(cast.target)
+        way = rng.standard_normal(2) * settings.MOTION * _size(cast.target)
         target = deformed(start.target, change, _next_centre(rng, cast, before, way, settings))
         camera = deformed(
             start.camera, rng.standard_normal(CHANGES) * camera_spread(settings), start.camera.center + pan
         )
-        if rng.random() < settings.new_background:
+        if rng.random() < settings.NEW_BACKGROUND:
             other = cast.other_background
             return Placed(other.sprite, replace(camera, size=other.size)), target
         return Placed(cast.background.sprite, camera), target
     change[5:] = 0  # a picture does not bend
     camera = deformed(start.camera, change, start.camera.center)
-    after = _next_centre(rng, cast, before, pan, replace(settings, jump=0.0))
+    after = _next_centre(rng, cast, before, pan, replace(settings, JUMP=0.0))
     camera = replace(camera, center=camera.center + after - body_centre(cast.target.sprite, camera))
     return Placed(cast.background.sprite, camera), camera
 
@@ -182,13 +182,13 @@ def draw_frame(
     below: list[Placed] = []
     above: list[Placed] = []
     for actor, pose in zip(cast.distractors, distractors, strict=True):
-        layer = below if rng.random() < settings.distractor_below else above
+        layer = below if rng.random() < settings.DISTRACTOR_BELOW else above
         layer.append(Placed(actor.sprite, pose, object_tone(rng, settings)))
-    if cast.occluder and (search or rng.random() < settings.occluder_template):
+    if cast.occluder and (search or rng.random() < settings.OCCLUDER_TEMPLATE):
         above.append(_draw_occluder(rng, cast, cast.occluder, center, settings))
     blur = None
-    if rng.random() < settings.object_blur:
-        blur = line_kernel(rng.uniform(2, settings.blur_length), rng.uniform(0, np.pi))
+    if rng.random() < settings.OBJECT_BLUR:
+        blur = line_kernel(rng.uniform(2, settings.BLUR_LENGTH), rng.uniform(0, np.pi))
     return Frame(
         cast.frame_size,
         background,
