@@ -75,7 +75,6 @@ setup(
         "numpy>=1.26",
         "pandas>=2.0",
         "pyyaml>=6.0",
-        "easydict>=1.10",
         "matplotlib>=3.7",
         "scipy>=1.10",
         "tqdm>=4.60",

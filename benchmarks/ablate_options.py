@@ -12,7 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from lib.config.ostrack import config_hash, config_name, load_config
+from lib.config import config_hash, load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.test.analysis.report import TrackerReport, evaluate
 from lib.test.analysis.statistics import compare_scores
 from lib.test.evaluation.evaluate import track_benchmarks
@@ -48,7 +49,8 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 def score_setting(args: argparse.Namespace, overrides: list[str]) -> tuple[TrackerReport, float]:
     """Track the sequences with ``overrides`` on top of the experiment; how it went, and frames per second."""
-    results = args.save_dir / config_hash(load_config(args.config, overrides))  # of its own for each setting
+    cfg = load_config(OSTrackConfig, args.config, overrides)
+    results = args.save_dir / config_hash(cfg)  # of its own for each setting
     summary = track_benchmarks(
         args.config,
         [args.dataset],
@@ -61,7 +63,7 @@ def score_setting(args: argparse.Namespace, overrides: list[str]) -> tuple[Track
     )
     if summary.failed:
         raise OSTrackError(str(summary))
-    tracker = "ostrack", config_name(args.config)
+    tracker = cfg.family, cfg.name
     report = evaluate([tracker], args.dataset, results)
     files = [time_path(result_path(results, *tracker, sequence)) for sequence in report.data]
     seconds = np.concatenate([np.loadtxt(file, ndmin=1)[1:] for file in files])  # without the first frames

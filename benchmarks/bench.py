@@ -39,7 +39,8 @@ from benchmarks.ways import (
     set_threads,
     take_turns,
 )
-from lib.config.ostrack import load_config
+from lib.config import load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.test.profiling import count_flops
 from lib.test.tracker.build import tracking_model
 from lib.train.data.drawing.textures import procedural_textures
@@ -87,7 +88,7 @@ def limit_seconds(scene: Scene, variant: Variant, targets: int, rates: dict[str,
     """The least time for the network of one target: for its operations, or to read the weights once for all targets."""
     if variant.precision not in rates or variant.backend == "opencv":
         return None
-    cfg = load_config(scene.config, list(scene.overrides))
+    cfg = load_config(OSTrackConfig, scene.config, list(scene.overrides))
     net = tracking_model(cfg)
     weights = BYTES[variant.precision] * sum(parameter.numel() for parameter in net.parameters())
     return max(1e9 * count_flops(cfg, net) / rates[variant.precision], weights / targets / rates["copy"])

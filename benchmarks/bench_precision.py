@@ -19,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from benchmarks.ways import VARIANTS, Variant, project_tracker
-from lib.config.ostrack import config_name, load_config
+from lib.config import load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.test.analysis.metrics import curve_scores, frame_errors, sequence_curves
 from lib.test.analysis.protocols import Rules
 from lib.test.analysis.statistics import compare_scores
@@ -100,7 +101,7 @@ def build(names: list[str], args: argparse.Namespace) -> tuple[Tracker, dict[str
     """The leader, and the others that can be had here; of the rest it is said why not."""
     device, checkpoint = pick_device(args.device), args.checkpoint
     if checkpoint is None:
-        checkpoint = find_checkpoint(load_config(args.config, args.overrides), config_name(args.config))
+        checkpoint = find_checkpoint(load_config(OSTrackConfig, args.config, args.overrides))
 
     def tracker(variant: Variant) -> Tracker:
         return project_tracker(variant, args.config, args.overrides, checkpoint, device)

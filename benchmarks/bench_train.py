@@ -29,7 +29,8 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.published import use_plain_attention
-from lib.config.ostrack import Config, load_config
+from lib.config import load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import build_ostrack
 from lib.models.ostrack.candidate_elimination import keep_rate
 from lib.models.ostrack.training import prepare_for_training
@@ -141,7 +142,9 @@ def step_shares(
     return tuple((means / means.sum()).tolist())
 
 
-def measure(cfg: Config, variant: Variant, device: torch.device, epoch: int, steps: int, warmup: int) -> Measured:
+def measure(
+    cfg: OSTrackConfig, variant: Variant, device: torch.device, epoch: int, steps: int, warmup: int
+) -> Measured:
     """Train on one batch; see :class:`Measured`."""
     torch.manual_seed(0)
     set_precision(cfg, device)
@@ -177,7 +180,7 @@ def measure(cfg: Config, variant: Variant, device: torch.device, epoch: int, ste
     return Measured(float(np.median(times[warmup:])), lasting + most, losses[0], shares, lasting + gradients, kept)
 
 
-def random_batch(cfg: Config, device: torch.device) -> dict[str, Tensor | list[str]]:
+def random_batch(cfg: OSTrackConfig, device: torch.device) -> dict[str, Tensor | list[str]]:
     """Noise with boxes in the middle, in the form that the loader gives."""
     count = cfg.TRAIN.BATCH_SIZE
     generator = torch.Generator().manual_seed(1)
@@ -218,7 +221,7 @@ def main() -> None:
     args = parser.parse_intermixed_args()
     device = pick_device(args.device)
     common = (*args.overrides, f"TRAIN.BATCH_SIZE={args.batch}")
-    base = load_config(args.config, common)
+    base = load_config(OSTrackConfig, args.config, common)
     epoch = args.epoch or base.TRAIN.EPOCH
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"{args.config}, batch {args.batch}, epoch {epoch} (keep rate {keep_rate(base, epoch):.2f}); "
@@ -231,7 +234,7 @@ def main() -> None:
         if variant.cuda and device.type != "cuda":
             print(f"{variant.name:26s} skipped: for CUDA only")
             continue
-        cfg = load_config(args.config, [*common, *_NONE, *variant.overrides])
+        cfg = load_config(OSTrackConfig, args.config, [*common, *_NONE, *variant.overrides])
         try:
             found = measure(cfg, variant, device, epoch, args.steps, args.warmup)
         except torch.cuda.OutOfMemoryError:

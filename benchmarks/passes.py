@@ -13,7 +13,8 @@ from benchmarks.bench_data import FRAMES
 from benchmarks.published import PublishedTracker, published_read
 from benchmarks.report import Row
 from benchmarks.ways import PUBLISHED, Scene, Variant
-from lib.config.ostrack import config_hash, load_config
+from lib.config import config_hash, load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.test.evaluation.results import run_provenance
 from lib.test.evaluation.runner import run_sequences
 from lib.test.evaluation.sequence import Annotations, ImageFrames, Sequence
@@ -27,7 +28,9 @@ def published_seconds(scene: Scene, frames: int) -> tuple[float, float]:
     """Seconds to build the model for a sequence, and seconds for each of its frames, read and tracked in turn."""
     torch.backends.cudnn.allow_tf32 = PUBLISHED.tf32
     start = time.perf_counter()
-    tracker = PublishedTracker(load_config(scene.config, list(scene.overrides)), scene.checkpoint, scene.device)
+    tracker = PublishedTracker(
+        load_config(OSTrackConfig, scene.config, list(scene.overrides)), scene.checkpoint, scene.device
+    )
     built = time.perf_counter()
     target = tracker.start(published_read(scene.file(0, 0)), scene.box(0, 0))
     begun = time.perf_counter()

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib.config.ostrack import Config
+from lib.config.ostrack import OSTrackConfig
 from lib.models.layers.attention import Attention
 from lib.models.layers.head import CenterHead
 from lib.models.ostrack import OSTrack
@@ -164,7 +164,7 @@ class PublishedTracker:
         ConfigError: the model has another head.
     """
 
-    def __init__(self, cfg: Config, checkpoint: str | Path, device: torch.device) -> None:
+    def __init__(self, cfg: OSTrackConfig, checkpoint: str | Path, device: torch.device) -> None:
         if cfg.MODEL.HEAD.TYPE != "CENTER":
             raise ConfigError(f"the published way tracks with a CENTER head alone, not with {cfg.MODEL.HEAD.TYPE}")
         self.cfg, self.device = cfg, device

@@ -19,7 +19,8 @@ import torch
 
 from benchmarks.bench_data import FRAMES, SEQUENCES, Drawn
 from benchmarks.published import PublishedTracker, published_read
-from lib.config.ostrack import load_config
+from lib.config import load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import build_ostrack
 from lib.test.evaluation.protocol import BatchTracker
 from lib.test.tracker import Tracker, build_tracker
@@ -117,7 +118,7 @@ class Scene:
 def random_weights(config: str, overrides: Sequence[str], path: Path) -> Path:
     """Write weights from a fixed seed for an experiment: what a step costs does not depend on them."""
     torch.manual_seed(0)
-    torch.save({"net": build_ostrack(load_config(config, list(overrides))).state_dict()}, path)
+    torch.save({"net": build_ostrack(load_config(OSTrackConfig, config, list(overrides))).state_dict()}, path)
     return path
 
 
@@ -215,7 +216,7 @@ def build_way(variant: Variant, scene: Scene, targets: int, contrib: Path | None
         stack.callback(way.close)
         return way
     if variant.backend == "published":
-        cfg = load_config(scene.config, list(scene.overrides))
+        cfg = load_config(OSTrackConfig, scene.config, list(scene.overrides))
         tracker = PublishedTracker(cfg, scene.checkpoint, scene.device)
         return TrackerWay(tracker, scene, 1, published_read, variant.tf32)
     return TrackerWay(scene.tracker(variant), scene, targets, read_image, variant.tf32)

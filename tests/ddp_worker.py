@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from lib.config.ostrack import load_config
+from lib.config import load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import build_ostrack
 from lib.train import distributed
 from lib.train.actors import build_actor
@@ -33,7 +34,7 @@ def part(batch, start, stop):
 
 def build(config, seed=0):
     """The tiny network without stochastic depth, and its experiment."""
-    cfg = load_config(config, ["TRAIN.DROP_PATH_RATE=0"])
+    cfg = load_config(OSTrackConfig, config, ["TRAIN.DROP_PATH_RATE=0"])
     torch.manual_seed(seed)
     return build_ostrack(cfg), cfg
 

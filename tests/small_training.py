@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from lib.config.ostrack import Config, load_config
+from lib.config import load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import OSTrack, build_ostrack
 
 SMALL = (
@@ -14,9 +15,9 @@ SMALL = (
 )  # fmt: skip
 
 
-def small_config(*overrides: str) -> Config:
+def small_config(*overrides: str) -> OSTrackConfig:
     """ViT-Tiny of two blocks on a 2 x 2 and a 4 x 4 grid; candidate elimination halves the search tokens."""
-    return load_config("vitt_256_ce_images", [*SMALL, *overrides])
+    return load_config(OSTrackConfig, "vitt_256_ce_images", [*SMALL, *overrides])
 
 
 def build(*overrides: str, seed: int = 0) -> OSTrack:

@@ -9,7 +9,8 @@ import pytest
 
 from benchmarks import bench_precision, ways
 from benchmarks.ways import VARIANTS
-from lib.config.ostrack import load_config
+from lib.config import load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.test.evaluation.protocol import Step
 from lib.test.evaluation.sequence import Annotations, Sequence
 from lib.utils.errors import ConfigError
@@ -27,7 +28,7 @@ class Target:
 class Drifting:
     """Moves its box by ``speed`` pixels to the right in every step, and notes where it began."""
 
-    cfg = load_config("vitt_256_ce_images", ["TEST.SEARCH_FACTOR=4", "TEST.SEARCH_SIZE=128"])
+    cfg = load_config(OSTrackConfig, "vitt_256_ce_images", ["TEST.SEARCH_FACTOR=4", "TEST.SEARCH_SIZE=128"])
 
     def __init__(self, speed: float) -> None:
         self.speed, self.began = speed, []

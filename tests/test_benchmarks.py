@@ -14,7 +14,8 @@ import torch
 from benchmarks import bench, compare, opencv_trackers, published, report, ways
 from benchmarks.bench_data import Drawn
 from benchmarks.passes import measure_pass
-from lib.config.ostrack import load_config
+from lib.config import load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import build_ostrack
 from lib.models.ostrack.candidate_elimination import box_mask
 from lib.test.tracker import Tracker
@@ -32,7 +33,7 @@ SMALL = (
 
 def small_model(*overrides):
     torch.manual_seed(0)
-    model = build_ostrack(load_config("vitt_256_ce_images", [*SMALL, *overrides])).eval()
+    model = build_ostrack(load_config(OSTrackConfig, "vitt_256_ce_images", [*SMALL, *overrides])).eval()
     with torch.no_grad():  # so that attention is not nearly uniform, and batch norm does something
         for name, parameter in model.named_parameters():
             if "attn.qkv" in name:
@@ -89,7 +90,7 @@ def test_published_forward_is_the_plain_model(override, masked):
 
 @pytest.mark.parametrize("kind", ["CTR_POINT", "ALL", "GT_BOX"])
 def test_published_tracker_gives_the_same_boxes(kind, tmp_path):
-    cfg = load_config("vitt_256_ce_images", [*SMALL, f"MODEL.BACKBONE.CE_TEMPLATE_RANGE={kind}"])
+    cfg = load_config(OSTrackConfig, "vitt_256_ce_images", [*SMALL, f"MODEL.BACKBONE.CE_TEMPLATE_RANGE={kind}"])
     model = small_model()
     torch.save({"net": model.state_dict()}, tmp_path / "weights.pth")
     plain, reference = Tracker(cfg, model), published.PublishedTracker(
@@ -107,7 +108,7 @@ def test_published_tracker_gives_the_same_boxes(kind, tmp_path):
 
 
 def test_published_tracker_refuses_heads_that_it_does_not_know(tmp_path):
-    cfg = load_config("vitt_256_ce_images", ["MODEL.HEAD.TYPE=MLP", "MODEL.HEAD.CORRELATION=false"])
+    cfg = load_config(OSTrackConfig, "vitt_256_ce_images", ["MODEL.HEAD.TYPE=MLP", "MODEL.HEAD.CORRELATION=false"])
     with pytest.raises(ConfigError, match="CENTER head alone, not with MLP"):
         published.PublishedTracker(cfg, tmp_path / "none.pth", torch.device("cpu"))
 
@@ -260,7 +261,7 @@ def test_rows_have_ratios_and_their_cells_stand_below_the_header():
 def test_the_limit_is_that_of_operations_or_of_memory(scene):
     rates = {"float32": 1e9, "bf16": 1e15, "copy": 1e9}
     operations = bench.limit_seconds(scene, ways.Variant("a", "torch"), 1, rates)
-    cfg = load_config(scene.config, list(SMALL))
+    cfg = load_config(OSTrackConfig, scene.config, list(SMALL))
     net = build_ostrack(cfg)
     assert operations == pytest.approx(bench.count_flops(cfg, net))
     count = sum(parameter.numel() for parameter in net.parameters())

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib.config.ostrack import load_config
+from lib.config import load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import build_ostrack
 from lib.models.ostrack.backbone import resize_position_embedding
 from lib.models.ostrack.pretrained import load_pretrained
@@ -110,11 +111,11 @@ def test_files_without_usable_weights_are_refused(tmp_path, content, words):
 
 
 def test_weights_round_trip_in_half_precision_and_from_data_parallel(tmp_path):
-    model = build_ostrack(load_config(TINY))
+    model = build_ostrack(load_config(OSTrackConfig, TINY))
     half = {f"module.{name}": value.half() if value.is_floating_point() else value
             for name, value in model.state_dict().items()}  # fmt: skip
     save_checkpoint({"net": half}, tmp_path / "half.pth")
-    other = build_ostrack(load_config(TINY))
+    other = build_ostrack(load_config(OSTrackConfig, TINY))
     load_weights(other, tmp_path / "half.pth")
     for name, value in model.state_dict().items():
         assert other.state_dict()[name].dtype == value.dtype
@@ -138,7 +139,7 @@ def test_stripping_keeps_the_network_in_half_precision(tmp_path):
 
 def meta_state(name, *overrides):
     with torch.device("meta"):
-        return build_ostrack(load_config(name, list(overrides))).state_dict()
+        return build_ostrack(load_config(OSTrackConfig, name, list(overrides))).state_dict()
 
 
 def test_a_256_checkpoint_with_a_384_config_says_so(tmp_path):
@@ -148,7 +149,7 @@ def test_a_256_checkpoint_with_a_384_config_says_so(tmp_path):
     path = tmp_path / "OSTrack_ep0300.pth.tar"
     torch.save({"net": state}, path)
     with torch.device("meta"):
-        model = build_ostrack(load_config("vitb_384_mae_ce_32x4_ep300"))
+        model = build_ostrack(load_config(OSTrackConfig, "vitb_384_mae_ce_32x4_ep300"))
     with pytest.raises(CheckpointError) as error:
         load_weights(model, path)
     message = str(error.value)
@@ -189,7 +190,7 @@ def test_mae_weights_start_the_backbone(tmp_path, caplog):
     state = plain_vit()
     path = tmp_path / "mae.pth"
     torch.save({"model": {**state, "decoder_embed.weight": torch.zeros(2, 2)}}, path)
-    model = build_ostrack(load_config(TINY))
+    model = build_ostrack(load_config(OSTrackConfig, TINY))
     caplog.set_level("INFO")
     load_pretrained(model, str(path))
     own = model.backbone.state_dict()
@@ -204,7 +205,7 @@ def test_mae_weights_start_the_backbone(tmp_path, caplog):
 def test_a_kernel_of_another_patch_size_is_resized(tmp_path):
     state = plain_vit(patch=14)
     torch.save(state, tmp_path / "vit14.pth")
-    model = build_ostrack(load_config(TINY))
+    model = build_ostrack(load_config(OSTrackConfig, TINY))
     load_pretrained(model, str(tmp_path / "vit14.pth"))
     expected = torch.nn.functional.interpolate(state["patch_embed.proj.weight"], (16, 16), mode="bicubic")
     np.testing.assert_allclose(model.backbone.patch_embed.proj.weight.detach(), expected, atol=1e-6)
@@ -233,7 +234,7 @@ def test_flax_weights_land_under_the_same_names(tmp_path):
             arrays[f"{flax}MlpBlock_3/Dense_{j}/kernel"] = state[f"{ours}mlp.fc{j + 1}.weight"].T
             arrays[f"{flax}MlpBlock_3/Dense_{j}/bias"] = state[f"{ours}mlp.fc{j + 1}.bias"]
     np.savez(tmp_path / "vit.npz", **{name: value.numpy() for name, value in arrays.items()})
-    model = build_ostrack(load_config(TINY))
+    model = build_ostrack(load_config(OSTrackConfig, TINY))
     load_pretrained(model, str(tmp_path / "vit.npz"))
     own = model.backbone.state_dict()
     for name, value in state.items():
@@ -243,7 +244,7 @@ def test_flax_weights_land_under_the_same_names(tmp_path):
 def test_pretraining_that_fits_nothing_is_refused(tmp_path):
     torch.save({"model": {"conv.weight": torch.zeros(3)}}, tmp_path / "resnet.pth")
     torch.save({"model": plain_vit(width=64, blocks=1)}, tmp_path / "narrow.pth")
-    model = build_ostrack(load_config(TINY))
+    model = build_ostrack(load_config(OSTrackConfig, TINY))
     with pytest.raises(CheckpointError, match="resnet.pth holds nothing that the model knows"):
         load_pretrained(model, str(tmp_path / "resnet.pth"))
     with pytest.raises(CheckpointError, match="narrow.pth: .* do not go together"):

@@ -1,11 +1,19 @@
 """Experiment files: what they resolve to, and what is refused."""
 
 import pickle
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError, replace
+from typing import get_args, get_type_hints
 
 import pytest
 
-from lib.config.ostrack import config_hash, load_config, to_plain
+from lib.config import config_hash, load_config, to_plain
+from lib.config.experiment import ModelConfig, TrainConfig
+from lib.config.ostrack import HeadConfig, OSTrackConfig
+from lib.models.layers.head import HEADS
 from lib.utils.errors import ConfigError
+from tests.conftest import REPOSITORY
 
 PUBLISHED = [
     "vitb_256_mae_32x4_ep300",
@@ -20,51 +28,58 @@ NAME = "vitb_256_mae_ce_32x4_ep300"
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_experiments_resolve_to_the_published_values(name, golden):
-    assert to_plain(load_config(name)) == golden("configs.json")[name]
-
-
-def test_each_call_gives_a_fresh_object():
-    assert load_config(NAME) is not load_config(NAME)
+    assert to_plain(load_config(OSTrackConfig, name)) == golden("configs.json")[name]
 
 
 def test_overrides_win_and_are_typed():
-    cfg = load_config(NAME, ["TRAIN.LR=1e-3", "MODEL.BACKBONE.CE_KEEP_RATIO=[0.5, 0.6, 1]", "TRAIN.ACCUM_STEPS=4"])
-    assert cfg.TRAIN.LR == 0.001
-    assert cfg.MODEL.BACKBONE.CE_KEEP_RATIO == [0.5, 0.6, 1]
-    assert cfg["TRAIN"]["ACCUM_STEPS"] == 4
+    overrides = ["TRAIN.LR=1e-3", "MODEL.BACKBONE.CE_KEEP_RATIO=[0.5, 0.6, 1]", "TRAIN.ACCUM_STEPS=4", "TRAIN.LR=1e-2"]
+    cfg = load_config(OSTrackConfig, NAME, overrides)
+    assert cfg.TRAIN.LR == 0.01
+    assert cfg.MODEL.BACKBONE.CE_KEEP_RATIO == (0.5, 0.6, 1)
+    assert cfg.TRAIN.ACCUM_STEPS == 4
+    assert cfg.name == NAME
 
 
-def test_extension_keys_have_defaults_but_are_no_items_until_set():
-    cfg = load_config(NAME)
-    assert cfg.TRAIN.ACCUM_STEPS == 1 and cfg.TRAIN.SCHEDULER.MILESTONES == [] and cfg.MODEL.HEAD.CORRELATION is False
-    assert "ACCUM_STEPS" not in cfg.TRAIN
+def test_extensions_have_defaults_and_enter_the_resolved_configuration_where_they_are_set():
+    cfg = load_config(OSTrackConfig, NAME)
+    assert cfg.TRAIN.ACCUM_STEPS == 1 and cfg.TRAIN.SCHEDULER.MILESTONES == () and cfg.MODEL.HEAD.CORRELATION is False
+    changed = load_config(OSTrackConfig, NAME, ["TRAIN.ACCUM_STEPS=1", "TRAIN.DISTILL.SIZE_WEIGHT=2"])
+    expected = to_plain(cfg)
+    expected["TRAIN"] |= {"ACCUM_STEPS": 1, "DISTILL": {"SIZE_WEIGHT": 2}}
+    assert to_plain(changed) == expected
+    assert to_plain(cfg, complete=True)["TRAIN"]["DISTILL"] == {"SCORE_WEIGHT": 1, "SIZE_WEIGHT": 1, "OFFSET_WEIGHT": 1}
+    assert to_plain(replace(cfg.TEST, SIZE_SMOOTHING=0.5))["SIZE_SMOOTHING"] == 0.5
     with pytest.raises(AttributeError, match="ACUM_STEPS"):
         cfg.TRAIN.ACUM_STEPS  # noqa: B018
 
 
+def test_published_keys_without_effect_keep_their_value():
+    cfg = load_config(OSTrackConfig, NAME)
+    model, backbone = cfg.MODEL, cfg.MODEL.BACKBONE
+    assert (model.EXTRA_MERGER, model.RETURN_INTER, model.RETURN_STAGES) == (False, False, ())
+    assert (backbone.MID_PE, backbone.MERGE_LAYER, backbone.ADD_CLS_TOKEN) == (False, 0, False)
+    assert (backbone.CLS_TOKEN_USE_MODE, backbone.CAT_MODE, cfg.TRAIN.OPTIMIZER) == ("ignore", "direct", "ADAMW")
+
+
 def test_a_loaded_config_is_frozen():
-    cfg = load_config(NAME)
-    for change in (
-        lambda: setattr(cfg.TRAIN, "LR", 1.0),
-        lambda: cfg.TRAIN.update(LR=1.0),
-        lambda: cfg["TRAIN"].pop("LR"),
-        lambda: cfg.DATA.MEAN.append(1.0),
-        lambda: cfg.TRAIN.__delitem__("LR"),
-    ):
-        with pytest.raises(TypeError, match="frozen"):
-            change()
-    assert cfg == load_config(NAME)
+    cfg = load_config(OSTrackConfig, NAME)
+    for section, key in ((cfg, "TRAIN"), (cfg.TRAIN, "LR"), (cfg.MODEL.BACKBONE, "CE_LOC"), (cfg.DATA.DRAW, "VIEW")):
+        with pytest.raises(FrozenInstanceError, match=key):
+            setattr(section, key, getattr(section, key))
 
 
 def test_a_config_travels_to_another_process():
-    cfg = pickle.loads(pickle.dumps(load_config(NAME, ["TRAIN.SEED=7"])))
-    assert cfg == load_config(NAME, ["TRAIN.SEED=7"])
-    assert (cfg.TRAIN.SEED, cfg.TRAIN.ACCUM_STEPS) == (7, 1)
+    cfg = load_config(OSTrackConfig, NAME, ["TRAIN.SEED=42"])
+    copy = pickle.loads(pickle.dumps(cfg))
+    assert copy == cfg != load_config(OSTrackConfig, NAME, ["TRAIN.SEED=7"])
+    assert (copy.name, copy.TRAIN.SEED, to_plain(copy)) == (NAME, 42, to_plain(cfg))
 
 
 def test_the_hash_follows_the_values():
-    assert config_hash(load_config(NAME)) == config_hash(load_config(NAME))
-    assert config_hash(load_config(NAME)) != config_hash(load_config(NAME, ["TRAIN.LR=0.1"]))
+    assert config_hash(load_config(OSTrackConfig, NAME)) == config_hash(load_config(OSTrackConfig, NAME))
+    assert config_hash(load_config(OSTrackConfig, NAME)) != config_hash(
+        load_config(OSTrackConfig, NAME, ["TRAIN.LR=0.1"])
+    )
 
 
 @pytest.mark.parametrize(
@@ -79,15 +94,22 @@ def test_the_hash_follows_the_values():
         ("TRAIN.EPOCH=true", ["TRAIN.EPOCH", "whole number"]),
         ("TRAIN.AMP=1", ["TRAIN.AMP", "bf16"]),
         ("TRAIN=3", ["TRAIN must be a section"]),
+        ("MODEL.RETURN_STAGES=[1]", ["MODEL.RETURN_STAGES is [1]", "[]"]),
+        ("TRAIN.OPTIMIZER=SGD", ["TRAIN.OPTIMIZER", "ADAMW"]),
+        ("MODEL.HEAD.TYPE=CENTRE", ["MODEL.HEAD.TYPE", "CORNER", "nearest: CENTER"]),
+        ("DATA.STD=[1, 0, 1]", ["DATA.STD[1] is 0", "greater than 0"]),
+        ("TRAIN.EMA_DECAY=1", ["TRAIN.EMA_DECAY", "[0, 1)"]),
+        ("TRAIN.FREEZE_LAYERS=[13]", ["TRAIN.FREEZE_LAYERS is [13]", "1 to 12"]),
+        ("TRAIN.FREEZE_LAYERS=[x]", ["TRAIN.FREEZE_LAYERS[0]", "whole number"]),
         ("DATA.MEAN=0.5", ["DATA.MEAN", "a list"]),
-        ("DATA.MEAN=[0.5]", ["DATA.MEAN", "three"]),
+        ("DATA.MEAN=[0.5]", ["DATA.MEAN", "3 values"]),
         ("TRAIN.LR=-1", ["TRAIN.LR", "greater than 0"]),
         ("DATA.TRAIN.DATASETS_RATIO=[1, 2]", ["DATA.TRAIN.DATASETS_RATIO", "DATASETS_NAME"]),
         ("DATA.TRAIN.DATASETS_RATIO=[0, 0, 0, 0]", ["DATA.TRAIN.DATASETS_RATIO", "not all 0"]),
         ("DATA.SEARCH.SIZE=250", ["DATA.SEARCH.SIZE", "multiple", "16"]),
         ("TEST.SEARCH_SIZE=384", ["TEST.SEARCH_SIZE", "DATA.SEARCH.SIZE = 256", "multiple of 32"]),
         ("TEST.SEARCH_SIZE=240", ["TEST.SEARCH_SIZE", "multiple of 32"]),
-        ("TEST.SEARCH_SIZE=0", ["TEST.SEARCH_SIZE", "multiple of 32"]),
+        ("TEST.SEARCH_SIZE=0", ["TEST.SEARCH_SIZE", "greater than 0"]),
         ("TEST.TEMPLATE_SIZE=64", ["TEST.TEMPLATE_SIZE", "equal DATA.TEMPLATE.SIZE = 128"]),
         ("MODEL.BACKBONE.CE_KEEP_RATIO=[0.7, 0.7, 1.2]", ["MODEL.BACKBONE.CE_KEEP_RATIO", "(0, 1]"]),
         ("MODEL.BACKBONE.CE_KEEP_RATIO=[0.7]", ["MODEL.BACKBONE.CE_KEEP_RATIO", "one ratio for each"]),
@@ -100,23 +122,53 @@ def test_the_hash_follows_the_values():
 )
 def test_impossible_values_are_refused_by_name(override, words):
     with pytest.raises(ConfigError) as error:
-        load_config(NAME, [override])
+        load_config(OSTrackConfig, NAME, [override])
     for word in words:
         assert word in str(error.value)
 
 
 def test_files_that_cannot_be_used_are_named(tmp_path):
     with pytest.raises(ConfigError, match="vitb_256_mae_ce_32x4_ep300"):
-        load_config("vitb_256_mae_ce_32x4_ep30")
+        load_config(OSTrackConfig, "vitb_256_mae_ce_32x4_ep30")
     with pytest.raises(ConfigError, match="nowhere.yaml does not exist"):
-        load_config(tmp_path / "nowhere.yaml")
+        load_config(OSTrackConfig, tmp_path / "nowhere.yaml")
     broken = tmp_path / "broken.yaml"
     broken.write_text("TRAIN: [1, 2")
     with pytest.raises(ConfigError, match="broken.yaml is not valid YAML"):
-        load_config(broken)
+        load_config(OSTrackConfig, broken)
     unknown = tmp_path / "unknown.yaml"
     unknown.write_text("MODEL:\n  BACKBONE:\n    CE_LOCS: [3]\n")
     with pytest.raises(
         ConfigError, match=r"unknown.yaml: unknown key MODEL.BACKBONE.CE_LOCS; .* MODEL.BACKBONE.CE_LOC"
     ):
-        load_config(unknown)
+        load_config(OSTrackConfig, unknown)
+
+
+def test_another_family_brings_its_own_keys_as_documented(tmp_path):
+    path = tmp_path / "long.yaml"
+    path.write_text("MODEL: {FRAMES: 7, PRETRAIN_FILE: x.pth}\n")
+    example = (REPOSITORY / "docs/architecture.md").read_text().split("```python\n")[1].split("```")[0]
+    namespace = {"__name__": __name__}
+    exec(example.replace('"NAME"', repr(str(path))), namespace)
+    cfg, memory = namespace["cfg"], namespace["MemoryConfig"]
+    assert (cfg.MODEL.FRAMES, cfg.TRAIN, cfg.name, cfg.family) == (5, TrainConfig(), "long", "memory")
+    assert to_plain(cfg.MODEL) == to_plain(ModelConfig()) | {"FRAMES": 5, "PRETRAIN_FILE": "x.pth"}
+    with pytest.raises(ConfigError, match=r"MODEL\.FRAMES is 0"):
+        load_config(memory, path, ["MODEL.FRAMES=0"])
+    with pytest.raises(ConfigError, match="unknown key MODEL.FRAMES"):
+        load_config(OSTrackConfig, path)
+    with pytest.raises(ConfigError, match="experiments/memory"):
+        load_config(memory, NAME)
+
+
+def test_the_names_of_heads_are_those_that_there_are():
+    assert set(get_args(get_type_hints(HeadConfig)["TYPE"])) == HEADS.keys()
+
+
+def test_a_configuration_is_read_without_torch():
+    code = (
+        "import sys; from lib.config import load_config; from lib.config.ostrack import OSTrackConfig; "
+        f"load_config(OSTrackConfig, {NAME!r}); "
+        "print(*sorted({'torch', 'timm', 'numpy', 'cv2', 'easydict'} & sys.modules.keys()))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], cwd=REPOSITORY, text=True).split() == []

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib.config.ostrack import config_hash, load_config
+from lib.config import config_hash, load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import build_ostrack
 from lib.models.ostrack.candidate_elimination import template_mask
 from lib.test import export
@@ -37,7 +38,7 @@ GT_BOX, CORNER = "MODEL.BACKBONE.CE_TEMPLATE_RANGE=GT_BOX", "MODEL.HEAD.TYPE=COR
 
 
 def case(*overrides):
-    cfg = load_config(TINY, [*SMALL, *overrides])
+    cfg = load_config(OSTrackConfig, TINY, [*SMALL, *overrides])
     model = build_ostrack(cfg).eval()
     model.load_state_dict(fill_state_dict(model.state_dict()))
     return cfg, model

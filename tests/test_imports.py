@@ -18,7 +18,7 @@ BELOW = {
     "utils": set(),
     "vis": {"utils"},
     "models": {"config", "utils"},
-    "config": {"models", "utils"},  # the variants of the model, to check their names
+    "config": {"utils"},
     "train": {"config", "models", "utils", "vis"},
     "test": {"config", "models", "utils", "vis"},
 }

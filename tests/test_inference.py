@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from lib.config.ostrack import load_config
+from lib.config import load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.models.layers.attention import _attention_rows
 from lib.models.layers.linear import PackedLinear, can_pack
 from lib.models.ostrack import build_ostrack
@@ -20,7 +21,7 @@ SMALL = ("DATA.SEARCH.SIZE=128", "DATA.TEMPLATE.SIZE=64", "TEST.SEARCH_SIZE=128"
 def case(*overrides, batch=2):
     """An experiment, its model with running statistics as after training, and crops as bytes."""
     torch.manual_seed(0)
-    cfg = load_config(TINY, [*SMALL, *overrides])
+    cfg = load_config(OSTrackConfig, TINY, [*SMALL, *overrides])
     model = build_ostrack(cfg)
     model.load_state_dict(fill_state_dict(model.state_dict()))
     template, search = (torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8) for size in (64, 128))

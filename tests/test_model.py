@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from lib.config.ostrack import load_config
+from lib.config import load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import build_ostrack
 from lib.models.ostrack.candidate_elimination import box_mask, central_tokens, keep_rate, template_mask
 from tests.golden.fixtures import fill_state_dict, image_batch
@@ -21,7 +22,7 @@ def filled():
 
     def get(name):
         if name not in models:
-            model = build_ostrack(load_config(name)).eval()
+            model = build_ostrack(load_config(OSTrackConfig, name)).eval()
             model.load_state_dict(fill_state_dict(model.state_dict()))
             models[name] = model
         return models[name]
@@ -31,7 +32,7 @@ def filled():
 
 def tiny_model(*overrides):
     torch.manual_seed(0)
-    return build_ostrack(load_config(TINY, ["MODEL.BACKBONE.DEPTH=4", "MODEL.BACKBONE.CE_LOC=[1, 2]",
+    return build_ostrack(load_config(OSTrackConfig, TINY, ["MODEL.BACKBONE.DEPTH=4", "MODEL.BACKBONE.CE_LOC=[1, 2]",
                                             "MODEL.BACKBONE.CE_KEEP_RATIO=[0.7, 0.7]", *overrides])).eval()  # fmt: skip
 
 
@@ -50,7 +51,7 @@ def tiny_model(*overrides):
 )
 def test_names_and_shapes_are_the_published_ones(name, overrides, golden):
     with torch.device("meta"):
-        state = build_ostrack(load_config(CE_256 if overrides else name, overrides)).state_dict()
+        state = build_ostrack(load_config(OSTrackConfig, CE_256 if overrides else name, overrides)).state_dict()
     assert {key: list(value.shape) for key, value in state.items()} == golden("state_dict_shapes.json")[name]
 
 
@@ -74,10 +75,10 @@ REFERENCES = [
 def test_forward_equals_the_published_one(reference, as_indices, filled, golden):
     """With the template tokens given as their indices, and as a mask."""
     config, case, batch, template_range, keep = reference
-    model, cfg, mask = filled(config), load_config(config), None
+    model, cfg, mask = filled(config), load_config(OSTrackConfig, config), None
     template_size = cfg.DATA.TEMPLATE.SIZE
     if template_range:
-        chosen = load_config(config, [f"MODEL.BACKBONE.CE_TEMPLATE_RANGE={template_range}"])
+        chosen = load_config(OSTrackConfig, config, [f"MODEL.BACKBONE.CE_TEMPLATE_RANGE={template_range}"])
         boxes = torch.tensor([[0.2, 0.3, 0.4, 0.35]]).expand(batch, -1)
         mask = template_mask(chosen, template_size, batch, "cpu", boxes)
         if not as_indices:
@@ -123,14 +124,14 @@ def test_a_tiny_box_still_ranks_by_the_centre():
 @pytest.mark.parametrize("name", [CE_256, "vitb_256_mae_ce_32x4_got10k_ep100", "vitb_384_mae_ce_32x4_ep300",
                                   "vitb_384_mae_ce_32x4_got10k_ep100"])  # fmt: skip
 def test_keep_rate_schedule(name, golden):
-    cfg = load_config(name)
+    cfg = load_config(OSTrackConfig, name)
     for epoch, rate in enumerate(golden("keep_rate_schedule.json")[name], start=1):
         assert keep_rate(cfg, epoch) == pytest.approx(rate, abs=1e-12)
 
 
 def test_ranking_computes_only_the_rows_it_needs(golden):
     """FLOPs of the whole model: the published ones, less the template rows that CE no longer forms."""
-    cfg = load_config(CE_256)
+    cfg = load_config(OSTrackConfig, CE_256)
     model = build_ostrack(cfg).eval()
     images = torch.zeros(1, 3, 128, 128), torch.zeros(1, 3, 256, 256)
 

@@ -129,8 +129,9 @@ def test_the_commands_track_and_score_in_another_folder(installed, tmp_path):
 @pytest.mark.slow
 def test_files_of_the_project_folder_go_before_those_in_the_package(installed, tmp_path):
     code = (
-        "from lib.config.ostrack import config_path; from lib.utils.paths import *; "
-        "print(config_path('vits_256_ce_images')); print(PROJECT_DIR)"
+        "from lib.config import config_path; from lib.config.ostrack import OSTrackConfig; "
+        "from lib.utils.paths import PROJECT_DIR; "
+        "print(config_path(OSTrackConfig, 'vits_256_ce_images')); print(PROJECT_DIR)"
     )
     shipped, home = run([installed / "python", "-c", code], tmp_path).split()
     assert Path(shipped).is_relative_to(installed.parent) and Path(home) == tmp_path

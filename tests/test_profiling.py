@@ -8,7 +8,8 @@ import time
 import pytest
 import torch
 
-from lib.config.ostrack import load_config
+from lib.config import load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import build_ostrack
 from lib.test.profiling import count_flops, count_operations, measure, profile
 from lib.utils.errors import ConfigError
@@ -20,7 +21,7 @@ NAMES = [f"vitb_{size}_mae{ce}_32x4_ep300" for size in (256, 384) for ce in ("",
 
 @pytest.mark.parametrize("name", NAMES)
 def test_macs_parameters_and_flops_are_the_published_ones(name, golden):
-    expected, cfg = golden("profile.json")[name], load_config(name)
+    expected, cfg = golden("profile.json")[name], load_config(OSTrackConfig, name)
     model = build_ostrack(cfg)
     gflops = count_flops(cfg, model)
     # Here CE reads the attention of its template tokens apart from the attention itself, which costs a little.

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib.config.ostrack import load_config
+from lib.config import load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import build_ostrack
 from lib.utils.checkpoint import load_checkpoint
 from tests import miniature
@@ -39,7 +40,7 @@ def runs(tmp_path):
 
 def write_mae(path):
     """A small checkpoint of the MAE's form: names without ``backbone.``, and a decoder that nobody wants."""
-    net = build_ostrack(load_config(CONFIG, list(SMALLER)))
+    net = build_ostrack(load_config(OSTrackConfig, CONFIG, list(SMALLER)))
     names = ("patch_embed", "cls_token", "pos_embed", "blocks", "norm")
     state = {n: p for n, p in net.backbone.state_dict().items() if n.startswith(names) and n[-2:] not in ("_x", "_z")}
     torch.save({"model": {**state, "decoder_pos_embed": torch.zeros(1, 197, 8)}}, path)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib.config.ostrack import load_config
+from lib.config import load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import build_ostrack
 from lib.test.evaluation import get_dataset, read_result
 from lib.test.evaluation.job import Job, track_jobs
@@ -47,7 +48,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def build_real(*overrides: str) -> Tracker:
     """The smallest model, with random weights that give each frame another box."""
-    cfg = load_config("vitt_256_ce_images", list(overrides))
+    cfg = load_config(OSTrackConfig, "vitt_256_ce_images", list(overrides))
     model = build_ostrack(cfg)
     state = fill_state_dict(model.state_dict())
     state["box_head.conv5_size.bias"].fill_(-1.1)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib.config.ostrack import load_config
+from lib.config import load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import build_ostrack
 from lib.test.tracker import Tracker, build_tracker, find_checkpoint
 from lib.test.tracker.video import track_frames
@@ -17,7 +18,7 @@ TINY = "vitt_256_ce_images"
 
 def reference_model(name, overrides=()):
     """A model with the weights of the reference trajectories."""
-    cfg = load_config(name, list(overrides))
+    cfg = load_config(OSTrackConfig, name, list(overrides))
     model = build_ostrack(cfg)
     state = fill_state_dict(model.state_dict())
     if "box_head.conv5_size.bias" in state:
@@ -72,7 +73,7 @@ def test_weights_are_found_in_the_published_place(tmp_path):
     cfg, model = reference_model(TINY)
     path = tmp_path / "checkpoints/train/ostrack" / TINY / f"OSTrack_ep{cfg.TEST.EPOCH:04d}.pth.tar"
     with pytest.raises(CheckpointError, match=path.name):
-        find_checkpoint(cfg, TINY, tmp_path)
+        find_checkpoint(cfg, tmp_path)
     save_checkpoint({"net": model.state_dict()}, path)
     tracker = build_tracker(TINY, save_dir=tmp_path)
     assert tracker.checkpoint == str(path)

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lib.config.ostrack import config_hash, load_config
+from lib.config import config_hash, load_config, to_plain
+from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import build_ostrack
 from lib.test.tracker import Tracker
 from lib.test.tracker.options import smooth_size
@@ -55,12 +56,12 @@ class BrightCells:
 
 
 def tracker_with(*overrides: str, size: tuple[float, float] = (0.25, 0.25)) -> Tracker:
-    return Tracker(load_config(TINY, list(overrides)), BrightCells(size))
+    return Tracker(load_config(OSTrackConfig, TINY, list(overrides)), BrightCells(size))
 
 
 def real_tracker(*overrides: str) -> Tracker:
     """The smallest model, with weights that give each frame another box."""
-    cfg = load_config(TINY, list(overrides))
+    cfg = load_config(OSTrackConfig, TINY, list(overrides))
     model = build_ostrack(cfg)
     state = fill_state_dict(model.state_dict())
     state["box_head.conv5_size.bias"].fill_(-1.1)
@@ -90,11 +91,12 @@ def test_options_that_are_off_change_no_bit() -> None:
         runs.append([tracker.track(clip_frame(t)[0]) for t in range(1, 5)])
     assert runs[0] == runs[1]
     assert len({tuple(found["target_bbox"]) for found in runs[0]}) == 4
-    assert "HOLD" not in load_config("vitb_256_mae_ce_32x4_ep300").TEST  # the published experiments know none of them
+    published = load_config(OSTrackConfig, "vitb_256_mae_ce_32x4_ep300")
+    assert "HOLD" not in to_plain(published.TEST)  # the published experiments know none of them
 
 
 def test_their_setting_is_part_of_what_results_are_tied_to() -> None:
-    hashes = {config_hash(load_config(TINY, texts)) for texts in ([], ["TEST.HOLD.SCORE=0.3"])}
+    hashes = {config_hash(load_config(OSTrackConfig, TINY, texts)) for texts in ([], ["TEST.HOLD.SCORE=0.3"])}
     assert len(hashes) == 2
 
 
@@ -209,8 +211,8 @@ def test_a_failing_step_leaves_box_and_reach() -> None:
     ("text", "must"),
     [
         ("WINDOW_POWER=-0.1", "WINDOW_POWER is -0.1; it must be 0 or more"),
-        ("SIZE_SMOOTHING=1.1", "SIZE_SMOOTHING is 1.1; it must lie from 0 to 1"),
-        ("HOLD.SCORE=-0.2", "HOLD.SCORE is -0.2; it must lie from 0 to 1"),
+        ("SIZE_SMOOTHING=1.1", "SIZE_SMOOTHING is 1.1; it must be from 0 to 1"),
+        ("HOLD.SCORE=-0.2", "HOLD.SCORE is -0.2; it must be from 0 to 1"),
         ("HOLD.GROWTH=0.9", "HOLD.GROWTH is 0.9; it must be 1 or more"),
         ("HOLD.LIMIT=0.5", "HOLD.LIMIT is 0.5; it must be 1 or more"),
         ("HOLD.SCORE=.nan", "HOLD.SCORE is nan; it must be finite"),
@@ -220,14 +222,14 @@ def test_a_failing_step_leaves_box_and_reach() -> None:
 )
 def test_wrong_values_are_named(text: str, must: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        load_config(TINY, [f"TEST.{text}"])
+        load_config(OSTrackConfig, TINY, [f"TEST.{text}"])
     assert must in str(caught.value)
 
 
 def test_a_corner_head_takes_no_window() -> None:
-    load_config(TINY, ["MODEL.HEAD.TYPE=CORNER", "TEST.WINDOW_POWER=1"])
+    load_config(OSTrackConfig, TINY, ["MODEL.HEAD.TYPE=CORNER", "TEST.WINDOW_POWER=1"])
     with pytest.raises(ConfigError, match=r"TEST\.WINDOW_POWER is 0\.5.*corner head"):
-        load_config(TINY, ["MODEL.HEAD.TYPE=CORNER", "TEST.WINDOW_POWER=0.5"])
+        load_config(OSTrackConfig, TINY, ["MODEL.HEAD.TYPE=CORNER", "TEST.WINDOW_POWER=0.5"])
 
 
 def test_what_is_shown_is_the_region_that_was_searched() -> None:

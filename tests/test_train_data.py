@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib.config.ostrack import load_config
+from lib.config import load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.train.actors.ostrack import OSTrackActor
 from lib.train.admin.environment import EnvironmentSettings
 from lib.train.data import transforms
@@ -208,7 +209,7 @@ class TestSampler:
 
 
 def config(*overrides):
-    return load_config(
+    return load_config(OSTrackConfig, 
         "vitb_256_mae_ce_32x4_ep300",
         [
             "DATA.TRAIN.DATASETS_NAME=[IMAGES]", "DATA.TRAIN.DATASETS_RATIO=[1]", "DATA.TRAIN.SAMPLE_PER_EPOCH=10",

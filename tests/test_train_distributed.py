@@ -12,7 +12,8 @@ import pytest
 import torch
 import yaml
 
-from lib.config.ostrack import load_config
+from lib.config import load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import build_ostrack
 from lib.train import launch as launch_module
 from lib.train.actors import build_actor
@@ -274,7 +275,7 @@ def test_two_processes_train_like_one_that_accumulates_and_resume_bit_for_bit(ru
     for name in ("Loss/total", "Loss/giou", "Loss/l1", "Loss/location", "IoU"):
         assert whole["stats"]["train"][name] == pytest.approx(one["stats"]["train"][name], rel=1e-3), name
     # Validated on all samples, by the network that was saved.
-    expected = validated(whole["net"], load_config(runs.config), epoch=2)
+    expected = validated(whole["net"], load_config(OSTrackConfig, runs.config), epoch=2)
     assert {name: values[-1] for name, values in whole["stats"]["val"].items()} == pytest.approx(expected, rel=1e-3)
 
     # One rank is killed in the middle of an epoch: all end, and say which.

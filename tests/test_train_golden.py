@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib.config.ostrack import load_config
+from lib.config import load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import build_ostrack
 from lib.train.actors import build_actor
 from lib.train.admin.settings import Settings
@@ -41,7 +42,7 @@ def batch():
 def cfg():
     # Epoch 60 is the last, so that a trainer which has done 59 does that one only.
     changes = ["TRAIN.DROP_PATH_RATE=0", "TRAIN.BATCH_SIZE=4", "TRAIN.EPOCH=60", "TRAIN.PRINT_INTERVAL=1"]
-    return load_config(CONFIG, changes)
+    return load_config(OSTrackConfig, CONFIG, changes)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib.config.ostrack import load_config
+from lib.config import load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import build_ostrack
 from lib.train import optim
 from lib.train.actors.ostrack import OSTrackActor
@@ -56,7 +57,7 @@ def test_run_leaves_the_published_files_and_a_checkpoint_that_loads_safely(tiny,
     assert train["LearningRate/group0"] == pytest.approx([1e-4, 1e-4, 1e-4, 1e-5])
     assert train["LearningRate/group1"] == pytest.approx([1e-5, 1e-5, 1e-5, 1e-6])
     assert len(val["IoU"]) == 2  # epochs 3 and 4
-    build_ostrack(load_config(tiny)).load_state_dict(state["net"])
+    build_ostrack(load_config(OSTrackConfig, tiny)).load_state_dict(state["net"])
     text = (out / "logs/ostrack-tiny.log").read_text()
     assert text.count("[train: ") == 8
     assert "[val: 3, 2 / 2]" in text
@@ -78,7 +79,7 @@ def test_normalising_on_the_device_trains_the_same_weights(tiny, tmp_path, monke
 
 @pytest.fixture
 def setting(tiny):
-    cfg = load_config(tiny, ["TRAIN.DROP_PATH_RATE=0"])
+    cfg = load_config(OSTrackConfig, tiny, ["TRAIN.DROP_PATH_RATE=0"])
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(1)
     batch = {
@@ -172,7 +173,7 @@ def test_fp16_scaler_skips_a_step_whose_gradient_overflows(setting):
 
 @pytest.mark.parametrize("head", ["CORNER", "MLP"])
 def test_other_heads_train(tiny, setting, head):
-    cfg = load_config(tiny, [f"MODEL.HEAD.TYPE={head}"])
+    cfg = load_config(OSTrackConfig, tiny, [f"MODEL.HEAD.TYPE={head}"])
     net = build_ostrack(cfg)
     outcome = train_step(OSTrackActor(net, cfg), [setting[2]], optim.build_optimizer(net, cfg), off(), 1)
     assert outcome.stats["Loss/giou"] > 0
@@ -180,7 +181,7 @@ def test_other_heads_train(tiny, setting, head):
 
 
 def test_frozen_blocks(tiny):
-    cfg = load_config(tiny, ["TRAIN.FREEZE_LAYERS=[1]"])
+    cfg = load_config(OSTrackConfig, tiny, ["TRAIN.FREEZE_LAYERS=[1]"])
     net = build_ostrack(cfg)
     groups = optim.build_optimizer(net, cfg).param_groups
     trained = {id(p) for group in groups for p in group["params"]}
@@ -193,7 +194,7 @@ def test_frozen_blocks(tiny):
 
 
 def schedule(tiny, *overrides):
-    cfg = load_config(tiny, overrides)
+    cfg = load_config(OSTrackConfig, tiny, overrides)
     return lambda epoch, progress=0.0: optim.lr_factor(cfg, epoch, progress)
 
 
@@ -223,7 +224,7 @@ def test_precision_setting():
 
 
 def test_several_templates_are_refused(tiny):
-    cfg = load_config(tiny, ["DATA.TEMPLATE.NUMBER=2"])
+    cfg = load_config(OSTrackConfig, tiny, ["DATA.TEMPLATE.NUMBER=2"])
     with pytest.raises(ConfigError, match="NUMBER must be 1"):
         OSTrackActor(build_ostrack(cfg), cfg)
 

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.config.ostrack import load_config
+from lib.config import load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import build_ostrack
 from lib.test.evaluation.protocol import Step
 from lib.test.evaluation.results import read_result
@@ -267,7 +268,7 @@ def test_why_there_is_no_window(monkeypatch):
 
 @pytest.fixture
 def weights(tmp_path):
-    model = build_ostrack(load_config(TINY))
+    model = build_ostrack(load_config(OSTrackConfig, TINY))
     save_checkpoint({"net": model.state_dict()}, tmp_path / "tiny.pth.tar")
     return tmp_path / "tiny.pth.tar"
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.config.ostrack import load_config
+from lib.config import load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import build_ostrack
 from lib.test.tracker import Tracker
 from lib.test.tracker.watch import WatchedTracker
@@ -29,7 +30,7 @@ FRAMES = 4
 
 @pytest.fixture(scope="module")
 def tracker() -> Tracker:
-    cfg = load_config(TINY)
+    cfg = load_config(OSTrackConfig, TINY)
     model = build_ostrack(cfg)
     model.load_state_dict(fill_state_dict(model.state_dict()))
     return Tracker(cfg, model)

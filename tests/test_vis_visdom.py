@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.config.ostrack import load_config
+from lib.config import load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import build_ostrack
 from lib.test.tracker import Tracker
 from lib.test.tracker.watch import WatchedTracker
@@ -45,7 +46,7 @@ def port(tmp_path_factory: pytest.TempPathFactory):
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model whose weights are drawn."""
     path = tmp_path_factory.mktemp("weights") / "tiny.pth.tar"
-    save_checkpoint({"net": fill_state_dict(build_ostrack(load_config(TINY)).state_dict())}, path)
+    save_checkpoint({"net": fill_state_dict(build_ostrack(load_config(OSTrackConfig, TINY)).state_dict())}, path)
     return path
 
 
@@ -100,7 +101,7 @@ def test_windows_hold_what_the_tracker_saw(command, port: int, weights: Path, tm
     assert command(*debug(port), "--sequence", "first", "--vis_attention", "0,3") == 0
     windows = Windows(port)
     held = windows.all()
-    cfg = load_config(TINY)
+    cfg = load_config(OSTrackConfig, TINY)
     model = build_ostrack(cfg)
     model.load_state_dict(fill_state_dict(model.state_dict()))
     watched = WatchedTracker(Tracker(cfg, model), None, (0, 3))

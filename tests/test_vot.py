@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
-from lib.config.ostrack import load_config
+from lib.config import load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import build_ostrack
 from lib.test.evaluation import get_dataset
 from lib.test.tracker import Tracker
@@ -31,7 +32,7 @@ TINY = "vitt_256_ce_images"
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """A small tracker with weights drawn from a seed, and their file."""
-    cfg = load_config(TINY)
+    cfg = load_config(OSTrackConfig, TINY)
     model = build_ostrack(cfg)
     model.load_state_dict(fill_state_dict(model.state_dict()))
     path = tmp_path_factory.mktemp("weights") / "tiny.pth"

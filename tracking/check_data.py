@@ -10,7 +10,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.config.ostrack import load_config
+from lib.config import load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.train.admin.environment import env_settings
 from lib.train.dataset.check import check_dataset
 from lib.utils.cpu import cpu_count
@@ -27,7 +28,7 @@ def main() -> int:
     arguments = parser.parse_args()
     names = list(arguments.dataset)
     if arguments.config:
-        data = load_config(arguments.config).DATA
+        data = load_config(OSTrackConfig, arguments.config).DATA
         names += [*data.TRAIN.DATASETS_NAME, *data.VAL.DATASETS_NAME]
     if not names or arguments.jobs < 1:
         raise ConfigError("name an experiment with --config or data sets with --dataset; --jobs is 1 or more")

@@ -9,7 +9,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from lib.config.ostrack import Config, config_name, load_config
+from lib.config import load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.test.evaluation.results import file_hash
 from lib.test.export import FORMATS, Exported, export_network
 from lib.test.export.graph import network_hash, takes_mask
@@ -39,7 +40,7 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_intermixed_args()
 
 
-def drawn_inputs(cfg: Config) -> list[dict[str, np.ndarray]]:
+def drawn_inputs(cfg: OSTrackConfig) -> list[dict[str, np.ndarray]]:
     """Inputs of the network, of one target each, as a good tracker meets them on drawn sequences."""
 
     def no_run(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -85,16 +86,16 @@ def export_experiment(
     """
     if out is None and (batch != 1 or format == "torch"):
         raise ConfigError("--out is needed: backends run files of format onnx or openvino for one target")
-    cfg, name = load_config(config, overrides), config_name(config)
-    checkpoint = checkpoint or find_checkpoint(cfg, name, save_dir)
+    cfg = load_config(OSTrackConfig, config, overrides)
+    checkpoint = checkpoint or find_checkpoint(cfg, save_dir)
     model = tracking_model(cfg, checkpoint)
-    path = out or kept_file(network_hash(cfg, model), name, format, precision, exports_folder(save_dir))
+    path = out or kept_file(network_hash(cfg, model), cfg.name, format, precision, exports_folder(save_dir))
     if out is None and path.is_file():
         return path, None
     written = export_network(
         cfg,
         model,
-        name,
+        cfg.name,
         format,
         path,
         precision=precision,

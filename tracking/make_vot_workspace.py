@@ -7,7 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.config.ostrack import config_name, config_path, load_config
+from lib.config import config_path, load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.running import add_running_options
 from lib.test.tracker import find_checkpoint
@@ -30,11 +31,11 @@ def parse_arguments() -> argparse.Namespace:
 
 def tracker_command(args: argparse.Namespace) -> list[str]:
     """How the toolkit starts the tracker, from any folder: this Python, absolute paths, the weights there are now."""
-    cfg = load_config(args.config, args.overrides)
-    checkpoint = args.checkpoint or find_checkpoint(cfg, config_name(args.config))
+    cfg = load_config(OSTrackConfig, args.config, args.overrides)
+    checkpoint = args.checkpoint or find_checkpoint(cfg)
     if not checkpoint.is_file():
         raise CheckpointError(f"there is no checkpoint {checkpoint}")
-    config, checkpoint = config_path(args.config).resolve(), checkpoint.resolve()
+    config, checkpoint = config_path(OSTrackConfig, args.config).resolve(), checkpoint.resolve()
     options = ["--checkpoint", str(checkpoint), "--device", args.device, "--precision", args.precision]
     options += ["--backend", args.backend, *(["--compile"] if args.compile else [])]
     script = Path(__file__).resolve().with_name("vot_ostrack.py")
@@ -43,7 +44,7 @@ def tracker_command(args: argparse.Namespace) -> list[str]:
 
 def main() -> None:
     args = parse_arguments()
-    label = config_name(args.config)
+    label = config_path(OSTrackConfig, args.config).stem
     name, workspace = args.name or f"ostrack_{label}", args.workspace.resolve()
     command = tracker_command(args)
     stack = "STACK"

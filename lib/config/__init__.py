@@ -1,0 +1,14 @@
+"""Experiments: YAML files as typed, checked and frozen objects. Imports neither torch nor timm."""
+
+from lib.config.experiment import ExperimentConfig
+from lib.config.loading import config_hash, config_path, experiments_dir, load_config
+from lib.config.section import to_plain
+
+__all__ = [
+    "ExperimentConfig",
+    "config_hash",
+    "config_path",
+    "experiments_dir",
+    "load_config",
+    "to_plain",
+]

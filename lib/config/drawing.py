@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
-from typing import Annotated, Any, get_type_hints
+from dataclasses import dataclass
+from typing import Annotated
 
-# What a value may be: from the first number to the second.
-Amount = Annotated[float, (0, math.inf)]
-Share = Annotated[float, (0, 1)]
-Size = Annotated[float, (0.01, 1)]
+from lib.config.section import Conflicts, Interval, NonNegative, Section, Share
+
+Size = Annotated[float, Interval(0.01, 1)]
 
 
 @dataclass(frozen=True)
-class DrawSettings:
+class DrawSettings(Section):
     """Probabilities and magnitudes of the drawn data. Spreads are standard deviations, unless said otherwise.
 
     The type of each says what an experiment may set it to; drawing itself checks nothing.
@@ -69,45 +67,45 @@ class DrawSettings:
     HARMONISE: Share = 0.3
     RECTANGLE: Share = 0.0
     SUB_BOX: Share = 0.0
-    LOOSE: Amount = 0.0
+    LOOSE: NonNegative = 0.0
     MIN_SIZE: Size = 0.06
     MAX_SIZE: Size = 0.32
 
-    SCALE: Amount = 0.2
-    ASPECT: Amount = 0.1
-    ROTATION: Amount = 10.0
-    TILT: Amount = 0.1
-    BEND: Amount = 0.012
+    SCALE: NonNegative = 0.2
+    ASPECT: NonNegative = 0.1
+    ROTATION: NonNegative = 10.0
+    TILT: NonNegative = 0.1
+    BEND: NonNegative = 0.012
     HARD: Share = 0.15
-    HARD_FACTOR: Amount = 2.2
+    HARD_FACTOR: NonNegative = 2.2
 
     PLACEMENT: Share = 1.0
-    MOTION: Amount = 0.8
+    MOTION: NonNegative = 0.8
     JUMP: Share = 0.3
     BORDER: Share = 0.25
-    CAMERA_ZOOM: Annotated[float, (1, math.inf)] = 1.25
-    CAMERA_SHIFT: Amount = 0.08
-    CAMERA_SCALE: Amount = 0.08
-    CAMERA_ROTATION: Amount = 3.0
-    CAMERA_TILT: Amount = 0.04
+    CAMERA_ZOOM: Annotated[float, Interval(1)] = 1.25
+    CAMERA_SHIFT: NonNegative = 0.08
+    CAMERA_SCALE: NonNegative = 0.08
+    CAMERA_ROTATION: NonNegative = 3.0
+    CAMERA_TILT: NonNegative = 0.04
     NEW_BACKGROUND: Share = 0.08
 
-    DISTRACTORS: Annotated[tuple[float, ...], (0, 1)] = (0.3, 0.35, 0.25, 0.1)
+    DISTRACTORS: tuple[Share, ...] = (0.3, 0.35, 0.25, 0.1)
     DISTRACTOR_BELOW: Share = 0.7
     OCCLUDER: Share = 0.25
     OCCLUDER_TEMPLATE: Share = 0.25
     MIN_VISIBLE: Share = 0.4
     MIN_VISIBLE_TEMPLATE: Share = 0.75
 
-    GAIN: Amount = 0.12
-    GAMMA: Amount = 0.12
-    WHITE: Amount = 0.04
-    HUE: Amount = 5.0
-    SATURATION: Amount = 0.12
-    VIDEO_TONE: Amount = 1.0
-    OBJECT_GAIN: Amount = 0.08
+    GAIN: NonNegative = 0.12
+    GAMMA: NonNegative = 0.12
+    WHITE: NonNegative = 0.04
+    HUE: NonNegative = 5.0
+    SATURATION: NonNegative = 0.12
+    VIDEO_TONE: NonNegative = 1.0
+    OBJECT_GAIN: NonNegative = 0.08
     SHADE: Share = 0.3
-    SHADE_DEPTH: Amount = 0.2
+    SHADE_DEPTH: NonNegative = 0.2
     MOTION_BLUR: Share = 0.15
     DEFOCUS: Share = 0.15
     NOISE: Share = 0.35
@@ -116,37 +114,16 @@ class DrawSettings:
     GREY: Share = 0.04
     DARK: Share = 0.0
     FADE: Share = 0.0
-    BLUR_LENGTH: Annotated[float, (2.4, math.inf)] = 9.0
-    NOISE_LEVEL: Annotated[float, (1, math.inf)] = 10.0
-    JPEG_QUALITY: Annotated[int, (1, 95)] = 25
-    LOW_FACTOR: Annotated[float, (1.2, math.inf)] = 2.5
+    BLUR_LENGTH: Annotated[float, Interval(2.4)] = 9.0
+    NOISE_LEVEL: Annotated[float, Interval(1)] = 10.0
+    JPEG_QUALITY: Annotated[int, Interval(1, 95)] = 25
+    LOW_FACTOR: Annotated[float, Interval(1.2)] = 2.5
     OBJECT_BLUR: Share = 0.08
 
-
-def draw_keys() -> dict[str, Any]:
-    """The settings with their defaults as keys of an experiment: tuples as lists."""
-    defaults = {field.name: field.default for field in fields(DrawSettings)}
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in defaults.items()}
-
-
-def draw_settings(section: Mapping[str, Any]) -> DrawSettings:
-    """The settings that the section ``DATA.DRAW`` of an experiment asks for; the defaults of what it does not set."""
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in section.items()}
-    return DrawSettings(**values)
-
-
-def impossible_draws(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Each key of the section ``DATA.DRAW`` with which nothing can be drawn, and what its value must do instead."""
-    kinds = get_type_hints(DrawSettings, include_extras=True)
-    for key, value in section.items():
-        low, high = kinds[key].__metadata__[0]
-        verb, values = ("hold values", value) if isinstance(value, list) else ("be", [value])
-        if not all(low <= one <= high for one in values):
-            yield key, f"{verb} from {low} to {high}" if high < math.inf else f"{verb} {low} or more"
-    asked = draw_settings(section)
-    if not math.isclose(sum(asked.DISTRACTORS), 1, abs_tol=1e-6):
-        yield "DISTRACTORS", "hold probabilities that sum to 1"
-    if asked.MIN_SIZE > asked.MAX_SIZE and "MIN_SIZE" in section:
-        yield "MIN_SIZE", f"be at most DATA.DRAW.MAX_SIZE = {asked.MAX_SIZE}"
-    elif asked.MIN_SIZE > asked.MAX_SIZE:
-        yield "MAX_SIZE", f"be at least DATA.DRAW.MIN_SIZE = {asked.MIN_SIZE}"
+    def conflicts(self) -> Conflicts:
+        if not math.isclose(sum(self.DISTRACTORS), 1, abs_tol=1e-6):
+            yield "DISTRACTORS", "hold probabilities that sum to 1"
+        if self.MIN_SIZE > self.MAX_SIZE and "MIN_SIZE" in self.given:
+            yield "MIN_SIZE", f"be at most DATA.DRAW.MAX_SIZE = {self.MAX_SIZE}"
+        elif self.MIN_SIZE > self.MAX_SIZE:
+            yield "MAX_SIZE", f"be at least DATA.DRAW.MIN_SIZE = {self.MIN_SIZE}"

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from lib.config.ostrack import Config, config_name, load_config
+from lib.config import load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import OSTrack
 from lib.models.ostrack.candidate_elimination import template_mask
 from lib.test.tracker import Tracker
@@ -106,7 +107,7 @@ def count_operations(model: OSTrack, template_size: int, search_size: int) -> tu
     return macs / 1e9, params / 1e6
 
 
-def count_flops(cfg: Config, model: OSTrack) -> float:
+def count_flops(cfg: OSTrackConfig, model: OSTrack) -> float:
     """Floating-point operations in G of one target, by PyTorch's counter.
 
     It counts two for each multiply-accumulate of matrix products and convolutions, those of attention among them, which
@@ -142,7 +143,7 @@ def profile(
     """
     if batch < 1 or frames < 1:
         raise ConfigError(f"batch {batch} and frames {frames}: both must be at least 1")
-    cfg, where = load_config(config, overrides), checked_device(device)
+    cfg, where = load_config(OSTrackConfig, config, overrides), checked_device(device)
     precision = choose_precision(precision, where, backend)
     if precision == "int8":
         raise ConfigError("int8 has to be calibrated, which random weights cannot be: time it with tracking/test.py")
@@ -163,7 +164,7 @@ def profile(
     gflops = count_flops(cfg, plain)
     gmacs, mparams = count_operations(plain, cfg.TEST.TEMPLATE_SIZE, cfg.TEST.SEARCH_SIZE)
     return Profile(
-        name=config_name(config),
+        name=cfg.name,
         device=f"{where} ({torch.cuda.get_device_name(where)})" if where.type == "cuda" else str(where),
         threads=torch.get_num_threads(),
         backend=backend,

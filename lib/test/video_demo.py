@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.config.ostrack import config_hash, config_name
+from lib.config import config_hash
 from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.results import run_provenance
 from lib.test.evaluation.runner import choose_devices
@@ -100,8 +100,8 @@ def track_video(
     results = []
     if save_results:
         folder = Path(env_settings().saving_to(save_dir).results_path) / "ostrack"
-        folder /= config_name(config) if run_id is None else f"{config_name(config)}_{run_id:03d}"
-        name, weights = config_name(config), tracker.checkpoint
+        name, weights = tracker.cfg.name, tracker.checkpoint
+        folder /= name if run_id is None else f"{name}_{run_id:03d}"
         run = run_provenance(
             "ostrack", name, config_hash(tracker.cfg), weights, precision, tracker.device.type, backend
         )

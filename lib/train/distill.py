@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from lib.config.ostrack import Config, config_name, load_config
+from lib.config import load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import OSTrack, build_ostrack
 from lib.models.ostrack.weights import load_weights
 from lib.utils.checkpoint import find_weights
@@ -34,10 +35,12 @@ class Teacher:
     """A frozen tracker in evaluation mode, and the experiment that it comes from."""
 
     net: OSTrack
-    cfg: Config
+    cfg: OSTrackConfig
 
 
-def load_teacher(config_teacher: str | Path, save_dir: str | Path, cfg: Config, device: torch.device | str) -> Teacher:
+def load_teacher(
+    config_teacher: str | Path, save_dir: str | Path, cfg: OSTrackConfig, device: torch.device | str
+) -> Teacher:
     """Load the trained tracker of the experiment ``config_teacher`` for students of ``cfg``.
 
     Args:
@@ -49,8 +52,8 @@ def load_teacher(config_teacher: str | Path, save_dir: str | Path, cfg: Config, 
         ConfigError: the two see different crops or grids, or one of them has a head without a score map.
         CheckpointError: there are no weights, or they do not fit.
     """
-    taught = load_config(config_teacher)
-    name = config_name(config_teacher)
+    taught = load_config(OSTrackConfig, config_teacher)
+    name = taught.name
     different = [
         f"its {key} is {theirs}, the student's {ours}"
         for key, theirs, ours in zip(_SHARED, attrgetter(*_SHARED)(taught), attrgetter(*_SHARED)(cfg), strict=True)
@@ -61,7 +64,7 @@ def load_teacher(config_teacher: str | Path, save_dir: str | Path, cfg: Config, 
     for whose, head in ((f"the teacher {name}", taught.MODEL.HEAD.TYPE), ("the student", cfg.MODEL.HEAD.TYPE)):
         if head == "CORNER":
             raise ConfigError(f"MODEL.HEAD.TYPE of {whose} is CORNER, which has no score map: no distillation")
-    path = find_weights("ostrack", name, taught.TEST.EPOCH, save_dir)
+    path = find_weights(taught.family, name, taught.TEST.EPOCH, save_dir)
     net = build_ostrack(taught)
     load_weights(net, path)
     log.info("teacher: %s from %s", name, path)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from lib.config.ostrack import Config
+from lib.config import ExperimentConfig
 from lib.utils.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def freeze_layers(model: nn.Module, layers: Sequence[int]) -> None:
             parameter.requires_grad_(False)
 
 
-def parameter_groups(model: nn.Module, cfg: Config) -> list[dict]:
+def parameter_groups(model: nn.Module, cfg: ExperimentConfig) -> list[dict]:
     """Two groups: the head at ``TRAIN.LR``, the backbone at ``TRAIN.LR * TRAIN.BACKBONE_MULTIPLIER``.
 
     With ``TRAIN.LAYER_DECAY`` below 1 the backbone has a group for each depth instead (Bao et al., BEiT, ICLR 2022):
@@ -64,7 +64,7 @@ def _distance_from_head(name: str, depth: int) -> int:
     return 0 if name.startswith("backbone.norm.") else depth + 1
 
 
-def build_optimizer(model: nn.Module, cfg: Config) -> torch.optim.Optimizer:
+def build_optimizer(model: nn.Module, cfg: ExperimentConfig) -> torch.optim.Optimizer:
     """AdamW over :func:`parameter_groups`, weight decay on everything, after freezing ``TRAIN.FREEZE_LAYERS``.
 
     On CUDA in one fused kernel. On the CPU torch's default stays: published steps are reproduced with it.
@@ -78,7 +78,7 @@ def build_optimizer(model: nn.Module, cfg: Config) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=cfg.TRAIN.LR, weight_decay=cfg.TRAIN.WEIGHT_DECAY, fused=fused)
 
 
-def lr_factor(cfg: Config, epoch: int, progress: float = 0.0) -> float:
+def lr_factor(cfg: ExperimentConfig, epoch: int, progress: float = 0.0) -> float:
     """What every group's learning rate is multiplied with: a pure function of time, so a resumed run needs no state.
 
     ``step`` multiplies by ``SCHEDULER.DECAY_RATE`` after every ``LR_DROP_EPOCH`` epochs, ``Mstep`` by
@@ -117,7 +117,7 @@ def amp_dtype(setting: bool | str, device: torch.device) -> torch.dtype | None:
     return {"bf16": torch.bfloat16, "fp16": torch.float16}[setting]
 
 
-def set_precision(cfg: Config, device: torch.device) -> None:
+def set_precision(cfg: ExperimentConfig, device: torch.device) -> None:
     """Let float32 products on CUDA use TensorFloat-32 (19 bits) if ``TRAIN.TF32``; otherwise float32 is float32.
 
     By default torch forbids it for matrix products and allows it for convolutions: here one key decides both. It also

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib.config.ostrack import config_name, load_config
+from lib.config import load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import OSTrack
 from lib.models.ostrack.backbone import resize_position_embedding
 from lib.models.ostrack.pretrained import load_matching
@@ -37,10 +38,9 @@ def load_previous(net: OSTrack, script_prv: str, config_prv: str, save_dir: str 
     """
     if script_prv != "ostrack":
         raise ConfigError(f"--script_prv {script_prv}: unknown script; there is ostrack")
-    name = config_name(config_prv)
-    trained = list_checkpoints(Path(save_dir) / "checkpoints" / "train" / script_prv / name)
-    epoch = max(trained, default=load_config(config_prv).TEST.EPOCH)
-    path = find_weights(script_prv, name, epoch, save_dir)
+    previous = load_config(OSTrackConfig, config_prv)
+    trained = list_checkpoints(Path(save_dir) / "checkpoints" / "train" / script_prv / previous.name)
+    path = find_weights(script_prv, previous.name, max(trained, default=previous.TEST.EPOCH), save_dir)
     state = network_state(load_checkpoint(path), path)
     for part, grid in (("z", net.backbone.template_grid), ("x", net.backbone.search_grid)):
         key = f"backbone.pos_embed_{part}"

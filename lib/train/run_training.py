@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from lib.config.ostrack import Config, config_name, load_config, to_plain
+from lib.config import load_config, to_plain
+from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import OSTrack, build_ostrack
 from lib.models.ostrack.training import prepare_for_training
 from lib.train import distributed, optim
@@ -69,11 +70,11 @@ def run_training(
     """
     if script != "ostrack":
         raise ConfigError(f"unknown script {script!r}; there is ostrack")
-    cfg, place = load_config(config, list(overrides)), distributed.place()
+    cfg, place = load_config(OSTrackConfig, config, list(overrides)), distributed.place()
     own_device = pick_device(device, place)
     settings = Settings(
         script,
-        config_name(config),
+        cfg.name,
         str(save_dir),
         str(own_device),
         use_wandb,
@@ -97,7 +98,7 @@ def run_training(
     raise preempted
 
 
-def _train(cfg: Config, settings: Settings, device: torch.device, place: Place) -> Path:
+def _train(cfg: OSTrackConfig, settings: Settings, device: torch.device, place: Place) -> Path:
     optim.set_precision(cfg, device)
     seed_generators(cfg.TRAIN.SEED + place.rank)
     found = _resume_point(settings, place)
@@ -138,7 +139,7 @@ def _resume_point(settings: Settings, place: Place) -> tuple[Path, dict[str, Any
     return found if place.is_main else find_resume(chosen, settings.checkpoint_dir)
 
 
-def _build_net(cfg: Config, settings: Settings, fresh: bool) -> OSTrack:
+def _build_net(cfg: OSTrackConfig, settings: Settings, fresh: bool) -> OSTrack:
     """The network, with the weights that a fresh run starts from."""
     net = build_ostrack(cfg, training=fresh and not settings.config_prv)
     if fresh and settings.config_prv:

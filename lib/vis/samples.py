@@ -14,7 +14,7 @@ from lib.vis.draw import Color, contact_sheet, draw_box
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lib.config.ostrack import Config
+    from lib.config import ExperimentConfig
 
 MAX_SAMPLES = 8
 TILE = 256  # side in pixels
@@ -24,7 +24,7 @@ _PREDICTED: Color = (255, 170, 0)
 _PEAK: Color = (255, 255, 255)
 
 
-def sample_sheet(batch: Mapping[str, Any], output: Mapping[str, Tensor], cfg: Config) -> np.ndarray:
+def sample_sheet(batch: Mapping[str, Any], output: Mapping[str, Tensor], cfg: ExperimentConfig) -> np.ndarray:
     """Draw the first samples of a batch, two to a row, each as template, search region and score map.
 
     The template shows the true box (green) with the name of the data set, the search region the true and the predicted
@@ -66,7 +66,7 @@ def _values(tensor: Tensor) -> np.ndarray:
     return tensor.detach().float().cpu().numpy()
 
 
-def _pictures(images: Tensor, cfg: Config) -> list[np.ndarray]:
+def _pictures(images: Tensor, cfg: ExperimentConfig) -> list[np.ndarray]:
     """The first normalised images (B, 3, H, W) as RGB uint8 tiles."""
     pixels = _values(images[:MAX_SAMPLES]).transpose(0, 2, 3, 1) * np.asarray(cfg.DATA.STD) + np.asarray(cfg.DATA.MEAN)
     pixels = (pixels * 255).round().clip(0, 255).astype(np.uint8)

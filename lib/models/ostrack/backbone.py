@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from timm.layers import PatchEmbed, trunc_normal_
 from torch import Tensor, nn
 
+from lib.config.ostrack import Variant
 from lib.models.layers.block import Block
 from lib.models.ostrack.candidate_elimination import eliminate, rank_tokens, restore
-from lib.models.ostrack.variants import Variant
 
 PRETRAINED_GRID = 14  # tokens per side of the 224 px pictures that the backbones are pre-trained on
 

@@ -7,17 +7,15 @@ a model with CE compiles and exports with static shapes.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from lib.config.ostrack import Config
+from lib.config.ostrack import OSTrackConfig
 
 
-def keep_rate(cfg: Config, epoch: int) -> float:
+def keep_rate(cfg: OSTrackConfig, epoch: int) -> float:
     """Keep rate of all CE layers in training: 1, then a half cosine down to the first ``CE_KEEP_RATIO``, then that."""
     ratios = cfg.MODEL.BACKBONE.CE_KEEP_RATIO
     start, warm = cfg.TRAIN.CE_START_EPOCH, cfg.TRAIN.CE_WARM_EPOCH
@@ -29,7 +27,7 @@ def keep_rate(cfg: Config, epoch: int) -> float:
 
 
 def template_mask(
-    cfg: Config, template_size: int, batch: int, device: torch.device | str, boxes: Tensor | None = None
+    cfg: OSTrackConfig, template_size: int, batch: int, device: torch.device | str, boxes: Tensor | None = None
 ) -> Tensor | None:
     """The template tokens that rank the search tokens, by ``CE_TEMPLATE_RANGE``, as the model's ``ce_template_mask``.
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib.config.ostrack import VARIANTS, OSTrackConfig
 from lib.models.layers.head import HEADS
 from lib.models.ostrack.backbone import Backbone
 from lib.models.ostrack.inference import InferenceModel, prepare_inference
 from lib.models.ostrack.pretrained import load_pretrained
-from lib.models.ostrack.variants import VARIANTS
-
-if TYPE_CHECKING:
-    from lib.config.ostrack import Config
 
 
 class OSTrack(nn.Module):
@@ -82,7 +79,7 @@ class OSTrack(nn.Module):
 
     def for_inference(
         self,
-        cfg: Config,
+        cfg: OSTrackConfig,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
         pack: bool = True,
@@ -101,11 +98,11 @@ class OSTrack(nn.Module):
         )
 
 
-def build_ostrack(cfg: Config, training: bool = False) -> OSTrack:
+def build_ostrack(cfg: OSTrackConfig, training: bool = False) -> OSTrack:
     """Build the model that an experiment describes, on the CPU, in float32.
 
     Args:
-        cfg: from :func:`lib.config.ostrack.load_config`.
+        cfg: from :func:`lib.config.load_config`.
         training: also load the pre-trained weights that ``MODEL.PRETRAIN_FILE`` names (empty = none).
 
     Raises:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from lib.config.ostrack import Config
+from lib.config.ostrack import OSTrackConfig
 from lib.models.layers.block import Stretch
 from lib.models.ostrack.inference import explicit_attention
 from lib.models.ostrack.ostrack import OSTrack
@@ -25,7 +25,7 @@ def recomputed(stretch: Stretch, x: Tensor) -> Tensor:
     return _again(stretch, x) if torch.is_grad_enabled() else stretch(x)
 
 
-def prepare_for_training(net: OSTrack, cfg: Config) -> None:
+def prepare_for_training(net: OSTrack, cfg: OSTrackConfig) -> None:
     """Apply ``TRAIN.COMPILE`` and ``TRAIN.ACTIVATION_CHECKPOINTING`` to the blocks of ``net``, in place.
 
     Without them, but with ``TRAIN.AMP``, what layer norms and GELU give is computed again in the backward pass: the

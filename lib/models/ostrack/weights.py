@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from lib.config import experiments_dir, load_config
+from lib.config.ostrack import VARIANTS, OSTrackConfig
 from lib.utils.checkpoint import load_checkpoint, network_state
 from lib.utils.errors import CheckpointError
 
@@ -100,16 +102,12 @@ def _misfit_report(
 
 def _experiments_like(wanted: Anatomy) -> list[str]:
     """Names of the experiments whose model has this anatomy."""
-    from lib.config.ostrack import EXPERIMENTS_DIR, load_config  # the config package knows the model's variants
-    from lib.models.ostrack.variants import VARIANTS
-
     names = []
-    for path in sorted(EXPERIMENTS_DIR.glob("*.yaml")):
-        cfg = load_config(path)
-        variant = VARIANTS[cfg.MODEL.BACKBONE.TYPE]
+    for path in sorted(experiments_dir(OSTrackConfig).glob("*.yaml")):
+        cfg = load_config(OSTrackConfig, path)
         built = Anatomy(
-            width=variant.embed_dim,
-            blocks=cfg.MODEL.BACKBONE.DEPTH or variant.depth,
+            width=VARIANTS[cfg.MODEL.BACKBONE.TYPE].embed_dim,
+            blocks=cfg.MODEL.BACKBONE.blocks,
             template=cfg.DATA.TEMPLATE.SIZE,
             search=cfg.DATA.SEARCH.SIZE,
             head=cfg.MODEL.HEAD.TYPE,

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib.config.ostrack import Config
-from lib.config.ostrack.defaults import EXTENSIONS
+from lib.config.experiment import TrainConfig
 from lib.test.analysis.plots import figures, tidy
 from lib.test.analysis.tables import Cell, Table
 from lib.utils.checkpoint import load_checkpoint
@@ -77,13 +76,13 @@ def read_run(path: str | Path, label: str = "") -> Run:
     if missing or not checkpoint["epoch"]:
         reason = f"it has no {', '.join(missing)}" if missing else "no epoch is complete"
         raise CheckpointError(f"{path} has no curves, {reason}: name a checkpoint that tracking/train.py wrote")
-    train, epochs = Config(checkpoint["config"], EXTENSIONS).TRAIN, checkpoint["epoch"]
+    train, epochs = checkpoint["config"]["TRAIN"], checkpoint["epoch"]
     steps = (checkpoint["step"] - checkpoint["epoch_step"]) // epochs
-    per_epoch = steps * train.BATCH_SIZE * train.ACCUM_STEPS * checkpoint["world"]
+    per_epoch = steps * train["BATCH_SIZE"] * train.get("ACCUM_STEPS", TrainConfig.ACCUM_STEPS) * checkpoint["world"]
     all_epochs = range(1, epochs + 1)
     ends = {
         "train": list(all_epochs),
-        "val": [epoch for epoch in all_epochs if epoch % train.VAL_EPOCH_INTERVAL == 0 or epoch == train.EPOCH],
+        "val": [epoch for epoch in all_epochs if epoch % train["VAL_EPOCH_INTERVAL"] == 0 or epoch == train["EPOCH"]],
     }
     curves: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
     for split, stats in checkpoint["stats"].items():

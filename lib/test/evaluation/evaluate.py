@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lib.config.ostrack import config_hash, config_name, load_config
+from lib.config import config_hash, load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.ranks import devices_of, rank_from_environment
@@ -89,9 +90,9 @@ def track_benchmarks(
             raise ConfigError("--debug and --save_vis look into the plain network: leave out --backend and --compile")
         backend = "plain" if screen is not None else backend  # which can be looked into
         precision = choose_precision(precision, devices[0], backend)
-        cfg, name = load_config(config, list(overrides)), config_name(config)
-        identity = config_hash(cfg)
-        checkpoint = Path(checkpoint) if checkpoint else find_checkpoint(cfg, name, save_dir)
+        cfg = load_config(OSTrackConfig, config, overrides)
+        name, identity = cfg.name, config_hash(cfg)
+        checkpoint = Path(checkpoint) if checkpoint else find_checkpoint(cfg, save_dir)
         build = partial(
             _build,
             config=config,

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lib.config.ostrack import Config
+from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import OSTrack
 from lib.test.export.formats import FORMATS, Inputs, Opened, required
 from lib.test.export.graph import NetworkGraph, describe, noise_inputs
@@ -33,7 +33,7 @@ class Exported:
 
 
 def export_network(
-    cfg: Config,
+    cfg: OSTrackConfig,
     model: OSTrack,
     name: str,
     format: str,

@@ -9,18 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib.config.ostrack import Config, config_hash, to_plain
+from lib.config import config_hash, to_plain
+from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import OSTrack
 from lib.models.ostrack.candidate_elimination import template_mask
 
 
-def takes_mask(cfg: Config) -> bool:
+def takes_mask(cfg: OSTrackConfig) -> bool:
     """Whether the graph has a third input, the template tokens that rank the search tokens, as they follow the box."""
     backbone = cfg.MODEL.BACKBONE
     return bool(backbone.CE_LOC) and backbone.CE_TEMPLATE_RANGE == "GT_BOX"
 
 
-def output_names(cfg: Config) -> tuple[str, ...]:
+def output_names(cfg: OSTrackConfig) -> tuple[str, ...]:
     """The outputs of the graph: those of the head that a tracker reads."""
     return ("pred_boxes", "corner_map") if cfg.MODEL.HEAD.TYPE == "CORNER" else ("score_map", "size_map", "offset_map")
 
@@ -37,7 +38,7 @@ class NetworkGraph(nn.Module):
 
     rows: Tensor | None
 
-    def __init__(self, cfg: Config, model: OSTrack, dtype: torch.dtype = torch.float32, batch: int = 1):
+    def __init__(self, cfg: OSTrackConfig, model: OSTrack, dtype: torch.dtype = torch.float32, batch: int = 1):
         super().__init__()
         self.network = model.for_inference(cfg, dtype, pack=False)
         self.outputs = output_names(cfg)
@@ -51,7 +52,7 @@ class NetworkGraph(nn.Module):
         return tuple(found[name] for name in self.outputs)
 
 
-def noise_inputs(cfg: Config, batch: int) -> dict[str, np.ndarray]:
+def noise_inputs(cfg: OSTrackConfig, batch: int) -> dict[str, np.ndarray]:
     """Inputs of the graph, by name, that are the same in every call: crops of noise, and a box in the middle."""
     rng, test = np.random.default_rng(0), cfg.TEST
     inputs = {
@@ -66,7 +67,7 @@ def noise_inputs(cfg: Config, batch: int) -> dict[str, np.ndarray]:
     return inputs
 
 
-def network_hash(cfg: Config, model: OSTrack) -> str:
+def network_hash(cfg: OSTrackConfig, model: OSTrack) -> str:
     """Sixteen hex digits of all that the graph computes from: weights, architecture, normalisation and sizes."""
     digest = hashlib.sha256()
     sizes = [cfg.TEST.TEMPLATE_SIZE, cfg.TEST.SEARCH_SIZE]
@@ -78,7 +79,7 @@ def network_hash(cfg: Config, model: OSTrack) -> str:
     return digest.hexdigest()[:16]
 
 
-def describe(cfg: Config, model: OSTrack, name: str, precision: str, batch: int) -> dict[str, str]:
+def describe(cfg: OSTrackConfig, model: OSTrack, name: str, precision: str, batch: int) -> dict[str, str]:
     """What is written into the file, beside the network: whose it is, and what a program needs to run it."""
     test = cfg.TEST
     record = {

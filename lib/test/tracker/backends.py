@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import lib.models
-from lib.config.ostrack import Config
+from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import OSTrack
 from lib.test import export
 from lib.test.export.formats import FORMATS, Run, required
@@ -38,7 +38,7 @@ class ExportedNetwork:
         run: runs the file.
     """
 
-    def __init__(self, cfg: Config, run: Run):
+    def __init__(self, cfg: OSTrackConfig, run: Run):
         self.device = torch.device("cpu")
         self._outputs, self._takes_mask = output_names(cfg), takes_mask(cfg)
         self._run = run
@@ -58,7 +58,7 @@ class ExportedNetwork:
 
 
 def exported_network(
-    cfg: Config, model: OSTrack, name: str, backend: str, precision: str, folder: Path
+    cfg: OSTrackConfig, model: OSTrack, name: str, backend: str, precision: str, folder: Path
 ) -> ExportedNetwork:
     """The network of ``model`` for a tracker, from its file, which is made where there is none yet.
 

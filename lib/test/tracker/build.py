@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from lib.config.ostrack import Config, config_name, load_config
+from lib.config import load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import OSTrack, build_ostrack
 from lib.models.ostrack.weights import load_weights
 from lib.test.evaluation.environment import env_settings
@@ -54,15 +55,15 @@ def build_tracker(
     """
     device = checked_device(device)
     precision = choose_precision(precision, device, backend)
-    cfg, name = load_config(config, overrides), config_name(config)
-    checkpoint = Path(checkpoint) if checkpoint else find_checkpoint(cfg, name, save_dir)
+    cfg = load_config(OSTrackConfig, config, overrides)
+    checkpoint = Path(checkpoint) if checkpoint else find_checkpoint(cfg, save_dir)
     model = tracking_model(cfg, checkpoint)
     folder = exports_folder(save_dir)
-    network = build_network(cfg, model, device, precision, backend, compiled, name=name, folder=folder)
+    network = build_network(cfg, model, device, precision, backend, compiled, name=cfg.name, folder=folder)
     return Tracker(cfg, network, str(checkpoint))
 
 
-def tracking_model(cfg: Config, checkpoint: Path | None = None) -> OSTrack:
+def tracking_model(cfg: OSTrackConfig, checkpoint: Path | None = None) -> OSTrack:
     """The model of an experiment, for search regions of ``TEST.SEARCH_SIZE``; its weights are random without a file."""
     model = build_ostrack(cfg)
     if checkpoint is not None:
@@ -72,7 +73,7 @@ def tracking_model(cfg: Config, checkpoint: Path | None = None) -> OSTrack:
 
 
 def build_network(
-    cfg: Config,
+    cfg: OSTrackConfig,
     model: OSTrack,
     device: torch.device,
     precision: str,
@@ -140,10 +141,10 @@ def exports_folder(save_dir: str | Path | None = None) -> Path:
     return Path(env_settings().saving_to(save_dir).save_dir) / "exports"
 
 
-def find_checkpoint(cfg: Config, name: str, save_dir: str | Path | None = None) -> Path:
+def find_checkpoint(cfg: OSTrackConfig, save_dir: str | Path | None = None) -> Path:
     """The weights of an experiment: the published place for epoch ``TEST.EPOCH``, else the ones that ship.
 
     Raises:
         CheckpointError: there are none; the message lists the places.
     """
-    return find_weights("ostrack", name, cfg.TEST.EPOCH, env_settings().saving_to(save_dir).save_dir)
+    return find_weights(cfg.family, cfg.name, cfg.TEST.EPOCH, env_settings().saving_to(save_dir).save_dir)

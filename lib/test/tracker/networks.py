@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from lib.config.ostrack import Config
+from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import OSTrack
 from lib.models.ostrack.inference import InferenceModel
 from lib.test.tracker.recorded import Recorded
@@ -51,7 +51,7 @@ class PlainNetwork:
         model: its model, in the precision to run in, on the device to run on; it is put in evaluation mode.
     """
 
-    def __init__(self, cfg: Config, model: OSTrack):
+    def __init__(self, cfg: OSTrackConfig, model: OSTrack):
         self.model = model.eval()
         parameter = next(model.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lib.config.ostrack import Config
+from lib.config.experiment import HoldConfig
 
 
 def smooth_size(box: Sequence[float], last: Sequence[float], keep: float) -> list[float]:
@@ -17,7 +17,7 @@ def smooth_size(box: Sequence[float], last: Sequence[float], keep: float) -> lis
 
 
 def settle(
-    found: Sequence[float], score: float, last: Sequence[float], reach: float, options: Config
+    found: Sequence[float], score: float, last: Sequence[float], reach: float, options: HoldConfig
 ) -> tuple[list[float], float]:
     """Where a target is taken to be after a step, and how far to look around it in the next.
 

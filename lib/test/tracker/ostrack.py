@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.config.ostrack import Config
+from lib.config.ostrack import OSTrackConfig
 from lib.models.layers.head import decode_boxes
 from lib.models.ostrack import OSTrack
 from lib.models.ostrack.candidate_elimination import template_mask
@@ -67,7 +67,7 @@ class Tracker:
         checkpoint: where the weights came from, for reports.
     """
 
-    def __init__(self, cfg: Config, network: Network | OSTrack, checkpoint: str | None = None):
+    def __init__(self, cfg: OSTrackConfig, network: Network | OSTrack, checkpoint: str | None = None):
         self.cfg = cfg
         self.network = PlainNetwork(cfg, network) if isinstance(network, OSTrack) else network
         self.checkpoint = checkpoint

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from lib.config.ostrack import Config
+from lib.config.ostrack import OSTrackConfig
 from lib.train.actors.distill import DistillActor
 from lib.train.actors.ostrack import OSTrackActor
 from lib.train.distill import Teacher
@@ -14,7 +14,7 @@ __all__ = ["DistillActor", "OSTrackActor", "build_actor"]
 
 
 def build_actor(
-    net: nn.Module, cfg: Config, amp_dtype: torch.dtype | None = None, teacher: Teacher | None = None
+    net: nn.Module, cfg: OSTrackConfig, amp_dtype: torch.dtype | None = None, teacher: Teacher | None = None
 ) -> OSTrackActor:
     """The actor that trains ``net``: with a ``teacher`` it learns from that too. Arguments as in the actors.
 

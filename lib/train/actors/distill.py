@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lib.config.ostrack import Config
+from lib.config.ostrack import OSTrackConfig
 from lib.train.actors.ostrack import Losses, OSTrackActor, run_network
 from lib.train.distill import Teacher
 from lib.train.losses import quality_focal_loss, weighted_l1_loss
@@ -24,7 +24,7 @@ class DistillActor(OSTrackActor):
         teacher: from :func:`lib.train.distill.load_teacher`. It keeps tokens as in tracking, whatever the epoch.
     """
 
-    def __init__(self, net: nn.Module, cfg: Config, amp_dtype: torch.dtype | None, teacher: Teacher):
+    def __init__(self, net: nn.Module, cfg: OSTrackConfig, amp_dtype: torch.dtype | None, teacher: Teacher):
         super().__init__(net, cfg, amp_dtype)
         self.teacher = teacher
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lib.config.ostrack import Config
+from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack.candidate_elimination import keep_rate, template_mask
 from lib.train.data.transforms import normalised
 from lib.train.losses import focal_loss, gaussian_maps, giou_loss, l1_loss, mean
@@ -29,7 +29,7 @@ class OSTrackActor:
         ConfigError: the experiment asks for more than one template or search region.
     """
 
-    def __init__(self, net: nn.Module, cfg: Config, amp_dtype: torch.dtype | None = None):
+    def __init__(self, net: nn.Module, cfg: OSTrackConfig, amp_dtype: torch.dtype | None = None):
         if cfg.DATA.TEMPLATE.NUMBER != 1 or cfg.DATA.SEARCH.NUMBER != 1:
             raise ConfigError("DATA.TEMPLATE.NUMBER and DATA.SEARCH.NUMBER must be 1: OSTrack takes one of each")
         self.net = net
@@ -96,7 +96,7 @@ class OSTrackActor:
 
 
 def run_network(
-    net: nn.Module, cfg: Config, batch: dict[str, Tensor], rate: float | None, amp_dtype: torch.dtype | None
+    net: nn.Module, cfg: OSTrackConfig, batch: dict[str, Tensor], rate: float | None, amp_dtype: torch.dtype | None
 ) -> dict[str, Any]:
     """Output of the OSTrack module ``net`` of the experiment ``cfg`` for a batch on its device.
 

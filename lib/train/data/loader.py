@@ -13,8 +13,8 @@ import cv2
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from lib.config.drawing import draw_settings
-from lib.config.ostrack import Config
+from lib.config import ExperimentConfig
+from lib.config.experiment import CropConfig
 from lib.train.admin.environment import EnvironmentSettings
 from lib.train.data.frames import PairSampling
 from lib.train.data.pair import CropSpec
@@ -68,7 +68,7 @@ class PairLoader(DataLoader):
     sampler: EpochKeys
 
 
-def open_sources(cfg: Config, env: EnvironmentSettings, use_lmdb: bool = False) -> dict[str, PairSource]:
+def open_sources(cfg: ExperimentConfig, env: EnvironmentSettings, use_lmdb: bool = False) -> dict[str, PairSource]:
     """Every data set that the experiment trains or validates on, by name; each is opened once.
 
     Raises:
@@ -77,15 +77,14 @@ def open_sources(cfg: Config, env: EnvironmentSettings, use_lmdb: bool = False) 
     data = cfg.DATA
     sampling = PairSampling(data.SAMPLER_MODE, data.MAX_SAMPLE_INTERVAL, data.TEMPLATE.NUMBER, data.SEARCH.NUMBER)
     names = dict.fromkeys([*data.TRAIN.DATASETS_NAME, *data.VAL.DATASETS_NAME])
-    drawing = draw_settings(data.DRAW)
     return {
-        name: open_source(name, env, sampling, use_lmdb=use_lmdb, drawing=drawing, augment=data.AUGMENT)
+        name: open_source(name, env, sampling, use_lmdb=use_lmdb, drawing=data.DRAW, augment=data.AUGMENT)
         for name in names
     }
 
 
 def build_loader(
-    cfg: Config,
+    cfg: ExperimentConfig,
     split: str,
     sources: Mapping[str, PairSource],
     *,
@@ -101,13 +100,13 @@ def build_loader(
     Raises:
         ConfigError: an epoch has fewer samples than one step needs, or the data sets cannot give negatives.
     """
-    section, train = cfg.DATA[split], cfg.TRAIN
+    section, train = cfg.DATA.TRAIN if split == "TRAIN" else cfg.DATA.VAL, cfg.TRAIN
     samples = PairSamples(
         [sources[name] for name in section.DATASETS_NAME],
         section.DATASETS_RATIO,
         _crop_spec(cfg.DATA.TEMPLATE),
         _crop_spec(cfg.DATA.SEARCH),
-        None if cfg.DATA.NORMALISE_ON_DEVICE else Normalisation(tuple(cfg.DATA.MEAN), tuple(cfg.DATA.STD)),
+        None if cfg.DATA.NORMALISE_ON_DEVICE else Normalisation(cfg.DATA.MEAN, cfg.DATA.STD),
         stride=cfg.MODEL.BACKBONE.STRIDE,
         seed=train.SEED,
         stream=_STREAMS[split],
@@ -180,7 +179,7 @@ def worker_errors() -> Iterator[None]:
         ) from error
 
 
-def _crop_spec(section: Config) -> CropSpec:
+def _crop_spec(section: CropConfig) -> CropSpec:
     return CropSpec(section.SIZE, section.FACTOR, section.CENTER_JITTER, section.SCALE_JITTER, section.NUMBER)
 
 

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lib.config.ostrack import to_plain
-from lib.config.ostrack.defaults import EXTENSIONS
+from lib.config import ExperimentConfig, to_plain
 from lib.train import distributed
 from lib.train.admin.stats import EpochStats, History
 from lib.utils.errors import CheckpointError, ConfigError
@@ -86,7 +85,7 @@ def restore(trainer: Trainer, state: dict[str, Any], path: Path) -> None:
             "name it in MODEL.PRETRAIN_FILE"
         )
     place = trainer.place
-    check_same_run(state, to_plain(trainer.cfg), place.world, trainer.settings.config_teacher, path)
+    check_same_run(state, trainer.cfg, place.world, trainer.settings.config_teacher, path)
     trainer.net.load_state_dict(state["net"])
     if trainer.ema:
         trainer.ema.load_state_dict(state["ema"])
@@ -105,19 +104,18 @@ def restore(trainer: Trainer, state: dict[str, Any], path: Path) -> None:
              path, trainer.epoch, trainer.epoch_step, trainer.step)  # fmt: skip
 
 
-def check_same_run(
-    checkpoint: Mapping[str, Any], config: Mapping[str, Any], world: int, teacher: str, path: Path
-) -> None:
+def check_same_run(checkpoint: Mapping[str, Any], cfg: ExperimentConfig, world: int, teacher: str, path: Path) -> None:
     """Refuse to go on with another experiment; another number of processes is allowed where the steps stay the same.
 
     Args:
         checkpoint: read from ``path``.
-        config, world, teacher: the experiment, the number of processes and the teacher's experiment now.
+        cfg, world, teacher: the experiment, the number of processes and the teacher's experiment now.
 
     Raises:
         ConfigError: naming every key that differs and matters.
     """
-    before, now = ({**_flatten(EXTENSIONS), **_flatten(table)} for table in (checkpoint["config"], config))
+    now = _flatten(to_plain(cfg, complete=True))
+    before = _flatten(to_plain(type(cfg)(), complete=True)) | _flatten(checkpoint["config"])
     before["--config_teacher"], now["--config_teacher"] = checkpoint["settings"].get("config_teacher", ""), teacher
     before["number of processes"], now["number of processes"] = checkpoint["world"], world
     batch_keys = (*_BATCH_KEYS, "number of processes")

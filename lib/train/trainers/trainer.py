@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from lib.config.ostrack import Config
+from lib.config import ExperimentConfig
 from lib.train import distributed, optim
 from lib.train.actors import OSTrackActor
 from lib.train.admin.loggers import RunLogger
@@ -54,7 +54,7 @@ class Trainer:
     def __init__(
         self,
         actor: OSTrackActor,
-        cfg: Config,
+        cfg: ExperimentConfig,
         settings: Settings,
         train_loader: PairLoader,
         val_loader: PairLoader,

@@ -1,0 +1,204 @@
+"""The sections that the experiments of all families share: model, training, data and tracking."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar, Literal
+
+from lib.config.drawing import DrawSettings
+from lib.config.section import (
+    Conflicts,
+    Extension,
+    Interval,
+    NonNegative,
+    NonNegativeInt,
+    Positive,
+    PositiveInt,
+    Section,
+    Share,
+)
+
+
+@dataclass(frozen=True)
+class BackboneConfig(Section):
+    """``MODEL.BACKBONE``. ``STRIDE``: pixels of a crop for each cell of the grid of tokens."""
+
+    TYPE: str = ""
+    STRIDE: PositiveInt = 16
+
+
+@dataclass(frozen=True)
+class ModelConfig(Section):
+    """``MODEL``. ``PRETRAIN_FILE``: weights that training starts from; empty = none."""
+
+    PRETRAIN_FILE: str = ""
+    BACKBONE: BackboneConfig = BackboneConfig()
+
+
+@dataclass(frozen=True)
+class SchedulerConfig(Section):
+    """``TRAIN.SCHEDULER``: see :func:`lib.train.optim.lr_factor`."""
+
+    TYPE: Literal["step", "Mstep", "cosine"] = "step"
+    DECAY_RATE: float = 0.1
+    MILESTONES: Extension[tuple[int, ...]] = ()
+    GAMMA: Extension[float] = 0.1
+    WARMUP_EPOCH: Extension[NonNegative] = 0.0
+
+
+@dataclass(frozen=True)
+class DistillConfig(Section):
+    """``TRAIN.DISTILL``: weights of the distillation losses, with a teacher (``--distill 1``)."""
+
+    SCORE_WEIGHT: NonNegative = 1.0
+    SIZE_WEIGHT: NonNegative = 1.0
+    OFFSET_WEIGHT: NonNegative = 1.0
+
+
+@dataclass(frozen=True)
+class TrainConfig(Section):
+    """``TRAIN``."""
+
+    LR: Positive = 0.0001
+    WEIGHT_DECAY: NonNegative = 0.0001
+    EPOCH: PositiveInt = 500
+    LR_DROP_EPOCH: int = 400
+    BATCH_SIZE: PositiveInt = 16
+    NUM_WORKER: NonNegativeInt = 8
+    OPTIMIZER: Literal["ADAMW"] = "ADAMW"
+    BACKBONE_MULTIPLIER: NonNegative = 0.1
+    GIOU_WEIGHT: NonNegative = 2.0
+    L1_WEIGHT: NonNegative = 5.0
+    # Blocks that keep their weights, counted from 1; the embeddings before them go with block 1. 0 stands for none.
+    FREEZE_LAYERS: tuple[int, ...] = (0,)
+    PRINT_INTERVAL: PositiveInt = 50
+    VAL_EPOCH_INTERVAL: PositiveInt = 20
+    GRAD_CLIP_NORM: NonNegative = 0.1
+    AMP: Literal[False, True, "bf16", "fp16"] = False
+    DROP_PATH_RATE: Annotated[float, Interval(0, 1, "[)")] = 0.1
+    SCHEDULER: SchedulerConfig = SchedulerConfig()
+    SEED: Extension[int] = 42
+    # Gradients of this many batches are summed before an optimizer step.
+    ACCUM_STEPS: Extension[PositiveInt] = 1
+    # A numbered checkpoint is kept for good every so many epochs.
+    CHECKPOINT_INTERVAL: Extension[PositiveInt] = 10
+    # A checkpoint is written inside the epoch every so many steps too; 0 = at the end of epochs only.
+    SAVE_EVERY_STEPS: Extension[NonNegativeInt] = 0
+    # Half of the pairs show another object in the search region, and are to be recognized as such.
+    TRAIN_CLS: Extension[bool] = False
+    # Learning rates fall by this factor from each block to the one before it; 1 = the same for all.
+    LAYER_DECAY: Extension[Annotated[float, Interval(0, 1, "(]")]] = 1.0
+    # A running average of the weights with this decay is kept, validated and saved beside them; 0 = none.
+    EMA_DECAY: Extension[Annotated[float, Interval(0, 1, "[)")]] = 0.0
+    # Let float32 matrix products use TensorFloat-32 on CUDA.
+    TF32: Extension[bool] = False
+    # torch.compile the transformer blocks.
+    COMPILE: Extension[bool] = False
+    # Compute the blocks' activations again in the backward pass instead of keeping them.
+    ACTIVATION_CHECKPOINTING: Extension[bool] = False
+    DISTILL: Extension[DistillConfig] = DistillConfig()
+
+
+@dataclass(frozen=True)
+class SplitConfig(Section):
+    """``DATA.TRAIN`` and ``DATA.VAL``: data sets, how often each is drawn from, and samples of an epoch."""
+
+    DATASETS_NAME: tuple[str, ...] = ()
+    DATASETS_RATIO: tuple[NonNegative, ...] = ()
+    SAMPLE_PER_EPOCH: PositiveInt = 60000
+
+    def conflicts(self) -> Conflicts:
+        if len(self.DATASETS_RATIO) != len(self.DATASETS_NAME):
+            yield "DATASETS_RATIO", "have one entry for each of DATASETS_NAME"
+        if not any(self.DATASETS_RATIO):
+            yield "DATASETS_RATIO", "hold ratios that are not all 0"
+
+
+@dataclass(frozen=True)
+class CropConfig(Section):
+    """``DATA.SEARCH`` and ``DATA.TEMPLATE``.
+
+    ``SIZE``: side in pixels. ``FACTOR``: side over the square root of the box's area. ``CENTER_JITTER``,
+    ``SCALE_JITTER``: how far training moves and scales it. ``NUMBER``: crops of a sample.
+    """
+
+    SIZE: PositiveInt = 128
+    FACTOR: Positive = 2.0
+    CENTER_JITTER: NonNegative = 0.0
+    SCALE_JITTER: NonNegative = 0.0
+    NUMBER: PositiveInt = 1
+
+
+@dataclass(frozen=True)
+class DataConfig(Section):
+    """``DATA``. ``MEAN``, ``STD``: of the RGB channels in [0, 1]."""
+
+    SAMPLER_MODE: Literal["causal", "trident", "trident_pro", "stark"] = "causal"
+    MEAN: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    STD: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
+    MAX_SAMPLE_INTERVAL: PositiveInt = 200
+    TRAIN: SplitConfig = SplitConfig(("LASOT", "GOT10K_vottrain"), (1, 1), 60000)
+    VAL: SplitConfig = SplitConfig(("GOT10K_votval",), (1,), 10000)
+    SEARCH: CropConfig = CropConfig(320, 5.0, 4.5, 0.5)
+    TEMPLATE: CropConfig = CropConfig(128, 2.0)
+    # Share of the drawn samples that may meet an unreadable image before the run stops.
+    MAX_BROKEN_SHARE: Extension[NonNegative] = 0.01
+    # Crops travel as bytes; brightness and normalization are done on the device that trains. The same samples.
+    NORMALISE_ON_DEVICE: Extension[bool] = False
+    # Share of the pairs from annotated data that are augmented as DRAW says: looks, loose boxes, and of still pictures
+    # parts, rectangles and warps.
+    AUGMENT: Extension[Share] = 0.0
+    DRAW: Extension[DrawSettings] = DrawSettings()
+
+
+@dataclass(frozen=True)
+class HoldConfig(Section):
+    """``TEST.HOLD``: what a tracker does with a box whose score is low.
+
+    Below ``SCORE`` the box stays where it was. Meanwhile the search region grows by ``GROWTH`` with every frame, up to
+    ``LIMIT`` times its side.
+    """
+
+    SCORE: Share = 0.0
+    GROWTH: Annotated[float, Interval(1)] = 1.0
+    LIMIT: Annotated[float, Interval(1)] = 2.0
+
+
+@dataclass(frozen=True)
+class TestConfig(Section):
+    """``TEST``: how the tracker runs, see docs/tracking_options.md. ``EPOCH``: of the checkpoint that it uses."""
+
+    TEMPLATE_FACTOR: Positive = 2.0
+    TEMPLATE_SIZE: PositiveInt = 128
+    SEARCH_FACTOR: Positive = 5.0
+    SEARCH_SIZE: PositiveInt = 320
+    EPOCH: PositiveInt = 500
+    # Power to which the Hann window is taken before it multiplies the score map; 0 = no window.
+    WINDOW_POWER: Extension[NonNegative] = 1.0
+    # Share of its last size that a box keeps at score 0, falling to none at score 1.
+    SIZE_SMOOTHING: Extension[Share] = 0.0
+    HOLD: Extension[HoldConfig] = HoldConfig()
+
+
+@dataclass(frozen=True)
+class ExperimentConfig(Section):
+    """Base of the experiments of each family; a family gives its own type to the sections in which it has more keys.
+
+    Attributes:
+        family: name of the family of trackers, and of the folder of its files in ``experiments``.
+        name: of the file; checkpoints and results are kept under it.
+    """
+
+    family: ClassVar[str]
+    name: str = field(default="", kw_only=True, compare=False)
+
+    MODEL: ModelConfig = ModelConfig()
+    TRAIN: TrainConfig = TrainConfig()
+    DATA: DataConfig = DataConfig()
+    TEST: TestConfig = TestConfig()
+
+    def conflicts(self) -> Conflicts:
+        stride = self.MODEL.BACKBONE.STRIDE
+        for part, crop in (("SEARCH", self.DATA.SEARCH), ("TEMPLATE", self.DATA.TEMPLATE)):
+            if crop.SIZE % stride:
+                yield f"DATA.{part}.SIZE", f"be a multiple of MODEL.BACKBONE.STRIDE = {stride}"

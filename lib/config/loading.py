@@ -1,0 +1,98 @@
+"""Load experiment files and identify what they resolve to."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from lib.config.experiment import ExperimentConfig
+from lib.config.section import all_conflicts, to_plain, updated
+from lib.utils.errors import ConfigError
+from lib.utils.paths import SHIPPED_DIR, shipped_file
+
+C = TypeVar("C", bound=ExperimentConfig)
+
+
+def load_config(schema: type[C], name_or_path: str | Path, overrides: Sequence[str] | None = None) -> C:
+    """Load an experiment file over the defaults of its family, and check it.
+
+    Args:
+        schema: what an experiment of the family holds, for example ``OSTrackConfig``.
+        name_or_path: the name of a file in ``experiments/FAMILY`` (without ``.yaml``), or the path of a YAML file.
+        overrides: ``"KEY.SUB=value"`` strings, the value in YAML; they win over the file.
+
+    Returns:
+        A frozen experiment.
+
+    Raises:
+        ConfigError: the file is missing or no YAML mapping; a key is unknown; a value has the wrong type or is
+            impossible. The message names the full key and the file.
+    """
+    path = config_path(schema, name_or_path)
+    cfg = updated(schema(name=path.stem), _read_yaml(path), str(path))
+    for text in overrides or ():
+        cfg = updated(cfg, _parse_override(text), f"override {text!r}")
+    where = str(path) + (" with overrides " + " ".join(overrides) if overrides else "")
+    for key, value, must in all_conflicts(cfg):
+        raise ConfigError(f"{where}: {key} is {value!r}; it must {must}")
+    return cfg
+
+
+def experiments_dir(schema: type[ExperimentConfig]) -> Path:
+    """The folder of the experiments that ship for a family."""
+    return SHIPPED_DIR / "experiments" / schema.family
+
+
+def config_path(schema: type[ExperimentConfig], name_or_path: str | Path) -> Path:
+    """The file that an experiment's name or path stands for.
+
+    Raises:
+        ConfigError: there is no such file; the message offers the nearest names.
+    """
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise ConfigError(f"experiment file {path} does not exist")
+        return path
+    path = shipped_file(f"experiments/{schema.family}/{name_or_path}.yaml")
+    if not path.is_file():
+        folder = experiments_dir(schema)
+        names = sorted(file.stem for file in folder.glob("*.yaml"))
+        near = ", ".join(difflib.get_close_matches(str(name_or_path), names, n=3) or names)
+        hint = f"did you mean {near}?" if near else "give the path of a YAML file"
+        raise ConfigError(f"no experiment {name_or_path!r} in {folder}; {hint}")
+    return path
+
+
+def config_hash(cfg: ExperimentConfig) -> str:
+    """Twelve hex digits that change when any set value of ``cfg`` changes."""
+    return hashlib.sha256(json.dumps(to_plain(cfg), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text()) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"experiment file {path} cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"experiment file {path} is not valid YAML: {error}") from error
+
+
+def _parse_override(text: str) -> dict[str, Any]:
+    """``"A.B=value"`` as ``{"A": {"B": value}}``."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"override {text!r} is not of the form KEY.SUB=value")
+    try:
+        nested: Any = yaml.safe_load(value) if value else ""
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {text!r}: the value is not valid YAML") from error
+    for part in reversed(key.strip().split(".")):
+        nested = {part: nested}
+    return nested

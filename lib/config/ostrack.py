@@ -1,0 +1,122 @@
+"""What an experiment of OSTrack holds, and the backbones that it can name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from lib.config.experiment import BackboneConfig, ExperimentConfig, ModelConfig, TrainConfig
+from lib.config.section import Conflicts, Extension, Interval, NonNegativeInt, OneOf, PositiveInt, Section
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Shape of a plain ViT. ``ce``: whether it may drop background tokens (candidate elimination)."""
+
+    embed_dim: int
+    depth: int
+    num_heads: int
+    ce: bool
+
+
+# By MODEL.BACKBONE.TYPE.
+VARIANTS = {
+    "vit_tiny_patch16_224": Variant(192, 12, 3, ce=False),
+    "vit_tiny_patch16_224_ce": Variant(192, 12, 3, ce=True),
+    "vit_small_patch16_224": Variant(384, 12, 6, ce=False),
+    "vit_small_patch16_224_ce": Variant(384, 12, 6, ce=True),
+    "vit_base_patch16_224": Variant(768, 12, 12, ce=False),
+    "vit_base_patch16_224_ce": Variant(768, 12, 12, ce=True),
+    "vit_large_patch16_224_ce": Variant(1024, 24, 16, ce=True),
+}
+
+
+@dataclass(frozen=True)
+class OSTrackBackboneConfig(BackboneConfig):
+    """``MODEL.BACKBONE``: the ViT, and candidate elimination after the layers ``CE_LOC``, counted from 0."""
+
+    TYPE: Annotated[str, OneOf(tuple(VARIANTS))] = "vit_base_patch16_224"
+    MID_PE: Literal[False] = False
+    SEP_SEG: bool = False
+    CAT_MODE: Literal["direct", "template_central"] = "direct"
+    MERGE_LAYER: Literal[0] = 0
+    ADD_CLS_TOKEN: Literal[False] = False
+    CLS_TOKEN_USE_MODE: Literal["ignore"] = "ignore"
+    CE_LOC: tuple[int, ...] = ()
+    CE_KEEP_RATIO: tuple[Annotated[float, Interval(0, 1, "(]")], ...] = ()
+    CE_TEMPLATE_RANGE: Literal["ALL", "CTR_POINT", "CTR_REC", "GT_BOX"] = "ALL"
+    # Number of transformer blocks; 0 = all that the backbone type has.
+    DEPTH: Extension[NonNegativeInt] = 0
+    # Learned embeddings of what a token shows: target or background of the template (by its box), or search.
+    TOKEN_TYPES: Extension[bool] = False
+
+    @property
+    def blocks(self) -> int:
+        """How many transformer blocks the backbone has."""
+        return self.DEPTH or VARIANTS[self.TYPE].depth
+
+    def conflicts(self) -> Conflicts:
+        variant, layers = VARIANTS[self.TYPE], self.CE_LOC
+        if self.DEPTH > variant.depth:
+            yield "DEPTH", f"be at most {variant.depth}, the blocks of {self.TYPE}"
+        if layers and not variant.ce:
+            yield "CE_LOC", f"be empty, or MODEL.BACKBONE.TYPE be {self.TYPE}_ce"
+        if len(layers) != len(self.CE_KEEP_RATIO):
+            yield "CE_KEEP_RATIO", "have one ratio for each layer of MODEL.BACKBONE.CE_LOC"
+        if tuple(sorted(set(layers))) != layers or any(not 0 <= layer < self.blocks for layer in layers):
+            yield "CE_LOC", f"name layers from 0 to {self.blocks - 1} in rising order"
+
+
+@dataclass(frozen=True)
+class HeadConfig(Section):
+    """``MODEL.HEAD``."""
+
+    TYPE: Literal["CENTER", "CORNER", "MLP"] = "CENTER"
+    NUM_CHANNELS: PositiveInt = 256
+    # Give the head the cosine similarity of each search token to each template token (pixel-wise correlation, Yan et
+    # al., Alpha-Refine, CVPR 2021) as further channels.
+    CORRELATION: Extension[bool] = False
+
+
+@dataclass(frozen=True)
+class OSTrackModelConfig(ModelConfig):
+    """``MODEL``. Keys with one legal value did nothing, or nothing that worked, in the published system."""
+
+    PRETRAIN_FILE: str = "mae_pretrain_vit_base.pth"
+    EXTRA_MERGER: Literal[False] = False
+    RETURN_INTER: Literal[False] = False
+    RETURN_STAGES: Annotated[tuple[int, ...], OneOf(((),))] = ()
+    BACKBONE: OSTrackBackboneConfig = OSTrackBackboneConfig()
+    HEAD: HeadConfig = HeadConfig()
+
+
+@dataclass(frozen=True)
+class OSTrackTrainConfig(TrainConfig):
+    """``TRAIN``: the rate of tokens that elimination keeps falls over ``CE_WARM_EPOCH`` from ``CE_START_EPOCH`` on."""
+
+    CE_START_EPOCH: NonNegativeInt = 20
+    CE_WARM_EPOCH: NonNegativeInt = 80
+
+
+@dataclass(frozen=True)
+class OSTrackConfig(ExperimentConfig):
+    """An experiment of OSTrack."""
+
+    family: ClassVar[str] = "ostrack"
+
+    MODEL: OSTrackModelConfig = OSTrackModelConfig()
+    TRAIN: OSTrackTrainConfig = OSTrackTrainConfig()
+
+    def conflicts(self) -> Conflicts:
+        yield from super().conflicts()
+        backbone, data, test = self.MODEL.BACKBONE, self.DATA, self.TEST
+        if any(not 0 <= block <= backbone.blocks for block in self.TRAIN.FREEZE_LAYERS):
+            yield "TRAIN.FREEZE_LAYERS", f"name blocks from 1 to {backbone.blocks}, or 0 for none"
+        if self.MODEL.HEAD.TYPE == "CORNER" and test.WINDOW_POWER != 1:
+            yield "TEST.WINDOW_POWER", "be 1: a corner head has no score map that a window could be laid over"
+        if test.TEMPLATE_SIZE != (size := data.TEMPLATE.SIZE):
+            must = f"equal DATA.TEMPLATE.SIZE = {size}: the model has position embeddings for that"
+            yield "TEST.TEMPLATE_SIZE", must
+        size, step = data.SEARCH.SIZE, 2 * backbone.STRIDE
+        if test.SEARCH_SIZE > size or (size - test.SEARCH_SIZE) % step:
+            yield "TEST.SEARCH_SIZE", f"be DATA.SEARCH.SIZE = {size}, or less by a multiple of {step}"

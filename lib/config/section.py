@@ -1,0 +1,213 @@
+"""Sections of an experiment: frozen dataclasses whose field types say which values a key accepts."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from lib.utils.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Limits of a number, in mathematical notation: a round bracket in ``ends`` excludes that end."""
+
+    low: float
+    high: float = math.inf
+    ends: str = "[]"
+
+    def __contains__(self, value: float) -> bool:
+        above = value > self.low if self.ends[0] == "(" else value >= self.low
+        return above and (value < self.high if self.ends[1] == ")" else value <= self.high)
+
+    def __str__(self) -> str:
+        if self.high == math.inf:
+            return f"greater than {self.low}" if self.ends[0] == "(" else f"{self.low} or more"
+        if self.ends == "[]":
+            return f"from {self.low} to {self.high}"
+        return f"in {self.ends[0]}{self.low}, {self.high}{self.ends[1]}"
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """The values that a key accepts; ``1`` and ``True`` are different ones. A ``Literal`` type says the same."""
+
+    values: tuple[Any, ...]
+
+    def __contains__(self, value: Any) -> bool:
+        return any(value == choice and type(value) is type(choice) for choice in self.values)
+
+    def __str__(self) -> str:
+        shown = ", ".join(str(_plain(value)) for value in self.values)
+        return f"one of {shown}" if len(self.values) > 1 else f"{shown}, the only supported value"
+
+
+T = TypeVar("T")
+# A key that the published system does not have. It enters a resolved configuration, and so its hash, only where an
+# experiment sets it: published experiments resolve to what they always were.
+_EXTENSION = object()
+Extension = Annotated[T, _EXTENSION]
+Positive = Annotated[float, Interval(0, ends="()")]
+PositiveInt = Annotated[int, Interval(0, ends="()")]
+NonNegative = Annotated[float, Interval(0)]
+NonNegativeInt = Annotated[int, Interval(0)]
+Share = Annotated[float, Interval(0, 1)]
+
+
+Conflicts = Iterator[tuple[str, str]]  # of key and what its value must do instead
+
+
+@dataclass(frozen=True)
+class Section:
+    """Base of all sections. Each field in capitals is a key of the YAML file and has a default.
+
+    Attributes:
+        given: keys that an experiment or an override has set.
+    """
+
+    given: frozenset[str] = field(default=frozenset(), kw_only=True, repr=False, compare=False)
+
+    def conflicts(self) -> Conflicts:
+        """Yield each key, by its name from here, whose value does not go with the others."""
+        yield from ()
+
+
+S = TypeVar("S", bound=Section)
+
+
+def _keys(section: Section) -> list[str]:
+    return [entry.name for entry in fields(section) if entry.name.isupper()]
+
+
+def _types(section: Section) -> dict[str, Any]:
+    """The types of the fields, with their limits."""
+    return get_type_hints(type(section), include_extras=True)
+
+
+def _dotted_keys(section: Section, prefix: str = "") -> Iterator[str]:
+    """Yield the full names of all sections and keys."""
+    for name in _keys(section):
+        yield prefix + name
+        if isinstance(value := getattr(section, name), Section):
+            yield from _dotted_keys(value, f"{prefix}{name}.")
+
+
+def updated(section: S, values: Any, where: str, prefix: str = "", root: Section | None = None) -> S:
+    """Copy a section with nested values, as YAML gives them, set in it. Lists become tuples.
+
+    Args:
+        where: names the source of the values in errors.
+        prefix, root: of a section inside another one: its name, with a dot, and the outermost section.
+
+    Raises:
+        ConfigError: a key is unknown, or its value has the wrong type or is outside its limits.
+    """
+    root = root or section
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where}: {prefix.rstrip('.') or 'the file'} must be a section of KEY: value lines")
+    keys, types, changes = _keys(section), _types(section), {}
+    for name, value in values.items():
+        full = f"{prefix}{name}"
+        if name not in keys:
+            near = _nearest(full, _dotted_keys(root))
+            raise ConfigError(f"{where}: unknown key {full}; the nearest known key is {near}")
+        before = getattr(section, name)
+        if isinstance(before, Section):
+            changes[name] = updated(before, value, where, f"{full}.", root)
+        else:
+            changes[name] = _read_value(types[name], value, full, where)
+    return replace(section, given=section.given.union(values), **changes)
+
+
+def all_conflicts(section: Section, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+    """Yield full key, plain value and what it must do, of every conflict in a section and those inside it."""
+    for name in _keys(section):
+        if isinstance(value := getattr(section, name), Section):
+            yield from all_conflicts(value, f"{prefix}{name}.")
+    for key, must in section.conflicts():
+        yield prefix + key, _plain(attrgetter(key)(section)), must
+
+
+def to_plain(section: Section, complete: bool = False, extension: bool = False) -> dict[str, Any]:
+    """Copy a section into plain dicts and lists, for YAML, JSON or a checkpoint.
+
+    Args:
+        complete: include extension keys that are not set.
+        extension: the section is an extension as a whole, with all its keys.
+    """
+    plain, types = {}, _types(section)
+    for name in _keys(section):
+        value, added = getattr(section, name), extension or _EXTENSION in get_args(types[name])
+        # Not given, but changed: by dataclasses.replace.
+        if complete or not added or name in section.given or value != getattr(type(section), name):
+            plain[name] = to_plain(value, complete, added) if isinstance(value, Section) else _plain(value)
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _nearest(key: str, known: Iterator[str]) -> str:
+    """The known key most like ``key``: same last part first, else the most similar spelling."""
+
+    def likeness(candidate: str) -> float:
+        last = difflib.SequenceMatcher(None, key.rpartition(".")[2].upper(), candidate.rpartition(".")[2]).ratio()
+        return last + difflib.SequenceMatcher(None, key.upper(), candidate).ratio()
+
+    return max(sorted(known), key=likeness)
+
+
+def _read_value(kind: Any, value: Any, key: str, where: str) -> Any:
+    """``value`` as the type ``kind``, or an error that names ``key``."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        read = _read_value(parts[0], value, key, where)
+        for limit in parts[1:]:
+            if isinstance(limit, Interval | OneOf) and read not in limit:
+                raise _refusal(key, value, str(limit) + _hint(limit, value), where)
+        return read
+    if origin is Literal:
+        return _read_value(Annotated[Any, OneOf(parts)], value, key, where)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise _refusal(key, value, "a list like [1, 2]", where)
+        kinds = (parts[0],) * len(value) if parts[-1] is Ellipsis else parts
+        if len(value) != len(kinds):
+            raise _refusal(key, value, f"a list of {len(kinds)} values", where)
+        return tuple(
+            _read_value(kind, item, f"{key}[{i}]", where)
+            for i, (kind, item) in enumerate(zip(kinds, value, strict=True))
+        )
+    return value if kind is Any else _read_scalar(kind, value, key, where)
+
+
+def _read_scalar(kind: type, value: Any, key: str, where: str) -> Any:
+    if kind is float and isinstance(value, str):
+        # YAML 1.1 reads 1e-4 (no dot) as text; every reader means the number.
+        try:
+            value = float(value)
+        except ValueError:
+            pass
+    accepted = (int, float) if kind is float else kind
+    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
+        wanted = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}[kind]
+        raise _refusal(key, value, wanted, where)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _refusal(key, value, "finite", where)
+    return value
+
+
+def _hint(limit: Interval | OneOf, value: Any) -> str:
+    """The choice that a misspelt text is most like."""
+    choices = [choice for choice in limit.values if isinstance(choice, str)] if isinstance(limit, OneOf) else []
+    near = difflib.get_close_matches(value, choices, n=1) if isinstance(value, str) else []
+    return f" (nearest: {near[0]})" if near else ""
+
+
+def _refusal(key: str, value: Any, must: str, where: str) -> ConfigError:
+    return ConfigError(f"{where}: {key} is {value!r}; it must be {must}")
