@@ -37,7 +37,6 @@ def test_script_writes_both_files_and_they_are_read(tree: Path) -> None:
     assert settings.keys() == vars(EnvironmentSettings()).keys()
     assert settings["workspace_dir"] == str(tree / "work")
     assert settings["got10k_dir"] == str(tree / "big/data/got10k/train")
-    assert settings["tensorboard_dir"] == str(tree / "out/tensorboard")
     assert settings["images_dir"] == ""
 
 

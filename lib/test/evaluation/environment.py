@@ -29,7 +29,6 @@ class EnvSettings:
         self.didi_path = str(data / "didi")
         self.dtb70_path = str(data / "dtb70")
         self.got10k_path = str(data / "got10k")
-        self.got10k_lmdb_path = str(data / "got10k_lmdb")
         self.images_path = str(data / "images")
         self.itb_path = str(data / "itb")
         self.lasot_path = str(data / "lasot")
@@ -46,7 +45,6 @@ class EnvSettings:
         self.uav20l_path = str(data / "uav")
         self.uavtrack112_path = str(data / "uavtrack112")
         self.vasttrack_path = str(data / "vasttrack")
-        self.vot_path = str(data / "VOT2019")
         self.vot18_path = str(data / "vot2018")
         self.vot20_path = str(data / "vot2020")
         self.vot22_path = str(data / "vot2022")
@@ -54,11 +52,8 @@ class EnvSettings:
     def _put_outputs(self, save: Path) -> None:
         self.save_dir = str(save)
         self.results_path = str(save / "test/tracking_results")
-        self.segmentation_path = str(save / "test/segmentation_results")
-        self.network_path = str(save / "test/networks")
         self.result_plot_path = str(save / "test/result_plots")
         self.got_packed_results_path = str(save / "test/packed/got10k")
-        self.got_reports_path = str(save / "test/reports/got10k")
         self.tn_packed_results_path = str(save / "test/packed/trackingnet")
         self.nt_vot211_packed_results_path = str(save / "test/packed/nt_vot211")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from lib.utils.paths import PRETRAINED_DIR, PROJECT_DIR, local_file, local_settings
+from lib.utils.paths import PROJECT_DIR, local_file, local_settings
 
 LOCAL_FILE = local_file("train", "lib/train/admin/local.py")
 
@@ -25,8 +25,6 @@ class EnvironmentSettings:
     """
 
     workspace_dir: str = str(PROJECT_DIR)
-    tensorboard_dir: str = str(PROJECT_DIR / "output" / "tensorboard")
-    pretrained_networks: str = str(PRETRAINED_DIR)
     lasot_dir: str = _data("lasot")
     lasot_lmdb_dir: str = _data("lasot_lmdb")
     got10k_dir: str = _data("got10k/train")
