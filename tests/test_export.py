@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from lib.config.ostrack import config_hash, load_config
+from lib.models.layers.candidate_elimination import template_mask
 from lib.models.ostrack import build_ostrack
-from lib.models.ostrack.candidate_elimination import template_mask
 from lib.test import export
 from lib.test.evaluation.results import differences, file_hash, provenance_path
 from lib.test.export.exporting import _in_batches, open_network
-from lib.test.export.formats import FORMATS, Opened
+from lib.test.export.formats import FORMATS, Opened, tensors
 from lib.test.export.graph import network_hash, noise_inputs
 from lib.test.export.int8 import SmoothedLinear, smooth
 from lib.test.tracker import Tracker, build_tracker
@@ -276,20 +276,19 @@ def test_smoothing_changes_nothing_but_the_spread_between_channels():
     block.norm2.weight[7], block.norm2.bias[7] = 0, 0
     samples = [noise_inputs(cfg, 2) for _ in range(2)]
     samples[1]["search"] = samples[1]["search"] // 4
-    graph = export.graph.NetworkGraph(cfg, model, batch=2)
-    expected = [graph(*map(torch.from_numpy, inputs.values())) for inputs in samples]
+    graph = export.graph.NetworkGraph(cfg, model)
+    expected = [graph(**tensors(inputs)) for inputs in samples]
     smooth(graph, samples)
     seen = {}
-    layers = {
-        name: module for name, module in graph.network.blocks.named_modules() if isinstance(module, SmoothedLinear)
-    }
+    modules = graph.network.encoder.blocks.named_modules()
+    layers = {name: module for name, module in modules if isinstance(module, SmoothedLinear)}
     assert sorted(layers) == sorted(f"{i}.{name}" for i in range(3) for name in NAMES)
     for layer in layers.values():
         layer.linear.register_forward_pre_hook(
             lambda linear, inputs: seen.setdefault(linear, []).append(inputs[0].abs().amax((0, 1)))
         )
     for inputs, outputs in zip(samples, expected, strict=True):
-        for found, value in zip(graph(*map(torch.from_numpy, inputs.values())), outputs, strict=True):
+        for found, value in zip(graph(**tensors(inputs)), outputs, strict=True):
             torch.testing.assert_close(found, value, rtol=1e-4, atol=1e-4)
     for layer in layers.values():  # with a half of the spread each, inputs and weights are as large as each other
         largest = torch.stack(seen[layer.linear]).amax(0)
@@ -331,7 +330,11 @@ def test_the_command_of_the_evaluation_runs_a_backend(tmp_path, monkeypatch, cap
         load_script("test").main()
 
 
-def test_a_network_keeps_the_crops_of_templates():
-    cfg, _ = case()
+def test_a_network_keeps_the_crops_of_templates_and_carries_what_the_file_changes():
     crops = torch.arange(48, dtype=torch.uint8).reshape(1, 4, 4, 3)
-    assert ExportedNetwork(cfg, lambda inputs: []).embed_template(crops) is crops
+    network = ExportedNetwork(lambda inputs: [inputs["search"] + 1, inputs["memory"] + 2], ["map"], ["memory"])
+    state = network.prepare({"template": crops, "memory": torch.tensor([[3.0]])})
+    assert state["template"] is crops
+    outputs, changed = network.run(state, crops)
+    assert torch.equal(outputs["map"], crops + 1) and outputs.keys() == {"map"}
+    assert changed == {"memory": torch.tensor([[5.0]])}

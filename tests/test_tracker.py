@@ -57,7 +57,7 @@ def test_gt_box_ranks_by_the_box_of_the_first_frame():
     image, box = clip_frame(0)
     target = Tracker(cfg, model).start(image, box)
     # The target fills the middle half of the template crop, 48 x 36 pixels.
-    rows, columns = target.mask.reshape(8, 8).nonzero().T.unique(dim=1)
+    rows, columns = target.state["mask"].reshape(8, 8).nonzero().T.unique(dim=1)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (2, 5, 2, 5)
 
 

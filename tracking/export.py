@@ -12,7 +12,7 @@ import numpy as np
 from lib.config.ostrack import Config, config_name, load_config
 from lib.test.evaluation.results import file_hash
 from lib.test.export import FORMATS, Exported, export_network
-from lib.test.export.graph import network_hash, takes_mask
+from lib.test.export.graph import network_hash
 from lib.test.running import PRECISIONS
 from lib.test.tracker import Tracker, find_checkpoint
 from lib.test.tracker.backends import ExportedNetwork, kept_file
@@ -45,16 +45,14 @@ def drawn_inputs(cfg: Config) -> list[dict[str, np.ndarray]]:
     def no_run(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         raise AssertionError("only crops are wanted")
 
-    tracker = Tracker(cfg, ExportedNetwork(cfg, no_run))  # it keeps crops as they are
+    tracker = Tracker(cfg, ExportedNetwork(no_run, ()))  # it keeps crops as they are
     stock, found = load_stock((), (), SEQUENCE_SETTINGS), []
     for number in range(_SEQUENCES):
         first, *others = draw_sequence(np.random.default_rng(number), stock, _FRAMES)
         target = tracker.start(first.image, first.box.tolist())
         for frame in others:
             search, _ = tracker.crop_search([frame.image], [target])
-            found.append({"template": target.template.numpy(), "search": search.numpy()})
-            if takes_mask(cfg) and target.mask is not None:
-                found[-1]["mask"] = target.mask.numpy()
+            found.append({name: value.numpy() for name, value in (*target.state.items(), ("search", search))})
             if frame.visible > 0:
                 target.box = frame.box.tolist()
     return found

@@ -16,8 +16,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lib.config.ostrack import Config, config_name, load_config
+from lib.models.layers.candidate_elimination import template_mask
 from lib.models.ostrack import OSTrack
-from lib.models.ostrack.candidate_elimination import template_mask
+from lib.models.state import join_states
 from lib.test.tracker import Tracker
 from lib.test.tracker.build import build_network, checked_device, choose_precision, tracking_model
 from lib.utils.errors import ConfigError, OSTrackError
@@ -186,10 +187,7 @@ def _time_tracker(tracker: Tracker, frames: int, batch: int) -> tuple[Timing, Ti
     noise = np.random.default_rng(0)
     images = [noise.integers(0, 256, (*FRAME_SIZE, 3), np.uint8) for _ in range(batch + 3)]
     targets = [tracker.start(image, TARGET_BOX) for image in images[:batch]]
-    template = torch.cat([target.template for target in targets])
-    masks = [target.mask for target in targets if target.mask is not None]
-    mask = torch.cat(masks) if masks else None
-    inside = torch.cat([target.inside for target in targets])
+    state = join_states([target.state for target in targets])
     search, _ = tracker.crop_search(images[:batch], targets)
 
     def whole(number: int) -> None:
@@ -199,7 +197,7 @@ def _time_tracker(tracker: Tracker, frames: int, batch: int) -> tuple[Timing, Ti
         tracker.step(images[start : start + batch], targets)
 
     def network(number: int) -> None:
-        tracker.predict(template, search, mask, inside)
+        tracker.predict(state, search)[0].tolist()
 
     return measure(network, frames, batch, tracker.device), measure(whole, frames, batch, tracker.device)
 

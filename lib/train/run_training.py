@@ -13,7 +13,7 @@ import torch
 
 from lib.config.ostrack import Config, config_name, load_config, to_plain
 from lib.models.ostrack import OSTrack, build_ostrack
-from lib.models.ostrack.training import prepare_for_training
+from lib.models.ostrack.training import training_execution
 from lib.train import distributed, optim
 from lib.train.actors import build_actor
 from lib.train.admin.environment import env_settings
@@ -101,8 +101,7 @@ def _train(cfg: Config, settings: Settings, device: torch.device, place: Place) 
     optim.set_precision(cfg, device)
     seed_generators(cfg.TRAIN.SEED + place.rank)
     found = _resume_point(settings, place)
-    net = _build_net(cfg, settings, fresh=found is None)
-    prepare_for_training(net, cfg)
+    net = _build_net(cfg, settings, device, fresh=found is None)
     teacher = load_teacher(settings.config_teacher, settings.save_dir, cfg, device) if settings.config_teacher else None
     actor = build_actor(net.to(device), cfg, optim.amp_dtype(cfg.TRAIN.AMP, device), teacher)
     with distributed.first_of_each_machine():
@@ -138,9 +137,9 @@ def _resume_point(settings: Settings, place: Place) -> tuple[Path, dict[str, Any
     return found if place.is_main else find_resume(chosen, settings.checkpoint_dir)
 
 
-def _build_net(cfg: Config, settings: Settings, fresh: bool) -> OSTrack:
+def _build_net(cfg: Config, settings: Settings, device: torch.device, fresh: bool) -> OSTrack:
     """The network, with the weights that a fresh run starts from."""
-    net = build_ostrack(cfg, training=fresh and not settings.config_prv)
+    net = build_ostrack(cfg, fresh and not settings.config_prv, training_execution(cfg, device))
     if fresh and settings.config_prv:
         load_previous(net, settings.script_name, settings.config_prv, settings.save_dir)
     return net

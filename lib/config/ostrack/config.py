@@ -209,8 +209,6 @@ def _check(cfg: dict[str, Any], where: str) -> None:
         refuse("TRAIN.LAYER_DECAY", "be at most 1")
     for key, must in impossible_draws(cfg["DATA"].get("DRAW", {})):
         refuse(f"DATA.DRAW.{key}", must)
-    if cfg["MODEL"]["HEAD"]["TYPE"] == "CORNER" and cfg["TEST"].get("WINDOW_POWER", 1) != 1:
-        refuse("TEST.WINDOW_POWER", "be 1: a corner head has no score map that a window could be laid over")
     _check_backbone(cfg, refuse)
     _check_sizes(cfg, refuse)
 

@@ -8,8 +8,6 @@ always were, and so does their hash.
 
 from __future__ import annotations
 
-import math
-
 from lib.config.drawing import draw_keys
 
 PUBLISHED = {
@@ -127,13 +125,8 @@ EXTENSIONS = {
     },
     # See docs/tracking_options.md.
     "TEST": {
-        # Power to which the Hann window is taken before it multiplies the score map; 0 = no window.
-        "WINDOW_POWER": 1.0,
         # Share of its last size that a box keeps at score 0, falling to none at score 1.
         "SIZE_SMOOTHING": 0.0,
-        # Below this score the box stays where it was. Meanwhile the search region grows by GROWTH with every frame,
-        # up to LIMIT times its side.
-        "HOLD": {"SCORE": 0.0, "GROWTH": 1.0, "LIMIT": 2.0},
     },
 }
 
@@ -173,9 +166,6 @@ UNSUPPORTED = (
 BETWEEN = {
     "DATA.AUGMENT": (0, 1),
     "TEST.SIZE_SMOOTHING": (0, 1),
-    "TEST.HOLD.SCORE": (0, 1),
-    "TEST.HOLD.GROWTH": (1, math.inf),
-    "TEST.HOLD.LIMIT": (1, math.inf),
 }
 
 POSITIVE = (
@@ -225,5 +215,4 @@ NON_NEGATIVE = (
     "DATA.SEARCH.SCALE_JITTER",
     "DATA.TEMPLATE.CENTER_JITTER",
     "DATA.TEMPLATE.SCALE_JITTER",
-    "TEST.WINDOW_POWER",
 )

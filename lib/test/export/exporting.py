@@ -13,7 +13,7 @@ import torch
 
 from lib.config.ostrack import Config
 from lib.models.ostrack import OSTrack
-from lib.test.export.formats import FORMATS, Inputs, Opened, required
+from lib.test.export.formats import FORMATS, Inputs, Opened, required, tensors
 from lib.test.export.graph import NetworkGraph, describe, noise_inputs
 from lib.utils.errors import CheckpointError, ConfigError, DataError, OSTrackError
 
@@ -78,12 +78,12 @@ def export_network(
         required(package)
     batches = _in_batches(calibration, batch)
     inputs = batches[0] if batches else noise_inputs(cfg, batch)
-    graph = NetworkGraph(cfg, model, batch=batch)
+    graph = NetworkGraph(cfg, model)
     with torch.inference_mode():
-        expected = [output.numpy() for output in graph(*map(torch.from_numpy, inputs.values()))]
+        expected = [output.numpy() for output in graph(**tensors(inputs))]
     if format == "torch" and precision in _TYPES:
-        graph = NetworkGraph(cfg, model, _TYPES[precision], batch)
-    record = describe(cfg, model, name, precision, batch) | (origin or {})
+        graph = NetworkGraph(cfg, model, _TYPES[precision])
+    record = describe(cfg, model, name, precision, batch) | {"state": ",".join(graph.changes)} | (origin or {})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:

@@ -52,6 +52,11 @@ class Format:
     packages: tuple[str, ...] = ()
 
 
+def tensors(inputs: Inputs) -> dict[str, torch.Tensor]:
+    """The inputs as tensors that share their memory."""
+    return {name: torch.from_numpy(value) for name, value in inputs.items()}
+
+
 def required(package: str) -> Any:
     """Import an optional package. Raises OSTrackError: it is not installed."""
     try:
@@ -78,7 +83,7 @@ def open_torch(path: Path) -> Opened:
 
     @torch.inference_mode()
     def run(inputs: Inputs) -> list[np.ndarray]:
-        return [output.numpy() for output in module(*map(torch.from_numpy, inputs.values()))]
+        return [output.numpy() for output in module(**tensors(inputs))]
 
     return Opened(json.loads(extra[_RECORD] or "{}"), run)
 
@@ -150,7 +155,7 @@ FORMATS = {
 
 def _program(graph: NetworkGraph, inputs: Inputs) -> torch.export.ExportedProgram:
     with torch.no_grad():
-        return torch.export.export(graph, tuple(map(torch.from_numpy, inputs.values())))
+        return torch.export.export(graph, (), kwargs=tensors(inputs))
 
 
 def _onnx_model(graph: NetworkGraph, inputs: Inputs, record: dict[str, str], calibration: list[Inputs]) -> Any:

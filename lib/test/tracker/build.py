@@ -9,11 +9,13 @@ import torch
 
 from lib.config.ostrack import Config, config_name, load_config
 from lib.models.ostrack import OSTrack, build_ostrack
+from lib.models.ostrack.inference import prepare_inference
+from lib.models.ostrack.plain import PlainModel
 from lib.models.ostrack.weights import load_weights
 from lib.test.evaluation.environment import env_settings
 from lib.test.running import BACKENDS, EXPORTED
 from lib.test.tracker.backends import exported_network
-from lib.test.tracker.networks import InferenceNetwork, Network, PlainNetwork
+from lib.test.tracker.networks import ModelNetwork, Network
 from lib.test.tracker.ostrack import Tracker
 from lib.utils.checkpoint import find_weights
 from lib.utils.cpu import fast_bf16
@@ -67,7 +69,7 @@ def tracking_model(cfg: Config, checkpoint: Path | None = None) -> OSTrack:
     model = build_ostrack(cfg)
     if checkpoint is not None:
         load_weights(model, checkpoint)
-    model.backbone.narrow_search(cfg.TEST.SEARCH_SIZE)
+    model.backbone.set_search_size(cfg.TEST.SEARCH_SIZE)
     return model
 
 
@@ -98,9 +100,9 @@ def build_network(
         return exported_network(cfg, model, name, backend, precision, folder)
     dtype = _TYPES[precision]
     if backend == "plain":
-        return PlainNetwork(cfg, model.to(device, dtype))
-    form = model.for_inference(cfg, dtype, device, pack=not compiled)
-    return InferenceNetwork(form, compiled, recorded=backend == "cudagraph")
+        return ModelNetwork(PlainModel(cfg, model.to(device, dtype)))
+    form = prepare_inference(cfg, model, dtype, device, pack=not compiled)
+    return ModelNetwork(form, compiled, recorded=backend == "cudagraph")
 
 
 def choose_precision(precision: str, device: str | torch.device, backend: str) -> str:
