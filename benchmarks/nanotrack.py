@@ -2,8 +2,8 @@
 
 V2 is what OpenCV's ``TrackerNano`` runs. Their published ONNX files (https://github.com/HonglinChu/SiamTrackers, Apache
 2.0) are not part of this project: put ``nanotrack_v3_backbone.onnx`` and ``nanotrack_v3_head.onnx`` into
-``pretrained_models/nanotrack``, or into the folder that the environment variable ``NANOTRACK_DIR`` names. Then it is run
-as a tracker of one's own (docs/api.md)::
+``pretrained_models/nanotrack``, or into the folder that the environment variable ``NANOTRACK_DIR`` names, and run it as
+a tracker of one's own (docs/api.md)::
 
     python tracking/test.py benchmarks.nanotrack v3 --dataset folder:PATH --device cpu
 
