@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from lib.config.ostrack import Config, config_name, load_config, to_plain
+from lib.config.ostrack import Config, config_name, drawn_datasets, load_config, to_plain
 from lib.models.ostrack import OSTrack, build_ostrack
 from lib.models.ostrack.training import training_execution
 from lib.train import distributed, optim
@@ -91,7 +91,9 @@ def run_training(
         try:
             return _train(cfg, settings, own_device, place)
         except Preempted as stop:
-            log.info("%s", stop)
+            log.log(logging.INFO if stop.together else logging.WARNING, "%s", stop)
+            if not stop.together:
+                distributed.leave_group()
             preempted = stop
     # Out here, because inside it would count as a failure: the processes part in good order, after rank 0 has saved.
     raise preempted
@@ -108,8 +110,13 @@ def _train(cfg: Config, settings: Settings, device: torch.device, place: Place) 
         sources = open_sources(cfg, env_settings(), settings.use_lmdb)
     train_loader, val_loader = (
         build_loader(cfg, split, sources, rank=place.rank, world=place.world, pin_memory=device.type == "cuda")
+        if drawn_datasets(cfg, split)
+        else None
         for split in ("TRAIN", "VAL")
     )
+    assert train_loader  # or the configuration would have been refused
+    if val_loader is None:
+        log.info("training without validation")
     logger = None
     if place.is_main:
         logger = RunLogger(settings, to_plain(cfg), found[1].get("wandb_run_id") if found else None)

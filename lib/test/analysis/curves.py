@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib.config.ostrack import Config
+from lib.config.ostrack import Config, validated_epochs
 from lib.config.ostrack.defaults import EXTENSIONS
 from lib.test.analysis.plots import figures, tidy
 from lib.test.analysis.tables import Cell, Table
@@ -83,7 +83,7 @@ def read_run(path: str | Path, label: str = "") -> Run:
     all_epochs = range(1, epochs + 1)
     ends = {
         "train": list(all_epochs),
-        "val": [epoch for epoch in all_epochs if epoch % train.VAL_EPOCH_INTERVAL == 0 or epoch == train.EPOCH],
+        "val": [epoch for epoch in validated_epochs(train) if epoch in all_epochs],
     }
     curves: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
     for split, stats in checkpoint["stats"].items():

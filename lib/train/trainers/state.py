@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 _FREE_KEYS = (
     "TRAIN.EPOCH",
     "TRAIN.NUM_WORKER",
+    "TRAIN.DATA_TIMEOUT",
     "TRAIN.PRINT_INTERVAL",
     "TRAIN.VAL_EPOCH_INTERVAL",
     "TRAIN.CHECKPOINT_INTERVAL",
