@@ -24,10 +24,10 @@ from lib.train.distill import load_teacher
 from lib.train.distributed import Place
 from lib.train.previous import load_previous
 from lib.train.trainers.checkpoints import checkpoint_path, find_resume, set_aside_newer
-from lib.train.trainers.state import restore, seed_generators
+from lib.train.trainers.state import changes, restore, seed_generators
 from lib.train.trainers.stop import Preempted
 from lib.train.trainers.trainer import Trainer
-from lib.utils.errors import ConfigError
+from lib.utils.errors import CheckpointError, ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ def run_training(
     use_lmdb: bool = False,
     config_prv: str = "",
     config_teacher: str = "",
+    resume_changed: bool = False,
 ) -> Path:
     """Train the experiment ``config`` and return the path of its last checkpoint.
 
@@ -62,6 +63,7 @@ def run_training(
         use_lmdb: read the data sets from their lmdb.
         config_prv: start from the weights of this experiment.
         config_teacher: learn from the tracker of this experiment too.
+        resume_changed: go on with another configuration than the checkpoint's too, at the end of an epoch.
 
     Raises:
         Preempted: SIGTERM stopped the run, and everything is saved.
@@ -81,6 +83,7 @@ def run_training(
         use_lmdb,
         config_prv,
         config_teacher,
+        resume_changed,
     )
     if not place.is_main:
         _speak_up_only(place.rank)
@@ -102,7 +105,7 @@ def run_training(
 def _train(cfg: Config, settings: Settings, device: torch.device, place: Place) -> Path:
     optim.set_precision(cfg, device)
     seed_generators(cfg.TRAIN.SEED + place.rank)
-    found = _resume_point(settings, place)
+    found = _resume_point(cfg, settings, place)
     net = _build_net(cfg, settings, device, fresh=found is None)
     teacher = load_teacher(settings.config_teacher, settings.save_dir, cfg, device) if settings.config_teacher else None
     actor = build_actor(net.to(device), cfg, optim.amp_dtype(cfg.TRAIN.AMP, device), teacher)
@@ -137,9 +140,18 @@ def _train(cfg: Config, settings: Settings, device: torch.device, place: Place) 
     return last
 
 
-def _resume_point(settings: Settings, place: Place) -> tuple[Path, dict[str, Any]] | None:
-    """The checkpoint that rank 0 chooses, read by each process."""
+def _resume_point(cfg: Config, settings: Settings, place: Place) -> tuple[Path, dict[str, Any]] | None:
+    """The checkpoint that rank 0 chooses, read by each process.
+
+    With ``resume_changed`` it is the newest one of a complete epoch if the newest of all has another configuration.
+    """
     found = find_resume(settings.resume, settings.checkpoint_dir) if place.is_main else None
+    inside = found and found[1].get("epoch_step") and settings.resume == "latest"
+    if found and inside and settings.resume_changed:
+        if changes(found[1], to_plain(cfg), place.world, settings.config_teacher):
+            newest, found = found[0], find_resume("latest", settings.checkpoint_dir, whole_epochs=True)
+            if found is None:
+                raise CheckpointError(f"{newest} is of the first epoch; --resume_changed needs a complete one")
     chosen = distributed.from_main(str(found[0]) if found else "none")
     return found if place.is_main else find_resume(chosen, settings.checkpoint_dir)
 

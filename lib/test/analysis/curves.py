@@ -80,6 +80,9 @@ def read_run(path: str | Path, label: str = "") -> Run:
     train, epochs = Config(checkpoint["config"], EXTENSIONS).TRAIN, checkpoint["epoch"]
     steps = (checkpoint["step"] - checkpoint["epoch_step"]) // epochs
     per_epoch = steps * train.BATCH_SIZE * train.ACCUM_STEPS * checkpoint["world"]
+    if changed := checkpoint["settings"].get("changes"):
+        logger.warning("%s: pairs are counted by its last configuration, which was changed on the way (%s)",
+                       path, "; ".join(changed))  # fmt: skip
     all_epochs = range(1, epochs + 1)
     ends = {
         "train": list(all_epochs),
