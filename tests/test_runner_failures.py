@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lib.test.evaluation import get_dataset, prefetch
+from lib.test.evaluation import workers as workers_module
+from lib.test.evaluation.job import Job
 from lib.test.evaluation.sequence import Sequence
+from lib.test.evaluation.workers import run_in_processes
 from lib.utils.errors import DataError, OSTrackError
 from tests.conftest import REPOSITORY
-from tests.evaluation_fakes import FakeBatchTracker, boxes, build_broken, build_dying, run, write_sequences
+from tests.evaluation_fakes import (
+    FakeBatchTracker,
+    boxes,
+    build_broken,
+    build_dying,
+    run,
+    write_sequences,
+)
 
 
 @pytest.fixture
@@ -65,7 +78,7 @@ def test_a_killed_run_goes_on(tmp_path: Path, workers: int, batch: int) -> None:
 
 
 def wait_until(true: Callable[[], bool]) -> None:
-    for _ in range(600):
+    for _ in range(2400):
         if true():
             return
         time.sleep(0.05)
@@ -160,6 +173,49 @@ def test_a_dying_worker_is_replaced(data: Path, tmp_path: Path) -> None:
         ("b", "its worker process died (exit status -9; killed, most often because memory ran out)")
     ]
     assert [outcome.name for outcome in summary.done] == ["c", "a"]  # the longest first
+
+
+@pytest.fixture
+def little_patience(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The runner has no patience with workers that hang on purpose, for as long as they do."""
+    monkeypatch.setattr(workers_module, "_CHECK_SECONDS", 0.05)
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.05):
+            hanging = any(is_running(int(mark.suffix[1:])) for mark in tmp_path.glob("*/marks/hangs.*"))
+            workers_module._SILENT_SECONDS = 0.1 if hanging else 600.0
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    yield
+    over.set()
+    thread.join()
+    workers_module._SILENT_SECONDS = 1800.0
+
+
+@pytest.mark.usefixtures("little_patience")
+def test_a_worker_that_hangs_is_ended(data: Path, tmp_path: Path) -> None:
+    marks = tmp_path / "out/marks"
+    marks.mkdir(parents=True)
+    jobs = [Job(sequence, tmp_path / f"{sequence.name}.txt", {}) for sequence in get_dataset(f"folder:{data}")]
+    build = partial(FakeBatchTracker, marks=marks, trouble={11: "hang"})
+    (outcome,) = run_in_processes(jobs[1:2], build, ["cpu"], 1, 1, lambda count: None)
+    assert outcome.name == "b"
+    assert re.fullmatch(r"its worker process gave no sign of life for \S+ minutes and was killed", outcome.error)
+    assert not is_running(int(next(marks.glob("hangs.*")).suffix[1:]))
+
+
+def test_reading_that_hangs_does_not_hold_up_who_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    def frames() -> Iterator[int]:
+        yield 1
+        time.sleep(60)
+
+    monkeypatch.setattr(prefetch, "_GRACE_SECONDS", 0.1)
+    start = time.monotonic()
+    with contextlib.closing(prefetch.read_ahead(frames())) as ahead:
+        assert next(ahead)[0] == 1
+    assert time.monotonic() - start < 10
 
 
 @pytest.mark.parametrize(

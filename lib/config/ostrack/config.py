@@ -83,6 +83,30 @@ def config_hash(cfg: Config) -> str:
     return hashlib.sha256(json.dumps(to_plain(cfg), sort_keys=True).encode()).hexdigest()[:12]
 
 
+def validated_epochs(train: Config) -> list[int]:
+    """Return the epochs, counted from 1, at whose end the section ``TRAIN`` of an experiment asks for a validation.
+
+    They are the multiples of ``VAL_EPOCH_INTERVAL`` and the last epoch; with an interval of 0 there are none.
+    """
+    interval, last = train.VAL_EPOCH_INTERVAL, train.EPOCH
+    return [epoch for epoch in range(1, last + 1) if epoch % interval == 0 or epoch == last] if interval else []
+
+
+def drawn_datasets(cfg: Config, split: str) -> dict[str, float]:
+    """Return the data sets that the split ``TRAIN`` or ``VAL`` draws samples from, with their ratios.
+
+    Those with a ratio of 0 are not among them. Of ``VAL`` there are none where no epoch is validated.
+    """
+    section = cfg.DATA[split]
+    if split == "VAL" and not (section.DATASETS_NAME and section.SAMPLE_PER_EPOCH and cfg.TRAIN.VAL_EPOCH_INTERVAL):
+        return {}
+    ratios: dict[str, float] = {}
+    for name, ratio in zip(section.DATASETS_NAME, section.DATASETS_RATIO, strict=True):
+        if ratio:
+            ratios[name] = ratios.get(name, 0) + ratio
+    return ratios
+
+
 def _parse_override(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key:
@@ -192,8 +216,10 @@ def _check(cfg: dict[str, Any], where: str) -> None:
         if _lookup(cfg, key) != _lookup(defaults.PUBLISHED, key):
             refuse(key, f"be {_lookup(defaults.PUBLISHED, key)!r}: nothing else ever worked in the published system")
     for split in ("DATA.TRAIN", "DATA.VAL"):
-        ratios = _lookup(cfg, f"{split}.DATASETS_RATIO")
-        if len(ratios) != len(_lookup(cfg, f"{split}.DATASETS_NAME")):
+        names, ratios = _lookup(cfg, f"{split}.DATASETS_NAME"), _lookup(cfg, f"{split}.DATASETS_RATIO")
+        if split == "DATA.VAL" and not names:
+            continue  # training without validation
+        if len(ratios) != len(names):
             refuse(f"{split}.DATASETS_RATIO", f"have one entry for each of {split}.DATASETS_NAME")
         if not ratios or min(ratios) < 0 or sum(ratios) == 0:
             refuse(f"{split}.DATASETS_RATIO", "hold ratios of 0 or more, not all 0")
