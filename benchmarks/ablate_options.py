@@ -17,6 +17,7 @@ from lib.test.analysis.report import TrackerReport, evaluate
 from lib.test.analysis.statistics import compare_scores
 from lib.test.evaluation.evaluate import track_benchmarks
 from lib.test.evaluation.results import result_path, time_path
+from lib.test.running import add_device_option
 from lib.utils.errors import OSTrackError, run_cli
 
 SETTINGS = (
@@ -39,7 +40,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--config", default="vits_256_ce_images", help="name or path of an experiment")
     parser.add_argument("--checkpoint", type=Path, help="weight file (default: the experiment's own)")
     parser.add_argument("--setting", action="append", metavar="'KEY=VALUE ...'", help="instead of the usual ones")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    add_device_option(parser)
     parser.add_argument("--precision", choices=["float32", "bf16", "fp16"], default="float32")
     parser.add_argument("--batch", type=int, default=1, help="sequences in one forward pass")
     parser.add_argument("--save_dir", type=Path, default=Path("output/ablation"), help="where results are kept")

@@ -17,7 +17,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("config", help="name or path of an experiment")
     parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="settings on top of the experiment")
     parser.add_argument("--checkpoint", type=Path, help="weight file (default: the experiment's own)")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     add_running_options(parser)
     return parser.parse_intermixed_args()
 

@@ -62,7 +62,7 @@ def track_video(
         checkpoint: weight file; by default the experiment's own.
         overrides: ``KEY.SUB=value`` strings on top of the experiment.
         precision, backend, compiled: how the network is run, see :func:`build_tracker`.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: as of :func:`build_tracker`.
         save_dir: output folder for results and exported files, also searched for checkpoints; by default the
             configured one.
         run_id: puts the results under ``CONFIG_RUNID`` (three digits), apart from other runs.

@@ -169,7 +169,8 @@ def prepare_inference(
     device = torch.device(device)
     backbone, box_head = copy.deepcopy(backbone).eval(), copy.deepcopy(box_head).eval()
     model = InferenceModel(backbone, box_head, correlation, mean, std).requires_grad_(False).to(device, dtype)
-    model.head.to(memory_format=torch.channels_last)
+    if device.type != "mps":  # see lib.test.tracker.networks.feed_contiguous
+        model.head.to(memory_format=torch.channels_last)
     if device.type == "cpu":
         for block in model.blocks:
             block.attn.attention = explicit_attention  # type: ignore[union-attr]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib.config.ostrack import Config
 from lib.models.ostrack import OSTrack
@@ -89,3 +89,13 @@ class InferenceNetwork:
     def run(self, template: Tensor, crops: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
         """See :class:`Network`."""
         return self._forward(template, crops, mask)
+
+
+def feed_contiguous(model: nn.Module) -> None:
+    """Let the convolutions of a model have inputs that lie in memory channel by channel, whatever they are given.
+
+    On Apple's GPU they gave wrong values for some of the channels of a tensor that lies pixel by pixel.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_pre_hook(lambda _, inputs: tuple(value.contiguous() for value in inputs))
