@@ -81,7 +81,7 @@ def centre(box: list[float]) -> np.ndarray:
 
 
 def test_options_that_are_off_change_no_bit() -> None:
-    neutral = ("WINDOW_POWER=1", "SIZE_SMOOTHING=0", "HOLD.SCORE=0", "HOLD.GROWTH=1.5", "HOLD.LIMIT=3")
+    neutral = ("WINDOW_POWER=1", "MIN_SIZE=10", "SIZE_SMOOTHING=0", "HOLD.SCORE=0", "HOLD.GROWTH=1.5", "HOLD.LIMIT=3")
     plain, off = real_tracker(), real_tracker(*(f"TEST.{text}" for text in neutral))
     assert torch.equal(plain.window, hann2d(GRID))
     runs = []
@@ -124,6 +124,19 @@ def test_the_less_the_score_the_more_of_the_last_size_stays(smoothing: float, le
     box = tracker.step([image], [target]).boxes[0]
     np.testing.assert_allclose([*centre(box), *box[2:]], [202.5, 202.5, width, 20], atol=1e-4)
     assert target.box == box
+
+
+@pytest.mark.parametrize(("options", "side"), [((), 10), (("TEST.MIN_SIZE=3",), 4), (("TEST.MIN_SIZE=6.5",), 6.5)])
+def test_boxes_are_as_small_as_the_least_size(options: tuple[str, ...], side: float) -> None:
+    tracker = tracker_with(*options, size=(0.05, 0.05))  # of 80 pixels: 4 x 4
+    image = picture((202, 202, 255))
+    box = tracker.step([image], [tracker.start(image, BOX)]).boxes[0]
+    np.testing.assert_allclose(box[2:], [side, side], atol=1e-4)
+    strip = image[:, 198:206]  # narrower than the least size of old: the box is not pushed out of it
+    x, y, w, h = tracker.step([strip], [tracker.start(strip, [2, 190, 6, 20])]).boxes[0]
+    assert x >= 0 and y >= 0 and x + w <= 8 and y + h <= 400
+    with pytest.raises(ConfigError, match="TEST.MIN_SIZE is 0; it must be 1 or more"):
+        tracker_with("TEST.MIN_SIZE=0")
 
 
 @pytest.mark.parametrize("options", [(), ("TEST.SEARCH_SIZE=192", "TEST.SEARCH_FACTOR=3.0")])

@@ -122,6 +122,8 @@ EXTENSIONS = {
     "TEST": {
         # Power to which the Hann window is taken before it multiplies the score map; 0 = no window.
         "WINDOW_POWER": 1.0,
+        # Pixels that the sides of a box are long at least, and that stay inside of the image.
+        "MIN_SIZE": 10.0,
         # Share of its last size that a box keeps at score 0, falling to none at score 1.
         "SIZE_SMOOTHING": 0.0,
         # Below this score the box stays where it was. Meanwhile the search region grows by GROWTH with every frame,
@@ -164,6 +166,7 @@ UNSUPPORTED = (
 
 # Least and greatest value.
 BETWEEN = {
+    "TEST.MIN_SIZE": (1, math.inf),
     "TEST.SIZE_SMOOTHING": (0, 1),
     "TEST.HOLD.SCORE": (0, 1),
     "TEST.HOLD.GROWTH": (1, math.inf),

@@ -47,6 +47,8 @@ class NetworkGraph(nn.Module):
     def forward(self, template: Tensor, search: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:
         """RGB uint8 crops (B, Hz, Hz, 3) and (B, Hx, Hx, 3), mask (B, template tokens) bool; see ``outputs``."""
         rows = self.rows if mask is None else mask
+        # First of all they become numbers: TensorRT does nothing else with bytes.
+        template, search = template.to(self.network.dtype), search.to(self.network.dtype)
         found = self.network(self.network.embed(template, "template"), search, rows)
         return tuple(found[name] for name in self.outputs)
 
@@ -89,9 +91,17 @@ def describe(cfg: Config, model: OSTrack, name: str, precision: str, batch: int)
         "batch": batch,
         "template_size": test.TEMPLATE_SIZE,
         "search_size": test.SEARCH_SIZE,
+        "trained_search_size": cfg.DATA.SEARCH.SIZE,
         "template_factor": test.TEMPLATE_FACTOR,
         "search_factor": test.SEARCH_FACTOR,
         "stride": cfg.MODEL.BACKBONE.STRIDE,
+        "head": cfg.MODEL.HEAD.TYPE,
+        "window_power": test.WINDOW_POWER,
+        "min_size": test.MIN_SIZE,
+        "size_smoothing": test.SIZE_SMOOTHING,
+        "hold_score": test.HOLD.SCORE,
+        "hold_growth": test.HOLD.GROWTH,
+        "hold_limit": test.HOLD.LIMIT,
         "torch": torch.__version__,
     }
     return {key: str(value) for key, value in record.items()}

@@ -36,8 +36,6 @@ from lib.utils.device_crop import cut_crops
 from lib.utils.errors import CheckpointError, DataError
 from lib.utils.windows import hann2d
 
-MARGIN = 10  # pixels of a box that stay inside the image, and its smallest side
-
 
 @dataclass
 class Target:
@@ -187,7 +185,8 @@ class Tracker:
         test = self.cfg.TEST
         pixels = box_from_crop(box, target.box, resize_factor, test.SEARCH_SIZE)
         pixels = smooth_size(pixels, target.box, test.SIZE_SMOOTHING * (1 - score))
-        return clip_box(pixels, image_shape[0], image_shape[1], margin=MARGIN)
+        height, width = image_shape[:2]
+        return clip_box(pixels, height, width, margin=min(test.MIN_SIZE, height, width))
 
 
 def _check_image(image: np.ndarray) -> None:
