@@ -27,11 +27,11 @@ def main() -> None:
 
     import numpy as np
 
-    from lib.test.evaluation.runner import choose_devices
     from lib.test.tracker import build_tracker
     from lib.test.vot.session import serve
+    from lib.utils.devices import checked_device
 
-    device = choose_devices(args.device, num_gpus=1)[0]
+    device = checked_device(args.device)
     running = {"precision": args.precision, "backend": args.backend, "compiled": args.compile}
     tracker = build_tracker(args.config, args.checkpoint, device, overrides=args.overrides, **running)
     # The first step of a model is slow, which a real-time experiment would count against the tracker.
