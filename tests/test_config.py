@@ -132,6 +132,11 @@ def test_files_that_cannot_be_used_are_named(tmp_path):
     broken.write_text("TRAIN: [1, 2")
     with pytest.raises(ConfigError, match="broken.yaml is not valid YAML"):
         load_config(broken)
+    empty = tmp_path / "empty.yaml"
+    for text in ("", "# only this\n---\n", "{}", "TRAIN:\nMODEL: {BACKBONE: {}}\n"):
+        empty.write_text(text)
+        with pytest.raises(ConfigError, match=r"empty.yaml is empty, it sets no key: copy one of "):
+            load_config(empty, ["TRAIN.EPOCH=3"])
     unknown = tmp_path / "unknown.yaml"
     unknown.write_text("MODEL:\n  BACKBONE:\n    CE_LOCS: [3]\n")
     with pytest.raises(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from lib.test.evaluation import evaluate, find_results, get_dataset, read_result, results, runner
 from lib.test.evaluation.prefetch import read_ahead
@@ -231,13 +232,13 @@ def test_two_sequences_of_one_name_are_refused(data: Path, tmp_path: Path) -> No
 
 
 def test_choose_devices(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(runner.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert runner.choose_devices("auto", 4) == ["cpu"]
     assert caplog.messages == ["--num_gpus 4: only 0 there, the CPU is used"]
     with pytest.raises(ConfigError, match="no CUDA device"):
         runner.choose_devices("cuda", None)
-    monkeypatch.setattr(runner.torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(runner.torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     assert runner.choose_devices("auto", None) == ["cuda:0", "cuda:1", "cuda:2"]
     assert runner.choose_devices("cuda", 2) == ["cuda:0", "cuda:1"]
     assert runner.choose_devices("auto", 8) == ["cuda:0", "cuda:1", "cuda:2"]

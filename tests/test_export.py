@@ -17,13 +17,15 @@ from lib.test.export.exporting import _in_batches, open_network
 from lib.test.export.formats import FORMATS, Opened, tensors
 from lib.test.export.graph import network_hash, noise_inputs
 from lib.test.export.int8 import SmoothedLinear, smooth
+from lib.test.export.opset import lower
 from lib.test.tracker import Tracker, build_tracker
 from lib.test.tracker.backends import FORMAT_OF, ExportedNetwork, exported_network
 from lib.test.tracker.build import choose_precision
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError, DataError, OSTrackError
-from tests.conftest import load_script
+from tests.conftest import REPOSITORY, load_script
 from tests.golden.fixtures import clip_frame, fill_state_dict
+from tests.test_docs import DOCS, examples
 
 for package in ("onnx", "onnxscript", "onnxruntime", "openvino"):
     pytest.importorskip(package)
@@ -98,6 +100,70 @@ def test_the_onnx_file_says_what_it_takes(tmp_path):
                       "score_map": [2, 1, 8, 8], "size_map": [2, 2, 8, 8], "offset_map": [2, 2, 8, 8]}  # fmt: skip
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("opset", "overrides", "absent", "present"),
+    [(13, (GT_BOX, CORNER), {"Gelu", "LayerNormalization"}, {"Erf"}),
+     (16, ("MODEL.HEAD.TYPE=MLP", "MODEL.HEAD.CORRELATION=true"), {"Gelu", "LayerNormalization"}, {"Erf"}),
+     (17, (), {"Gelu"}, {"Erf", "LayerNormalization"}), (20, (), {"Erf"}, {"Gelu", "LayerNormalization"})],
+)  # fmt: skip
+def test_the_same_boxes_in_every_opset(opset, overrides, absent, present, tmp_path):
+    import onnx
+
+    cfg, model = case(*overrides)
+    path = tmp_path / "n.onnx"
+    export.export_network(cfg, model, TINY, "onnx", path, opset=opset)
+    file = onnx.load(path)
+    onnx.checker.check_model(file, full_check=True)
+    assert [(entry.domain, entry.version) for entry in file.opset_import] == [("", opset)]
+    assert file.ir_version == {13: 7, 16: 8, 17: 8, 20: 9}[opset]
+    nodes = file.graph.node
+    kinds = {node.op_type for node in nodes}
+    assert not kinds & absent and kinds >= present
+    inputs = {item.name for item in file.graph.input}
+    assert {node.op_type for node in nodes if inputs & set(node.input)} == {"Cast"}  # as TensorRT wants bytes and flags
+    assert str(REPOSITORY).encode() not in path.read_bytes()
+    opened = FORMATS["onnx"].open(path)
+    assert opened.record["opset"] == str(opset)
+    tracker = Tracker(cfg, ExportedNetwork(cfg, opened.run))
+    np.testing.assert_allclose(track(tracker, 1), track(Tracker(cfg, model), 1), atol=0.01)
+
+
+def test_a_graph_in_an_older_opset_computes_the_same():
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    def number(name, values):
+        return helper.make_tensor(name, TensorProto.INT64, [len(values)], values)
+
+    nodes = [
+        helper.make_node("Split", ["x"], ["a", "b"], axis=1, num_outputs=2),
+        helper.make_node("ReduceL2", ["a", "last"], ["length"], keepdims=1, noop_with_empty_axes=0),
+        helper.make_node("ReduceMax", ["b", "last"], ["top"], keepdims=1),
+        helper.make_node("ReduceSum", ["b", "last"], ["sum"], keepdims=1),
+        helper.make_node("Concat", ["length", "top", "sum"], ["three"], axis=1),
+        helper.make_node("Reshape", ["three", "flat"], ["row"], allowzero=0),
+        helper.make_node("ScatterElements", ["row", "place", "new"], ["y"], axis=0, reduction="none"),
+    ]
+    floats = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in (("x", [1, 4]), ("y", [3]))
+    ]
+    new = helper.make_tensor("new", TensorProto.FLOAT, [1], [7.0])
+    numbers = [number("last", [1]), number("flat", [3]), number("place", [0]), number("unused", [0])]
+    graph = helper.make_graph(nodes, "g", floats[:1], floats[1:], [*numbers, new])
+    x = np.array([[3, 4, 5, 6]], np.float32)
+    for opset in (18, 17, 15, 13):
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+        lower(model, opset)
+        assert model.opset_import[0].version == opset
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        assert session.run(None, {"x": x})[0].tolist() == [7, 6, 11]
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    model.graph.node[1].op_type = "Gelu"
+    with pytest.raises(OSTrackError, match="cannot be written in opset 17: .*Gelu"):
+        lower(model, 17)
+
+
 def track(tracker, count):
     """Boxes of ``count`` targets, which start at different places, in four frames of the drawn clip."""
     image, box = clip_frame(0)
@@ -115,6 +181,31 @@ def test_a_backend_gives_the_boxes_of_torch(backend, overrides, kept):
     assert np.ptp(expected, axis=0).max() > 1  # something moves
     np.testing.assert_allclose(track(tracker, 2), expected, atol=0.01)
     np.testing.assert_allclose(track(tracker, 1)[:, 0], expected[:, 0], atol=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "overrides",
+    [(), ("DATA.SEARCH.SIZE=160", "TEST.SEARCH_FACTOR=3.2", "TEST.TEMPLATE_FACTOR=1.7", "TEST.WINDOW_POWER=0.5",
+          "TEST.MIN_SIZE=45")],
+)  # fmt: skip
+def test_the_recipe_of_the_docs_gives_the_boxes_of_the_tracker(overrides, tmp_path):
+    (text,) = examples(DOCS / "export.md", "python recipe")
+    namespace = {}
+    exec(text, namespace)
+    cfg, model = case(*overrides)
+    model.backbone.narrow_search(cfg.TEST.SEARCH_SIZE)
+    export.export_network(cfg, model, TINY, "onnx", tmp_path / "n.onnx", opset=17)
+    theirs, ours = namespace["ExportedTracker"](tmp_path / "n.onnx"), Tracker(cfg, model)
+    image, box = clip_frame(0)
+    theirs.initialize(image, box)
+    ours.initialize(image, {"init_bbox": box})
+    for t in range(1, 6):
+        image = clip_frame(t)[0][: 100 if t == 4 else None]  # the square reaches over the border
+        found, score = theirs.track(image)
+        expected = ours.track(image)
+        np.testing.assert_allclose(found, expected["target_bbox"], atol=0.01)
+        assert score == pytest.approx(expected["best_score"], abs=1e-4)
 
 
 def test_what_was_exported_is_used_again_until_something_changes(kept, monkeypatch, caplog):
@@ -174,6 +265,8 @@ def test_a_file_that_is_wrong_is_not_kept(tmp_path, monkeypatch):
         ("onnx", "n.onnx", {"precision": "bf16"}, "format onnx holds float32, int8, not bf16"),
         ("onnx", "n.onnx", {"batch": 0}, "batch 0"),
         ("onnx", "n.xml", {}, "ends with .onnx"),
+        ("openvino", "n.xml", {"opset": 17}, "opset 17: format openvino has no such choice, only onnx has"),
+        ("onnx", "n.onnx", {"opset": 12}, "opset 12: 13 is the oldest"),
         ("onnx", "n.onnx", {"precision": "int8"}, "int8 needs pictures to calibrate with"),
     ],
 )

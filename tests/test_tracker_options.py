@@ -78,6 +78,19 @@ def test_the_less_the_score_the_more_of_the_last_size_stays(smoothing: float, le
     assert target.box == box
 
 
+@pytest.mark.parametrize(("options", "side"), [((), 10), (("TEST.MIN_SIZE=3",), 4), (("TEST.MIN_SIZE=6.5",), 6.5)])
+def test_boxes_are_as_small_as_the_least_size(options: tuple[str, ...], side: float) -> None:
+    tracker = tracker_with(*options, size=(0.05, 0.05))  # of 80 pixels: 4 x 4
+    image = picture((202, 202, 255))
+    box = tracker.step([image], [tracker.start(image, BOX)]).boxes[0]
+    np.testing.assert_allclose(box[2:], [side, side], atol=1e-4)
+    strip = image[:, 198:206]  # narrower than the least size of old: the box is not pushed out of it
+    x, y, w, h = tracker.step([strip], [tracker.start(strip, [2, 190, 6, 20])]).boxes[0]
+    assert x >= 0 and y >= 0 and x + w <= 8 and y + h <= 400
+    with pytest.raises(ConfigError, match="TEST.MIN_SIZE is 0; it must be 1 or more"):
+        tracker_with("TEST.MIN_SIZE=0")
+
+
 @pytest.mark.parametrize("options", [(), ("TEST.SEARCH_SIZE=192", "TEST.SEARCH_FACTOR=3.0")])
 def test_a_smaller_search_region_gives_the_same_box(options: tuple[str, ...]) -> None:
     # Both crops show 0.3125 pixels of the image as one; a quarter of the 256 trained pixels is 20 pixels of the image.

@@ -20,7 +20,8 @@ from lib.models.layers.candidate_elimination import template_mask
 from lib.models.ostrack import OSTrack
 from lib.models.state import join_states
 from lib.test.tracker import Tracker
-from lib.test.tracker.build import build_network, checked_device, choose_precision, tracking_model
+from lib.test.tracker.build import build_network, choose_precision, tracking_model
+from lib.utils.devices import checked_device, synchronize
 from lib.utils.errors import ConfigError, OSTrackError
 
 FRAME_SIZE = (720, 1280)  # height and width
@@ -45,7 +46,7 @@ class Profile:
 
     Attributes:
         name: of the experiment.
-        device: ``cpu``, or the index and name of the GPU.
+        device: ``cpu``, or kind and index of the GPU, with its name on CUDA.
         threads: that PyTorch computes with on the CPU.
         backend, precision, batch, compiled: how it ran; a batch is so many targets, each in a frame of its own.
         frames: timed steps.
@@ -208,8 +209,7 @@ def measure(step: Callable[[int], object], count: int, batch: int, device: torch
     for i in range(-max(1, count // 4), count):
         start = time.perf_counter()
         step(i)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        synchronize(device)
         if i >= 0:
             times.append(1000 * (time.perf_counter() - start))
     p50, p95 = np.percentile(times, (50, 95)).tolist()

@@ -178,7 +178,9 @@ def pick_device(name: str, place: Place = Place()) -> torch.device:  # noqa: B00
         device = torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f"--device {name}: no such device; use auto, cpu, cuda or cuda:N") from error
-    if device.type != "cuda":
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"--device {name}: training runs on cpu and cuda, only trackers run on mps and xpu")
+    if device.type == "cpu":
         return device
     count = torch.cuda.device_count()
     if place.world > 1:

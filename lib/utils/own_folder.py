@@ -13,7 +13,7 @@ from lib.utils.video_io import VIDEO_SUFFIXES
 logger = logging.getLogger(__name__)
 
 _ANNOTATIONS = ("groundtruth.txt", "groundtruth_rect.txt")
-_FRAME_FOLDERS = ("img", "imgs", "color", ".")
+FRAME_FOLDERS = ("img", "imgs", "color", ".")
 _FLAGS = ("absence.label", "full_occlusion.txt", "out_of_view.txt")
 
 
@@ -55,7 +55,7 @@ def own_sequences(root: Path) -> list[OwnSequence]:
             logger.warning("%s is left out: it has no %s", folder, " or ".join(_ANNOTATIONS))
             continue
         flags = tuple(path for path in (folder / name for name in _FLAGS) if path.is_file())
-        sequences.append(OwnSequence(folder, boxes, flags, _frames(folder)))
+        sequences.append(OwnSequence(folder, boxes, flags, frames_in(folder)))
     if not sequences:
         raise DataError(f"folder:{root}: no sequences; expected folders with frames and {_ANNOTATIONS[0]}")
     return sequences
@@ -65,8 +65,9 @@ def _first_file(folder: Path, names: tuple[str, ...]) -> Path | None:
     return next((path for path in (folder / name for name in names) if path.is_file()), None)
 
 
-def _frames(folder: Path) -> Path:
-    for place in (folder / name for name in _FRAME_FOLDERS):
+def frames_in(folder: Path) -> Path:
+    """Where a sequence's frames are: the folder of its pictures, or its video. Raises DataError: there are none."""
+    for place in (folder / name for name in FRAME_FOLDERS):
         if image_names(FolderStorage(str(place)), ""):
             return place
     videos = [path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES]

@@ -36,16 +36,18 @@ def load_config(name_or_path: str | Path, overrides: Sequence[str] | None = None
         A fresh :class:`Config`.
 
     Raises:
-        ConfigError: the file is missing or no YAML mapping; a key is unknown; a value has the wrong type or is
+        ConfigError: the file is missing, empty or no YAML mapping; a key is unknown; a value has the wrong type or is
             impossible. The message names the full key and the file.
     """
     path = config_path(name_or_path)
     try:
-        values = yaml.safe_load(path.read_text()) or {}
+        values = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"experiment file {path} cannot be read: {error}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"experiment file {path} is not valid YAML: {error}") from error
+    if not _sets_a_value(values):
+        raise ConfigError(f"experiment file {path} is empty, it sets no key: copy one of {EXPERIMENTS_DIR}")
     merged = copy.deepcopy(defaults.PUBLISHED)
     _merge(merged, values, "", str(path))
     for text in overrides or ():
@@ -135,6 +137,11 @@ def _known_keys(table: dict[str, Any], prefix: str = "") -> list[str]:
         keys.append(prefix + key)
         keys += _known_keys(value, f"{prefix}{key}.") if isinstance(value, dict) else []
     return keys
+
+
+def _sets_a_value(values: Any) -> bool:
+    """Whether a YAML document holds anything but empty sections."""
+    return any(map(_sets_a_value, values.values())) if isinstance(values, dict) else values is not None
 
 
 def _merge(target: dict[str, Any], values: Any, prefix: str, where: str) -> None:

@@ -8,6 +8,8 @@ always were, and so does their hash.
 
 from __future__ import annotations
 
+import math
+
 from lib.config.drawing import draw_keys
 
 PUBLISHED = {
@@ -129,6 +131,8 @@ EXTENSIONS = {
     },
     # See docs/tracking_options.md.
     "TEST": {
+        # Pixels that the sides of a box are long at least, and that stay inside of the image.
+        "MIN_SIZE": 10.0,
         # Share of its last size that a box keeps at score 0, falling to none at score 1.
         "SIZE_SMOOTHING": 0.0,
     },
@@ -169,6 +173,7 @@ UNSUPPORTED = (
 # Least and greatest value.
 BETWEEN = {
     "DATA.AUGMENT": (0, 1),
+    "TEST.MIN_SIZE": (1, math.inf),
     "TEST.SIZE_SMOOTHING": (0, 1),
 }
 

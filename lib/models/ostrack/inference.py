@@ -192,7 +192,8 @@ def prepare_inference(
     form = InferenceModel(cfg, model, execution).eval().requires_grad_(False).to(device, dtype)
     if isinstance(form.head, FusedConvHead):
         form.head.last.float()  # what they give is not to be rounded
-    form.head.to(memory_format=torch.channels_last)
+    if device.type != "mps":  # see lib.test.tracker.networks.feed_contiguous
+        form.head.to(memory_format=torch.channels_last)
     if device.type == "cpu" and pack:
         pack_linears(form.encoder.blocks)
     return form

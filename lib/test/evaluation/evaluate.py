@@ -64,7 +64,7 @@ def track_benchmarks(
         overrides: ``KEY.SUB=value`` strings on top of the experiment.
         precision, backend, compiled: how the network is run, see :func:`build_tracker`; when somebody looks on it is
             backend ``plain``.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: see :func:`choose_devices`.
         num_gpus: how many GPUs to use at most; ``None`` means all.
         workers: processes, on all devices together; 0 tracks in this one, on the first device.
         batch: sequences that each process tracks in one forward pass.

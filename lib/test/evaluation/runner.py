@@ -12,7 +12,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from lib.test.evaluation.job import Job, Outcome, track_jobs
@@ -22,6 +21,7 @@ from lib.test.evaluation.results import differences, result_path, sequence_prove
 from lib.test.evaluation.sequence import Sequence
 from lib.test.evaluation.summary import Summary
 from lib.test.evaluation.workers import run_in_processes
+from lib.utils.devices import checked_device, gpu_count
 from lib.utils.errors import ConfigError, DataError, OSTrackError
 
 logger = logging.getLogger(__name__)
@@ -152,18 +152,18 @@ def choose_devices(device: str, num_gpus: int | None) -> list[str]:
     """The devices to spread workers over.
 
     Args:
-        device: ``cpu``, ``cuda`` or ``auto`` (CUDA where there is one).
+        device: ``cuda`` or ``auto`` for all CUDA devices (``auto`` is the CPU where there is none); or one of its own.
         num_gpus: how many GPUs to use at most; ``None`` means all.
 
     Raises:
-        ConfigError: ``cuda`` is asked for and there is none.
+        ConfigError: the device is unknown, or cannot be had.
     """
-    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device not in ("auto", "cuda"):
+        return [str(checked_device(device))]
+    available = gpu_count("cuda")
     count = available if num_gpus is None else min(num_gpus, available)
     if device == "cuda" and count == 0:
         raise ConfigError("--device cuda: no CUDA device can be used here; use --device cpu")
-    if device == "cpu":
-        return ["cpu"]
     if num_gpus is not None and num_gpus > available:
         logger.warning("--num_gpus %d: only %d there%s", num_gpus, available, "" if count else ", the CPU is used")
     if count == 0:

@@ -45,7 +45,10 @@ class NetworkGraph(nn.Module):
 
     def forward(self, **inputs: Tensor) -> tuple[Tensor, ...]:
         """Inputs as :func:`noise_inputs` names them; see ``outputs``."""
-        found, changed = self._run(**inputs)
+        # First of all bytes become numbers: TensorRT does nothing else with them.
+        dtype = self.network.dtype
+        numbers = {name: value.to(dtype) if value.dtype == torch.uint8 else value for name, value in inputs.items()}
+        found, changed = self._run(**numbers)
         return (*(found[name] for name in self.head_outputs), *(changed[name] for name in self.changes))
 
 
@@ -83,9 +86,17 @@ def describe(cfg: Config, model: OSTrack, name: str, precision: str, batch: int)
         "batch": batch,
         "template_size": test.TEMPLATE_SIZE,
         "search_size": test.SEARCH_SIZE,
+        "trained_search_size": cfg.DATA.SEARCH.SIZE,
         "template_factor": test.TEMPLATE_FACTOR,
         "search_factor": test.SEARCH_FACTOR,
         "stride": cfg.MODEL.BACKBONE.STRIDE,
+        "head": cfg.MODEL.HEAD.TYPE,
+        "window_power": test.WINDOW_POWER,
+        "min_size": test.MIN_SIZE,
+        "size_smoothing": test.SIZE_SMOOTHING,
+        "hold_score": test.HOLD.SCORE,
+        "hold_growth": test.HOLD.GROWTH,
+        "hold_limit": test.HOLD.LIMIT,
         "torch": torch.__version__,
     }
     return {key: str(value) for key, value in record.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib.models.state import State
 from lib.test.tracker.recorded import CudaGraphCache
@@ -57,3 +57,13 @@ class ModelNetwork:
     def run(self, state: State, crops: Tensor) -> tuple[dict[str, Tensor], State]:
         """See :class:`Network`."""
         return self._run(state, crops)
+
+
+def feed_contiguous(model: nn.Module) -> None:
+    """Let the convolutions of a model have inputs that lie in memory channel by channel, whatever they are given.
+
+    On Apple's GPU they gave wrong values for some of the channels of a tensor that lies pixel by pixel.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_pre_hook(lambda _, inputs: tuple(value.contiguous() for value in inputs))

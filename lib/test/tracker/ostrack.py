@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,8 +35,6 @@ from lib.utils.crop import box_from_crop, box_to_crop, crop_window
 from lib.utils.device_crop import cut_crops
 from lib.utils.errors import CheckpointError, DataError
 from lib.utils.windows import hann2d
-
-MARGIN = 10  # pixels of a box that stay inside the image, and its smallest side
 
 
 @dataclass
@@ -72,7 +70,7 @@ class Tracker:
         self.size_scale = cfg.DATA.SEARCH.SIZE / cfg.TEST.SEARCH_SIZE
         self._target: Target | None = None
 
-    def initialize(self, image: np.ndarray, info: dict[str, Any]) -> None:
+    def initialize(self, image: np.ndarray, info: Mapping[str, Any]) -> None:
         """Take the target from the first frame.
 
         Args:
@@ -80,12 +78,22 @@ class Tracker:
             info: ``{"init_bbox": [x, y, w, h]}`` in pixels.
 
         Raises:
-            DataError: the image is no RGB picture, or the box has no area inside it.
+            DataError: ``info`` is not of that form, the image is no RGB picture, or the box has no area inside it.
         """
+        if not isinstance(info, Mapping) or "init_bbox" not in info:
+            what = f"a dict with {list(info)}" if isinstance(info, Mapping) else f"a {type(info).__name__}"
+            raise DataError(
+                f'initialize(image, info) takes info = {{"init_bbox": [x, y, w, h]}} in pixels, not {what}; '
+                "start(image, box) takes a box"
+            )
         self._target = self.start(image, info["init_bbox"])
 
-    def track(self, image: np.ndarray) -> dict[str, Any]:
+    def track(self, image: np.ndarray, info: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Find the target in the next frame.
+
+        Args:
+            image: RGB uint8 (H, W, 3).
+            info: taken because scripts of this field hand it over; it is not read.
 
         Returns:
             ``target_bbox``, ``[x, y, w, h]`` in pixels; ``best_score`` in (0, 1), the score of the chosen cell.
@@ -168,7 +176,8 @@ class Tracker:
         test = self.cfg.TEST
         pixels = box_from_crop(box, target.box, resize_factor, test.SEARCH_SIZE)
         pixels = smooth_size(pixels, target.box, test.SIZE_SMOOTHING * (1 - score))
-        return clip_box(pixels, image_shape[0], image_shape[1], margin=MARGIN)
+        height, width = image_shape[:2]
+        return clip_box(pixels, height, width, margin=min(test.MIN_SIZE, height, width))
 
 
 def smooth_size(box: Sequence[float], last: Sequence[float], keep: float) -> list[float]:
@@ -187,7 +196,10 @@ def _check_image(image: np.ndarray) -> None:
 
 
 def _checked_box(box: Sequence[float], image_shape: Sequence[int]) -> list[float]:
-    values = [float(v) for v in box]
+    try:
+        values = np.asarray(list(box), float).ravel().tolist()
+    except (TypeError, ValueError) as error:
+        raise DataError(f"init_bbox {box!r} is not four finite numbers x, y, w, h") from error
     if len(values) != 4 or not np.isfinite(values).all():
         raise DataError(f"init_bbox {values} is not four finite numbers x, y, w, h")
     x, y, w, h = values
