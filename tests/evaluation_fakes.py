@@ -18,6 +18,7 @@ from lib.test.evaluation.protocol import Step
 from lib.test.evaluation.runner import run_sequences
 from lib.test.evaluation.summary import Summary
 from lib.utils.errors import CheckpointError
+from lib.utils.own_folder import folder_label
 
 RUN = {"tracker": "ostrack", "config": "c", "config_hash": "abc", "checkpoint_sha256": "123", "precision": "float32"}
 LENGTHS = {"a": 4, "b": 9, "c": 6}
@@ -114,6 +115,11 @@ def run(
     return run_sequences(sequences, build, out, "c", RUN | (provenance or {}), ["cpu"], **options)
 
 
+def results(out: Path, data: Path) -> Path:
+    """Where the results of the sequences in ``data`` lie."""
+    return out / "ostrack/c" / folder_label(data)
+
+
 def boxes(out: Path) -> dict[str, str]:
     """The text of each result file."""
-    return {p.name: p.read_text() for p in (out / "ostrack/c").glob("*.txt") if not p.stem.endswith("_time")}
+    return {p.name: p.read_text() for p in (out / "ostrack/c").rglob("*.txt") if not p.stem.endswith("_time")}

@@ -29,6 +29,7 @@ from lib.test.evaluation.environment import EnvSettings
 from lib.test.evaluation.results import file_hash
 from lib.test.evaluation.sequence import Annotations, Sequence
 from lib.utils.errors import DataError
+from lib.utils.own_folder import folder_label
 
 TRUTH = np.array([[10.0, 10, 20, 20]] * 5)
 HALF = TRUTH + [[0] * 4, *[[0, 0, 0, 20]] * 4]  # overlap 1/2, and 1 in the first frame
@@ -196,11 +197,12 @@ def test_page_attributes_and_cache_of_the_script(tmp_path, monkeypatch):
     (folder / "groundtruth.txt").write_text("1,1,4,4\nnan,nan,nan,nan\n")
     (folder / "clip.mp4").write_bytes(b"")
     results = tmp_path / "out/test/tracking_results/net"
+    label = folder_label(tmp_path / "seqs")
     for config in ("a", "b"):
-        (results / config).mkdir(parents=True)
-        (results / config / "boat.txt").write_text("1 1 4 4\n9 9 9 9\n")
-    record = {"imported_from": "results.zip (sha256 12ab)", "result_sha256": file_hash(results / "a/boat.txt")}
-    (results / "a/boat.json").write_text(json.dumps(record))
+        (results / config / label).mkdir(parents=True)
+        (results / config / label / "boat.txt").write_text("1 1 4 4\n9 9 9 9\n")
+    record = {"imported_from": "results.zip (sha256 12ab)", "result_sha256": file_hash(results / f"a/{label}/boat.txt")}
+    (results / f"a/{label}/boat.json").write_text(json.dumps(record))
 
     def write_html(report, path):
         path.write_text(report.trackers[0].label)
@@ -215,8 +217,8 @@ def test_page_attributes_and_cache_of_the_script(tmp_path, monkeypatch):
     assert blocks[2].endswith(
         "0.00 points of AUC are within noise: these sequences do not tell which of the two is better."
     )
-    assert blocks[3].endswith("folder_seqs_official: per_sequence.csv, report.html")
-    assert (tmp_path / "out/test/result_plots/folder_seqs_official/report.html").read_text() == "net/a"
+    assert blocks[3].endswith(f"{label}_official: per_sequence.csv, report.html")
+    assert (tmp_path / f"out/test/result_plots/{label}_official/report.html").read_text() == "net/a"
     assert len(list((tmp_path / "out/test/cache").iterdir())) == 1  # two files of the same content
     assert "from pytracking to official, net/a:" in blocks[0]
     assert "Norm Precision -50.00: a frame without target is never a hit of normalised precision" in blocks[0]

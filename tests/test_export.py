@@ -236,6 +236,13 @@ def test_a_file_of_other_weights_is_refused(kept):
         open_network("onnx", path, network_hash(cfg, model), "float32", batch=2)
 
 
+def test_a_kept_file_belongs_to_the_crops_that_it_was_made_for():
+    cfg, model = case()
+    others = (case(f"TEST.{factor}")[0] for factor in ("SEARCH_FACTOR=4.5", "TEMPLATE_FACTOR=3"))
+    hashes = {network_hash(other, model) for other in others}
+    assert len(hashes | {network_hash(cfg, model)}) == 3 and network_hash(case()[0], model) not in hashes
+
+
 @pytest.mark.parametrize("format", ["torch", "onnx", "openvino"])
 def test_a_damaged_file_is_told(format, tmp_path):
     path = tmp_path / f"n{FORMATS[format].suffix}"

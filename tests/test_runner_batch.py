@@ -19,7 +19,7 @@ from lib.test.evaluation.results import sequence_provenance
 from lib.test.evaluation.runner import run_sequences
 from lib.test.tracker import Tracker
 from lib.utils.errors import ConfigError
-from tests.evaluation_fakes import LENGTHS, RUN, FakeBatchTracker, FakeTracker, boxes, run, write_sequences
+from tests.evaluation_fakes import LENGTHS, RUN, FakeBatchTracker, FakeTracker, boxes, results, run, write_sequences
 from tests.golden.fixtures import clip_frame, fill_state_dict
 
 # Height, width and number of frames of each sequence.
@@ -57,7 +57,7 @@ def build_real(*overrides: str) -> Tracker:
 
 def track(clips: Path, out: Path, tracker: Any, batch: int) -> dict[str, np.ndarray]:
     run_sequences(get_dataset(f"folder:{clips}"), lambda device: tracker, out, "c", RUN, ["cpu"], batch=batch)
-    return {path.stem: read_result(path) for path in out.glob("ostrack/c/?.txt")}
+    return {path.stem: read_result(path) for path in out.glob("ostrack/c/*/?.txt")}
 
 
 @pytest.mark.parametrize("template_range", ["CTR_POINT", "GT_BOX", "ALL"])
@@ -162,9 +162,9 @@ def test_a_tracker_of_one_target_takes_no_batch(data: Path, tmp_path: Path, work
 def test_times_are_of_each_frame(data: Path, tmp_path: Path) -> None:
     summary = run(data, tmp_path / "out", tracker=FakeBatchTracker, batch=3, pause=0.01)
     for name, length in LENGTHS.items():
-        with open(tmp_path / f"out/ostrack/c/{name}_times.csv") as file:
+        with open(results(tmp_path / "out", data) / f"{name}_times.csv") as file:
             rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-        seconds = [float(line) for line in (tmp_path / f"out/ostrack/c/{name}_time.txt").read_text().split()]
+        seconds = [float(line) for line in (results(tmp_path / "out", data) / f"{name}_time.txt").read_text().split()]
         assert len(rows) == len(seconds) == length and list(rows[0]) == ["decode", "crop", "network", "rest"]
         for row, whole in zip(rows[1:], seconds[1:], strict=True):
             assert row["crop"] + row["network"] + row["rest"] == pytest.approx(whole, abs=3e-6)

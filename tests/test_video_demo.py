@@ -10,9 +10,10 @@ import pytest
 
 from lib.config.ostrack import load_config
 from lib.models.ostrack import build_ostrack
+from lib.test import video_demo
 from lib.test.evaluation.protocol import Step
 from lib.test.evaluation.results import read_result
-from lib.test.evaluation.writer import ResultWriter
+from lib.test.evaluation.writer import FrameTime, ResultWriter
 from lib.test.tracker import build_tracker
 from lib.test.tracker.video import LOST, TrackedFrame, track_frames
 from lib.test.video_demo import result_path, track_video
@@ -446,6 +447,17 @@ def test_debug_shows_the_first_target(tmp_path, weights, monkeypatch, caplog):
     load_script("video_demo").main()
     assert f"the pictures go to {tmp_path / 'test/debug'}" in caplog.text
     assert len(list((tmp_path / "test/debug").rglob("video_clip/**/*.*"))) >= 3
+
+
+def test_the_result_of_another_video_of_that_name_is_not_replaced(tmp_path):
+    a, b = VideoFile(write_video(tmp_path / "a/walk.mp4")), VideoFile(tmp_path / "b/walk.mp4")
+    for _ in range(2):  # the same video may be tracked again
+        (writer,) = video_demo._writers(tmp_path / "out", {}, a, [[1, 2, 3, 4]], 1)
+        with writer:
+            writer.add([1, 2, 3, 4], FrameTime(0, 0))
+    with pytest.raises(DataError, match=rf"out/video_walk\.txt is the result of another video, {a.path}: use another"):
+        video_demo._writers(tmp_path / "out", {}, b, [[1, 2, 3, 4]], 1)
+    assert len(video_demo._writers(tmp_path / "out", {}, b, (), 2)) == 2  # several targets have other names
 
 
 def test_result_files_have_the_published_name(tmp_path):

@@ -77,6 +77,11 @@ def test_a_tracker_is_registered_beside_others(tmp_path):
     assert shlex.split(registry["mine"]["command"]) == command  # what the toolkit does
     assert (registry["mine"]["label"], registry["mine"]["protocol"]) == ("50% mine", "trax")
     assert workspace.register_tracker(tmp_path / "new" / "place", "mine", "", command).is_file()
+    workspace.register_tracker(tmp_path, "mine", "", ["other"])  # nothing was tracked yet
+    (tmp_path / "results/mine").mkdir(parents=True)
+    workspace.register_tracker(tmp_path, "mine", "", ["other"])
+    with pytest.raises(ConfigError, match=r"results/mine has results of mine by another command \(other\): choose"):
+        workspace.register_tracker(tmp_path, "mine", "", command)
 
 
 def test_names_and_registries_that_the_toolkit_would_not_take_are_refused(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -13,14 +14,14 @@ import numpy as np
 
 from lib.config.ostrack import config_hash, config_name
 from lib.test.evaluation.environment import env_settings
-from lib.test.evaluation.results import run_provenance
+from lib.test.evaluation.results import read_provenance, run_provenance
 from lib.test.evaluation.writer import ResultWriter
 from lib.test.tracker import build_tracker
 from lib.test.tracker.build import choose_precision
 from lib.test.tracker.watch import WatchedTracker
 from lib.test.video_loop import KEYS, Box, Demo, DemoSummary, run_demo
 from lib.utils.devices import checked_device
-from lib.utils.errors import ConfigError
+from lib.utils.errors import ConfigError, DataError
 from lib.utils.picture_video import PictureVideo, open_frames
 from lib.utils.video_io import VideoFile
 from lib.vis.views import Screen
@@ -129,13 +130,21 @@ def track_video(
 def _writers(
     folder: Path, run: dict[str, Any], video: VideoFile, boxes: Sequence[Box], targets: int
 ) -> list[ResultWriter]:
+    name = os.path.abspath(video.path) if isinstance(video.path, Path) else str(video.path)
+    paths = [result_path(folder, video, number, targets) for number in range(1, targets + 1)]
+    for path in paths:
+        _refuse_other(path, name)
     return [
-        ResultWriter(
-            result_path(folder, video, number, targets),
-            run | {"video": str(video.path), "init_box": list(boxes[number - 1]) if boxes else "drawn by the user"},
-        )
-        for number in range(1, targets + 1)
+        ResultWriter(path, run | {"video": name, "init_box": list(boxes[i]) if boxes else "drawn by the user"})
+        for i, path in enumerate(paths)
     ]
+
+
+def _refuse_other(path: Path, video: str) -> None:
+    """Raise DataError if there is a result of another video of the same name, which would be lost."""
+    other = (read_provenance(path) or {}).get("video", video) if path.is_file() else video
+    if os.path.abspath(other) != os.path.abspath(video):
+        raise DataError(f"{path} is the result of another video, {other}: use another --runid or --save_dir")
 
 
 def video_name(video: VideoFile) -> str:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from lib.test.analysis.selection import Tracker, missing_message, missing_result
 from lib.test.analysis.statistics import bootstrap_intervals
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
-from lib.test.evaluation.results import result_path
+from lib.test.evaluation.results import found_result
 from lib.test.evaluation.sequence import Sequence
 from lib.utils.errors import DataError
 
@@ -94,6 +95,8 @@ class Report:
         trackers: one entry per tracker, the highest first score first.
         missing: sequences of the data set without results, by label of the tracker; they are left out for every one.
         differences: lines of text that say what the other protocol prints, and why.
+        absent: names of sequences whose annotation is not on this machine.
+        first_only: names of sequences of which only the first box is known.
     """
 
     dataset: str
@@ -102,6 +105,13 @@ class Report:
     trackers: list[TrackerReport]
     missing: Mapping[str, list[str]] = field(default_factory=dict)
     differences: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    first_only: tuple[str, ...] = ()
+
+    @property
+    def total(self) -> int:
+        """How many sequences the data set has, those that were not scored among them."""
+        return len(self.data) + len({*self.absent, *self.first_only, *chain(*self.missing.values())})
 
     @property
     def sequences(self) -> list[str]:
@@ -146,10 +156,6 @@ def score_tracker(
     errors = []
     for boxes, sequence, source in zip(predictions, sequences, sources, strict=True):
         truth = sequence.ground_truth
-        if len(truth) == 1 < len(boxes):
-            raise DataError(
-                f"sequence {sequence.name}: its benchmark publishes the first box only and scores on its own server"
-            )
         visible = sequence.official_visible if rules.official_flags else sequence.visible
         size = sequence.image_size if rules.clipped else None
         errors.append(frame_errors(boxes, truth, visible, rules, f"{source}, sequence {sequence.name}", size))
@@ -186,17 +192,33 @@ def evaluate(
     chosen = get_protocol(protocol)
     env = env or env_settings()
     folder = Path(results_dir or env.results_path)
-    data = get_dataset(dataset, env=env)
+    listed = get_dataset(dataset, env=env)
+    absent = [sequence.name for sequence in listed if not sequence.has_boxes()]
+    data = [sequence for sequence in listed if sequence.name not in absent]
+    if not data:
+        raise DataError(f"{dataset}: the annotation of no sequence is here; the first would be {listed[0].annotation}")
     lacking = {tracker_label(tracker): missing_results(folder, tracker, data) for tracker in trackers}
     missing = {label: names for label, names in lacking.items() if names}
     if missing and not skip_missing:
-        raise DataError(missing_message(missing, dataset, len(data), folder))
-    absent = {name for names in missing.values() for name in names}
-    data = [sequence for sequence in data if sequence.name not in absent]
+        raise DataError(missing_message(missing, dataset, data, folder))
+    without = {name for names in missing.values() for name in names}
+    data = [sequence for sequence in data if sequence.name not in without]
     if not data:
         raise DataError(f"{dataset}: no sequence has results of every tracker asked for, in {folder}")
+    first_only = [
+        one.name
+        for one in data
+        if len(one.ground_truth) == 1
+        and any(len(cached_boxes(found_result(folder, *tracker, one), cache)) > 1 for tracker in trackers)
+    ]
+    if len(first_only) == len(data):
+        raise DataError(
+            f"{dataset}: only the first box of each sequence is known ({data[0].annotation}), and that is given"
+            + ("" if data[0].group else ": its benchmark publishes no other and scores on its own server")
+        )
+    data = [sequence for sequence in data if sequence.name not in first_only]
 
-    files = {tracker_label(tracker): [result_path(folder, *tracker, one) for one in data] for tracker in trackers}
+    files = {tracker_label(tracker): [found_result(folder, *tracker, one) for one in data] for tracker in trackers}
 
     def score(label: str, rules: Rules) -> TrackerReport:
         boxes = (cached_boxes(path, cache) for path in files[label])
@@ -215,5 +237,5 @@ def evaluate(
         origins = Counter(map(result_origin, paths, data))
         reports.append(replace(scored, origins=dict(origins.most_common())))
     reports.sort(key=lambda one: -one.scores()[rules.score_names[0]])
-    report = Report(dataset, protocol, data, reports, missing)
+    report = Report(dataset, protocol, data, reports, missing, absent=tuple(absent), first_only=tuple(first_only))
     return replace(report, differences=tuple(protocol_differences(report, score))) if differences else report

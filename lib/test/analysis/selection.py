@@ -14,15 +14,17 @@ from lib.test.evaluation.results import (
     backend_name,
     file_hash,
     find_results,
+    found_result,
+    other_frames,
     provenance_path,
     read_provenance,
-    result_path,
 )
 from lib.test.evaluation.sequence import Sequence
-from lib.utils.errors import DataError
+from lib.utils.errors import DataError, listed
 
 logger = logging.getLogger(__name__)
 
+CHANGEABLE = ("folder", "images_val")  # data sets whose frames are the user's own
 Tracker = tuple[str, str]  # name and config, as in the path of its results
 ORIGIN_UNKNOWN = "origin unknown"
 
@@ -34,32 +36,46 @@ def tracker_label(tracker: Tracker) -> str:
 
 def missing_results(results_dir: Path, tracker: Tracker, sequences: Seq[Sequence]) -> list[str]:
     """Names of the sequences that ``tracker`` has no finished result file for."""
-    return [one.name for one in sequences if not result_path(results_dir, *tracker, one).is_file()]
+    return [one.name for one in sequences if not found_result(results_dir, *tracker, one).is_file()]
 
 
-def missing_message(missing: Mapping[str, list[str]], dataset: str, total: int, results_dir: Path) -> str:
-    """Says which results are missing, by label of the tracker, and what can be done about it."""
+def missing_message(missing: Mapping[str, list[str]], dataset: str, sequences: Seq[Sequence], results_dir: Path) -> str:
+    """Says which results of the sequences of a data set are missing, by label of the tracker, and what can be done."""
     lines = [f"results are missing in {results_dir}:"]
     for label, names in missing.items():
-        shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
-        lines.append(f"  {label}: {len(names)} of {total} sequences of {dataset}: {shown}")
+        lines.append(f"  {label}: {len(names)} of {len(sequences)} sequences of {dataset}: {listed(names)}")
     lines.append("Track them (tracking/test.py goes on where it stopped), or score without them: --skip_missing")
+    for label, names in missing.items():
+        group, folder = sequences[0].group, results_dir / label
+        places = (folder, *folder.glob("folder_*/")) if group and len(names) == len(sequences) else ()
+        if found := next((place for place in places if (place / f"{names[0]}.txt").is_file()), None):
+            lines.append(
+                f"{found} has results of these names: of another folder, of this one before it was moved, or of an "
+                f"earlier version. If you know them to be of this one, move them to {folder / group}"
+            )
     return "\n".join(lines)
 
 
-def result_origin(path: Path, sequence: Sequence) -> str:
+def result_origin(path: Path, sequence: Sequence, frames: bool = False) -> str:
     """What the provenance beside the result file ``path`` says it was made with.
 
+    Args:
+        frames: ask whether it was made from the frames that are there now, also of a benchmark, whose frames do not
+            change and may be many.
+
     Raises:
-        DataError: it cannot be read, or says that the tracker was started on another box, so on other data.
+        DataError: it cannot be read, or says that the tracker was started on another box, or ran on other frames.
     """
     record = read_provenance(path)
     if record is None:
         return ORIGIN_UNKNOWN
-    first = sequence.ground_truth[0].tolist()
+    first, source = sequence.ground_truth[0].tolist(), provenance_path(path)
     if record.get("init_box", first) != first:
-        source = provenance_path(path)
         raise DataError(f"{source}: tracked from {record['init_box']}, but {sequence.name} starts at {first}: redo it")
+    if (frames or sequence.dataset in CHANGEABLE) and other_frames(record, sequence.frames):
+        raise DataError(
+            f"{source}: {sequence.name} was tracked on other frames than are there now: track it again (--fresh)"
+        )
     if record.get("result_sha256") != file_hash(path):
         return f"{ORIGIN_UNKNOWN}: changed after it was written"
     if record.get("imported_from"):

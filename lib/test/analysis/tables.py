@@ -12,6 +12,7 @@ from pathlib import Path
 from lib.test.analysis.metrics import weighted_mean
 from lib.test.analysis.report import Report, TrackerReport
 from lib.test.analysis.selection import ORIGIN_UNKNOWN
+from lib.utils.errors import listed
 
 Cell = str | int | float | tuple[float, float]  # a float is a score, a pair an interval
 
@@ -112,9 +113,9 @@ FORMATS: dict[str, Callable[[Table], str]] = {"md": markdown, "tex": latex}
 
 def scope(report: Report) -> str:
     """``DATASET (N sequences)``, or ``(N of M sequences)`` when some were left out."""
-    scored, left_out = len(report.data), len(set().union(*report.missing.values()))
-    total = f" of {scored + left_out}" if left_out else ""
-    return f"{report.dataset} ({scored}{total} sequence{'' if scored + left_out == 1 else 's'})"
+    scored, total = len(report.data), report.total
+    of_all = f" of {total}" if total > scored else ""
+    return f"{report.dataset} ({scored}{of_all} sequence{'' if total == 1 else 's'})"
 
 
 def summary_table(report: Report) -> Table:
@@ -128,8 +129,12 @@ def summary_table(report: Report) -> Table:
 def notes(report: Report) -> list[str]:
     """What was left out, what was missing, and what the results come from: a line each."""
     lines = []
+    if report.absent:
+        lines.append(f"left out, {len(report.absent)} of which there is no annotation here: {listed(report.absent)}")
+    if report.first_only:
+        lines.append(f"left out, only their first box is known: {listed(report.first_only)}")
     for label, names in report.missing.items():
-        lines.append(f"left out, no results of {label}: {', '.join(names)}")
+        lines.append(f"left out, no results of {label}: {listed(names)}")
     if report.rules.flags_expected:
         unflagged = [one.name for one in report.data if one.official_visible is None]
         if unflagged:

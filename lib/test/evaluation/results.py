@@ -4,7 +4,7 @@
 the published code writes them), ``SEQ_time.txt`` the tracker's seconds per frame (the first is the initialisation),
 ``SEQ_times.csv`` where they went, ``SEQ.json`` the provenance. While a sequence is tracked its boxes stream into
 ``SEQ.txt.part``; the ``.txt`` appears when it is complete. GOT-10k and TrackingNet results lie in a sub-folder of that
-name, as published.
+name, as published; those of a folder of one's own in one that is named after its path.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from lib.test.evaluation.sequence import Sequence
+from lib.test.evaluation.sequence import FrameSource, Sequence
 from lib.test.running import SAME_BOXES
 from lib.utils.annotations import read_boxes
 from lib.utils.errors import DataError
 from lib.utils.versions import versions
 
 SUBFOLDERS = ("got10k", "trackingnet")
+FRAMES = "frames_sha256"  # the entry that tells the frames of a result
 # A result belongs to a run when these entries of its provenance agree; the other entries only inform.
 IDENTITY = (
     *("tracker", "config_hash", "checkpoint_sha256", "precision", "backend", "compat_int"),
@@ -33,8 +34,20 @@ IDENTITY = (
 
 def result_path(results_dir: str | Path, tracker: str, config: str, sequence: Sequence) -> Path:
     """Where the boxes of ``sequence`` lie: ``RESULTS/TRACKER/CONFIG[/SUBFOLDER]/SEQ.txt``."""
-    folder = Path(results_dir) / tracker / config
-    return (folder / sequence.dataset if sequence.dataset in SUBFOLDERS else folder) / f"{sequence.name}.txt"
+    subfolder = sequence.dataset if sequence.dataset in SUBFOLDERS else sequence.group
+    return Path(results_dir) / tracker / config / subfolder / f"{sequence.name}.txt"
+
+
+def found_result(results_dir: str | Path, tracker: str, config: str, sequence: Sequence) -> Path:
+    """The result file to read: that of :func:`result_path` or, where there is none, ``CONFIG/SEQ.txt`` of a folder.
+
+    The latter only without a record, as somebody puts it there by hand: what was tracked here has one, and may be of
+    another folder.
+    """
+    path = result_path(results_dir, tracker, config, sequence)
+    plain = Path(results_dir) / tracker / config / path.name
+    by_hand = sequence.group and not path.is_file() and plain.is_file() and not provenance_path(plain).exists()
+    return plain if by_hand else path
 
 
 def time_path(path: Path) -> Path:
@@ -64,7 +77,7 @@ def read_result(path: str | Path) -> np.ndarray:
 
 def result_files(folder: Path) -> list[Path]:
     """The finished result files of the tracker and config that ``folder`` stands for."""
-    places = (folder, *(folder / name for name in SUBFOLDERS))
+    places = (folder, *(folder / name for name in SUBFOLDERS), *folder.glob("folder_*/"))
     return [path for place in places for path in place.glob("*.txt") if not path.stem.endswith("_time")]
 
 
@@ -107,7 +120,10 @@ def run_provenance(
 
 
 def sequence_provenance(run: dict[str, Any], sequence: Sequence) -> dict[str, Any]:
-    """The provenance of the result of one sequence: that of the run, and what was tracked. Raises DataError."""
+    """The provenance of the result of one sequence: that of the run, and what was tracked. Raises DataError.
+
+    What its frames are (:data:`FRAMES`) is added when they are read.
+    """
     return run | {"dataset": sequence.dataset, "frames": sequence.num_frames, "init_box": sequence.init_box}
 
 
@@ -132,8 +148,8 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
     return record
 
 
-def differences(path: Path, provenance: dict[str, Any]) -> list[str]:
-    """Why the result file ``path`` is not one of the run that ``provenance`` describes; empty when it is."""
+def differences(path: Path, provenance: dict[str, Any], frames: FrameSource) -> list[str]:
+    """Why the result file ``path`` is not one of the run that ``provenance`` describes, on ``frames``; empty: it is."""
     try:
         stored = read_provenance(path)
     except DataError as error:
@@ -142,9 +158,21 @@ def differences(path: Path, provenance: dict[str, Any]) -> list[str]:
         return ["nothing says what it came from"]
     changed = [key for key in IDENTITY if _comparable(stored, key) != _comparable(provenance, key)]
     found = [f"{key} {stored.get(key)!r}, now {provenance.get(key)!r}" for key in changed]
+    if not found and other_frames(stored, frames):
+        found.append(f"{FRAMES} {stored[FRAMES]!r}, now {frames.digest!r}: its frames were others")
     if stored.get("result_sha256") != file_hash(path):
         found.append("the file was changed after it was written")
     return found
+
+
+def other_frames(record: dict[str, Any], frames: FrameSource) -> bool:
+    """Whether a result was made from other frames; not so where its record (an older one) or the frames are missing."""
+    if not record.get(FRAMES):
+        return False
+    try:
+        return record[FRAMES] != frames.digest
+    except DataError:
+        return False
 
 
 def _comparable(record: dict[str, Any], key: str) -> Any:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, TextIO
 
 from lib.test.evaluation.results import finish_result, partial_path, time_path, times_path
-from lib.utils.errors import DataError
+from lib.utils.errors import BusyError, DataError
 
 
 class FrameTime(NamedTuple):
@@ -97,6 +97,6 @@ def _open_alone(path: Path) -> TextIO:
         alone = True
     if not alone:
         file.close()
-        raise DataError(f"{path} is being written by another process: the same run was started twice")
+        raise BusyError(f"{path} is being written by another process: the same run was started twice")
     file.truncate(0)
     return file

@@ -64,9 +64,13 @@ def noise_inputs(cfg: Config, batch: int) -> dict[str, np.ndarray]:
 
 
 def network_hash(cfg: Config, model: OSTrack) -> str:
-    """Sixteen hex digits of all that the graph computes from: weights, architecture, normalisation and sizes."""
+    """Sixteen hex digits of all that the graph computes from: weights, architecture, normalisation and sizes.
+
+    And of the factors of the crops: the file's record tells them, and int8 is calibrated on such crops.
+    """
     digest = hashlib.sha256()
-    sizes = [cfg.TEST.TEMPLATE_SIZE, cfg.TEST.SEARCH_SIZE]
+    test = cfg.TEST
+    sizes = [test.TEMPLATE_SIZE, test.SEARCH_SIZE, test.TEMPLATE_FACTOR, test.SEARCH_FACTOR]
     settings = [to_plain(cfg.MODEL), list(cfg.DATA.MEAN), list(cfg.DATA.STD), sizes]
     digest.update(json.dumps(settings, sort_keys=True).encode())
     for name, value in sorted(model.state_dict().items()):

@@ -32,20 +32,28 @@ def register_tracker(workspace: Path, name: str, label: str, command: Row[str]) 
         command: program and arguments; the toolkit runs it in a folder of its own, so paths must be absolute.
 
     Raises:
-        ConfigError: the name is not possible, or there is a registry that cannot be read or written.
+        ConfigError: the name is not possible; the workspace has results of that name by another command, which the
+            toolkit would take for this one's; or there is a registry that cannot be read or written.
     """
     if not re.fullmatch("[A-Za-z0-9_-]+", name):
         raise ConfigError(f"tracker name {name!r}: the VOT toolkit takes letters, digits, '-' and '_' only")
     path = workspace / REGISTRY
     registry = configparser.ConfigParser()
+    entry = {
+        "label": label.replace("%", "%%"),
+        "protocol": "trax",
+        "command": shlex.join(command).replace("%", "%%"),
+        "timeout": str(_TIMEOUT),
+    }
+    results = workspace / "results" / name
     try:
         registry.read(path)
-        registry[name] = {
-            "label": label.replace("%", "%%"),
-            "protocol": "trax",
-            "command": shlex.join(command).replace("%", "%%"),
-            "timeout": str(_TIMEOUT),
-        }
+        known = registry[name].get("command", raw=True) if name in registry else entry["command"]
+        if known != entry["command"] and results.is_dir():
+            raise ConfigError(
+                f"{results} has results of {name} by another command ({known}): choose another --name, or remove them"
+            )
+        registry[name] = entry
         workspace.mkdir(parents=True, exist_ok=True)
         with path.open("w") as file:
             registry.write(file)
