@@ -112,7 +112,7 @@ def track_video(
         demo = Demo(boxes, targets, window, output, results, lost_below=lost_below)
         if screen:
             watched = WatchedTracker(tracker, screen)
-            demo.watcher = watched.watching(video_name(video), video.declared_frames or 0, np.empty((0, 4)))
+            demo.watcher = watched.watching(video_name(video), video.coded_frames or 0, np.empty((0, 4)))
         summary = run_demo(watched if screen else tracker, video, demo)
     for path in ([output] if output else []) + [result.path for result in results]:
         logger.info("Wrote %s", path)

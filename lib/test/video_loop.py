@@ -135,7 +135,7 @@ def run_demo(tracker: BatchTracker, video: VideoFile, demo: Demo) -> DemoSummary
         output = stack.enter_context(VideoWriter(demo.output, video.fps)) if demo.output else None
         results = [stack.enter_context(result) for result in demo.results]
         watcher = stack.enter_context(demo.watcher) if demo.watcher else None
-        for tracked, decode in run.track(tqdm(frames, total=video.declared_frames, unit="frame")):
+        for tracked, decode in run.track(tqdm(frames, total=video.coded_frames, unit="frame")):
             times = (tracked.seconds, tracked.step.crop, tracked.step.network) if tracked.step else (tracked.seconds,)
             share = [seconds / len(tracked.boxes) for seconds in times]
             for box, result in zip(tracked.boxes, results, strict=bool(results)):
