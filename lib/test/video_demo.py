@@ -13,7 +13,7 @@ import numpy as np
 
 from lib.config.ostrack import config_hash, config_name
 from lib.test.evaluation.environment import env_settings
-from lib.test.evaluation.results import run_provenance
+from lib.test.evaluation.results import LOST_BELOW, run_provenance
 from lib.test.evaluation.runner import choose_devices
 from lib.test.evaluation.writer import ResultWriter
 from lib.test.tracker import build_tracker
@@ -37,7 +37,7 @@ def track_video(
     output: str | Path | None = None,
     save_results: bool = False,
     display: bool = True,
-    lost_below: float = 0.3,
+    lost_below: float = LOST_BELOW,
     checkpoint: str | Path | None = None,
     overrides: Sequence[str] = (),
     precision: str = "float32",

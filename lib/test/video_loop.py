@@ -138,8 +138,8 @@ def run_demo(tracker: BatchTracker, video: VideoFile, demo: Demo) -> DemoSummary
         for tracked, decode in run.track(tqdm(frames, total=video.coded_frames, unit="frame")):
             times = (tracked.seconds, tracked.step.crop, tracked.step.network) if tracked.step else (tracked.seconds,)
             share = [seconds / len(tracked.boxes) for seconds in times]
-            for box, result in zip(tracked.boxes, results, strict=bool(results)):
-                result.add(box, FrameTime(decode, *share))
+            for result, box, score in zip(results, tracked.boxes, tracked.scores, strict=bool(results)):
+                result.add(box, FrameTime(decode, *share), score)
             if output:
                 output.write(tracked.picture(demo.lost_below))
             if watcher:

@@ -28,7 +28,7 @@ from lib.test.analysis.selection import Tracker, missing_message, missing_result
 from lib.test.analysis.statistics import bootstrap_intervals
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
-from lib.test.evaluation.results import result_path
+from lib.test.evaluation.results import read_scores, result_path, scores_path
 from lib.test.evaluation.sequence import Sequence
 from lib.utils.errors import DataError
 
@@ -45,6 +45,7 @@ class TrackerReport:
         curves: curves of every sequence, arrays of shape ``(sequences, thresholds)``.
         rules: what counted.
         origins: what the results come from, with the number of sequences; more than one entry means mixed results.
+        files: the result files, one entry per sequence; empty where there are none.
     """
 
     label: str
@@ -52,6 +53,7 @@ class TrackerReport:
     curves: Curves
     rules: Rules
     origins: Mapping[str, int] = field(default_factory=dict)
+    files: Seq[Path] = ()
 
     @property
     def boxes(self) -> list[np.ndarray]:
@@ -76,6 +78,22 @@ class TrackerReport:
     def sequence_scores(self) -> np.ndarray:
         """The scores of every sequence, in percent, ``(sequences, scores)``; NaN where the rules leave no frame."""
         return curve_scores(self.curves, self.rules.scores)
+
+    def frame_scores(self, index: int) -> np.ndarray | None:
+        """The tracker's own scores in the frames of sequence ``index``, ``(frames,)``, read from beside its result.
+
+        NaN for frames without one; None where the tracker tells none. Raises DataError: the file does not fit.
+        """
+        frames, padded = len(self.errors[index].valid), self.errors[index].padded
+        found = read_scores(self.files[index]) if self.files else None
+        if found is None:
+            return None
+        if len(found) < frames - padded:
+            raise DataError(
+                f"{scores_path(self.files[index])} has {len(found)} scores for {frames - padded} boxes: track this "
+                "sequence again, or delete it"
+            )
+        return np.concatenate((found, np.full(padded, np.nan)))[:frames]
 
     def intervals(self) -> dict[str, tuple[float, float]]:
         """The 95 % bootstrap interval over sequences of each score, in percent; NaN for a single sequence."""
@@ -213,7 +231,7 @@ def evaluate(
                     "%s: %d boxes for the %d frames of %s", path, frames - errors.padded, frames, sequence.name
                 )
         origins = Counter(map(result_origin, paths, data))
-        reports.append(replace(scored, origins=dict(origins.most_common())))
+        reports.append(replace(scored, origins=dict(origins.most_common()), files=paths))
     reports.sort(key=lambda one: -one.scores()[rules.score_names[0]])
     report = Report(dataset, protocol, data, reports, missing)
     return replace(report, differences=tuple(protocol_differences(report, score))) if differences else report
