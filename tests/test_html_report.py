@@ -243,6 +243,20 @@ def test_summary_shows_the_scores_and_sorts(browser, report):
     assert browser.evaluate(order) == ["none", "none", "none", "ascending", "none", "none"]
 
 
+def test_repeated_runs_have_a_row(window, tmp_path):
+    report = make_report(("t/c_000", "t/c_001"), {"car": 20, "boat-1": 24})
+    trackers = [replace(one, run=("t/c", one.label[-3:])) for one in report.trackers]
+    window.open(write_html(replace(report, trackers=trackers), tmp_path / "report.html"))
+    aucs = np.array([one.scores()["AUC"] for one in trackers])
+    middle = column(window, "summary", 1).index("t/c (mean of 2 runs)")
+    assert middle == 1  # between them, by its score
+    shown = f"{two(aucs.mean())} \N{PLUS-MINUS SIGN} {two(aucs.std(ddof=1))}"
+    assert column(window, "summary", 2)[middle].startswith(shown)
+    window.click("#summary th:nth-child(1) button")
+    assert sorted(column(window, "summary", 1)) == ["t/c (mean of 2 runs)", "t/c_000", "t/c_001"]
+    assert len(column(window, "comparison", 1)) == 1 and window.errors == []
+
+
 def test_comparison_is_that_of_the_report(browser, report):
     first, second = (tracker.sequence_scores()[:, 0] for tracker in report.trackers[:2])
     difference = np.mean(second - first)

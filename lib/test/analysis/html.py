@@ -23,9 +23,9 @@ from tqdm import tqdm
 
 from lib.test.analysis.metrics import FrameErrors
 from lib.test.analysis.plots import COLORS, CURVES, STYLES, plotted_scores
-from lib.test.analysis.report import Report
+from lib.test.analysis.report import RepeatedRuns, Report
 from lib.test.analysis.statistics import compare_scores
-from lib.test.analysis.tables import attribute_parts, notes, part_scores, scope
+from lib.test.analysis.tables import attribute_parts, notes, part_scores, run_spreads, scope
 from lib.test.evaluation.results import LOST_BELOW
 from lib.test.evaluation.sequence import Sequence
 from lib.utils.errors import OSTrackError
@@ -96,6 +96,7 @@ def page_data(report: Report, thumbnails: int, lost_below: float = LOST_BELOW) -
         "notes": lines,
         "differences": report.differences,
         "trackers": [_tracker(report, number) for number in range(len(report.trackers))],
+        "repeated": [_repeated(one, list(range(len(report.data)))) for one in report.repeated],
         "curves": _curves(report),
         "attributes": [
             {
@@ -131,6 +132,17 @@ def _tracker(report: Report, number: int) -> dict[str, Any]:
         "better": found.better,
         "worse": found.worse,
         "significant": found.significant,
+    }
+
+
+def _repeated(runs: RepeatedRuns, sequences: list[int]) -> dict[str, Any]:
+    """The row of repeated runs: mean, standard deviation and interval of each score."""
+    spreads = run_spreads(runs, sequences)
+    return {
+        "label": runs.label,
+        "scores": _rounded([one.mean for one in spreads]),
+        "deviations": _rounded([one.deviation for one in spreads]),
+        "intervals": [_rounded(pair) for pair in runs.intervals().values()],
     }
 
 

@@ -24,7 +24,14 @@ from lib.test.analysis.metrics import (
     stack_curves,
 )
 from lib.test.analysis.protocols import Rules, get_protocol
-from lib.test.analysis.selection import Tracker, missing_message, missing_results, result_origin, tracker_label
+from lib.test.analysis.selection import (
+    Tracker,
+    missing_message,
+    missing_results,
+    result_origin,
+    run_of,
+    tracker_label,
+)
 from lib.test.analysis.statistics import bootstrap_intervals
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
@@ -46,6 +53,7 @@ class TrackerReport:
         rules: what counted.
         origins: what the results come from, with the number of sequences; more than one entry means mixed results.
         files: the result files, one entry per sequence; empty where there are none.
+        run: what this is a run of, and its number, see :func:`lib.test.analysis.selection.run_of`.
     """
 
     label: str
@@ -54,6 +62,7 @@ class TrackerReport:
     rules: Rules
     origins: Mapping[str, int] = field(default_factory=dict)
     files: Seq[Path] = ()
+    run: tuple[str, str] | None = None
 
     @property
     def boxes(self) -> list[np.ndarray]:
@@ -102,6 +111,25 @@ class TrackerReport:
 
 
 @dataclass(frozen=True)
+class RepeatedRuns:
+    """Several runs of one tracker and configuration on the same sequences.
+
+    Attributes:
+        label: ``NAME/CONFIG (mean of N runs)``.
+        trackers: the runs, in the order of their numbers.
+    """
+
+    label: str
+    trackers: list[TrackerReport]
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """The 95 % bootstrap interval over sequences of the mean of each score, in percent; NaN for one sequence."""
+        means, first = np.mean([one.sequence_scores() for one in self.trackers], axis=0), self.trackers[0]
+        pairs = bootstrap_intervals(means, first.weights).tolist()
+        return dict(zip(first.rules.score_names, map(tuple, pairs), strict=True))
+
+
+@dataclass(frozen=True)
 class Report:
     """Trackers scored on the same sequences of one data set.
 
@@ -140,6 +168,16 @@ class Report:
     def score_names(self) -> tuple[str, ...]:
         """The names of the scores, the one that ranks first."""
         return self.rules.score_names
+
+    @property
+    def repeated(self) -> list[RepeatedRuns]:
+        """What there are several runs of."""
+        found: dict[str, list[tuple[str, TrackerReport]]] = {}
+        for tracker in self.trackers:
+            if tracker.run:
+                found.setdefault(tracker.run[0], []).append((tracker.run[1], tracker))
+        runs = {label: [one for _, one in sorted(some, key=lambda run: int(run[0]))] for label, some in found.items()}
+        return [RepeatedRuns(f"{label} (mean of {len(some)} runs)", some) for label, some in runs.items() if some[1:]]
 
     def summary(self) -> dict[str, dict[str, float]]:
         """``{label: {score: percent}}``: the table."""
@@ -214,6 +252,7 @@ def evaluate(
     if not data:
         raise DataError(f"{dataset}: no sequence has results of every tracker asked for, in {folder}")
 
+    named = {tracker_label(tracker): tracker for tracker in trackers}
     files = {tracker_label(tracker): [result_path(folder, *tracker, one) for one in data] for tracker in trackers}
 
     def score(label: str, rules: Rules) -> TrackerReport:
@@ -231,7 +270,8 @@ def evaluate(
                     "%s: %d boxes for the %d frames of %s", path, frames - errors.padded, frames, sequence.name
                 )
         origins = Counter(map(result_origin, paths, data))
-        reports.append(replace(scored, origins=dict(origins.most_common()), files=paths))
+        run = run_of(named[label], paths[0])
+        reports.append(replace(scored, origins=dict(origins.most_common()), files=paths, run=run))
     reports.sort(key=lambda one: -one.scores()[rules.score_names[0]])
     report = Report(dataset, protocol, data, reports, missing)
     return replace(report, differences=tuple(protocol_differences(report, score))) if differences else report
