@@ -135,9 +135,10 @@ def test_two_processes_do_not_write_one_result(tmp_path: Path) -> None:
         writer.add([1, 2, 3, 4], FrameTime(0.1, 0.2))
         with pytest.raises(DataError, match="s.txt.part is being written by another process"), ResultWriter(path, {}):
             pass
-        writer.add([5, 6, 7, 8], FrameTime(0.1, 0.25, 0.05, 0.125))
+        writer.add([5, 6, 7, 8], FrameTime(0.1, 0.25, 0.05, 0.125), 0.1234567)
     assert path.read_text() == "1.0000\t2.0000\t3.0000\t4.0000\n5.0000\t6.0000\t7.0000\t8.0000\n"
     assert (tmp_path / "s_time.txt").read_text() == "0.200000\n0.250000\n"
+    assert (tmp_path / "s_scores.txt").read_text() == "nan\n0.123457\n"
     assert (tmp_path / "s_times.csv").read_text() == (
         "decode,crop,network,rest\n0.100000,nan,nan,nan\n0.100000,0.050000,0.125000,0.075000\n"
     )

@@ -15,7 +15,7 @@ from lib.config.ostrack import load_config
 from lib.models.ostrack import build_ostrack
 from lib.test.evaluation import get_dataset, read_result
 from lib.test.evaluation.job import Job, track_jobs
-from lib.test.evaluation.results import sequence_provenance
+from lib.test.evaluation.results import read_scores, sequence_provenance
 from lib.test.evaluation.runner import run_sequences
 from lib.test.tracker import Tracker
 from lib.utils.errors import ConfigError
@@ -112,6 +112,17 @@ def test_batches_and_workers_give_the_same_files(data: Path, tmp_path: Path, wor
     summary = run(data, tmp_path / "out", tracker=FakeBatchTracker, workers=workers, batch=batch)
     assert (len(summary.done), summary.frames) == (3, 16)
     assert boxes(tmp_path / "out") == boxes(tmp_path / "whole")
+    folder = tmp_path / "out/ostrack/c"
+    for name, length in LENGTHS.items():  # each sequence has its own scores, 1 in the first frame
+        np.testing.assert_allclose(read_scores(folder / f"{name}.txt"), 1 - np.arange(length) / 10)
+    assert not list((tmp_path / "whole").rglob("*_scores.txt"))  # that tracker tells none
+    # A sequence is tracked whole or not at all, and so are its scores; those of another tracker do not stay.
+    (folder / "b.txt").unlink()
+    (folder / "b_scores.txt").write_text("0.5\n")
+    assert len(run(data, tmp_path / "out", tracker=FakeBatchTracker, workers=workers, batch=batch).done) == 1
+    assert len(read_scores(folder / "b.txt")) == LENGTHS["b"]
+    run(data, tmp_path / "out", fresh=True)
+    assert not list(folder.glob("*_scores.txt"))
 
 
 @pytest.mark.parametrize("trouble", ["raise", "nan", "frame"])

@@ -12,7 +12,7 @@ from lib.config.ostrack import load_config
 from lib.models.ostrack import build_ostrack
 from lib.test import video_demo
 from lib.test.evaluation.protocol import Step
-from lib.test.evaluation.results import read_result
+from lib.test.evaluation.results import read_result, read_scores
 from lib.test.evaluation.writer import FrameTime, ResultWriter
 from lib.test.tracker import build_tracker
 from lib.test.tracker.video import LOST, TrackedFrame, track_frames
@@ -30,6 +30,7 @@ from tests.conftest import load_script
 from tests.golden.fixtures import clip_frame
 
 TINY = "vitt_256_ce_images"
+SCORES = [1, 0.8, 0.7, 0.6, 0.5, 0.4]  # of the tracker below, in six frames
 ORANGE = (230, 120, 20)
 R, SPACE, Q, NOTHING = ord("r"), ord(" "), ord("q"), -1
 
@@ -108,6 +109,7 @@ def test_several_targets_are_one_step_and_one_file_each(video, tmp_path):
     assert tracker.batches == [2] * 5
     for path, (x, *rest) in zip(paths, [(10, 20, 8, 8), (40, 5, 6, 9)], strict=True):
         np.testing.assert_array_equal(read_result(path), [[x + t, *rest] for t in range(6)])
+        np.testing.assert_allclose(read_scores(path), SCORES)
     assert (summary.frames, summary.tracked, summary.lost) == (6, 5, [2, 2]) and not summary.left
     assert summary.lowest == pytest.approx([0.4, 0.4])
     assert "target 2: lowest score 0.40, lost in 2 frames" in str(summary)
@@ -199,7 +201,7 @@ def test_pictures_are_a_video(tmp_path, caplog):
         (tmp_path, tmp_path.name),
     ):
         frames = open_frames(source)
-        assert isinstance(frames, PictureVideo) and len(frames) == frames.declared_frames == 3 and frames.fps == 25
+        assert isinstance(frames, PictureVideo) and len(frames) == frames.coded_frames == 3 and frames.fps == 25
         assert [round(image.mean() / 20) for image in frames] == [1, 2, 10], source
         assert all(image.shape == (60, 90, 3) for image in frames) and frames.seeks_exactly()
         assert result_path(tmp_path, frames).name == f"video_{name}.txt"
@@ -237,6 +239,7 @@ def test_keys_select_anew_pause_and_quit(video, tmp_path):
     assert summary.left and summary.frames == 4 and "left by the user" in str(summary)
     expected = [[10, 20, 8, 8], [30, 30, 5, 5], [50, 10, 4, 4], [51, 10, 4, 4]]
     np.testing.assert_array_equal(read_result(tmp_path / "a.txt"), expected)
+    assert read_scores(tmp_path / "a.txt").tolist()[:3] == [1, 1, 1]  # boxes that were given
     assert window.waits == [False, False, False, False, True, True, True, False]
 
 
@@ -398,10 +401,11 @@ def test_the_command_writes_what_the_tracker_finds(tmp_path, weights, monkeypatc
         "--save_dir", str(tmp_path / "out"), "--output", str(tmp_path / "out.mp4"), "--checkpoint", str(weights),
         "--device", "cpu", "--no_display"])  # fmt: skip
     load_script("video_demo").main()
-    expected = [frame.boxes for frame in track_frames(build_tracker(TINY, weights), VideoFile(source), *boxes)]
+    frames = list(track_frames(build_tracker(TINY, weights), VideoFile(source), *boxes))
     for number in (1, 2):
         path = tmp_path / f"out/test/tracking_results/ostrack/{TINY}/video_my_clip_target{number}.txt"
-        np.testing.assert_allclose(read_result(path), [frame[number - 1] for frame in expected], atol=0.01)
+        np.testing.assert_allclose(read_result(path), [frame.boxes[number - 1] for frame in frames], atol=0.01)
+        np.testing.assert_allclose(read_scores(path), [frame.scores[number - 1] for frame in frames], atol=1e-5)
         assert f"Wrote {path}" in caplog.text
     assert json.loads(path.with_suffix(".json").read_text())["init_box"] == boxes[1]
     assert len(VideoFile(tmp_path / "out.mp4")) == 4
@@ -504,7 +508,7 @@ def test_a_video_that_cannot_be_written_whole_is_an_error(tmp_path, monkeypatch)
             write_video(tmp_path / name)
     for suffix in (".mp4", ".avi", ".mkv", ".mov"):
         assert len(VideoFile(write_video(tmp_path / f"whole{suffix}"))) == 6
-    monkeypatch.setattr("lib.utils.video_io._declared", lambda capture: 3)  # as a full disk leaves it
+    monkeypatch.setattr("lib.utils.video_io._read_packets", lambda path: (3, 12.0))  # as a full disk leaves it
     with pytest.raises(DataError, match="long.mp4 was not written whole"):
         write_video(tmp_path / "long.mp4")
 
@@ -532,7 +536,7 @@ def test_trouble_on_the_way_is_an_error(video, weights, tmp_path):
             writer.write(image)
     whole = (tmp_path / "long.avi").read_bytes()
     (tmp_path / "cut.avi").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match="breaks off after frame"):
+    with pytest.raises(DataError, match="is damaged or cut short, .* copy or download it again"):
         run(tmp_path / "cut.avi", results=[tmp_path / "cut.txt"], boxes=[[1, 2, 3, 4]], output=tmp_path / "cut.mp4")
     assert not (tmp_path / "cut.txt").exists()
     seen = len(VideoFile(tmp_path / "cut.mp4"))

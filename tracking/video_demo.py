@@ -7,6 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.test.evaluation.environment import env_settings
+from lib.test.evaluation.results import LOST_BELOW
 from lib.test.running import add_running_options
 from lib.test.video_demo import track_video
 from lib.test.video_loop import KEYS
@@ -46,7 +47,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--min_size", type=float, help="least side of a box in pixels, for small targets: TEST.MIN_SIZE (10)"
     )
     parser.add_argument("--targets", type=int, default=1, help="how many targets to draw")
-    parser.add_argument("--lost_below", type=float, default=0.3, help="scores below this are shown as lost (0.3)")
+    parser.add_argument("--lost_below", type=float, default=LOST_BELOW, help="lower scores are shown as lost (0.3)")
     parser.add_argument("--output", type=Path, metavar="OUT.mp4", help="write a video with the boxes")
     parser.add_argument(
         "--save_results", action="store_true", help="write the boxes where tracking/test.py puts its own"

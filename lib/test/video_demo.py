@@ -14,7 +14,7 @@ import numpy as np
 
 from lib.config.ostrack import config_hash, config_name
 from lib.test.evaluation.environment import env_settings
-from lib.test.evaluation.results import read_provenance, run_provenance
+from lib.test.evaluation.results import LOST_BELOW, read_provenance, run_provenance
 from lib.test.evaluation.writer import ResultWriter
 from lib.test.tracker import build_tracker
 from lib.test.tracker.build import choose_precision
@@ -41,7 +41,7 @@ def track_video(
     output: str | Path | None = None,
     save_results: bool = False,
     display: bool = True,
-    lost_below: float = 0.3,
+    lost_below: float = LOST_BELOW,
     checkpoint: str | Path | None = None,
     overrides: Sequence[str] = (),
     precision: str = "float32",
@@ -119,7 +119,7 @@ def track_video(
         demo.window = None if problem else stack.enter_context(CvWindow(f"OSTrack: {KEYS}"))
         if screen:
             watched = WatchedTracker(tracker, screen)
-            demo.watcher = watched.watching(video_name(video), video.declared_frames or 0, np.empty((0, 4)))
+            demo.watcher = watched.watching(video_name(video), video.coded_frames or 0, np.empty((0, 4)))
         summary = run_demo(watched if screen else tracker, video, demo)
     started = [result.path for result in demo.results if "first_frame" in result.provenance]
     for path in ([demo.output] if demo.output else []) + started:

@@ -157,16 +157,17 @@ def run_demo(tracker: BatchTracker, video: VideoFile, demo: Demo) -> DemoSummary
         results: dict[int, ResultWriter] = {}
         watcher = stack.enter_context(demo.watcher) if demo.watcher else None
         wanted = islice(frames, demo.start_frame, None)
-        total = max(0, video.declared_frames - demo.start_frame) if video.declared_frames else None
+        total = max(0, video.coded_frames - demo.start_frame) if video.coded_frames else None
         sizes: list[tuple[int, ...]] = []
         for tracked, decode in run.track(tqdm(wanted, total=total, unit="frame")):
             times = (tracked.seconds, tracked.step.crop, tracked.step.network) if tracked.step else (tracked.seconds,)
             share = [seconds / max(1, len(tracked.boxes)) for seconds in times]
-            for number, box in zip(tracked.numbers, tracked.boxes, strict=True) if demo.results else ():
+            found = zip(tracked.numbers, tracked.boxes, tracked.scores, strict=True)
+            for number, box, score in found if demo.results else ():
                 if number not in results:
                     demo.results[number - 1].provenance["first_frame"] = run.frame
                     results[number] = stack.enter_context(demo.results[number - 1])
-                results[number].add(box, FrameTime(decode, *share))
+                results[number].add(box, FrameTime(decode, *share), score)
             if (size := tracked.image.shape[:2]) not in sizes:
                 sizes.append(size)
                 if len(sizes) == 2:

@@ -41,7 +41,7 @@ class PictureVideo(VideoFile):
         return 25.0
 
     @property
-    def declared_frames(self) -> int | None:
+    def coded_frames(self) -> int | None:
         return len(self.files)
 
     @property

@@ -14,7 +14,7 @@ from lib.test.analysis.statistics import compare_scores
 from lib.test.analysis.tables import align, attribute_table, sequence_table, summary_text, text, write_tables
 from lib.test.evaluation.benchmarks import FOLDER_PREFIX, get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
-from lib.test.evaluation.results import result_files
+from lib.test.evaluation.results import LOST_BELOW, result_files
 from lib.utils.errors import DataError
 from lib.utils.own_folder import folder_label
 
@@ -34,6 +34,7 @@ def analyse(
     skip_missing: bool = False,
     cache: bool = True,
     env: EnvSettings | None = None,
+    lost_below: float = LOST_BELOW,
 ) -> Iterator[str]:
     """Score results and write tables and plots under ``OUTPUT/test/result_plots/``, see :func:`folder_name`.
 
@@ -51,6 +52,7 @@ def analyse(
         skip_missing: leave out sequences without results instead of refusing.
         cache: keep the numbers of result files in ``OUTPUT/test/cache``.
         env: paths; by default those of ``lib/test/evaluation/local.py``.
+        lost_below: frames of a lower score are marked on the page.
 
     Yields:
         Text to print, block by block.
@@ -96,7 +98,7 @@ def analyse(
         if html:
             from lib.test.analysis.html import write_html
 
-            files.append(write_html(report, folder / "report.html"))
+            files.append(write_html(report, folder / "report.html", lost_below=lost_below))
         yield f"Written to {folder}: {', '.join(path.name for path in files)}"
 
 

@@ -25,11 +25,18 @@ from lib.test.analysis.metrics import (
     stack_curves,
 )
 from lib.test.analysis.protocols import Rules, get_protocol
-from lib.test.analysis.selection import Tracker, missing_message, missing_results, result_origin, tracker_label
+from lib.test.analysis.selection import (
+    Tracker,
+    missing_message,
+    missing_results,
+    result_origin,
+    run_of,
+    tracker_label,
+)
 from lib.test.analysis.statistics import bootstrap_intervals
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
-from lib.test.evaluation.results import found_result
+from lib.test.evaluation.results import found_result, read_scores, scores_path
 from lib.test.evaluation.sequence import Sequence
 from lib.utils.errors import DataError
 
@@ -46,6 +53,8 @@ class TrackerReport:
         curves: curves of every sequence, arrays of shape ``(sequences, thresholds)``.
         rules: what counted.
         origins: what the results come from, with the number of sequences; more than one entry means mixed results.
+        files: the result files, one entry per sequence; empty where there are none.
+        run: what this is a run of, and its number, see :func:`lib.test.analysis.selection.run_of`.
     """
 
     label: str
@@ -53,6 +62,8 @@ class TrackerReport:
     curves: Curves
     rules: Rules
     origins: Mapping[str, int] = field(default_factory=dict)
+    files: Seq[Path] = ()
+    run: tuple[str, str] | None = None
 
     @property
     def boxes(self) -> list[np.ndarray]:
@@ -78,10 +89,45 @@ class TrackerReport:
         """The scores of every sequence, in percent, ``(sequences, scores)``; NaN where the rules leave no frame."""
         return curve_scores(self.curves, self.rules.scores)
 
+    def frame_scores(self, index: int) -> np.ndarray | None:
+        """The tracker's own scores in the frames of sequence ``index``, ``(frames,)``, read from beside its result.
+
+        NaN for frames without one; None where the tracker tells none. Raises DataError: the file does not fit.
+        """
+        frames, padded = len(self.errors[index].valid), self.errors[index].padded
+        found = read_scores(self.files[index]) if self.files else None
+        if found is None:
+            return None
+        if len(found) < frames - padded:
+            raise DataError(
+                f"{scores_path(self.files[index])} has {len(found)} scores for {frames - padded} boxes: track this "
+                "sequence again, or delete it"
+            )
+        return np.concatenate((found, np.full(padded, np.nan)))[:frames]
+
     def intervals(self) -> dict[str, tuple[float, float]]:
         """The 95 % bootstrap interval over sequences of each score, in percent; NaN for a single sequence."""
         pairs = bootstrap_intervals(self.sequence_scores(), self.weights).tolist()
         return dict(zip(self.rules.score_names, map(tuple, pairs), strict=True))
+
+
+@dataclass(frozen=True)
+class RepeatedRuns:
+    """Several runs of one tracker and configuration on the same sequences.
+
+    Attributes:
+        label: ``NAME/CONFIG (mean of N runs)``.
+        trackers: the runs, in the order of their numbers.
+    """
+
+    label: str
+    trackers: list[TrackerReport]
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """The 95 % bootstrap interval over sequences of the mean of each score, in percent; NaN for one sequence."""
+        means, first = np.mean([one.sequence_scores() for one in self.trackers], axis=0), self.trackers[0]
+        pairs = bootstrap_intervals(means, first.weights).tolist()
+        return dict(zip(first.rules.score_names, map(tuple, pairs), strict=True))
 
 
 @dataclass(frozen=True)
@@ -132,6 +178,16 @@ class Report:
     def score_names(self) -> tuple[str, ...]:
         """The names of the scores, the one that ranks first."""
         return self.rules.score_names
+
+    @property
+    def repeated(self) -> list[RepeatedRuns]:
+        """What there are several runs of."""
+        found: dict[str, list[tuple[str, TrackerReport]]] = {}
+        for tracker in self.trackers:
+            if tracker.run:
+                found.setdefault(tracker.run[0], []).append((tracker.run[1], tracker))
+        runs = {label: [one for _, one in sorted(some, key=lambda run: int(run[0]))] for label, some in found.items()}
+        return [RepeatedRuns(f"{label} (mean of {len(some)} runs)", some) for label, some in runs.items() if some[1:]]
 
     def summary(self) -> dict[str, dict[str, float]]:
         """``{label: {score: percent}}``: the table."""
@@ -218,6 +274,7 @@ def evaluate(
         )
     data = [sequence for sequence in data if sequence.name not in first_only]
 
+    named = {tracker_label(tracker): tracker for tracker in trackers}
     files = {tracker_label(tracker): [found_result(folder, *tracker, one) for one in data] for tracker in trackers}
 
     def score(label: str, rules: Rules) -> TrackerReport:
@@ -235,7 +292,8 @@ def evaluate(
                     "%s: %d boxes for the %d frames of %s", path, frames - errors.padded, frames, sequence.name
                 )
         origins = Counter(map(result_origin, paths, data))
-        reports.append(replace(scored, origins=dict(origins.most_common())))
+        run = run_of(named[label], paths[0])
+        reports.append(replace(scored, origins=dict(origins.most_common()), files=paths, run=run))
     reports.sort(key=lambda one: -one.scores()[rules.score_names[0]])
     report = Report(dataset, protocol, data, reports, missing, absent=tuple(absent), first_only=tuple(first_only))
     return replace(report, differences=tuple(protocol_differences(report, score))) if differences else report

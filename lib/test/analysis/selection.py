@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import re
 from collections.abc import Mapping
 from collections.abc import Sequence as Seq
 from pathlib import Path
@@ -86,6 +87,26 @@ def result_origin(path: Path, sequence: Sequence, frames: bool = False) -> str:
     backend = backend_name(record.get("backend"))
     how = f"{record.get('precision')}" + ("" if backend == "torch" else f" by {backend}")
     return f"{checkpoint}, config {record.get('config_hash')}, {how}"
+
+
+def run_of(tracker: Tracker, path: Path) -> tuple[str, str] | None:
+    """What ``tracker`` is a run of, ``NAME/CONFIG``, and the number of the run; None where it is no numbered run.
+
+    Runs lie in ``CONFIG_000``, ``CONFIG_001`` ... (``--runid``, and PyTracking's). A name may end in a number for other
+    reasons (``vitb_256``): the provenance beside ``path``, one of its results, says what the configuration was. Where
+    it does not know, a number that begins with 0 is one of a run.
+
+    Raises:
+        DataError: the provenance cannot be read.
+    """
+    found = re.fullmatch(r"(.+)_(\d{3,})", tracker[1])
+    if found is None:
+        return None
+    config, number = found.groups()
+    record = read_provenance(path) or {}
+    known = None if record.get("imported_from") else record.get("config")
+    is_run = known == config if known else number.startswith("0")
+    return (tracker_label((tracker[0], config)), number) if is_run else None
 
 
 def choose_trackers(results_dir: Path, tracker: str | None, configs: Seq[str]) -> list[Tracker]:

@@ -101,9 +101,9 @@ def track_jobs(
         slots = [slot for slot in slots if slot.outcome is None]
 
 
-# What a loop over frames asks for, and what it is sent: an image and its target; a box and the tracker's times.
+# What a loop over frames asks for, and what it is sent: an image and its target; box, score and the tracker's times.
 _Request = tuple[np.ndarray, Any]
-_Answer = tuple[list[float], tuple[float, float, float]]
+_Answer = tuple[list[float], float, tuple[float, float, float]]
 
 
 def _follow(
@@ -124,12 +124,12 @@ def _follow(
             remarks = sequence.frames.remarks() if isinstance(sequence.frames, ImageFrames) else []
             start = time.perf_counter()
             target = tracker.start(image, box)
-            writer.add(box, FrameTime(decode, time.perf_counter() - start))
+            writer.add(box, FrameTime(decode, time.perf_counter() - start), 1.0)
             show(0, target)
             on_frames(1)
             for number, (image, decode) in enumerate(images, start=1):
-                box, seconds = yield image, target
-                writer.add(box, FrameTime(decode, *seconds))
+                box, score, seconds = yield image, target
+                writer.add(box, FrameTime(decode, *seconds), score)
                 show(number, target)
                 on_frames(1)
     except LeaveSequence:
@@ -158,8 +158,8 @@ class _Slot:
         self.outcome: Outcome | None = None
         self._run(next, loop)
 
-    def answer(self, box: list[float], seconds: tuple[float, float, float]) -> None:
-        self._run(self.loop.send, (box, seconds))
+    def answer(self, box: list[float], score: float, seconds: tuple[float, float, float]) -> None:
+        self._run(self.loop.send, (box, score, seconds))
 
     def fail(self, error: Exception) -> None:
         self._run(self.loop.throw, error)
@@ -189,5 +189,5 @@ def _step(tracker: BatchTracker, slots: list[_Slot]) -> None:
         return
     each = 1 / len(slots)
     share = (each * (time.perf_counter() - start), each * step.crop, each * step.network)
-    for slot, box in zip(slots, step.boxes, strict=True):
-        slot.answer(box, share)
+    for slot, box, score in zip(slots, step.boxes, step.scores, strict=True):
+        slot.answer(box, score, share)

@@ -1,17 +1,20 @@
-"""Result files: boxes and times of one sequence, with a record of what they came from.
+"""Result files: boxes, scores and times of one sequence, with a record of what they came from.
 
 ``RESULTS/TRACKER/CONFIG/SEQ.txt`` has a line ``x y w h`` per frame (tab separated; floats, or integers by truncation as
-the published code writes them), ``SEQ_time.txt`` the tracker's seconds per frame (the first is the initialisation),
-``SEQ_times.csv`` where they went, ``SEQ.json`` the provenance. While a sequence is tracked its boxes stream into
-``SEQ.txt.part``; the ``.txt`` appears when it is complete. GOT-10k and TrackingNet results lie in a sub-folder of that
-name, as published; those of a folder of one's own in one that is named after its path.
+the published code writes them), ``SEQ_scores.txt`` the tracker's score per frame (1 where the box was given, ``nan``
+where there is none; no file of a tracker without scores), ``SEQ_time.txt`` its seconds per frame (the first is the
+initialisation), ``SEQ_times.csv`` where they went, ``SEQ.json`` the provenance. While a sequence is tracked its boxes
+stream into ``SEQ.txt.part``; the ``.txt`` appears when it is complete. GOT-10k and TrackingNet results lie in a
+sub-folder of that name, as published; those of a folder of one's own in one that is named after its path.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +22,14 @@ import numpy as np
 
 from lib.test.evaluation.sequence import FrameSource, Sequence
 from lib.test.running import SAME_BOXES
-from lib.utils.annotations import read_boxes
+from lib.utils.annotations import read_boxes, read_table
 from lib.utils.errors import DataError
 from lib.utils.versions import versions
 
 SUBFOLDERS = ("got10k", "trackingnet")
 FRAMES = "frames_sha256"  # the entry that tells the frames of a result
+LOST_BELOW = 0.3  # a target of a lower score is shown as lost, unless the user says otherwise
+_BESIDE = ("_time", "_scores")  # ends of the names of text files that hold no boxes
 # A result belongs to a run when these entries of its provenance agree; the other entries only inform.
 IDENTITY = (
     *("tracker", "config_hash", "checkpoint_sha256", "precision", "backend", "compat_int"),
@@ -55,6 +60,11 @@ def time_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}_time.txt")
 
 
+def scores_path(path: Path) -> Path:
+    """The file of scores that belongs to the result file ``path``."""
+    return path.with_name(f"{path.stem}_scores.txt")
+
+
 def times_path(path: Path) -> Path:
     """The table of where the time went that belongs to the result file ``path``."""
     return path.with_name(f"{path.stem}_times.csv")
@@ -75,10 +85,32 @@ def read_result(path: str | Path) -> np.ndarray:
     return read_boxes(path)
 
 
+def write_scores(path: Path, scores: Iterable[float]) -> None:
+    """Write the scores that belong to the result file ``path``, a number of six digits per frame.
+
+    A score that is not finite is ``nan``. Where none but the first is finite, there is no file: the tracker has none.
+    """
+    values = [value if math.isfinite(value) else math.nan for value in scores]
+    if any(map(math.isfinite, values[1:])) or len(values) == 1:
+        scores_path(path).write_text("".join(f"{value:.6g}\n" for value in values))
+    else:
+        scores_path(path).unlink(missing_ok=True)
+
+
+def read_scores(path: Path) -> np.ndarray | None:
+    """The scores that belong to the result file ``path``: (frames,) float64, NaN for none; None where there is no file.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    source = scores_path(path)
+    return read_table(source, 1)[:, 0] if source.is_file() else None
+
+
 def result_files(folder: Path) -> list[Path]:
     """The finished result files of the tracker and config that ``folder`` stands for."""
     places = (folder, *(folder / name for name in SUBFOLDERS), *folder.glob("folder_*/"))
-    return [path for place in places for path in place.glob("*.txt") if not path.stem.endswith("_time")]
+    return [path for place in places for path in place.glob("*.txt") if not path.stem.endswith(_BESIDE)]
 
 
 def find_results(results_dir: str | Path) -> list[tuple[str, str]]:

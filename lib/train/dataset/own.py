@@ -32,8 +32,8 @@ def own_layout(storage: Storage, roots: Sequence[str], patterns: Sequence[str] =
     A video is decoded once when it is first seen: to count its frames, and to try whether seeking in it is exact.
     """
     found = [(Path(root).resolve(), item) for root in roots for item in own_sequences(Path(root).resolve())]
-    names = set(selected([item.folder.name for _, item in found], patterns, "FOLDER"))
-    found = [(root, item) for root, item in found if item.folder.name in names]
+    names = set(selected([item.name for _, item in found], patterns, "FOLDER"))
+    found = [(root, item) for root, item in found if item.name in names]
     files = [str(path) for _, item in found for path in (item.boxes, *item.flags, item.frames)]
     return Plan(files, lambda: _read(storage, found))
 
