@@ -164,7 +164,7 @@ class VideoFile:
             )
         if any(capture.grab() for _ in range(_MORE_TRIES)):
             raise DataError(f"video {self.path}: frame {count} cannot be decoded: copy or download it again")
-        if count < _declared(capture) and is_broken(self.path):
+        if count < _declared(capture) and is_broken(str(self.path)):
             readable = f"{count} frames of it can be read"
             raise DataError(f"video {self.path} is damaged or cut short, {readable}: copy or download it again")
 

@@ -93,6 +93,8 @@ def visdom_screen(server: str = "http://localhost", port: int = 8097) -> Screen:
     class Client(Visdom):
         """Waits for the server's answers for a limited time only."""
 
+        session: Any
+
         def _handle_post(self, url: str, data: Any = None) -> str:
             return self.session.post(url, data=data or {}, timeout=_ANSWER_SECONDS).text
 

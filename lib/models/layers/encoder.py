@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -97,11 +98,11 @@ class Encoder(nn.Module):
         tokens = torch.cat((context, search), dim=1)
         found = Encoded(context, search)
         remaining = search_count
+        block: Any  # a Block, which the types of a ModuleList do not say
         for layer, block in enumerate(self.blocks):
             keep = self._keep(layer, remaining, keep_rate)
             if layer in attention_layers:
-                assert isinstance(block, Block)  # the types of a ModuleList do not say so
-                found.attention.append((block.attn(block.norm1(tokens), slice(None))[1], index))  # type: ignore[arg-type]
+                found.attention.append((block.attn(block.norm1(tokens), slice(None))[1], index))
             scales = [self._draw_scale(layer, search.shape[0], search.device) for _ in range(2)]
             tokens, attention = self.execution.attend(block, tokens, rows if keep < remaining else None, scales[0])
             if attention is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +27,8 @@ def training_execution(cfg: Config, device: torch.device) -> Execution:
     neither the blocks, nor candidate elimination's falling numbers of tokens, nor a smaller last batch compile anything
     anew. Stochastic depth is drawn outside of the halves, so a half has no random state to restore.
     """
-    attend, feed_forward = DIRECT.attend, DIRECT.feed_forward
+    attend: Any = DIRECT.attend
+    feed_forward: Any = DIRECT.feed_forward
     if cfg.TRAIN.COMPILE:
         attend, feed_forward = (torch.compile(half, dynamic=True) for half in (Block.attend, Block.feed_forward))
     if cfg.TRAIN.ACTIVATION_CHECKPOINTING:

@@ -216,7 +216,8 @@ def _rows(report: Report, parts: Mapping[tuple[str, int], list[int]], header: tu
     one, first = report.trackers[0], report.score_names[0]
     single = len(report.trackers) == 1
     shown = len(report.score_names) if single else 1
-    columns = report.score_names if single else tuple(each.label for each in (*report.trackers, *report.repeated))
+    labels = *(each.label for each in report.trackers), *(each.label for each in report.repeated)
+    columns = report.score_names if single else labels
     rows: list[list[Cell]] = [
         [
             *cells,

@@ -114,8 +114,8 @@ class Tracker:
         start = time.perf_counter()
         search, resize_factors = self.crop_search(images, targets)
         cropped = time.perf_counter()
-        found, changed = self.predict(join_states([target.state for target in targets]), search)
-        found = found.tolist()  # waits for the device
+        predictions, changed = self.predict(join_states([target.state for target in targets]), search)
+        found = predictions.tolist()  # waits for the device
         predicted = time.perf_counter()
         scores = [score for *_, score in found]
         each = zip(found, targets, resize_factors, images, strict=True)

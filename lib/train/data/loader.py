@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import cv2
 import torch
@@ -229,7 +230,8 @@ def _start_worker(worker: int) -> None:
     main process has gone ends by itself, and so does one that cannot hand a batch over, for which the main process
     would wait.
     """
-    multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_cannot_hand_over)
+    queue: Any = multiprocessing.queues.Queue
+    queue._on_queue_feeder_error = staticmethod(_cannot_hand_over)
     # Not 1: in a forked process that makes OpenCV wait for ever for the threads of the process it was forked from.
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
