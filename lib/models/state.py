@@ -19,6 +19,11 @@ class TrackingModel(Protocol):
     Nothing is kept in the model itself, so a batch of targets gives what its targets give alone.
     """
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights, inputs and outputs lie."""
+        ...
+
     def prepare(self, state: State) -> State:
         """Compute in advance what is the same in every frame, such as embedded templates.
 

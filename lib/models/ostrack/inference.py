@@ -100,6 +100,11 @@ class InferenceModel(nn.Module):
         self.head = FusedConvHead(head) if isinstance(head, ConvHead) else head
 
     @property
+    def device(self) -> torch.device:
+        """Where its weights lie."""
+        return self.patch_weight.device
+
+    @property
     def dtype(self) -> torch.dtype:
         """The type that is computed in."""
         return self.patch_weight.dtype

@@ -32,6 +32,11 @@ class PlainModel(nn.Module):
             scaled = 255 * torch.tensor(list(values), dtype=torch.float32, device=parameter.device)
             self.register_buffer(name, scaled.view(1, 3, 1, 1))
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights lie."""
+        return self.mean.device
+
     def prepare(self, state: State) -> State:
         """Normalize the template."""
         return {**state, "template": self._normalized(state["template"])}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from lib.models.state import State
+from lib.models.state import State, TrackingModel
 from lib.test.tracker.recorded import CudaGraphCache
 
 
@@ -36,15 +36,15 @@ class ModelNetwork:
     """A model of PyTorch.
 
     Args:
-        model: a module that is a :class:`lib.models.state.TrackingModel`, in evaluation mode, on the device to run on.
+        model: in evaluation mode, on the device to run on.
         compiled: run it through ``torch.compile``; on CUDA its kernels are recorded and replayed as one graph. Every
             batch size is compiled at its first use, which takes a minute or so.
         recorded: record its kernels as they are, on CUDA only, see :class:`CudaGraphCache`.
     """
 
-    def __init__(self, model: Any, compiled: bool = False, recorded: bool = False):
+    def __init__(self, model: TrackingModel, compiled: bool = False, recorded: bool = False):
         self.model = model
-        self.device = next(tensor.device for tensor in (*model.parameters(), *model.buffers()))
+        self.device = model.device
         self._run = CudaGraphCache(model.run) if recorded else model.run
         if compiled:
             mode = "reduce-overhead" if self.device.type == "cuda" else "default"
