@@ -16,8 +16,8 @@ from benchmarks.bench_data import Drawn
 from benchmarks.passes import measure_pass
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
+from lib.models.layers.candidate_elimination import box_mask
 from lib.models.ostrack import build_ostrack
-from lib.models.ostrack.candidate_elimination import box_mask
 from lib.test.tracker import Tracker
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.image_io import read_image

@@ -154,6 +154,14 @@ def test_what_was_broken_is_decoded_again(dataset, env, tmp_path):
     assert not any(texts for _, texts in decode_spans(dataset, spans(dataset), 1, note))
 
 
+def test_what_was_changed_since_is_decoded_again(dataset, env, tmp_path):
+    note, path = tmp_path / "note", folder(env) / "00000009.jpg"
+    assert not any(texts for _, texts in decode_spans(dataset, spans(dataset), 1, note))
+    path.write_bytes(path.read_bytes()[:-200])
+    broken = [text for _, texts in decode_spans(dataset, spans(dataset), 1, note) for text in texts]
+    assert len(broken) == 1 and "00000009.jpg is truncated" in broken[0]
+
+
 def test_notes_of_other_data_do_not_count(dataset, env, tmp_path, caplog):
     caplog.set_level("INFO")
     note = tmp_path / "note"

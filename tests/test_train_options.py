@@ -5,11 +5,12 @@ import copy
 import pytest
 import torch
 
+from lib.models.layers.score_map import focal_loss, gaussian_maps
 from lib.models.ostrack import build_ostrack
 from lib.train import optim
 from lib.train.actors import OSTrackActor
 from lib.train.ema import Ema
-from lib.train.losses import focal_loss, gaussian_maps, giou_loss
+from lib.train.losses import giou_loss
 from lib.train.previous import load_previous
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint, strip_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError

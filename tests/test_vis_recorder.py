@@ -17,6 +17,7 @@ from lib.utils.checkpoint import save_checkpoint
 from lib.utils.crop import sample_target
 from lib.utils.errors import ConfigError
 from lib.utils.image_io import write_image
+from lib.utils.own_folder import folder_label
 from lib.utils.video_io import VideoFile
 from lib.vis.panels import faded, heat, lit, score_strip
 from lib.vis.recorder import Dashboard, record_video
@@ -182,7 +183,7 @@ def test_the_command_writes_a_video_of_each_sequence(options, tracker, tmp_path,
     assert load_script("test").main() == 0
     assert sorted(path.name for path in (tmp_path / "vis").iterdir()) == ["first.mp4", "second.mp4"]
     assert [len(VideoFile(path)) for path in (tmp_path / "vis").iterdir()] == [FRAMES] * 2
-    results = tmp_path / "out/test/tracking_results/ostrack" / TINY
+    results = tmp_path / "out/test/tracking_results/ostrack" / TINY / folder_label(tmp_path / "data")
     assert len((results / "first.txt").read_text().splitlines()) == FRAMES
     assert load_script("test").main() == 0
     assert "2 sequences were tracked before and are not shown: use --fresh" in caplog.text

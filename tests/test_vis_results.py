@@ -11,6 +11,7 @@ from lib.test.evaluation import get_dataset
 from lib.test.evaluation.environment import EnvSettings
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.image_io import read_image
+from lib.utils.own_folder import folder_label
 from lib.utils.video_io import VideoFile
 from lib.vis.compare import Entry, choose_frames, line, stacked
 from lib.vis.draw import COLORS, rgb
@@ -77,7 +78,7 @@ def test_the_sheet_shows_every_box_and_says_how_good_it_is(data):
 
 def test_the_default_file_lies_among_the_plots(data):
     text = draw(data)
-    path = data / "out/test/result_plots/folder_data/walk.png"
+    path = data / "out/test/result_plots" / folder_label(data / "data") / "walk.png"
     assert text.endswith(f"Wrote {path}") and read_image(path).shape[1] > 1000
 
 

@@ -15,6 +15,7 @@ import pytest
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import build_ostrack
+from lib.test.evaluation.results import result_files
 from lib.test.tracker import Tracker
 from lib.test.tracker.watch import WatchedTracker
 from lib.utils.checkpoint import save_checkpoint
@@ -225,7 +226,7 @@ def test_next_sequence_leaves_no_result_and_is_told(command, port: int, capsys, 
     assert command(*debug(port)) == 0
     assert "1 tracked, 0 already there, 0 failed, 1 left before their end" in capsys.readouterr().out
     folder = tmp_path / "out/test/debug/tracking_results/ostrack" / TINY
-    assert len([path for path in folder.glob("*.txt") if not path.stem.endswith("_time")]) == 1
+    assert len(result_files(folder)) == 1
 
 
 def test_a_step_taken_early_does_not_outlive_the_pause() -> None:

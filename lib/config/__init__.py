@@ -1,6 +1,6 @@
 """Experiments: YAML files as typed, checked and frozen objects. Imports neither torch nor timm."""
 
-from lib.config.experiment import ExperimentConfig
+from lib.config.experiment import ExperimentConfig, drawn_datasets, validated_epochs
 from lib.config.loading import config_hash, config_path, experiments_dir, load_config
 from lib.config.section import to_plain
 
@@ -8,7 +8,9 @@ __all__ = [
     "ExperimentConfig",
     "config_hash",
     "config_path",
+    "drawn_datasets",
     "experiments_dir",
     "load_config",
     "to_plain",
+    "validated_epochs",
 ]

@@ -55,7 +55,7 @@ class DrawSettings(Section):
         OBJECT_GAIN: log gain of a single pasted thing between frames.
         SHADE: probability of a smooth shadow or light; SHADE_DEPTH: its log.
         MOTION_BLUR, DEFOCUS, NOISE, JPEG, LOW_RESOLUTION, GREY: probabilities of each (grey: of the whole video).
-        DARK, FADE: probabilities of a video in the dark (a fifth to three fifths of its light), or of low contrast.
+        DARK, FADE: probabilities of a video in the dark (a fifth to three fifths of the light), and of low contrast.
         BLUR_LENGTH (crop pixels), NOISE_LEVEL (grey levels), JPEG_QUALITY, LOW_FACTOR: upper bound, or least quality.
         OBJECT_BLUR: probability of motion blur of the target alone.
     """

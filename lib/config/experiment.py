@@ -72,7 +72,8 @@ class TrainConfig(Section):
     # Blocks that keep their weights, counted from 1; the embeddings before them go with block 1. 0 stands for none.
     FREEZE_LAYERS: tuple[int, ...] = (0,)
     PRINT_INTERVAL: PositiveInt = 50
-    VAL_EPOCH_INTERVAL: PositiveInt = 20
+    # Validation follows every so many epochs and the last one; 0 = never.
+    VAL_EPOCH_INTERVAL: NonNegativeInt = 20
     GRAD_CLIP_NORM: NonNegative = 0.1
     AMP: Literal[False, True, "bf16", "fp16"] = False
     DROP_PATH_RATE: Annotated[float, Interval(0, 1, "[)")] = 0.1
@@ -84,6 +85,8 @@ class TrainConfig(Section):
     CHECKPOINT_INTERVAL: Extension[PositiveInt] = 10
     # A checkpoint is written inside the epoch every so many steps too; 0 = at the end of epochs only.
     SAVE_EVERY_STEPS: Extension[NonNegativeInt] = 0
+    # Seconds that training waits for a batch of its worker processes before it ends with an error.
+    DATA_TIMEOUT: Extension[Positive] = 900.0
     # Half of the pairs show another object in the search region, and are to be recognized as such.
     TRAIN_CLS: Extension[bool] = False
     # Learning rates fall by this factor from each block to the one before it; 1 = the same for all.
@@ -101,7 +104,7 @@ class TrainConfig(Section):
 
 @dataclass(frozen=True)
 class SplitConfig(Section):
-    """``DATA.TRAIN`` and ``DATA.VAL``: data sets, how often each is drawn from, and samples of an epoch."""
+    """``DATA.TRAIN``: data sets, how often each is drawn from, and samples of an epoch."""
 
     DATASETS_NAME: tuple[str, ...] = ()
     DATASETS_RATIO: tuple[NonNegative, ...] = ()
@@ -112,6 +115,17 @@ class SplitConfig(Section):
             yield "DATASETS_RATIO", "have one entry for each of DATASETS_NAME"
         if not any(self.DATASETS_RATIO):
             yield "DATASETS_RATIO", "hold ratios that are not all 0"
+
+
+@dataclass(frozen=True)
+class ValSplitConfig(SplitConfig):
+    """``DATA.VAL``: likewise, for validation; there is none without data sets or samples."""
+
+    SAMPLE_PER_EPOCH: NonNegativeInt = 10000
+
+    def conflicts(self) -> Conflicts:
+        if self.DATASETS_NAME:
+            yield from super().conflicts()
 
 
 @dataclass(frozen=True)
@@ -138,7 +152,7 @@ class DataConfig(Section):
     STD: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
     MAX_SAMPLE_INTERVAL: PositiveInt = 200
     TRAIN: SplitConfig = SplitConfig(("LASOT", "GOT10K_vottrain"), (1, 1), 60000)
-    VAL: SplitConfig = SplitConfig(("GOT10K_votval",), (1,), 10000)
+    VAL: ValSplitConfig = ValSplitConfig(("GOT10K_votval",), (1,), 10000)
     SEARCH: CropConfig = CropConfig(320, 5.0, 4.5, 0.5)
     TEMPLATE: CropConfig = CropConfig(128, 2.0)
     # Share of the drawn samples that may meet an unreadable image before the run stops.
@@ -152,19 +166,6 @@ class DataConfig(Section):
 
 
 @dataclass(frozen=True)
-class HoldConfig(Section):
-    """``TEST.HOLD``: what a tracker does with a box whose score is low.
-
-    Below ``SCORE`` the box stays where it was. Meanwhile the search region grows by ``GROWTH`` with every frame, up to
-    ``LIMIT`` times its side.
-    """
-
-    SCORE: Share = 0.0
-    GROWTH: Annotated[float, Interval(1)] = 1.0
-    LIMIT: Annotated[float, Interval(1)] = 2.0
-
-
-@dataclass(frozen=True)
 class TestConfig(Section):
     """``TEST``: how the tracker runs, see docs/tracking_options.md. ``EPOCH``: of the checkpoint that it uses."""
 
@@ -173,11 +174,10 @@ class TestConfig(Section):
     SEARCH_FACTOR: Positive = 5.0
     SEARCH_SIZE: PositiveInt = 320
     EPOCH: PositiveInt = 500
-    # Power to which the Hann window is taken before it multiplies the score map; 0 = no window.
-    WINDOW_POWER: Extension[NonNegative] = 1.0
+    # Pixels that the sides of a box are long at least, and that stay inside of the image.
+    MIN_SIZE: Extension[Annotated[float, Interval(1)]] = 10.0
     # Share of its last size that a box keeps at score 0, falling to none at score 1.
     SIZE_SMOOTHING: Extension[Share] = 0.0
-    HOLD: Extension[HoldConfig] = HoldConfig()
 
 
 @dataclass(frozen=True)
@@ -202,3 +202,27 @@ class ExperimentConfig(Section):
         for part, crop in (("SEARCH", self.DATA.SEARCH), ("TEMPLATE", self.DATA.TEMPLATE)):
             if crop.SIZE % stride:
                 yield f"DATA.{part}.SIZE", f"be a multiple of MODEL.BACKBONE.STRIDE = {stride}"
+
+
+def validated_epochs(train: TrainConfig) -> list[int]:
+    """Return the epochs, counted from 1, at whose end the section ``TRAIN`` of an experiment asks for a validation.
+
+    They are the multiples of ``VAL_EPOCH_INTERVAL`` and the last epoch; with an interval of 0 there are none.
+    """
+    interval, last = train.VAL_EPOCH_INTERVAL, train.EPOCH
+    return [epoch for epoch in range(1, last + 1) if epoch % interval == 0 or epoch == last] if interval else []
+
+
+def drawn_datasets(cfg: ExperimentConfig, split: str) -> dict[str, float]:
+    """Return the data sets that the split ``TRAIN`` or ``VAL`` draws samples from, with their ratios.
+
+    Those with a ratio of 0 are not among them. Of ``VAL`` there are none where no epoch is validated.
+    """
+    section = cfg.DATA.TRAIN if split == "TRAIN" else cfg.DATA.VAL
+    if split == "VAL" and not (section.DATASETS_NAME and section.SAMPLE_PER_EPOCH and cfg.TRAIN.VAL_EPOCH_INTERVAL):
+        return {}
+    ratios: dict[str, float] = {}
+    for name, ratio in zip(section.DATASETS_NAME, section.DATASETS_RATIO, strict=True):
+        if ratio:
+            ratios[name] = ratios.get(name, 0) + ratio
+    return ratios

@@ -31,11 +31,11 @@ def load_config(schema: type[C], name_or_path: str | Path, overrides: Sequence[s
         A frozen experiment.
 
     Raises:
-        ConfigError: the file is missing or no YAML mapping; a key is unknown; a value has the wrong type or is
+        ConfigError: the file is missing, empty or no YAML mapping; a key is unknown; a value has the wrong type or is
             impossible. The message names the full key and the file.
     """
     path = config_path(schema, name_or_path)
-    cfg = updated(schema(name=path.stem), _read_yaml(path), str(path))
+    cfg = updated(schema(name=path.stem), _read_yaml(path, schema), str(path))
     for text in overrides or ():
         cfg = updated(cfg, _parse_override(text), f"override {text!r}")
     where = str(path) + (" with overrides " + " ".join(overrides) if overrides else "")
@@ -75,13 +75,21 @@ def config_hash(cfg: ExperimentConfig) -> str:
     return hashlib.sha256(json.dumps(to_plain(cfg), sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _read_yaml(path: Path) -> Any:
+def _read_yaml(path: Path, schema: type[ExperimentConfig]) -> Any:
     try:
-        return yaml.safe_load(path.read_text()) or {}
+        values = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"experiment file {path} cannot be read: {error}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"experiment file {path} is not valid YAML: {error}") from error
+    if not _sets_a_value(values):
+        raise ConfigError(f"experiment file {path} is empty, it sets no key: copy one of {experiments_dir(schema)}")
+    return values
+
+
+def _sets_a_value(values: Any) -> bool:
+    """Whether a YAML document holds anything but empty sections."""
+    return any(map(_sets_a_value, values.values())) if isinstance(values, dict) else values is not None
 
 
 def _parse_override(text: str) -> dict[str, Any]:

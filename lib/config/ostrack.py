@@ -112,8 +112,6 @@ class OSTrackConfig(ExperimentConfig):
         backbone, data, test = self.MODEL.BACKBONE, self.DATA, self.TEST
         if any(not 0 <= block <= backbone.blocks for block in self.TRAIN.FREEZE_LAYERS):
             yield "TRAIN.FREEZE_LAYERS", f"name blocks from 1 to {backbone.blocks}, or 0 for none"
-        if self.MODEL.HEAD.TYPE == "CORNER" and test.WINDOW_POWER != 1:
-            yield "TEST.WINDOW_POWER", "be 1: a corner head has no score map that a window could be laid over"
         if test.TEMPLATE_SIZE != (size := data.TEMPLATE.SIZE):
             must = f"equal DATA.TEMPLATE.SIZE = {size}: the model has position embeddings for that"
             yield "TEST.TEMPLATE_SIZE", must

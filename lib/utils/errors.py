@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 
 class OSTrackError(Exception):
@@ -24,12 +24,32 @@ class DataError(OSTrackError):
     """An image, annotation, video or result file that is missing or damaged."""
 
 
+class BusyError(DataError):
+    """A file that another process is writing."""
+
+
 class ImageError(DataError):
     """One picture or frame that is missing or damaged. Training replaces it by another sample, within limits."""
 
 
 class WorkerError(OSTrackError):
     """A process that loads data has died."""
+
+
+# What the system says of a file that is as it is; anything else, as of a network file system, may pass.
+_LASTING = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
+
+
+def may_pass(error: OSTrackError) -> bool:
+    """Whether the same may succeed at a second try: the system had a hiccup, or another process was in the way."""
+    cause = error.__cause__
+    return isinstance(error, BusyError) or (isinstance(cause, OSError) and not isinstance(cause, _LASTING))
+
+
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """Names to print in one line: of many the first ones, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def run_cli(main: Callable[[], int | None]) -> None:

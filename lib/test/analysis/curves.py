@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lib.config import validated_epochs
 from lib.config.experiment import TrainConfig
 from lib.test.analysis.plots import figures, tidy
 from lib.test.analysis.tables import Cell, Table
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 PANEL_SIZE, DPI, COLUMNS = (4.2, 3.2), 150, 3  # inches, points per inch, panels in a row
 _NEEDED = ("stats", "config", "settings", "epoch", "step", "epoch_step", "world")
+_COUNTED = ("EPOCH", "BATCH_SIZE", "ACCUM_STEPS", "VAL_EPOCH_INTERVAL")  # keys of TRAIN that say what an epoch is
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,17 @@ def read_run(path: str | Path, label: str = "") -> Run:
     if missing or not checkpoint["epoch"]:
         reason = f"it has no {', '.join(missing)}" if missing else "no epoch is complete"
         raise CheckpointError(f"{path} has no curves, {reason}: name a checkpoint that tracking/train.py wrote")
-    train, epochs = checkpoint["config"]["TRAIN"], checkpoint["epoch"]
+    table, epochs = checkpoint["config"]["TRAIN"], checkpoint["epoch"]
+    train = TrainConfig(**{key: table[key] for key in _COUNTED if key in table})
     steps = (checkpoint["step"] - checkpoint["epoch_step"]) // epochs
-    per_epoch = steps * train["BATCH_SIZE"] * train.get("ACCUM_STEPS", TrainConfig.ACCUM_STEPS) * checkpoint["world"]
+    per_epoch = steps * train.BATCH_SIZE * train.ACCUM_STEPS * checkpoint["world"]
+    if changed := checkpoint["settings"].get("changes"):
+        logger.warning("%s: pairs are counted by its last configuration, which was changed on the way (%s)",
+                       path, "; ".join(changed))  # fmt: skip
     all_epochs = range(1, epochs + 1)
     ends = {
         "train": list(all_epochs),
-        "val": [epoch for epoch in all_epochs if epoch % train["VAL_EPOCH_INTERVAL"] == 0 or epoch == train["EPOCH"]],
+        "val": [epoch for epoch in validated_epochs(train) if epoch in all_epochs],
     }
     curves: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
     for split, stats in checkpoint["stats"].items():

@@ -17,7 +17,7 @@ from lib.test.analysis.selection import Tracker, choose_trackers, result_origin,
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.test.evaluation.evaluate import select_sequence
-from lib.test.evaluation.results import read_result, result_path
+from lib.test.evaluation.results import found_result, read_result
 from lib.test.evaluation.sequence import Sequence
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.image_io import write_image
@@ -127,7 +127,7 @@ def read_track(results_dir: Path, tracker: Tracker, sequence: Sequence, number: 
     Raises:
         DataError: there is no result, or it has not one box for each frame.
     """
-    path, label = result_path(results_dir, *tracker, sequence), tracker_label(tracker)
+    path, label = found_result(results_dir, *tracker, sequence), tracker_label(tracker)
     if not path.is_file():
         raise DataError(f"{label} has no result of {sequence.name}: {path} is missing, tracking/test.py makes it")
     boxes, truth = read_result(path), sequence.ground_truth
@@ -141,7 +141,7 @@ def read_track(results_dir: Path, tracker: Tracker, sequence: Sequence, number: 
         visible = sequence.official_visible if rules.official_flags else sequence.visible
         errors = frame_errors(boxes, truth, visible, rules, str(path), sequence.image_size if rules.clipped else None)
         boxes, overlap = errors.boxes, np.where(errors.valid, errors.overlap, np.nan)
-    return Track(label, rgb(COLORS[number % len(COLORS)]), boxes, overlap, result_origin(path, sequence))
+    return Track(label, rgb(COLORS[number % len(COLORS)]), boxes, overlap, result_origin(path, sequence, frames=True))
 
 
 def frame_marks(sequence: Sequence, tracks: Seq[Track], t: int) -> list[Mark]:

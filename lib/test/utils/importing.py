@@ -23,6 +23,7 @@ from lib.test.evaluation.results import (
     result_path,
     time_path,
     times_path,
+    write_scores,
 )
 from lib.test.evaluation.sequence import Sequence
 from lib.test.utils.shared_results import SharedResult, read_source
@@ -34,7 +35,10 @@ _SHOWN = 8
 
 @dataclass
 class ImportReport:
-    """What was done with a source. All entries are names of sequences, ``extra`` of results."""
+    """What was done with a source. All entries are names of sequences, ``extra`` of results.
+
+    ``scored`` are those with a score for each frame, ``unscored`` those whose scores do not fit, with the reason.
+    """
 
     folder: Path
     total: int
@@ -42,6 +46,8 @@ class ImportReport:
     refused: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     extra: list[str] = field(default_factory=list)
+    scored: list[str] = field(default_factory=list)
+    unscored: dict[str, str] = field(default_factory=dict)
     hints: list[str] = field(default_factory=list)
 
     @property
@@ -51,7 +57,9 @@ class ImportReport:
 
     def __str__(self) -> str:
         lines = [f"{len(self.written)} of {self.total} sequences imported into {self.folder}"]
+        lines += [f"{len(self.scored)} of them with a score for each frame"] if self.scored else []
         lines += [f"refused: {name}: {reason}" for name, reason in self.refused.items()]
+        lines += [f"its scores left out: {name}: {reason}" for name, reason in self.unscored.items()]
         for kind, names in (("missing", self.missing), ("not of this benchmark", self.extra)):
             if names:
                 more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
@@ -111,6 +119,7 @@ def import_results(
     if source in hashes:
         origin += f" (sha256 {hashes[source]})"
     ready: list[tuple[Sequence, np.ndarray, dict[str, Any]]] = []
+    scores: dict[str, np.ndarray] = {}
     for sequence in tqdm(sequences, unit="sequence", disable=None):  # None: on terminals only
         for result in matched.get(sequence.name, ()):
             try:
@@ -129,10 +138,16 @@ def import_results(
                 "one_based": one_based,
             }
             ready.append((sequence, boxes, record))
+            try:
+                if result.load_scores is not None:
+                    scores[sequence.name] = _fitting_scores(result.load_scores(), sequence, len(boxes))
+            except DataError as error:
+                report.unscored[sequence.name] = str(error)
     _refuse_foreign([(targets[one.name], record) for one, _, record in ready], force)
     for sequence, boxes, record in ready:
-        _write(targets[sequence.name], boxes, record)
+        _write(targets[sequence.name], boxes, scores.get(sequence.name), record)
         report.written.append(sequence.name)
+    report.scored = list(scores)
     report.hints = _hints([(sequence, boxes) for sequence, boxes, _ in ready], one_based)
     return report
 
@@ -208,6 +223,19 @@ def _fitting(boxes: np.ndarray, sequence: Sequence, any_length: bool) -> np.ndar
     return boxes
 
 
+def _fitting_scores(scores: np.ndarray, sequence: Sequence, boxes: int) -> np.ndarray:
+    """A score for each box, 1 for the first one, which is given. Raises DataError: they are others in number."""
+    if sequence.omitted and len(scores) == boxes + sequence.omitted:
+        scores = scores[sequence.omitted :]
+    if len(scores) == boxes - 1:
+        scores = np.concatenate(([1.0], scores))
+    if len(scores) != boxes:
+        raise DataError(f"{len(scores)} scores for {boxes} boxes")
+    if np.isnan(scores[0]):
+        scores[0] = 1.0
+    return scores
+
+
 def _hints(imported: list[tuple[Sequence, np.ndarray]], one_based: bool) -> list[str]:
     """What the first boxes, which should be those of the ground truth, say about the rest."""
     offsets = np.array([boxes[0] - one.ground_truth[0] for one, boxes in imported]).reshape(-1, 4)
@@ -251,10 +279,11 @@ def _refuse_foreign(targets: list[tuple[Path, dict[str, Any]]], force: bool) -> 
         )
 
 
-def _write(path: Path, boxes: np.ndarray, record: dict[str, Any]) -> None:
-    """Write the result whole or not at all; times that belong to what was there before go."""
+def _write(path: Path, boxes: np.ndarray, scores: np.ndarray | None, record: dict[str, Any]) -> None:
+    """Write the result whole or not at all; times and scores that belong to what was there before go."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial_path(path).write_text("".join("\t".join(map(repr, row)) + "\n" for row in boxes.tolist()))
     for stale in (time_path(path), times_path(path)):
         stale.unlink(missing_ok=True)
+    write_scores(path, () if scores is None else scores.tolist())
     finish_result(path, record)

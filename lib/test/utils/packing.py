@@ -13,7 +13,7 @@ import numpy as np
 
 from lib.test.evaluation.benchmarks import get_benchmark, get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
-from lib.test.evaluation.results import read_result, time_path
+from lib.test.evaluation.results import read_result, result_files, time_path
 from lib.test.utils.servers import SERVERS, RawResult, Server
 from lib.utils.annotations import read_table
 from lib.utils.errors import ConfigError, DataError
@@ -88,7 +88,7 @@ def expected_frames(form: Server, env: EnvSettings, folder: Path) -> dict[str, i
         return {one.name: one.num_frames for one in sequences}
     if form.names:
         return dict.fromkeys(form.names)
-    there = {path.stem for path in folder.glob("*.txt") if not path.stem.endswith("_time")}
+    there = {path.stem for path in result_files(folder)}
     if form.folder and len(there) == row.expected:
         return dict.fromkeys(sorted(there))
     raise DataError(

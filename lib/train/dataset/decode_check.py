@@ -32,12 +32,17 @@ def decode_spans(dataset: TrackDataset, spans: Iterable[Span], jobs: int, note: 
     Threads, because reading and decoding leave Python's lock alone, and processes would each need the annotation.
 
     Args:
-        note: a file that keeps, line by line, which parts are done. It does not count for other data; parts in which
-            something was broken are not kept, since it may have been mended. None keeps nothing.
+        note: a file that keeps, line by line, which parts are done. It does not count for other data, nor a part of it
+            for files that were changed since; parts in which something was broken are not kept, since it may have been
+            mended. None keeps nothing.
     """
     chunks = _chunks(spans)
     stamp = f"{len(chunks)} parts, {len(dataset.table.bbox)} frames, {dataset.storage.stamp([''])}"
-    done = _read_note(note, stamp)
+    done = {
+        number: frames
+        for number, (frames, mark) in _read_note(note, stamp).items()
+        if number < len(chunks) and mark == _mark(dataset, chunks[number])
+    }
     if done:
         log.info("%d of %d parts were decoded before; to decode them again, remove %s", len(done), len(chunks), note)
     yield from ((frames, []) for frames in done.values())
@@ -51,7 +56,8 @@ def decode_spans(dataset: TrackDataset, spans: Iterable[Span], jobs: int, note: 
             bar = tqdm(results, desc=f"{dataset.name}: decoding", total=len(waiting), delay=2, unit="part")
             for number, (frames, broken) in zip(waiting, bar, strict=True):
                 if not broken:
-                    print(f"\n{number} {frames}", file=file, flush=True)  # the line break ends one that was cut short
+                    # The line break ends one that was cut short.
+                    print(f"\n{number} {frames} {_mark(dataset, chunks[number])}", file=file, flush=True)
                 yield frames, broken
     finally:
         pool.shutdown(cancel_futures=True)
@@ -89,6 +95,12 @@ def _decode(dataset: TrackDataset, spans: list[Span]) -> Result:
     return frames, broken
 
 
+def _mark(dataset: TrackDataset, spans: list[Span]) -> str:
+    """A text that changes when a file that these frames lie in is changed."""
+    files = (dataset.frame_file(index, t) for index, start, stop in spans for t in range(start, stop))
+    return dataset.storage.stamp(dict.fromkeys(files))
+
+
 def _open_note(path: Path | None, mode: str) -> IO[Any]:
     """The file to note progress in, or the null device if there is to be none or it cannot be written."""
     try:
@@ -100,10 +112,10 @@ def _open_note(path: Path | None, mode: str) -> IO[Any]:
     return open(os.devnull, "w")
 
 
-def _read_note(path: Path | None, stamp: str) -> dict[int, int]:
-    """Frames by number of part, of a note of the same data."""
+def _read_note(path: Path | None, stamp: str) -> dict[int, tuple[int, str]]:
+    """Frames and mark by number of part, of a note of the same data."""
     lines = path.read_text().splitlines() if path and path.exists() else []
     if not lines or lines[0] != stamp:
         return {}
-    whole = (re.fullmatch(r"(\d+) (\d+)", line) for line in lines[1:])
-    return {int(found[1]): int(found[2]) for found in whole if found}
+    whole = (re.fullmatch(r"(\d+) (\d+) ([0-9a-f]{64})", line) for line in lines[1:])
+    return {int(found[1]): (int(found[2]), found[3]) for found in whole if found}

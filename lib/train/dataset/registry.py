@@ -211,7 +211,7 @@ def _open(
         table = cached_table(cache_path(env.cache_dir, name, place), storage.stamp(plan.files), plan.read)
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
-    return TrackDataset(name, storage, table, video)
+    return TrackDataset(name, storage, table, video, upright=name == "FOLDER")
 
 
 def open_source(

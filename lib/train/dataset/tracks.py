@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from lib.train.dataset.base import SequenceInfo
 from lib.utils.errors import DataError, ImageError
-from lib.utils.image_io import decode_image
+from lib.utils.image_io import decode_deep
+from lib.utils.levels import Levels, levels_of, sequence_levels, to_8_bit
 from lib.utils.storage import Storage
 from lib.utils.video_io import VideoFile
 
@@ -102,13 +104,21 @@ def literal(place: str) -> str:
 
 
 class TrackDataset:
-    """An annotated data set (:class:`lib.train.dataset.base.AnnotatedDataset`) by its table and its files."""
+    """An annotated data set (:class:`lib.train.dataset.base.AnnotatedDataset`) by its table and its files.
 
-    def __init__(self, name: str, storage: Storage, table: TrackTable, is_video: bool = True) -> None:
+    Args:
+        upright: pictures are turned as their EXIF orientation says. Those of published data sets are taken as stored.
+    """
+
+    def __init__(
+        self, name: str, storage: Storage, table: TrackTable, is_video: bool = True, upright: bool = False
+    ) -> None:
         self.name = name
         self.storage = storage
         self.table = table
         self.is_video = is_video
+        self.upright = upright
+        self._levels: dict[int, Levels | None] = {}  # by sequence, of those whose pictures have more than 8 bits
 
     def __len__(self) -> int:
         return len(self.table.names)
@@ -136,13 +146,26 @@ class TrackDataset:
             return f"{place}/{self.table.files[self.table.starts[index] + frame].decode()}"
         return place.format(self.table.firsts[index] + frame)
 
+    def frame_file(self, index: int, frame: int) -> str:
+        """The key of the file that a frame (from 0) lies in: its picture or its video."""
+        return self.table.places[index].decode() if self.video(index) else self.frame_key(index, frame)
+
     def frame(self, index: int, frame: int) -> np.ndarray:
         """Frame ``frame`` (from 0) as RGB uint8 (H, W, 3). Raises ImageError, which names it: missing or damaged."""
         video = self.video(index)
         try:
             if video is None:
-                key = self.frame_key(index, frame)
-                return decode_image(self.storage.read(key), self.storage.path(key))
+                image = self._deep(index, frame)
+                return image if image.dtype == np.uint8 else self._with_8_bits(index, image)
             return video.seek(frame) if self.table.kinds[index] == FrameKind.VIDEO else video.frame(frame)
         except DataError as error:
             raise ImageError(str(error)) from error
+
+    def _deep(self, index: int, frame: int) -> np.ndarray:
+        key = self.frame_key(index, frame)
+        return decode_deep(self.storage.read(key), self.storage.path(key), self.upright)
+
+    def _with_8_bits(self, index: int, image: np.ndarray) -> np.ndarray:
+        if index not in self._levels:
+            self._levels[index] = sequence_levels(partial(self._deep, index), self.length(index))
+        return to_8_bit(image, self._levels[index] or levels_of([image]))
