@@ -187,7 +187,7 @@ def test_a_backend_gives_the_boxes_of_torch(backend, overrides, kept):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
-    [(), ("DATA.SEARCH.SIZE=160", "TEST.SEARCH_FACTOR=3.2", "TEST.TEMPLATE_FACTOR=1.7", "TEST.WINDOW_POWER=0.5",
+    [(), ("DATA.SEARCH.SIZE=160", "TEST.SEARCH_FACTOR=3.2", "TEST.TEMPLATE_FACTOR=1.7",
           "TEST.MIN_SIZE=45")],
 )  # fmt: skip
 def test_the_recipe_of_the_docs_gives_the_boxes_of_the_tracker(overrides, tmp_path):

@@ -22,8 +22,8 @@ from lib.utils.errors import ConfigError, DataError
 
 SAMPLING = PairSampling("causal", 50, 1, 1)
 PLAIN_DRAW = DrawSettings(  # nothing but geometry
-    gain=0, gamma=0, white=0, hue=0, saturation=0, shade=0, motion_blur=0, defocus=0, noise=0, jpeg=0,
-    low_resolution=0, grey=0,
+    GAIN=0, GAMMA=0, WHITE=0, HUE=0, SATURATION=0, SHADE=0, MOTION_BLUR=0, DEFOCUS=0, NOISE=0, JPEG=0,
+    LOW_RESOLUTION=0, GREY=0,
 )  # fmt: skip
 QUIET = Tone(np.zeros(3), 0.0, 0.0, 0.0)
 
@@ -125,7 +125,7 @@ def test_the_data_set_is_checked_like_others(env):
 def test_a_warped_crop_shows_the_target_in_its_box():
     image = np.zeros((120, 160, 3), np.uint8)
     image[40:70, 60:100] = 255
-    box, settings = np.array([60.0, 40.0, 40.0, 30.0]), replace(PLAIN_DRAW, rotation=0.0, aspect=0.4)
+    box, settings = np.array([60.0, 40.0, 40.0, 30.0]), replace(PLAIN_DRAW, ROTATION=0.0, ASPECT=0.4)
     spec = CropSpec(96, 2.0, 0.5, 0.1, 1)
     ratios = []
     for seed in range(12):
@@ -138,7 +138,7 @@ def test_a_warped_crop_shows_the_target_in_its_box():
     assert min(ratios) < 1.15 < 1.5 < max(ratios)  # 4 : 3 before
     round_box = np.array([60.0, 35.0, 40.0, 40.0])
     turned = warp_crop(image, round_box, replace(spec, center_jitter=0, scale_jitter=0), np.random.default_rng(0),
-                       replace(PLAIN_DRAW, rotation=40.0, aspect=0.0))  # fmt: skip
+                       replace(PLAIN_DRAW, ROTATION=40.0, ASPECT=0.0))  # fmt: skip
     np.testing.assert_allclose(turned.box, [0.25, 0.25, 0.5, 0.5], atol=1e-6)  # the circle in it does not change
     outside = warp_crop(image, np.array([140.0, 40.0, 40.0, 30.0]), spec, np.random.default_rng(0), settings)
     assert outside.padding.any() and not outside.image[outside.padding].any()
@@ -149,7 +149,7 @@ def test_extents_lie_where_they_should():
     box = np.array([10.0, 20.0, 40.0, 30.0])
     assert loosen(box, np.zeros(4)).tolist() == box.tolist()
     np.testing.assert_allclose(loosen(box, np.array([0.1, -0.1, np.log(2), np.log(0.5)])), [-6, 24.5, 80, 15])
-    assert draw_loosening(rng, replace(PLAIN_DRAW, loose=0.0)).tolist() == [0] * 4
+    assert draw_loosening(rng, replace(PLAIN_DRAW, LOOSE=0.0)).tolist() == [0] * 4
     for _ in range(20):
         x, y, w, h = draw_part_box(rng, box)
         assert 10 <= x and x + w <= 50 and 20 <= y and y + h <= 50 and 0.3 * 40 <= w <= 0.85 * 40
@@ -169,7 +169,7 @@ def test_a_degraded_crop_is_dark_or_faded_and_its_padding_black():
     dark = degrade(crop, np.random.default_rng(0), PLAIN_DRAW, Look(replace(QUIET, gain=np.full(3, np.log(0.5)))))
     assert (dark.image[:, 2:] == 100).all() and not dark.image[:, :2].any() and (crop.image == 200).all()
     assert tone_table(QUIET, fade=0.5)[0, [0, 255], 0].tolist() == [64, 191]
-    looks = [draw_video_look(np.random.default_rng(i), replace(PLAIN_DRAW, dark=0.5, fade=0.5)) for i in range(60)]
+    looks = [draw_video_look(np.random.default_rng(i), replace(PLAIN_DRAW, DARK=0.5, FADE=0.5)) for i in range(60)]
     assert 15 < sum(look.fade > 0 for look in looks) < 45
     assert 15 < sum(look.tone.gain[0] < -0.4 for look in looks) < 45
 
@@ -177,8 +177,8 @@ def test_a_degraded_crop_is_dark_or_faded_and_its_padding_black():
 def test_augmented_pairs_of_stills_show_parts_and_rectangles(env):
     dataset = open_dataset("PICTURES[voc]", env)
     spec = CropSpec(64, 3.0, 0.0, 0.0, 1)
-    whole = AnnotatedPairs(dataset, SAMPLING, 1.0, replace(PLAIN_DRAW, rotation=0.0, aspect=0.0))
-    parts = AnnotatedPairs(dataset, SAMPLING, 1.0, replace(PLAIN_DRAW, rotation=0.0, aspect=0.0, sub_box=1.0))
+    whole = AnnotatedPairs(dataset, SAMPLING, 1.0, replace(PLAIN_DRAW, ROTATION=0.0, ASPECT=0.0))
+    parts = AnnotatedPairs(dataset, SAMPLING, 1.0, replace(PLAIN_DRAW, ROTATION=0.0, ASPECT=0.0, SUB_BOX=1.0))
 
     def share_of_red(source):
         found = []
