@@ -422,8 +422,9 @@ def test_the_command_of_the_evaluation_runs_a_backend(tmp_path, monkeypatch, cap
     for backend in ("torch", "openvino"):
         monkeypatch.setattr(sys, "argv", [*command, "--backend", backend, "--fresh"])
         assert load_script("test").main() == 0
-        boxes[backend] = np.loadtxt(folder / "clip.txt")
-        assert json.loads((folder / "clip.json").read_text())["backend"] == backend
+        (result,) = folder.glob("folder_videos_*/clip.txt")
+        boxes[backend] = np.loadtxt(result)
+        assert json.loads(result.with_suffix(".json").read_text())["backend"] == backend
     np.testing.assert_allclose(boxes["openvino"], boxes["torch"], atol=0.01)
     monkeypatch.setattr(sys, "argv", [*command, "--backend", "onnxruntime"])
     with pytest.raises(OSTrackError, match="backend 'openvino', now 'onnxruntime'"):

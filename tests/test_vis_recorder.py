@@ -19,7 +19,7 @@ from lib.utils.image_io import write_image
 from lib.utils.own_folder import folder_label
 from lib.utils.video_io import VideoFile
 from lib.vis.panels import faded, heat, lit, score_strip
-from lib.vis.recorder import Dashboard, record_video
+from lib.vis.recorder import Dashboard, record_pictures, record_video
 from lib.vis.views import PREDICTED, TRUE, View, captions, frame_picture, panels
 from tests.conftest import load_script
 from tests.golden.fixtures import clip_frame, fill_state_dict
@@ -164,6 +164,16 @@ def test_a_video_stands_under_its_name_when_it_is_complete(tracker: Tracker, tmp
     drawn = Dashboard("clip", 3).draw(view)
     assert len(video) == 3 and video.fps == 10 and video.frame(0).shape == drawn.shape
     assert np.abs(video.frame(0).astype(int) - drawn).mean() < 8
+
+
+def test_pictures_of_an_earlier_run_go(tracker: Tracker, tmp_path: Path) -> None:
+    for name in ("00000001.jpg", "00000009.jpg", "notes.txt"):
+        write_image(tmp_path / "clip/x.png", np.zeros((4, 4, 3), np.uint8))
+        (tmp_path / "clip" / name).touch()
+    with record_pictures(tmp_path, "clip", 3) as show:
+        show(watched_views(tracker)[0])
+    assert sorted(path.name for path in (tmp_path / "clip").iterdir()) == ["00000001.jpg", "notes.txt", "x.png"]
+    assert (tmp_path / "clip/00000001.jpg").stat().st_size > 1000
 
 
 @pytest.mark.parametrize("options", [["--batch", "2"], pytest.param(["--threads", "2"], marks=pytest.mark.slow)])

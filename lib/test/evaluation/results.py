@@ -180,8 +180,11 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
     return record
 
 
-def differences(path: Path, provenance: dict[str, Any], frames: FrameSource) -> list[str]:
-    """Why the result file ``path`` is not one of the run that ``provenance`` describes, on ``frames``; empty: it is."""
+def differences(path: Path, provenance: dict[str, Any], frames: FrameSource | None = None) -> list[str]:
+    """Why the result file ``path`` is not one of the run that ``provenance`` describes; empty when it is.
+
+    ``frames`` are those of the run; without them nothing is said of frames.
+    """
     try:
         stored = read_provenance(path)
     except DataError as error:
@@ -190,7 +193,7 @@ def differences(path: Path, provenance: dict[str, Any], frames: FrameSource) -> 
         return ["nothing says what it came from"]
     changed = [key for key in IDENTITY if _comparable(stored, key) != _comparable(provenance, key)]
     found = [f"{key} {stored.get(key)!r}, now {provenance.get(key)!r}" for key in changed]
-    if not found and other_frames(stored, frames):
+    if not found and frames is not None and other_frames(stored, frames):
         found.append(f"{FRAMES} {stored[FRAMES]!r}, now {frames.digest!r}: its frames were others")
     if stored.get("result_sha256") != file_hash(path):
         found.append("the file was changed after it was written")
