@@ -239,6 +239,22 @@ def natural_key(name: str) -> tuple:
     return tuple((int(part), part) if part.isdecimal() else part.lower() for part in parts)
 
 
+def find_key(storage: Storage, *keys: str) -> str | None:
+    """Return the key of the first of these files or folders that is there, as its name is spelled there.
+
+    The name may differ in the case of its letters. None is there: None.
+    """
+    for key in keys:
+        if storage.exists(key):
+            return key
+    for key in keys:
+        folder, _, wanted = key.rpartition("/")
+        for name in storage.names(folder):
+            if name.lower() == wanted.lower():
+                return f"{folder}/{name}" if folder else name
+    return None
+
+
 def image_names(storage: Storage, folder: str) -> list[str]:
     """The pictures directly in a folder, in natural order."""
     return [name for name in storage.names(folder) if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES]
