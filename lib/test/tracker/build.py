@@ -9,7 +9,7 @@ import torch
 
 from lib.config.ostrack import Config, config_name, load_config
 from lib.models.ostrack import OSTrack, build_ostrack
-from lib.models.ostrack.inference import prepare_inference
+from lib.models.ostrack.inference import InferenceModel, prepare_inference
 from lib.models.ostrack.plain import PlainModel
 from lib.models.ostrack.weights import load_weights
 from lib.test.evaluation.environment import env_settings
@@ -101,14 +101,14 @@ def build_network(
     if backend in EXPORTED:
         return exported_network(cfg, model, name, backend, precision, folder)
     dtype = _TYPES[precision]
+    form: PlainModel | InferenceModel
     if backend == "plain":
-        network = ModelNetwork(PlainModel(cfg, model.to(device, dtype)))
+        form = PlainModel(cfg, model.to(device, dtype))
     else:
         form = prepare_inference(cfg, model, dtype, device, pack=not compiled)
-        network = ModelNetwork(form, compiled, recorded=backend == "cudagraph")
     if device.type == "mps":
-        feed_contiguous(network.model)
-    return network
+        feed_contiguous(form)
+    return ModelNetwork(form, compiled, recorded=backend == "cudagraph")
 
 
 def choose_precision(precision: str, device: str | torch.device, backend: str) -> str:

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Sampler
 from lib.config.drawing import draw_settings
 from lib.config.ostrack import Config, drawn_datasets
 from lib.train.admin.environment import EnvironmentSettings
-from lib.train.data.frames import PairSampling
+from lib.train.data.frames import pair_sampling
 from lib.train.data.pair import CropSpec
 from lib.train.data.processing import Normalisation, sample_bytes
 from lib.train.data.sampler import PairSource
@@ -88,8 +88,8 @@ def open_sources(cfg: Config, env: EnvironmentSettings, use_lmdb: bool = False) 
         ConfigError, DataError: a data set is unknown or cannot be used.
     """
     data = cfg.DATA
-    sampling = PairSampling(data.SAMPLER_MODE, data.MAX_SAMPLE_INTERVAL, data.TEMPLATE.NUMBER, data.SEARCH.NUMBER)
-    trained, drawing = drawn_datasets(cfg, "TRAIN"), draw_settings(data.DRAW)
+    sampling, drawing = pair_sampling(data), draw_settings(data.DRAW)
+    trained = drawn_datasets(cfg, "TRAIN")
     sources: dict[str, PairSource] = {}
     for name in dict.fromkeys([*trained, *drawn_datasets(cfg, "VAL")]):
         try:
