@@ -279,7 +279,7 @@ def test_several_data_sets_by_comma(workspace, env):
 def test_a_damaged_record_of_origin_is_named(workspace, env, record):
     path = workspace / "output/test/tracking_results/ostrack/still/car.json"
     path.write_text(record)
-    with pytest.raises(DataError, match=r"still/car\.json .*: track this sequence again"):
+    with pytest.raises(DataError, match=r"still/car\.json .*: delete car\.txt and track this sequence again"):
         list(analyse(f"folder:{workspace / 'seqs'}", env=env, plots=False))
 
 

@@ -132,9 +132,8 @@ def read_track(results_dir: Path, tracker: Tracker, sequence: Sequence, number: 
         raise DataError(f"{label} has no result of {sequence.name}: {path} is missing, tracking/test.py makes it")
     boxes, truth = read_result(path), sequence.ground_truth
     if len(boxes) != sequence.num_frames:
-        raise DataError(
-            f"{path} has {len(boxes)} boxes, {sequence.name} has {sequence.num_frames} frames: track it again"
-        )
+        counts = f"{len(boxes)} boxes, {sequence.name} has {sequence.num_frames} frames"
+        raise DataError(f"{path} has {counts}: delete it and track this sequence again")
     overlap = np.full(len(boxes), np.nan)
     if len(truth) == len(boxes):
         rules = get_protocol(protocol).rules(sequence.dataset)

@@ -59,8 +59,10 @@ def result_origin(path: Path, sequence: Sequence) -> str:
         return ORIGIN_UNKNOWN
     first = sequence.ground_truth[0].tolist()
     if record.get("init_box", first) != first:
-        source = provenance_path(path)
-        raise DataError(f"{source}: tracked from {record['init_box']}, but {sequence.name} starts at {first}: redo it")
+        raise DataError(
+            f"{provenance_path(path)}: tracked from {record['init_box']}, but {sequence.name} starts at {first}: "
+            f"delete {path.name} and track this sequence again"
+        )
     if record.get("result_sha256") != file_hash(path):
         return f"{ORIGIN_UNKNOWN}: changed after it was written"
     if record.get("imported_from"):
