@@ -18,6 +18,7 @@ from lib.test.evaluation.writer import FrameTime, ResultWriter
 from lib.test.tracker.video import Follower, TrackedFrame
 from lib.utils.errors import ConfigError
 from lib.utils.video_io import LiveVideo, VideoFile, VideoWriter
+from lib.vis.panels import write_fitted
 from lib.vis.views import LeaveSequence
 
 Box = Sequence[float]
@@ -141,7 +142,7 @@ def run_demo(tracker: BatchTracker, video: VideoFile, demo: Demo) -> DemoSummary
             for result, box, score in zip(results, tracked.boxes, tracked.scores, strict=bool(results)):
                 result.add(box, FrameTime(decode, *share), score)
             if output:
-                output.write(tracked.picture(demo.lost_below))
+                write_fitted(output, tracked.picture(demo.lost_below))
             if watcher:
                 try:
                     watcher(run.summary.frames - 1, run.follower.targets[0])
