@@ -103,6 +103,20 @@ def test_the_tracker_sees_rgb_and_the_output_is_like_the_source(video, tmp_path)
         assert image.shape == (60, 90, 3) and np.abs(np.median(image, axis=(0, 1)) - ORANGE).max() < 8
 
 
+def test_frames_of_another_size_fit_into_the_output(tmp_path):
+    frames = [np.full((60, 90, 3), ORANGE, np.uint8), np.full((90, 60, 3), ORANGE, np.uint8)] * 2
+
+    class Turning(VideoFile):
+        def __iter__(self):
+            return iter(frames)
+
+    source, output = Turning(write_video(tmp_path / "clip.mp4")), tmp_path / "out.mp4"
+    run_demo(FakeTracker(), source, Demo(boxes=[[10, 20, 8, 8]], output=output))
+    first, second, *_ = written = list(VideoFile(output))
+    assert len(written) == 4 and first.shape == second.shape == (60, 90, 3)
+    assert np.abs(second[50, 55].astype(int) - ORANGE).max() < 16 and second[50, 5].max() < 60  # 40 of 90 columns
+
+
 def test_several_targets_are_one_step_and_one_file_each(video, tmp_path):
     tracker, paths = FakeTracker(), [tmp_path / "a.txt", tmp_path / "b.txt"]
     summary = run(video, tracker, paths, boxes=[[10, 20, 8, 8], [40, 5, 6, 9]], lost_below=0.55)

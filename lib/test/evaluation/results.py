@@ -174,9 +174,11 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise DataError(f"{source} cannot be read ({error}): track this sequence again") from error
+        raise DataError(
+            f"{source} cannot be read ({error}): delete {path.name} and track this sequence again"
+        ) from error
     if not isinstance(record, dict):
-        raise DataError(f"{source} is no record of where a result came from: track this sequence again")
+        raise DataError(f"{source} is no record of a result's origin: delete {path.name} and track this sequence again")
     return record
 
 
