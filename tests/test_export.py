@@ -186,7 +186,7 @@ def test_a_backend_gives_the_boxes_of_torch(backend, overrides, kept):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
-    [(), ("DATA.SEARCH.SIZE=160", "TEST.SEARCH_FACTOR=3.2", "TEST.TEMPLATE_FACTOR=1.7", "TEST.WINDOW_POWER=0.5",
+    [(), ("DATA.SEARCH.SIZE=160", "TEST.SEARCH_FACTOR=3.2", "TEST.TEMPLATE_FACTOR=1.7",
           "TEST.MIN_SIZE=45")],
 )  # fmt: skip
 def test_the_recipe_of_the_docs_gives_the_boxes_of_the_tracker(overrides, tmp_path):
@@ -194,7 +194,7 @@ def test_the_recipe_of_the_docs_gives_the_boxes_of_the_tracker(overrides, tmp_pa
     namespace = {}
     exec(text, namespace)
     cfg, model = case(*overrides)
-    model.backbone.narrow_search(cfg.TEST.SEARCH_SIZE)
+    model.backbone.set_search_size(cfg.TEST.SEARCH_SIZE)
     export.export_network(cfg, model, TINY, "onnx", tmp_path / "n.onnx", opset=17)
     theirs, ours = namespace["ExportedTracker"](tmp_path / "n.onnx"), Tracker(cfg, model)
     image, box = clip_frame(0)

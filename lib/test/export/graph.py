@@ -95,12 +95,8 @@ def describe(cfg: Config, model: OSTrack, name: str, precision: str, batch: int)
         "search_factor": test.SEARCH_FACTOR,
         "stride": cfg.MODEL.BACKBONE.STRIDE,
         "head": cfg.MODEL.HEAD.TYPE,
-        "window_power": test.WINDOW_POWER,
         "min_size": test.MIN_SIZE,
         "size_smoothing": test.SIZE_SMOOTHING,
-        "hold_score": test.HOLD.SCORE,
-        "hold_growth": test.HOLD.GROWTH,
-        "hold_limit": test.HOLD.LIMIT,
         "torch": torch.__version__,
     }
     return {key: str(value) for key, value in record.items()}
