@@ -10,6 +10,7 @@ import torch
 
 from lib.config.ostrack import config_hash, load_config
 from lib.models.layers.candidate_elimination import template_mask
+from lib.models.layers.head import HEADS
 from lib.models.ostrack import build_ostrack
 from lib.test import export
 from lib.test.evaluation.results import differences, file_hash, provenance_path
@@ -125,7 +126,7 @@ def test_the_same_boxes_in_every_opset(opset, overrides, absent, present, tmp_pa
     assert str(REPOSITORY).encode() not in path.read_bytes()
     opened = FORMATS["onnx"].open(path)
     assert opened.record["opset"] == str(opset)
-    tracker = Tracker(cfg, ExportedNetwork(cfg, opened.run))
+    tracker = Tracker(cfg, ExportedNetwork(opened.run, HEADS[cfg.MODEL.HEAD.TYPE].outputs))
     np.testing.assert_allclose(track(tracker, 1), track(Tracker(cfg, model), 1), atol=0.01)
 
 

@@ -184,7 +184,7 @@ def test_the_command_writes_a_video_of_each_sequence(options, tracker, tmp_path,
         boxes = "".join(",".join(map(str, clip_frame(t)[1])) + "\n" for t in range(FRAMES))
         (tmp_path / "data" / name / "groundtruth.txt").write_text(boxes)
     weights = tmp_path / "tiny.pth.tar"
-    save_checkpoint({"net": tracker.network.model.state_dict()}, weights)
+    save_checkpoint({"net": tracker.network.model.model.state_dict()}, weights)
     arguments = ["test.py", "ostrack", TINY, "--dataset", f"folder:{tmp_path / 'data'}", "--device", "cpu"]
     arguments += ["--checkpoint", str(weights), "--save_dir", str(tmp_path / "out")]
     arguments += ["--save_vis", str(tmp_path / "vis"), "--vis_attention", "2", *options]
