@@ -77,7 +77,7 @@ def published_forward(net: OSTrack, template: Tensor, search: Tensor, mask: Tens
         update, weights = block.attn(block.norm1(tokens), slice(None))
         tokens = tokens + update
         remaining = tokens.shape[1] - template_count
-        keep = math.ceil(backbone.ce_keep_ratios.get(layer, 1.0) * remaining)
+        keep = math.ceil(backbone.keep_ratios.get(layer, 1.0) * remaining)
         if keep < remaining:
             ranking = weights[:, :, :template_count, template_count:]
             if mask is not None:

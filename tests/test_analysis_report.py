@@ -312,7 +312,9 @@ def test_several_data_sets_by_comma(workspace, env):
 def test_a_damaged_record_of_origin_is_named(workspace, env, record):
     path = results_of(workspace, "still") / "car.json"
     path.write_text(record)
-    with pytest.raises(DataError, match=r"still/folder_seqs_\w+/car\.json .*: track this sequence again"):
+    with pytest.raises(
+        DataError, match=r"still/folder_seqs_\w+/car\.json .*: delete car\.txt and track this sequence again"
+    ):
         list(analyse(f"folder:{workspace / 'seqs'}", env=env, plots=False))
 
 

@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 
 from lib.test.analysis.analyse import analyse, comparison_text, folder_name
-from lib.test.analysis.plots import draw_plot, plotted_scores, write_plots
+from lib.test.analysis.plots import (
+    draw_attribute_curves,
+    draw_attributes,
+    draw_plot,
+    plotted_scores,
+    write_plots,
+)
 from lib.test.analysis.protocols import PROTOCOLS
 from lib.test.analysis.report import Report, score_tracker
 from lib.test.analysis.selection import run_of
@@ -238,12 +244,39 @@ def test_got10k_is_plotted_with_101_thresholds_and_success_only(tmp_path):
         one.image_size = (640, 480)
     found = Report("got10k_val", "official", data, [score_tracker("n/h", [HALF] * 3, data, rules, ["x"] * 3)])
     assert [score.name for score in plotted_scores(rules)] == ["AO"]
-    assert {path.name for path in write_plots(found, tmp_path)} == {"success_plot.png", "success_plot.pdf"}
+    curves = {path.name for path in write_plots(found, tmp_path) if "attribute" not in path.name}
+    assert curves == {"success_plot.png", "success_plot.pdf"}
     axes = Figure().add_subplot()
     draw_plot(axes, rules.scores[0], found)
     np.testing.assert_allclose(axes.lines[0].get_xdata(), np.arange(101) / 100)
     np.testing.assert_allclose(axes.lines[0].get_ydata(), [100] * 50 + [0] * 51)
     assert axes.get_title(loc="left") == "Success on got10k_val (3 sequences), protocol official"
+
+
+def test_there_are_plots_by_attribute(two, tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    assert {path.name for path in write_plots(two, tmp_path)} >= {"attribute_plot.png", "attribute_curves.pdf"}
+    assert all((tmp_path / name).stat().st_size > 5000 for name in ("attribute_plot.png", "attribute_curves.png"))
+    axes = Figure().add_subplot()
+    draw_attributes(axes, two)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["OV (1)", "SV (2)"]
+    assert {line.get_label(): list(line.get_xdata()) for line in axes.lines} == {
+        "net/good_1": pytest.approx([95.238095, 95.238095]),
+        "net/half": pytest.approx([57.142857, 57.142857]),
+    }
+    assert axes.get_xlabel() == "AUC [%]"
+    figure = Figure()
+    draw_attribute_curves(figure, two)
+    first, second = figure.axes
+    assert (first.get_title(loc="left"), second.get_title(loc="left")) == ("SV (2)", "OV (1)")  # most sequences first
+    for axes, indices in ((first, [0, 1]), (second, [0])):
+        for tracker, line in zip(two.trackers, axes.lines, strict=True):
+            np.testing.assert_allclose(line.get_ydata(), 100 * tracker.curves.success[indices].mean(axis=0))
+    monkeypatch.setitem(ATTRIBUTES, "boat", ())
+    monkeypatch.setitem(ATTRIBUTES, "car", ())
+    none = report(("net/half", [HALF] * 3))
+    assert not any("attribute" in path.name for path in write_plots(none, tmp_path / "none"))
 
 
 def test_protocols_do_not_write_over_each_other():

@@ -143,7 +143,7 @@ def test_weights_round_trip_in_half_precision_and_from_data_parallel(tmp_path):
     ],
 )
 def test_weights_are_found_whatever_holds_and_wraps_them(tmp_path, rename, wrap):
-    model, other = build_ostrack(load_config(TINY)), build_ostrack(load_config(TINY))
+    model, other = build_ostrack(load_config(OSTrackConfig, TINY)), build_ostrack(load_config(OSTrackConfig, TINY))
     thop = {f"{part}total_{what}": torch.zeros(1, dtype=torch.float64) + float("nan")
             for part in ("", "backbone.", "backbone.blocks.0.attn.") for what in ("ops", "params")}  # fmt: skip
     counted = {k: v for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}
@@ -246,7 +246,7 @@ def test_a_plain_vit_may_be_called_backbone(tmp_path):
     state = plain_vit()
     named = {f"module.backbone.{name}": value for name, value in state.items()} | {"module.head.weight": torch.ones(2)}
     torch.save({"student": {}, "teacher": named, "epoch": 3}, tmp_path / "dino.pth")
-    model = build_ostrack(load_config(TINY))
+    model = build_ostrack(load_config(OSTrackConfig, TINY))
     load_pretrained(model, str(tmp_path / "dino.pth"))
     own = model.backbone.state_dict()
     assert torch.equal(own["blocks.7.attn.qkv.weight"], state["blocks.7.attn.qkv.weight"])

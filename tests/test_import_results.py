@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -262,6 +263,34 @@ def test_what_does_not_fit_is_refused_and_the_rest_written(tmp_path: Path, env: 
     report = run(tmp_path / "r.json", env, any_length=True)
     assert sorted(report.written) == ["Deer", "Jumping", "Tiger1"]
     assert len(read_result(Path(env.results_path) / "KCF/hog/Deer.txt")) == 70
+
+
+@pytest.mark.parametrize(
+    ("form", "convert", "inside"),
+    [
+        ("xyxy", lambda b: np.hstack((b[:, :2], b[:, :2] + b[:, 2:])), False),
+        ("xyxy", lambda b: np.hstack((b[:, :2], b[:, :2] + b[:, 2:] - 1)), True),
+        ("cxcywh", lambda b: np.hstack((b[:, :2] + b[:, 2:] / 2, b[:, 2:])), False),
+    ],
+)
+def test_boxes_of_another_form_are_told_by_the_first(
+    tmp_path: Path, env: EnvSettings, form: str, convert: Callable[[np.ndarray], np.ndarray], inside: bool
+) -> None:
+    (tmp_path / "r").mkdir()
+    for name in FRAMES:
+        (tmp_path / f"r/{name}.txt").write_text(text(convert(track(name))))
+    with pytest.raises(DataError, match=rf"not x, y, width, height, in 3 of 3 sequences: give --form {form}"):
+        run(tmp_path / "r", env)
+    assert not Path(env.results_path, "KCF").exists()
+    report = run(tmp_path / "r", env, form=form)
+    assert sorted(report.written) == sorted(FRAMES)
+    for name in FRAMES:
+        np.testing.assert_allclose(read_result(Path(env.results_path) / f"KCF/hog/{name}.txt"), track(name), atol=1e-9)
+    assert ("x2, y2 are the last pixel inside" in str(report)) == inside
+    for name in FRAMES:
+        (tmp_path / f"r/{name}.txt").write_text(text(track(name)))
+    with pytest.raises(DataError, match="are x, y, width, height, not .* give --form xywh"):
+        run(tmp_path / "r", env, form=form)
 
 
 def test_nan_is_refused(tmp_path: Path, env: EnvSettings) -> None:

@@ -77,7 +77,7 @@ def test_targets_choose_different_tokens_in_one_step() -> None:
     (image, box), (following, _) = clip_frame(0), clip_frame(1)
     other = [100, 40, 40, 120]
     targets = [tracker.start(image, box), tracker.start(image, other)]
-    assert targets[0].mask.sum() != targets[1].mask.sum()
+    assert targets[0].state["mask"].sum() != targets[1].state["mask"].sum()
     step = tracker.step([following, following[:200]], targets)
     for first, image, found, score in zip((box, other), (following, following[:200]), *step[:2], strict=True):
         tracker.initialize(clip_frame(0)[0], {"init_bbox": first})
@@ -113,7 +113,7 @@ def test_batches_and_workers_give_the_same_files(data: Path, tmp_path: Path, wor
     summary = run(data, tmp_path / "out", tracker=FakeBatchTracker, workers=workers, batch=batch)
     assert (len(summary.done), summary.frames) == (3, 16)
     assert boxes(tmp_path / "out") == boxes(tmp_path / "whole")
-    folder = tmp_path / "out/ostrack/c"
+    folder = results(tmp_path / "out", data)
     for name, length in LENGTHS.items():  # each sequence has its own scores, 1 in the first frame
         np.testing.assert_allclose(read_scores(folder / f"{name}.txt"), 1 - np.arange(length) / 10)
     assert not list((tmp_path / "whole").rglob("*_scores.txt"))  # that tracker tells none

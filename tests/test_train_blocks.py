@@ -8,7 +8,7 @@ import torch
 from torch._dynamo.utils import counters
 
 from lib.models.layers.attention import explicit_attention
-from lib.models.layers.block import Execution
+from lib.models.layers.block import Execution, run_direct, run_recomputed
 from lib.models.ostrack import build_ostrack
 from lib.train.actors import OSTrackActor, build_actor
 from lib.train.ema import Ema
@@ -206,8 +206,8 @@ def test_what_a_step_keeps_in_memory_is_counted(bench):
 
 def test_what_is_computed_again_is_not_kept(bench):
     kept = []
-    for amp in ("false", "bf16"):  # of the way that blocks are run alone: all is computed in float32
-        net = build("DATA.SEARCH.SIZE=256", f"TRAIN.AMP={amp}").train()
+    for run_segment in (run_direct, run_recomputed):
+        net = build_ostrack(small_config("DATA.SEARCH.SIZE=256"), execution=Execution(run_segment=run_segment)).train()
         actor, batch = OSTrackActor(net, small_config("DATA.SEARCH.SIZE=256")), small_batch(2, search=256)
         kept.append(bench.memory_of(lambda actor=actor, batch=batch: actor(batch, 1), torch.device("cpu"))[0])
     rows = 2 * (4 + 256) * 192  # a number of each channel of each token, in the first three halves

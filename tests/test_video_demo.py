@@ -19,7 +19,7 @@ from lib.test.tracker import build_tracker
 from lib.test.tracker.video import LOST, TrackedFrame, track_frames
 from lib.test.video_demo import result_path, track_video
 from lib.test.video_loop import Demo, DemoSummary, run_demo
-from lib.utils.checkpoint import save_checkpoint
+from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import ConfigError, DataError, run_cli
 from lib.utils.image_io import read_image, write_image
 from lib.utils.picture_video import PictureVideo, open_frames
@@ -102,6 +102,20 @@ def test_the_tracker_sees_rgb_and_the_output_is_like_the_source(video, tmp_path)
     assert written.fps == 12 and len(written) == 6
     for image in written:
         assert image.shape == (60, 90, 3) and np.abs(np.median(image, axis=(0, 1)) - ORANGE).max() < 8
+
+
+def test_frames_of_another_size_fit_into_the_output(tmp_path):
+    frames = [np.full((60, 90, 3), ORANGE, np.uint8), np.full((90, 60, 3), ORANGE, np.uint8)] * 2
+
+    class Turning(VideoFile):
+        def __iter__(self):
+            return iter(frames)
+
+    source, output = Turning(write_video(tmp_path / "clip.mp4")), tmp_path / "out.mp4"
+    run_demo(FakeTracker(), source, Demo(boxes=[[10, 20, 8, 8]], output=output))
+    first, second, *_ = written = list(VideoFile(output))
+    assert len(written) == 4 and first.shape == second.shape == (60, 90, 3)
+    assert np.abs(second[50, 55].astype(int) - ORANGE).max() < 16 and second[50, 5].max() < 60  # 40 of 90 columns
 
 
 def test_several_targets_are_one_step_and_one_file_each(video, tmp_path):
@@ -421,6 +435,9 @@ def test_the_command_takes_grey_pictures_late_targets_and_small_boxes(tmp_path, 
         )
         picture = cv2.imread(str(tmp_path / f"walk/{t:04d}.png"), cv2.IMREAD_GRAYSCALE)
         cv2.imwrite(str(tmp_path / f"walk/{t:04d}.png"), picture)
+    state = load_checkpoint(weights)
+    state["net"]["box_head.conv5_size.bias"].fill_(-3)  # boxes of a twentieth of the search region
+    save_checkpoint(state, weights)
     command = ["video_demo.py", "ostrack", TINY, f"{tmp_path}/walk/%04d.png", "--start_frame", "1", "--box_at", "3",
                "60", "70", "4", "5", "--optional_box", "60", "70", "48", "36", "--min_size", "2", "--save_results",
                "--save_dir", str(tmp_path / "out"), "--checkpoint", str(weights), "--no_display"]  # fmt: skip

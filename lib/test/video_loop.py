@@ -20,7 +20,7 @@ from lib.test.evaluation.writer import FrameTime, ResultWriter
 from lib.test.tracker.video import Follower, TrackedFrame
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.video_io import LiveVideo, VideoFile, VideoWriter
-from lib.vis.panels import fitted
+from lib.vis.panels import write_fitted
 from lib.vis.views import LeaveSequence
 
 logger = logging.getLogger(__name__)
@@ -174,8 +174,7 @@ def run_demo(tracker: BatchTracker, video: VideoFile, demo: Demo) -> DemoSummary
                     logger.warning("frame %d has another size than those before: boxes are in pixels of each frame, "
                                    "a video keeps the size of the first", run.frame)  # fmt: skip
             if output:
-                picture = tracked.picture(demo.lost_below)
-                output.write(picture if size == sizes[0] else fitted(picture, *sizes[0]))
+                write_fitted(output, tracked.picture(demo.lost_below))
             if watcher and run.follower.targets:
                 try:
                     watcher(run.summary.frames - 1, run.follower.targets[0])

@@ -52,14 +52,31 @@ def listed(names: Sequence[str], most: int = 12) -> str:
     return ", ".join(names[:most]) + more
 
 
+def _first_time() -> Callable[[logging.LogRecord], bool]:
+    """A filter that lets warnings pass whose text has not passed before, and all other messages."""
+    seen: set[str] = set()
+
+    def passes(record: logging.LogRecord) -> bool:
+        if record.levelno != logging.WARNING:
+            return True
+        text = record.getMessage()
+        new = text not in seen
+        seen.add(text)
+        return new
+
+    return passes
+
+
 def run_cli(main: Callable[[], int | None]) -> None:
     """Run ``main`` as a script and leave the process with its exit status.
 
     ``main`` returns an exit status, or ``None`` for success. An :class:`OSTrackError`, or the system's refusal of a
     file or folder, is printed as one line and gives status 1; Ctrl-C gives the customary 130; any other exception keeps
-    its traceback, because it is a fault of ours.
+    its traceback, because it is a fault of ours. A warning is shown once, however often it is given.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    shown = logging.StreamHandler()
+    shown.addFilter(_first_time())
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[shown])
     try:
         status = main()
     except OSTrackError as error:

@@ -7,12 +7,14 @@ import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from lib.utils.errors import DataError
-from lib.utils.image_io import read_image
+from lib.utils.image_io import decode_deep, read_file
+from lib.utils.levels import Levels, levels_of, sequence_levels, to_8_bit
 from lib.utils.own_folder import FRAME_FOLDERS, frames_in
 from lib.utils.storage import FolderStorage, image_names, natural_key
 from lib.utils.video_io import VideoFile, open_video
@@ -25,6 +27,8 @@ _PRINTF = re.compile(r"%0?\d*d")
 @dataclass
 class PictureVideo(VideoFile):
     """The frames in picture files, RGB uint8 (H, W, 3), of any sizes; 25 of them are a second.
+
+    They are turned as their EXIF orientation says, and more than 8 bits are stretched to 8 by the same limits in all.
 
     Attributes:
         path: the folder, or the pattern of the files' names.
@@ -54,12 +58,20 @@ class PictureVideo(VideoFile):
         return len(self.files)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        return map(read_image, self.files)
+        return map(self.frame, range(len(self)))
 
     def frame(self, t: int) -> np.ndarray:
         if not 0 <= t < len(self.files):
             raise DataError(f"{self.path} has no frame {t}")
-        return read_image(self.files[t])
+        image = self._deep(t)
+        return image if image.dtype == np.uint8 else to_8_bit(image, self._levels or levels_of([image]))
+
+    def _deep(self, t: int) -> np.ndarray:
+        return decode_deep(read_file(self.files[t]), str(self.files[t]), upright=True)
+
+    @cached_property
+    def _levels(self) -> Levels | None:
+        return sequence_levels(self._deep, len(self))
 
     seek = frame
 

@@ -268,6 +268,22 @@ def image_digest(storage: Storage, names: Sequence[str]) -> str:
     return digest.hexdigest()[:16]
 
 
+def find_key(storage: Storage, *keys: str) -> str | None:
+    """Return the key of the first of these files or folders that is there, as its name is spelled there.
+
+    The name may differ in the case of its letters. None is there: None.
+    """
+    for key in keys:
+        if storage.exists(key):
+            return key
+    for key in keys:
+        folder, _, wanted = key.rpartition("/")
+        for name in storage.names(folder):
+            if name.lower() == wanted.lower():
+                return f"{folder}/{name}" if folder else name
+    return None
+
+
 def image_names(storage: Storage, folder: str) -> list[str]:
     """The pictures directly in a folder, in natural order; of :data:`IMAGE_SUFFIXES` the first kind that is there."""
     names = storage.names(folder)

@@ -273,6 +273,11 @@ class VideoWriter:
         self._shape: tuple[int, ...] = ()
         self._count = 0
 
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width of the frames; None before the first."""
+        return (self._shape[0], self._shape[1]) if self._shape else None
+
     def write(self, image: np.ndarray) -> None:
         """Append a frame, RGB uint8 (H, W, 3)."""
         writer = self._writer or self._open(image)

@@ -85,7 +85,7 @@ class BoxHead(nn.Module):
 
         Args:
             maps: the head's outputs.
-            window: (S, S), multiplied to the scores before the best cell is chosen; None = 1 everywhere.
+            window: (1, 1, S, S), multiplied to the scores before the best cell is chosen; None = 1 everywhere.
             size_scale: factor of the predicted sizes, where the search region is not as large as in training.
 
         Returns:
@@ -137,8 +137,8 @@ class CellHead(BoxHead):
     @staticmethod
     def views(maps: Maps, window: Tensor) -> dict[str, Tensor]:
         """The score map, without and with the window."""
-        score = maps["score_map"][0, 0]
-        return {"score_map": score, "score_map_hann": window * score}
+        score = maps["score_map"]
+        return {"score_map": score[0, 0], "score_map_hann": (window * score)[0, 0]}
 
 
 class ConvHead(BoxHead):

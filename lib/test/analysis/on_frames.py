@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from lib.utils.image_io import write_image
 from lib.utils.video_io import VideoWriter
 from lib.vis.compare import TRUE, Entry, Mark, choose_frames, line, marked_frame, marked_sheet, stacked
 from lib.vis.draw import COLORS, Color, rgb
+from lib.vis.panels import fitted
 
 _FRAME_RATE = 25.0  # of a video of picture files
 
@@ -132,9 +134,8 @@ def read_track(results_dir: Path, tracker: Tracker, sequence: Sequence, number: 
         raise DataError(f"{label} has no result of {sequence.name}: {path} is missing, tracking/test.py makes it")
     boxes, truth = read_result(path), sequence.ground_truth
     if len(boxes) != sequence.num_frames:
-        raise DataError(
-            f"{path} has {len(boxes)} boxes, {sequence.name} has {sequence.num_frames} frames: track it again"
-        )
+        counts = f"{len(boxes)} boxes, {sequence.name} has {sequence.num_frames} frames"
+        raise DataError(f"{path} has {counts}: delete it and track this sequence again")
     overlap = np.full(len(boxes), np.nan)
     if len(truth) == len(boxes):
         rules = get_protocol(protocol).rules(sequence.dataset)
@@ -171,12 +172,22 @@ def chosen_frames(sequence: Sequence, chosen: set[int]) -> Iterator[np.ndarray]:
 
 
 def _write_video(path: Path, sequence: Sequence, tracks: Seq[Track]) -> None:
+    """Write the video whole or not at all. Frames of another size than the first are scaled to fit into it."""
     sequence.check_length()
     # Digits differ in width, the frames of a video must not: the legend has room for the widest.
     width = max(line([Entry(entry.color, f"{entry.text}  now 0.0000")]).shape[1] for entry in legend(tracks))
-    with VideoWriter(path, getattr(sequence.frames, "fps", _FRAME_RATE)) as writer:
-        for t, image in enumerate(tqdm(sequence.frames, total=sequence.num_frames, unit="frame")):
-            marks = frame_marks(sequence, tracks, t)
-            texts = [f"  now {mark.text}" if mark.text else "" for mark in marks]
-            entries = [Entry(e.color, e.text + text) for e, text in zip(legend(tracks), texts, strict=True)]
-            writer.write(stacked([marked_frame(image, marks), *(line([entry]) for entry in entries)], width))
+    unfinished = path.with_suffix(".part.mp4")
+    try:
+        with VideoWriter(unfinished, getattr(sequence.frames, "fps", _FRAME_RATE)) as writer:
+            size: tuple[int, int] | None = None
+            for t, image in enumerate(tqdm(sequence.frames, total=sequence.num_frames, unit="frame")):
+                marks = frame_marks(sequence, tracks, t)
+                texts = [f"  now {mark.text}" if mark.text else "" for mark in marks]
+                entries = [Entry(e.color, e.text + text) for e, text in zip(legend(tracks), texts, strict=True)]
+                frame = marked_frame(image, marks)
+                size = size or (frame.shape[0], frame.shape[1])
+                shown = frame if frame.shape[:2] == size else fitted(frame, *size)
+                writer.write(stacked([shown, *(line([entry]) for entry in entries)], width))
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -100,8 +100,8 @@ class TrackerReport:
             return None
         if len(found) < frames - padded:
             raise DataError(
-                f"{scores_path(self.files[index])} has {len(found)} scores for {frames - padded} boxes: track this "
-                "sequence again, or delete it"
+                f"{scores_path(self.files[index])} has {len(found)} scores for {frames - padded} boxes: delete "
+                f"it, or {self.files[index].name} and track this sequence again"
             )
         return np.concatenate((found, np.full(padded, np.nan)))[:frames]
 

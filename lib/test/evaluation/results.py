@@ -174,14 +174,19 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise DataError(f"{source} cannot be read ({error}): track this sequence again") from error
+        raise DataError(
+            f"{source} cannot be read ({error}): delete {path.name} and track this sequence again"
+        ) from error
     if not isinstance(record, dict):
-        raise DataError(f"{source} is no record of where a result came from: track this sequence again")
+        raise DataError(f"{source} is no record of a result's origin: delete {path.name} and track this sequence again")
     return record
 
 
-def differences(path: Path, provenance: dict[str, Any], frames: FrameSource) -> list[str]:
-    """Why the result file ``path`` is not one of the run that ``provenance`` describes, on ``frames``; empty: it is."""
+def differences(path: Path, provenance: dict[str, Any], frames: FrameSource | None = None) -> list[str]:
+    """Why the result file ``path`` is not one of the run that ``provenance`` describes; empty when it is.
+
+    ``frames`` are those of the run; without them nothing is said of frames.
+    """
     try:
         stored = read_provenance(path)
     except DataError as error:
@@ -190,7 +195,7 @@ def differences(path: Path, provenance: dict[str, Any], frames: FrameSource) -> 
         return ["nothing says what it came from"]
     changed = [key for key in IDENTITY if _comparable(stored, key) != _comparable(provenance, key)]
     found = [f"{key} {stored.get(key)!r}, now {provenance.get(key)!r}" for key in changed]
-    if not found and other_frames(stored, frames):
+    if not found and frames is not None and other_frames(stored, frames):
         found.append(f"{FRAMES} {stored[FRAMES]!r}, now {frames.digest!r}: its frames were others")
     if stored.get("result_sha256") != file_hash(path):
         found.append("the file was changed after it was written")

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Sampler
 from lib.config import ExperimentConfig, drawn_datasets
 from lib.config.experiment import CropConfig
 from lib.train.admin.environment import EnvironmentSettings
-from lib.train.data.frames import PairSampling
+from lib.train.data.frames import pair_sampling
 from lib.train.data.pair import CropSpec
 from lib.train.data.processing import Normalisation, sample_bytes
 from lib.train.data.sampler import PairSource
@@ -88,7 +88,7 @@ def open_sources(cfg: ExperimentConfig, env: EnvironmentSettings, use_lmdb: bool
         ConfigError, DataError: a data set is unknown or cannot be used.
     """
     data = cfg.DATA
-    sampling = PairSampling(data.SAMPLER_MODE, data.MAX_SAMPLE_INTERVAL, data.TEMPLATE.NUMBER, data.SEARCH.NUMBER)
+    sampling = pair_sampling(data)
     trained = drawn_datasets(cfg, "TRAIN")
     sources: dict[str, PairSource] = {}
     for name in dict.fromkeys([*trained, *drawn_datasets(cfg, "VAL")]):

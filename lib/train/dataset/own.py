@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from lib.train.dataset.layouts import Plan, listed_track, not_absent, read_info
 from lib.train.dataset.selection import selected
-from lib.train.dataset.tracks import FrameKind, Track, TrackTable
+from lib.train.dataset.tracks import FrameKind, LeftOut, Track, TrackTable
 from lib.utils.errors import ImageError
 from lib.utils.exif import exif_orientation
 from lib.utils.image_io import decode_deep
@@ -39,22 +39,21 @@ def own_layout(storage: Storage, roots: Sequence[str], patterns: Sequence[str] =
 
 
 def _read(storage: Storage, found: list[tuple[Path, OwnSequence]]) -> TrackTable:
-    tracks = (_track(storage, root, item) for root, item in tqdm(found, desc="annotation", delay=2))
-    return TrackTable.join([track for track in tracks if track])
+    return TrackTable.join(_track(storage, root, item) for root, item in tqdm(found, desc="annotation", delay=2))
 
 
-def _track(storage: Storage, root: Path, item: OwnSequence) -> Track | None:
+def _track(storage: Storage, root: Path, item: OwnSequence) -> Track | LeftOut:
     name = str(item.folder.relative_to(root.parent))
     info = read_info(storage, str(item.boxes), [(str(path), not_absent) for path in item.flags])
     if item.frames.is_dir():
         track = listed_track(storage, name, str(item.frames), info)
-        if track:
+        if isinstance(track, Track):
             _say_what_is_done(item.frames / track.files[0])
         return track
     video = VideoFile(item.frames)
     if len(video) != len(info.bbox):
-        log.warning("%s is left out: %d frames but %d boxes in the annotation", item.frames, len(video), len(info.bbox))
-        return None
+        counts = f"{len(video)} frames but {len(info.bbox)} boxes in the annotation"
+        return LeftOut(f"{item.frames} is left out: {counts}")
     exact = video.seeks_exactly()
     if not exact:
         log.warning("%s: seeking is inexact, so each frame is decoded from the start, which is slow; pictures in img/ "

@@ -6,7 +6,7 @@ One flat table serves every layout: it is written to the cache as it is, and wor
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import partial
 from pathlib import Path
@@ -51,6 +51,13 @@ class Track:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A sequence of the data set that cannot be used, on its way into a table; ``reason`` names it."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class TrackTable:
     """S sequences of N frames in all, one after the other. Texts are UTF-8 bytes, which take a quarter of the memory.
 
@@ -62,6 +69,7 @@ class TrackTable:
         bbox: ``xywh`` in pixels, float64 (N, 4).
         visible, valid: see :class:`SequenceInfo`, bool (N,).
         files: file names of listed frames, bytes (N,), or (0,) where no sequence lists them.
+        left_out: which further sequences cannot be used, and why, bytes (L,).
     """
 
     names: np.ndarray
@@ -73,12 +81,16 @@ class TrackTable:
     visible: np.ndarray
     valid: np.ndarray
     files: np.ndarray
+    left_out: np.ndarray = field(default_factory=lambda: texts([]))
 
     @classmethod
-    def join(cls, tracks: Sequence[Track]) -> TrackTable:
+    def join(cls, found: Iterable[Track | LeftOut]) -> TrackTable:
         """The table of these sequences. Raises DataError: there are none."""
+        found = list(found)
+        tracks = [item for item in found if isinstance(item, Track)]
+        left_out = [item.reason for item in found if isinstance(item, LeftOut)]
         if not tracks:
-            raise DataError("there is no sequence in it")
+            raise DataError("there is no sequence in it" + (f" that can be used: {left_out[0]}" if left_out else ""))
         files = [name for track in tracks for name in (track.files or [""] * len(track.info.bbox))]
         return cls(
             names=texts(track.name for track in tracks),
@@ -90,6 +102,7 @@ class TrackTable:
             visible=np.concatenate([track.info.visible for track in tracks]),
             valid=np.concatenate([track.info.valid for track in tracks]),
             files=texts(files if any(track.files for track in tracks) else []),
+            left_out=texts(left_out),
         )
 
 
