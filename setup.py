@@ -30,7 +30,7 @@ EXTRAS = {
 
 # Every script in tracking/ is a console command too: tracking/check_data.py is ostrack-check-data, but for these names.
 COMMANDS = {"analysis_results": "analyze", "create_default_local_file": "create-local", "profile_model": "profile"}
-NO_COMMANDS = {"__init__", "commands", "vot_ostrack"}  # the last is for the VOT toolkit, which starts it as a script
+NO_COMMANDS = {"__init__", "commands", "vot_tracker"}  # the last is for the VOT toolkit, which starts it as a script
 SCRIPTS = sorted({path.stem for path in Path(__file__).parent.glob("tracking/*.py")} - NO_COMMANDS)
 
 # What lies beside lib/ in a clone goes into lib/shipped/ of the wheel, where lib/utils/paths.py finds it.

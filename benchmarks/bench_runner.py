@@ -3,12 +3,13 @@
 import argparse
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.test.evaluation.evaluate import track_benchmarks
-from lib.test.running import add_device_option
+from lib.test.evaluation.evaluate import RunOptions, track_benchmarks
+from lib.test.spec import TrackerSpec, add_device_option
 from lib.train.data.drawing.sequences import make_images_sequences
 from lib.utils.errors import OSTrackError, run_cli
 
@@ -24,6 +25,7 @@ def main() -> None:
     parser.add_argument("--sequences", type=int, default=16)
     parser.add_argument("--frames", type=int, default=40, help="of each sequence")
     args = parser.parse_args()
+    spec = TrackerSpec(args.config, checkpoint=args.checkpoint, precision=args.precision, device=args.device)
     with tempfile.TemporaryDirectory() as folder:
         data = make_images_sequences(Path(folder), "val", args.sequences, args.frames, seed=1)
         print(f"{args.config}, {args.precision}, {args.device}: {args.sequences} sequences of {args.frames} frames")
@@ -32,14 +34,9 @@ def main() -> None:
         for threads in args.threads:
             for batch in args.batch:
                 summary = track_benchmarks(
-                    args.config,
+                    replace(spec, save_dir=Path(folder) / f"{threads}_{batch}"),
                     [f"folder:{data}"],
-                    checkpoint=args.checkpoint,
-                    precision=args.precision,
-                    device=args.device,
-                    workers=threads,
-                    batch=batch,
-                    save_dir=Path(folder) / f"{threads}_{batch}",
+                    RunOptions(workers=threads, batch=batch),
                 )
                 if summary.failed:
                     raise OSTrackError(str(summary))

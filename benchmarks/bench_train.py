@@ -32,9 +32,9 @@ from benchmarks.published import use_plain_attention
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
 from lib.models.layers.block import DIRECT
-from lib.models.layers.candidate_elimination import keep_rate
+from lib.models.layers.training import training_execution
 from lib.models.ostrack import build_ostrack
-from lib.models.ostrack.training import training_execution
+from lib.models.ostrack.elimination import keep_rate
 from lib.train.actors import build_actor
 from lib.train.actors.ostrack import OSTrackActor
 from lib.train.optim import amp_dtype, build_optimizer, parameter_groups, set_precision
@@ -149,7 +149,7 @@ def measure(
     """Train on one batch; see :class:`Measured`."""
     torch.manual_seed(0)
     set_precision(cfg, device)
-    execution = DIRECT if variant.plain else training_execution(cfg, device)
+    execution = DIRECT if variant.plain else training_execution(cfg.TRAIN, device)
     net = build_ostrack(cfg, execution=execution).to(device).train()
     if variant.plain:
         use_plain_attention(net)

@@ -24,9 +24,9 @@ from torch import Tensor
 
 from lib.config.ostrack import OSTrackConfig
 from lib.models.layers.attention import Attention
-from lib.models.layers.candidate_elimination import template_mask
 from lib.models.layers.head import CenterHead
 from lib.models.ostrack import OSTrack
+from lib.models.ostrack.elimination import template_mask
 from lib.test.evaluation.protocol import Step
 from lib.test.tracker.build import tracking_model
 from lib.utils.box_ops import clip_box

@@ -6,8 +6,8 @@ import torch
 
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
+from lib.models.layers.training import training_execution
 from lib.models.ostrack import OSTrack, build_ostrack
-from lib.models.ostrack.training import training_execution
 
 SMALL = (
     "MODEL.BACKBONE.DEPTH=2", "MODEL.BACKBONE.CE_LOC=[1]", "MODEL.BACKBONE.CE_KEEP_RATIO=[0.5]",
@@ -25,7 +25,7 @@ def build(*overrides: str, seed: int = 0) -> OSTrack:
     """The network of :func:`small_config` as training builds it, with the weights that ``seed`` draws."""
     torch.manual_seed(seed)
     cfg = small_config(*overrides)
-    return build_ostrack(cfg, execution=training_execution(cfg, torch.device("cpu")))
+    return build_ostrack(cfg, execution=training_execution(cfg.TRAIN, torch.device("cpu")))
 
 
 def small_batch(count: int = 4, template: int = 32, search: int = 64) -> dict:

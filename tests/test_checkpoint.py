@@ -14,7 +14,8 @@ from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import build_ostrack
 from lib.models.ostrack.backbone import resize_position_embedding
 from lib.models.ostrack.pretrained import load_pretrained
-from lib.models.ostrack.weights import anatomy, load_weights
+from lib.models.ostrack.weights import arch_spec, explain_misfit
+from lib.models.weights import load_weights
 from lib.utils.checkpoint import Placeholder, load_checkpoint, network_state, save_checkpoint, strip_checkpoint
 from lib.utils.errors import CheckpointError
 from tests.conftest import GOLDEN
@@ -191,7 +192,7 @@ def test_a_256_checkpoint_with_a_384_config_says_so(tmp_path):
     with torch.device("meta"):
         model = build_ostrack(load_config(OSTrackConfig, "vitb_384_mae_ce_32x4_ep300"))
     with pytest.raises(CheckpointError) as error:
-        load_weights(model, path)
+        load_weights(model, path, explain_misfit)
     message = str(error.value)
     for words in (
         "template 128 px, search 256 px", "template 192 px, search 384 px", "OSTrack_ep0300.pth.tar",
@@ -200,11 +201,11 @@ def test_a_256_checkpoint_with_a_384_config_says_so(tmp_path):
         assert words in message
 
 
-def test_anatomy_reads_what_it_can():
-    seen = anatomy(meta_state(TINY, "MODEL.BACKBONE.DEPTH=6", "MODEL.BACKBONE.CE_LOC=[3]",
+def test_the_architecture_is_read_off_weights():
+    seen = arch_spec(meta_state(TINY, "MODEL.BACKBONE.DEPTH=6", "MODEL.BACKBONE.CE_LOC=[3]",
                               "MODEL.BACKBONE.CE_KEEP_RATIO=[0.7]", "MODEL.HEAD.TYPE=CORNER"))  # fmt: skip
     assert (seen.width, seen.blocks, seen.template, seen.search, seen.head) == (192, 6, 128, 256, "CORNER")
-    assert anatomy({"weight": torch.zeros(3)}) is None
+    assert arch_spec({"weight": torch.zeros(3)}) is None
 
 
 def plain_vit(width=192, blocks=12, patch=16):

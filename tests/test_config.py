@@ -9,8 +9,8 @@ from typing import get_args, get_type_hints
 import pytest
 
 from lib.config import config_hash, drawn_datasets, load_config, to_plain, validated_epochs
-from lib.config.experiment import ModelConfig, TrainConfig
-from lib.config.ostrack import HeadConfig, OSTrackConfig
+from lib.config.experiment import HeadConfig, ModelConfig, TrainConfig
+from lib.config.ostrack import OSTrackConfig
 from lib.models.layers.head import HEADS
 from lib.utils.errors import ConfigError
 from tests.conftest import REPOSITORY

@@ -69,6 +69,6 @@ def test_a_tracker_that_crops_so_gives_the_same_boxes(monkeypatch):
         calls.append(arguments)
         return resize_on_device(*arguments)
 
-    monkeypatch.setattr("lib.test.tracker.ostrack.cut_crops", instead)
+    monkeypatch.setattr("lib.test.tracker.tracker.cut_crops", instead)
     assert run(Tracker(*reference_model(TINY)), 4) == expected
     assert len(calls) == 4

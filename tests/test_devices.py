@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from lib.test.evaluation.runner import choose_devices
 from lib.test.profiling import profile
+from lib.test.spec import TrackerSpec
 from lib.test.tracker import build_tracker
 from lib.test.tracker.build import choose_precision
 from lib.train.run_training import pick_device
@@ -60,7 +61,11 @@ def test_auto_is_cuda_or_the_cpu_and_the_others_are_had_by_name(gpus):
     ],
 )
 def test_what_cannot_be_had_is_one_line_everywhere(gpus, monkeypatch, capsys, tmp_path, device, message):
-    for build in (checked_device, lambda name: build_tracker(TINY, device=name), lambda name: profile(TINY, name)):
+    for build in (
+        checked_device,
+        lambda name: build_tracker(TINY, device=name),
+        lambda name: profile(TrackerSpec(TINY, device=name)),
+    ):
         with pytest.raises(ConfigError, match=message):
             build(device)
     monkeypatch.setattr(sys, "argv", ["test.py", "ostrack", TINY, "--dataset", "otb", "--device", device])

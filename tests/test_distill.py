@@ -6,7 +6,7 @@ import yaml
 
 from lib.models.ostrack import build_ostrack
 from lib.train.actors import build_actor
-from lib.train.distill import Teacher, load_teacher
+from lib.train.distill import load_teacher
 from lib.train.losses import quality_focal_loss, weighted_l1_loss
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError
@@ -25,7 +25,7 @@ def teacher(*overrides):
         for name in ("ctr", "size", "offset"):
             net.box_head.get_submodule(f"conv5_{name}").weight.mul_(3)
         net.box_head.conv5_ctr.bias.fill_(-2)
-    return Teacher(net.eval().requires_grad_(False), cfg)
+    return build_actor(net.eval().requires_grad_(False), cfg)
 
 
 def student_actor(cfg, taught=None):
@@ -63,7 +63,7 @@ def test_total_is_the_usual_one_plus_the_weighted_three():
 def test_a_student_that_is_its_teacher_has_nothing_to_learn():
     cfg = small_config()
     actor = student_actor(cfg)
-    actor = build_actor(actor.net.eval(), cfg, teacher=Teacher(actor.net, cfg))
+    actor = build_actor(actor.net.eval(), cfg, teacher=actor)
     stats = actor(small_batch(), 1)[1]
     assert [stats[name].item() for name in NAMES] == pytest.approx([0, 0, 0], abs=1e-7)
 

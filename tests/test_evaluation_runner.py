@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from lib.test.evaluation import evaluate, find_results, get_dataset, read_result, results, runner
+from lib.test.evaluation.evaluate import RunOptions
 from lib.test.evaluation.prefetch import read_ahead
 from lib.test.evaluation.sequence import Annotations, Sequence
 from lib.test.evaluation.summary import Summary
@@ -331,13 +332,13 @@ def test_the_list_of_benchmarks_needs_no_tracker(
 
 def test_the_published_command_to_look_on_tracks_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     script = load_script("test")
-    called: dict[str, object] = {}
+    called: list[RunOptions] = []
     monkeypatch.setattr(script, "visdom_or_pictures", lambda *arguments: "screen")
-    monkeypatch.setattr(script, "track_benchmarks", lambda *arguments, **options: called.update(options) or Summary())
+    monkeypatch.setattr(script, "track_benchmarks", lambda spec, datasets, options: called.append(options) or Summary())
     command = "test.py ostrack vitb_384_mae_ce_32x4_ep300 --dataset vot22 --threads 1 --num_gpus 1 --debug 1"
     monkeypatch.setattr(sys, "argv", command.split())
     assert script.main() == 0
-    assert (called["workers"], called["screen"], called["fresh"]) == (0, "screen", True)
+    assert (called[0].workers, called[0].screen, called[0].fresh) == (0, "screen", True)
 
 
 def test_published_names_of_options() -> None:

@@ -10,9 +10,9 @@ import torch
 
 from lib.config import config_hash, load_config
 from lib.config.ostrack import OSTrackConfig
-from lib.models.layers.candidate_elimination import template_mask
 from lib.models.layers.head import HEADS
 from lib.models.ostrack import build_ostrack
+from lib.models.ostrack.elimination import template_mask
 from lib.test import export
 from lib.test.evaluation.results import differences, file_hash, provenance_path
 from lib.test.export.exporting import _in_batches, open_network
@@ -71,7 +71,7 @@ def by_torch(cfg, model, inputs):
 def test_a_file_gives_what_the_plain_model_gives(format, overrides, batch, tmp_path):
     cfg, model = case(*overrides)
     path = tmp_path / f"new/network{FORMATS[format].suffix}"
-    written = export.export_network(cfg, model, TINY, format, path, batch=batch, origin={"checkpoint": "w.pth"})
+    written = export.export_network(cfg, model, format, path, batch=batch, origin={"checkpoint": "w.pth"})
     assert written.path == path and written.mean <= written.largest <= 1e-3
     opened = open_network(format, path, network_hash(cfg, model), "float32", batch)
     inputs = noise_inputs(cfg, batch)
@@ -92,7 +92,7 @@ def test_the_onnx_file_says_what_it_takes(tmp_path):
     import onnx
 
     cfg, model = case(GT_BOX)
-    export.export_network(cfg, model, TINY, "onnx", tmp_path / "n.onnx", batch=2)
+    export.export_network(cfg, model, "onnx", tmp_path / "n.onnx", batch=2)
     graph = onnx.load(tmp_path / "n.onnx").graph
     shapes = {
         item.name: [size.dim_value for size in item.type.tensor_type.shape.dim]
@@ -114,7 +114,7 @@ def test_the_same_boxes_in_every_opset(opset, overrides, absent, present, tmp_pa
 
     cfg, model = case(*overrides)
     path = tmp_path / "n.onnx"
-    export.export_network(cfg, model, TINY, "onnx", path, opset=opset)
+    export.export_network(cfg, model, "onnx", path, opset=opset)
     file = onnx.load(path)
     onnx.checker.check_model(file, full_check=True)
     assert [(entry.domain, entry.version) for entry in file.opset_import] == [("", opset)]
@@ -178,7 +178,7 @@ def track(tracker, count):
 @pytest.mark.parametrize("overrides", [(), (GT_BOX,)], ids=["fixed", "gt_box"])
 def test_a_backend_gives_the_boxes_of_torch(backend, overrides, kept):
     cfg, model = case(*overrides)
-    tracker = Tracker(cfg, exported_network(cfg, model, TINY, backend, "float32", kept))
+    tracker = Tracker(cfg, exported_network(cfg, model, backend, "float32", kept))
     expected = track(Tracker(cfg, model), 2)
     assert np.ptp(expected, axis=0).max() > 1  # something moves
     np.testing.assert_allclose(track(tracker, 2), expected, atol=0.01)
@@ -197,7 +197,7 @@ def test_the_recipe_of_the_docs_gives_the_boxes_of_the_tracker(overrides, tmp_pa
     exec(text, namespace)
     cfg, model = case(*overrides)
     model.backbone.set_search_size(cfg.TEST.SEARCH_SIZE)
-    export.export_network(cfg, model, TINY, "onnx", tmp_path / "n.onnx", opset=17)
+    export.export_network(cfg, model, "onnx", tmp_path / "n.onnx", opset=17)
     theirs, ours = namespace["ExportedTracker"](tmp_path / "n.onnx"), Tracker(cfg, model)
     image, box = clip_frame(0)
     theirs.initialize(image, box)
@@ -215,21 +215,21 @@ def test_what_was_exported_is_used_again_until_something_changes(kept, monkeypat
     made = []
     monkeypatch.setattr(export, "export_network", lambda *args, **named: made.append(args[4]) or write(*args, **named))
     write = export.exporting.export_network
-    exported_network(cfg, model, TINY, "onnxruntime", "float32", kept)
+    exported_network(cfg, model, "onnxruntime", "float32", kept)
     made.clear()
     same_network, _ = case("TEST.EPOCH=7", "TRAIN.LR=0.5")
-    exported_network(same_network, model, TINY, "onnxruntime", "float32", kept)
+    exported_network(same_network, model, "onnxruntime", "float32", kept)
     assert made == []
     with torch.no_grad():
         next(model.parameters()).add_(1)
     with caplog.at_level("INFO"):
-        exported_network(cfg, model, TINY, "onnxruntime", "float32", kept)
+        exported_network(cfg, model, "onnxruntime", "float32", kept)
     assert len(made) == 1 and made[0].is_file() and f"into {made[0]}" in caplog.text
 
 
 def test_a_file_of_other_weights_is_refused(kept):
     cfg, model = case()
-    exported_network(cfg, model, TINY, "onnxruntime", "float32", kept)
+    exported_network(cfg, model, "onnxruntime", "float32", kept)
     path = max(kept.glob("*.onnx"), key=lambda path: path.stat().st_mtime)
     other, _ = case("DATA.MEAN=[0.5, 0.5, 0.5]")
     with pytest.raises(CheckpointError, match=f"experiment {TINY}.*remove it"):
@@ -263,7 +263,7 @@ def test_a_file_that_is_wrong_is_not_kept(tmp_path, monkeypatch):
 
     monkeypatch.setitem(FORMATS, "torch", good.__class__(".pt2", good.precisions, good.write, off))
     with pytest.raises(OSTrackError, match="n.pt2 does not give what torch gives: outputs differ by up to 0.01"):
-        export.export_network(cfg, model, TINY, "torch", tmp_path / "n.pt2")
+        export.export_network(cfg, model, "torch", tmp_path / "n.pt2")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -281,21 +281,21 @@ def test_a_file_that_is_wrong_is_not_kept(tmp_path, monkeypatch):
 )
 def test_what_cannot_be_exported_is_told(format, name, options, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
-        export.export_network(*case(), TINY, format, tmp_path / name, **options)
+        export.export_network(*case(), format, tmp_path / name, **options)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="n.pt2 cannot be written"):
-        export.export_network(*case(), TINY, "torch", tmp_path / "file/n.pt2")
+        export.export_network(*case(), "torch", tmp_path / "file/n.pt2")
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_a_missing_package_is_told(backend, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, backend, None)
     with pytest.raises(OSTrackError, match=f"{backend} is not installed .*; run: pip install onnx onnxscript"):
-        exported_network(*case(), TINY, backend, "float32", tmp_path)
+        exported_network(*case(), backend, "float32", tmp_path)
 
 
 def test_samples_are_joined_into_batches():

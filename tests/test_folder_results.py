@@ -113,7 +113,7 @@ def test_results_put_there_by_hand_are_read_but_not_those_of_another_folder(tmp_
     assert f"{plain.parent} has results of these names" in str(error.value)
 
 
-class Watched(FakeBatchTracker):
+class Inspected(FakeBatchTracker):
     """Notes what the sequences are called that somebody looks at."""
 
     def __init__(self, *arguments: object) -> None:
@@ -129,7 +129,7 @@ class Watched(FakeBatchTracker):
 def test_two_folders_in_one_run(tmp_path: Path) -> None:
     a, b = write_folder(tmp_path / "a", 0), write_folder(tmp_path / "b", 0)
     write_folder(b, 0, "bus")
-    sequences, tracker = get_dataset(f"folder:{a}", f"folder:{b}"), Watched("cpu", tmp_path)
+    sequences, tracker = get_dataset(f"folder:{a}", f"folder:{b}"), Inspected("cpu", tmp_path)
     summary = run_sequences(sequences, lambda device: tracker, tmp_path / "out", "c", RUN, ["cpu"])
     assert len(summary.done) == 3 and len(boxes(tmp_path / "out")) == 2
     assert sorted(tracker.shown) == sorted(["bus", f"{folder_label(a)}/car", f"{folder_label(b)}/car"])

@@ -6,9 +6,9 @@ import torch
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
 from lib.models.layers.attention import attention_rows, explicit_attention
-from lib.models.layers.candidate_elimination import template_mask
 from lib.models.layers.linear import PackedLinear, can_pack
 from lib.models.ostrack import build_ostrack
+from lib.models.ostrack.elimination import template_mask
 from lib.models.ostrack.inference import initial_state, prepare_inference
 from lib.models.ostrack.plain import PlainModel
 from tests.golden.fixtures import fill_state_dict

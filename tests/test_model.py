@@ -7,8 +7,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
-from lib.models.layers.candidate_elimination import box_mask, central_tokens, keep_rate, template_mask
+from lib.models.layers.candidate_elimination import box_mask, central_tokens
 from lib.models.ostrack import build_ostrack
+from lib.models.ostrack.elimination import keep_rate, template_mask
 from lib.models.ostrack.ostrack import head_features
 from tests.golden.fixtures import fill_state_dict, image_batch
 

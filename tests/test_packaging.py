@@ -85,7 +85,7 @@ def test_the_wheel_holds_what_ships_and_nothing_of_this_machine(wheel):
 
 @pytest.mark.slow
 def test_every_script_is_a_command(installed):
-    scripts = {path.stem for path in (REPOSITORY / "tracking").glob("*.py")} - {"__init__", "commands", "vot_ostrack"}
+    scripts = {path.stem for path in (REPOSITORY / "tracking").glob("*.py")} - {"__init__", "commands", "vot_tracker"}
     commands = {path.name for path in installed.glob("ostrack-*")}
     assert len(commands) == len(scripts)
     assert {"ostrack-train", "ostrack-test", "ostrack-analyze", "ostrack-demo", "ostrack-profile"} <= commands

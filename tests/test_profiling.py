@@ -12,6 +12,7 @@ from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import build_ostrack
 from lib.test.profiling import count_flops, count_operations, measure, profile
+from lib.test.spec import TrackerSpec
 from lib.utils.errors import ConfigError
 from tests.conftest import load_script
 
@@ -26,7 +27,7 @@ def test_macs_parameters_and_flops_are_the_published_ones(name, golden):
     gflops = count_flops(cfg, model)
     # Here CE reads the attention of its template tokens apart from the attention itself, which costs a little.
     assert gflops == pytest.approx(expected["flop_counter_gflops"], rel=1e-4 if "_ce_" in name else 1e-9)
-    gmacs, mparams = count_operations(model, cfg.DATA.TEMPLATE.SIZE, cfg.DATA.SEARCH.SIZE)
+    gmacs, mparams = count_operations(cfg, model)
     assert gmacs == pytest.approx(expected["thop_gmacs"], rel=1e-9)
     assert mparams == pytest.approx(expected["thop_mparams"], rel=1e-9)
 
@@ -68,6 +69,6 @@ def test_times_are_percentiles_of_the_steps_after_the_warm_up():
 
 def test_bad_numbers_and_devices_are_named():
     with pytest.raises(ConfigError, match="batch 0"):
-        profile("vitt_256_ce_images", batch=0)
+        profile(TrackerSpec("vitt_256_ce_images"), batch=0)
     with pytest.raises(ConfigError, match="'gpu'"):
-        profile("vitt_256_ce_images", device="gpu")
+        profile(TrackerSpec("vitt_256_ce_images", device="gpu"))

@@ -13,7 +13,7 @@ from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
 from lib.models.state import State
 from lib.test.tracker import Tracker
-from lib.test.tracker.ostrack import smooth_size
+from lib.test.tracker.tracker import smooth_size
 from lib.utils.errors import CheckpointError, ConfigError, DataError
 
 TINY = "vitt_256_ce_images"

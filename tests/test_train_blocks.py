@@ -10,7 +10,8 @@ from torch._dynamo.utils import counters
 from lib.models.layers.attention import explicit_attention
 from lib.models.layers.block import Execution, run_direct, run_recomputed
 from lib.models.ostrack import build_ostrack
-from lib.train.actors import OSTrackActor, build_actor
+from lib.train.actors import build_actor
+from lib.train.actors.ostrack import OSTrackActor
 from lib.train.ema import Ema
 from tests.conftest import REPOSITORY
 from tests.small_training import build, small_batch, small_config

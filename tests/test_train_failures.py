@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lib.train import run_training as run_training_module
-from lib.train.actors import OSTrackActor
+from lib.train.actors.ostrack import OSTrackActor
 from lib.train.admin.loggers import RunLogger
 from lib.train.trainers import trainer as trainer_module
 from lib.train.trainers.step import NonFiniteLossError, train_step

@@ -7,8 +7,9 @@ import torch
 
 from lib.models.layers.score_map import focal_loss, gaussian_maps
 from lib.models.ostrack import build_ostrack
+from lib.models.ostrack.family import FAMILY
 from lib.train import optim
-from lib.train.actors import OSTrackActor
+from lib.train.actors.ostrack import OSTrackActor
 from lib.train.ema import Ema
 from lib.train.losses import giou_loss
 from lib.train.previous import load_previous
@@ -127,6 +128,7 @@ def test_tf32_is_on_only_when_asked_for(caplog):
 
 def losses(batch, net=None):
     actor = OSTrackActor((net or build()).eval(), small_config())
+    batch = actor.to_device(batch)
     output = actor.forward(batch, 1)
     return actor.losses(output, batch), output
 
@@ -185,7 +187,7 @@ def test_starting_from_the_newest_weights_of_another_experiment(previous, caplog
     caplog.set_level("INFO")
     net = build("MODEL.BACKBONE.DEPTH=3", "DATA.SEARCH.SIZE=96", "TEST.SEARCH_SIZE=96", "MODEL.HEAD.NUM_CHANNELS=32")
     before = copy.deepcopy(net.state_dict())
-    load_previous(net, "ostrack", "vitt_256_ce_images", save_dir)
+    load_previous(net, FAMILY, "ostrack", "vitt_256_ce_images", save_dir)
     after, given = net.state_dict(), source.state_dict()
     for name in ("backbone.blocks.1.attn.qkv.weight", "backbone.pos_embed_z", "backbone.norm.bias"):
         assert torch.equal(after[name], given[name]), name
@@ -202,15 +204,15 @@ def test_starting_from_the_newest_weights_of_another_experiment(previous, caplog
 def test_weights_of_another_experiment_that_cannot_be_had(previous):
     save_dir, _ = previous
     with pytest.raises(ConfigError, match="--script_prv other"):
-        load_previous(build(), "other", "vitt_256_ce_images", save_dir)
+        load_previous(build(), FAMILY, "other", "vitt_256_ce_images", save_dir)
     with pytest.raises(ConfigError, match="no experiment 'vitt_256'"):
-        load_previous(build(), "ostrack", "vitt_256", save_dir)
+        load_previous(build(), FAMILY, "ostrack", "vitt_256", save_dir)
     with pytest.raises(CheckpointError, match="no weights for vitb_384_mae_ce_32x4_ep300"):
-        load_previous(build(), "ostrack", "vitb_384_mae_ce_32x4_ep300", save_dir)
+        load_previous(build(), FAMILY, "ostrack", "vitb_384_mae_ce_32x4_ep300", save_dir)
     newest = save_dir / "checkpoints/train/ostrack/vitt_256_ce_images/OSTrack_ep0003.pth.tar"
     save_checkpoint({"net": {"conv.weight": torch.zeros(3)}}, newest)
     with pytest.raises(CheckpointError, match="OSTrack_ep0003.pth.tar holds nothing that the model knows"):
-        load_previous(build(), "ostrack", "vitt_256_ce_images", save_dir)
+        load_previous(build(), FAMILY, "ostrack", "vitt_256_ce_images", save_dir)
 
 
 def test_token_types_learn_at_the_rate_of_the_head():

@@ -17,7 +17,7 @@ from lib.train import optim
 from lib.train.actors.ostrack import OSTrackActor
 from lib.train.admin.settings import Settings
 from lib.train.admin.stats import AverageMeter, StatValue
-from lib.train.run_training import pick_device, run_training
+from lib.train.run_training import TrainOptions, pick_device, run_training
 from lib.train.trainers import checkpoints, trainer
 from lib.train.trainers.step import NonFiniteLossError, train_step
 from lib.utils.checkpoint import load_checkpoint
@@ -37,7 +37,7 @@ def tiny(tmp_path):
 
 
 def run(tiny, save_dir, *overrides, **options):
-    return run_training(tiny, save_dir=str(save_dir), device="cpu", overrides=overrides, **options)
+    return run_training(tiny, overrides, TrainOptions(save_dir=str(save_dir), device="cpu", **options))
 
 
 def test_run_leaves_the_published_files_and_a_checkpoint_that_loads_safely(tiny, tmp_path):
@@ -245,7 +245,7 @@ def test_precision_setting():
 
 def test_several_templates_are_refused(tiny):
     cfg = load_config(OSTrackConfig, tiny, ["DATA.TEMPLATE.NUMBER=2"])
-    with pytest.raises(ConfigError, match="NUMBER must be 1"):
+    with pytest.raises(ConfigError, match="NUMBER is 2; it must be 1"):
         OSTrackActor(build_ostrack(cfg), cfg)
 
 

@@ -15,9 +15,10 @@ from lib.test import video_demo
 from lib.test.evaluation.protocol import Step
 from lib.test.evaluation.results import read_result, read_scores
 from lib.test.evaluation.writer import FrameTime, ResultWriter
+from lib.test.spec import TrackerSpec
 from lib.test.tracker import build_tracker
 from lib.test.tracker.video import LOST, TrackedFrame, track_frames
-from lib.test.video_demo import result_path, track_video
+from lib.test.video_demo import VideoOptions, result_path, track_video
 from lib.test.video_loop import Demo, DemoSummary, run_demo
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import ConfigError, DataError, run_cli
@@ -497,14 +498,14 @@ def test_bad_input_is_named_before_any_model_is_built(video, tmp_path, monkeypat
         ("http://127.0.0.1:9/live", "stream http://127.0.0.1:9/live cannot be opened"),
     ):
         with pytest.raises(DataError, match=message):
-            track_video(TINY, source, [[1, 2, 3, 4]], checkpoint=tmp_path / "none")
+            track_video(TrackerSpec(TINY, checkpoint=tmp_path / "none"), source, [[1, 2, 3, 4]])
     for boxes, options, message in (
         ([], {"display": False}, "give --optional_box"),
         ([[1, 2, 3, 4]], {"targets": 0}, "targets 0"),
         ([[1, 2, 3, 4]], {"lost_below": 2}, "lost_below 2"),
     ):
         with pytest.raises(ConfigError, match=message):
-            track_video(TINY, video, boxes, checkpoint=tmp_path / "none", **options)
+            track_video(TrackerSpec(TINY, checkpoint=tmp_path / "none"), video, boxes, VideoOptions(**options))
 
 
 def test_a_stream_is_read_to_its_end(video, caplog):
@@ -545,7 +546,7 @@ def test_a_folder_that_refuses_results_is_one_line(tmp_path, weights, monkeypatc
 
 def test_trouble_on_the_way_is_an_error(video, weights, tmp_path):
     with pytest.raises(DataError, match=r"\[95.0, 5.0, 10.0, 10.0\] has no area inside the 90 x 60 image"):
-        track_video(TINY, video, [[95, 5, 10, 10]], checkpoint=weights, device="cpu", display=False)
+        track_video(TrackerSpec(TINY, checkpoint=weights), video, [[95, 5, 10, 10]], VideoOptions(display=False))
     with pytest.raises(ConfigError, match="is the video that is read"):
         run(video, boxes=[[1, 2, 3, 4]], output=video)
     assert len(VideoFile(video)) == 6

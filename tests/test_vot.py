@@ -46,7 +46,7 @@ def test_the_script_tracks_and_prints_nothing_but_the_protocol(tmp_path, tiny):
     for t, frame in enumerate(frames):
         cv2.imwrite(str(tmp_path / f"{t}.png"), frame[..., ::-1])
     lines = ['initialize "{},{},{},{}"'.format(*box), *(f'frame "file://{tmp_path}/{t}.png"' for t in range(4))]
-    script = [sys.executable, REPOSITORY / "tracking/vot_ostrack.py", TINY, "--checkpoint", weights, "--device", "cpu"]
+    script = [sys.executable, REPOSITORY / "tracking/vot_tracker.py", TINY, "--checkpoint", weights, "--device", "cpu"]
     done = subprocess.run(
         script,
         input="".join(f"@@TRAX:{line}\n" for line in lines).encode(),
@@ -169,7 +169,7 @@ def test_the_workspace_script_writes_absolute_paths(tmp_path, tiny, monkeypatch,
     registry.read("w/trackers.ini")
     python, program, config, override, *options = shlex.split(registry[f"ostrack_{TINY}"]["command"])
     assert (python, override) == (sys.executable, "TEST.EPOCH=3")
-    assert Path(program) == REPOSITORY / "tracking/vot_ostrack.py"
+    assert Path(program) == REPOSITORY / "tracking/vot_tracker.py"
     assert Path(config) == REPOSITORY / f"experiments/ostrack/{TINY}.yaml"
     running = ["--device", "auto", "--precision", "float32", "--backend", "torch"]
     assert options == ["--checkpoint", str(tiny[1]), *running]

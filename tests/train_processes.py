@@ -142,8 +142,8 @@ def in_process(folder: Path, monkeypatch: pytest.MonkeyPatch):
     config.write_text(yaml.safe_dump(TINY))
 
     def run(out, *overrides, **options):
-        options = {"device": "cpu", **options}
-        return run_training_module.run_training(str(config), str(folder / out), overrides=overrides, **options)
+        options = {"save_dir": str(folder / out), "device": "cpu", **options}
+        return run_training_module.run_training(str(config), overrides, run_training_module.TrainOptions(**options))
 
     return run
 

@@ -17,7 +17,7 @@ from lib.utils.errors import run_cli
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tracker", help="only the results of this tracker, for example ostrack")
+    parser.add_argument("--tracker", help="only the results of this tracker, the name of its family or its own")
     parser.add_argument("--config", action="append", default=[], help="only this config; may be given several times")
     parser.add_argument("--dataset", help="benchmark, or folder:PATH; default: every complete one")
     parser.add_argument("--save_dir", help="where test.py put its results; default: that of the settings, ./output")

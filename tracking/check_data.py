@@ -12,8 +12,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.config import drawn_datasets, load_config
-from lib.config.ostrack import OSTrackConfig
+from lib.config import drawn_datasets
+from lib.models.family import load_experiment
+from lib.test.spec import add_family_option
 from lib.train.admin.environment import env_settings
 from lib.train.data.frames import pair_sampling
 from lib.train.dataset.check import check_dataset
@@ -23,7 +24,8 @@ from lib.utils.errors import ConfigError, run_cli
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", help="name in experiments/ostrack, or path of a YAML file")
+    parser.add_argument("--config", help="name of an experiment, or path of a YAML file")
+    add_family_option(parser)
     parser.add_argument("--dataset", nargs="+", default=[], metavar="NAME", help="names of training data sets")
     parser.add_argument("--use_lmdb", type=int, choices=(0, 1), default=0, help="examine their lmdbs")
     parser.add_argument("--full", action="store_true", help="decode every image; an interrupted check goes on")
@@ -32,7 +34,7 @@ def main() -> int:
     arguments = parser.parse_intermixed_args()
     names, options = list(arguments.dataset), {}
     if arguments.config:
-        cfg = load_config(OSTrackConfig, arguments.config, arguments.overrides)
+        cfg = load_experiment(arguments.config, arguments.overrides, arguments.script)
         names += [*drawn_datasets(cfg, "TRAIN"), *drawn_datasets(cfg, "VAL")]
         options = {"sampling": pair_sampling(cfg.DATA), "drawing": cfg.DATA.DRAW}
     elif arguments.overrides:

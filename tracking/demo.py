@@ -13,9 +13,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
+from lib.models.family import experiment_family
 from lib.test.analysis.analyse import analyse
 from lib.test.evaluation.environment import env_settings
-from lib.test.evaluation.evaluate import track_benchmarks
+from lib.test.evaluation.evaluate import RunOptions, track_benchmarks
+from lib.test.spec import TrackerSpec
 from lib.test.tracker import build_tracker
 from lib.test.tracker.video import track_frames
 from lib.train.data.drawing.sequences import make_images_sequences
@@ -58,9 +60,9 @@ def score_drawn_sequences(out: Path) -> int:
         print(f"Drawing {SEQUENCES} sequences into {root}/val")
         make_images_sequences(Path(root), "val", SEQUENCES, FRAMES, SEED)
     print("Tracking the drawn sequences (images_val)")
-    summary = track_benchmarks(CONFIG, ["images_val"], device="cpu", save_dir=out, fresh=True)
+    summary = track_benchmarks(TrackerSpec(CONFIG, save_dir=out), ["images_val"], RunOptions(fresh=True))
     print(f"{summary}\n")
-    for block in analyse("images_val", "ostrack", [CONFIG], save_dir=out, plots=False):
+    for block in analyse("images_val", experiment_family(CONFIG).name, [CONFIG], save_dir=out, plots=False):
         print(f"{block}\n")
     return 1 if summary.failed else 0
 

@@ -9,14 +9,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from lib.config import load_config
-from lib.config.ostrack import OSTrackConfig
+from lib.config import ExperimentConfig
+from lib.models.family import family_of, load_experiment, resolve
 from lib.test.evaluation.results import file_hash
 from lib.test.export import FORMATS, Exported, export_network
 from lib.test.export.graph import network_hash
 from lib.test.export.opset import OLDEST
-from lib.test.running import PRECISIONS
-from lib.test.tracker import Tracker, find_checkpoint
+from lib.test.spec import PRECISIONS, add_family_option
+from lib.test.tracker import find_checkpoint
 from lib.test.tracker.backends import ExportedNetwork, kept_file
 from lib.test.tracker.build import exports_folder, tracking_model
 from lib.train.data.drawing.cast import load_stock
@@ -28,7 +28,8 @@ _SEQUENCES, _FRAMES = 8, 6  # that are drawn for the calibration of int8
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", required=True, help="name of a file in experiments/ostrack, or the path of one")
+    parser.add_argument("--config", required=True, help="name of an experiment, or the path of one")
+    add_family_option(parser)
     parser.add_argument("--checkpoint", type=Path, help="weight file (default: the experiment's own)")
     parser.add_argument("--format", choices=list(FORMATS), default="onnx")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
@@ -44,13 +45,13 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_intermixed_args()
 
 
-def drawn_inputs(cfg: OSTrackConfig) -> list[dict[str, np.ndarray]]:
+def drawn_inputs(cfg: ExperimentConfig) -> list[dict[str, np.ndarray]]:
     """Inputs of the network, of one target each, as a good tracker meets them on drawn sequences."""
 
     def no_run(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         raise AssertionError("only crops are wanted")
 
-    tracker = Tracker(cfg, ExportedNetwork(no_run, ()))  # it keeps crops as they are
+    tracker = resolve(family_of(cfg).tracker)(cfg, ExportedNetwork(no_run, ()))  # it keeps crops as they are
     stock, found = load_stock((), (), SEQUENCE_SETTINGS), []
     for number in range(_SEQUENCES):
         first, *others = draw_sequence(np.random.default_rng(number), stock, _FRAMES)
@@ -70,6 +71,7 @@ def export_experiment(
     checkpoint: Path | None = None,
     overrides: Sequence[str] = (),
     save_dir: Path | None = None,
+    family: str = "",
     *,
     out: Path | None = None,
     batch: int = 1,
@@ -79,7 +81,7 @@ def export_experiment(
 
     Args:
         out, batch, opset: as of the command.
-        Others: as of :func:`lib.test.tracker.build_tracker`.
+        Others: as of :class:`lib.test.spec.TrackerSpec`.
 
     Returns:
         The file, and what was written; None where the backend's file is there already.
@@ -91,7 +93,7 @@ def export_experiment(
         raise ConfigError(
             "--out is needed: backends run files of format onnx or openvino for one target, in the default opset"
         )
-    cfg = load_config(OSTrackConfig, config, overrides)
+    cfg = load_experiment(config, overrides, family)
     checkpoint = checkpoint or find_checkpoint(cfg, save_dir)
     model = tracking_model(cfg, checkpoint)
     path = out or kept_file(network_hash(cfg, model), cfg.name, format, precision, exports_folder(save_dir))
@@ -100,7 +102,6 @@ def export_experiment(
     written = export_network(
         cfg,
         model,
-        cfg.name,
         format,
         path,
         precision=precision,
@@ -121,6 +122,7 @@ def main() -> None:
         args.checkpoint,
         args.overrides,
         args.save_dir,
+        args.script,
         out=args.out,
         batch=args.batch,
         opset=args.opset,

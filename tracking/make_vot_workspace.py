@@ -1,4 +1,4 @@
-"""Make OSTrack known to a workspace of the VOT toolkit, and fill it with sequences of your own: see docs/vot.md."""
+"""Make a tracker known to a workspace of the VOT toolkit, and fill it with sequences of your own: see docs/vot.md."""
 
 import argparse
 import shlex
@@ -8,9 +8,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.config import config_path, load_config
-from lib.config.ostrack import OSTrackConfig
+from lib.models.family import experiment_family
 from lib.test.evaluation.benchmarks import get_dataset
-from lib.test.running import add_running_options
+from lib.test.spec import add_family_option, add_tracker_options
 from lib.test.tracker import find_checkpoint
 from lib.test.vot.workspace import add_sequences, register_tracker
 from lib.utils.devices import checked_device
@@ -22,31 +22,41 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--config", default="vits_256_ce_images", help="name or path of an experiment")
     parser.add_argument("--workspace", type=Path, required=True, help="folder of the workspace; made where missing")
     parser.add_argument("--sequences", help="names of benchmarks or folder:PATH, comma separated, to evaluate on")
-    parser.add_argument("--name", help="the tracker's name in the workspace (default: ostrack_CONFIG)")
-    parser.add_argument("--checkpoint", type=Path, help="weight file (default: the experiment's own)")
-    add_running_options(parser)
-    parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="settings on top of the experiment")
+    parser.add_argument("--name", help="the tracker's name in the workspace (default: FAMILY_CONFIG)")
+    add_family_option(parser)
+    add_tracker_options(parser)
     return parser.parse_intermixed_args()
 
 
 def tracker_command(args: argparse.Namespace) -> list[str]:
     """How the toolkit starts the tracker, from any folder: this Python, absolute paths, the weights there are now."""
-    cfg = load_config(OSTrackConfig, args.config, args.overrides)
-    checkpoint = args.checkpoint or find_checkpoint(cfg)
+    family = experiment_family(args.config, args.script)
+    cfg = load_config(family.config, args.config, args.overrides)
+    checkpoint = args.checkpoint or find_checkpoint(cfg, args.save_dir)
     if not checkpoint.is_file():
         raise CheckpointError(f"there is no checkpoint {checkpoint}")
     checked_device(args.device)  # now, not when the toolkit starts it
-    config, checkpoint = config_path(OSTrackConfig, args.config).resolve(), checkpoint.resolve()
-    options = ["--checkpoint", str(checkpoint), "--device", args.device, "--precision", args.precision]
+    config, checkpoint = config_path(family.config, args.config).resolve(), checkpoint.resolve()
+    options = [
+        "--script",
+        args.script or family.name,
+        "--checkpoint",
+        str(checkpoint),
+        "--device",
+        args.device,
+        "--precision",
+        args.precision,
+    ]
     options += ["--backend", args.backend, *(["--compile"] if args.compile else [])]
-    script = Path(__file__).resolve().with_name("vot_ostrack.py")
+    script = Path(__file__).resolve().with_name("vot_tracker.py")
     return [sys.executable, str(script), str(config), *args.overrides, *options]
 
 
 def main() -> None:
     args = parse_arguments()
-    label = config_path(OSTrackConfig, args.config).stem
-    name, workspace = args.name or f"ostrack_{label}", args.workspace.resolve()
+    family = experiment_family(args.config, args.script)
+    label = config_path(family.config, args.config).stem
+    name, workspace = args.name or f"{family.name}_{label}", args.workspace.resolve()
     command = tracker_command(args)
     stack = "STACK"
     if args.sequences:

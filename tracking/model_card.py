@@ -6,6 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from lib.models.family import DEFAULT_FAMILY
 from lib.test.analysis.card import write_card
 from lib.test.analysis.protocols import PROTOCOLS
 from lib.utils.errors import run_cli
@@ -15,7 +16,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="for card.md and its pictures")
     parser.add_argument("--dataset", help="benchmark, or folder:PATH, whose results to show")
-    parser.add_argument("--tracker", default="ostrack", help="whose results (default: %(default)s)")
+    parser.add_argument("--tracker", default=DEFAULT_FAMILY, help="whose results (default: %(default)s)")
     parser.add_argument("--config", default="", help="of that tracker")
     parser.add_argument(
         "--compare", nargs="+", default=[], metavar="TRACKER/CONFIG", help="results to show beside them"

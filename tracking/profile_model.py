@@ -8,30 +8,30 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.test.profiling import profile
-from lib.test.running import add_running_options
+from lib.test.spec import TrackerSpec, add_family_option, add_running_options
 from lib.utils.errors import DataError, run_cli
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--script", default="ostrack", choices=["ostrack"])
+    add_family_option(parser)
     parser.add_argument("--config", default="vitb_256_mae_ce_32x4_ep300", help="name or path of an experiment")
     add_running_options(parser, device="cpu")
     parser.add_argument("--batch", type=int, default=1, help="targets in one forward pass")
     parser.add_argument("--frames", type=int, default=20, help="timed steps, after a quarter as many to warm up")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures to this file too")
-    parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value")
+    parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="settings on top of the experiment")
     args = parser.parse_intermixed_args()
-    found = profile(
+    spec = TrackerSpec(
         args.config,
-        args.device,
-        args.precision,
-        args.frames,
-        args.overrides,
-        batch=args.batch,
-        compiled=args.compile,
+        args.script,
+        device=args.device,
+        precision=args.precision,
         backend=args.backend,
+        compiled=args.compile,
+        overrides=tuple(args.overrides),
     )
+    found = profile(spec, args.frames, args.batch)
     print(found)
     if args.json:
         try:

@@ -13,7 +13,7 @@ from lib.utils.errors import run_cli
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path, help="OSTrack_epNNNN.pth.tar")
-    parser.add_argument("out", type=Path, help="for example pretrained_models/ostrack_NAME.pth")
+    parser.add_argument("out", type=Path, help="for example pretrained_models/FAMILY_NAME.pth")
     parser.add_argument("--float32", action="store_true", help="keep full precision")
     parser.add_argument("--ema", action="store_true", help="the averaged weights (TRAIN.EMA_DECAY), not the newest")
     arguments = parser.parse_args()

@@ -9,9 +9,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.test.evaluation.benchmarks import describe_benchmarks
 from lib.test.evaluation.environment import env_settings
-from lib.test.evaluation.evaluate import track_benchmarks
+from lib.test.evaluation.evaluate import RunOptions, track_benchmarks
 from lib.test.evaluation.ranks import rank_from_environment, wait_for_all
-from lib.test.running import add_running_options
+from lib.test.spec import TrackerSpec, add_tracker_options
 from lib.utils.errors import ConfigError, run_cli
 from lib.vis.recorder import record_video
 from lib.vis.screens import visdom_or_pictures
@@ -20,9 +20,8 @@ from lib.vis.views import Screen
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tracker", nargs="?", help="ostrack, or NAME of lib/test/tracker/NAME.py (docs/api.md)")
-    parser.add_argument("config", nargs="?", help="name of a file in experiments/ostrack, or the path of one")
-    parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="settings on top of the experiment")
+    parser.add_argument("tracker", nargs="?", help="family, or NAME of lib/test/tracker/NAME.py (docs/api.md)")
+    parser.add_argument("config", nargs="?", help="name of an experiment of the family, or the path of one")
     parser.add_argument("--dataset", "--dataset_name", default="otb", help="names or folder:PATH, comma separated")
     parser.add_argument("--sequence", help="name or number of the only sequence to track")
     parser.add_argument("--list", action="store_true", help="print the benchmarks and where they are looked for")
@@ -31,9 +30,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--batch", type=int, default=1, help="sequences that a process tracks in one forward pass")
     parser.add_argument("--num_gpus", type=int, help="GPUs to use at most (default: all)")
-    add_running_options(parser)
-    parser.add_argument("--checkpoint", type=Path, help="weight file (default: the experiment's own)")
-    parser.add_argument("--save_dir", type=Path, help="output folder (default: the configured one, ./output)")
+    add_tracker_options(parser)
     parser.add_argument("--runid", type=int, help="keep this run's results apart, under CONFIG_RUNID")
     parser.add_argument("--fresh", action="store_true", help="track again what is there already, and replace it")
     parser.add_argument(
@@ -89,28 +86,19 @@ def main() -> int:
         print(describe_benchmarks(env_settings()))
         return 0
     screen = choose_screen(args)
-    summary = track_benchmarks(
-        args.config,
-        args.dataset.split(","),
-        tracker=args.tracker,
+    options = RunOptions(
         sequence=args.sequence,
-        checkpoint=args.checkpoint,
-        overrides=args.overrides,
-        precision=args.precision,
-        backend=args.backend,
-        compiled=args.compile,
-        device=args.device,
         num_gpus=args.num_gpus,
         workers=0 if args.debug else args.threads,
         batch=args.batch,
         compat_int=args.compat_int,
-        save_dir=args.save_dir,
         run_id=args.runid,
         fresh=args.fresh or bool(args.debug),
         results_dir=debug_folder(args.save_dir) / "tracking_results" if args.debug else None,
         screen=screen,
         attention_layers=args.vis_attention,
     )
+    summary = track_benchmarks(TrackerSpec.from_arguments(args, args.tracker), args.dataset.split(","), options)
     print(summary, flush=True)
     wait_for_all()
     return 1 if summary.failed else 0

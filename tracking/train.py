@@ -22,8 +22,8 @@ from lib.utils.errors import ConfigError, run_cli
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--script", default="ostrack", help="family of trackers (default: ostrack)")
-    parser.add_argument("--config", required=True, help="name in experiments/ostrack, or path of a YAML file")
+    parser.add_argument("--script", default="", help="family of trackers (default: by the experiment's folder)")
+    parser.add_argument("--config", required=True, help="name of an experiment, or path of a YAML file")
     parser.add_argument("--save_dir", default="./output", help="root of checkpoints, logs and curves (./output)")
     parser.add_argument("--resume", default="latest", help="latest (default), none or the path of a checkpoint")
     parser.add_argument(
@@ -50,10 +50,10 @@ def parse_arguments() -> argparse.Namespace:
     group.add_argument("--port", type=int, help="port of machine 0 (a free one; in mode multi_node 20000)")
 
     group = parser.add_argument_group("other experiments")
-    group.add_argument("--script_prv", help="family of --config_prv")
+    group.add_argument("--script_prv", default="", help="family of --config_prv")
     group.add_argument("--config_prv", default="", help="start from the weights of this experiment")
     group.add_argument("--distill", type=int, choices=(0, 1), default=0, help="learn from --config_teacher too")
-    group.add_argument("--script_teacher", help="family of --config_teacher")
+    group.add_argument("--script_teacher", default="", help="family of --config_teacher")
     group.add_argument("--config_teacher", default="", help="experiment of the teacher")
     return parser.parse_intermixed_args()
 
@@ -71,9 +71,6 @@ def check_options(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"--nproc_per_node {count} needs --mode multiple")
     if arguments.mode != "multi_node" and (arguments.nnodes > 1 or arguments.rank is not None):
         raise ConfigError("--nnodes and --rank need --mode multi_node")
-    for name in ("script_prv", "script_teacher"):
-        if getattr(arguments, name) not in (None, "ostrack"):
-            raise ConfigError(f"--{name} {getattr(arguments, name)}: unknown script; there is ostrack")
     if arguments.script_prv and not arguments.config_prv:
         raise ConfigError("--script_prv needs --config_prv, the experiment whose weights are to be started from")
     if bool(arguments.distill) != bool(arguments.config_teacher):
@@ -101,26 +98,30 @@ def _gpus() -> int:
 
 def train(arguments: argparse.Namespace) -> int:
     """Train, as the only process or as one of several."""
-    from lib.train.run_training import run_training  # slow to import, which --help and the launcher need not wait for
+    from lib.train.run_training import (  # slow to import, which --help and the launcher need not wait for
+        TrainOptions,
+        run_training,
+    )
     from lib.train.trainers.stop import Preempted
 
     overrides = list(arguments.overrides)
     if arguments.seed is not None:
         overrides.append(f"TRAIN.SEED={arguments.seed}")
     try:
-        run_training(
-            arguments.config,
+        options = TrainOptions(
+            script=arguments.script,
             save_dir=arguments.save_dir,
             device=arguments.device,
             resume=arguments.resume,
+            resume_changed=arguments.resume_changed,
             use_wandb=bool(arguments.use_wandb),
-            overrides=overrides,
-            script=arguments.script,
             use_lmdb=bool(arguments.use_lmdb),
             config_prv=arguments.config_prv,
+            script_prv=arguments.script_prv,
             config_teacher=arguments.config_teacher,
-            resume_changed=arguments.resume_changed,
+            script_teacher=arguments.script_teacher,
         )
+        run_training(arguments.config, overrides, options)
     except Preempted:
         return PREEMPTED
     return 0

@@ -2,14 +2,15 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.results import LOST_BELOW
-from lib.test.running import add_running_options
-from lib.test.video_demo import track_video
+from lib.test.spec import TrackerSpec, add_tracker_options
+from lib.test.video_demo import VideoOptions, track_video
 from lib.test.video_loop import KEYS
 from lib.utils.errors import ConfigError, run_cli
 from lib.vis.screens import visdom_or_pictures
@@ -17,12 +18,11 @@ from lib.vis.screens import visdom_or_pictures
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, epilog=f"Keys in the window: {KEYS}.")
-    parser.add_argument("tracker", choices=["ostrack"])
-    parser.add_argument("config", help="name of a file in experiments/ostrack, or the path of one")
+    parser.add_argument("tracker", help="family of trackers in lib/models")
+    parser.add_argument("config", help="name of an experiment of the family, or the path of one")
     parser.add_argument(
         "video", help="video file, folder of pictures, pattern of pictures (walk/%%05d.jpg), number of a camera, or URL"
     )
-    parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="settings on top of the experiment")
     parser.add_argument(
         "--optional_box",
         type=float,
@@ -53,9 +53,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--save_results", action="store_true", help="write the boxes where tracking/test.py puts its own"
     )
     parser.add_argument("--no_display", action="store_true", help="open no window, as where there is no display")
-    add_running_options(parser)
-    parser.add_argument("--checkpoint", type=Path, help="weight file (default: the experiment's own)")
-    parser.add_argument("--save_dir", type=Path, help="output folder (default: the configured one, ./output)")
+    add_tracker_options(parser)
     parser.add_argument("--runid", type=int, help="keep this run's results apart, under CONFIG_RUNID")
     parser.add_argument("--debug", type=int, choices=[0, 1], default=0, help="1 shows the first target in visdom, too")
     parser.add_argument("--visdom_server", default="http://localhost", help="address of the visdom server")
@@ -79,10 +77,9 @@ def main() -> None:
         screen = visdom_or_pictures(args.visdom_server, args.visdom_port, folder)
     boxes, starts = split_boxes(args.boxes, args.start_frame)
     least = [] if args.min_size is None else [f"TEST.MIN_SIZE={args.min_size}"]
-    summary = track_video(
-        args.config,
-        args.video,
-        boxes,
+    spec = TrackerSpec.from_arguments(args, args.tracker)
+    spec = replace(spec, overrides=(*spec.overrides, *least))
+    options = VideoOptions(
         starts=starts,
         start_frame=args.start_frame,
         targets=args.targets,
@@ -90,16 +87,10 @@ def main() -> None:
         save_results=args.save_results,
         display=not args.no_display,
         lost_below=args.lost_below,
-        checkpoint=args.checkpoint,
-        overrides=[*args.overrides, *least],
-        precision=args.precision,
-        backend=args.backend,
-        compiled=args.compile,
-        device=args.device,
-        save_dir=args.save_dir,
         run_id=args.runid,
         screen=screen,
     )
+    summary = track_video(spec, args.video, boxes, options)
     print(summary)
 
 

@@ -15,7 +15,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", "--dataset_name", required=True, help="benchmark, or folder:PATH")
     parser.add_argument("--sequence", required=True, help="name of the sequence, or its number in the data set")
-    parser.add_argument("--tracker", help="only the results of this tracker, for example ostrack")
+    parser.add_argument("--tracker", help="only the results of this tracker, the name of its family or its own")
     parser.add_argument("--config", action="append", default=[], help="only this config; may be given several times")
     parser.add_argument("--compare", nargs="+", default=[], metavar="TRACKER/CONFIG", help="and these trackers")
     parser.add_argument("--output", type=Path, metavar="FILE", help="a video (.mp4) or a picture (.png, .jpg)")

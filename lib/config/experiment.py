@@ -28,11 +28,23 @@ class BackboneConfig(Section):
 
 
 @dataclass(frozen=True)
+class HeadConfig(Section):
+    """``MODEL.HEAD``."""
+
+    TYPE: Literal["CENTER", "CORNER", "MLP"] = "CENTER"
+    NUM_CHANNELS: PositiveInt = 256
+    # Give the head the cosine similarity of each search token to each template token (pixel-wise correlation, Yan et
+    # al., Alpha-Refine, CVPR 2021) as further channels.
+    CORRELATION: Extension[bool] = False
+
+
+@dataclass(frozen=True)
 class ModelConfig(Section):
     """``MODEL``. ``PRETRAIN_FILE``: weights that training starts from; empty = none."""
 
     PRETRAIN_FILE: str = ""
     BACKBONE: BackboneConfig = BackboneConfig()
+    HEAD: HeadConfig = HeadConfig()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from lib.config.experiment import BackboneConfig, ExperimentConfig, ModelConfig, TrainConfig
-from lib.config.section import Conflicts, Extension, Interval, NonNegativeInt, OneOf, PositiveInt, Section
+from lib.config.section import Conflicts, Extension, Interval, NonNegativeInt, OneOf
 
 
 @dataclass(frozen=True)
@@ -68,17 +68,6 @@ class OSTrackBackboneConfig(BackboneConfig):
 
 
 @dataclass(frozen=True)
-class HeadConfig(Section):
-    """``MODEL.HEAD``."""
-
-    TYPE: Literal["CENTER", "CORNER", "MLP"] = "CENTER"
-    NUM_CHANNELS: PositiveInt = 256
-    # Give the head the cosine similarity of each search token to each template token (pixel-wise correlation, Yan et
-    # al., Alpha-Refine, CVPR 2021) as further channels.
-    CORRELATION: Extension[bool] = False
-
-
-@dataclass(frozen=True)
 class OSTrackModelConfig(ModelConfig):
     """``MODEL``. Keys with one legal value did nothing, or nothing that worked, in the published system."""
 
@@ -87,7 +76,6 @@ class OSTrackModelConfig(ModelConfig):
     RETURN_INTER: Literal[False] = False
     RETURN_STAGES: Annotated[tuple[int, ...], OneOf(((),))] = ()
     BACKBONE: OSTrackBackboneConfig = OSTrackBackboneConfig()
-    HEAD: HeadConfig = HeadConfig()
 
 
 @dataclass(frozen=True)

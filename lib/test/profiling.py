@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lib.config import load_config
-from lib.config.ostrack import OSTrackConfig
-from lib.models.layers.candidate_elimination import template_mask
-from lib.models.ostrack import OSTrack
+from lib.config import ExperimentConfig
+from lib.models.family import family_of, load_experiment, resolve
 from lib.models.state import join_states
+from lib.test.export.graph import noise_inputs
+from lib.test.spec import TrackerSpec
 from lib.test.tracker import Tracker
 from lib.test.tracker.build import build_network, choose_precision, tracking_model
 from lib.utils.devices import checked_device, synchronize
@@ -93,7 +94,21 @@ class Profile:
         return asdict(self)
 
 
-def count_operations(model: OSTrack, template_size: int, search_size: int) -> tuple[float, float]:
+class _Frame(nn.Module):
+    """One frame of one target by a model as it was trained, as a module: search region in, outputs out."""
+
+    def __init__(self, cfg: ExperimentConfig, model: nn.Module) -> None:
+        super().__init__()
+        inputs = {name: torch.from_numpy(value) for name, value in noise_inputs(cfg, 1).items()}
+        self.form: Any = family_of(cfg).plain(cfg, model)
+        self.search = inputs.pop("search")
+        self.state = self.form.prepare(inputs)
+
+    def forward(self, search: Tensor) -> dict[str, Tensor]:
+        return self.form.run(self.state, search)[0]
+
+
+def count_operations(cfg: ExperimentConfig, model: nn.Module) -> tuple[float, float]:
     """Multiply-accumulate operations in G and parameters in M, as ``thop`` counts them: the paper's figures.
 
     Raises:
@@ -103,41 +118,36 @@ def count_operations(model: OSTrack, template_size: int, search_size: int) -> tu
         from thop import profile as thop_profile
     except ImportError as error:
         raise OSTrackError("thop is not installed; run: pip install thop, or ./install.sh") from error
-    images = torch.zeros(1, 3, template_size, template_size), torch.zeros(1, 3, search_size, search_size)
     with torch.no_grad():
-        macs, params = thop_profile(model.eval(), inputs=images, verbose=False)
+        frame = _Frame(cfg, model)
+        macs, params = thop_profile(frame, inputs=(frame.search,), verbose=False)
     return macs / 1e9, params / 1e6
 
 
-def count_flops(cfg: OSTrackConfig, model: OSTrack) -> float:
+def count_flops(cfg: ExperimentConfig, model: nn.Module) -> float:
     """Floating-point operations in G of one target, by PyTorch's counter.
 
     It counts two for each multiply-accumulate of matrix products and convolutions, those of attention among them, which
     ``thop`` does not see; and nothing for the rest.
     """
-    template, search = (torch.zeros(1, 3, size, size) for size in (cfg.TEST.TEMPLATE_SIZE, cfg.TEST.SEARCH_SIZE))
-    box = torch.tensor([[0.25, 0.25, 0.5, 0.5]])
-    mask = template_mask(cfg, cfg.TEST.TEMPLATE_SIZE, 1, "cpu", box)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model.eval()(template, search, ce_template_mask=mask, template_box=box)
+    with torch.no_grad():
+        frame = _Frame(cfg, model)
+        with FlopCounterMode(display=False) as counter:
+            frame(frame.search)
     return counter.get_total_flops() / 1e9
 
 
-def profile(
-    config: str | Path,
-    device: str = "cpu",
-    precision: str = "float32",
-    frames: int = 20,
-    overrides: Sequence[str] | None = None,
-    batch: int = 1,
-    compiled: bool = False,
-    backend: str = "torch",
-) -> Profile:
+def profile(spec: TrackerSpec, frames: int = 20, batch: int = 1) -> Profile:
     """Build the model with random weights and measure it; neither operations nor times depend on the weights.
 
     The model is in evaluation mode, with candidate elimination as in tracking. Steps are waited for, and a quarter as
     many run first that do not count. Frames are noise of :data:`FRAME_SIZE`; the target stays where it is, so that
     every search region has the same size.
+
+    Args:
+        spec: which experiment, and how it runs; weights are not read.
+        frames: timed steps.
+        batch: targets, each in a frame of its own.
 
     Raises:
         ConfigError: the experiment, the device or a number cannot be used.
@@ -145,15 +155,15 @@ def profile(
     """
     if batch < 1 or frames < 1:
         raise ConfigError(f"batch {batch} and frames {frames}: both must be at least 1")
-    cfg, where = load_config(OSTrackConfig, config, overrides), checked_device(device)
-    precision = choose_precision(precision, where, backend)
+    cfg, where = load_experiment(spec.config, spec.overrides, spec.family), checked_device(spec.device)
+    precision = choose_precision(spec.precision, where, spec.backend)
     if precision == "int8":
         raise ConfigError("int8 has to be calibrated, which random weights cannot be: time it with tracking/test.py")
     try:
         with TemporaryDirectory() as folder:  # for an exported file
             model = tracking_model(cfg)
-            network = build_network(cfg, model, where, precision, backend, compiled, folder=Path(folder))
-            times, whole = _time_tracker(Tracker(cfg, network), frames, batch)
+            network = build_network(cfg, model, where, precision, spec.backend, spec.compiled, folder=Path(folder))
+            times, whole = _time_tracker(resolve(family_of(cfg).tracker)(cfg, network), frames, batch)
     except torch.OutOfMemoryError as error:
         raise ConfigError(f"batch {batch} does not fit on {where}, use a smaller one: {error}") from error
     except RuntimeError as error:
@@ -164,15 +174,15 @@ def profile(
     memory, kind = _peak_memory(where)  # before the counts, which need memory of their own
     plain = tracking_model(cfg)
     gflops = count_flops(cfg, plain)
-    gmacs, mparams = count_operations(plain, cfg.TEST.TEMPLATE_SIZE, cfg.TEST.SEARCH_SIZE)
+    gmacs, mparams = count_operations(cfg, plain)
     return Profile(
         name=cfg.name,
         device=f"{where} ({torch.cuda.get_device_name(where)})" if where.type == "cuda" else str(where),
         threads=torch.get_num_threads(),
-        backend=backend,
+        backend=spec.backend,
         precision=precision,
         batch=batch,
-        compiled=compiled,
+        compiled=spec.compiled,
         frames=frames,
         gmacs=gmacs,
         mparams=mparams,

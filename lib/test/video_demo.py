@@ -7,8 +7,8 @@ import os
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,9 +16,10 @@ from lib.config import config_hash
 from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.results import LOST_BELOW, read_provenance, run_provenance
 from lib.test.evaluation.writer import ResultWriter
-from lib.test.tracker import build_tracker
-from lib.test.tracker.build import choose_precision
-from lib.test.tracker.watch import WatchedTracker
+from lib.test.spec import TrackerSpec
+from lib.test.tracker import Tracker
+from lib.test.tracker.build import build_from_spec, choose_precision
+from lib.test.tracker.inspected import InspectedTracker
 from lib.test.video_loop import KEYS, Box, Demo, DemoSummary, run_demo
 from lib.utils.devices import checked_device
 from lib.utils.errors import ConfigError, DataError
@@ -30,106 +31,117 @@ from lib.vis.window import CvWindow, display_problem
 logger = logging.getLogger(__name__)
 
 
-def track_video(
-    config: str | Path,
-    source: str | Path,
-    boxes: Sequence[Box] = (),
-    *,
-    starts: Sequence[int] = (),
-    start_frame: int = 0,
-    targets: int = 1,
-    output: str | Path | None = None,
-    save_results: bool = False,
-    display: bool = True,
-    lost_below: float = LOST_BELOW,
-    checkpoint: str | Path | None = None,
-    overrides: Sequence[str] = (),
-    precision: str = "float32",
-    backend: str = "torch",
-    compiled: bool = False,
-    device: str = "auto",
-    save_dir: str | Path | None = None,
-    run_id: int | None = None,
-    screen: Screen | None = None,
-) -> DemoSummary:
-    """Track one or several targets through a video with OSTrack, in one run of the model per frame.
+@dataclass(frozen=True)
+class VideoOptions:
+    """What is tracked in a video, and where it goes.
 
-    Args:
-        config: name or path of an experiment.
-        source: video file, folder or pattern of pictures (see :func:`open_frames`), number of a camera, or URL of a
-            stream.
-        boxes: ``xywh`` pixels of the targets; without any the user draws them in the first frame.
+    Attributes:
         starts: the frame of the video, from 0, that each box is in; by default the first.
         start_frame: the first frame to read, from 0.
         targets: how many the user draws.
         output: mp4 file to write, with the boxes; as large and fast as the source.
-        save_results: write ``RESULTS/ostrack/CONFIG/video_NAME.txt``, see :func:`result_path`.
+        save_results: write ``RESULTS/FAMILY/CONFIG/video_NAME.txt``, see :func:`result_path`.
         display: show the frames, where there is a display.
         lost_below: targets with a lower score are shown as lost.
-        checkpoint: weight file; by default the experiment's own.
-        overrides: ``KEY.SUB=value`` strings on top of the experiment.
-        precision, backend, compiled: how the network is run, see :func:`build_tracker`.
-        device: as of :func:`build_tracker`.
-        save_dir: output folder for results and exported files, also searched for checkpoints; by default the
-            configured one.
         run_id: puts the results under ``CONFIG_RUNID`` (three digits), apart from other runs.
         screen: shows what the tracker makes of the first target, by backend ``plain``.
+    """
+
+    starts: Sequence[int] = ()
+    start_frame: int = 0
+    targets: int = 1
+    output: Path | None = None
+    save_results: bool = False
+    display: bool = True
+    lost_below: float = LOST_BELOW
+    run_id: int | None = None
+    screen: Screen | None = None
+
+    def __post_init__(self) -> None:
+        if self.targets < 1 or not 0 <= self.lost_below <= 1:
+            raise ConfigError(
+                f"targets {self.targets}, lost_below {self.lost_below}: at least 1 target, and a score from 0 to 1"
+            )
+
+
+def track_video(
+    spec: TrackerSpec,
+    source: str | Path,
+    boxes: Sequence[Box] = (),
+    options: VideoOptions = VideoOptions(),  # noqa: B008 (frozen)
+) -> DemoSummary:
+    """Track one or several targets through a video, in one run of the model per frame.
+
+    Args:
+        spec: the tracker.
+        source: video file, folder or pattern of pictures (see :func:`open_frames`), number of a camera, or URL of a
+            stream.
+        boxes: ``xywh`` pixels of the targets; without any the user draws them in the first frame.
+        options: see :class:`VideoOptions`.
 
     Raises:
         OSTrackError: configuration, weights, boxes, video, display or a file to write cannot be used.
     """
-    if targets < 1 or not 0 <= lost_below <= 1:
-        raise ConfigError(f"targets {targets}, lost_below {lost_below}: at least 1 target, and a score from 0 to 1")
-    demo = Demo(boxes, starts, start_frame, targets, output=Path(output) if output else None, lost_below=lost_below)
+    demo = Demo(
+        boxes,
+        options.starts,
+        options.start_frame,
+        options.targets,
+        output=options.output,
+        lost_below=options.lost_below,
+    )
     video = open_frames(source)
-    if isinstance(video, PictureVideo) and max(demo.starts, default=start_frame) >= len(video):
+    if isinstance(video, PictureVideo) and max(demo.starts, default=options.start_frame) >= len(video):
         raise ConfigError(f"{source} has {len(video)} frames, 0 to {len(video) - 1}: no target can start after them")
     rate = video.fps  # now: a video that cannot be opened is told before anything slow
-    problem = display_problem() if display else "none is wanted"
-    if problem and not boxes:
-        raise ConfigError(
-            f"no box to start from, and no display to draw one on ({problem}): give --optional_box X Y W H"
-        )
-    if problem and display:
-        logger.info("No window: %s", problem)
-    if screen and (compiled or backend != "torch"):
+    problem = _no_window(options.display, bool(boxes))
+    if options.screen and (spec.compiled or spec.backend != "torch"):
         raise ConfigError("--debug looks into the plain network: leave out --backend and --compile")
-    where, backend = checked_device(device), "plain" if screen else backend
-    precision = choose_precision(precision, where, backend)
-    tracker = build_tracker(
-        config,
-        checkpoint,
-        where,
-        precision,
-        backend=backend,
-        compiled=compiled,
-        overrides=overrides,
-        save_dir=save_dir,
-    )
-    logger.info("Tracking in %s (%.4g frames per second) with %s on %s", source, rate, tracker.checkpoint, where)
-    if save_results:
-        folder = Path(env_settings().saving_to(save_dir).results_path) / "ostrack"
-        name, weights = tracker.cfg.name, tracker.checkpoint
-        folder /= name if run_id is None else f"{name}_{run_id:03d}"
-        run = run_provenance(
-            "ostrack", name, config_hash(tracker.cfg), weights, precision, tracker.device.type, backend
-        )
-        demo.results = _writers(folder, run, video, boxes, len(boxes) or targets)
+    device, backend = checked_device(spec.device), "plain" if options.screen else spec.backend
+    spec = replace(spec, backend=backend, precision=choose_precision(spec.precision, device, backend))
+    tracker = build_from_spec(spec)
+    logger.info("Tracking in %s (%.4g frames per second) with %s on %s", source, rate, tracker.checkpoint, device)
+    if options.save_results:
+        demo.results = _writers(tracker, spec, video, boxes, options)
     with ExitStack() as stack:
-        demo.window = None if problem else stack.enter_context(CvWindow(f"OSTrack: {KEYS}"))
-        if screen:
-            watched = WatchedTracker(tracker, screen)
-            demo.watcher = watched.watching(video_name(video), video.coded_frames or 0, np.empty((0, 4)))
-        summary = run_demo(watched if screen else tracker, video, demo)
+        demo.window = None if problem else stack.enter_context(CvWindow(f"{tracker.cfg.name}: {KEYS}"))
+        inspected = InspectedTracker(tracker, options.screen) if options.screen else None
+        if inspected:
+            demo.watcher = inspected.watching(video_name(video), video.coded_frames or 0, np.empty((0, 4)))
+        summary = run_demo(inspected or tracker, video, demo)
     started = [result.path for result in demo.results if "first_frame" in result.provenance]
     for path in ([demo.output] if demo.output else []) + started:
         logger.info("Wrote %s", path)
     return summary
 
 
+def _no_window(wanted: bool, have_boxes: bool) -> str | None:
+    """Why there is no window, if so. Raises ConfigError: one is needed to draw boxes in."""
+    problem = display_problem() if wanted else "none is wanted"
+    if problem and not have_boxes:
+        raise ConfigError(
+            f"no box to start from, and no display to draw one on ({problem}): give --optional_box X Y W H"
+        )
+    if problem and wanted:
+        logger.info("No window: %s", problem)
+    return problem
+
+
 def _writers(
-    folder: Path, run: dict[str, Any], video: VideoFile, boxes: Sequence[Box], targets: int
+    tracker: Tracker, spec: TrackerSpec, video: VideoFile, boxes: Sequence[Box], options: VideoOptions
 ) -> list[ResultWriter]:
+    cfg, targets = tracker.cfg, len(boxes) or options.targets
+    folder = Path(env_settings().saving_to(spec.save_dir).results_path) / cfg.family
+    folder /= cfg.name if options.run_id is None else f"{cfg.name}_{options.run_id:03d}"
+    run = run_provenance(
+        cfg.family,
+        cfg.name,
+        config_hash(cfg),
+        tracker.checkpoint,
+        spec.precision,
+        tracker.device.type,
+        spec.backend,
+    )
     name = os.path.abspath(video.path) if isinstance(video.path, Path) else str(video.path)
     paths = [result_path(folder, video, number, targets) for number in range(1, targets + 1)]
     for path in paths:

@@ -6,15 +6,16 @@ import errno
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from lib.config import drawn_datasets, load_config, to_plain
-from lib.config.ostrack import OSTrackConfig
-from lib.models.ostrack import OSTrack, build_ostrack
-from lib.models.ostrack.training import training_execution
+from lib.config import ExperimentConfig, drawn_datasets, to_plain
+from lib.models.family import family_of, load_experiment
+from lib.models.layers.training import training_execution
 from lib.train import distributed, optim
 from lib.train.actors import build_actor
 from lib.train.admin.environment import env_settings
@@ -37,19 +38,39 @@ _DISK_ERRORS = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class TrainOptions:
+    """What a run needs to know beside its experiment.
+
+    Attributes:
+        script: family of trackers; empty = by the folder of the experiment.
+        save_dir: where checkpoints, logs and curves go.
+        device: ``auto`` (CUDA when there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        resume: ``latest``, ``none`` or the path of a checkpoint.
+        resume_changed: go on with another configuration than the checkpoint's too, at the end of an epoch.
+        use_wandb: log to Weights & Biases.
+        use_lmdb: read the data sets from their lmdb.
+        config_prv, script_prv: start from the weights of this experiment, of this family.
+        config_teacher, script_teacher: learn from the tracker of this experiment too, of this family.
+    """
+
+    script: str = ""
+    save_dir: str = "./output"
+    device: str = "auto"
+    resume: str = "latest"
+    resume_changed: bool = False
+    use_wandb: bool = False
+    use_lmdb: bool = False
+    config_prv: str = ""
+    script_prv: str = ""
+    config_teacher: str = ""
+    script_teacher: str = ""
+
+
 def run_training(
     config: str,
-    save_dir: str = "./output",
-    device: str = "auto",
-    resume: str = "latest",
-    use_wandb: bool = False,
     overrides: Sequence[str] = (),
-    script: str = "ostrack",
-    *,
-    use_lmdb: bool = False,
-    config_prv: str = "",
-    config_teacher: str = "",
-    resume_changed: bool = False,
+    options: TrainOptions = TrainOptions(),  # noqa: B008 (frozen)
 ) -> Path:
     """Train the experiment ``config`` and return the path of its last checkpoint.
 
@@ -57,34 +78,28 @@ def run_training(
 
     Args:
         config: name of an experiment, or path of its YAML file.
-        save_dir: where checkpoints, logs and curves go.
-        device: ``auto`` (CUDA when there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-        resume: ``latest``, ``none`` or the path of a checkpoint.
         overrides: ``KEY.SUB=value`` strings.
-        use_lmdb: read the data sets from their lmdb.
-        config_prv: start from the weights of this experiment.
-        config_teacher: learn from the tracker of this experiment too.
-        resume_changed: go on with another configuration than the checkpoint's too, at the end of an epoch.
+        options: see :class:`TrainOptions`.
 
     Raises:
         Preempted: SIGTERM stopped the run, and everything is saved.
         OSTrackError: whatever is wrong with configuration, data or checkpoint, by name.
     """
-    if script != "ostrack":
-        raise ConfigError(f"unknown script {script!r}; there is ostrack")
-    cfg, place = load_config(OSTrackConfig, config, list(overrides)), distributed.place()
-    own_device = pick_device(device, place)
+    cfg, place = load_experiment(config, overrides, options.script), distributed.place()
+    own_device = pick_device(options.device, place)
     settings = Settings(
-        script,
+        cfg.family,
         cfg.name,
-        str(save_dir),
+        str(options.save_dir),
         str(own_device),
-        use_wandb,
-        resume,
-        use_lmdb,
-        config_prv,
-        config_teacher,
-        resume_changed,
+        options.use_wandb,
+        options.resume,
+        options.use_lmdb,
+        options.config_prv,
+        options.config_teacher,
+        options.resume_changed,
+        options.script_prv,
+        options.script_teacher,
     )
     if not place.is_main:
         _speak_up_only(place.rank)
@@ -103,13 +118,15 @@ def run_training(
     raise preempted
 
 
-def _train(cfg: OSTrackConfig, settings: Settings, device: torch.device, place: Place) -> Path:
+def _train(cfg: ExperimentConfig, settings: Settings, device: torch.device, place: Place) -> Path:
     optim.set_precision(cfg, device)
     seed_generators(cfg.TRAIN.SEED + place.rank)
     found = _resume_point(cfg, settings, place)
     net = _build_net(cfg, settings, device, fresh=found is None)
-    teacher = load_teacher(settings.config_teacher, settings.save_dir, cfg, device) if settings.config_teacher else None
-    actor = build_actor(net.to(device), cfg, optim.amp_dtype(cfg.TRAIN.AMP, device), teacher)
+    teacher, amp = None, optim.amp_dtype(cfg.TRAIN.AMP, device)
+    if name := settings.config_teacher:
+        teacher = load_teacher(name, settings.save_dir, cfg, device, amp, settings.script_teacher)
+    actor = build_actor(net.to(device), cfg, amp, teacher)
     with distributed.first_of_each_machine():
         sources = open_sources(cfg, env_settings(), settings.use_lmdb)
     train_loader, val_loader = (
@@ -141,7 +158,7 @@ def _train(cfg: OSTrackConfig, settings: Settings, device: torch.device, place: 
     return last
 
 
-def _resume_point(cfg: OSTrackConfig, settings: Settings, place: Place) -> tuple[Path, dict[str, Any]] | None:
+def _resume_point(cfg: ExperimentConfig, settings: Settings, place: Place) -> tuple[Path, dict[str, Any]] | None:
     """The checkpoint that rank 0 chooses, read by each process.
 
     With ``resume_changed`` it is the newest one of a complete epoch if the newest of all has another configuration.
@@ -157,11 +174,12 @@ def _resume_point(cfg: OSTrackConfig, settings: Settings, place: Place) -> tuple
     return found if place.is_main else find_resume(chosen, settings.checkpoint_dir)
 
 
-def _build_net(cfg: OSTrackConfig, settings: Settings, device: torch.device, fresh: bool) -> OSTrack:
+def _build_net(cfg: ExperimentConfig, settings: Settings, device: torch.device, fresh: bool) -> nn.Module:
     """The network, with the weights that a fresh run starts from."""
-    net = build_ostrack(cfg, fresh and not settings.config_prv, training_execution(cfg, device))
+    family = family_of(cfg)
+    net = family.build(cfg, fresh and not settings.config_prv, training_execution(cfg.TRAIN, device))
     if fresh and settings.config_prv:
-        load_previous(net, settings.script_name, settings.config_prv, settings.save_dir)
+        load_previous(net, family, settings.script_prv, settings.config_prv, settings.save_dir)
     return net
 
 

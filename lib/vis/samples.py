@@ -25,7 +25,7 @@ _PEAK: Color = (255, 255, 255)
 
 
 def sample_sheet(batch: Mapping[str, Any], output: Mapping[str, Tensor], cfg: ExperimentConfig) -> np.ndarray:
-    """Draw the first samples of a batch, two to a row, each as template, search region and score map.
+    """Draw the first samples of a batch, two to a row, each as (last) template, (last) search region and score map.
 
     The template shows the true box (green) with the name of the data set, the search region the true and the predicted
     box (orange) with their IoU, the score map (from blue, 0, to red, 1, over the search region) its highest score. A
@@ -33,7 +33,7 @@ def sample_sheet(batch: Mapping[str, Any], output: Mapping[str, Tensor], cfg: Ex
 
     Args:
         batch: as the loader gives it; tensors are stacked on dimension 1, and on any device.
-        output: of the network for that batch.
+        output: of the network for that batch, see :meth:`lib.train.actors.base.Actor.forward`.
         cfg: the experiment, for the mean and deviation that images were normalised with.
 
     Returns:
@@ -41,11 +41,13 @@ def sample_sheet(batch: Mapping[str, Any], output: Mapping[str, Tensor], cfg: Ex
     """
     templates, searches = _pictures(batch["template_images"][-1], cfg), _pictures(batch["search_images"][-1], cfg)
     template_boxes, search_boxes = _values(batch["template_anno"][-1]), _values(batch["search_anno"][-1])
-    predicted = box_cxcywh_to_xyxy(output["pred_boxes"][:MAX_SAMPLES, 0].detach().float().cpu())
+    count = batch["search_images"].shape[1]
+    last = {name: output[name][-count:][:MAX_SAMPLES] for name in ("pred_boxes", "score_map") if name in output}
+    predicted = box_cxcywh_to_xyxy(last["pred_boxes"][:, 0].detach().float().cpu())
     truth = box_xywh_to_xyxy(batch["search_anno"][-1][:MAX_SAMPLES].cpu()).clamp(0, 1)
     overlaps = paired_iou(predicted, truth)[0].tolist()
     predicted[:, 2:] -= predicted[:, :2]  # xywh from here
-    labels = _values(batch["label"].reshape(-1)) if "label" in batch else np.ones(len(predicted))
+    labels = _values(batch["label"].reshape(-1)[-count:]) if "label" in batch else np.ones(len(predicted))
     names = batch.get("dataset", ["target"] * len(predicted))
     tiles = []
     for i, search in enumerate(searches):
@@ -55,8 +57,8 @@ def sample_sheet(batch: Mapping[str, Any], output: Mapping[str, Tensor], cfg: Ex
             tiles.append(_boxed(seen, predicted[i].numpy(), _PREDICTED, f"IoU {overlaps[i]:.2f}"))
         else:
             tiles.append(_boxed(search, predicted[i].numpy(), _PREDICTED, "not shown"))
-        if "score_map" in output:
-            tiles.append(_scored(search, _values(output["score_map"][i, 0])))
+        if "score_map" in last:
+            tiles.append(_scored(search, _values(last["score_map"][i, 0])))
     return contact_sheet(
         tiles, columns=len(tiles) // len(searches) * min(_SAMPLES_PER_ROW, len(searches)), tile_width=TILE
     )

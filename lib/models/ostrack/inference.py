@@ -18,10 +18,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from lib.config.ostrack import OSTrackConfig
 from lib.models.layers.attention import explicit_attention
 from lib.models.layers.block import DIRECT, Execution
-from lib.models.layers.candidate_elimination import template_mask
 from lib.models.layers.encoder import Encoder
 from lib.models.layers.head import ConvHead
 from lib.models.layers.linear import pack_linears
+from lib.models.ostrack.elimination import template_mask
 from lib.models.ostrack.ostrack import OSTrack, head_features
 from lib.models.state import State
 

@@ -31,6 +31,10 @@ class OSTrack(nn.Module):
         self.box_head = box_head
         self.correlation = correlation
 
+    def set_search_size(self, size: int) -> None:
+        """Take search regions of ``size`` pixels, see :meth:`Backbone.set_search_size`."""
+        self.backbone.set_search_size(size)
+
     def forward(
         self,
         template: Tensor,
@@ -83,12 +87,12 @@ def head_features(search: Tensor, template: Tensor, grid: int, correlation: bool
     return search.transpose(1, 2).unflatten(2, (grid, grid))
 
 
-def build_ostrack(cfg: OSTrackConfig, training: bool = False, execution: Execution = DIRECT) -> OSTrack:
+def build_ostrack(cfg: OSTrackConfig, pretrained: bool = False, execution: Execution = DIRECT) -> OSTrack:
     """Build the model that an experiment describes, on the CPU, in float32.
 
     Args:
         cfg: from :func:`lib.config.load_config`.
-        training: also load the pre-trained weights that ``MODEL.PRETRAIN_FILE`` names (empty = none).
+        pretrained: also load the weights that ``MODEL.PRETRAIN_FILE`` names (empty = none).
         execution: how blocks are run.
 
     Raises:
@@ -110,6 +114,6 @@ def build_ostrack(cfg: OSTrackConfig, training: bool = False, execution: Executi
     )
     in_channels = backbone.embed_dim + (backbone.template_grid**2 if head.CORRELATION else 0)
     model = OSTrack(backbone, HEADS[head.TYPE](in_channels, head.NUM_CHANNELS), correlation=head.CORRELATION)
-    if training and cfg.MODEL.PRETRAIN_FILE:
+    if pretrained and cfg.MODEL.PRETRAIN_FILE:
         load_pretrained(model, cfg.MODEL.PRETRAIN_FILE)
     return model

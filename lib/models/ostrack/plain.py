@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from lib.config.ostrack import OSTrackConfig
-from lib.models.layers.candidate_elimination import template_mask
+from lib.models.layers.candidate_elimination import central_tokens
+from lib.models.ostrack.elimination import template_mask
 from lib.models.ostrack.ostrack import OSTrack
 from lib.models.state import State
 
@@ -17,6 +20,9 @@ class PlainModel(nn.Module):
     Args:
         cfg: the experiment.
         model: in the precision to run in, on the device to run on; it is put in evaluation mode.
+
+    Attributes:
+        attention_layers: layers (from 0) whose attention maps ``run`` gives too.
     """
 
     mean: Tensor
@@ -25,6 +31,7 @@ class PlainModel(nn.Module):
     def __init__(self, cfg: OSTrackConfig, model: OSTrack):
         super().__init__()
         self.cfg, self.model = cfg, model.eval()
+        self.attention_layers: tuple[int, ...] = ()
         parameter = next(model.parameters())
         self.dtype = parameter.dtype
         # The published preprocessing divides by 255 first; folding that in saves a pass over the pixels.
@@ -37,6 +44,33 @@ class PlainModel(nn.Module):
         """Where its weights lie."""
         return self.mean.device
 
+    @property
+    def depth(self) -> int:
+        """How many layers there are."""
+        return len(self.model.backbone.blocks)
+
+    @property
+    def elimination_layers(self) -> tuple[int, ...]:
+        """The layers (from 0) that drop search tokens."""
+        return tuple(self.model.backbone.tokens_kept(self.model.backbone.search_grid**2))
+
+    def attention_map(self, weights: Tensor, indices: Tensor) -> Tensor:
+        """Mean over heads and the template's middle tokens of what they pay the search tokens, (grid, grid).
+
+        Args:
+            weights: (1, heads, N, N), template tokens first.
+            indices: (1, N - template tokens), where in the grid the search tokens lie.
+
+        Returns:
+            On the model's device; NaN where a token was dropped before.
+        """
+        backbone = self.model.backbone
+        count, grid = backbone.template_grid**2, backbone.search_grid
+        rows = central_tokens(backbone.template_grid, point=False, device=weights.device)
+        paid = weights[0, :, rows, count:].float().mean(dim=(0, 1))
+        whole = torch.full((grid * grid,), math.nan, device=weights.device)
+        return whole.scatter(0, indices[0], paid).view(grid, grid)
+
     def prepare(self, state: State) -> State:
         """Normalize the template."""
         return {**state, "template": self._normalized(state["template"])}
@@ -47,7 +81,14 @@ class PlainModel(nn.Module):
         if mask is None:
             mask = template_mask(self.cfg, template.shape[-1], len(template), template.device)
         search = self._normalized(crops)
-        return self.model(template, search, ce_template_mask=mask, template_box=state.get("box")), {}
+        outputs = self.model(
+            template,
+            search,
+            ce_template_mask=mask,
+            attention_layers=self.attention_layers,
+            template_box=state.get("box"),
+        )
+        return outputs, {}
 
     def _normalized(self, crops: Tensor) -> Tensor:
         pixels = crops.permute(0, 3, 1, 2).float()

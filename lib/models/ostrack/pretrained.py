@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import re
-from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,14 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lib.models.weights import load_matching
 from lib.utils.checkpoint import load_checkpoint, network_state
 from lib.utils.errors import CheckpointError
 from lib.utils.paths import PRETRAINED_DIR
 
 if TYPE_CHECKING:
     from lib.models.ostrack.ostrack import OSTrack
-
-logger = logging.getLogger(__name__)
 
 
 def load_pretrained(model: OSTrack, name: str) -> None:
@@ -61,50 +57,6 @@ def _load_backbone(model: OSTrack, state: dict[str, Tensor], path: Path) -> None
     load_matching(backbone, state, path, derived)
     if position is not None:
         backbone.set_position_embeddings(position)
-
-
-def load_matching(
-    module: torch.nn.Module,
-    state: dict[str, Tensor],
-    path: Path,
-    derived: Collection[str] = (),
-    skip_misfits: bool = False,
-) -> None:
-    """Load what fits by name into ``module``, and log what was loaded and what was not.
-
-    Args:
-        state: weights from ``path``.
-        derived: names that are loaded in another way.
-        skip_misfits: pass over a known name with another shape; otherwise it is an error.
-
-    Raises:
-        CheckpointError: nothing fits, or a shape does not.
-    """
-    own = module.state_dict()
-    known = {name: value for name, value in state.items() if name in own}
-    misfits = [name for name, value in known.items() if value.shape != own[name].shape]
-    for name in misfits[: 0 if skip_misfits else 1]:
-        raise CheckpointError(
-            f"{path}: {name} is {tuple(known[name].shape)}, the model needs {tuple(own[name].shape)}; "
-            "MODEL.BACKBONE.TYPE and MODEL.PRETRAIN_FILE do not go together"
-        )
-    matched = {name: value for name, value in known.items() if name not in misfits}
-    if not matched:
-        raise CheckpointError(f"{path} holds nothing that the model knows; its first entry is {next(iter(state))!r}")
-    missing, _ = module.load_state_dict(matched, strict=False)
-    logger.info("%s: loaded %d tensors", path.name, len(matched) + len(derived))
-    for text, names in (
-        ("not in the file, left as initialised", [n for n in missing if n not in {*derived, *misfits}]),
-        ("in the file, not in the model", [n for n in state if n not in own]),
-        ("of another shape, left as initialised", misfits),
-    ):
-        logger.info("  %s: %s", text, _listing(names))
-
-
-def _listing(names: list[str]) -> str:
-    """Names for a log line; the tensors of one block count as one."""
-    short = list(dict.fromkeys(re.sub(r"^((?:backbone\.)?blocks\.\d+)\..*", r"\1.*", name) for name in names))
-    return ", ".join(short) or "none"
 
 
 def read_flax_vit(path: Path) -> dict[str, Tensor]:

@@ -1,26 +1,19 @@
-"""Putting a checkpoint's weights into a model, and saying what they are when they do not fit."""
+"""What the names and shapes of weights tell about the OSTrack that they are of."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from lib.config import experiments_dir, load_config
 from lib.config.ostrack import VARIANTS, OSTrackConfig
-from lib.utils.checkpoint import load_checkpoint, network_state
-from lib.utils.errors import CheckpointError
-
-if TYPE_CHECKING:
-    from lib.models.ostrack.ostrack import OSTrack
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class ArchSpec:
     """What the names and shapes of an OSTrack's weights tell about it; candidate elimination leaves no trace there."""
 
     width: int
@@ -37,8 +30,8 @@ class Anatomy:
         )
 
 
-def anatomy(state: Mapping[str, Tensor]) -> Anatomy | None:
-    """Read the anatomy off a state dict; None when it is no OSTrack's."""
+def arch_spec(state: Mapping[str, Tensor]) -> ArchSpec | None:
+    """Read the architecture off a state dict; None when it is no OSTrack's."""
     first_layers = {
         "box_head.conv1_ctr.0.weight": "CENTER",
         "box_head.conv1_tl.0.weight": "CORNER",
@@ -50,7 +43,7 @@ def anatomy(state: Mapping[str, Tensor]) -> Anatomy | None:
         return None
     stride = state[needed[2]].shape[-1]
     numbers = {int(name.split(".")[2]) for name in state if name.startswith("backbone.blocks.")}
-    return Anatomy(
+    return ArchSpec(
         width=state[needed[0]].shape[-1],
         blocks=max(numbers, default=-1) + 1,
         template=math.isqrt(state[needed[0]].shape[1]) * stride,
@@ -60,53 +53,21 @@ def anatomy(state: Mapping[str, Tensor]) -> Anatomy | None:
     )
 
 
-def load_weights(model: OSTrack, path: str | Path) -> None:
-    """Load a tracker checkpoint, published or our own, into ``model``; every name and shape must fit.
-
-    Raises:
-        CheckpointError: the file is damaged or was made for another model; the message says for which.
-    """
-    state = network_state(load_checkpoint(path), path)
-    own = model.state_dict()
-    # Batch norm's count of batches, which is of no use here and not in old files, torch puts in itself.
-    missing = sorted(name for name in own.keys() - state.keys() if not name.endswith(".num_batches_tracked"))
-    unexpected = sorted(state.keys() - own.keys())
-    misfits = sorted(name for name in own.keys() & state.keys() if own[name].shape != state[name].shape)
-    if missing or unexpected or misfits:
-        raise CheckpointError(_misfit_report(own, state, path, missing, unexpected, misfits))
-    model.load_state_dict(state, strict=True)
+def explain_misfit(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
+    """What weights are of that do not fit a model, and the experiments that they would fit; state dicts of both."""
+    theirs, ours = arch_spec(state), arch_spec(own)
+    if theirs is None or theirs == ours:
+        return []
+    fitting = ", ".join(_experiments_like(theirs)) or f"none of experiments/{OSTrackConfig.family}"
+    return [f"The weights are {theirs}; the config asks for {ours}.", f"Configs that fit these weights: {fitting}."]
 
 
-def _misfit_report(
-    own: Mapping[str, Tensor],
-    state: Mapping[str, Tensor],
-    path: str | Path,
-    missing: list[str],
-    unexpected: list[str],
-    misfits: list[str],
-) -> str:
-    theirs, ours = anatomy(state), anatomy(own)
-    lines = [f"checkpoint {path} does not fit the model."]
-    if theirs and theirs != ours:
-        fitting = _experiments_like(theirs)
-        lines.append(f"The weights are {theirs}; the config asks for {ours}.")
-        lines.append(
-            f"Configs that fit these weights: {', '.join(fitting) if fitting else 'none of experiments/ostrack'}."
-        )
-    for text, names in (("Missing", missing), ("Unexpected", unexpected)):
-        if names:
-            lines.append(f"{text}: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''} ({len(names)}).")
-    for name in misfits[:3]:
-        lines.append(f"{name} is {tuple(state[name].shape)}, the model needs {tuple(own[name].shape)}.")
-    return " ".join(lines)
-
-
-def _experiments_like(wanted: Anatomy) -> list[str]:
-    """Names of the experiments whose model has this anatomy."""
+def _experiments_like(wanted: ArchSpec) -> list[str]:
+    """Names of the experiments whose model has this architecture."""
     names = []
     for path in sorted(experiments_dir(OSTrackConfig).glob("*.yaml")):
         cfg = load_config(OSTrackConfig, path)
-        built = Anatomy(
+        built = ArchSpec(
             width=VARIANTS[cfg.MODEL.BACKBONE.TYPE].embed_dim,
             blocks=cfg.MODEL.BACKBONE.blocks,
             template=cfg.DATA.TEMPLATE.SIZE,

@@ -6,6 +6,7 @@ from collections.abc import Sequence as Seq
 from dataclasses import replace
 from pathlib import Path
 
+from lib.models.family import DEFAULT_FAMILY
 from lib.test.analysis.curves import read_runs, runs_table, write_curves
 from lib.test.analysis.failures import failure_frames, failure_strip, scored_track, worst_sequences
 from lib.test.analysis.on_frames import named_trackers
@@ -20,7 +21,7 @@ from lib.utils.image_io import write_image
 def write_card(
     folder: Path,
     dataset: str | None = None,
-    tracker: str = "ostrack",
+    tracker: str = DEFAULT_FAMILY,
     config: str = "",
     compare: Seq[str] = (),
     runs: Seq[str] = (),

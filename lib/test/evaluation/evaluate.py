@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from collections.abc import Sequence as Row
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lib.config import config_hash, load_config
-from lib.config.ostrack import OSTrackConfig
+from lib.config import config_hash
+from lib.models.family import is_family, load_experiment
 from lib.test.evaluation.benchmarks import get_dataset, present_sequences
 from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.ranks import devices_of, rank_from_environment
@@ -18,153 +19,137 @@ from lib.test.evaluation.results import run_provenance
 from lib.test.evaluation.runner import choose_devices, run_sequences
 from lib.test.evaluation.sequence import Sequence
 from lib.test.evaluation.summary import Summary
-from lib.test.running import EXPORTED
-from lib.test.tracker import Tracker, build_tracker, find_checkpoint
-from lib.test.tracker.build import choose_precision
+from lib.test.spec import EXPORTED, TrackerSpec
+from lib.test.tracker import Tracker
+from lib.test.tracker.build import build_from_spec, choose_precision, find_checkpoint
+from lib.test.tracker.inspected import InspectedTracker
 from lib.test.tracker.own import build_own, own_identity
-from lib.test.tracker.watch import WatchedTracker
 from lib.utils.errors import CheckpointError, ConfigError
 from lib.vis.views import Screen
 
 logger = logging.getLogger(__name__)
 
 
-def track_benchmarks(
-    config: str | Path,
-    datasets: Row[str],
-    *,
-    tracker: str = "ostrack",
-    sequence: str | None = None,
-    checkpoint: str | Path | None = None,
-    overrides: Row[str] = (),
-    precision: str = "float32",
-    backend: str = "torch",
-    compiled: bool = False,
-    device: str = "auto",
-    num_gpus: int | None = None,
-    workers: int = 0,
-    batch: int = 1,
-    compat_int: bool = False,
-    save_dir: str | Path | None = None,
-    run_id: int | None = None,
-    fresh: bool = False,
-    results_dir: str | Path | None = None,
-    screen: Screen | None = None,
-    attention_layers: Row[int] = (),
-) -> Summary:
+@dataclass(frozen=True)
+class RunOptions:
+    """How sequences are tracked.
+
+    Attributes:
+        sequence: name or number (from 0) of the only sequence to track.
+        num_gpus: how many GPUs to use at most; None = all.
+        workers: processes, on all devices together; 0 tracks in this one, on the first device.
+        batch: sequences that each process tracks in one forward pass.
+        compat_int: write boxes as integers by truncation, as the published code does, not as floats.
+        run_id: puts the results under ``CONFIG_RUNID`` (three digits), apart from other runs.
+        fresh: track and replace also what is there already.
+        results_dir: folder of all results; by default the one in the output folder.
+        screen: opens a window or file that shows the tracker at work on a sequence, in the process that tracks it.
+        attention_layers: layers (from 0) whose attention maps are computed for the screen.
+    """
+
+    sequence: str | None = None
+    num_gpus: int | None = None
+    workers: int = 0
+    batch: int = 1
+    compat_int: bool = False
+    run_id: int | None = None
+    fresh: bool = False
+    results_dir: str | Path | None = None
+    screen: Screen | None = None
+    attention_layers: tuple[int, ...] = ()
+
+
+def track_benchmarks(spec: TrackerSpec, datasets: Row[str], options: RunOptions = RunOptions()) -> Summary:  # noqa: B008 (frozen)
     """Track the sequences of benchmarks and write the results.
 
     Under ``torchrun`` or SLURM this process tracks its part of them, on its part of the machine's GPUs.
 
     Args:
-        config: name or path of an experiment; of a tracker of one's own, what that understands.
+        spec: the tracker; its ``device`` as in :func:`choose_devices`. Where ``family`` is the name of no family, it is
+            a tracker of one's own, see :mod:`lib.test.tracker.own`, and ``config`` what that understands. With a
+            screen it runs with backend ``plain``.
         datasets: names as in :func:`get_dataset`.
-        tracker: ``ostrack``, or one of one's own, see :mod:`lib.test.tracker.own`.
-        sequence: name or number (from 0) of the only sequence to track.
-        checkpoint: weight file; by default the experiment's own.
-        overrides: ``KEY.SUB=value`` strings on top of the experiment.
-        precision, backend, compiled: how the network is run, see :func:`build_tracker`; when somebody looks on it is
-            backend ``plain``.
-        device: see :func:`choose_devices`.
-        num_gpus: how many GPUs to use at most; ``None`` means all.
-        workers: processes, on all devices together; 0 tracks in this one, on the first device.
-        batch: sequences that each process tracks in one forward pass.
-        compat_int: write boxes as integers by truncation, as the published code does, not as floats.
-        save_dir: output folder for results and exported files, also searched for checkpoints; by default the
-            configured one.
-        run_id: puts the results under ``CONFIG_RUNID`` (three digits), apart from other runs.
-        fresh: track and replace also what is there already.
-        results_dir: folder of all results; by default the one in the output folder.
-        screen: opens a place to show the tracker at work on a sequence, in the process that tracks it.
-        attention_layers: layers (from 0) whose attention maps are computed for the screen.
+        options: see :class:`RunOptions`.
 
     Raises:
         OSTrackError: configuration, weights, data set or present results do not allow the run. A sequence that fails
             raises nothing, see :class:`Summary`.
     """
-    build: Callable[[str], Any]
     rank = rank_from_environment()
-    devices = devices_of(choose_devices(device, num_gpus), rank)
-    if tracker == "ostrack":
-        if screen is not None and (compiled or backend != "torch"):
-            raise ConfigError("--debug and --save_vis look into the plain network: leave out --backend and --compile")
-        backend = "plain" if screen is not None else backend  # which can be looked into
-        precision = choose_precision(precision, devices[0], backend)
-        cfg = load_config(OSTrackConfig, config, overrides)
-        name, identity = cfg.name, config_hash(cfg)
-        checkpoint = Path(checkpoint) if checkpoint else find_checkpoint(cfg, save_dir)
-        build = partial(
-            _build,
-            config=config,
-            checkpoint=checkpoint,
-            precision=precision,
-            backend=backend,
-            compiled=compiled,
-            overrides=list(overrides),
-            save_dir=save_dir,
-            screen=screen,
-            attention_layers=tuple(attention_layers),
-        )
-    else:
-        if overrides or checkpoint or precision != "float32" or backend != "torch" or compiled or screen:
-            raise ConfigError(
-                f"{tracker} is no OSTrack: KEY=value, --checkpoint, --precision, --backend, --compile, --debug and "
-                "--save_vis are not for it; its parameters() say what it runs with"
-            )
-        name, (identity, checkpoint) = str(config), own_identity(tracker, str(config))
-        build = partial(build_own, name=tracker, config=name)
-    if checkpoint is not None and not checkpoint.is_file():
-        raise CheckpointError(f"there is no checkpoint {checkpoint}")
-    if sequence is None:
+    devices = devices_of(choose_devices(spec.device, options.num_gpus), rank)
+    tracker = _own_tracker if spec.family and not is_family(spec.family) else _family_tracker
+    run = tracker(spec, options, devices[0])
+    if run.checkpoint is not None and not run.checkpoint.is_file():
+        raise CheckpointError(f"there is no checkpoint {run.checkpoint}")
+    if options.sequence is None:
         sequences = [one for name in datasets for one in present_sequences(name)]
     else:
-        sequences = [select_sequence(get_dataset(*datasets), sequence)]
-    kind, label = devices[0].split(":")[0], tracker.rpartition(".")[2]
-    provenance = run_provenance(label, name, identity, checkpoint, precision, kind, backend)
-    if backend in EXPORTED and workers > 1:
-        build("cpu")  # here, once: what it exports the workers find
+        sequences = [select_sequence(get_dataset(*datasets), options.sequence)]
+    kind = devices[0].split(":")[0]
+    provenance = run_provenance(run.label, run.name, run.identity, run.checkpoint, run.precision, kind, run.backend)
+    if run.backend in EXPORTED and options.workers > 1:
+        run.build("cpu")  # here, once: what it exports the workers find
     summary = run_sequences(
         sequences,
-        build,
-        results_dir or env_settings().saving_to(save_dir).results_path,
-        name if run_id is None else f"{name}_{run_id:03d}",
-        provenance | {"batch": batch} | ({"compat_int": True} if compat_int else {}),
+        run.build,
+        options.results_dir or env_settings().saving_to(spec.save_dir).results_path,
+        run.name if options.run_id is None else f"{run.name}_{options.run_id:03d}",
+        provenance | {"batch": options.batch} | ({"compat_int": True} if options.compat_int else {}),
         devices,
-        workers=workers,
-        batch=batch,
-        fresh=fresh,
+        workers=options.workers,
+        batch=options.batch,
+        fresh=options.fresh,
         rank=rank,
     )
-    if screen is not None and summary.skipped:
+    if options.screen is not None and summary.skipped:
         logger.warning(
             "%d sequences were tracked before and are not shown: use --fresh to track them again", summary.skipped
         )
     return summary
 
 
+@dataclass(frozen=True)
+class _Run:
+    """Which tracker runs: how it is built on a device, and what its results say of it."""
+
+    build: Callable[[str], Any]
+    label: str
+    name: str
+    identity: str
+    checkpoint: Path | None
+    precision: str = "float32"
+    backend: str = "torch"
+
+
+def _family_tracker(spec: TrackerSpec, options: RunOptions, device: str) -> _Run:
+    if options.screen is not None:
+        if spec.compiled or spec.backend != "torch":
+            raise ConfigError("--debug and --save_vis look into the plain network: leave out --backend and --compile")
+        spec = replace(spec, backend="plain")  # which can be looked into
+    precision = choose_precision(spec.precision, device, spec.backend)
+    cfg = load_experiment(spec.config, spec.overrides, spec.family)
+    checkpoint = Path(spec.checkpoint) if spec.checkpoint else find_checkpoint(cfg, spec.save_dir)
+    spec = replace(spec, checkpoint=checkpoint, precision=precision)
+    build = partial(_build, spec=spec, screen=options.screen, attention_layers=options.attention_layers)
+    return _Run(build, cfg.family, cfg.name, config_hash(cfg), checkpoint, precision, spec.backend)
+
+
+def _own_tracker(spec: TrackerSpec, options: RunOptions, device: str) -> _Run:
+    if spec != TrackerSpec(spec.config, spec.family, device=spec.device, save_dir=spec.save_dir) or options.screen:
+        raise ConfigError(
+            f"{spec.family} is of no family in lib/models: KEY=value, --checkpoint, --precision, --backend, --compile, "
+            "--debug and --save_vis are not for it; its parameters() say what it runs with"
+        )
+    name, (identity, checkpoint) = str(spec.config), own_identity(spec.family, str(spec.config))
+    build = partial(build_own, name=spec.family, config=name)
+    return _Run(build, spec.family.rpartition(".")[2], name, identity, checkpoint)
+
+
 def _build(
-    device: str,
-    config: str | Path,
-    checkpoint: Path,
-    precision: str,
-    backend: str,
-    compiled: bool,
-    overrides: list[str],
-    save_dir: str | Path | None,
-    screen: Screen | None,
-    attention_layers: tuple[int, ...],
-) -> Tracker | WatchedTracker:
-    tracker = build_tracker(
-        config,
-        checkpoint,
-        device,
-        precision,
-        backend=backend,
-        compiled=compiled,
-        overrides=overrides,
-        save_dir=save_dir,
-    )
-    return tracker if screen is None else WatchedTracker(tracker, screen, attention_layers)
+    device: str, spec: TrackerSpec, screen: Screen | None, attention_layers: tuple[int, ...]
+) -> Tracker | InspectedTracker:
+    tracker = build_from_spec(replace(spec, device=device))
+    return tracker if screen is None else InspectedTracker(tracker, screen, attention_layers)
 
 
 def select_sequence(sequences: list[Sequence], name: str) -> Sequence:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
-from lib.config.ostrack import OSTrackConfig
-from lib.models.ostrack import OSTrack
+from lib.config import ExperimentConfig
 from lib.test.export.formats import FORMATS, Inputs, Opened, required, tensors
 from lib.test.export.graph import NetworkGraph, describe, noise_inputs
 from lib.test.export.opset import OLDEST
@@ -34,9 +34,8 @@ class Exported:
 
 
 def export_network(
-    cfg: OSTrackConfig,
-    model: OSTrack,
-    name: str,
+    cfg: ExperimentConfig,
+    model: nn.Module,
     format: str,
     path: str | Path,
     *,
@@ -53,7 +52,6 @@ def export_network(
     Args:
         cfg: the experiment.
         model: its model, with the weights.
-        name: of the experiment.
         format: one of :data:`FORMATS`.
         precision: one of the format's; OpenVINO's files of bf16 hold float32, and say what to compute in.
         batch: targets that it takes at a time.
@@ -90,7 +88,7 @@ def export_network(
         expected = [output.numpy() for output in graph(**tensors(inputs))]
     if format == "torch" and precision in _TYPES:
         graph = NetworkGraph(cfg, model, _TYPES[precision])
-    record = describe(cfg, model, name, precision, batch) | {"state": ",".join(graph.changes)} | (origin or {})
+    record = describe(cfg, model, precision, batch) | {"state": ",".join(graph.changes)} | (origin or {})
     if opset is not None:
         record["opset"] = str(opset)
     try:

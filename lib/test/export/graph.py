@@ -9,11 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib.config import config_hash, to_plain
-from lib.config.ostrack import OSTrackConfig
+from lib.config import ExperimentConfig, config_hash, to_plain
+from lib.models.family import family_of
 from lib.models.layers.head import HEADS
-from lib.models.ostrack import OSTrack
-from lib.models.ostrack.inference import initial_state, prepare_inference
 from lib.models.state import State
 
 
@@ -31,9 +29,10 @@ class NetworkGraph(nn.Module):
         outputs: names of the outputs: those of the head, then ``next_NAME`` for each changed entry of the state.
     """
 
-    def __init__(self, cfg: OSTrackConfig, model: OSTrack, dtype: torch.dtype = torch.float32):
+    def __init__(self, cfg: ExperimentConfig, model: nn.Module, dtype: torch.dtype = torch.float32):
         super().__init__()
-        self.network = prepare_inference(cfg, model, dtype, pack=False)
+        self.dtype = dtype
+        self.network = family_of(cfg).tracking_form(cfg, model, dtype, torch.device("cpu"), pack=False)
         self.head_outputs = HEADS[cfg.MODEL.HEAD.TYPE].outputs
         noise = {name: torch.from_numpy(value) for name, value in noise_inputs(cfg, 1).items()}
         with torch.inference_mode():
@@ -47,24 +46,25 @@ class NetworkGraph(nn.Module):
     def forward(self, **inputs: Tensor) -> tuple[Tensor, ...]:
         """Inputs as :func:`noise_inputs` names them; see ``outputs``."""
         # First of all bytes become numbers: TensorRT does nothing else with them.
-        dtype = self.network.dtype
-        numbers = {name: value.to(dtype) if value.dtype == torch.uint8 else value for name, value in inputs.items()}
+        numbers = {
+            name: value.to(self.dtype) if value.dtype == torch.uint8 else value for name, value in inputs.items()
+        }
         found, changed = self._run(**numbers)
         return (*(found[name] for name in self.head_outputs), *(changed[name] for name in self.changes))
 
 
-def noise_inputs(cfg: OSTrackConfig, batch: int) -> dict[str, np.ndarray]:
+def noise_inputs(cfg: ExperimentConfig, batch: int) -> dict[str, np.ndarray]:
     """Inputs of the graph, by name, that are the same in every call: crops of noise, and a box in the middle."""
     rng, test = np.random.default_rng(0), cfg.TEST
     template, search = (
         rng.integers(0, 256, (batch, size, size, 3), np.uint8) for size in (test.TEMPLATE_SIZE, test.SEARCH_SIZE)
     )
     boxes = torch.tensor([[0.25, 0.25, 0.5, 0.5]]).repeat(batch, 1)
-    state = initial_state(cfg, torch.from_numpy(template), boxes)
+    state = family_of(cfg).initial_state(cfg, torch.from_numpy(template), boxes)
     return {**{name: value.numpy() for name, value in state.items()}, "search": search}
 
 
-def network_hash(cfg: OSTrackConfig, model: OSTrack) -> str:
+def network_hash(cfg: ExperimentConfig, model: nn.Module) -> str:
     """Sixteen hex digits of all that the graph computes from: weights, architecture, normalisation and sizes.
 
     And of the factors of the crops: the file's record tells them, and int8 is calibrated on such crops.
@@ -80,11 +80,12 @@ def network_hash(cfg: OSTrackConfig, model: OSTrack) -> str:
     return digest.hexdigest()[:16]
 
 
-def describe(cfg: OSTrackConfig, model: OSTrack, name: str, precision: str, batch: int) -> dict[str, str]:
+def describe(cfg: ExperimentConfig, model: nn.Module, precision: str, batch: int) -> dict[str, str]:
     """What is written into the file, beside the network: whose it is, and what a program needs to run it."""
     test = cfg.TEST
     record = {
-        "experiment": name,
+        "family": cfg.family,
+        "experiment": cfg.name,
         "config_hash": config_hash(cfg),
         "network_sha256": network_hash(cfg, model),
         "precision": precision,

@@ -14,12 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import lib.models
-from lib.config.ostrack import OSTrackConfig
+from lib.config import ExperimentConfig
 from lib.models.layers.head import HEADS
-from lib.models.ostrack import OSTrack
 from lib.models.state import State
 from lib.test import export
 from lib.test.export.formats import FORMATS, Run, required
@@ -61,12 +60,11 @@ class ExportedNetwork:
 
 
 def exported_network(
-    cfg: OSTrackConfig, model: OSTrack, name: str, backend: str, precision: str, folder: Path
+    cfg: ExperimentConfig, model: nn.Module, backend: str, precision: str, folder: Path
 ) -> ExportedNetwork:
     """The network of ``model`` for a tracker, from its file, which is made where there is none yet.
 
     Args:
-        name: of the experiment, for the name of the file.
         backend: ``onnxruntime`` or ``openvino``.
         precision: one of the backend's.
         folder: where the files are kept.
@@ -77,7 +75,7 @@ def exported_network(
         OSTrackError: a package is missing, or the export failed.
     """
     required(backend)
-    format, weights = FORMAT_OF[backend], network_hash(cfg, model)
+    format, weights, name = FORMAT_OF[backend], network_hash(cfg, model), cfg.name
     path = kept_file(weights, name, format, precision, folder)
     if not path.is_file():
         if precision == "int8":
@@ -86,7 +84,7 @@ def exported_network(
                 f"--format {format} --precision int8, with the same checkpoint, settings and output folder"
             )
         logger.info("Exporting %s for %s, once, into %s", name, backend, path)
-        export.export_network(cfg, model, name, format, path, precision=precision)
+        export.export_network(cfg, model, format, path, precision=precision)
     opened = export.open_network(format, path, weights, precision)
     changes = [name for name in opened.record.get("state", "").split(",") if name]
     return ExportedNetwork(opened.run, HEADS[cfg.MODEL.HEAD.TYPE].outputs, changes)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
-from lib.config import load_config
-from lib.config.ostrack import OSTrackConfig
-from lib.models.ostrack import OSTrack, build_ostrack
-from lib.models.ostrack.inference import InferenceModel, prepare_inference
-from lib.models.ostrack.plain import PlainModel
-from lib.models.ostrack.weights import load_weights
+from lib.config import ExperimentConfig
+from lib.models.family import family_of, load_experiment, resolve
+from lib.models.weights import load_weights
 from lib.test.evaluation.environment import env_settings
-from lib.test.running import BACKENDS, EXPORTED
+from lib.test.spec import BACKENDS, EXPORTED, TrackerSpec
 from lib.test.tracker.backends import exported_network
 from lib.test.tracker.networks import ModelNetwork, Network, feed_contiguous
-from lib.test.tracker.ostrack import Tracker
+from lib.test.tracker.tracker import Tracker
 from lib.utils.checkpoint import find_weights
 from lib.utils.cpu import fast_bf16
 from lib.utils.devices import checked_device
@@ -31,83 +29,77 @@ def build_tracker(
     checkpoint: str | Path | None = None,
     device: str | torch.device = "cpu",
     precision: str = "float32",
-    *,
-    backend: str = "torch",
-    compiled: bool = False,
-    overrides: Sequence[str] | None = None,
-    save_dir: str | Path | None = None,
+    **options: Any,
 ) -> Tracker:
     """Build a tracker that is ready for ``initialize``.
 
     Args:
-        config: name or path of an experiment.
-        checkpoint: weight file; None = the one that :func:`find_checkpoint` finds.
-        device: ``auto`` (CUDA where there is one, else the CPU), ``cpu``, ``cuda``, ``cuda:N``, ``mps`` (Apple) or
-            ``xpu`` (Intel).
-        precision: ``float32``, ``bf16``, ``fp16``, ``int8`` or ``auto``, see :func:`choose_precision`. Boxes and scores
-            are float32 always.
-        backend: ``torch``, the inference form of the model; ``cudagraph``, the same, recorded and replayed on a GPU;
-            ``plain``, the model as it was trained; ``onnxruntime`` or ``openvino``, an exported file of it, which is
-            made where there is none yet.
-        compiled: run the inference form through ``torch.compile``.
-        overrides: ``KEY.SUB=value`` strings on top of the experiment.
-        save_dir: output folder, to look for checkpoints and keep exported files in; None = the configured one.
+        config, checkpoint, device, precision, options: the attributes of a :class:`TrackerSpec`.
 
     Raises:
         ConfigError, CheckpointError: the experiment, weights, device, precision or backend cannot be had.
         OSTrackError: the backend's package is missing, or its file cannot be made.
     """
-    device = checked_device(device)
-    precision = choose_precision(precision, device, backend)
-    cfg = load_config(OSTrackConfig, config, overrides)
-    checkpoint = Path(checkpoint) if checkpoint else find_checkpoint(cfg, save_dir)
+    overrides = tuple(options.pop("overrides", None) or ())
+    return build_from_spec(
+        TrackerSpec(
+            config, checkpoint=checkpoint, device=str(device), precision=precision, overrides=overrides, **options
+        )
+    )
+
+
+def build_from_spec(spec: TrackerSpec) -> Tracker:
+    """Build the tracker of a spec; raises as :func:`build_tracker`."""
+    device = checked_device(spec.device)
+    precision = choose_precision(spec.precision, device, spec.backend)
+    cfg = load_experiment(spec.config, spec.overrides, spec.family)
+    checkpoint = Path(spec.checkpoint) if spec.checkpoint else find_checkpoint(cfg, spec.save_dir)
     model = tracking_model(cfg, checkpoint)
-    folder = exports_folder(save_dir)
-    network = build_network(cfg, model, device, precision, backend, compiled, name=cfg.name, folder=folder)
-    return Tracker(cfg, network, str(checkpoint))
+    folder = exports_folder(spec.save_dir)
+    network = build_network(cfg, model, device, precision, spec.backend, spec.compiled, folder=folder)
+    return resolve(family_of(cfg).tracker)(cfg, network, str(checkpoint))
 
 
-def tracking_model(cfg: OSTrackConfig, checkpoint: Path | None = None) -> OSTrack:
+def tracking_model(cfg: ExperimentConfig, checkpoint: Path | None = None) -> nn.Module:
     """The model of an experiment, for search regions of ``TEST.SEARCH_SIZE``; its weights are random without a file."""
-    model = build_ostrack(cfg)
+    family = family_of(cfg)
+    model = family.build(cfg)
     if checkpoint is not None:
-        load_weights(model, checkpoint)
-    model.backbone.set_search_size(cfg.TEST.SEARCH_SIZE)
+        load_weights(model, checkpoint, family.explain_misfit)
+    if cfg.TEST.SEARCH_SIZE != cfg.DATA.SEARCH.SIZE:
+        model.set_search_size(cfg.TEST.SEARCH_SIZE)  # type: ignore[operator]  # or the experiment would be refused
     return model
 
 
 def build_network(
-    cfg: OSTrackConfig,
-    model: OSTrack,
+    cfg: ExperimentConfig,
+    model: nn.Module,
     device: torch.device,
     precision: str,
     backend: str = "torch",
     compiled: bool = False,
     *,
-    name: str = "network",
     folder: Path,
 ) -> Network:
     """What runs ``model`` for a tracker.
 
     Args:
         precision: from :func:`choose_precision`, for this device and backend.
-        name: of the experiment.
         folder: where exported files are kept.
-        device, backend, compiled: as of :func:`build_tracker`.
+        device, backend, compiled: as of :class:`TrackerSpec`.
     """
     if compiled and backend != "torch":
         raise ConfigError(f"backend {backend} is not compiled: use backend torch")
     if device.type == "cuda":  # in float32 cuDNN would run the head's convolutions in TensorFloat-32
         torch.backends.cudnn.allow_tf32 = precision != "float32"
     if backend in EXPORTED:
-        return exported_network(cfg, model, name, backend, precision, folder)
-    dtype = _TYPES[precision]
-    form: PlainModel | InferenceModel
+        return exported_network(cfg, model, backend, precision, folder)
+    dtype, family = _TYPES[precision], family_of(cfg)
     if backend == "plain":
-        form = PlainModel(cfg, model.to(device, dtype))
+        form = family.plain(cfg, model.to(device, dtype))
     else:
-        form = prepare_inference(cfg, model, dtype, device, pack=not compiled)
-    if device.type == "mps":
+        form = family.tracking_form(cfg, model, dtype, device, pack=not compiled)
+    if device.type == "mps" and isinstance(form, nn.Module):
         feed_contiguous(form)
     return ModelNetwork(form, compiled, recorded=backend == "cudagraph")
 
@@ -144,7 +136,7 @@ def exports_folder(save_dir: str | Path | None = None) -> Path:
     return Path(env_settings().saving_to(save_dir).save_dir) / "exports"
 
 
-def find_checkpoint(cfg: OSTrackConfig, save_dir: str | Path | None = None) -> Path:
+def find_checkpoint(cfg: ExperimentConfig, save_dir: str | Path | None = None) -> Path:
     """The weights of an experiment: the published place for epoch ``TEST.EPOCH``, else the ones that ship.
 
     Raises:

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from lib.models.family import family_names
 from lib.test.evaluation.protocol import BatchTracker, Tracker
 from lib.utils.errors import ConfigError
 
@@ -60,9 +61,12 @@ def _module(name: str) -> ModuleType:
     except ModuleNotFoundError:  # not even the package
         found = False
     if not found:
-        near = difflib.get_close_matches(name, ["ostrack"], n=1)
+        families = family_names()
+        near = difflib.get_close_matches(name, families, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise ConfigError(f"unknown tracker {name!r}: {hint}ostrack is built in; {full} would be one of your own")
+        raise ConfigError(
+            f"unknown tracker {name!r}: {hint}{', '.join(families)} are built in; {full} would be one of your own"
+        )
     module: Any = importlib.import_module(full)
     for function in ("parameters", "get_tracker_class"):
         if not callable(getattr(module, function, None)):

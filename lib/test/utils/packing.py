@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from lib.models.family import DEFAULT_FAMILY, is_family
 from lib.test.evaluation.benchmarks import get_benchmark, get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.test.evaluation.results import backend_name, read_provenance, read_result, result_files, time_path
@@ -97,7 +98,7 @@ def _advice(form: Server, tracker: str, config: str, wrong: list[Path], folder: 
             ("precision", record.get("precision"), "float32"),
             ("backend", backend_name(record.get("backend")), "torch"),
         )
-        if tracker == "ostrack" and value not in (None, usual)
+        if is_family(tracker) and value not in (None, usual)
     )
     options += " --compat_int" if record.get("compat_int") else ""
     command = f"python tracking/test.py {tracker} {run} {place}{options}"
@@ -178,7 +179,7 @@ def pack_cli(server: str, description: str) -> None:
     """The command line of the scripts ``transform_*.py``."""
     form = SERVERS[server]
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tracker_name", default="ostrack", help="name of the tracker (default: ostrack)")
+    parser.add_argument("--tracker_name", default=DEFAULT_FAMILY, help="name of the tracker (default: %(default)s)")
     parser.add_argument("--cfg_name", required=True, help="name of the experiment, or what follows --config elsewhere")
     parser.add_argument("--save_dir", help="output folder with the results; default: that of the settings, ./output")
     if form.suffix == ".zip":

@@ -41,7 +41,7 @@ def serve(connection: Connection, tracker: BatchTracker, name: str) -> None:
     capabilities = {
         "trax.version": "4",
         "trax.name": name,
-        "trax.family": "OSTrack",
+        "trax.family": name.partition(" ")[0],
         "trax.image": "path;memory;buffer;",
         "trax.region": "rectangle;polygon;mask;",
         "trax.channels": "color;",

@@ -5,22 +5,19 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from lib.config.ostrack import OSTrackConfig
-from lib.train.actors.distill import DistillActor
-from lib.train.actors.ostrack import OSTrackActor
-from lib.train.distill import Teacher
+from lib.config import ExperimentConfig
+from lib.models.family import family_of, resolve
+from lib.train.actors.base import Actor
 
-__all__ = ["DistillActor", "OSTrackActor", "build_actor"]
+__all__ = ["Actor", "build_actor"]
 
 
 def build_actor(
-    net: nn.Module, cfg: OSTrackConfig, amp_dtype: torch.dtype | None = None, teacher: Teacher | None = None
-) -> OSTrackActor:
-    """The actor that trains ``net``: with a ``teacher`` it learns from that too. Arguments as in the actors.
+    net: nn.Module, cfg: ExperimentConfig, amp_dtype: torch.dtype | None = None, teacher: Actor | None = None
+) -> Actor:
+    """The actor of the experiment's family for ``net``; arguments as of :class:`Actor`.
 
     Raises:
         ConfigError: the experiment asks for what the actor cannot do.
     """
-    if teacher is None:
-        return OSTrackActor(net, cfg, amp_dtype)
-    return DistillActor(net, cfg, amp_dtype, teacher)
+    return resolve(family_of(cfg).actor)(net, cfg, amp_dtype, teacher)

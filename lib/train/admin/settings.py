@@ -12,7 +12,7 @@ class Settings:
     """Settings of a run that are no part of the experiment.
 
     Attributes:
-        script_name: family of trackers, ``ostrack``.
+        script_name: family of trackers.
         config_name: name of the experiment file.
         save_dir: root of everything that the run writes.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
@@ -22,10 +22,11 @@ class Settings:
         use_lmdb: read data sets from their lmdb.
         config_prv: experiment that the first weights come from; empty = none.
         config_teacher: experiment of the tracker that is learnt from too; empty = none.
+        script_prv, script_teacher: their families; empty = by the folders of the experiments.
         changes: what was changed on the way by ``resume_changed``, a line for each time.
     """
 
-    script_name: str = "ostrack"
+    script_name: str = ""
     config_name: str = ""
     save_dir: str = "./output"
     device: str = "cpu"
@@ -35,6 +36,8 @@ class Settings:
     config_prv: str = ""
     config_teacher: str = ""
     resume_changed: bool = False
+    script_prv: str = ""
+    script_teacher: str = ""
     changes: list[str] = field(default_factory=list)
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from lib.train.actors.ostrack import OSTrackActor
+from lib.train.actors import Actor
 from lib.train.distributed import mean_over_ranks, without_sync
 from lib.utils.errors import OSTrackError
 
@@ -45,7 +45,7 @@ class StepOutcome:
 
 
 def train_step(
-    actor: OSTrackActor,
+    actor: Actor,
     batches: Sequence[dict[str, Any]],
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
@@ -105,7 +105,7 @@ def train_step(
 
 
 @torch.no_grad()
-def eval_step(actor: OSTrackActor, batch: dict[str, Any], epoch: int) -> dict[str, float]:
+def eval_step(actor: Actor, batch: dict[str, Any], epoch: int) -> dict[str, float]:
     """Statistics of one batch of this process; the network's mode is the caller's matter.
 
     Raises:

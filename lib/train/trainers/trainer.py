@@ -13,7 +13,7 @@ import torch
 
 from lib.config import ExperimentConfig, validated_epochs
 from lib.train import distributed, optim
-from lib.train.actors import OSTrackActor
+from lib.train.actors import Actor
 from lib.train.admin.loggers import RunLogger
 from lib.train.admin.progress import Progress
 from lib.train.admin.settings import Settings
@@ -54,7 +54,7 @@ class Trainer:
 
     def __init__(
         self,
-        actor: OSTrackActor,
+        actor: Actor,
         cfg: ExperimentConfig,
         settings: Settings,
         train_loader: PairLoader,

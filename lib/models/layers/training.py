@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
-from lib.config.ostrack import OSTrackConfig
+from lib.config.experiment import TrainConfig
 from lib.models.layers.attention import explicit_attention
 from lib.models.layers.block import DIRECT, Block, Execution, run_direct, run_recomputed
 
 
-def training_execution(cfg: OSTrackConfig, device: torch.device) -> Execution:
+def training_execution(train: TrainConfig, device: torch.device) -> Execution:
     """How blocks are executed by ``TRAIN.COMPILE``, ``TRAIN.ACTIVATION_CHECKPOINTING`` and ``TRAIN.AMP``.
 
     Without the first two, but with ``TRAIN.AMP``, the outputs of layer norms and GELU are recomputed in the backward
@@ -29,12 +29,12 @@ def training_execution(cfg: OSTrackConfig, device: torch.device) -> Execution:
     """
     attend: Any = DIRECT.attend
     feed_forward: Any = DIRECT.feed_forward
-    if cfg.TRAIN.COMPILE:
+    if train.COMPILE:
         attend, feed_forward = (torch.compile(half, dynamic=True) for half in (Block.attend, Block.feed_forward))
-    if cfg.TRAIN.ACTIVATION_CHECKPOINTING:
+    if train.ACTIVATION_CHECKPOINTING:
         attend, feed_forward = (
             partial(checkpoint, half, use_reentrant=False, preserve_rng_state=False) for half in (attend, feed_forward)
         )
-    plain = bool(cfg.TRAIN.AMP) and not cfg.TRAIN.COMPILE and not cfg.TRAIN.ACTIVATION_CHECKPOINTING
+    plain = bool(train.AMP) and not train.COMPILE and not train.ACTIVATION_CHECKPOINTING
     kernel = explicit_attention if plain and device.type == "cpu" else F.scaled_dot_product_attention
     return Execution(kernel, run_recomputed if plain else run_direct, attend, feed_forward)

@@ -1,4 +1,4 @@
-"""The OSTrack tracker: crop around the last box, run the model, read the box, map it back.
+"""The tracker of every family: crop around the last box, run the model, read the box, map it back.
 
 The methods ``initialize`` and ``track`` are what most users need::
 
@@ -20,13 +20,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from lib.config.ostrack import OSTrackConfig
+from lib.config import ExperimentConfig
+from lib.models.family import family_of
 from lib.models.layers.head import HEADS
-from lib.models.ostrack import OSTrack
-from lib.models.ostrack.inference import initial_state
-from lib.models.ostrack.plain import PlainModel
 from lib.models.state import State, join_states, split_state
 from lib.test.evaluation.protocol import Step
 from lib.test.tracker.networks import ModelNetwork, Network
@@ -55,13 +53,15 @@ class Tracker:
 
     Args:
         cfg: the experiment.
-        network: runs its model; a model is run as it is, see :class:`PlainModel`.
+        network: runs its model; a trained model is run as it is, in the family's plain form.
         checkpoint: where the weights came from, for reports.
     """
 
-    def __init__(self, cfg: OSTrackConfig, network: Network | OSTrack, checkpoint: str | None = None):
-        self.cfg = cfg
-        self.network = ModelNetwork(PlainModel(cfg, network)) if isinstance(network, OSTrack) else network
+    def __init__(self, cfg: ExperimentConfig, network: Network | nn.Module, checkpoint: str | None = None):
+        self.cfg, self.family = cfg, family_of(cfg)
+        self.network: Network = (
+            ModelNetwork(self.family.plain(cfg, network)) if isinstance(network, nn.Module) else network
+        )
         self.checkpoint = checkpoint
         self.device = self.network.device
         self.head = HEADS[cfg.MODEL.HEAD.TYPE]
@@ -132,9 +132,9 @@ class Tracker:
         test = self.cfg.TEST
         window = crop_window(box, test.TEMPLATE_FACTOR)
         crop = cut_crops([image], [window], test.TEMPLATE_SIZE, self.device)
-        place = torch.tensor(box, dtype=torch.float32)
-        inside = box_to_crop(place, place, test.TEMPLATE_SIZE / window.side, test.TEMPLATE_SIZE)[None]
-        state = initial_state(self.cfg, crop, inside.to(self.device))
+        around = torch.tensor(box, dtype=torch.float32)
+        inside = box_to_crop(around, around, test.TEMPLATE_SIZE / window.side, test.TEMPLATE_SIZE)[None]
+        state = self.family.initial_state(self.cfg, crop, inside.to(self.device))
         return Target(self.network.prepare(state), box)
 
     def crop_search(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> tuple[Tensor, list[float]]:

@@ -1,0 +1,87 @@
+"""Weights of a file into a model: all of them, or those that fit."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from lib.utils.checkpoint import load_checkpoint, network_state
+from lib.utils.errors import CheckpointError
+
+logger = logging.getLogger(__name__)
+
+Explain = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], list[str]]
+
+
+def load_weights(model: nn.Module, path: str | Path, explain: Explain | None = None) -> None:
+    """Load a tracker's checkpoint, published or our own, into ``model``; every name and shape must fit.
+
+    Args:
+        explain: see :class:`lib.models.family.Family`, ``explain_misfit``.
+
+    Raises:
+        CheckpointError: the file is damaged or was made for another model; the message says for which.
+    """
+    state = network_state(load_checkpoint(path), path)
+    own = model.state_dict()
+    # Batch norm's count of batches, which is of no use here and not in old files, torch puts in itself.
+    missing = sorted(name for name in own.keys() - state.keys() if not name.endswith(".num_batches_tracked"))
+    unexpected = sorted(state.keys() - own.keys())
+    misfits = sorted(name for name in own.keys() & state.keys() if own[name].shape != state[name].shape)
+    if missing or unexpected or misfits:
+        lines = [f"checkpoint {path} does not fit the model.", *(explain(own, state) if explain else ())]
+        for text, names in (("Missing", missing), ("Unexpected", unexpected)):
+            if names:
+                lines.append(f"{text}: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''} ({len(names)}).")
+        for name in misfits[:3]:
+            lines.append(f"{name} is {tuple(state[name].shape)}, the model needs {tuple(own[name].shape)}.")
+        raise CheckpointError(" ".join(lines))
+    model.load_state_dict(state, strict=True)
+
+
+def load_matching(
+    module: nn.Module,
+    state: dict[str, Tensor],
+    path: Path,
+    derived: Collection[str] = (),
+    skip_misfits: bool = False,
+) -> None:
+    """Load what fits by name into ``module``, and log what was loaded and what was not.
+
+    Args:
+        state: weights from ``path``.
+        derived: names that are loaded in another way.
+        skip_misfits: pass over a known name with another shape; otherwise it is an error.
+
+    Raises:
+        CheckpointError: nothing fits, or a shape does not.
+    """
+    own = module.state_dict()
+    known = {name: value for name, value in state.items() if name in own}
+    misfits = [name for name, value in known.items() if value.shape != own[name].shape]
+    for name in misfits[: 0 if skip_misfits else 1]:
+        raise CheckpointError(
+            f"{path}: {name} is {tuple(known[name].shape)}, the model needs {tuple(own[name].shape)}; "
+            "MODEL.BACKBONE.TYPE and MODEL.PRETRAIN_FILE do not go together"
+        )
+    matched = {name: value for name, value in known.items() if name not in misfits}
+    if not matched:
+        raise CheckpointError(f"{path} holds nothing that the model knows; its first entry is {next(iter(state))!r}")
+    missing, _ = module.load_state_dict(matched, strict=False)
+    logger.info("%s: loaded %d tensors", path.name, len(matched) + len(derived))
+    for text, names in (
+        ("not in the file, left as initialised", [n for n in missing if n not in {*derived, *misfits}]),
+        ("in the file, not in the model", [n for n in state if n not in own]),
+        ("of another shape, left as initialised", misfits),
+    ):
+        logger.info("  %s: %s", text, _listing(names))
+
+
+def _listing(names: list[str]) -> str:
+    """Names for a log line; the tensors of one block count as one."""
+    short = list(dict.fromkeys(re.sub(r"^((?:backbone\.)?blocks\.\d+)\..*", r"\1.*", name) for name in names))
+    return ", ".join(short) or "none"

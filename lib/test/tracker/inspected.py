@@ -1,0 +1,191 @@
+"""A tracker at which somebody looks: the same boxes, and a view of every frame."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from torch import Tensor
+
+from lib.models.state import State
+from lib.test.evaluation.protocol import Step
+from lib.test.tracker.networks import ModelNetwork, Network
+from lib.test.tracker.tracker import Target, Tracker
+from lib.utils.crop import sample_target
+from lib.utils.errors import ConfigError
+from lib.vis.views import Screen, View
+
+_NOTHING = np.zeros((0, 0), np.float32)
+
+
+@runtime_checkable
+class InspectableModel(Protocol):
+    """A plain form that can tell more than the head's outputs; of other forms only those are shown.
+
+    ``run`` also gives ``removed_indexes_s``, ``attn`` and ``attn_indices``, see :meth:`OSTrack.forward`.
+
+    Attributes:
+        attention_layers: layers (from 0) whose attention maps ``run`` gives.
+        depth: number of layers.
+        elimination_layers: those that drop search tokens.
+    """
+
+    attention_layers: tuple[int, ...]
+
+    @property
+    def depth(self) -> int: ...
+
+    @property
+    def elimination_layers(self) -> tuple[int, ...]: ...
+
+    def attention_map(self, weights: Tensor, indices: Tensor) -> Tensor:
+        """What search tokens are paid, (grid, grid), NaN where dropped; from one entry of ``attn`` each, batch 1."""
+        ...
+
+
+@dataclass
+class Inspected:
+    """A target, and what is kept of its last step until somebody wants to see it.
+
+    Attributes:
+        target: of the tracker itself.
+        template: the crop that the tracker took in frame 0.
+        image: the last frame.
+        around: the box that the search region was cut around; None in frame 0.
+        score: of the last step.
+        output: of the model for this target, batch dimension 1, on its device.
+    """
+
+    target: Target
+    template: np.ndarray
+    image: np.ndarray
+    around: list[float] | None = None
+    score: float = math.nan
+    output: dict[str, Any] = field(default_factory=dict)
+
+
+class InspectedTracker:
+    """Wraps a tracker in the form of :class:`BatchTracker`; what it tracks is shown on a screen.
+
+    It keeps what the network gives in passing, so a tracker that is not wrapped pays nothing. Views are made after a
+    step's time has been taken; attention maps are computed within the network's time.
+
+    Args:
+        tracker: built with backend plain.
+        screen: opens a window or file that shows a sequence.
+        attention_layers: layers (from 0) whose attention is to be shown; none costs nothing.
+
+    Raises:
+        ConfigError: the model has no such layer, or it is a tracker without a network to look into.
+    """
+
+    def __init__(self, tracker: Tracker, screen: Screen, attention_layers: Sequence[int] = ()) -> None:
+        if not isinstance(tracker, Tracker):
+            raise ConfigError(
+                f"--debug and --save_vis show the networks of trackers of lib/models at work, not "
+                f"{type(tracker).__name__}: leave them out"
+            )
+        network, test = tracker.network, tracker.cfg.TEST
+        self.tracker, self.screen = tracker, screen
+        self.attention_layers = tuple(sorted(set(attention_layers)))
+        self.grid = test.SEARCH_SIZE // tracker.cfg.MODEL.BACKBONE.STRIDE
+        model = network.model if isinstance(network, ModelNetwork) else None
+        self.inspectable = model if isinstance(model, InspectableModel) else None
+        if model is None or (self.inspectable is None and tracker.family.inference is not None):
+            raise ConfigError("only the plain network can be looked into: build the tracker with backend plain")
+        depth = self.inspectable.depth if self.inspectable else 0
+        if wrong := [layer for layer in self.attention_layers if not 0 <= layer < depth]:
+            has = f"layers 0 to {depth - 1}" if depth else "no layers whose attention it shows"
+            raise ConfigError(f"--vis_attention: the model has {has}, not {', '.join(map(str, wrong))}")
+        if self.inspectable:
+            self.inspectable.attention_layers = self.attention_layers
+        self._outputs = _LastOutputs(network)
+        tracker.network = self._outputs
+
+    def start(self, image: np.ndarray, box: Sequence[float]) -> Inspected:
+        """What is known of the target at ``box`` in its first frame."""
+        target, test = self.tracker.start(image, box), self.tracker.cfg.TEST
+        template, _, _ = sample_target(image, target.box, test.TEMPLATE_FACTOR, test.TEMPLATE_SIZE)
+        return Inspected(target, template, image)
+
+    def step(self, images: Sequence[np.ndarray], targets: Sequence[Inspected]) -> Step:
+        """Find each target in its next image. When this raises, no target has changed."""
+        around = [list(inspected.target.box) for inspected in targets]
+        step = self.tracker.step(images, [inspected.target for inspected in targets])
+        for i, inspected in enumerate(targets):
+            inspected.image, inspected.around, inspected.score = images[i], around[i], step.scores[i]
+            inspected.output = _sample(self._outputs.last, i)
+        return step
+
+    def view(self, number: int, inspected: Inspected, truth: Sequence[float] | None = None) -> View:
+        """What there is to see of the last frame of a target; ``number`` is the frame's, from 0."""
+        test, head = self.tracker.cfg.TEST, self.tracker.head
+        eliminating = self.inspectable.elimination_layers if self.inspectable else ()
+        seen = View(
+            number,
+            inspected.image,
+            list(inspected.target.box),
+            inspected.score,
+            None if truth is None else [float(value) for value in truth],
+            inspected.template,
+            grid=self.grid,
+        )
+        if inspected.around is None:  # nothing but the names of what will be seen
+            return replace(
+                seen,
+                maps=dict.fromkeys(head.view_names, _NOTHING),
+                removed=dict.fromkeys(eliminating, _NOTHING),
+                attention=dict.fromkeys(self.attention_layers, _NOTHING),
+            )
+        search, _, _ = sample_target(inspected.image, inspected.around, test.SEARCH_FACTOR, test.SEARCH_SIZE)
+        out = inspected.output
+        dropped = [indices[0].cpu().numpy() for indices in out.get("removed_indexes_s", ())]
+        so_far = [np.concatenate(dropped[: i + 1]) for i in range(len(dropped))]
+        pairs = zip(out.get("attn", ()), out.get("attn_indices", ()), strict=True)
+        attention = [self.inspectable.attention_map(*pair).cpu().numpy() for pair in pairs] if self.inspectable else []
+        return replace(
+            seen,
+            search=search,
+            maps={name: found.cpu().numpy() for name, found in head.views(out, self.tracker.window).items()},
+            removed=dict(zip(eliminating, so_far, strict=True)),
+            attention=dict(zip(self.attention_layers, attention, strict=True)),
+        )
+
+    @contextmanager
+    def watching(self, name: str, total: int, truth: np.ndarray) -> Iterator[Callable[[int, Inspected], None]]:
+        """Open the screen for a sequence of ``total`` frames; call what this gives after each, with its number.
+
+        ``truth``, the annotation (N, 4), goes past the tracker, straight to the screen.
+        """
+        with self.screen(name, total) as show:
+            yield lambda number, inspected: show(
+                self.view(number, inspected, truth[number] if number < len(truth) else None)
+            )
+
+
+class _LastOutputs:
+    """A network that keeps what its last run gave."""
+
+    def __init__(self, network: Network) -> None:
+        self.network, self.device = network, network.device
+        self.last: dict[str, Any] = {}
+
+    def prepare(self, state: State) -> State:
+        return self.network.prepare(state)
+
+    def run(self, state: State, crops: Tensor) -> tuple[dict[str, Tensor], State]:
+        outputs, changed = self.network.run(state, crops)
+        self.last = dict(outputs)
+        return outputs, changed
+
+
+def _sample(output: dict[str, Any], i: int) -> dict[str, Any]:
+    """What the model gave for sample ``i`` of a batch, batch dimension 1."""
+    return {
+        name: [part[i : i + 1] for part in value] if isinstance(value, list) else value[i : i + 1]
+        for name, value in output.items()
+    }

@@ -1,0 +1,192 @@
+"""What every family of trackers gets from the project, tried on OSTrack and on a family outside of it with a memory."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from lib.config import ExperimentConfig
+from lib.models.family import DEFAULT_FAMILY, Family, experiment_family, family_names, find_family, load_experiment
+from lib.test.evaluation.evaluate import track_benchmarks
+from lib.test.export import export_network
+from lib.test.profiling import profile
+from lib.test.spec import TrackerSpec
+from lib.test.tracker import Tracker
+from lib.test.tracker.backends import exported_network
+from lib.test.tracker.build import tracking_model
+from lib.test.video_demo import VideoOptions, track_video
+from lib.train.actors import build_actor
+from lib.utils.checkpoint import load_checkpoint, save_checkpoint
+from lib.utils.errors import ConfigError
+from lib.utils.video_io import VideoWriter
+from tests.conftest import load_script
+from tests.miniature import draw, moving_boxes, write_frames, write_rows
+from tests.small_training import small_batch
+from tests.train_processes import TINY, assert_same_run, in_process
+
+MEMORY = "tests.mean_memory"
+FAMILIES = (DEFAULT_FAMILY, MEMORY)
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    """A tiny experiment with two search frames in a sample, in a file outside of the project."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY | {"DATA": TINY["DATA"] | {"SEARCH": {**TINY["DATA"]["SEARCH"], "NUMBER": 2}}}))
+    return path
+
+
+@pytest.fixture
+def weights(experiment, tmp_path):
+    """Random weights of each family, those of the memory's projection not zero."""
+    files = {}
+    for name in FAMILIES:
+        torch.manual_seed(0)
+        model = tracking_model(load_experiment(experiment, family=name))
+        state = {
+            key: value.normal_(0, 0.05) if "project" in key else value for key, value in model.state_dict().items()
+        }
+        files[name] = tmp_path / f"{name}.pth.tar"
+        save_checkpoint({"net": state}, files[name])
+    return files
+
+
+def clip(frames=8, seed=0):
+    boxes = moving_boxes(frames, seed=seed)
+    return [draw(box, seed=seed) for box in boxes], boxes
+
+
+def follow(tracker: Tracker, *clips):
+    """The boxes of all targets in every frame, tracked together, and their states at the end."""
+    targets = [tracker.start(images[0], boxes[0].tolist()) for images, boxes in clips]
+    found = [tracker.step([images[t] for images, _ in clips], targets).boxes for t in range(1, len(clips[0][0]))]
+    return np.array(found), [target.state for target in targets]
+
+
+def test_a_family_is_found_by_its_name_its_module_or_the_folder_of_an_experiment(tmp_path):
+    assert DEFAULT_FAMILY in family_names()
+    own = find_family(MEMORY)
+    assert isinstance(own, Family) and own.name == "mean_memory" and find_family("mean_memory") is own
+    assert experiment_family("vits_256_ce_images").name == DEFAULT_FAMILY
+    assert experiment_family(tmp_path / "x.yaml").name == DEFAULT_FAMILY
+    assert experiment_family(tmp_path / "x.yaml", MEMORY) is own
+    for name, message in (
+        ("ostrak", "did you mean ostrack?"),
+        ("tests.none", "unknown family"),
+        ("zzz", "there is ostrack"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            find_family(name)
+    with pytest.raises(ConfigError, match=r"tests\.miniature has no FAMILY"):
+        find_family("tests.miniature")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_batch_gives_what_its_targets_give_alone_and_a_new_start_forgets(experiment, weights, name):
+    tracker = TrackerSpec(experiment, name, weights[name]).build()
+    first, second = clip(seed=1), clip(seed=2)
+    together, states = follow(tracker, first, second)
+    for i, one in enumerate((first, second)):
+        alone, (state,) = follow(tracker, one)
+        np.testing.assert_allclose(together[:, i], alone[:, 0], atol=1e-3)
+        assert state.keys() == states[i].keys()
+        for key, value in state.items():
+            torch.testing.assert_close(value, states[i][key], atol=1e-4, rtol=1e-4)
+    np.testing.assert_array_equal(follow(tracker, first)[0], follow(tracker, first)[0])
+    if name == MEMORY:
+        assert states[0]["memory"].abs().mean() > 0.1
+
+
+def test_training_along_a_sample_is_what_the_tracker_does_along_a_clip(experiment, weights):
+    cfg = load_experiment(experiment, family=MEMORY)
+    model = tracking_model(cfg, weights[MEMORY]).eval()
+    batch = small_batch()
+    batch["search_images"] = torch.cat([batch["search_images"], batch["search_images"].flip(1)])
+    batch["search_anno"] = torch.cat([batch["search_anno"], batch["search_anno"].flip(1)])
+    actor = build_actor(model, cfg)
+    with torch.no_grad():
+        found = actor.forward(batch, 1)
+        form = find_family(MEMORY).plain(cfg, model)
+        state = {
+            "template": batch["template_images"][0],
+            "memory": torch.zeros_like(form.model.backbone.pos_embed_z).repeat(4, 1, 1),
+        }
+        for frame in range(2):
+            outputs, state["memory"] = form.model(state["template"], batch["search_images"][frame], state["memory"])
+            torch.testing.assert_close(found["score_map"][4 * frame : 4 * frame + 4], outputs["score_map"])
+    loss, stats = actor(batch, 1)
+    loss.backward()
+    assert torch.isfinite(loss) and model.project.weight.grad.abs().sum() > 0  # through the state
+    assert list(stats) == ["Loss/total", "Loss/giou", "Loss/l1", "Loss/location", "IoU"]
+
+
+def test_it_trains_and_resumes_exactly(experiment, tmp_path, monkeypatch):
+    in_process(tmp_path, monkeypatch)  # drawn pictures
+    train = load_script("train")
+
+    def run(out):
+        options = [
+            "--script",
+            MEMORY,
+            "--config",
+            str(experiment),
+            "--save_dir",
+            str(tmp_path / out),
+            "--device",
+            "cpu",
+        ]
+        monkeypatch.setattr(sys, "argv", ["train.py", *options, "TRAIN.EPOCH=2", "TRAIN.CHECKPOINT_INTERVAL=1"])
+        assert train.main() == 0
+        return tmp_path / out / "checkpoints/train/mean_memory/tiny"
+
+    whole = run("whole")
+    parts = run("parts")
+    (parts / "OSTrack_ep0002.pth.tar").unlink()
+    run("parts")
+    assert_same_run(*(load_checkpoint(folder / "OSTrack_ep0002.pth.tar") for folder in (whole, parts)))
+
+
+def test_it_exports_with_its_state_as_inputs_and_outputs(experiment, weights, tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    cfg = load_experiment(experiment, family=MEMORY)
+    model = tracking_model(cfg, weights[MEMORY])
+    written = export_network(cfg, model, "onnx", tmp_path / "n.onnx")
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(written.path)
+    assert {entry.name for entry in session.get_inputs()} == {"template", "memory", "search"}
+    assert [entry.name for entry in session.get_outputs()][-1] == "next_memory"
+    network = exported_network(cfg, model, "onnxruntime", "float32", tmp_path)
+    images = clip()
+    np.testing.assert_allclose(
+        follow(Tracker(cfg, network), images)[0], follow(Tracker(cfg, model), images)[0], atol=1e-2
+    )
+
+
+def test_it_evaluates_shows_in_the_demo_and_is_profiled(experiment, weights, tmp_path):
+    images, boxes = clip()
+    write_frames([tmp_path / f"set/one/img/{t:08d}.jpg" for t in range(1, 9)], boxes)
+    write_rows(tmp_path / "set/one/groundtruth.txt", boxes)
+    spec = TrackerSpec(experiment, MEMORY, weights[MEMORY], save_dir=tmp_path / "out")
+    summary = track_benchmarks(spec, [f"folder:{tmp_path / 'set'}"])
+    assert (summary.frames, summary.failed) == (7, [])
+    (results,) = (tmp_path / "out").rglob("one.txt")
+    assert "mean_memory/tiny" in str(results)
+    with VideoWriter(tmp_path / "clip.mp4", 10) as writer:
+        for image in images:
+            writer.write(image)
+    shown = track_video(
+        spec, tmp_path / "clip.mp4", [boxes[0].tolist()], VideoOptions(display=False, save_results=True)
+    )
+    assert shown.frames == 8 and list((tmp_path / "out").rglob("mean_memory/tiny/video_clip.txt"))
+    measured = profile(TrackerSpec(experiment, MEMORY), frames=1)
+    plain = profile(TrackerSpec(experiment, DEFAULT_FAMILY), frames=1)
+    assert measured.gmacs > plain.gmacs and measured.name == "tiny"
+
+
+def test_configs_of_families_say_whose_they_are(experiment):
+    assert issubclass(find_family(MEMORY).config, ExperimentConfig)
+    assert load_experiment(experiment, family=MEMORY).family == "mean_memory"
