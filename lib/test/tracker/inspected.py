@@ -146,7 +146,9 @@ class InspectedTracker:
         dropped = [indices[0].cpu().numpy() for indices in out.get("removed_indexes_s", ())]
         so_far = [np.concatenate(dropped[: i + 1]) for i in range(len(dropped))]
         pairs = zip(out.get("attn", ()), out.get("attn_indices", ()), strict=True)
-        attention = [self.inspectable.attention_map(*pair).cpu().numpy() for pair in pairs] if self.inspectable else []
+        attention: list[np.ndarray] = (
+            [self.inspectable.attention_map(*pair).cpu().numpy() for pair in pairs] if self.inspectable else []
+        )
         return replace(
             seen,
             search=search,
