@@ -68,7 +68,7 @@ def main(folder: Path) -> None:
         found["own_means"] = distributed.gather(found["train"]["running_mean"])
         distributed.share_buffers(net)
         found["shared_means"] = distributed.gather(net.box_head.conv1_ctr[1].running_mean)
-        found["from_main"] = distributed.gather(distributed.from_main(f"of rank {rank}"))
+        found["broadcast_object"] = distributed.gather(distributed.broadcast_object(f"of rank {rank}"))
         if rank == 0:
             torch.save(found, folder / "found.pt")
 

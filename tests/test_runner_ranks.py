@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.test.evaluation.ranks import ALONE, Rank, devices_of, part_of, rank_from_environment
+from lib.test.evaluation.ranks import devices_of, part_of
 from lib.test.evaluation.sequence import Annotations, Sequence
+from lib.utils.dist_info import ALONE, DistInfo, dist_info
 from lib.utils.errors import ConfigError, DataError
 from tests.conftest import REPOSITORY
 from tests.evaluation_fakes import boxes, run, write_sequences
@@ -22,36 +23,36 @@ from tests.evaluation_fakes import boxes, run, write_sequences
     ("environment", "rank"),
     [
         ({}, ALONE),
-        ({"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}, Rank(3, 8, 1, 2)),
-        ({"RANK": "3", "WORLD_SIZE": "8"}, Rank(3, 8)),
+        ({"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}, DistInfo(3, 8, 1, 2)),
+        ({"RANK": "3", "WORLD_SIZE": "8"}, DistInfo(3, 8)),
         ({"RANK": "3"}, ALONE),
-        ({"SLURM_PROCID": "5", "SLURM_NTASKS": "7"}, Rank(5, 7)),
+        ({"SLURM_PROCID": "5", "SLURM_NTASKS": "7"}, DistInfo(5, 7)),
         (
             {"SLURM_PROCID": "5", "SLURM_NTASKS": "7", "SLURM_LOCALID": "1", "SLURM_TASKS_PER_NODE": "4,3"},
-            Rank(5, 7, 1, 4),
+            DistInfo(5, 7, 1, 4),
         ),
         (
             {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1", "SLURM_TASKS_PER_NODE": "4(x2)"},
-            Rank(5, 8, 1, 4),
+            DistInfo(5, 8, 1, 4),
         ),
-        ({"RANK": "0", "WORLD_SIZE": "2", "SLURM_PROCID": "5", "SLURM_NTASKS": "7"}, Rank(0, 2)),
+        ({"RANK": "0", "WORLD_SIZE": "2", "SLURM_PROCID": "5", "SLURM_NTASKS": "7"}, DistInfo(0, 2)),
     ],
 )
-def test_rank_from_the_environment(environment: dict[str, str], rank: Rank) -> None:
-    assert rank_from_environment(environment) == rank
+def test_rank_from_the_environment(environment: dict[str, str], rank: DistInfo) -> None:
+    assert dist_info(environment=environment) == rank
 
 
 def test_a_part_of_a_slurm_job_without_srun_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
     environment = {"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}
-    assert rank_from_environment(environment | {"SLURM_STEP_ID": "1"}) == Rank(0, 8) and not caplog.messages
-    assert rank_from_environment(environment) == Rank(0, 8)
+    assert dist_info(environment=environment | {"SLURM_STEP_ID": "1"}) == DistInfo(0, 8) and not caplog.messages
+    assert dist_info(environment=environment) == DistInfo(0, 8)
     assert "not started by srun: only one part of 8 is tracked here" in caplog.text
 
 
 @pytest.mark.parametrize("rank", ["2", "-1", "one"])
 def test_a_rank_that_cannot_be(rank: str) -> None:
     with pytest.raises(ConfigError, match=f"RANK={rank}, WORLD_SIZE=2"):
-        rank_from_environment({"RANK": rank, "WORLD_SIZE": "2"})
+        dist_info(environment={"RANK": rank, "WORLD_SIZE": "2"})
 
 
 def sequences(*lengths: int) -> list[Sequence]:
@@ -67,19 +68,19 @@ def sequences(*lengths: int) -> list[Sequence]:
 
 
 def test_parts_are_balanced_and_together_everything() -> None:
-    parts = [part_of(sequences(100, 7, 60, 5, 40, 9), Rank(rank, 3)) for rank in range(3)]
+    parts = [part_of(sequences(100, 7, 60, 5, 40, 9), DistInfo(rank, 3)) for rank in range(3)]
     assert parts == [{0}, {2}, {1, 3, 4, 5}]  # 100, 60 and 61 frames
     lengths = np.random.default_rng(0).integers(2, 3000, 280).tolist()
-    parts = [part_of(sequences(*lengths), Rank(rank, 7)) for rank in range(7)]
+    parts = [part_of(sequences(*lengths), DistInfo(rank, 7)) for rank in range(7)]
     assert sorted(i for part in parts for i in part) == list(range(280))
     loads = [sum(lengths[i] for i in part) for part in parts]
     assert max(loads) - min(loads) < 100
     assert part_of(sequences(3, 4), ALONE) == {0, 1}
-    assert [part_of(sequences(3), Rank(rank, 2)) for rank in range(2)] == [{0}, set()]
+    assert [part_of(sequences(3), DistInfo(rank, 2)) for rank in range(2)] == [{0}, set()]
 
 
 def test_a_sequence_that_cannot_be_read_belongs_to_somebody(caplog: pytest.LogCaptureFixture) -> None:
-    parts = [part_of(sequences(10, 0, 0, 10), Rank(rank, 2)) for rank in range(2)]
+    parts = [part_of(sequences(10, 0, 0, 10), DistInfo(rank, 2)) for rank in range(2)]
     assert parts == [{0, 1}, {2, 3}]
     assert "sequence 1: its length cannot be read" in caplog.text
 
@@ -87,10 +88,10 @@ def test_a_sequence_that_cannot_be_read_belongs_to_somebody(caplog: pytest.LogCa
 def test_ranks_of_one_machine_share_its_devices() -> None:
     gpus = [f"cuda:{i}" for i in range(4)]
     assert devices_of(gpus, ALONE) == gpus
-    assert [devices_of(gpus, Rank(r, 8, r % 4, 4)) for r in (0, 5)] == [["cuda:0"], ["cuda:1"]]
-    assert devices_of(gpus, Rank(1, 2, 1, 2)) == ["cuda:1", "cuda:3"]
-    assert devices_of(gpus[:2], Rank(3, 4, 3, 4)) == ["cuda:1"]
-    assert devices_of(["cpu"], Rank(1, 2, 1, 2)) == ["cpu"]
+    assert [devices_of(gpus, DistInfo(r, 8, r % 4, 4)) for r in (0, 5)] == [["cuda:0"], ["cuda:1"]]
+    assert devices_of(gpus, DistInfo(1, 2, 1, 2)) == ["cuda:1", "cuda:3"]
+    assert devices_of(gpus[:2], DistInfo(3, 4, 3, 4)) == ["cuda:1"]
+    assert devices_of(["cpu"], DistInfo(1, 2, 1, 2)) == ["cpu"]
 
 
 def test_two_processes_merge_in_one_folder(tmp_path: Path) -> None:
@@ -99,10 +100,10 @@ def test_two_processes_merge_in_one_folder(tmp_path: Path) -> None:
     script = textwrap.dedent(f"""
         import logging, sys
         from pathlib import Path
-        from lib.test.evaluation.ranks import rank_from_environment
+        from lib.utils.dist_info import dist_info
         from tests.evaluation_fakes import run
         logging.basicConfig(level=logging.INFO)
-        rank = rank_from_environment()
+        rank = dist_info()
         summary = run(Path({str(data)!r}), Path({str(out)!r}), trouble={{11: "raise"}}, rank=rank)
         print(summary)
         sys.exit(1 if summary.failed else 0)
@@ -134,9 +135,10 @@ def test_torchrun_does_not_stop_the_others_when_one_rank_fails(tmp_path: Path) -
         textwrap.dedent(f"""
             import sys
             from pathlib import Path
-            from lib.test.evaluation.ranks import rank_from_environment, wait_for_all
+            from lib.test.evaluation.ranks import wait_for_all
+from lib.utils.dist_info import dist_info
             from tests.evaluation_fakes import run
-            rank = rank_from_environment()
+            rank = dist_info()
             summary = run(
                 Path({str(data)!r}), Path({str(out)!r}), trouble={{11: "raise"}}, pause=0.1 * rank.rank, rank=rank
             )

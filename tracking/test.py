@@ -10,8 +10,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lib.test.evaluation.benchmarks import describe_benchmarks
 from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.evaluate import RunOptions, track_benchmarks
-from lib.test.evaluation.ranks import rank_from_environment, wait_for_all
+from lib.test.evaluation.ranks import wait_for_all
 from lib.test.spec import TrackerSpec, add_tracker_options
+from lib.utils.dist_info import dist_info
 from lib.utils.errors import ConfigError, run_cli
 from lib.vis.recorder import record_video
 from lib.vis.screens import visdom_or_pictures
@@ -67,7 +68,7 @@ def choose_screen(args: argparse.Namespace) -> Screen | None:
     """Where the tracker is to be seen at work, if anywhere. Raises ConfigError: the options do not go together."""
     if args.debug and args.save_vis:
         raise ConfigError("--debug 1 and --save_vis: choose one, to look on or to keep videos")
-    if args.debug and (args.threads > 1 or args.batch > 1 or rank_from_environment().world > 1):
+    if args.debug and (args.threads > 1 or args.batch > 1 or dist_info().world > 1):
         raise ConfigError(
             "--debug 1 shows one sequence at a time, in this process: leave out --threads, --batch, torchrun"
         )

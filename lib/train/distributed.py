@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from lib.utils.dist_info import TORCHRUN, DistInfo, dist_info
 from lib.utils.errors import ConfigError, OSTrackError
 
 # The longest that a rank waits for the others. Rank 0 may be reading annotations or writing a checkpoint meanwhile.
@@ -25,45 +25,16 @@ TIMEOUT = timedelta(minutes=30)
 _LOST = ("/gloo/", "pair closure", "Connection closed by peer", "Connection reset by peer")
 
 
-@dataclass(frozen=True)
-class Place:
-    """Which of the processes this one is: ``rank`` of ``world``, and number ``local_rank`` on its machine."""
-
-    rank: int = 0
-    world: int = 1
-    local_rank: int = 0
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this process logs and saves."""
-        return self.rank == 0
-
-
-def place() -> Place:
-    """This process's place, from ``RANK``, ``WORLD_SIZE`` and ``LOCAL_RANK``; without ``RANK`` it is alone.
+def train_dist_info() -> DistInfo:
+    """Which process this is, from the variables of ``torchrun``; without ``RANK`` it is alone.
 
     Raises:
         ConfigError: only some of the variables are set, or they are no numbers that fit.
     """
-    if "RANK" not in os.environ:
-        return Place()
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-    try:
-        found = Place(*(int(os.environ[name]) for name in names))
-    except (KeyError, ValueError) as error:
-        shown = ", ".join(f"{name}={os.environ.get(name)!r}" for name in names)
-        raise ConfigError(f"environment variables {shown}: all three must be numbers; torchrun sets them") from error
-    if not 0 <= found.rank < found.world or found.local_rank < 0:
-        raise ConfigError(f"environment variables RANK={found.rank}, WORLD_SIZE={found.world} do not fit each other")
-    return found
-
-
-def local_world_size() -> int:
-    """Return how many processes train on this machine, from ``LOCAL_WORLD_SIZE``; without it this one is alone."""
-    try:
-        return max(1, int(os.environ["LOCAL_WORLD_SIZE"])) if "RANK" in os.environ else 1
-    except (KeyError, ValueError):
-        return 1
+    missing = [name for name in TORCHRUN[:3] if not os.environ.get(name)]
+    if "RANK" in os.environ and missing:
+        raise ConfigError(f"environment variable RANK is set, but {', '.join(missing)} is not: torchrun sets them all")
+    return dist_info((TORCHRUN,))
 
 
 @contextmanager
@@ -76,7 +47,7 @@ def process_group(device: torch.device) -> Iterator[None]:
         ConfigError: the others cannot be reached at ``MASTER_ADDR:MASTER_PORT``.
         OSTrackError: inside, one of them ended or did not answer within :data:`TIMEOUT`.
     """
-    if place().world == 1:
+    if train_dist_info().world == 1:
         yield
         return
     on_gpu = device.type == "cuda"
@@ -135,16 +106,16 @@ def share_buffers(net: nn.Module) -> None:
             dist.broadcast(buffer, src=0)
 
 
-def mean_over_ranks(values: Tensor) -> Tensor:
-    """Mean of a tensor of one shape over the processes, in place."""
+def all_reduce_mean(values: Tensor) -> Tensor:
+    """Average a tensor of one shape over the ranks, in place."""
     if dist.is_initialized():
         dist.all_reduce(values)
         values /= dist.get_world_size()
     return values
 
 
-def gather(value: Any) -> list[Any]:
-    """What every process gave, in the order of their ranks; on each of them."""
+def all_gather_object(value: Any) -> list[Any]:
+    """Return the values of all ranks, in their order."""
     if not dist.is_initialized():
         return [value]
     gathered: list[Any] = [None] * dist.get_world_size()
@@ -152,8 +123,8 @@ def gather(value: Any) -> list[Any]:
     return gathered
 
 
-def from_main(value: Any) -> Any:
-    """Rank 0's value."""
+def broadcast_object(value: Any) -> Any:
+    """Return rank 0's value."""
     if not dist.is_initialized():
         return value
     values = [value]
@@ -168,10 +139,10 @@ def barrier() -> None:
 
 
 @contextmanager
-def first_of_each_machine() -> Iterator[None]:
-    """One process of each machine runs the body before the others do: it fills caches that they then read."""
-    if place().local_rank:
+def local_rank_zero_first() -> Iterator[None]:
+    """Let local rank 0 of each machine run the body before the others do: it fills caches that they then read."""
+    if train_dist_info().local_rank:
         barrier()
     yield
-    if not place().local_rank:
+    if not train_dist_info().local_rank:
         barrier()

@@ -23,12 +23,12 @@ from lib.train.admin.loggers import RunLogger, log_to_file
 from lib.train.admin.settings import Settings
 from lib.train.data.loader import build_loader, open_sources
 from lib.train.distill import load_teacher
-from lib.train.distributed import Place
 from lib.train.previous import load_previous
 from lib.train.trainers.checkpoints import checkpoint_path, find_resume, set_aside_newer
 from lib.train.trainers.state import changes, restore, seed_generators
 from lib.train.trainers.stop import Preempted
 from lib.train.trainers.trainer import Trainer
+from lib.utils.dist_info import ALONE, DistInfo
 from lib.utils.errors import CheckpointError, ConfigError
 
 log = logging.getLogger(__name__)
@@ -85,8 +85,8 @@ def run_training(
         Preempted: SIGTERM stopped the run, and everything is saved.
         OSTrackError: whatever is wrong with configuration, data or checkpoint, by name.
     """
-    cfg, place = load_experiment(config, overrides, options.script), distributed.place()
-    own_device = pick_device(options.device, place)
+    cfg, info = load_experiment(config, overrides, options.script), distributed.train_dist_info()
+    own_device = pick_device(options.device, info)
     settings = Settings(
         cfg.family,
         cfg.name,
@@ -101,14 +101,14 @@ def run_training(
         options.script_prv,
         options.script_teacher,
     )
-    if not place.is_main:
-        _speak_up_only(place.rank)
-    logged = log_to_file(settings.log_file(place.rank))
+    if not info.is_main:
+        _speak_up_only(info.rank)
+    logged = log_to_file(settings.log_file(info.rank))
     with _disk_errors(settings.save_dir), logged, distributed.process_group(own_device):
         log.info("experiment %s on %s, %d processes, files in %s",
-                 settings.config_name, settings.device, place.world, settings.save_dir)  # fmt: skip
+                 settings.config_name, settings.device, info.world, settings.save_dir)  # fmt: skip
         try:
-            return _train(cfg, settings, own_device, place)
+            return _train(cfg, settings, own_device, info)
         except Preempted as stop:
             log.log(logging.INFO if stop.together else logging.WARNING, "%s", stop)
             if not stop.together:
@@ -118,19 +118,19 @@ def run_training(
     raise preempted
 
 
-def _train(cfg: ExperimentConfig, settings: Settings, device: torch.device, place: Place) -> Path:
+def _train(cfg: ExperimentConfig, settings: Settings, device: torch.device, info: DistInfo) -> Path:
     optim.set_precision(cfg, device)
-    seed_generators(cfg.TRAIN.SEED + place.rank)
-    found = _resume_point(cfg, settings, place)
+    seed_generators(cfg.TRAIN.SEED + info.rank)
+    found = _resume_point(cfg, settings, info)
     net = _build_net(cfg, settings, device, fresh=found is None)
     teacher, amp = None, optim.amp_dtype(cfg.TRAIN.AMP, device)
     if name := settings.config_teacher:
         teacher = load_teacher(name, settings.save_dir, cfg, device, amp, settings.script_teacher)
     actor = build_actor(net.to(device), cfg, amp, teacher)
-    with distributed.first_of_each_machine():
+    with distributed.local_rank_zero_first():
         sources = open_sources(cfg, env_settings(), settings.use_lmdb)
     train_loader, val_loader = (
-        build_loader(cfg, split, sources, rank=place.rank, world=place.world, pin_memory=device.type == "cuda")
+        build_loader(cfg, split, sources, rank=info.rank, world=info.world, pin_memory=device.type == "cuda")
         if drawn_datasets(cfg, split)
         else None
         for split in ("TRAIN", "VAL")
@@ -139,14 +139,14 @@ def _train(cfg: ExperimentConfig, settings: Settings, device: torch.device, plac
     if val_loader is None:
         log.info("training without validation")
     logger = None
-    if place.is_main:
+    if info.is_main:
         logger = RunLogger(settings, to_plain(cfg), found[1].get("wandb_run_id") if found else None)
     try:
         trainer = Trainer(actor, cfg, settings, train_loader, val_loader, logger)
         if found:
             restore(trainer, found[1], found[0])
             found = None  # as large as the network and its optimiser
-        if place.is_main:
+        if info.is_main:
             set_aside_newer(settings.checkpoint_dir, (trainer.epoch, trainer.epoch_step))
         trainer.train()
     finally:
@@ -158,20 +158,20 @@ def _train(cfg: ExperimentConfig, settings: Settings, device: torch.device, plac
     return last
 
 
-def _resume_point(cfg: ExperimentConfig, settings: Settings, place: Place) -> tuple[Path, dict[str, Any]] | None:
+def _resume_point(cfg: ExperimentConfig, settings: Settings, info: DistInfo) -> tuple[Path, dict[str, Any]] | None:
     """The checkpoint that rank 0 chooses, read by each process.
 
     With ``resume_changed`` it is the newest one of a complete epoch if the newest of all has another configuration.
     """
-    found = find_resume(settings.resume, settings.checkpoint_dir) if place.is_main else None
+    found = find_resume(settings.resume, settings.checkpoint_dir) if info.is_main else None
     inside = found and found[1].get("epoch_step") and settings.resume == "latest"
     if found and inside and settings.resume_changed:
-        if changes(found[1], cfg, place.world, settings.config_teacher):
+        if changes(found[1], cfg, info.world, settings.config_teacher):
             newest, found = found[0], find_resume("latest", settings.checkpoint_dir, whole_epochs=True)
             if found is None:
                 raise CheckpointError(f"{newest} is of the first epoch; --resume_changed needs a complete one")
-    chosen = distributed.from_main(str(found[0]) if found else "none")
-    return found if place.is_main else find_resume(chosen, settings.checkpoint_dir)
+    chosen = distributed.broadcast_object(str(found[0]) if found else "none")
+    return found if info.is_main else find_resume(chosen, settings.checkpoint_dir)
 
 
 def _build_net(cfg: ExperimentConfig, settings: Settings, device: torch.device, fresh: bool) -> nn.Module:
@@ -183,8 +183,8 @@ def _build_net(cfg: ExperimentConfig, settings: Settings, device: torch.device, 
     return net
 
 
-def pick_device(name: str, place: Place = Place()) -> torch.device:  # noqa: B008 (frozen)
-    """The device called ``name`` for the process at ``place``; ``auto`` is CUDA when there is one.
+def pick_device(name: str, info: DistInfo = ALONE) -> torch.device:
+    """The device called ``name`` for this process; ``auto`` is CUDA when there is one.
 
     Of several processes on one machine each has a GPU of its own, the one with its local rank.
 
@@ -202,13 +202,13 @@ def pick_device(name: str, place: Place = Place()) -> torch.device:  # noqa: B00
     if device.type == "cpu":
         return device
     count = torch.cuda.device_count()
-    if place.world > 1:
+    if info.world > 1:
         if device.index is not None:
             raise ConfigError(f"--device {name}: with several processes each takes a GPU of its own; use --device cuda")
-        device = torch.device("cuda", place.local_rank)
-        if place.local_rank >= count:
+        device = torch.device("cuda", info.local_rank)
+        if info.local_rank >= count:
             raise ConfigError(
-                f"process {place.local_rank} of this machine has no GPU, there are {count}: "
+                f"process {info.local_rank} of this machine has no GPU, there are {count}: "
                 "start as many processes as there are GPUs, or use --device cpu"
             )
     elif (device.index or 0) >= count:

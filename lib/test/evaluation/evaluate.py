@@ -14,7 +14,7 @@ from lib.config import config_hash
 from lib.models.family import is_family, load_experiment
 from lib.test.evaluation.benchmarks import get_dataset, present_sequences
 from lib.test.evaluation.environment import env_settings
-from lib.test.evaluation.ranks import devices_of, rank_from_environment
+from lib.test.evaluation.ranks import devices_of
 from lib.test.evaluation.results import run_provenance
 from lib.test.evaluation.runner import choose_devices, run_sequences
 from lib.test.evaluation.sequence import Sequence
@@ -24,6 +24,7 @@ from lib.test.tracker import Tracker
 from lib.test.tracker.build import build_from_spec, choose_precision, find_checkpoint
 from lib.test.tracker.inspected import InspectedTracker
 from lib.test.tracker.own import build_own, own_identity
+from lib.utils.dist_info import dist_info
 from lib.utils.errors import CheckpointError, ConfigError
 from lib.vis.views import Screen
 
@@ -75,7 +76,7 @@ def track_benchmarks(spec: TrackerSpec, datasets: Row[str], options: RunOptions 
         OSTrackError: configuration, weights, data set or present results do not allow the run. A sequence that fails
             raises nothing, see :class:`Summary`.
     """
-    rank = rank_from_environment()
+    rank = dist_info()
     devices = devices_of(choose_devices(spec.device, options.num_gpus), rank)
     tracker = _own_tracker if spec.family and not is_family(spec.family) else _family_tracker
     run = tracker(spec, options, devices[0])

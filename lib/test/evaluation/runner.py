@@ -17,12 +17,13 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from lib.test.evaluation.job import Job, Outcome, track_jobs
 from lib.test.evaluation.protocol import BatchTracker, Tracker, batch_tracker
-from lib.test.evaluation.ranks import ALONE, Rank, part_of
+from lib.test.evaluation.ranks import part_of
 from lib.test.evaluation.results import differences, result_path, sequence_provenance
 from lib.test.evaluation.sequence import Sequence
 from lib.test.evaluation.summary import Summary
 from lib.test.evaluation.workers import run_in_processes
 from lib.utils.devices import checked_device, gpu_count
+from lib.utils.dist_info import ALONE, DistInfo
 from lib.utils.errors import ConfigError, DataError, OSTrackError
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ def run_sequences(
     workers: int = 0,
     batch: int = 1,
     fresh: bool = False,
-    rank: Rank = ALONE,
+    rank: DistInfo = ALONE,
 ) -> Summary:
     """Track what is not tracked yet of the part of ``rank``, the longest sequences first.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from lib.test.evaluation.job import Outcome
-from lib.test.evaluation.ranks import ALONE, Rank
 from lib.test.evaluation.writer import FrameTime
+from lib.utils.dist_info import ALONE, DistInfo
 from lib.utils.errors import listed
 
 
@@ -24,7 +24,7 @@ class Summary:
         seconds: from the moment the first tracker was ready to the end.
     """
 
-    rank: Rank = ALONE
+    rank: DistInfo = ALONE
     workers: int = 1
     batch: int = 1
     skipped: int = 0

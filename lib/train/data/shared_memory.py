@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from lib.train.distributed import local_world_size
+from lib.train.distributed import train_dist_info
 from lib.utils.errors import ConfigError, WorkerError
 
 FOLDER = Path("/dev/shm")  # where Linux keeps it
@@ -35,7 +35,7 @@ def require_shared_memory(needed: int) -> None:
     Raises:
         ConfigError: they are not; the message says what to do.
     """
-    needed *= local_world_size()
+    needed *= train_dist_info().local_world
     space = _space()
     if space and space[1] < needed:
         raise ConfigError(_shortage(*space, needed))
@@ -57,7 +57,7 @@ def share(tensors: Iterable[torch.Tensor], workers: int) -> None:
     except RuntimeError as error:
         message, space = str(error).splitlines()[0], _space()
         if os.strerror(errno.ENOSPC) in message and space:
-            needed = loader_bytes(sum(tensor.nbytes for tensor in tensors), workers) * local_world_size()
+            needed = loader_bytes(sum(tensor.nbytes for tensor in tensors), workers) * train_dist_info().local_world
             raise WorkerError(_shortage(*space, needed)) from error
         raise WorkerError(f"a batch cannot be put into shared memory: {message}. {FILES_ADVICE}") from error
 

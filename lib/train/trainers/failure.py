@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lib.train.distributed import gather, place
+from lib.train.distributed import all_gather_object, train_dist_info
 from lib.train.trainers.step import NonFiniteLossError
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.errors import CheckpointError
@@ -34,9 +34,9 @@ def report_train_failure(
         folder: where the files go, one for each process.
     """
     sources = [source for batch in batches for source in batch["source"]]
-    findings = gather((error.here, str(error), sources))
+    findings = all_gather_object((error.here, str(error), sources))
     blamed = [rank for rank, (here, _, _) in enumerate(findings) if here] or list(range(len(findings)))
-    kept = gather(_keep(batches, where, folder) if place().rank in blamed else None)
+    kept = all_gather_object(_keep(batches, where, folder) if train_dist_info().rank in blamed else None)
     sources = [source for rank in blamed for source in findings[rank][2]]
     lines = [*_bad_parameters(net, optimizer), *(line for line in kept if line)]
     return _described(where, findings[blamed[0]][1], sources, lines)
@@ -56,7 +56,7 @@ def _described(where: str, error: str, sources: Sequence[str], lines: Sequence[s
 def _keep(batches: Sequence[dict[str, Any]], where: str, folder: Path) -> str:
     """Write batches for a later look; returns a line that says where they are, or why they could not be written."""
     name = where.replace(",", "").replace(" ", "_")
-    path = folder / f"{name}_rank{place().rank}.pt"
+    path = folder / f"{name}_rank{train_dist_info().rank}.pt"
     try:
         save_checkpoint({"where": where, "batches": list(batches)}, path)
     except CheckpointError as error:

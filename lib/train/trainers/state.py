@@ -67,8 +67,8 @@ def snapshot(trainer: Trainer) -> dict[str, Any]:
         "scheduler": {"type": trainer.cfg.TRAIN.SCHEDULER.TYPE, "epoch": trainer.epoch},
         "scaler": trainer.scaler.state_dict(),
         "ema": trainer.ema.state_dict() if trainer.ema else None,
-        "rng": distributed.gather(rng_state()),
-        "world": trainer.place.world,
+        "rng": distributed.all_gather_object(rng_state()),
+        "world": trainer.info.world,
         "wandb_run_id": trainer.logger.run_id if trainer.logger else None,
         "config": to_plain(trainer.cfg),
         "versions": versions(),
@@ -91,9 +91,9 @@ def restore(trainer: Trainer, state: dict[str, Any], path: Path) -> None:
             f"{path} cannot be resumed: it has no {', '.join(sorted(missing))}. To start from its weights, "
             "name it in MODEL.PRETRAIN_FILE"
         )
-    place, settings = trainer.place, trainer.settings
+    info, settings = trainer.info, trainer.settings
     settings.changes = list(state["settings"].get("changes", []))
-    different = changes(state, trainer.cfg, place.world, settings.config_teacher)
+    different = changes(state, trainer.cfg, info.world, settings.config_teacher)
     if different:
         if not settings.resume_changed:
             raise ConfigError(
@@ -103,7 +103,7 @@ def restore(trainer: Trainer, state: dict[str, Any], path: Path) -> None:
             )
         _load_into_changed(trainer, state, path)
         settings.changes.append(f"epoch {state['epoch'] + 1}: {'; '.join(different)}")
-        if place.is_main:
+        if info.is_main:
             log.warning(
                 "goes on with another configuration from epoch %d: %s", state["epoch"] + 1, "; ".join(different)
             )
@@ -115,14 +115,14 @@ def restore(trainer: Trainer, state: dict[str, Any], path: Path) -> None:
         trainer.scaler.load_state_dict(state["scaler"])
     trainer.history, trainer.stats = History(state["stats"]), EpochStats(state["epoch_stats"])
     trainer.epoch, trainer.epoch_step, trainer.step = state["epoch"], state["epoch_step"], state["step"]
-    if place.world == state["world"]:
-        restore_rng(state["rng"][place.rank])
+    if info.world == state["world"]:
+        restore_rng(state["rng"][info.rank])
     else:
-        seed_generators(trainer.cfg.TRAIN.SEED + place.world * (trainer.step + 1) + place.rank)
-    if place.world != state["world"] and not different:
+        seed_generators(trainer.cfg.TRAIN.SEED + info.world * (trainer.step + 1) + info.rank)
+    if info.world != state["world"] and not different:
         log.warning("%s was written by %d processes, now there are %d: the same samples follow, but batch norm and "
                     "stochastic depth will not be bit for bit what they would have been",
-                    path, state["world"], place.world)  # fmt: skip
+                    path, state["world"], info.world)  # fmt: skip
     log.info("resumed from %s: %d epochs and %d steps are done, %d steps in all",
              path, trainer.epoch, trainer.epoch_step, trainer.step)  # fmt: skip
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from lib.train.actors import Actor
-from lib.train.distributed import mean_over_ranks, without_sync
+from lib.train.distributed import all_reduce_mean, without_sync
 from lib.utils.errors import OSTrackError
 
 
@@ -79,7 +79,7 @@ def train_step(
             totals[name] = totals[name] + value if name in totals else value
     own = torch.stack([*totals.values(), loss.new_tensor(stop)]).float()
     here = not own.isfinite().all()
-    *sums, stops = mean_over_ranks(own).tolist()
+    *sums, stops = all_reduce_mean(own).tolist()
     means = {name: value / len(batches) for name, value in zip(totals, sums, strict=True)}
     bad = _non_finite(means)
     tolerated = scaler.is_enabled() and scaler.get_scale() >= 1

@@ -64,7 +64,7 @@ class Trainer:
         self.actor, self.cfg, self.settings = actor, cfg, settings
         self.train_loader, self.val_loader = train_loader, val_loader
         self.logger = logger
-        self.place = distributed.place()
+        self.info = distributed.train_dist_info()
         self.net = actor.net
         self.optimizer = optim.build_optimizer(self.net, cfg)  # freezes layers, which the wrapping has to know
         actor.net = distributed.wrap(self.net, actor.device)
@@ -122,14 +122,14 @@ class Trainer:
                 try:
                     group, data_time = self._take(source, train.ACCUM_STEPS)
                 except NoDataError:
-                    self._leave(epoch, together=self.place.world == 1)
+                    self._leave(epoch, together=self.info.world == 1)
                 factor = optim.lr_factor(self.cfg, epoch, (index + 1) / self.steps_per_epoch)
                 optim.set_learning_rate(self.optimizer, factor)
                 start = time.perf_counter()
                 outcome = self._step(group, epoch, index + 1)
                 self.step += 1
                 self.epoch_step = index + 1
-                count = sum(len(batch["source"]) for batch in group) * self.place.world
+                count = sum(len(batch["source"]) for batch in group) * self.info.world
                 self._note(outcome, count, f"epoch {epoch}, step {index + 1}")
                 progress.update(self.stats, count, data_time, time.perf_counter() - start, self._learning_rates())
                 if self.logger and (index + 1) % train.PRINT_INTERVAL == 0:
@@ -186,8 +186,8 @@ class Trainer:
                 except NonFiniteLossError as error:
                     where = f"val epoch {epoch}, step {index + 1}"
                     raise report_eval_failure(error, batch, where, self.settings.failure_dir) from error
-                progress.update(stats, count * self.place.world, data_time, time.perf_counter() - start)
-        gathered = distributed.gather((stats.to_plain(), self.stop.requested))
+                progress.update(stats, count * self.info.world, data_time, time.perf_counter() - start)
+        gathered = distributed.all_gather_object((stats.to_plain(), self.stop.requested))
         if any(stop for _, stop in gathered):
             self._leave(epoch)
         total = EpochStats()
@@ -228,7 +228,7 @@ class Trainer:
 
     def _progress(self, split: str, epoch: int, steps: int, later_steps: int = 0, done: int = 0) -> Progress:
         interval = self.cfg.TRAIN.PRINT_INTERVAL
-        return Progress(split, epoch, steps, interval, later_steps, done, quiet=not self.place.is_main)
+        return Progress(split, epoch, steps, interval, later_steps, done, quiet=not self.info.is_main)
 
     def _learning_rates(self) -> dict[str, float]:
         return {f"LearningRate/group{i}": group["lr"] for i, group in enumerate(self.optimizer.param_groups)}
@@ -246,7 +246,7 @@ class Trainer:
             else checkpoints.checkpoint_path(folder, self.epoch)
         )
         state = run_state.snapshot(self)
-        if self.place.is_main:
+        if self.info.is_main:
             save_checkpoint(state, path)
             if not self.epoch_step:
                 self._saved.add(self.epoch)
