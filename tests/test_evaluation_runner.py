@@ -21,6 +21,7 @@ from lib.test.evaluation.prefetch import read_ahead
 from lib.test.evaluation.sequence import Annotations, Sequence
 from lib.test.evaluation.summary import Summary
 from lib.test.evaluation.writer import FrameTime, ResultWriter
+from lib.test.spec import TrackerSpec
 from lib.utils.errors import CheckpointError, ConfigError, DataError
 from tests import evaluation_fakes as fakes
 from tests.conftest import REPOSITORY, load_script
@@ -275,8 +276,8 @@ def test_the_command_reports_failures_by_its_exit_status(tmp_path: Path, data: P
         from pathlib import Path
         from tests.evaluation_fakes import FakeTracker
         from lib.test.evaluation import evaluate
-        evaluate.build_tracker = lambda config, checkpoint, device, precision, **options: FakeTracker(
-            device, Path({str(tmp_path / "marks")!r}), {{11: "raise"}})
+        evaluate.build_from_spec = lambda spec: FakeTracker(
+            spec.device, Path({str(tmp_path / "marks")!r}), {{11: "raise"}})
         sys.argv = ["test.py", *{command_line(tmp_path, data)!r}]
         runpy.run_path("tracking/test.py", run_name="__main__")
     """)
@@ -292,15 +293,16 @@ def test_the_command_in_turn(
 ) -> None:
     test = load_script("test")
 
-    def build(config: str, checkpoint: Path, device: str, precision: str, **options: object) -> FakeTracker:
-        assert (config, checkpoint, device, precision) == (CONFIG, tmp_path / "w.pth", "cpu", "float32")
-        return FakeTracker(device, tmp_path / "marks")
+    def build(spec: TrackerSpec) -> FakeTracker:
+        assert (spec.config, spec.checkpoint, spec.device, spec.precision) == (
+            CONFIG, tmp_path / "w.pth", "cpu", "float32")  # fmt: skip
+        return FakeTracker(spec.device, tmp_path / "marks")
 
     def call(*more: str) -> int:
         monkeypatch.setattr(sys, "argv", ["test.py", *command_line(tmp_path, data, *more)])
         return test.main()
 
-    monkeypatch.setattr(evaluate, "build_tracker", build)
+    monkeypatch.setattr(evaluate, "build_from_spec", build)
     assert call("--sequence", "1", "--runid", "7") == 0
     assert capsys.readouterr().out.startswith("sequences: 1 tracked, 0 already there, 0 failed; 8 frames")
     assert call("--runid", "7", "TEST.EPOCH=300") == 0
@@ -311,7 +313,7 @@ def test_the_command_in_turn(
         call("--runid", "7", "--sequence", "a", "TEST.SEARCH_FACTOR=4.5")
     with pytest.raises(DataError, match="compat_int None, now True"):
         call("--runid", "7", "--compat_int")
-    with pytest.raises(ConfigError, match="OSTrack at work, not FakeTracker"):
+    with pytest.raises(ConfigError, match="at work, not FakeTracker"):
         call("--save_vis", str(tmp_path / "videos"), "--fresh")
     with pytest.raises(ConfigError, match="--batch 2: FakeTracker has only initialize"):
         call("--fresh", "--batch", "2")

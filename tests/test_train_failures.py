@@ -2,10 +2,12 @@
 
 import math
 import resource
+from dataclasses import replace
 
 import pytest
 import torch
 
+from lib.models.ostrack.family import FAMILY
 from lib.train import run_training as run_training_module
 from lib.train.actors.ostrack import OSTrackActor
 from lib.train.admin.loggers import RunLogger
@@ -67,8 +69,8 @@ def test_bad_gradient_of_a_good_loss(run, tmp_path, monkeypatch):
         net.backbone.blocks[1].attn.qkv.weight.register_hook(lambda gradient: gradient * math.inf)
         return net
 
-    built = run_training_module.build_ostrack
-    monkeypatch.setattr(run_training_module, "build_ostrack", build)
+    built = FAMILY.build
+    monkeypatch.setattr(run_training_module, "family_of", lambda cfg: replace(FAMILY, build=build))
     with pytest.raises(NonFiniteLossError, match="train epoch 1, step 1: the gradient's norm is not finite") as caught:
         run("out")
     (group,) = (line for line in str(caught.value).splitlines() if "not finite:" in line)

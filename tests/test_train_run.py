@@ -258,7 +258,7 @@ def test_device_that_is_not_there():
 
 
 def test_published_class_names_and_statistics():
-    settings = Settings(config_name="x", save_dir="out")
+    settings = Settings("ostrack", "x", save_dir="out")
     assert settings.checkpoint_dir == Path("out/checkpoints/train/ostrack/x")
     meter = AverageMeter()
     meter.update(1.0, 3)
@@ -304,7 +304,7 @@ class TestCommandLine:
             (["--config", "TINY", "--distill", "1"], "--config_teacher"),
             (["--config", "TINY", "--config_teacher", "x"], "--distill 1 and --config_teacher"),
             (["--config", "TINY", "--script_prv", "ostrack"], "--config_prv"),
-            (["--config", "TINY", "--script_prv", "other", "--config_prv", "x"], "unknown script"),
+            (["--config", "TINY", "--script_prv", "other", "--config_prv", "x"], "unknown family"),
             (["--config", "TINY", "--script", "other"], "'other'"),
             (["--config", "TINY", "TRAIN.BATCH_SIZ=3"], "TRAIN.BATCH_SIZE"),
         ],

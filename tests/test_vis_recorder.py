@@ -84,7 +84,7 @@ def test_attention_lies_where_its_tokens_lie(tracker: Tracker) -> None:
 
 
 def test_layers_that_are_not_there_are_named(tracker: Tracker) -> None:
-    with pytest.raises(ConfigError, match="layers 0 to 11, not 12, -1"):
+    with pytest.raises(ConfigError, match="layers 0 to 11, not -1, 12"):
         InspectedTracker(tracker, lambda name, total: nullcontext(print), (3, 12, -1))
 
 

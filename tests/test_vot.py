@@ -56,7 +56,7 @@ def test_the_script_tracks_and_prints_nothing_but_the_protocol(tmp_path, tiny):
         env={key: value for key, value in os.environ.items() if key != "TRAX_SOCKET"},
     )
     hello, *states, last = map(parse_message, done.stdout.splitlines())
-    assert hello.properties["trax.name"] == f"OSTrack {TINY}"
+    assert hello.properties["trax.name"] == f"ostrack {TINY}"
     tracker.initialize(frames[0], {"init_bbox": box})
     expected = [box, *(tracker.track(frame)["target_bbox"] for frame in frames[1:])]
     np.testing.assert_allclose([region_box(state.arguments[0]) for state in states], expected, atol=0.01)
@@ -172,7 +172,7 @@ def test_the_workspace_script_writes_absolute_paths(tmp_path, tiny, monkeypatch,
     assert Path(program) == REPOSITORY / "tracking/vot_tracker.py"
     assert Path(config) == REPOSITORY / f"experiments/ostrack/{TINY}.yaml"
     running = ["--device", "auto", "--precision", "float32", "--backend", "torch"]
-    assert options == ["--checkpoint", str(tiny[1]), *running]
+    assert options == ["--script", "ostrack", "--checkpoint", str(tiny[1]), *running]
     monkeypatch.setattr(sys, "argv", ["x", "--workspace", "v", "--checkpoint", "none.pth"])
     with pytest.raises(CheckpointError, match=r"none\.pth"):
         script.main()

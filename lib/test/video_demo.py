@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -102,7 +103,7 @@ def track_video(
     tracker = build_from_spec(spec)
     logger.info("Tracking in %s (%.4g frames per second) with %s on %s", source, rate, tracker.checkpoint, device)
     if options.save_results:
-        demo.results = _writers(tracker, spec, video, boxes, options)
+        demo.results = _writers(*_results(tracker, spec, options.run_id), video, boxes, len(boxes) or options.targets)
     with ExitStack() as stack:
         demo.window = None if problem else stack.enter_context(CvWindow(f"{tracker.cfg.name}: {KEYS}"))
         inspected = InspectedTracker(tracker, options.screen) if options.screen else None
@@ -127,21 +128,18 @@ def _no_window(wanted: bool, have_boxes: bool) -> str | None:
     return problem
 
 
-def _writers(
-    tracker: Tracker, spec: TrackerSpec, video: VideoFile, boxes: Sequence[Box], options: VideoOptions
-) -> list[ResultWriter]:
-    cfg, targets = tracker.cfg, len(boxes) or options.targets
+def _results(tracker: Tracker, spec: TrackerSpec, run_id: int | None) -> tuple[Path, dict[str, Any]]:
+    """The folder of the tracker's results, and their provenance."""
+    cfg = tracker.cfg
     folder = Path(env_settings().saving_to(spec.save_dir).results_path) / cfg.family
-    folder /= cfg.name if options.run_id is None else f"{cfg.name}_{options.run_id:03d}"
-    run = run_provenance(
-        cfg.family,
-        cfg.name,
-        config_hash(cfg),
-        tracker.checkpoint,
-        spec.precision,
-        tracker.device.type,
-        spec.backend,
-    )
+    folder /= cfg.name if run_id is None else f"{cfg.name}_{run_id:03d}"
+    device, weights = tracker.device.type, tracker.checkpoint
+    return folder, run_provenance(cfg.family, cfg.name, config_hash(cfg), weights, spec.precision, device, spec.backend)
+
+
+def _writers(
+    folder: Path, run: dict[str, Any], video: VideoFile, boxes: Sequence[Box], targets: int
+) -> list[ResultWriter]:
     name = os.path.abspath(video.path) if isinstance(video.path, Path) else str(video.path)
     paths = [result_path(folder, video, number, targets) for number in range(1, targets + 1)]
     for path in paths:

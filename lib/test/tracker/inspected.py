@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -90,7 +91,7 @@ class InspectedTracker:
                 f"{type(tracker).__name__}: leave them out"
             )
         network, test = tracker.network, tracker.cfg.TEST
-        self.tracker, self.screen = tracker, screen
+        self.tracker, self.screen = copy(tracker), screen
         self.attention_layers = tuple(sorted(set(attention_layers)))
         self.grid = test.SEARCH_SIZE // tracker.cfg.MODEL.BACKBONE.STRIDE
         model = network.model if isinstance(network, ModelNetwork) else None
@@ -104,7 +105,7 @@ class InspectedTracker:
         if self.inspectable:
             self.inspectable.attention_layers = self.attention_layers
         self._outputs = _LastOutputs(network)
-        tracker.network = self._outputs
+        self.tracker.network = self._outputs
 
     def start(self, image: np.ndarray, box: Sequence[float]) -> Inspected:
         """What is known of the target at ``box`` in its first frame."""

@@ -26,8 +26,8 @@ class Settings:
         changes: what was changed on the way by ``resume_changed``, a line for each time.
     """
 
-    script_name: str = ""
-    config_name: str = ""
+    script_name: str
+    config_name: str
     save_dir: str = "./output"
     device: str = "cpu"
     use_wandb: bool = False
