@@ -56,7 +56,7 @@ def gradients(net, cfg, parts, training, stop=False):
 
 
 def main(folder: Path) -> None:
-    rank = distributed.place().rank
+    rank = distributed.train_dist_info().rank
     with distributed.process_group(torch.device("cpu")):
         half = part(batch_of_four(), 2 * rank, 2 * rank + 2)
         net, cfg = build(folder / "tiny.yaml", seed=rank)  # the wrapping gives rank 0's weights to all
@@ -65,10 +65,10 @@ def main(folder: Path) -> None:
             "accumulated": gradients(net, cfg, [part(half, 0, 1), part(half, 1, 2)], training=False),
             "train": gradients(net, cfg, [half], training=True),
         }
-        found["own_means"] = distributed.gather(found["train"]["running_mean"])
+        found["own_means"] = distributed.all_gather_object(found["train"]["running_mean"])
         distributed.share_buffers(net)
-        found["shared_means"] = distributed.gather(net.box_head.conv1_ctr[1].running_mean)
-        found["broadcast_object"] = distributed.gather(distributed.broadcast_object(f"of rank {rank}"))
+        found["shared_means"] = distributed.all_gather_object(net.box_head.conv1_ctr[1].running_mean)
+        found["broadcast_object"] = distributed.all_gather_object(distributed.broadcast_object(f"of rank {rank}"))
         if rank == 0:
             torch.save(found, folder / "found.pt")
 

@@ -136,7 +136,7 @@ def test_torchrun_does_not_stop_the_others_when_one_rank_fails(tmp_path: Path) -
             import sys
             from pathlib import Path
             from lib.test.evaluation.ranks import wait_for_all
-from lib.utils.dist_info import dist_info
+            from lib.utils.dist_info import dist_info
             from tests.evaluation_fakes import run
             rank = dist_info()
             summary = run(

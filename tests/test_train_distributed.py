@@ -19,11 +19,12 @@ from lib.train import launch as launch_module
 from lib.train.actors import build_actor
 from lib.train.admin.stats import EpochStats
 from lib.train.data.loader import build_loader
-from lib.train.distributed import Place, place
+from lib.train.distributed import train_dist_info
 from lib.train.launch import PREEMPTED, launch
 from lib.train.run_training import pick_device
 from lib.train.trainers.step import eval_step
 from lib.utils.checkpoint import load_checkpoint
+from lib.utils.dist_info import DistInfo
 from lib.utils.errors import ConfigError
 from tests.conftest import REPOSITORY
 from tests.ddp_worker import batch_of_four, build, gradients, part
@@ -190,30 +191,30 @@ def alive(pid):
         return False
 
 
-def test_place_in_the_environment(monkeypatch):
+def test_which_process_this_is_by_the_environment(monkeypatch):
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
-    assert place() == Place(0, 1, 0)
+    assert train_dist_info() == DistInfo(0, 1, 0)
     monkeypatch.setenv("RANK", "5")
-    with pytest.raises(ConfigError, match="WORLD_SIZE=None"):
-        place()
+    with pytest.raises(ConfigError, match="WORLD_SIZE, LOCAL_RANK is not"):
+        train_dist_info()
     monkeypatch.setenv("WORLD_SIZE", "8")
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert place() == Place(5, 8, 1)
-    assert not place().is_main
+    assert train_dist_info() == DistInfo(5, 8, 1)
+    assert not train_dist_info().is_main
     monkeypatch.setenv("RANK", "8")
     with pytest.raises(ConfigError, match="RANK=8, WORLD_SIZE=8"):
-        place()
+        train_dist_info()
 
 
 def test_each_process_of_a_machine_has_its_gpu(monkeypatch):
     monkeypatch.setattr(torch, "cuda", SimpleNamespace(is_available=lambda: True, device_count=lambda: 2))
-    assert pick_device("auto", Place(3, 4, 1)) == torch.device("cuda", 1)
-    assert pick_device("cpu", Place(3, 4, 3)) == torch.device("cpu")
+    assert pick_device("auto", DistInfo(3, 4, 1)) == torch.device("cuda", 1)
+    assert pick_device("cpu", DistInfo(3, 4, 3)) == torch.device("cpu")
     with pytest.raises(ConfigError, match="process 2 of this machine has no GPU, there are 2"):
-        pick_device("cuda", Place(2, 4, 2))
+        pick_device("cuda", DistInfo(2, 4, 2))
     with pytest.raises(ConfigError, match="cuda:1: with several processes"):
-        pick_device("cuda:1", Place(0, 2, 0))
+        pick_device("cuda:1", DistInfo(0, 2, 0))
 
 
 def assert_close(found, expected):

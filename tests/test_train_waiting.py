@@ -24,12 +24,13 @@ from lib.train.data import samples as samples_module
 from lib.train.data import shared_memory
 from lib.train.data.loader import batches, build_loader
 from lib.train.data.pair import Crop, CropPair
-from lib.train.distributed import Place, process_group
+from lib.train.distributed import process_group
 from lib.train.launch import PREEMPTED, launch
 from lib.train.trainers import stop as stop_module
 from lib.train.trainers import trainer as trainer_module
 from lib.train.trainers.stop import Preempted
 from lib.utils.checkpoint import load_checkpoint
+from lib.utils.dist_info import DistInfo
 from lib.utils.errors import ConfigError, OSTrackError, WorkerError
 from tests.conftest import REPOSITORY
 from tests.train_processes import assert_same_run, in_process
@@ -270,7 +271,7 @@ def test_data_that_come_in_time_are_still_used(run, monkeypatch):
 
 def test_one_of_several_processes_leaves_alone_and_saves_nothing(run, monkeypatch, tmp_path, caplog):
     """The others are in the middle of a step, and cannot save with it."""
-    monkeypatch.setattr(distributed, "place", lambda: Place(0, 2, 0))
+    monkeypatch.setattr(distributed, "train_dist_info", lambda: DistInfo(0, 2, 0))
     left = []
     monkeypatch.setattr(distributed, "leave_group", lambda: left.append(True))
     monkeypatch.setattr(distributed, "process_group", lambda device: nullcontext())
@@ -318,7 +319,7 @@ while not os.path.exists({str(tmp_path)!r} + '/told'):
     "message", ["[/x/gloo/transport/tcp/y.cc:78] Timed out waiting", "Application timeout caused pair closure"]
 )
 def test_a_process_that_does_not_answer_is_one_line(monkeypatch, message):
-    monkeypatch.setattr(distributed, "place", lambda: Place(0, 2, 0))
+    monkeypatch.setattr(distributed, "train_dist_info", lambda: DistInfo(0, 2, 0))
     monkeypatch.setattr(distributed.dist, "init_process_group", lambda *_, **__: None)
     with pytest.raises(OSTrackError, match="has ended, or has not answered for 30 minutes: .*" + message[-14:]):
         with process_group(torch.device("cpu")):
