@@ -1,6 +1,7 @@
 """How many CPUs may be used, who asks, and whether bfloat16 is fast on them."""
 
 import os
+import subprocess
 import sys
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from lib.train import launch
 from lib.utils import cpu
-from tests.conftest import load_script
+from tests.conftest import REPOSITORY, load_script
 
 
 @pytest.fixture
@@ -104,3 +105,14 @@ def test_an_older_torch_leaves_it_to_linux(monkeypatch, tmp_path, text, fast):
     assert cpu.fast_bf16() is False  # nobody knows
     cpu.CPUINFO.write_text(text)
     assert cpu.fast_bf16() is fast
+
+
+@pytest.mark.parametrize("given", [None, "active"])
+def test_threads_wait_asleep_unless_the_user_says_otherwise(given):
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_WAIT_POLICY": given} if given else {}
+    code = "import lib, os, sys; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True
+    )
+    assert said.stdout.split() == [given or "passive", "False"]
