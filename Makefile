@@ -14,7 +14,7 @@ demo: install
 # The pages of docs/ as a site, output/site/index.html.
 docs: install
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --quiet
-	@echo "Open output/site/index.html"
+	@echo "Open output/site/index.html; for its search: python3 -m http.server -d output/site"
 
 # Settings of all of these are in pyproject.toml.
 test: lint types dead-code

@@ -67,12 +67,15 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
         axes.grid(color="#dddddd")
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-        for row in rows:
-            if row["fps"] and row[key]:
-                color = COLORS[trackers.index(row["tracker"]) % len(COLORS)]
-                axes.plot(row["fps"], row[key], "o", color=color, markersize=8, label=row["tracker"])
-                place = (row["fps"], row[key])
-                axes.annotate(row["run"], place, (0, 7), textcoords="offset points", ha="center", fontsize=7)
+        shown = [row for row in rows if row["fps"] and row[key]]
+        # Labels stand above and below by turns: those of one tracker are near to each other.
+        for number, row in enumerate(sorted(shown, key=lambda row: (row["tracker"], row["fps"]))):
+            color = COLORS[trackers.index(row["tracker"]) % len(COLORS)]
+            axes.plot(row["fps"], row[key], "o", color=color, markersize=8, label=row["tracker"])
+            place = (row["fps"], row[key])
+            axes.annotate(
+                row["run"], place, (0, -14 if number % 2 else 7), textcoords="offset points", ha="center", fontsize=7
+            )
         axes.margins(y=0.25)
     known = {label: point for axes in panels for point, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(known.values(), known.keys(), loc="lower center", ncols=len(known), frameon=False, fontsize=8)
