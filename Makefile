@@ -1,4 +1,4 @@
-.PHONY: install vot-env demo test lint types dead-code
+.PHONY: install vot-env demo docs test lint types dead-code
 
 install:
 	@./install.sh
@@ -10,6 +10,11 @@ vot-env:
 # Track a real video with the model that ships, then score it on drawn sequences.
 demo: install
 	@.venv/bin/python tracking/demo.py
+
+# The pages of docs/ as a site, output/site/index.html.
+docs: install
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --quiet
+	@echo "Open output/site/index.html; for its search: python3 -m http.server -d output/site"
 
 # Settings of all of these are in pyproject.toml.
 test: lint types dead-code

