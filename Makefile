@@ -1,4 +1,4 @@
-.PHONY: install vot-env demo test lint types dead-code
+.PHONY: install vot-env demo web test lint types dead-code
 
 install:
 	@./install.sh
@@ -10,6 +10,10 @@ vot-env:
 # Track a real video with the model that ships, then score it on drawn sequences.
 demo: install
 	@.venv/bin/python tracking/demo.py
+
+# Track in your own video or camera in a browser; brings onnxruntime-web by npm the first time.
+web: install
+	@.venv/bin/python tracking/web.py
 
 # Settings of all of these are in pyproject.toml.
 test: lint types dead-code

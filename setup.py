@@ -34,7 +34,11 @@ NO_COMMANDS = {"__init__", "commands", "vot_ostrack"}  # the last is for the VOT
 SCRIPTS = sorted({path.stem for path in Path(__file__).parent.glob("tracking/*.py")} - NO_COMMANDS)
 
 # What lies beside lib/ in a clone goes into lib/shipped/ of the wheel, where lib/utils/paths.py finds it.
-SHIPPED = {"lib.shipped.experiments": "experiments", "lib.shipped.pretrained_models": "pretrained_models"}
+SHIPPED = {
+    "lib.shipped.experiments": "experiments",
+    "lib.shipped.pretrained_models": "pretrained_models",
+    "lib.shipped.web": "web",
+}
 
 
 class BuildWithoutLocalFiles(build_py):
@@ -59,6 +63,7 @@ setup(
         "": ["data_specs/*", "page/*"],
         "lib.shipped.experiments.ostrack": ["*.yaml"],
         "lib.shipped.pretrained_models": ["README.md", "ostrack_vits_256_ce_images.*"],
+        "lib.shipped.web": ["*.html", "*.css", "*.js", "*.json", "sample/*"],
     },
     cmdclass={"build_py": BuildWithoutLocalFiles},
     entry_points={

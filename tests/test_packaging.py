@@ -16,7 +16,7 @@ import yaml
 
 from tests.conftest import REPOSITORY
 
-SOURCES = ("lib", "tracking", "experiments", "setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE")
+SOURCES = ("lib", "tracking", "experiments", "web", "setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE")
 WEIGHTS = "ostrack_vits_256_ce_images"
 
 
@@ -80,6 +80,8 @@ def test_the_wheel_holds_what_ships_and_nothing_of_this_machine(wheel):
     for resource in ("lib/utils/data_specs", "lib/test/analysis/page"):
         for path in (REPOSITORY / resource).iterdir():
             assert f"{resource}/{path.name}" in names
+    for path in (REPOSITORY / "web").rglob("*.*"):
+        assert f"lib/shipped/web/{path.relative_to(REPOSITORY / 'web')}" in names
     assert not [name for name in names if name.endswith("/local.py") or name.startswith("tests")]
 
 

@@ -141,7 +141,7 @@ def open_openvino(path: Path) -> Opened:
 
 FORMATS = {
     "torch": Format(".pt2", ("float32", "bf16", "fp16"), write_torch, open_torch),
-    "onnx": Format(".onnx", ("float32", "int8"), write_onnx, open_onnx, ("onnx", "onnxscript", "onnxruntime")),
+    "onnx": Format(".onnx", ("float32", "fp16", "int8"), write_onnx, open_onnx, ("onnx", "onnxscript", "onnxruntime")),
     "openvino": Format(
         ".xml", ("float32", "bf16", "int8"), write_openvino, open_openvino, ("onnx", "onnxscript", "openvino")
     ),
@@ -154,7 +154,7 @@ def _program(graph: NetworkGraph, inputs: Inputs) -> torch.export.ExportedProgra
 
 
 def _onnx_model(graph: NetworkGraph, inputs: Inputs, record: dict[str, str], calibration: list[Inputs]) -> Any:
-    """The graph as an ONNX model, in int8 where the record says so."""
+    """The graph as an ONNX model, in int8 or with weights in fp16 where the record says so."""
     onnx = required("onnx")
     required("onnxscript")
     int8 = record["precision"] == "int8"
@@ -174,6 +174,10 @@ def _onnx_model(graph: NetworkGraph, inputs: Inputs, record: dict[str, str], cal
     model = program.model_proto
     if int8:
         model = quantise(model, calibration)
+    elif record["precision"] == "fp16":
+        from lib.test.export.half import halve_weights
+
+        model = halve_weights(model)
     onnx.helper.set_model_props(model, record)
     return model
 

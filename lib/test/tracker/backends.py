@@ -43,11 +43,11 @@ class ExportedNetwork:
         self._outputs, self._takes_mask = output_names(cfg), takes_mask(cfg)
         self._run = run
 
-    def embed_template(self, crops: Tensor) -> Tensor:
+    def embed_template(self, crops: Tensor, boxes: Tensor) -> Tensor:
         """The crops themselves: their embedding, half a percent of the work, is in the file."""
         return crops
 
-    def run(self, template: Tensor, crops: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
+    def run(self, template: Tensor, crops: Tensor, mask: Tensor | None, boxes: Tensor) -> dict[str, Tensor]:
         """See :class:`lib.test.tracker.networks.Network`. A mask that is the same for all targets is in the file."""
         inputs = {"template": template.numpy(), "search": crops.numpy()}
         if self._takes_mask and mask is not None:

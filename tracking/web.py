@@ -1,0 +1,61 @@
+"""Put the browser demo together, and serve it: a page that tracks in your video or camera, and sends nothing anywhere.
+
+Needs npm, once, which brings onnxruntime-web.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lib.config.ostrack import load_config
+from lib.test.evaluation.environment import env_settings
+from lib.test.web import fetch_runtime, open_server, write_site
+from lib.utils.errors import run_cli
+from tracking.export import export_experiment
+
+CONFIG = "vits_256_ce_images"
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", default=CONFIG, help="name or path of an experiment")
+    parser.add_argument("--checkpoint", type=Path, help="weight file (default: the experiment's own)")
+    parser.add_argument(
+        "--precision",
+        choices=("fp16", "int8"),
+        default="fp16",
+        help="of the network for WebAssembly: weights in fp16, or faster and less exact int8; WebGPU has fp16 always",
+    )
+    parser.add_argument("--port", type=int, default=8000, help="to serve on; 0 = any that is free")
+    parser.add_argument("--build_only", action="store_true", help="leave the files, and serve nothing")
+    parser.add_argument("--save_dir", type=Path, help="output folder (default: the configured one, ./output)")
+    parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="settings on top of the experiment")
+    return parser.parse_intermixed_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    folder = Path(env_settings().saving_to(args.save_dir).save_dir) / "web"
+    runtime = fetch_runtime(folder)
+    print("Exporting the network, unless it is there: a minute or two", flush=True)
+    networks = {
+        backend: export_experiment(args.config, "onnx", precision, args.checkpoint, args.overrides, args.save_dir)[0]
+        for backend, precision in (("wasm", args.precision), ("webgpu", "fp16"))
+    }
+    site = folder / "site"
+    write_site(site, networks, load_config(args.config, args.overrides), runtime)
+    print(f"The page is in {site}")
+    if args.build_only:
+        return
+    with open_server(site, args.port) as server:
+        print(f"Open http://localhost:{server.server_port} in a browser; Ctrl-C ends this.", flush=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print("\nended")
+
+
+if __name__ == "__main__":
+    run_cli(main)
