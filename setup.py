@@ -77,6 +77,7 @@ setup(
         "torchvision>=0.19",
         "timm>=1.0.9",
         "opencv-python>=4.11",  # the first that decodes to RGB
+        "safetensors>=0.4",
         "numpy>=1.26",
         "pandas>=2.0",
         "pyyaml>=6.0",

@@ -8,6 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.test.evaluation.evaluate import track_benchmarks
+from lib.test.running import add_device_option
 from lib.train.data.drawing.sequences import make_images_sequences
 from lib.utils.errors import OSTrackError, run_cli
 
@@ -16,7 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", default="vits_256_ce_images", help="name or path of an experiment")
     parser.add_argument("--checkpoint", type=Path, help="weight file (default: the experiment's own)")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    add_device_option(parser)
     parser.add_argument("--precision", choices=["float32", "bf16", "fp16"], default="float32")
     parser.add_argument("--threads", type=int, nargs="+", default=[0, 1, 2], help="numbers of worker processes")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8], help="sequences in one forward pass")

@@ -30,9 +30,10 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.published import use_plain_attention
 from lib.config.ostrack import Config, load_config
+from lib.models.layers.block import DIRECT
+from lib.models.layers.candidate_elimination import keep_rate
 from lib.models.ostrack import build_ostrack
-from lib.models.ostrack.candidate_elimination import keep_rate
-from lib.models.ostrack.training import prepare_for_training
+from lib.models.ostrack.training import training_execution
 from lib.train.actors import build_actor
 from lib.train.actors.ostrack import OSTrackActor
 from lib.train.optim import amp_dtype, build_optimizer, parameter_groups, set_precision
@@ -145,14 +146,14 @@ def measure(cfg: Config, variant: Variant, device: torch.device, epoch: int, ste
     """Train on one batch; see :class:`Measured`."""
     torch.manual_seed(0)
     set_precision(cfg, device)
-    net = build_ostrack(cfg).to(device).train()
+    execution = DIRECT if variant.plain else training_execution(cfg, device)
+    net = build_ostrack(cfg, execution=execution).to(device).train()
     if variant.plain:
         use_plain_attention(net)
         groups = parameter_groups(net, cfg)
         optimizer = torch.optim.AdamW(groups, weight_decay=cfg.TRAIN.WEIGHT_DECAY, foreach=False, fused=False)
     else:
         optimizer = build_optimizer(net, cfg)
-        prepare_for_training(net, cfg)
     dtype = amp_dtype(cfg.TRAIN.AMP, device)
     actor = build_actor(net, cfg, dtype)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype is torch.float16)

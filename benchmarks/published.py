@@ -24,9 +24,9 @@ from torch import Tensor
 
 from lib.config.ostrack import Config
 from lib.models.layers.attention import Attention
+from lib.models.layers.candidate_elimination import template_mask
 from lib.models.layers.head import CenterHead
 from lib.models.ostrack import OSTrack
-from lib.models.ostrack.candidate_elimination import template_mask
 from lib.test.evaluation.protocol import Step
 from lib.test.tracker.build import tracking_model
 from lib.utils.box_ops import clip_box
@@ -38,7 +38,7 @@ from lib.utils.windows import hann2d
 class PlainAttention(Attention):
     """Attention as the formula says: every weight is formed, in memory, and kept for the backward pass."""
 
-    def mix(self, qkv: Tensor, rows: slice | Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def attend_qkv(self, qkv: Tensor, rows: slice | Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         batch, count, width = qkv.shape
         q, k, v = qkv.reshape(batch, count, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
         weights = ((q @ k.transpose(-2, -1)) * q.shape[-1] ** -0.5).softmax(dim=-1)
@@ -77,7 +77,7 @@ def published_forward(net: OSTrack, template: Tensor, search: Tensor, mask: Tens
         update, weights = block.attn(block.norm1(tokens), slice(None))
         tokens = tokens + update
         remaining = tokens.shape[1] - template_count
-        keep = math.ceil(backbone.ce_keep_ratios.get(layer, 1.0) * remaining)
+        keep = math.ceil(backbone.keep_ratios.get(layer, 1.0) * remaining)
         if keep < remaining:
             ranking = weights[:, :, :template_count, template_count:]
             if mask is not None:

@@ -15,9 +15,11 @@ import numpy as np
 
 from lib.test.evaluation import get_dataset
 from lib.test.evaluation.protocol import Step
+from lib.test.evaluation.results import result_files
 from lib.test.evaluation.runner import run_sequences
 from lib.test.evaluation.summary import Summary
 from lib.utils.errors import CheckpointError
+from lib.utils.own_folder import folder_label
 
 RUN = {"tracker": "ostrack", "config": "c", "config_hash": "abc", "checkpoint_sha256": "123", "precision": "float32"}
 LENGTHS = {"a": 4, "b": 9, "c": 6}
@@ -36,6 +38,8 @@ def write_sequences(root: Path, lengths: dict[str, int] = LENGTHS) -> Path:
 
 class FakeBatchTracker:
     """Moves each first box right by the brightness of each frame, and leaves a mark that it was built.
+
+    Scores fall by a tenth with every frame.
 
     ``trouble`` maps the height of a sequence's pictures to what happens at its third frame; ``pause`` is how many
     seconds a frame takes.
@@ -56,7 +60,8 @@ class FakeBatchTracker:
         for target, box in zip(targets, moved, strict=True):
             target.update(box=box, count=target["count"] + 1)
         seconds = time.perf_counter() - start
-        return Step(moved, [1.0] * len(moved), crop=seconds / 4, network=seconds / 2)
+        scores = [1 - target["count"] / 10 for target in targets]
+        return Step(moved, scores, crop=seconds / 4, network=seconds / 2)
 
     def move(self, image: np.ndarray, target: dict[str, Any]) -> list[float]:
         time.sleep(self.pause)
@@ -67,6 +72,9 @@ class FakeBatchTracker:
             raise RuntimeError("the sky fell")
         if trouble == "nan":
             return [float("nan")] * 4
+        if trouble == "hang":
+            (self.marks / f"hangs.{os.getpid()}").touch()
+            time.sleep(600)
         if trouble == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         return [target["box"][0] + float(image.mean()) / 7, *target["box"][1:]]
@@ -111,6 +119,11 @@ def run(
     return run_sequences(sequences, build, out, "c", RUN | (provenance or {}), ["cpu"], **options)
 
 
+def results(out: Path, data: Path) -> Path:
+    """Where the results of the sequences in ``data`` lie."""
+    return out / "ostrack/c" / folder_label(data)
+
+
 def boxes(out: Path) -> dict[str, str]:
     """The text of each result file."""
-    return {p.name: p.read_text() for p in (out / "ostrack/c").glob("*.txt") if not p.stem.endswith("_time")}
+    return {path.name: path.read_text() for path in result_files(out / "ostrack/c")}

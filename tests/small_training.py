@@ -6,6 +6,7 @@ import torch
 
 from lib.config.ostrack import Config, load_config
 from lib.models.ostrack import OSTrack, build_ostrack
+from lib.models.ostrack.training import training_execution
 
 SMALL = (
     "MODEL.BACKBONE.DEPTH=2", "MODEL.BACKBONE.CE_LOC=[1]", "MODEL.BACKBONE.CE_KEEP_RATIO=[0.5]",
@@ -20,9 +21,10 @@ def small_config(*overrides: str) -> Config:
 
 
 def build(*overrides: str, seed: int = 0) -> OSTrack:
-    """The network of :func:`small_config`, with the weights that ``seed`` draws."""
+    """The network of :func:`small_config` as training builds it, with the weights that ``seed`` draws."""
     torch.manual_seed(seed)
-    return build_ostrack(small_config(*overrides))
+    cfg = small_config(*overrides)
+    return build_ostrack(cfg, execution=training_execution(cfg, torch.device("cpu")))
 
 
 def small_batch(count: int = 4, template: int = 32, search: int = 64) -> dict:

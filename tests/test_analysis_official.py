@@ -54,7 +54,18 @@ def test_absent_frames_are_never_hits_and_stay_in_the_denominator(tag):
     assert curves.success[0] == curves.precision[-1] == curves.norm_precision[-1] == 0.25  # the first frame alone
 
 
-@pytest.mark.parametrize("tag", ["lasot", "lasot_extension_subset", "vasttrack", "tnl2k"])
+@pytest.mark.parametrize("tag", ["antiuav_rgb", "antiuav_tir", "antiuav410"])
+def test_state_accuracy_is_the_mean_overlap_with_nothing_for_absent_frames(tag):
+    truths = [TRUTH.copy(), TRUTH[:2]]
+    truths[0][3] = 0
+    found = score(tag, truths, [TRUTH + [5, 0, 0, 0], FAR[:2]])
+    # Overlaps of 20 x 20 boxes that are 5 apart: 15 / 25. Each sequence weighs the same.
+    assert found.scores()["SA"] == pytest.approx(100 * np.mean([(1 + 0.6 + 0.6 + 0) / 4, (1 + 0) / 2]))
+    assert found.scores()["Precision"] == pytest.approx(100 * np.mean([0.75, 0.5]))
+    assert list(found.scores()) == ["SA", "AUC", "Precision"]
+
+
+@pytest.mark.parametrize("tag", ["lasot", "lasot_extension_subset", "vasttrack", "tnl2k", "lasher_rgb", "lasher_tir"])
 def test_a_true_box_counts_when_all_four_numbers_are_positive(tag):
     """Quirk: the centre error of a frame that does not count is -1, which is a hit of precision."""
     truth = TRUTH.copy()

@@ -1,6 +1,7 @@
 """From result files to tables, CSV and plots, on drawn sequences; and the script that does it all."""
 
 import csv
+import itertools
 import json
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from lib.test.analysis.tables import sequence_table, summary_text, text
 from lib.test.evaluation.environment import EnvSettings
 from lib.test.evaluation.results import file_hash
 from lib.utils.errors import DataError
+from lib.utils.own_folder import folder_label
 
 SCRIPT = Path(__file__).parents[1] / "tracking/analysis_results.py"
 TRUTH = {
@@ -34,9 +36,13 @@ def write_boxes(path, boxes, separator="\t"):
 
 
 def write_result(folder, config, sequence, boxes, tracker="ostrack"):
-    path = folder / "output/test/tracking_results" / tracker / config / f"{sequence}.txt"
+    path = results_of(folder, config, tracker) / f"{sequence}.txt"
     write_boxes(path, boxes)
     return path
+
+
+def results_of(folder, config, tracker="ostrack"):
+    return folder / "output/test/tracking_results" / tracker / config / folder_label(folder / "seqs")
 
 
 def write_provenance(path, **record):
@@ -131,14 +137,18 @@ def test_short_result_is_padded_and_reported(workspace, env, caplog):
     assert "3 boxes for the 6 frames of car" in caplog.text
 
 
-def test_benchmark_that_hides_its_ground_truth_cannot_be_scored(workspace, env):
+def test_a_sequence_with_its_first_box_only_is_left_out(workspace, env):
     write_boxes(workspace / "seqs/boat/groundtruth.txt", TRUTH["boat"][:1])
-    with pytest.raises(DataError, match="boat: its benchmark publishes the first box only"):
+    text = summary_text(score(workspace, env, "still"))
+    assert "(1 of 2 sequences), 6 frames" in text and "left out, only their first box is known: boat\n" in text
+    assert f"ostrack/still  {expected_still()[1, 0]:.2f}" in text
+    write_boxes(workspace / "seqs/car/groundtruth.txt", TRUTH["car"][:1])
+    with pytest.raises(DataError, match=r"seqs: only the first box of each sequence is known \(.*/boat/groundtruth"):
         score(workspace, env, "perfect")
 
 
 def test_origin_of_results_is_shown_and_mixtures_are_called_out(workspace, env):
-    results = workspace / "output/test/tracking_results/ostrack/perfect"
+    results = results_of(workspace, "perfect")
     record = {"config_hash": "c0ffee", "precision": "float32", "checkpoint": "/x/net.pth", "checkpoint_sha256": "abcd"}
     write_provenance(results / "boat.txt", **record)
     write_provenance(results / "car.txt", **record)
@@ -154,14 +164,14 @@ def test_origin_of_results_is_shown_and_mixtures_are_called_out(workspace, env):
 
 
 def test_changed_results_lose_their_origin(workspace, env):
-    path = workspace / "output/test/tracking_results/ostrack/perfect/boat.txt"
+    path = results_of(workspace, "perfect") / "boat.txt"
     write_provenance(path, config_hash="c0ffee", precision="float32")
     write_boxes(path, TRUTH["boat"] + 1)
     assert "origin unknown: changed after it was written" in score(workspace, env, "perfect").trackers[0].origins
 
 
 def test_results_tracked_from_another_box_are_an_error(workspace, env):
-    path = workspace / "output/test/tracking_results/ostrack/perfect/boat.txt"
+    path = results_of(workspace, "perfect") / "boat.txt"
     write_provenance(path, init_box=[1.0, 2, 3, 4])
     with pytest.raises(DataError, match=r"tracked from \[1.0, 2, 3, 4\], but boat starts at \[10.0"):
         score(workspace, env, "perfect")
@@ -235,7 +245,7 @@ def test_named_data_set_takes_the_complete_results(workspace, env):
     assert blocks[0].endswith("seqs: left out ostrack/half (lacks 1 of 2 sequences)")
     assert "ostrack/perfect" in blocks[1] and "ostrack/still" in blocks[1] and "half" not in blocks[1]
     assert blocks[2].startswith("AUC by sequence")
-    folder = workspace / "output/test/result_plots/folder_seqs"
+    folder = workspace / "output/test/result_plots" / folder_label(workspace / "seqs")
     assert blocks[3] == f"Written to {folder}: per_sequence.csv"
     with (folder / "per_sequence.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -256,7 +266,9 @@ def test_named_data_set_takes_the_complete_results(workspace, env):
 def test_without_data_set_every_complete_benchmark_is_scored(workspace, env):
     (workspace / "data/images").mkdir(parents=True)
     (workspace / "seqs").rename(workspace / "data/images/val")
-    write_result(workspace, "half", "car", TRUTH["car"])
+    for config, name in itertools.product(("perfect", "still"), TRUTH):  # a benchmark's results lie in no subfolder
+        (results_of(workspace, config) / f"{name}.txt").rename(results_of(workspace, config).with_name(f"{name}.txt"))
+    write_boxes(results_of(workspace, "half").with_name("car.txt"), TRUTH["car"])
     listing, left_out, table, written = analyse(env=env, plots=False)
     assert [line.split() for line in listing.splitlines()[3:]] == [
         ["ostrack/half", "1"],
@@ -268,18 +280,41 @@ def test_without_data_set_every_complete_benchmark_is_scored(workspace, env):
     assert written.startswith("Written to") and "images_val" in written
 
 
+def test_a_partial_copy_of_a_benchmark_is_scored_as_what_it_is(workspace, env):
+    names = {"boat": "airplane-1", "car": "zebra-17"}
+    for sequence, name in names.items():
+        folder = workspace / "data/lasot" / name.partition("-")[0] / name
+        write_boxes(folder / "groundtruth.txt", TRUTH[sequence], ",")
+        for file in ("full_occlusion.txt", "out_of_view.txt"):
+            (folder / file).write_text(",".join("0" for _ in TRUTH[sequence]))
+        still = np.tile(TRUTH[sequence][:1], (len(TRUTH[sequence]), 1))
+        write_boxes(results_of(workspace, "still").with_name(f"{name}.txt"), still)
+    (table, _) = analyse("lasot", configs=["still"], env=env, plots=False)
+    assert table.startswith("lasot (2 of 280 sequences), 10 frames")
+    assert "\nleft out, 278 of which there is no annotation here: airplane-9, airplane-13" in table
+    assert f"ostrack/still  {expected_still()[:, 0].mean():.2f}" in table
+    for folder in (workspace / "data/lasot").iterdir():
+        folder.rename(folder.with_name(f".{folder.name}"))
+    with pytest.raises(DataError, match="lasot: the annotation of no sequence is here; .*airplane-1/"):
+        list(analyse("lasot", configs=["still"], env=env, plots=False))
+
+
 def test_several_data_sets_by_comma(workspace, env):
     (workspace / "data/images/val").mkdir(parents=True)
     (workspace / "seqs/car").rename(workspace / "data/images/val/car")
+    for config in ("perfect", "still"):
+        (results_of(workspace, config) / "car.txt").rename(results_of(workspace, config).with_name("car.txt"))
     blocks = list(analyse(f"images_val,folder:{workspace / 'seqs'}", env=env, plots=False))
     assert [block.partition(" (1 sequence), ")[2][:9] for block in blocks] == ["6 frames,", "", "4 frames,", ""]
 
 
 @pytest.mark.parametrize("record", ["[]", "null", "{", "7"])
 def test_a_damaged_record_of_origin_is_named(workspace, env, record):
-    path = workspace / "output/test/tracking_results/ostrack/still/car.json"
+    path = results_of(workspace, "still") / "car.json"
     path.write_text(record)
-    with pytest.raises(DataError, match=r"still/car\.json .*: track this sequence again"):
+    with pytest.raises(
+        DataError, match=r"still/folder_seqs_\w+/car\.json .*: delete car\.txt and track this sequence again"
+    ):
         list(analyse(f"folder:{workspace / 'seqs'}", env=env, plots=False))
 
 
@@ -288,7 +323,12 @@ def test_without_data_set_nothing_complete_is_said(workspace, env):
 
 
 @pytest.mark.parametrize(
-    ("name", "folder"), [("lasot", "lasot"), ("folder:/a/b c/seqs", "folder_seqs"), ("folder:/a/b c", "folder_b_c")]
+    ("name", "folder"),
+    [
+        ("lasot", "lasot"),
+        ("folder:/a/b c/seqs", "folder_seqs_9c6a9936"),
+        ("folder:/a/../a/b c/", "folder_b_c_626844bb"),
+    ],
 )
 def test_folder_name(name, folder):
     assert folder_name(name) == folder
@@ -305,7 +345,7 @@ def test_script_prints_the_table_and_writes_the_plots(workspace):
     assert "folder:seqs (2 sequences), 10 frames, protocol pytracking" in done.stdout
     assert f"ostrack/still  {expected_still().mean(axis=0)[0]:.2f}" in done.stdout
     assert "ostrack/still by sequence" in done.stdout
-    names = {path.name for path in (workspace / "output/test/result_plots/folder_seqs").iterdir()}
+    names = {path.name for path in (workspace / "output/test/result_plots").glob("folder_seqs_*/*")}
     assert names == {
         "per_sequence.csv",
         *(f"{name}.{suffix}" for name, *_ in CURVES.values() for suffix in ("png", "pdf")),

@@ -3,15 +3,23 @@
 import csv
 import json
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from lib.test.analysis.analyse import analyse, comparison_text, folder_name
-from lib.test.analysis.plots import draw_plot, plotted_scores, write_plots
+from lib.test.analysis.plots import (
+    draw_attribute_curves,
+    draw_attributes,
+    draw_plot,
+    plotted_scores,
+    write_plots,
+)
 from lib.test.analysis.protocols import PROTOCOLS
 from lib.test.analysis.report import Report, score_tracker
+from lib.test.analysis.selection import run_of
 from lib.test.analysis.tables import (
     Table,
     attribute_table,
@@ -29,6 +37,7 @@ from lib.test.evaluation.environment import EnvSettings
 from lib.test.evaluation.results import file_hash
 from lib.test.evaluation.sequence import Annotations, Sequence
 from lib.utils.errors import DataError
+from lib.utils.own_folder import folder_label
 
 TRUTH = np.array([[10.0, 10, 20, 20]] * 5)
 HALF = TRUTH + [[0] * 4, *[[0, 0, 0, 20]] * 4]  # overlap 1/2, and 1 in the first frame
@@ -99,6 +108,63 @@ def test_csv_has_four_decimals_and_two_columns_for_an_interval(two, tmp_path):
         rows = list(csv.reader(file))
     assert rows[0] == ["Tracker", "AUC", "OP50", "Precision", "AUC 95% low", "AUC 95% high"]
     assert rows[2] == ["net/half", "57.1429", "20.0000", "100.0000", "57.1429", "57.1429"]
+
+
+@pytest.fixture
+def runs():
+    """Two runs of ``net/c`` and a tracker between them."""
+    found = report(("net/c_001", [TRUTH, TRUTH, HALF]), ("other/x", [TRUTH, HALF, HALF]), ("net/c_000", [HALF] * 3))
+    numbered = [replace(one, run=("net/c", one.label[-3:])) if "_" in one.label else one for one in found.trackers]
+    return replace(found, trackers=numbered)
+
+
+def test_repeated_runs_have_a_row_of_their_mean_and_spread(runs, tmp_path):
+    aucs = np.array([(2 * 2000 / 21 + 1200 / 21) / 3, 1200 / 21])
+    label = "net/c (mean of 2 runs)"
+    row = summary_table(runs).rows[-1]
+    assert [one[0] for one in summary_table(runs).rows] == ["net/c_001", "other/x", "net/c_000", label]
+    assert (row[1].mean, row[1].deviation) == pytest.approx((aucs.mean(), aucs.std(ddof=1)))
+    assert (row[3].mean, row[3].deviation) == pytest.approx((100, 0))
+    np.testing.assert_allclose(row[-1], (1200 / 21, (2000 + 1200) / 42), rtol=1e-6)  # of the means by sequence
+    shown = f"{aucs.mean():.2f} \N{PLUS-MINUS SIGN} {aucs.std(ddof=1):.2f}"
+    assert shown == "69.84 \N{PLUS-MINUS SIGN} 17.96"
+    assert f"{label}  {shown}  46.67" in text(summary_table(runs))
+    assert markdown(summary_table(runs)).splitlines()[-1].startswith(f"| {label} | {shown} | ")
+    assert r"net/c (mean of 2 runs) & 69.84 $\pm$ 17.96 & " in latex(summary_table(runs))
+    assert r"net/c\_001 & \textbf{82.54} &" in latex(summary_table(runs))  # of single runs the best
+    with write_csv(summary_table(runs), tmp_path / "t.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0])[:5] == ["Tracker", "AUC", "AUC sd", "OP50", "OP50 sd"]
+    assert [one["AUC sd"] for one in rows] == ["", "", "", f"{aucs.std(ddof=1):.4f}"]
+    assert rows[-1]["AUC"] == f"{aucs.mean():.4f}" and rows[-1]["AUC 95% low"] == "57.1429"
+    assert f"{label}: 000, 001, with their standard deviation" in summary_text(runs)
+    assert attribute_table(runs).header[2:] == ("net/c_001", "other/x", "net/c_000", label)
+    assert attribute_table(runs).rows[0][-1].mean == pytest.approx((2000 / 21 + 1200 / 21) / 2)
+    write_tables(runs, ("md", "tex", "csv"), tmp_path)
+    for suffix in ("md", "tex"):
+        assert all(label in (tmp_path / f"{name}.{suffix}").read_text("utf-8") for name in ("summary", "per_sequence"))
+
+
+def test_one_run_has_no_mean(runs):
+    alone = replace(runs, trackers=runs.trackers[:2])
+    assert len(summary_table(alone).rows) == 2 and "mean of" not in summary_text(alone)
+
+
+def test_runs_are_told_from_names_with_numbers(tmp_path):
+    def found(name, **record):
+        path = tmp_path / name / "s.txt"
+        path.parent.mkdir()
+        if record:
+            path.with_suffix(".json").write_text(json.dumps(record))
+        return run_of(("t", name), path)
+
+    assert found("c") is found("c_01") is found("c_x") is None
+    assert found("c_000") == ("t/c", "000")  # PyTracking's: nothing says what they came from
+    assert found("c_007", config="c_007", imported_from="c.zip") == ("t/c", "007")
+    assert found("vit_256") is found("vit_384", config="vit_384", imported_from="x") is None
+    assert found("vit_256_002", config="vit_256") == ("t/vit_256", "002")
+    assert found("d_123", config="d") == ("t/d", "123") and found("d_1234", config="d") == ("t/d", "1234")
+    assert found("exp_001", config="exp_001") is None  # of an experiment exp_001.yaml
 
 
 def test_long_table_holds_every_score(two):
@@ -178,12 +244,39 @@ def test_got10k_is_plotted_with_101_thresholds_and_success_only(tmp_path):
         one.image_size = (640, 480)
     found = Report("got10k_val", "official", data, [score_tracker("n/h", [HALF] * 3, data, rules, ["x"] * 3)])
     assert [score.name for score in plotted_scores(rules)] == ["AO"]
-    assert {path.name for path in write_plots(found, tmp_path)} == {"success_plot.png", "success_plot.pdf"}
+    curves = {path.name for path in write_plots(found, tmp_path) if "attribute" not in path.name}
+    assert curves == {"success_plot.png", "success_plot.pdf"}
     axes = Figure().add_subplot()
     draw_plot(axes, rules.scores[0], found)
     np.testing.assert_allclose(axes.lines[0].get_xdata(), np.arange(101) / 100)
     np.testing.assert_allclose(axes.lines[0].get_ydata(), [100] * 50 + [0] * 51)
     assert axes.get_title(loc="left") == "Success on got10k_val (3 sequences), protocol official"
+
+
+def test_there_are_plots_by_attribute(two, tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    assert {path.name for path in write_plots(two, tmp_path)} >= {"attribute_plot.png", "attribute_curves.pdf"}
+    assert all((tmp_path / name).stat().st_size > 5000 for name in ("attribute_plot.png", "attribute_curves.png"))
+    axes = Figure().add_subplot()
+    draw_attributes(axes, two)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["OV (1)", "SV (2)"]
+    assert {line.get_label(): list(line.get_xdata()) for line in axes.lines} == {
+        "net/good_1": pytest.approx([95.238095, 95.238095]),
+        "net/half": pytest.approx([57.142857, 57.142857]),
+    }
+    assert axes.get_xlabel() == "AUC [%]"
+    figure = Figure()
+    draw_attribute_curves(figure, two)
+    first, second = figure.axes
+    assert (first.get_title(loc="left"), second.get_title(loc="left")) == ("SV (2)", "OV (1)")  # most sequences first
+    for axes, indices in ((first, [0, 1]), (second, [0])):
+        for tracker, line in zip(two.trackers, axes.lines, strict=True):
+            np.testing.assert_allclose(line.get_ydata(), 100 * tracker.curves.success[indices].mean(axis=0))
+    monkeypatch.setitem(ATTRIBUTES, "boat", ())
+    monkeypatch.setitem(ATTRIBUTES, "car", ())
+    none = report(("net/half", [HALF] * 3))
+    assert not any("attribute" in path.name for path in write_plots(none, tmp_path / "none"))
 
 
 def test_protocols_do_not_write_over_each_other():
@@ -196,13 +289,15 @@ def test_page_attributes_and_cache_of_the_script(tmp_path, monkeypatch):
     (folder / "groundtruth.txt").write_text("1,1,4,4\nnan,nan,nan,nan\n")
     (folder / "clip.mp4").write_bytes(b"")
     results = tmp_path / "out/test/tracking_results/net"
+    label = folder_label(tmp_path / "seqs")
     for config in ("a", "b"):
-        (results / config).mkdir(parents=True)
-        (results / config / "boat.txt").write_text("1 1 4 4\n9 9 9 9\n")
-    record = {"imported_from": "results.zip (sha256 12ab)", "result_sha256": file_hash(results / "a/boat.txt")}
-    (results / "a/boat.json").write_text(json.dumps(record))
+        (results / config / label).mkdir(parents=True)
+        (results / config / label / "boat.txt").write_text("1 1 4 4\n9 9 9 9\n")
+    record = {"imported_from": "results.zip (sha256 12ab)", "result_sha256": file_hash(results / f"a/{label}/boat.txt")}
+    (results / f"a/{label}/boat.json").write_text(json.dumps(record))
 
-    def write_html(report, path):
+    def write_html(report, path, lost_below):
+        assert lost_below == 0.3
         path.write_text(report.trackers[0].label)
         return path
 
@@ -215,8 +310,8 @@ def test_page_attributes_and_cache_of_the_script(tmp_path, monkeypatch):
     assert blocks[2].endswith(
         "0.00 points of AUC are within noise: these sequences do not tell which of the two is better."
     )
-    assert blocks[3].endswith("folder_seqs_official: per_sequence.csv, report.html")
-    assert (tmp_path / "out/test/result_plots/folder_seqs_official/report.html").read_text() == "net/a"
+    assert blocks[3].endswith(f"{label}_official: per_sequence.csv, report.html")
+    assert (tmp_path / f"out/test/result_plots/{label}_official/report.html").read_text() == "net/a"
     assert len(list((tmp_path / "out/test/cache").iterdir())) == 1  # two files of the same content
     assert "from pytracking to official, net/a:" in blocks[0]
     assert "Norm Precision -50.00: a frame without target is never a hit of normalised precision" in blocks[0]

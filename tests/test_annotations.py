@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from lib.test.evaluation import layouts
+from lib.test.evaluation.layouts import parse_own
 from lib.utils.annotations import parse_table
 from lib.utils.errors import DataError
 
@@ -45,3 +47,41 @@ def test_shapes_and_separators(text, columns, expected):
 def test_the_first_bad_line_is_named(text, line):
     with pytest.raises(DataError, match=rf"t\.txt, line {line}: expected four numbers"):
         parse_table(text, 4, "t.txt")
+
+
+# Decimal commas
+
+
+@pytest.mark.parametrize(
+    "line", ["10,5\t20,5\t30,0\t40,0", "10,5;20,5;30;40", "-1,5 2,25  3 4", "10,5000,20,0625,30,0000,40,0000"]
+)
+def test_boxes_with_decimal_commas_are_not_taken_for_polygons(line):
+    for text, number in ((f"{line}\n" * 3, 1), (f"1,2,3,4\n{line}\n", 2), (f"1,1,5,1,5,5,1,5\n{line}\n", 2)):
+        with pytest.raises(DataError, match=rf"gt\.txt, line {number}: .*; are these decimal commas\? Write 10\.5 for"):
+            parse_own(text, "gt.txt")
+    with pytest.raises(DataError, match="line 1: expected four numbers x, y, w, h, found .*decimal commas"):
+        parse_table(line, 4, "result.txt")
+
+
+@pytest.mark.parametrize(
+    ("line", "box"),
+    [
+        ("1,2,5,2,5,9,1,9", [1, 2, 4, 7]),
+        ("10,20,30,20,30,45.5,9.5,40", [9.5, 20, 20.5, 25.5]),
+        ("302,135,305,133,310,150,300,140", [300, 133, 10, 17]),
+        ("1, 2.5,\t3   4", [1, 2.5, 3, 4]),
+        ("1,2 3,4", [1, 2, 3, 4]),
+        ("0,0,10,0,10,10,0,10", [0, 0, 10, 10]),
+    ],
+)
+def test_polygons_and_boxes_are_read_as_before(line, box):
+    np.testing.assert_array_equal(parse_own(f"{line}\n" * 2, "gt.txt"), [box] * 2)
+
+
+def test_that_lines_are_read_as_polygons_is_said_once(caplog, monkeypatch):
+    monkeypatch.setattr(layouts, "_polygons_said", set())
+    with caplog.at_level("INFO"):
+        for path in ("a.txt", "b.txt"):
+            parse_own("1,2,5,2,5,9,1,9\n", path)
+        parse_own("1,2,3,4\n", "c.txt")
+    assert caplog.messages == ["a.txt: its 8 numbers a line are read as polygons, around which boxes are put"]

@@ -77,11 +77,11 @@ def test_the_table(monkeypatch, capsys):
     monkeypatch.setattr(ways, "build_tracker", tracker)
     monkeypatch.setattr(ways, "export_experiment", lambda *arguments: None)
     monkeypatch.setattr(bench_precision, "get_dataset", lambda name: [sequence("a"), sequence("b")])
-    arguments = ["x", "folder:F", "TEST.WINDOW_POWER=0.5", "--checkpoint", "w.pth", "--device", "cpu", "--ways",
+    arguments = ["x", "folder:F", "TEST.SIZE_SMOOTHING=0.5", "--checkpoint", "w.pth", "--device", "cpu", "--ways",
                  "torch bf16", "torch fp16", "openvino int8", "onnxruntime int8"]  # fmt: skip
     monkeypatch.setattr("sys.argv", arguments)
     bench_precision.main()
-    assert built[0] == ("torch bf16", "vits_256_ce_images", ["TEST.WINDOW_POWER=0.5"], "w.pth", "cpu")
+    assert built[0] == ("torch bf16", "vits_256_ce_images", ["TEST.SIZE_SMOOTHING=0.5"], "w.pth", "cpu")
     assert [name for name, *_ in built] == ["torch bf16", "openvino int8", "onnxruntime int8", "torch float32"]
     fp16, onnx, title, head, bf16, int8 = capsys.readouterr().out.splitlines()
     assert fp16.split()[2:] == ["for", "CUDA", "only"] and "not installed" in onnx

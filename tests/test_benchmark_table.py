@@ -19,6 +19,7 @@ from lib.test.evaluation.table import BENCHMARKS
 from lib.utils.errors import DataError
 from lib.utils.regions import parse_region_boxes
 from lib.utils.splits import DATA_SPECS
+from lib.utils.video_io import VideoWriter
 from tests.conftest import REPOSITORY
 
 PUBLISHED = (
@@ -65,6 +66,9 @@ LASOT = {
     "annos/att/zebra-17.txt": "0,1,0,0,0,1,0,0,1,0,0,0,1,0\n",
 }
 SEEN = [True, False, False]
+EXIST = '{"exist": [1, 1, 0], "gt_rect": [[1, 2, 3, 4], [2, 2, 3, 4], []]}'
+ANTIUAV = {f"test/20190925_101846_1_1/{kind}.json": EXIST for kind in ("visible", "infrared")}
+LASHER = {f"testingset/1blackteacher/{name}.txt": rows() for name in ("init", "visible", "infrared")}
 VOT = {
     "list.txt": "agility\n",
     "agility/groundtruth.txt": "1,2,4,2,4,6,1,6\nm2,2,3,4,0,12\n0\n",
@@ -195,6 +199,65 @@ CASES = {
         attributes=("LR", "MB"),
         object_class="Air Hockey",
     ),
+    "uavtrack112_l": Case(
+        "data_seq/air conditioning box2/%05d.jpg",
+        {"anno_l/air conditioning box2.txt": rows(), "anno/bus1-n.txt": rows()},
+        "uavtrack112l_air conditioning box2",
+        "uavtrack112_l",
+    ),
+    "uavdt": Case(
+        "UAV-benchmark-S/S0101/img%06d.jpg",
+        {"UAV-benchmark-SOT_v1.0/anno/S0101_gt.txt": rows(), "UAV-benchmark-SOT_v1.0/anno/att/S0101_att.txt": "1"},
+        "S0101",
+        "uavdt",
+    ),
+    "visdrone": Case(
+        "sequences/uav0000011_00000_s/img%07d.jpg",
+        {
+            "annotations/uav0000011_00000_s.txt": rows(),
+            "attributes/uav0000011_00000_s_attr.txt": "1,0,0,0,0,0,0,0,0,0,1,0",
+        },
+        "uav0000011_00000_s",
+        "visdrone",
+        attributes=("ARC", "SV"),
+    ),
+    "antiuav_rgb": Case(
+        "test/20190925_101846_1_1/visible/visibleI%04d.jpg",
+        ANTIUAV | {"train/20190925_101846_1_2/visible.json": EXIST},
+        "antiuav_rgb_20190925_101846_1_1",
+        "antiuav_rgb",
+        visible=[True, True, False],
+        official=[True, True, False],
+    ),
+    "antiuav_tir": Case(
+        "test/20190925_101846_1_1/infrared/infraredI%04d.jpg",
+        ANTIUAV,
+        "antiuav_tir_20190925_101846_1_1",
+        "antiuav_tir",
+        visible=[True, True, False],
+        official=[True, True, False],
+    ),
+    "antiuav410": Case(
+        "test/02_6319_1500-2999/%06d.jpg",
+        {
+            "test/02_6319_1500-2999/IR_label.json": EXIST,
+            "annos/test/att/02_6319_1500-2999.txt": "1,0,0,0,1,1,1,1,0,0",
+        },
+        "antiuav410_02_6319_1500-2999",
+        "antiuav410",
+        visible=[True, True, False],
+        official=[True, True, False],
+        attributes=("TC", "OC", "DBC", "TS", "SS"),
+    ),
+    "lasher_rgb": Case(
+        "testingset/1blackteacher/visible/v%06d.jpg",
+        LASHER | {"trainingset/2boys/visible.txt": rows()},
+        "lasher_rgb_1blackteacher",
+        "lasher_rgb",
+    ),
+    "lasher_tir": Case(
+        "testingset/1blackteacher/infrared/i%06d.jpg", LASHER, "lasher_tir_1blackteacher", "lasher_tir"
+    ),
     "nt_vot211": Case(
         "sequences/lovers_outside the window/img_%05d.jpg",
         {"GT/lovers_outside the window.txt": rows(" ")},
@@ -269,11 +332,14 @@ def test_names_of_sequences_do_not_clash() -> None:
     assert len(prefixed) == len(set(prefixed))
 
 
+IN_THE_FOLDER = ("list.txt", "vasttrack_test_list.txt", "TNL2K_testing_set.txt", "testingsetList.txt")
+
+
 def test_every_row_names_a_setting_and_its_lists(env: EnvSettings) -> None:
     for name, row in BENCHMARKS.items():
         assert Path(env.prj_dir) in row.root(env).parents, name
         for listed in (row.sequence_list, row.attributes):
-            if listed and "{" not in listed and listed not in ("list.txt", "vasttrack_test_list.txt"):
+            if listed and "{" not in listed and listed not in IN_THE_FOLDER:
                 assert (DATA_SPECS / listed).is_file(), name
 
 
@@ -290,6 +356,97 @@ def test_otb_attributes_belong_to_its_sequences(env: EnvSettings) -> None:
     by_name = {one.name: one.attributes for one in get_dataset("otb", env=env)}
     assert by_name["Coke"] == ("IV", "OCC", "FM", "IPR", "OPR", "BC")
     assert all(by_name.values())
+
+
+# Other layouts of the same benchmarks
+
+OTHER_LAYOUTS = {  # row, pictures, files
+    "UAVDT in one folder": ("uavdt", "S0101/img%06d.jpg", {"anno/S0101_gt.txt": rows()}),
+    "UAVDT with sequences": ("uavdt", "sequences/S0101/img%06d.jpg", {"anno/S0101_gt.txt": rows()}),
+    "TNL2K, one level": ("tnl2k", "CM_bus/imgs/%d.png", {"CM_bus/groundtruth.txt": rows()}),
+    "TNL2K beside its training set": (
+        "tnl2k",
+        "TNL2K_test_subset/CM_bus/imgs/%d.png",
+        {"TNL2K_test_subset/CM_bus/groundtruth.txt": rows(), "TNL2K_train_subset/CM_car/groundtruth.txt": rows()},
+    ),
+    "TNL2K in parts of the test split": (
+        "tnl2k",
+        "test/part_1/CM_bus/imgs/%d.png",
+        {"test/part_1/CM_bus/groundtruth.txt": rows(), "train/part_1/CM_car/groundtruth.txt": rows()},
+    ),
+    "TNL2K by its list": (
+        "tnl2k",
+        "CM_bus/imgs/%d.png",
+        {"CM_bus/groundtruth.txt": rows(), "CM_car/groundtruth.txt": rows(), "TNL2K_testing_set.txt": "CM_bus\n"},
+    ),
+    "VastTrack in parts": (
+        "vasttrack",
+        "part-2/Air Hockey/Air Hockey-12/imgs/%05d.jpg",
+        {"part-2/Air Hockey/Air Hockey-12/Groundtruth.txt": rows()},
+    ),
+    "VastTrack beside its training set": (
+        "vasttrack",
+        "test/Air Hockey/Air Hockey-12/imgs/%05d.jpg",
+        {
+            "test/Air Hockey/Air Hockey-12/Groundtruth.txt": rows(),
+            "train/Air Hockey/Air Hockey-13/Groundtruth.txt": rows(),
+        },
+    ),
+    "VastTrack's list over parts": (
+        "vasttrack",
+        "part-2/Air Hockey/Air Hockey-12/imgs/%05d.jpg",
+        {
+            "part-2/Air Hockey/Air Hockey-12/Groundtruth.txt": rows(),
+            "part-2/Air Hockey/Air Hockey-13/Groundtruth.txt": rows(),
+            "vasttrack_test_list.txt": "Air Hockey-12\n",
+        },
+    ),
+    "LaSHeR, nested": (
+        "lasher_tir",
+        "TestingSet/testingset/boys/infrared/i%d.jpg",
+        {"TestingSet/testingset/boys/init.txt": rows()},
+    ),
+    "LaSHeR, by its list": (
+        "lasher_rgb",
+        "boys/visible/v%d.jpg",
+        {"boys/visible.txt": rows(), "girls/visible.txt": rows(), "testingsetList.txt": "boys\n"},
+    ),
+    "Anti-UAV's first release": ("antiuav_tir", "test-dev/x/IR.mp4", {"test-dev/x/IR_label.json": EXIST}),
+    "VisDrone, one level deeper": (
+        "visdrone",
+        "VisDrone2019-SOT-test-dev/sequences/x_s/img%07d.jpg",
+        {"VisDrone2019-SOT-test-dev/annotations/x_s.txt": rows()},
+    ),
+    "VisDrone's first boxes": ("visdrone", "sequences/x_s/img%07d.jpg", {"initialization/x_s.txt": "1,2,3,4\n"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHER_LAYOUTS)
+def test_other_layouts(env: EnvSettings, name: str) -> None:
+    row, frames, files = OTHER_LAYOUTS[name]
+    for i in range(3 if "%" in frames else 0):
+        path = root_of(env, row) / (frames % i)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), np.full((12, 16, 3), 10 * i, np.uint8))
+    for file, text in files.items():
+        (root_of(env, row) / file).parent.mkdir(parents=True, exist_ok=True)
+        (root_of(env, row) / file).write_text(text)
+    if frames.endswith(".mp4"):
+        with VideoWriter(root_of(env, row) / frames) as writer:
+            for i in range(3):
+                writer.write(np.full((48, 64, 3), 10 * i, np.uint8))
+    (sequence,) = get_dataset(row, env=env)
+    assert len(sequence.ground_truth) in (1, 3) and sequence.ground_truth[0].tolist() == [1, 2, 3, 4]
+    assert len(sequence.frames) == 3 and abs(int(sequence.frames.frame(2).mean()) - 20) < 5
+    assert sequence.has_frames() and sequence.has_boxes()
+
+
+@pytest.mark.parametrize(
+    "bad", ["{", "[]", '{"exist": [1]}', '{"exist": [1], "gt_rect": []}', '{"exist": 1, "gt_rect": 1}']
+)
+def test_bad_json_of_anti_uav_is_named(bad: str) -> None:
+    with pytest.raises(DataError, match=r"a\.json: expected JSON with lists exist and gt_rect"):
+        layouts.parse_exist(bad, "a.json")
 
 
 # Benchmarks that are made by a rule

@@ -15,8 +15,8 @@ from benchmarks import bench, compare, opencv_trackers, published, report, ways
 from benchmarks.bench_data import Drawn
 from benchmarks.passes import measure_pass
 from lib.config.ostrack import load_config
+from lib.models.layers.candidate_elimination import box_mask
 from lib.models.ostrack import build_ostrack
-from lib.models.ostrack.candidate_elimination import box_mask
 from lib.test.tracker import Tracker
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.image_io import read_image

@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from lib.config.ostrack import load_config
 from lib.models.ostrack import build_ostrack
@@ -98,7 +99,14 @@ def test_damaged_files_are_named(tmp_path):
     [
         ([1, 2], "holds a list"),
         ({"net": {}}, "holds no weights"),
-        ({"net": {"a": 3}}, "'a' is a int, not a tensor"),
+        ({"net": {"a": 3, "b": torch.ones(1)}}, "'a' is a int, not a tensor"),
+        (
+            {"epoch": 3, "backbone": {"a": torch.ones(1)}},
+            "it has epoch, backbone, and they are looked for under net, model, state_dict, model_state_dict, network",
+        ),
+        ({"model": torch.nn.Linear(1, 1)}, r"'model' is a Linear: save its state_dict\(\) instead"),
+        (torch.nn.Linear(1, 1), r"holds a Linear, not a dictionary of weights: save its state_dict\(\)"),
+        ({"net": {"a": torch.ones(1), "module.a": torch.zeros(1)}}, "two different 'a', one as 'module.a'"),
         ({"net": {"a": torch.tensor([1.0, float("nan")])}}, "'a' holds NaN"),
     ],
 )
@@ -119,6 +127,38 @@ def test_weights_round_trip_in_half_precision_and_from_data_parallel(tmp_path):
     for name, value in model.state_dict().items():
         assert other.state_dict()[name].dtype == value.dtype
         np.testing.assert_allclose(other.state_dict()[name], value, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("rename", "wrap"),
+    [
+        (lambda name: name, lambda state: {"state_dict": state, "model": {"type": "OSTrack"}, "epoch": 3}),
+        (lambda name: f"model.{name}", lambda state: {"state_dict": state}),  # as Lightning
+        (lambda name: f"_orig_mod.{name}", lambda state: {"net": {"state_dict": state}}),
+        (lambda name: f"module._orig_mod.{name}", lambda state: {"model": {"model_state_dict": state}}),
+        (lambda name: f"_orig_mod.module.{name}", lambda state: state),
+        (lambda name: name.replace(".blocks.", "._orig_mod.blocks."), lambda state: {"model_ema": state, "net": {}}),
+        (lambda name: f"net._fsdp_wrapped_module.{name}", lambda state: {"network": state}),
+    ],
+)
+def test_weights_are_found_whatever_holds_and_wraps_them(tmp_path, rename, wrap):
+    model, other = build_ostrack(load_config(TINY)), build_ostrack(load_config(TINY))
+    thop = {f"{part}total_{what}": torch.zeros(1, dtype=torch.float64) + float("nan")
+            for part in ("", "backbone.", "backbone.blocks.0.attn.") for what in ("ops", "params")}  # fmt: skip
+    counted = {k: v for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}
+    torch.save(wrap({rename(name): value for name, value in (counted | thop).items()}), tmp_path / "other.pth")
+    load_weights(other, tmp_path / "other.pth")
+    for name, value in counted.items():
+        assert torch.equal(other.state_dict()[name], value), name
+    assert not set(network_state(load_checkpoint(tmp_path / "other.pth"), "other")) - set(model.state_dict())
+
+
+def test_safetensors_are_read(tmp_path):
+    save_file({"module.a": torch.arange(3.0)}, tmp_path / "w.safetensors")
+    assert network_state(load_checkpoint(tmp_path / "w.safetensors"), "w")["a"].tolist() == [0, 1, 2]
+    (tmp_path / "torn.safetensors").write_bytes((tmp_path / "w.safetensors").read_bytes()[:-4])
+    with pytest.raises(CheckpointError, match="torn.safetensors .* cannot be read"):
+        load_checkpoint(tmp_path / "torn.safetensors")
 
 
 def test_stripping_keeps_the_network_in_half_precision(tmp_path):
@@ -199,6 +239,17 @@ def test_mae_weights_start_the_backbone(tmp_path, caplog):
         np.testing.assert_allclose(own[name], resize_position_embedding(state["pos_embed"][:, 1:], grid), atol=1e-6)
     assert "in the file, not in the model: decoder_embed.weight" in caplog.text
     assert "left as initialised: none" in caplog.text
+
+
+def test_a_plain_vit_may_be_called_backbone(tmp_path):
+    state = plain_vit()
+    named = {f"module.backbone.{name}": value for name, value in state.items()} | {"module.head.weight": torch.ones(2)}
+    torch.save({"student": {}, "teacher": named, "epoch": 3}, tmp_path / "dino.pth")
+    model = build_ostrack(load_config(TINY))
+    load_pretrained(model, str(tmp_path / "dino.pth"))
+    own = model.backbone.state_dict()
+    assert torch.equal(own["blocks.7.attn.qkv.weight"], state["blocks.7.attn.qkv.weight"])
+    np.testing.assert_allclose(own["pos_embed_z"], resize_position_embedding(state["pos_embed"][:, 1:], 8), atol=1e-6)
 
 
 def test_a_kernel_of_another_patch_size_is_resized(tmp_path):

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from lib.config.ostrack import config_hash, load_config, to_plain
+from lib.config.ostrack import config_hash, drawn_datasets, load_config, to_plain, validated_epochs
 from lib.utils.errors import ConfigError
 
 PUBLISHED = [
@@ -105,6 +105,24 @@ def test_impossible_values_are_refused_by_name(override, words):
         assert word in str(error.value)
 
 
+def test_which_epochs_are_validated():
+    def epochs(interval, last=7):
+        return validated_epochs(
+            load_config(NAME, [f"TRAIN.VAL_EPOCH_INTERVAL={interval}", f"TRAIN.EPOCH={last}"]).TRAIN
+        )
+
+    assert (epochs(3), epochs(1, 3), epochs(9), epochs(0)) == ([3, 6, 7], [1, 2, 3], [7], [])
+
+
+def test_which_data_sets_are_drawn_from():
+    names = "DATA.{0}.DATASETS_NAME=[A, B, A, C]", "DATA.{0}.DATASETS_RATIO=[1, 0, 2, 0.5]"
+    cfg = load_config(NAME, [text.format(split) for split in ("TRAIN", "VAL") for text in names])
+    assert drawn_datasets(cfg, "TRAIN") == drawn_datasets(cfg, "VAL") == {"A": 3, "C": 0.5}
+    for never in ("TRAIN.VAL_EPOCH_INTERVAL=0", "DATA.VAL.DATASETS_NAME=[]", "DATA.VAL.SAMPLE_PER_EPOCH=0"):
+        cfg = load_config(NAME, [never])
+        assert drawn_datasets(cfg, "VAL") == {} and drawn_datasets(cfg, "TRAIN")
+
+
 def test_files_that_cannot_be_used_are_named(tmp_path):
     with pytest.raises(ConfigError, match="vitb_256_mae_ce_32x4_ep300"):
         load_config("vitb_256_mae_ce_32x4_ep30")
@@ -114,6 +132,11 @@ def test_files_that_cannot_be_used_are_named(tmp_path):
     broken.write_text("TRAIN: [1, 2")
     with pytest.raises(ConfigError, match="broken.yaml is not valid YAML"):
         load_config(broken)
+    empty = tmp_path / "empty.yaml"
+    for text in ("", "# only this\n---\n", "{}", "TRAIN:\nMODEL: {BACKBONE: {}}\n"):
+        empty.write_text(text)
+        with pytest.raises(ConfigError, match=r"empty.yaml is empty, it sets no key: copy one of "):
+            load_config(empty, ["TRAIN.EPOCH=3"])
     unknown = tmp_path / "unknown.yaml"
     unknown.write_text("MODEL:\n  BACKBONE:\n    CE_LOCS: [3]\n")
     with pytest.raises(

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from lib.test.evaluation.benchmarks import BENCHMARKS, get_dataset
+from lib.test.evaluation.benchmarks import BENCHMARKS, get_dataset, present_sequences
 from lib.test.evaluation.environment import EnvSettings
 from lib.test.evaluation.sequence import ImageFrames
+from lib.train.dataset.registry import open_dataset
 from lib.utils.annotations import read_boxes, read_flags
 from lib.utils.errors import ConfigError, DataError
+from lib.utils.own_folder import folder_label
 from lib.utils.video_io import VideoFile, VideoWriter
+from tests.miniature import environment
 
 
 def write_frames(folder: Path, names: list[str]) -> None:
@@ -174,6 +178,22 @@ def test_several_names_and_unknown_names(env: EnvSettings) -> None:
         get_dataset("uav", env=env)
 
 
+def test_of_a_partial_copy_what_is_there_is_taken(env: EnvSettings, caplog: pytest.LogCaptureFixture) -> None:
+    root = Path(env.lasot_path)
+    root.mkdir(parents=True)
+    with pytest.raises(DataError, match="lasot: none of its 280 sequences has frames here"):
+        present_sequences("lasot", env)
+    for name in ("airplane-1", "zebra-17", "zebra-10"):
+        write_frames(root / name.partition("-")[0] / name / "img", ["00000001.jpg"])
+    caplog.clear()
+    there = [one.name for one in present_sequences("lasot", env)]
+    assert there == ["airplane-1", "zebra-10", "zebra-17"]
+    (line,) = caplog.messages
+    assert line.startswith("lasot: 277 of 280 sequences have no frames here and are left out: airplane-9, ")
+    assert line.endswith(" and 265 more") and line.count(",") == 11
+    assert len(get_dataset("lasot", env=env)) == 280
+
+
 def test_frames_and_boxes_must_agree(env: EnvSettings) -> None:
     write_frames(Path(env.images_path) / "val/a", ["1.jpg", "2.jpg", "3.jpg"])
     write_boxes(Path(env.images_path) / "val/a/groundtruth.txt", 2)
@@ -216,16 +236,55 @@ def test_own_folder_in_all_its_forms(tmp_path: Path) -> None:
         assert single.name == name and len(single.frames) == 3
 
 
+def test_own_folder_with_boxes_apart(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for frames, boxes in (("sequences", "anno"), ("data_seq", "annotations")):
+        root = tmp_path / frames
+        write_frames(root / frames / "walk", ["1.jpg", "2.jpg"])
+        write_frames(root / frames / "run/img", ["1.jpg", "2.jpg"])
+        write_frames(root / frames / "lost", ["1.jpg"])
+        draw_video(root / frames / "clip.mp4", 3)
+        (root / frames / "list.txt").write_text("walk\n")
+        for name, count in (("walk", 2), ("run", 2), ("clip", 3), ("nobody", 1)):
+            write_boxes(root / boxes / f"{name}.txt", count)
+        (root / "full_occlusion").mkdir()
+        (root / "full_occlusion/run_full_occlusion.txt").write_text("0,1")
+        sequences = get_dataset(f"folder:{root}")
+        assert [(one.name, len(one.frames), len(one.ground_truth)) for one in sequences] == [
+            *(("clip", 3, 3), ("run", 2, 2), ("walk", 2, 2)),
+        ]
+        assert sequences[1].visible.tolist() == [True, False] and sequences[2].visible is None
+        assert {one.group for one in sequences} == {folder_label(root)}
+        assert caplog.messages[-1] == (
+            f"{root}/{frames}/lost is left out: it has no {root}/{boxes}/lost.txt or groundtruth.txt or "
+            "groundtruth_rect.txt"
+        )
+        env = replace(environment(tmp_path), folder_dir=str(root), cache_dir=str(root / "cache"))
+        data = open_dataset("FOLDER", env)  # and to train on
+        assert [(data.sequence_name(i), data.length(i)) for i in range(3)] == [
+            (f"{frames}/{frames}/clip.mp4", 3),
+            (f"{frames}/{frames}/run", 2),
+            (f"{frames}/{frames}/walk", 2),
+        ]
+        assert data.sequence(1).visible.tolist() == [True, False]
+
+
 def test_own_folder_says_what_is_missing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(DataError, match="there is no such folder"):
         get_dataset(f"folder:{tmp_path}/none")
     (tmp_path / "s1").mkdir()
-    with pytest.raises(DataError, match="no sequences"):
+    with pytest.raises(DataError, match="no sequences; expected .*s1: it has no groundtruth.txt"):
         get_dataset(f"folder:{tmp_path}")
-    assert "s1 is left out: it has no groundtruth.txt" in caplog.text
     write_boxes(tmp_path / "s1/groundtruth.txt", 3)
     with pytest.raises(DataError, match="s1: expected pictures .* or one video, found 0 videos"):
         get_dataset(f"folder:{tmp_path}")
+    write_frames(tmp_path / "s2", ["1.jpg"])
+    write_boxes(tmp_path / "s2/groundtruth.txt", 1)
+    (tmp_path / "s3").mkdir()
+    for _ in range(2):
+        assert [one.name for one in get_dataset(f"folder:{tmp_path}")] == ["s2"]
+    said = [message.partition(" is left out: ")[::2] for message in caplog.messages]
+    assert [(Path(folder).name, why[:12]) for folder, why in said] == [("s1", "expected pic"), ("s3", "it has no gr")]
+    assert ".jpg, .jpeg, .png, .bmp, .tif" in said[0][1]  # once each, with the types that can be read
 
 
 def test_image_frames_without_pictures(tmp_path: Path) -> None:
@@ -294,7 +353,7 @@ def test_a_video_that_breaks_off_is_an_error(tmp_path: Path) -> None:
     writer.release()
     assert len(VideoFile(path)) == 40
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(DataError, match="breaks off after frame"):
+    with pytest.raises(DataError, match="is damaged or cut short, .* copy or download it again"):
         list(VideoFile(path))
 
 

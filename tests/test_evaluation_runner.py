@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from lib.test.evaluation import evaluate, find_results, get_dataset, read_result, results, runner
 from lib.test.evaluation.prefetch import read_ahead
@@ -20,6 +21,7 @@ from lib.test.evaluation.sequence import Annotations, Sequence
 from lib.test.evaluation.summary import Summary
 from lib.test.evaluation.writer import FrameTime, ResultWriter
 from lib.utils.errors import CheckpointError, ConfigError, DataError
+from tests import evaluation_fakes as fakes
 from tests.conftest import REPOSITORY, load_script
 from tests.evaluation_fakes import (
     LENGTHS,
@@ -92,7 +94,7 @@ def test_read_ahead_passes_on_an_error_when_its_turn_comes() -> None:
 
 def test_result_files(data: Path, tmp_path: Path) -> None:
     summary = run(data, tmp_path / "out")
-    folder = tmp_path / "out/ostrack/c"
+    folder = fakes.results(tmp_path / "out", data)
     assert sorted(p.name for p in folder.iterdir()) == sorted(
         f"{name}{end}" for name in LENGTHS for end in (".txt", "_time.txt", "_times.csv", ".json")
     )
@@ -116,11 +118,11 @@ def test_integer_boxes_are_the_floats_cut_off(data: Path, tmp_path: Path) -> Non
     run(data, tmp_path / "float")
     run(data, tmp_path / "int", provenance={"compat_int": True})
     for name in LENGTHS:
-        exact = read_result(tmp_path / f"float/ostrack/c/{name}.txt")
-        whole = (tmp_path / f"int/ostrack/c/{name}.txt").read_text()
+        exact = read_result(fakes.results(tmp_path / "float", data) / f"{name}.txt")
+        whole = (fakes.results(tmp_path / "int", data) / f"{name}.txt").read_text()
         assert whole == "".join("\t".join(str(int(v)) for v in row) + "\n" for row in exact)
     assert boxes(tmp_path / "int")["a.txt"].splitlines()[:3] == ["-1\t2\t3\t4", "0\t2\t3\t4", "0\t2\t3\t4"]
-    assert json.loads((tmp_path / "int/ostrack/c/a.json").read_text())["compat_int"] is True
+    assert json.loads((fakes.results(tmp_path / "int", data) / "a.json").read_text())["compat_int"] is True
     with pytest.raises(DataError, match="compat_int True, now None"):
         run(data, tmp_path / "int")
     with pytest.raises(DataError, match="compat_int None, now True"):
@@ -133,9 +135,10 @@ def test_two_processes_do_not_write_one_result(tmp_path: Path) -> None:
         writer.add([1, 2, 3, 4], FrameTime(0.1, 0.2))
         with pytest.raises(DataError, match="s.txt.part is being written by another process"), ResultWriter(path, {}):
             pass
-        writer.add([5, 6, 7, 8], FrameTime(0.1, 0.25, 0.05, 0.125))
+        writer.add([5, 6, 7, 8], FrameTime(0.1, 0.25, 0.05, 0.125), 0.1234567)
     assert path.read_text() == "1.0000\t2.0000\t3.0000\t4.0000\n5.0000\t6.0000\t7.0000\t8.0000\n"
     assert (tmp_path / "s_time.txt").read_text() == "0.200000\n0.250000\n"
+    assert (tmp_path / "s_scores.txt").read_text() == "nan\n0.123457\n"
     assert (tmp_path / "s_times.csv").read_text() == (
         "decode,crop,network,rest\n0.100000,nan,nan,nan\n0.100000,0.050000,0.125000,0.075000\n"
     )
@@ -170,10 +173,10 @@ def test_run_provenance_hashes_the_checkpoint(tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_second_run_does_nothing(data: Path, tmp_path: Path, workers: int) -> None:
     run(data, tmp_path / "out")
-    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out/ostrack/c").iterdir()}
+    before = {p: p.stat().st_mtime_ns for p in fakes.results(tmp_path / "out", data).iterdir()}
     summary = run(data, tmp_path / "out", workers=workers, build=build_broken)  # not even built
     assert (summary.skipped, summary.done, summary.failed) == (3, [], [])
-    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out/ostrack/c").iterdir()} == before
+    assert {p: p.stat().st_mtime_ns for p in fakes.results(tmp_path / "out", data).iterdir()} == before
 
 
 @pytest.mark.parametrize(
@@ -199,7 +202,7 @@ def test_results_of_another_run_are_not_mixed_in(data: Path, tmp_path: Path, cha
 @pytest.mark.parametrize("record", ["{", "[]", "null"])
 def test_changed_foreign_and_renamed_results_are_reported(data: Path, tmp_path: Path, record: str) -> None:
     run(data, tmp_path / "out")
-    folder = tmp_path / "out/ostrack/c"
+    folder = fakes.results(tmp_path / "out", data)
     (folder / "a.json").unlink()
     (folder / "b.txt").write_text("1\t2\t3\t4\n")
     (folder / "c.json").write_text(record)
@@ -231,13 +234,13 @@ def test_two_sequences_of_one_name_are_refused(data: Path, tmp_path: Path) -> No
 
 
 def test_choose_devices(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(runner.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert runner.choose_devices("auto", 4) == ["cpu"]
     assert caplog.messages == ["--num_gpus 4: only 0 there, the CPU is used"]
     with pytest.raises(ConfigError, match="no CUDA device"):
         runner.choose_devices("cuda", None)
-    monkeypatch.setattr(runner.torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(runner.torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     assert runner.choose_devices("auto", None) == ["cuda:0", "cuda:1", "cuda:2"]
     assert runner.choose_devices("cuda", 2) == ["cuda:0", "cuda:1"]
     assert runner.choose_devices("auto", 8) == ["cuda:0", "cuda:1", "cuda:2"]
@@ -302,7 +305,7 @@ def test_the_command_in_turn(
     assert call("--runid", "7", "TEST.EPOCH=300") == 0
     assert capsys.readouterr().out.startswith("sequences: 2 tracked, 1 already there, 0 failed; 8 frames")
     folder = tmp_path / "out/test/tracking_results/ostrack" / f"{CONFIG}_007"
-    assert len(list(folder.glob("*.txt"))) == 6
+    assert len(list(folder.glob("folder_data_*/*.txt"))) == 6
     with pytest.raises(DataError, match=r"1 results are not of this run:\n.*a\.txt: config_hash"):
         call("--runid", "7", "--sequence", "a", "TEST.SEARCH_FACTOR=4.5")
     with pytest.raises(DataError, match="compat_int None, now True"):

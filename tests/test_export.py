@@ -9,22 +9,25 @@ import pytest
 import torch
 
 from lib.config.ostrack import config_hash, load_config
+from lib.models.layers.candidate_elimination import template_mask
+from lib.models.layers.head import HEADS
 from lib.models.ostrack import build_ostrack
-from lib.models.ostrack.candidate_elimination import template_mask
 from lib.test import export
 from lib.test.evaluation.results import differences, file_hash, provenance_path
 from lib.test.export.exporting import _in_batches, open_network
-from lib.test.export.formats import FORMATS, Opened
+from lib.test.export.formats import FORMATS, Opened, tensors
 from lib.test.export.graph import network_hash, noise_inputs
 from lib.test.export.half import halve_weights
 from lib.test.export.int8 import SmoothedLinear, smooth
+from lib.test.export.opset import lower
 from lib.test.tracker import Tracker, build_tracker
 from lib.test.tracker.backends import FORMAT_OF, ExportedNetwork, exported_network
 from lib.test.tracker.build import choose_precision
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError, DataError, OSTrackError
-from tests.conftest import load_script
+from tests.conftest import REPOSITORY, load_script
 from tests.golden.fixtures import clip_frame, fill_state_dict
+from tests.test_docs import DOCS, examples
 
 for package in ("onnx", "onnxscript", "onnxruntime", "openvino"):
     pytest.importorskip(package)
@@ -124,6 +127,70 @@ def test_weights_in_half_precision_are_computed_with_in_float32():
     assert np.abs(expected - (inputs @ weight + bias)).max() > 1e-4
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("opset", "overrides", "absent", "present"),
+    [(13, (GT_BOX, CORNER), {"Gelu", "LayerNormalization"}, {"Erf"}),
+     (16, ("MODEL.HEAD.TYPE=MLP", "MODEL.HEAD.CORRELATION=true"), {"Gelu", "LayerNormalization"}, {"Erf"}),
+     (17, (), {"Gelu"}, {"Erf", "LayerNormalization"}), (20, (), {"Erf"}, {"Gelu", "LayerNormalization"})],
+)  # fmt: skip
+def test_the_same_boxes_in_every_opset(opset, overrides, absent, present, tmp_path):
+    import onnx
+
+    cfg, model = case(*overrides)
+    path = tmp_path / "n.onnx"
+    export.export_network(cfg, model, TINY, "onnx", path, opset=opset)
+    file = onnx.load(path)
+    onnx.checker.check_model(file, full_check=True)
+    assert [(entry.domain, entry.version) for entry in file.opset_import] == [("", opset)]
+    assert file.ir_version == {13: 7, 16: 8, 17: 8, 20: 9}[opset]
+    nodes = file.graph.node
+    kinds = {node.op_type for node in nodes}
+    assert not kinds & absent and kinds >= present
+    inputs = {item.name for item in file.graph.input}
+    assert {node.op_type for node in nodes if inputs & set(node.input)} == {"Cast"}  # as TensorRT wants bytes and flags
+    assert str(REPOSITORY).encode() not in path.read_bytes()
+    opened = FORMATS["onnx"].open(path)
+    assert opened.record["opset"] == str(opset)
+    tracker = Tracker(cfg, ExportedNetwork(opened.run, HEADS[cfg.MODEL.HEAD.TYPE].outputs))
+    np.testing.assert_allclose(track(tracker, 1), track(Tracker(cfg, model), 1), atol=0.01)
+
+
+def test_a_graph_in_an_older_opset_computes_the_same():
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    def number(name, values):
+        return helper.make_tensor(name, TensorProto.INT64, [len(values)], values)
+
+    nodes = [
+        helper.make_node("Split", ["x"], ["a", "b"], axis=1, num_outputs=2),
+        helper.make_node("ReduceL2", ["a", "last"], ["length"], keepdims=1, noop_with_empty_axes=0),
+        helper.make_node("ReduceMax", ["b", "last"], ["top"], keepdims=1),
+        helper.make_node("ReduceSum", ["b", "last"], ["sum"], keepdims=1),
+        helper.make_node("Concat", ["length", "top", "sum"], ["three"], axis=1),
+        helper.make_node("Reshape", ["three", "flat"], ["row"], allowzero=0),
+        helper.make_node("ScatterElements", ["row", "place", "new"], ["y"], axis=0, reduction="none"),
+    ]
+    floats = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in (("x", [1, 4]), ("y", [3]))
+    ]
+    new = helper.make_tensor("new", TensorProto.FLOAT, [1], [7.0])
+    numbers = [number("last", [1]), number("flat", [3]), number("place", [0]), number("unused", [0])]
+    graph = helper.make_graph(nodes, "g", floats[:1], floats[1:], [*numbers, new])
+    x = np.array([[3, 4, 5, 6]], np.float32)
+    for opset in (18, 17, 15, 13):
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+        lower(model, opset)
+        assert model.opset_import[0].version == opset
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        assert session.run(None, {"x": x})[0].tolist() == [7, 6, 11]
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    model.graph.node[1].op_type = "Gelu"
+    with pytest.raises(OSTrackError, match="cannot be written in opset 17: .*Gelu"):
+        lower(model, 17)
+
+
 def track(tracker, count):
     """Boxes of ``count`` targets, which start at different places, in four frames of the drawn clip."""
     image, box = clip_frame(0)
@@ -141,6 +208,31 @@ def test_a_backend_gives_the_boxes_of_torch(backend, overrides, kept):
     assert np.ptp(expected, axis=0).max() > 1  # something moves
     np.testing.assert_allclose(track(tracker, 2), expected, atol=0.01)
     np.testing.assert_allclose(track(tracker, 1)[:, 0], expected[:, 0], atol=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "overrides",
+    [(), ("DATA.SEARCH.SIZE=160", "TEST.SEARCH_FACTOR=3.2", "TEST.TEMPLATE_FACTOR=1.7",
+          "TEST.MIN_SIZE=45")],
+)  # fmt: skip
+def test_the_recipe_of_the_docs_gives_the_boxes_of_the_tracker(overrides, tmp_path):
+    (text,) = examples(DOCS / "export.md", "python recipe")
+    namespace = {}
+    exec(text, namespace)
+    cfg, model = case(*overrides)
+    model.backbone.set_search_size(cfg.TEST.SEARCH_SIZE)
+    export.export_network(cfg, model, TINY, "onnx", tmp_path / "n.onnx", opset=17)
+    theirs, ours = namespace["ExportedTracker"](tmp_path / "n.onnx"), Tracker(cfg, model)
+    image, box = clip_frame(0)
+    theirs.initialize(image, box)
+    ours.initialize(image, {"init_bbox": box})
+    for t in range(1, 6):
+        image = clip_frame(t)[0][: 100 if t == 4 else None]  # the square reaches over the border
+        found, score = theirs.track(image)
+        expected = ours.track(image)
+        np.testing.assert_allclose(found, expected["target_bbox"], atol=0.01)
+        assert score == pytest.approx(expected["best_score"], abs=1e-4)
 
 
 def test_what_was_exported_is_used_again_until_something_changes(kept, monkeypatch, caplog):
@@ -169,6 +261,13 @@ def test_a_file_of_other_weights_is_refused(kept):
         open_network("onnx", path, network_hash(other, model), "float32")
     with pytest.raises(CheckpointError, match="holds another network"):
         open_network("onnx", path, network_hash(cfg, model), "float32", batch=2)
+
+
+def test_a_kept_file_belongs_to_the_crops_that_it_was_made_for():
+    cfg, model = case()
+    others = (case(f"TEST.{factor}")[0] for factor in ("SEARCH_FACTOR=4.5", "TEMPLATE_FACTOR=3"))
+    hashes = {network_hash(other, model) for other in others}
+    assert len(hashes | {network_hash(cfg, model)}) == 3 and network_hash(case()[0], model) not in hashes
 
 
 @pytest.mark.parametrize("format", ["torch", "onnx", "openvino"])
@@ -200,6 +299,8 @@ def test_a_file_that_is_wrong_is_not_kept(tmp_path, monkeypatch):
         ("onnx", "n.onnx", {"precision": "bf16"}, "format onnx holds float32, fp16, int8, not bf16"),
         ("onnx", "n.onnx", {"batch": 0}, "batch 0"),
         ("onnx", "n.xml", {}, "ends with .onnx"),
+        ("openvino", "n.xml", {"opset": 17}, "opset 17: format openvino has no such choice, only onnx has"),
+        ("onnx", "n.onnx", {"opset": 12}, "opset 12: 13 is the oldest"),
         ("onnx", "n.onnx", {"precision": "int8"}, "int8 needs pictures to calibrate with"),
     ],
 )
@@ -302,20 +403,19 @@ def test_smoothing_changes_nothing_but_the_spread_between_channels():
     block.norm2.weight[7], block.norm2.bias[7] = 0, 0
     samples = [noise_inputs(cfg, 2) for _ in range(2)]
     samples[1]["search"] = samples[1]["search"] // 4
-    graph = export.graph.NetworkGraph(cfg, model, batch=2)
-    expected = [graph(*map(torch.from_numpy, inputs.values())) for inputs in samples]
+    graph = export.graph.NetworkGraph(cfg, model)
+    expected = [graph(**tensors(inputs)) for inputs in samples]
     smooth(graph, samples)
     seen = {}
-    layers = {
-        name: module for name, module in graph.network.blocks.named_modules() if isinstance(module, SmoothedLinear)
-    }
+    modules = graph.network.encoder.blocks.named_modules()
+    layers = {name: module for name, module in modules if isinstance(module, SmoothedLinear)}
     assert sorted(layers) == sorted(f"{i}.{name}" for i in range(3) for name in NAMES)
     for layer in layers.values():
         layer.linear.register_forward_pre_hook(
             lambda linear, inputs: seen.setdefault(linear, []).append(inputs[0].abs().amax((0, 1)))
         )
     for inputs, outputs in zip(samples, expected, strict=True):
-        for found, value in zip(graph(*map(torch.from_numpy, inputs.values())), outputs, strict=True):
+        for found, value in zip(graph(**tensors(inputs)), outputs, strict=True):
             torch.testing.assert_close(found, value, rtol=1e-4, atol=1e-4)
     for layer in layers.values():  # with a half of the spread each, inputs and weights are as large as each other
         largest = torch.stack(seen[layer.linear]).amax(0)
@@ -349,15 +449,20 @@ def test_the_command_of_the_evaluation_runs_a_backend(tmp_path, monkeypatch, cap
     for backend in ("torch", "openvino"):
         monkeypatch.setattr(sys, "argv", [*command, "--backend", backend, "--fresh"])
         assert load_script("test").main() == 0
-        boxes[backend] = np.loadtxt(folder / "clip.txt")
-        assert json.loads((folder / "clip.json").read_text())["backend"] == backend
+        (result,) = folder.glob("folder_videos_*/clip.txt")
+        boxes[backend] = np.loadtxt(result)
+        assert json.loads(result.with_suffix(".json").read_text())["backend"] == backend
     np.testing.assert_allclose(boxes["openvino"], boxes["torch"], atol=0.01)
     monkeypatch.setattr(sys, "argv", [*command, "--backend", "onnxruntime"])
     with pytest.raises(OSTrackError, match="backend 'openvino', now 'onnxruntime'"):
         load_script("test").main()
 
 
-def test_a_network_keeps_the_crops_of_templates():
-    cfg, _ = case()
+def test_a_network_keeps_the_crops_of_templates_and_carries_what_the_file_changes():
     crops = torch.arange(48, dtype=torch.uint8).reshape(1, 4, 4, 3)
-    assert ExportedNetwork(cfg, lambda inputs: []).embed_template(crops) is crops
+    network = ExportedNetwork(lambda inputs: [inputs["search"] + 1, inputs["memory"] + 2], ["map"], ["memory"])
+    state = network.prepare({"template": crops, "memory": torch.tensor([[3.0]])})
+    assert state["template"] is crops
+    outputs, changed = network.run(state, crops)
+    assert torch.equal(outputs["map"], crops + 1) and outputs.keys() == {"map"}
+    assert changed == {"memory": torch.tensor([[5.0]])}

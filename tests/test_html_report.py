@@ -3,17 +3,20 @@
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 import pytest
 
 from lib.test.analysis.html import (
+    NO_SCORE,
     NO_TARGET,
     page_data,
     picture_region,
+    score_strip,
     small_jpeg,
+    stretches,
     strip,
     worst_frames,
     write_html,
@@ -21,8 +24,9 @@ from lib.test.analysis.html import (
 from lib.test.analysis.plots import COLORS
 from lib.test.analysis.protocols import PROTOCOLS
 from lib.test.analysis.report import Report, score_tracker
+from lib.test.evaluation.results import write_scores
 from lib.test.evaluation.sequence import Annotations, Sequence
-from lib.utils.errors import ImageError
+from lib.utils.errors import DataError, ImageError
 from tests.browser import CHROMIUM, Browser
 
 LENGTHS = {"a<b>&\"c'</script>": 60, "boat-1": 24, "boat-2": 700, "car": 40, "<!--<script>": 30}
@@ -133,6 +137,15 @@ def test_strip_has_the_mean_of_the_frames_of_each_column():
     assert list(strip(overlap, 3)) == [75, NO_TARGET, 55]
 
 
+def test_score_strip_has_the_lowest_of_each_column_and_marks_low_ones():
+    scores = np.array([1, 0.254, np.nan, 0.302, 1.7, -0.2])
+    assert list(score_strip(scores, 600, 0.3)) == [100, 25 + 101, NO_SCORE, 30, 100, 0 + 101]
+    assert list(score_strip(scores, 3, 0.31)) == [25 + 101, 30 + 101, 0 + 101]  # of two frames each
+    assert list(score_strip(scores[2:3], 600, 0.3)) == [NO_SCORE]
+    assert stretches(np.array([1, 1, 0, 0, 1, 0, 1], bool)) == [(0, 1), (4, 4), (6, 6)]
+    assert stretches(np.zeros(3, bool)) == []
+
+
 def test_worst_frames_are_low_and_apart_and_never_the_first_or_without_target():
     overlap = np.full(100, 0.9)
     overlap[[0, 10, 11, 12, 50, 99]] = [0, 0.31, 0.1, 0.32, 0.2, -1]
@@ -228,6 +241,20 @@ def test_summary_shows_the_scores_and_sorts(browser, report):
     browser.press("Enter")  # the button has the focus: the other way round
     assert column(browser, "summary", 1) == [TRACKERS[k] for k in reversed(best_first)]
     assert browser.evaluate(order) == ["none", "none", "none", "ascending", "none", "none"]
+
+
+def test_repeated_runs_have_a_row(window, tmp_path):
+    report = make_report(("t/c_000", "t/c_001"), {"car": 20, "boat-1": 24})
+    trackers = [replace(one, run=("t/c", one.label[-3:])) for one in report.trackers]
+    window.open(write_html(replace(report, trackers=trackers), tmp_path / "report.html"))
+    aucs = np.array([one.scores()["AUC"] for one in trackers])
+    middle = column(window, "summary", 1).index("t/c (mean of 2 runs)")
+    assert middle == 1  # between them, by its score
+    shown = f"{two(aucs.mean())} \N{PLUS-MINUS SIGN} {two(aucs.std(ddof=1))}"
+    assert column(window, "summary", 2)[middle].startswith(shown)
+    window.click("#summary th:nth-child(1) button")
+    assert sorted(column(window, "summary", 1)) == ["t/c (mean of 2 runs)", "t/c_000", "t/c_001"]
+    assert len(column(window, "comparison", 1)) == 1 and window.errors == []
 
 
 def test_comparison_is_that_of_the_report(browser, report):
@@ -367,6 +394,42 @@ def test_long_sequence_has_means(browser, report):
     assert browser.texts(".readout") == ["Frames 5 to 6, mean"]
     means = [round(100 * tracker.errors[2].overlap[5:7].mean()) / 100 for tracker in report.trackers]
     assert browser.texts(".strips .value") == list(map(two, means))
+
+
+def test_sequence_shows_the_scores_that_were_told(window, tmp_path):
+    report = make_report(TRACKERS[:2], {"boat-1": 24, "car": 40})
+    files = [tmp_path / "boat-1.txt", tmp_path / "car.txt"]
+    told = np.where(np.isin(np.arange(24), [5, 6, 7, 20]), 0.1, 0.9)
+    write_scores(files[0], told)
+    trackers = [replace(report.trackers[0], files=files), report.trackers[1]]
+    page = write_html(replace(report, trackers=trackers), tmp_path / "report.html", lost_below=0.4)
+    window.open(page)
+    lines = window.texts("#summary .notes li")
+    assert lines[-1] == "best/tracker: score below 0.4 in 4 of 24 frames"
+    open_sequence(window, "boat-1")
+    assert window.texts(".facts.low") == ["best/tracker score below 0.4 in 4 of 24 frames: 5 to 7, 20"]
+    assert "red below 0.4" in window.texts(".readout")[0]
+    overlaps = [tracker.errors[0].overlap for tracker in report.trackers]
+    for t in (4, 5, 23):
+        window.move(".strip.scores", (t + 0.5) / 24)
+        assert window.texts(".readout") == [f"Frame {t}"]
+        assert window.texts(".strips .value") == [two(overlaps[0][t]), two(told[t]), two(overlaps[1][t])]
+    assert "its score 0.90" in window.evaluate("document.querySelector('.axis').ariaValueText")
+    box = "(({ x, width }) => [x, width])(document.querySelector('.strip.scores .low').getBBox())"
+    assert window.evaluate(box) == [5, 16]  # frames 5 to 20
+    window.click("#curves .toggle-0")
+    assert window.texts(".strips .value") == [""] and window.texts(".facts.low") == []
+    window.click("#curves .toggle-0")
+    open_sequence(window, "boat-1")
+    open_sequence(window, "car")  # of which there are none
+    assert window.texts(".facts.low") == [] and len(window.texts(".strips .value")) == 2
+    assert window.errors == []
+
+    (tmp_path / "boat-1_scores.txt").write_text("0.5\n")
+    with pytest.raises(
+        DataError, match="boat-1_scores.txt has 1 scores for 24 boxes: delete it, or boat-1.txt and track"
+    ):
+        page_data(replace(report, trackers=trackers), 0)
 
 
 def test_pictures_show_the_worst_frames_and_all_boxes(browser, report):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lib.test.evaluation.environment import EnvSettings
-from lib.test.evaluation.results import file_hash, read_result
+from lib.test.evaluation.results import file_hash, read_result, read_scores
 from lib.test.utils.importing import ImportReport, import_results
 from lib.utils.errors import ConfigError, DataError
 from tests.conftest import load_script
@@ -75,6 +76,71 @@ def test_a_folder_of_text(tmp_path: Path, env: EnvSettings, separator: str) -> N
     record = json.loads((Path(env.results_path) / "KCF/hog/Deer.json").read_text())
     assert record["imported_from"] == "KCF_results" and record["imported_member"] == "OPE/deer"
     assert record["imported_sha256"] == file_hash(source / "OPE/deer.txt")
+
+
+def scores_of(name: str) -> np.ndarray:
+    return 1 - np.arange(FRAMES[name]) / 400
+
+
+def lines(scores: np.ndarray) -> str:
+    return "".join(f"{score:.4f}\n" for score in scores)
+
+
+def test_scores_that_lie_beside_are_imported(tmp_path: Path, env: EnvSettings) -> None:
+    def read(name: str) -> np.ndarray | None:
+        return read_scores(Path(env.results_path) / f"KCF/hog/{name}.txt")
+
+    def fresh(kind: str) -> Path:
+        source = tmp_path / kind
+        for name in FRAMES:
+            path = source / (f"{name}/boxes.txt" if kind == "folders" else f"{name}.txt")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text(track(name)))
+        return source
+
+    source = fresh("a")
+    (source / "Deer_scores.txt").write_text(lines(scores_of("Deer")))
+    (source / "Jogging_1_confidence.value").write_text("\n" + lines(scores_of("Jogging_1")[1:]))  # VOT's
+    late = np.concatenate((np.ones(5), scores_of("Tiger1")))  # from the first frame of the video
+    (source / "Tiger1_object_presence_scores.txt").write_text(lines(late))
+    report = run(source, env)
+    check(env, report)
+    assert sorted(report.scored) == sorted(FRAMES) and not report.unscored and not report.extra
+    assert "3 of them with a score for each frame" in str(report)
+    for name in FRAMES:
+        np.testing.assert_allclose(read(name), scores_of(name), atol=1e-4)
+
+    source = fresh("b")
+    (source / "Deer_confidence.txt").write_text(lines(scores_of("Deer")[1:]))  # without the first frame
+    (source / "Jogging_1_score.csv").write_text(",".join(map(str, scores_of("Jogging_1"))))
+    (source / "Tiger1_scores.txt").write_text("0.5\n" * 7)
+    report = run(source, env, force=True)
+    check(env, report)
+    assert sorted(report.scored) == ["Deer", "Jogging_1"]
+    assert "its scores left out: Tiger1: 7 scores for 349 boxes" in str(report)
+    np.testing.assert_allclose(read("Deer"), scores_of("Deer"), atol=1e-4)
+    np.testing.assert_allclose(read("Jogging_1"), scores_of("Jogging_1"), atol=1e-6)
+    assert read("Tiger1") is None  # nor those of what was replaced
+
+    source = fresh("folders")
+    for name in FRAMES:
+        (source / name / "scores.txt").write_text(lines(scores_of(name)))
+    assert sorted(run(source, env, force=True).scored) == sorted(FRAMES)
+    np.testing.assert_allclose(read("Deer"), scores_of("Deer"), atol=1e-4)
+
+    (tmp_path / "r.json").write_text(
+        json.dumps({name: {"pred": track(name).tolist(), "scores": scores_of(name).tolist()} for name in FRAMES})
+    )
+    arrays = {name: track(name) for name in FRAMES} | {f"{name}_scores": scores_of(name)[:, None] for name in FRAMES}
+    np.savez(tmp_path / "r.npz", **arrays)
+    for file in ("r.json", "r.npz"):
+        report = run(tmp_path / file, env, force=True)
+        check(env, report)
+        assert sorted(report.scored) == sorted(FRAMES)
+        np.testing.assert_allclose(read("Tiger1"), scores_of("Tiger1"), atol=1e-6)
+
+    (tmp_path / "b/Deer_confidence.txt").write_text("0.5 0.6\n" * 71)
+    assert "Deer: " in str(run(tmp_path / "b", env, force=True)) and read("Deer") is None
 
 
 def test_a_zip_with_late_starts_and_strangers(tmp_path: Path, env: EnvSettings) -> None:
@@ -197,6 +263,34 @@ def test_what_does_not_fit_is_refused_and_the_rest_written(tmp_path: Path, env: 
     report = run(tmp_path / "r.json", env, any_length=True)
     assert sorted(report.written) == ["Deer", "Jumping", "Tiger1"]
     assert len(read_result(Path(env.results_path) / "KCF/hog/Deer.txt")) == 70
+
+
+@pytest.mark.parametrize(
+    ("form", "convert", "inside"),
+    [
+        ("xyxy", lambda b: np.hstack((b[:, :2], b[:, :2] + b[:, 2:])), False),
+        ("xyxy", lambda b: np.hstack((b[:, :2], b[:, :2] + b[:, 2:] - 1)), True),
+        ("cxcywh", lambda b: np.hstack((b[:, :2] + b[:, 2:] / 2, b[:, 2:])), False),
+    ],
+)
+def test_boxes_of_another_form_are_told_by_the_first(
+    tmp_path: Path, env: EnvSettings, form: str, convert: Callable[[np.ndarray], np.ndarray], inside: bool
+) -> None:
+    (tmp_path / "r").mkdir()
+    for name in FRAMES:
+        (tmp_path / f"r/{name}.txt").write_text(text(convert(track(name))))
+    with pytest.raises(DataError, match=rf"not x, y, width, height, in 3 of 3 sequences: give --form {form}"):
+        run(tmp_path / "r", env)
+    assert not Path(env.results_path, "KCF").exists()
+    report = run(tmp_path / "r", env, form=form)
+    assert sorted(report.written) == sorted(FRAMES)
+    for name in FRAMES:
+        np.testing.assert_allclose(read_result(Path(env.results_path) / f"KCF/hog/{name}.txt"), track(name), atol=1e-9)
+    assert ("x2, y2 are the last pixel inside" in str(report)) == inside
+    for name in FRAMES:
+        (tmp_path / f"r/{name}.txt").write_text(text(track(name)))
+    with pytest.raises(DataError, match="are x, y, width, height, not .* give --form xywh"):
+        run(tmp_path / "r", env, form=form)
 
 
 def test_nan_is_refused(tmp_path: Path, env: EnvSettings) -> None:

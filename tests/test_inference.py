@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from lib.config.ostrack import load_config
-from lib.models.layers.attention import _attention_rows
+from lib.models.layers.attention import attention_rows, explicit_attention
+from lib.models.layers.candidate_elimination import template_mask
 from lib.models.layers.linear import PackedLinear, can_pack
 from lib.models.ostrack import build_ostrack
-from lib.models.ostrack.candidate_elimination import template_mask
-from lib.models.ostrack.inference import explicit_attention
+from lib.models.ostrack.inference import initial_state, prepare_inference
+from lib.models.ostrack.plain import PlainModel
 from tests.golden.fixtures import fill_state_dict
 
 TINY = "vitt_256_ce_images"
@@ -34,7 +35,7 @@ def normalised(cfg, pixels):
 
 
 @pytest.mark.parametrize("pack", [False, True])
-@pytest.mark.parametrize("ranking", ["CTR_POINT", "CTR_REC", "ALL", "GT_BOX"])
+@pytest.mark.parametrize("ranking", ["CTR_POINT", "GT_BOX"])
 @pytest.mark.parametrize(
     "options",
     [
@@ -43,21 +44,28 @@ def normalised(cfg, pixels):
         ("MODEL.HEAD.TYPE=CORNER",),
         ("MODEL.HEAD.TYPE=MLP",),
         ("MODEL.BACKBONE.SEP_SEG=true",),
+        ("MODEL.BACKBONE.TOKEN_TYPES=true",),
         ("MODEL.BACKBONE.CE_LOC=[]", "MODEL.BACKBONE.CE_KEEP_RATIO=[]"),
     ],
-    ids=["center", "correlation", "corner", "mlp", "segments", "no_elimination"],
+    ids=["center", "correlation", "corner", "mlp", "segments", "token_types", "no_elimination"],
 )
 @torch.no_grad()
 def test_in_float32_it_equals_the_plain_model(options, ranking, pack):
     cfg, model, template, search = case(*options, f"MODEL.BACKBONE.CE_TEMPLATE_RANGE={ranking}")
     boxes = torch.tensor([[0.2, 0.3, 0.4, 0.5], [0.4, 0.25, 0.2, 0.5]])
     mask = template_mask(cfg, 64, 2, "cpu", boxes)
-    expected = model(normalised(cfg, template), normalised(cfg, search), ce_template_mask=mask)
-    fast = model.for_inference(cfg, pack=pack)
-    found = fast(fast.embed(template, "template"), search, mask)
+    inputs = normalised(cfg, template), normalised(cfg, search)
+    expected = model(*inputs, ce_template_mask=mask, template_box=boxes)
+    fast, plain = prepare_inference(cfg, model, pack=pack), PlainModel(cfg, model)
+    state = initial_state(cfg, template, boxes)
+    found, changed = fast.run(fast.prepare(state), search)
+    assert changed == {} and set(state) <= {"template", "box", "mask"}
+    for name, value in plain.run(plain.prepare(state), search)[0].items():
+        if name in found:
+            torch.testing.assert_close(value, expected[name], rtol=1e-5, atol=1e-5)
     for name, value in found.items():
         torch.testing.assert_close(value, expected[name], rtol=1e-5, atol=3e-5)
-    assert {"pred_boxes"} < set(found) == set(expected) - {"backbone_feat", "removed_indexes_s"}
+    assert set(found) == set(model.box_head.outputs)
 
 
 @torch.no_grad()
@@ -65,7 +73,7 @@ def test_the_model_stays_as_it_was():
     cfg, model, template, search = case()
     state = {name: value.clone() for name, value in model.state_dict().items()}
     before = model(normalised(cfg, template), normalised(cfg, search))
-    model.train().for_inference(cfg, torch.bfloat16)
+    prepare_inference(cfg, model.train(), torch.bfloat16)
     assert model.training
     after = model.eval()(normalised(cfg, template), normalised(cfg, search))
     assert torch.equal(before["score_map"], after["score_map"])
@@ -77,7 +85,7 @@ def test_the_model_stays_as_it_was():
 def test_in_bfloat16_all_but_the_last_layers_is_rounded(pack):
     cfg, model, template, search = case("MODEL.BACKBONE.CE_LOC=[]", "MODEL.BACKBONE.CE_KEEP_RATIO=[]")
     expected = model(normalised(cfg, template), normalised(cfg, search))
-    fast = model.for_inference(cfg, torch.bfloat16, pack=pack)
+    fast = prepare_inference(cfg, model, torch.bfloat16, pack=pack)
     assert {parameter.dtype for parameter in fast.head.last.parameters()} == {torch.float32}
     assert {parameter.dtype for parameter in fast.head.branches.parameters()} == {torch.bfloat16}
     tokens = fast.embed(template, "template")
@@ -94,14 +102,14 @@ def test_bytes_are_exact_in_bfloat16():
     cfg, model, template, _ = case()
     levels = torch.arange(256, dtype=torch.uint8)
     assert torch.equal((levels.to(torch.bfloat16) - 128).double(), levels.double() - 128)
-    exact = model.for_inference(cfg).embed(template, "template")
-    rough = model.for_inference(cfg, torch.bfloat16).embed(template, "template")
+    exact = prepare_inference(cfg, model).embed(template, "template")
+    rough = prepare_inference(cfg, model, torch.bfloat16).embed(template, "template")
     assert (rough - exact).abs().mean() < 0.01 * exact.std()
 
 
 def test_a_wrong_size_is_told():
     cfg, model, template, search = case()
-    fast = model.for_inference(cfg)
+    fast = prepare_inference(cfg, model)
     with pytest.raises(ValueError, match="the template is 128 x 128 pixels, the model was built for 64 x 64"):
         fast.embed(search, "template")
     with pytest.raises(ValueError, match="the search is 64 x 64 pixels, the model was built for 128 x 128"):
@@ -121,10 +129,10 @@ def test_a_packed_layer_computes_what_the_layer_does():
 
 def test_linear_layers_are_packed_where_they_can_be(monkeypatch):
     cfg, model, *_ = case()
-    kinds = [type(module) for module in model.for_inference(cfg).blocks.modules()]
+    kinds = [type(module) for module in prepare_inference(cfg, model).encoder.blocks.modules()]
     assert kinds.count(PackedLinear) == 4 * 4 and torch.nn.Linear not in kinds
     monkeypatch.setattr("lib.models.layers.linear.can_pack", lambda dtype: False)
-    kinds = [type(module) for module in model.for_inference(cfg).blocks.modules()]
+    kinds = [type(module) for module in prepare_inference(cfg, model).encoder.blocks.modules()]
     assert PackedLinear not in kinds and kinds.count(torch.nn.Linear) == 4 * 4
 
 
@@ -153,13 +161,13 @@ def test_tokens_are_ranked_in_float32():
     q, k = (3 * torch.randn(1, 2, 40, 16, generator=generator).bfloat16() for _ in range(2))
     exact = ((q.double() * 16**-0.5) @ k.double().transpose(-2, -1)).softmax(-1)
     for rows in (slice(3, 5), torch.tensor([[3, 4]])):
-        torch.testing.assert_close(_attention_rows(q, k, rows).double(), exact[:, :, 3:5], rtol=1e-4, atol=1e-7)
+        torch.testing.assert_close(attention_rows(q, k, rows).double(), exact[:, :, 3:5], rtol=1e-4, atol=1e-7)
 
 
 @torch.no_grad()
 def test_it_exports_whole_with_static_shapes():
     cfg, model, template, search = case(batch=1)
-    fast = model.for_inference(cfg, pack=False)
+    fast = prepare_inference(cfg, model, pack=False)
     tokens, mask = fast.embed(template, "template"), torch.tensor([[5]])
     program = torch.export.export(fast, (tokens, search, mask))
     found, expected = program.module()(tokens, search, mask), fast(tokens, search, mask)
@@ -170,17 +178,18 @@ def test_it_exports_whole_with_static_shapes():
 def test_a_narrowed_model_sees_the_middle_of_what_it_was_trained_on():
     cfg, model, _, _ = case()
     side, before = model.backbone.search_grid, model.backbone.pos_embed_x.clone()
-    model.backbone.narrow_search(96)
+    model.backbone.set_search_size(96)
     assert (side, model.backbone.search_grid) == (8, 6)
     after = model.backbone.pos_embed_x.view(6, 6, -1)
     assert torch.equal(after, before.view(8, 8, -1)[1:7, 1:7])
-    fast = model.for_inference(cfg)
+    fast = prepare_inference(cfg, model)
     pixels = torch.randint(0, 256, (1, 96, 96, 3), dtype=torch.uint8)
     template = torch.randint(0, 256, (1, 64, 64, 3), dtype=torch.uint8)
-    expected = model(normalised(cfg, template), normalised(cfg, pixels))
+    mask = template_mask(cfg, 64, 1, "cpu")
+    expected = model(normalised(cfg, template), normalised(cfg, pixels), mask)
     found = fast(fast.embed(template, "template"), pixels)
     assert found["score_map"].shape == (1, 1, 6, 6)
     torch.testing.assert_close(found["score_map"], expected["score_map"], rtol=1e-5, atol=1e-5)
     for size in (104, 80, 128, 0):  # no multiple of the stride; no middle; larger; nothing
         with pytest.raises(ValueError, match="steps of 32"):
-            model.backbone.narrow_search(size)
+            model.backbone.set_search_size(size)

@@ -6,8 +6,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lib.config.ostrack import load_config
+from lib.models.layers.candidate_elimination import box_mask, central_tokens, keep_rate, template_mask
 from lib.models.ostrack import build_ostrack
-from lib.models.ostrack.candidate_elimination import box_mask, central_tokens, keep_rate, template_mask
+from lib.models.ostrack.ostrack import head_features
 from tests.golden.fixtures import fill_state_dict, image_batch
 
 TINY = "vitt_256_ce_images"
@@ -235,7 +236,8 @@ def test_correlation_shows_the_head_where_the_template_is():
     model.box_head.register_forward_pre_hook(lambda module, arguments: seen.update(x=arguments[0]))
     features = image_batch(5, 1, 256).flatten()[: 320 * 192].reshape(1, 320, 192)
     features[0, 64 + 37] = 3 * features[0, 11]
-    model.forward_head(features)
+    template, search = features.split([64, 256], dim=1)
+    model.box_head(head_features(search, template, 16, model.correlation))
     channel = seen["x"][0, 192 + 11].flatten()
     assert channel.argmax() == 37 and channel[37].item() == pytest.approx(1.0, abs=1e-5)
 

@@ -215,6 +215,15 @@ def test_the_last_epoch_is_validated_whatever_the_interval(tmp_path):
     assert read_run(tmp_path / "run.pth.tar").curves["val"]["IoU"] == ([640, 960], [0.2, 0.4])
 
 
+def test_a_run_without_validation_has_curves_of_training(tmp_path):
+    state = history(interval=1)
+    state["config"]["TRAIN"]["VAL_EPOCH_INTERVAL"] = 0
+    del state["stats"]["val"]
+    save_checkpoint(state, tmp_path / "run.pth.tar")
+    run = read_run(tmp_path / "run.pth.tar")
+    assert run.curves.keys() == {"train"} and np.isnan(run.last("val", "IoU"))
+
+
 def test_validations_of_unknown_time_are_not_drawn(tmp_path, caplog):
     state = history()
     state["config"]["TRAIN"]["VAL_EPOCH_INTERVAL"] = 1

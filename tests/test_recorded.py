@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from lib.models.ostrack.inference import prepare_inference
 from lib.test.tracker import Tracker
 from lib.test.tracker.build import choose_precision
-from lib.test.tracker.networks import InferenceNetwork
+from lib.test.tracker.networks import ModelNetwork
 from lib.utils.errors import ConfigError
 from tests.test_inference import case
 from tests.test_tracker import TINY, reference_model, run
@@ -22,8 +23,9 @@ class Tape:
         result = function(*inputs)
 
         def replay():
-            for name, value in function(*inputs).items():
-                result[name].copy_(value)
+            for static, found in zip(result, function(*inputs), strict=True):
+                for name, value in found.items():
+                    static[name].copy_(value)
 
         return replay, result
 
@@ -38,25 +40,25 @@ def tape(monkeypatch):
 @torch.inference_mode()
 def test_a_replay_takes_what_it_is_given_now(tape):
     cfg, model, template, search = case(batch=3)
-    form = model.for_inference(cfg)
-    network, plain = InferenceNetwork(form, recorded=True), InferenceNetwork(form)
-    mask = torch.rand(3, 16) > 0.5
-    tokens = network.embed_template(template)
+    form = prepare_inference(cfg, model)
+    network, plain = ModelNetwork(form, recorded=True), ModelNetwork(form)
+    tokens = network.prepare({"template": template})["tokens"]
+    both = {"tokens": tokens, "mask": torch.rand(3, 16) > 0.5}
     for order in ([0, 1, 2], [2, 0, 1], [1], [0], [2, 1], [0, 0, 0]):
-        for chosen in (mask, None):
-            inputs = tokens[order], search[order], None if chosen is None else chosen[order]
-            before = [None if value is None else value.clone() for value in inputs]
-            found = {name: value.clone() for name, value in network.run(*inputs).items()}
-            for name, value in plain.run(*inputs).items():
+        for whole in (both, {"tokens": tokens}):
+            state = {name: value[order] for name, value in whole.items()}
+            before = {name: value.clone() for name, value in state.items()}
+            found = {name: value.clone() for name, value in network.run(state, search[order])[0].items()}
+            for name, value in plain.run(state, search[order])[0].items():
                 torch.testing.assert_close(found[name], value, rtol=0, atol=0)
-            assert all(a is None or a.equal(b) for a, b in zip(inputs, before, strict=True))
-    assert len(tape.recorded) == 6  # three sizes of batch, with a mask and without
+            assert all(value.equal(before[name]) for name, value in state.items())
+    assert len(tape.recorded) == 6  # three batch sizes, with a mask and without
 
 
 def test_a_tracker_gives_the_same_boxes(tape):
     cfg, model = reference_model(TINY)
-    expected = run(Tracker(cfg, InferenceNetwork(model.for_inference(cfg))), 5)
-    assert run(Tracker(cfg, InferenceNetwork(model.for_inference(cfg), recorded=True)), 5) == expected
+    expected = run(Tracker(cfg, ModelNetwork(prepare_inference(cfg, model))), 5)
+    assert run(Tracker(cfg, ModelNetwork(prepare_inference(cfg, model), recorded=True)), 5) == expected
     assert len(tape.recorded) == 1
 
 

@@ -15,11 +15,11 @@ from lib.config.ostrack import load_config
 from lib.models.ostrack import build_ostrack
 from lib.test.evaluation import get_dataset, read_result
 from lib.test.evaluation.job import Job, track_jobs
-from lib.test.evaluation.results import sequence_provenance
+from lib.test.evaluation.results import read_scores, sequence_provenance
 from lib.test.evaluation.runner import run_sequences
 from lib.test.tracker import Tracker
 from lib.utils.errors import ConfigError
-from tests.evaluation_fakes import LENGTHS, RUN, FakeBatchTracker, FakeTracker, boxes, run, write_sequences
+from tests.evaluation_fakes import LENGTHS, RUN, FakeBatchTracker, FakeTracker, boxes, results, run, write_sequences
 from tests.golden.fixtures import clip_frame, fill_state_dict
 
 # Height, width and number of frames of each sequence.
@@ -57,7 +57,7 @@ def build_real(*overrides: str) -> Tracker:
 
 def track(clips: Path, out: Path, tracker: Any, batch: int) -> dict[str, np.ndarray]:
     run_sequences(get_dataset(f"folder:{clips}"), lambda device: tracker, out, "c", RUN, ["cpu"], batch=batch)
-    return {path.stem: read_result(path) for path in out.glob("ostrack/c/?.txt")}
+    return {path.stem: read_result(path) for path in out.glob("ostrack/c/*/?.txt")}
 
 
 @pytest.mark.parametrize("template_range", ["CTR_POINT", "GT_BOX", "ALL"])
@@ -76,7 +76,7 @@ def test_targets_choose_different_tokens_in_one_step() -> None:
     (image, box), (following, _) = clip_frame(0), clip_frame(1)
     other = [100, 40, 40, 120]
     targets = [tracker.start(image, box), tracker.start(image, other)]
-    assert targets[0].mask.sum() != targets[1].mask.sum()
+    assert targets[0].state["mask"].sum() != targets[1].state["mask"].sum()
     step = tracker.step([following, following[:200]], targets)
     for first, image, found, score in zip((box, other), (following, following[:200]), *step[:2], strict=True):
         tracker.initialize(clip_frame(0)[0], {"init_bbox": first})
@@ -112,6 +112,17 @@ def test_batches_and_workers_give_the_same_files(data: Path, tmp_path: Path, wor
     summary = run(data, tmp_path / "out", tracker=FakeBatchTracker, workers=workers, batch=batch)
     assert (len(summary.done), summary.frames) == (3, 16)
     assert boxes(tmp_path / "out") == boxes(tmp_path / "whole")
+    folder = results(tmp_path / "out", data)
+    for name, length in LENGTHS.items():  # each sequence has its own scores, 1 in the first frame
+        np.testing.assert_allclose(read_scores(folder / f"{name}.txt"), 1 - np.arange(length) / 10)
+    assert not list((tmp_path / "whole").rglob("*_scores.txt"))  # that tracker tells none
+    # A sequence is tracked whole or not at all, and so are its scores; those of another tracker do not stay.
+    (folder / "b.txt").unlink()
+    (folder / "b_scores.txt").write_text("0.5\n")
+    assert len(run(data, tmp_path / "out", tracker=FakeBatchTracker, workers=workers, batch=batch).done) == 1
+    assert len(read_scores(folder / "b.txt")) == LENGTHS["b"]
+    run(data, tmp_path / "out", fresh=True)
+    assert not list(folder.glob("*_scores.txt"))
 
 
 @pytest.mark.parametrize("trouble", ["raise", "nan", "frame"])
@@ -162,9 +173,9 @@ def test_a_tracker_of_one_target_takes_no_batch(data: Path, tmp_path: Path, work
 def test_times_are_of_each_frame(data: Path, tmp_path: Path) -> None:
     summary = run(data, tmp_path / "out", tracker=FakeBatchTracker, batch=3, pause=0.01)
     for name, length in LENGTHS.items():
-        with open(tmp_path / f"out/ostrack/c/{name}_times.csv") as file:
+        with open(results(tmp_path / "out", data) / f"{name}_times.csv") as file:
             rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-        seconds = [float(line) for line in (tmp_path / f"out/ostrack/c/{name}_time.txt").read_text().split()]
+        seconds = [float(line) for line in (results(tmp_path / "out", data) / f"{name}_time.txt").read_text().split()]
         assert len(rows) == len(seconds) == length and list(rows[0]) == ["decode", "crop", "network", "rest"]
         for row, whole in zip(rows[1:], seconds[1:], strict=True):
             assert row["crop"] + row["network"] + row["rest"] == pytest.approx(whole, abs=3e-6)

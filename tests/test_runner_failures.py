@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
+from lib.test.evaluation import get_dataset, prefetch
+from lib.test.evaluation import workers as workers_module
+from lib.test.evaluation.job import Job
 from lib.test.evaluation.sequence import Sequence
+from lib.test.evaluation.workers import run_in_processes
 from lib.utils.errors import DataError, OSTrackError
 from tests.conftest import REPOSITORY
-from tests.evaluation_fakes import FakeBatchTracker, boxes, build_broken, build_dying, run, write_sequences
+from tests.evaluation_fakes import FakeBatchTracker, boxes, build_broken, build_dying, results, run, write_sequences
 
 
 @pytest.fixture
@@ -31,7 +40,8 @@ def data(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(("workers", "batch"), [(0, 1), (0, 2), (2, 2)])
 def test_a_killed_run_goes_on(tmp_path: Path, workers: int, batch: int) -> None:
     data = write_sequences(tmp_path / "data", {"a": 4, "b": 9, "c": 6, "d": 120, "e": 40})
-    out, folder = tmp_path / "out", tmp_path / "out/ostrack/c"
+    out = tmp_path / "out"
+    folder = results(out, data)
     script = textwrap.dedent(f"""
         from pathlib import Path
         from tests.evaluation_fakes import FakeBatchTracker, run
@@ -65,7 +75,7 @@ def test_a_killed_run_goes_on(tmp_path: Path, workers: int, batch: int) -> None:
 
 
 def wait_until(true: Callable[[], bool]) -> None:
-    for _ in range(600):
+    for _ in range(2400):
         if true():
             return
         time.sleep(0.05)
@@ -87,16 +97,66 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def test_damaged_data_fail_by_name(data: Path, tmp_path: Path) -> None:
-    (data / "a/groundtruth.txt").write_text("1,2,3\n")
-    (data / "b/img/4.png").write_bytes(b"no picture")
-    (data / "c/img/3.png").unlink()
+BAD = {  # what is done to sequence c, and the line that is told
+    "boxes": (lambda c: write(c, "1,2,3\n"), "FILE, line 1: expected four numbers x, y, w, h, found '1 2 3'"),
+    "picture": (lambda c: (c / "img/4.png").write_bytes(b"no"), "image IMG/4.png cannot be decoded (2 bytes): it is"),
+    "lengths": (lambda c: (c / "img/3.png").unlink(), "5 frames but 6 boxes in FILE; is the copy complete?"),
+    "no area": (lambda c: write(c, "1,2,0,4\n" * 6), "the first box [1.0, 2.0, 0.0, 4.0] in FILE has no area"),
+    "outside": (
+        lambda c: write(c, "16,2,3,4\n" * 6),
+        "the first box [16.0, 2.0, 3.0, 4.0] in FILE lies outside of its picture of 16 x 12 pixels",
+    ),
+    "commas": (lambda c: write(c, "1,5\t2,0\t3,0\t4,0\n" * 6), "FILE, line 1: found '1,5 2,0 3,0 4,0'; are these dec"),
+    "flags": (
+        lambda c: (c / "absence.label").write_text("0\n1\n"),
+        "C/absence.label has 2 flags for the 6 boxes of FILE",
+    ),
+}
+
+
+def write(folder: Path, boxes: str) -> None:
+    (folder / "groundtruth.txt").write_text(boxes)
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_data_are_told_in_one_line_and_tried_once(
+    data: Path, tmp_path: Path, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    spoil, says = BAD[what]
+    spoil(data / "c")
+    summary = run(data, tmp_path / "out", workers=1 if what == "lengths" else 0)
+    assert sorted(outcome.name for outcome in summary.done) == ["a", "b"]
+    names = {"FILE": f"{data}/c/groundtruth.txt", "IMG": f"{data}/c/img", "C/": f"{data}/c/"}
+    for short, whole in names.items():
+        says = says.replace(short, whole)
+    (line,) = (record.message for record in caplog.records if record.levelname == "ERROR")
+    assert line.startswith(f"sequence c failed: {says}") and "\n" not in line
+    assert [record.levelname for record in caplog.records] == ["ERROR"]  # no second try
+    assert str(summary).splitlines()[-1] == "failed, see above: c"  # and not the sentence again
+    assert len(summary.failed) == 1
+
+
+def test_a_video_that_is_cut_short_is_told_in_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "data/clip/clip.avi"
+    path.parent.mkdir(parents=True)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for _ in range(40):
+        writer.write(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
+    writer.release()
+    (path.parent / "groundtruth.txt").write_text("1,2,3,4\n" * 40)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    run(tmp_path / "data", tmp_path / "out")
+    (line,) = caplog.messages
+    assert line.startswith("sequence clip failed: ") and str(path) in line and "\n" not in line
+
+
+def test_hundreds_of_failures_are_not_told_one_by_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = write_sequences(tmp_path / "data", {f"s{i:02d}": 1 for i in range(25)})
+    for i in range(25):
+        write(data / f"s{i:02d}", "1,2,3\n")
     summary = run(data, tmp_path / "out")
-    errors = {outcome.name: outcome.error for outcome in summary.failed}
-    assert "a/groundtruth.txt, line 1" in errors["a"]
-    assert "b/img/4.png cannot be decoded" in errors["b"]
-    assert "sequence c: 5 frames but 6 boxes" in errors["c"]
-    assert summary.done == []
+    assert len(caplog.messages) == 21 and caplog.messages[-1].startswith("more than 20 sequences fail for their data")
+    assert str(summary).endswith("failed, see above: " + ", ".join(f"s{i:02d}" for i in range(12)) + " and 13 more")
 
 
 def test_a_box_that_is_no_number_is_a_failure(data: Path, tmp_path: Path) -> None:
@@ -125,7 +185,7 @@ def test_an_annotation_that_comes_back_is_read(data: Path, tmp_path: Path, monke
     def hiccup(sequence: Sequence) -> int:
         if sequence.name == "a" and not tries:
             tries.append(1)
-            raise DataError("a/groundtruth.txt cannot be read: Stale file handle")
+            raise DataError("a/groundtruth.txt cannot be read") from OSError(errno.ESTALE, "Stale file handle")
         return original(sequence)
 
     monkeypatch.setattr(Sequence, "num_frames", property(hiccup))
@@ -160,6 +220,49 @@ def test_a_dying_worker_is_replaced(data: Path, tmp_path: Path) -> None:
         ("b", "its worker process died (exit status -9; killed, most often because memory ran out)")
     ]
     assert [outcome.name for outcome in summary.done] == ["c", "a"]  # the longest first
+
+
+@pytest.fixture
+def little_patience(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The runner has no patience with workers that hang on purpose, for as long as they do."""
+    monkeypatch.setattr(workers_module, "_CHECK_SECONDS", 0.05)
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.05):
+            hanging = any(is_running(int(mark.suffix[1:])) for mark in tmp_path.glob("*/marks/hangs.*"))
+            workers_module._SILENT_SECONDS = 0.1 if hanging else 600.0
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    yield
+    over.set()
+    thread.join()
+    workers_module._SILENT_SECONDS = 1800.0
+
+
+@pytest.mark.usefixtures("little_patience")
+def test_a_worker_that_hangs_is_ended(data: Path, tmp_path: Path) -> None:
+    marks = tmp_path / "out/marks"
+    marks.mkdir(parents=True)
+    jobs = [Job(sequence, tmp_path / f"{sequence.name}.txt", {}) for sequence in get_dataset(f"folder:{data}")]
+    build = partial(FakeBatchTracker, marks=marks, trouble={11: "hang"})
+    (outcome,) = run_in_processes(jobs[1:2], build, ["cpu"], 1, 1, lambda count: None)
+    assert outcome.name == "b"
+    assert re.fullmatch(r"its worker process gave no sign of life for \S+ minutes and was killed", outcome.error)
+    assert not is_running(int(next(marks.glob("hangs.*")).suffix[1:]))
+
+
+def test_reading_that_hangs_does_not_hold_up_who_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    def frames() -> Iterator[int]:
+        yield 1
+        time.sleep(60)
+
+    monkeypatch.setattr(prefetch, "_GRACE_SECONDS", 0.1)
+    start = time.monotonic()
+    with contextlib.closing(prefetch.read_ahead(frames())) as ahead:
+        assert next(ahead)[0] == 1
+    assert time.monotonic() - start < 10
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import pytest
 from lib.utils import lmdb_pack
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.lmdb_pack import pack_folder
-from lib.utils.storage import image_names, natural_key, open_storage
+from lib.utils.storage import image_digest, image_names, natural_key, open_storage
 from tests.conftest import REPOSITORY
 
 FILES = {
@@ -60,6 +60,14 @@ def storage(request, tmp_path):
     return sets.within("part")
 
 
+def test_the_first_kind_of_pictures_counts(tmp_path):
+    names = {"a.tif": b"", "b.webp": b"", "c.PGM": b"", "d.gif": b""}
+    storage = open_storage(write_files(tmp_path, names))
+    assert image_names(storage, "") == ["a.tif", "b.webp", "c.PGM"]
+    (tmp_path / "e.jpg").touch()
+    assert image_names(storage, "") == ["e.jpg"]
+
+
 def test_every_storage_reads_the_same(storage):
     assert {key: storage.read(key) for key in FILES} == FILES
     assert storage.names() == ["a", "a-1", "a.txt", "list.txt"]
@@ -69,6 +77,10 @@ def test_every_storage_reads_the_same(storage):
     assert image_names(storage, "a") == ["2.jpg", "10.jpg"]
     assert image_names(storage, "a-1") == ["x.PNG"]
     assert storage.exists("a/notes.md") and not storage.exists("a/3.jpg")
+    assert storage.size("a/2.jpg") == 15000
+    assert image_digest(storage.within("a"), ["2.jpg", "10.jpg"]) == "3544a1db60d9d46e"
+    with pytest.raises(DataError, match="3.jpg"):
+        image_digest(storage, ["a/2.jpg", "a/3.jpg", "a/10.jpg"])
     inner = storage.within("a").within("deep")
     assert inner.read("er/1.txt") == b"1"
     assert inner.names() == ["er"]

@@ -57,7 +57,7 @@ def test_gt_box_ranks_by_the_box_of_the_first_frame():
     image, box = clip_frame(0)
     target = Tracker(cfg, model).start(image, box)
     # The target fills the middle half of the template crop, 48 x 36 pixels.
-    rows, columns = target.mask.reshape(8, 8).nonzero().T.unique(dim=1)
+    rows, columns = target.state["mask"].reshape(8, 8).nonzero().T.unique(dim=1)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (2, 5, 2, 5)
 
 
@@ -89,6 +89,16 @@ def test_the_target_is_only_what_initialize_and_track_saw():
     assert run(tracker, 3) == first
 
 
+def test_calls_of_other_scripts_give_the_same():
+    tracker = Tracker(*reference_model(TINY))
+    expected = run(tracker, 3)
+    box = clip_frame(0)[1]
+    for form in (np.array(box), np.array([box], np.float32), torch.tensor(box), tuple(map(str, box))):
+        assert tracker.initialize(clip_frame(0)[0], info={"init_bbox": form, "seq_name": "clip"}) is None
+        assert tracker.track(clip_frame(1)[0], {"previous_output": {}, "gt_bbox": [1, 2, 3, 4]}) == expected[0]
+        assert tracker.track(clip_frame(2)[0], info=None) == expected[1]
+
+
 def test_a_stream_of_frames_gives_the_same_boxes():
     cfg, model = reference_model(TINY)
     expected = run(Tracker(cfg, model), 3)
@@ -106,6 +116,15 @@ def test_bad_input_is_named(tmp_path):
     for box in ([0, 0, 0, 5], [400, 10, 20, 20], [-30, 10, 20, 20], [0, 0, float("nan"), 4], [1, 2, 3]):
         with pytest.raises(DataError, match="init_bbox"):
             tracker.initialize(image, {"init_bbox": box})
+    for box in ("12 3 4 5", [[1, 2], [3]], None, 7, [1, 2, 3, "w"], [0, 0, 9, 0, 9, 9, 0, 9]):
+        with pytest.raises(DataError, match="init_bbox .* is not four finite numbers x, y, w, h"):
+            tracker.initialize(image, {"init_bbox": box})
+    for info, what in (([60, 70, 48, 36], "a list"), ({"bbox": [1]}, r"a dict with \['bbox'\]"), (None, "a NoneType"),
+                       (np.ones(4), "a ndarray")):  # fmt: skip
+        with pytest.raises(
+            DataError, match=rf'takes info = {{"init_bbox": \[x, y, w, h\]}} in pixels, not {what}; start'
+        ):
+            tracker.initialize(image, info)
     for wrong in (image[..., 0], image.astype(np.float32), None):
         with pytest.raises(DataError, match="RGB uint8"):
             tracker.initialize(wrong, {"init_bbox": [60, 70, 48, 36]})

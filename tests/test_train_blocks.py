@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from lib.models.ostrack.training import prepare_for_training
+from lib.models.layers.attention import explicit_attention
+from lib.models.layers.block import Execution, run_direct, run_recomputed
+from lib.models.ostrack import build_ostrack
 from lib.train.actors import OSTrackActor, build_actor
 from lib.train.ema import Ema
 from tests.conftest import REPOSITORY
@@ -27,7 +29,6 @@ def test_recomputed_blocks_give_the_same_gradients():
     plain = build("TRAIN.DROP_PATH_RATE=0.5").train()
     options = ["TRAIN.DROP_PATH_RATE=0.5", "TRAIN.ACTIVATION_CHECKPOINTING=true"]
     saving = build(*options).train()
-    prepare_for_training(saving, small_config(*options))
     assert saving.state_dict().keys() == plain.state_dict().keys()
     runs = []
     for block in saving.backbone.blocks:
@@ -42,9 +43,9 @@ def test_recomputed_blocks_give_the_same_gradients():
 
 
 def test_norms_and_activations_computed_again_change_nothing():
-    plain, saving = build("TRAIN.DROP_PATH_RATE=0.5").train(), build("TRAIN.DROP_PATH_RATE=0.5").train()
-    prepare_for_training(plain, small_config())
-    prepare_for_training(saving, small_config("TRAIN.AMP=bf16"))
+    saving = build("TRAIN.DROP_PATH_RATE=0.5", "TRAIN.AMP=bf16").train()
+    torch.manual_seed(0)
+    plain = build_ostrack(small_config("TRAIN.DROP_PATH_RATE=0.5"), execution=Execution(explicit_attention)).train()
     ran = []
     for name in ("norm1", "attn.qkv", "mlp.fc1", "mlp.act", "mlp.fc2"):
         part = saving.backbone.blocks[0].get_submodule(name)
@@ -72,9 +73,7 @@ def compiled(monkeypatch, backend, *overrides):
     counters.clear()
     compile_ = torch.compile
     monkeypatch.setattr(torch, "compile", lambda *args, **options: compile_(*args, **options, backend=backend))
-    net, plain = build(*overrides), build(*overrides)
-    prepare_for_training(net, small_config("TRAIN.COMPILE=true", *overrides))
-    return net, plain
+    return build("TRAIN.COMPILE=true", *overrides), build(*overrides)
 
 
 DEEP = ("MODEL.BACKBONE.DEPTH=5", "MODEL.BACKBONE.CE_LOC=[1, 3]", "MODEL.BACKBONE.CE_KEEP_RATIO=[0.7, 0.7]",
@@ -207,9 +206,8 @@ def test_what_a_step_keeps_in_memory_is_counted(bench):
 
 def test_what_is_computed_again_is_not_kept(bench):
     kept = []
-    for amp in ("false", "bf16"):  # of the way that blocks are run alone: all is computed in float32
-        net = build("DATA.SEARCH.SIZE=256").train()
-        prepare_for_training(net, small_config("DATA.SEARCH.SIZE=256", f"TRAIN.AMP={amp}"))
+    for run_segment in (run_direct, run_recomputed):
+        net = build_ostrack(small_config("DATA.SEARCH.SIZE=256"), execution=Execution(run_segment=run_segment)).train()
         actor, batch = OSTrackActor(net, small_config("DATA.SEARCH.SIZE=256")), small_batch(2, search=256)
         kept.append(bench.memory_of(lambda actor=actor, batch=batch: actor(batch, 1), torch.device("cpu"))[0])
     rows = 2 * (4 + 256) * 192  # a number of each channel of each token, in the first three halves

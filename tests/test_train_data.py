@@ -299,6 +299,36 @@ class TestLoader:
         with pytest.raises(ConfigError, match="less than the 12 samples"):
             loader_for(config("TRAIN.ACCUM_STEPS=3"), "TRAIN")
 
+    @pytest.mark.parametrize(
+        "overrides",
+        [
+            ("DATA.TRAIN.DATASETS_NAME=[IMAGES, LASOT]", "DATA.TRAIN.DATASETS_RATIO=[1, 0]"),
+            ("DATA.VAL.DATASETS_NAME=[IMAGES, LASOT]", "DATA.VAL.DATASETS_RATIO=[1, 0]"),
+            ("DATA.VAL.DATASETS_NAME=[LASOT]", "TRAIN.VAL_EPOCH_INTERVAL=0"),
+        ],
+    )
+    def test_data_sets_that_nothing_is_drawn_from_are_not_demanded(self, monkeypatch, overrides):
+        def source(name, *_, **__):
+            if name == "LASOT":
+                raise DataError("LASOT: there is no folder lasot")
+            return name
+
+        monkeypatch.setattr("lib.train.data.loader.open_source", source)
+        env = EnvironmentSettings()
+        assert open_sources(config(*overrides), env) == {"IMAGES": "IMAGES"}
+        with pytest.raises(DataError, match=r"folder lasot; or train without validation: DATA.VAL.DATASETS_NAME=\[\]$"):
+            open_sources(config("DATA.VAL.DATASETS_NAME=[LASOT]"), env)
+        with pytest.raises(DataError, match="folder lasot$"):
+            open_sources(config("DATA.TRAIN.DATASETS_NAME=[LASOT]", "DATA.VAL.DATASETS_NAME=[LASOT]"), env)
+
+    def test_a_data_set_of_ratio_0_changes_no_sample(self):
+        loaders = [
+            build_loader(config("TRAIN.NUM_WORKER=0", *more), "TRAIN", procedural(config()))
+            for more in ((), ("DATA.TRAIN.DATASETS_NAME=[LASOT, IMAGES]", "DATA.TRAIN.DATASETS_RATIO=[0, 3]"))
+        ]
+        first, second = (next(iter(loader)) for loader in loaders)
+        assert torch.equal(first["search_images"], second["search_images"])
+
     def test_unknown_data_set(self):
         with pytest.raises(ConfigError, match="NOPE.*GOT10K_vottrain.*IMAGES"):
             loader_for(config("DATA.TRAIN.DATASETS_NAME=[NOPE]"), "TRAIN")

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from lib.config.ostrack import load_config
+from lib.models.layers.score_map import gaussian_maps
 from lib.models.ostrack import build_ostrack
 from lib.train.actors import build_actor
 from lib.train.admin.settings import Settings
 from lib.train.data.loader import EpochKeys, PairLoader
 from lib.train.data.samples import BrokenImages, collate
-from lib.train.losses import gaussian_maps
 from lib.train.optim import build_optimizer, lr_factor, set_learning_rate
 from lib.train.trainers import trainer as trainer_module
 from lib.train.trainers.step import eval_step

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib.train.losses import focal_loss, gaussian_maps, giou_loss, l1_loss
+from lib.models.layers.score_map import focal_loss, gaussian_maps
+from lib.train.losses import giou_loss, l1_loss
 
 GEOMETRY = np.load(Path(__file__).parent / "golden" / "geometry.npz")
 

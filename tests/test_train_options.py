@@ -5,11 +5,12 @@ import copy
 import pytest
 import torch
 
+from lib.models.layers.score_map import focal_loss, gaussian_maps
 from lib.models.ostrack import build_ostrack
 from lib.train import optim
 from lib.train.actors import OSTrackActor
 from lib.train.ema import Ema
-from lib.train.losses import focal_loss, gaussian_maps, giou_loss
+from lib.train.losses import giou_loss
 from lib.train.previous import load_previous
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint, strip_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError
@@ -210,3 +211,13 @@ def test_weights_of_another_experiment_that_cannot_be_had(previous):
     save_checkpoint({"net": {"conv.weight": torch.zeros(3)}}, newest)
     with pytest.raises(CheckpointError, match="OSTrack_ep0003.pth.tar holds nothing that the model knows"):
         load_previous(build(), "ostrack", "vitt_256_ce_images", save_dir)
+
+
+def test_token_types_learn_at_the_rate_of_the_head():
+    cfg = small_config("MODEL.BACKBONE.TOKEN_TYPES=true", "TRAIN.LAYER_DECAY=0.5", "TRAIN.LR=0.01")
+    net = build("MODEL.BACKBONE.TOKEN_TYPES=true")
+    head, *others = optim.parameter_groups(net, cfg)
+    assert head["lr"] == 0.01
+    types = {id(parameter) for parameter in net.backbone.token_types.parameters()}
+    assert len(types) == 3 and types <= {id(parameter) for parameter in head["params"]}
+    assert not types & {id(parameter) for group in others for parameter in group["params"]}

@@ -186,6 +186,80 @@ def test_another_configuration_names_what_differs(run):
         "TRAIN.ACTIVATION_CHECKPOINTING=true", "DATA.MAX_BROKEN_SHARE=0.5")  # fmt: skip
 
 
+def test_another_configuration_is_gone_on_with_from_the_end_of_an_epoch(run, tmp_path, caplog):
+    folder = run("out", EIGHT_STEPS, "TRAIN.EPOCH=2", "TRAIN.SAVE_EVERY_STEPS=3").parent
+    second = load_checkpoint(folder / "OSTrack_ep0002.pth.tar")
+    changed = (EIGHT_STEPS, "TRAIN.LR=0.002", "TRAIN.BATCH_SIZE=4", "TRAIN.WEIGHT_DECAY=0.5", "TRAIN.EMA_DECAY=0.5",
+               "DATA.SEARCH.CENTER_JITTER=2")  # fmt: skip
+    with pytest.raises(ConfigError) as refused:
+        run("out", *changed, "TRAIN.EPOCH=3")
+    assert "TRAIN.BATCH_SIZE was 2, is 4; " in str(refused.value)
+    assert "--resume_changed keeps weights, optimizer and epoch" in str(refused.value)
+    assert f"MODEL.PRETRAIN_FILE={folder / 'OSTrack_ep0002.pth.tar'} from the weights" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+    caplog.clear()
+    third = load_checkpoint(run("out", *changed, "TRAIN.EPOCH=3", resume_changed=True))
+    assert "goes on with another configuration from epoch 3: DATA.SEARCH.CENTER_JITTER was 3, is 2; " in caplog.text
+    assert (third["epoch"], third["step"]) == (3, 2 * 8 + 4)
+    assert len(third["stats"]["train"]["IoU"]) == 3
+    before, after = (state["optimizer"] for state in (second, third))
+    assert {float(entry["step"]) for entry in after["state"].values()} == {16 + 4}  # AdamW counts on
+    assert [group["initial_lr"] for group in after["param_groups"]] == pytest.approx([0.002, 0.0002])
+    assert {group["weight_decay"] for group in after["param_groups"]} == {0.5}
+    assert after["state"].keys() == before["state"].keys()
+    assert third["ema"]["updates"] == 4
+    assert third["settings"]["changes"][0].startswith("epoch 3: DATA.SEARCH.CENTER_JITTER was 3, is 2; ")
+    # From now on the same command goes on exactly, in the middle of epochs too.
+    same = load_checkpoint(run("out", *changed, "TRAIN.EPOCH=4", resume_changed=True))
+    assert (same["step"], len(same["settings"]["changes"])) == (24, 1)
+
+
+def test_changed_after_a_stop_inside_an_epoch(run, monkeypatch, tmp_path):
+    """The steps of the epoch that was not complete are lost, and their checkpoint is put aside."""
+    changed = (EIGHT_STEPS, "TRAIN.EPOCH=2", "TRAIN.LR=0.002")
+
+    def stop_in_step(step):
+        with monkeypatch.context() as patch, pytest.raises(Preempted):
+            interrupt(patch, "train_step", step)
+            run("out", EIGHT_STEPS, "TRAIN.EPOCH=2")
+
+    stop_in_step(3)
+    with pytest.raises(CheckpointError, match="partial_ep0001_step000004.* is of the first epoch; --resume_changed"):
+        run("out", *changed, resume_changed=True)
+    stop_in_step(6)  # four were left of the first epoch
+    folder = tmp_path / "out/checkpoints/train/ostrack/tiny"
+    partial = next(folder.glob("partial_ep0002*"))
+    with pytest.raises(CheckpointError, match="was written inside an epoch"):
+        run("out", *changed, resume=str(partial), resume_changed=True)
+    last = load_checkpoint(run("out", *changed, resume_changed=True))
+    assert (last["step"], last["optimizer"]["param_groups"][0]["initial_lr"]) == (16, 0.002)
+    assert (folder / "replaced_1" / partial.name).exists()
+
+
+def test_changes_that_do_not_fit_the_weights_name_the_way(run):
+    run("out", "TRAIN.EPOCH=1")
+    for changes, reason in (
+        (("MODEL.HEAD.NUM_CHANNELS=8",), "size mismatch for box_head"),
+        (("DATA.SEARCH.SIZE=96", "TEST.SEARCH_SIZE=96"), "size mismatch for backbone.pos_embed_x"),
+        (("TRAIN.FREEZE_LAYERS=[2]",), "the optimizer has other groups of parameters"),
+        (("TRAIN.LAYER_DECAY=0.5",), "the optimizer has other groups of parameters"),
+    ):
+        with pytest.raises(CheckpointError) as error:
+            run("out", "TRAIN.EPOCH=2", *changes, resume_changed=True)
+        assert str(error.value).startswith("--resume_changed: ") and reason in str(error.value)
+        assert "MODEL.PRETRAIN_FILE=" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_weights_of_a_run_start_another_one(run):
+    last = run("out", "TRAIN.EPOCH=1")
+    still = ("TRAIN.LR=1e-12", "TRAIN.WEIGHT_DECAY=0")
+    started = load_checkpoint(run("new", "TRAIN.EPOCH=1", *still, f"MODEL.PRETRAIN_FILE={last}"))["net"]
+    for name, value in load_checkpoint(last)["net"].items():
+        if "running" not in name and "num_batches" not in name:
+            torch.testing.assert_close(started[name], value, rtol=0, atol=1e-9)
+
+
 def test_the_same_step_may_be_shared_out_in_another_way(run):
     run("out", "TRAIN.EPOCH=1", "DATA.TRAIN.SAMPLE_PER_EPOCH=8", "TRAIN.ACCUM_STEPS=2")
     last = load_checkpoint(run("out", "TRAIN.EPOCH=2", "DATA.TRAIN.SAMPLE_PER_EPOCH=8", "TRAIN.BATCH_SIZE=4"))

@@ -64,6 +64,26 @@ def test_run_leaves_the_published_files_and_a_checkpoint_that_loads_safely(tiny,
     assert "Loss/location" in text
 
 
+@pytest.mark.parametrize(
+    "without",
+    [
+        ("DATA.VAL.DATASETS_NAME=[]", "DATA.VAL.DATASETS_RATIO=[]"),
+        ("DATA.VAL.DATASETS_NAME=[]",),
+        ("TRAIN.VAL_EPOCH_INTERVAL=0", "DATA.VAL.DATASETS_NAME=[LASOT]"),
+        ("DATA.VAL.SAMPLE_PER_EPOCH=0", "DATA.VAL.DATASETS_NAME=[LASOT]"),
+    ],
+)
+def test_training_without_validation(tiny, tmp_path, without):
+    """The data sets that are not needed are not there."""
+    changes = ("TRAIN.EPOCH=1", *without)
+    state = torch.load(run(tiny, tmp_path / "out", *changes), weights_only=True)
+    assert list(state["stats"]) == ["train"]
+    text = (tmp_path / "out/logs/ostrack-tiny.log").read_text()
+    assert "training without validation" in text and "[val: " not in text
+    again = torch.load(run(tiny, tmp_path / "out", "TRAIN.EPOCH=2"), weights_only=True)  # now with it
+    assert len(again["stats"]["val"]["IoU"]) == 1
+
+
 def test_normalising_on_the_device_trains_the_same_weights(tiny, tmp_path, monkeypatch):
     pictures = []
     monkeypatch.setattr(trainer, "sample_sheet", lambda *args: pictures.append(sample_sheet(*args)) or pictures[-1])

@@ -10,22 +10,27 @@ import pytest
 
 from lib.config.ostrack import load_config
 from lib.models.ostrack import build_ostrack
+from lib.test import video_demo
 from lib.test.evaluation.protocol import Step
-from lib.test.evaluation.results import read_result
-from lib.test.evaluation.writer import ResultWriter
+from lib.test.evaluation.results import read_result, read_scores
+from lib.test.evaluation.writer import FrameTime, ResultWriter
 from lib.test.tracker import build_tracker
 from lib.test.tracker.video import LOST, TrackedFrame, track_frames
 from lib.test.video_demo import result_path, track_video
 from lib.test.video_loop import Demo, DemoSummary, run_demo
-from lib.utils.checkpoint import save_checkpoint
+from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import ConfigError, DataError, run_cli
+from lib.utils.image_io import read_image, write_image
+from lib.utils.picture_video import PictureVideo, open_frames
 from lib.utils.video_io import LiveVideo, VideoFile, VideoWriter, open_video
+from lib.vis.draw import COLORS, rgb
 from lib.vis.views import LeaveSequence
 from lib.vis.window import CvWindow, DrawnBox, display_problem
 from tests.conftest import load_script
 from tests.golden.fixtures import clip_frame
 
 TINY = "vitt_256_ce_images"
+SCORES = [1, 0.8, 0.7, 0.6, 0.5, 0.4]  # of the tracker below, in six frames
 ORANGE = (230, 120, 20)
 R, SPACE, Q, NOTHING = ord("r"), ord(" "), ord("q"), -1
 
@@ -98,17 +103,142 @@ def test_the_tracker_sees_rgb_and_the_output_is_like_the_source(video, tmp_path)
         assert image.shape == (60, 90, 3) and np.abs(np.median(image, axis=(0, 1)) - ORANGE).max() < 8
 
 
+def test_frames_of_another_size_fit_into_the_output(tmp_path):
+    frames = [np.full((60, 90, 3), ORANGE, np.uint8), np.full((90, 60, 3), ORANGE, np.uint8)] * 2
+
+    class Turning(VideoFile):
+        def __iter__(self):
+            return iter(frames)
+
+    source, output = Turning(write_video(tmp_path / "clip.mp4")), tmp_path / "out.mp4"
+    run_demo(FakeTracker(), source, Demo(boxes=[[10, 20, 8, 8]], output=output))
+    first, second, *_ = written = list(VideoFile(output))
+    assert len(written) == 4 and first.shape == second.shape == (60, 90, 3)
+    assert np.abs(second[50, 55].astype(int) - ORANGE).max() < 16 and second[50, 5].max() < 60  # 40 of 90 columns
+
+
 def test_several_targets_are_one_step_and_one_file_each(video, tmp_path):
     tracker, paths = FakeTracker(), [tmp_path / "a.txt", tmp_path / "b.txt"]
     summary = run(video, tracker, paths, boxes=[[10, 20, 8, 8], [40, 5, 6, 9]], lost_below=0.55)
     assert tracker.batches == [2] * 5
     for path, (x, *rest) in zip(paths, [(10, 20, 8, 8), (40, 5, 6, 9)], strict=True):
         np.testing.assert_array_equal(read_result(path), [[x + t, *rest] for t in range(6)])
+        np.testing.assert_allclose(read_scores(path), SCORES)
     assert (summary.frames, summary.tracked, summary.lost) == (6, 5, [2, 2]) and not summary.left
     assert summary.lowest == pytest.approx([0.4, 0.4])
     assert "target 2: lowest score 0.40, lost in 2 frames" in str(summary)
     rows = np.loadtxt(tmp_path / "a_times.csv", delimiter=",", skiprows=1)
     np.testing.assert_allclose(rows[1:, 1:3], [[0.125, 0.25]] * 5)  # of the batch, divided by its size
+
+
+def counted_video(path, frames=8):
+    """Frame t is of grey level 20 * t."""
+    with VideoWriter(path, 10) as writer:
+        for t in range(frames):
+            writer.write(np.full((60, 90, 3), 20 * t, np.uint8))
+    return path
+
+
+def test_targets_start_in_frames_of_their_own(tmp_path):
+    tracker, source = FakeTracker(), counted_video(tmp_path / "clip.mp4")
+    paths = [tmp_path / name for name in ("a.txt", "b.txt", "c.txt")]
+    boxes = [[50, 5, 6, 9], [10, 20, 8, 8], [20, 20, 4, 4]]
+    output = tmp_path / "out.mp4"
+    summary = run(source, tracker, paths, boxes=boxes, starts=[5, 3, 5], start_frame=2, output=output, lost_below=0.75)
+    assert tracker.started == [boxes[1], boxes[0], boxes[2]] and tracker.batches == [1, 1, 3, 3]
+    assert [round(image.mean() / 20) for image in tracker.images[:3]] == [3, 4, 5]  # frame 2 has no target
+    for path, box, first in zip(paths, boxes, (5, 3, 5), strict=True):
+        np.testing.assert_array_equal(read_result(path), [[box[0] + t, *box[1:]] for t in range(8 - first)])
+        assert json.loads(path.with_suffix(".json").read_text())["first_frame"] == first
+    written = list(VideoFile(output))
+    assert [round(np.median(image) / 20) for image in written] == [2, 3, 4, 5, 6, 7]
+    assert (summary.frames, summary.tracked, summary.lost) == (6, 4, [1, 3, 1])
+    assert summary.lowest == pytest.approx([0.7, 0.5, 0.7])
+
+
+def test_targets_that_come_late_keep_their_number():
+    frame = TrackedFrame(np.zeros((80, 200, 3), np.uint8), [[100, 40, 20, 20]], [0.9], 0.1, numbers=[2])
+    alone = TrackedFrame(frame.image, frame.boxes, frame.scores, 0.1)
+    assert alone.numbers == range(1, 2) and (alone.picture() != frame.picture()).any()
+    color = rgb(COLORS[0])  # of the second
+    assert (frame.picture() == color).all(-1).any() and not (alone.picture() == color).all(-1).any()
+
+
+def test_boxes_drawn_anew_take_the_place_of_those_that_were_to_come(tmp_path):
+    window = FakeWindow([NOTHING, NOTHING, R], [[30, 30, 5, 5], [40, 30, 5, 5]])
+    paths = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    boxes, tracker = [[1, 2, 9, 9], [10, 20, 8, 8]], FakeTracker()
+    run(counted_video(tmp_path / "clip.mp4"), tracker, paths, boxes=boxes, starts=[0, 5], window=window)
+    assert tracker.started == [boxes[0], [30, 30, 5, 5], [40, 30, 5, 5]]
+    assert [len(read_result(path)) for path in paths] == [8, 6]
+    assert json.loads((tmp_path / "b.json").read_text())["first_frame"] == 2
+
+
+def test_frames_that_never_come_are_told_and_nothing_is_lost(tmp_path):
+    source, paths = counted_video(tmp_path / "clip.mp4"), [tmp_path / "a.txt", tmp_path / "b.txt"]
+    with pytest.raises(DataError, match=r"ended after frame 7 \(from 0\), target 2 was to start in frame 20; .* whole"):
+        run(source, None, paths, boxes=[[1, 2, 9, 9]] * 2, starts=[0, 20], output=tmp_path / "out.mp4")
+    assert len(read_result(paths[0])) == len(VideoFile(tmp_path / "out.mp4")) == 8
+    assert sorted(path.name for path in tmp_path.glob("b*")) == []
+    with pytest.raises(DataError, match="has no frame 8: choose a lower --start_frame"):
+        run(source, None, paths[:1], boxes=[[1, 2, 9, 9]], start_frame=8)
+    for options in ({"start_frame": -1}, {"start_frame": 3, "starts": [2]}, {"starts": [-2]}):
+        with pytest.raises(ConfigError, match="frames count from 0, and no box may be in one before the first"):
+            run(source, boxes=[[1, 2, 9, 9]], **options)
+
+
+def test_frames_that_change_their_size_are_tracked_and_written(tmp_path, caplog):
+    sizes = [(60, 90), (60, 90), (120, 180), (90, 60), (60, 90)]
+    for t, size in enumerate(sizes):
+        write_image(tmp_path / f"walk/{t}.png", np.full((*size, 3), ORANGE, np.uint8))
+    tracker, output = FakeTracker(), tmp_path / "out.mp4"
+    frames = open_frames(tmp_path / "walk")
+    run_demo(tracker, frames, Demo(boxes=[[10, 20, 8, 8]], output=output))
+    assert [image.shape[:2] for image in tracker.images] == sizes
+    written = list(VideoFile(output))
+    assert [image.shape for image in written] == [(60, 90, 3)] * 5
+    high = written[3]  # 90 x 60 in 60 x 90 is 60 x 40 in the middle
+    assert np.abs(high[:, 30:60].mean((0, 1)) - ORANGE).max() < 12 and high[:, :20].mean() < 60 > high[:, 70:].mean()
+    assert caplog.text.count("another size") == 1 and "frame 2 has another size" in caplog.text
+
+
+def test_pictures_are_a_video(tmp_path, caplog):
+    for t in (1, 2, 10):
+        write_image(tmp_path / f"walk/img/f{t}.jpg", np.full((60, 90, 3), 20 * t, np.uint8))
+        cv2.imwrite(str(tmp_path / f"grey_{t:03d}.png"), np.full((60, 90), 20 * t, np.uint8))
+    for source, name in (
+        (tmp_path / "walk", "walk"),
+        (tmp_path / "walk/img", "walk"),
+        (f"{tmp_path}/walk/img/f%d.jpg", "walk"),
+        (f"{tmp_path}/grey_%03d.png", tmp_path.name),
+        (f"{tmp_path}/grey_*.png", tmp_path.name),
+        (tmp_path, tmp_path.name),
+    ):
+        frames = open_frames(source)
+        assert isinstance(frames, PictureVideo) and len(frames) == frames.coded_frames == 3 and frames.fps == 25
+        assert [round(image.mean() / 20) for image in frames] == [1, 2, 10], source
+        assert all(image.shape == (60, 90, 3) for image in frames) and frames.seeks_exactly()
+        assert result_path(tmp_path, frames).name == f"video_{name}.txt"
+        assert frames.frame(2).mean() == frames.seek(2).mean() and round(frames.frame(2).mean() / 20) == 10
+        with pytest.raises(DataError, match="has no frame 3"):
+            frames.frame(3)
+    assert caplog.text.count("7 numbers are missing, the first is 3") == 2
+    write_video(tmp_path / "one/clip.mp4")
+    assert len(open_frames(tmp_path / "one")) == 6 and len(open_frames(tmp_path / "one/clip.mp4")) == 6
+    (tmp_path / "100%d.mp4").write_bytes((tmp_path / "one/clip.mp4").read_bytes())
+    assert len(open_frames(tmp_path / "100%d.mp4")) == 6  # a file's name, not a pattern
+    (tmp_path / "empty").mkdir()
+    for source, message in (
+        (f"{tmp_path}/none_%d.png", "no file matches .*none_%d.png"),
+        (f"{tmp_path}/none/*.png", "no file matches"),
+        (tmp_path / "empty", "expected pictures"),
+        (tmp_path / "none.mp4", "none.mp4 does not exist"),
+    ):
+        with pytest.raises(DataError, match=message):
+            open_frames(source).fps  # noqa: B018
+    (tmp_path / "walk/img/f2.jpg").write_bytes(b"no picture")
+    with pytest.raises(DataError, match="f2.jpg cannot be decoded"):
+        list(open_frames(tmp_path / "walk"))
 
 
 def test_keys_select_anew_pause_and_quit(video, tmp_path):
@@ -123,6 +253,7 @@ def test_keys_select_anew_pause_and_quit(video, tmp_path):
     assert summary.left and summary.frames == 4 and "left by the user" in str(summary)
     expected = [[10, 20, 8, 8], [30, 30, 5, 5], [50, 10, 4, 4], [51, 10, 4, 4]]
     np.testing.assert_array_equal(read_result(tmp_path / "a.txt"), expected)
+    assert read_scores(tmp_path / "a.txt").tolist()[:3] == [1, 1, 1]  # boxes that were given
     assert window.waits == [False, False, False, False, True, True, True, False]
 
 
@@ -284,14 +415,49 @@ def test_the_command_writes_what_the_tracker_finds(tmp_path, weights, monkeypatc
         "--save_dir", str(tmp_path / "out"), "--output", str(tmp_path / "out.mp4"), "--checkpoint", str(weights),
         "--device", "cpu", "--no_display"])  # fmt: skip
     load_script("video_demo").main()
-    expected = [frame.boxes for frame in track_frames(build_tracker(TINY, weights), VideoFile(source), *boxes)]
+    frames = list(track_frames(build_tracker(TINY, weights), VideoFile(source), *boxes))
     for number in (1, 2):
         path = tmp_path / f"out/test/tracking_results/ostrack/{TINY}/video_my_clip_target{number}.txt"
-        np.testing.assert_allclose(read_result(path), [frame[number - 1] for frame in expected], atol=0.01)
+        np.testing.assert_allclose(read_result(path), [frame.boxes[number - 1] for frame in frames], atol=0.01)
+        np.testing.assert_allclose(read_scores(path), [frame.scores[number - 1] for frame in frames], atol=1e-5)
         assert f"Wrote {path}" in caplog.text
     assert json.loads(path.with_suffix(".json").read_text())["init_box"] == boxes[1]
     assert len(VideoFile(tmp_path / "out.mp4")) == 4
     assert "4 frames; tracker" in capsys.readouterr().out
+
+
+def test_the_command_takes_grey_pictures_late_targets_and_small_boxes(tmp_path, weights, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    for t in range(5):
+        write_image(
+            tmp_path / f"walk/{t:04d}.png", np.repeat(clip_frame(t)[0].mean(2, keepdims=True), 3, 2).astype("u1")
+        )
+        picture = cv2.imread(str(tmp_path / f"walk/{t:04d}.png"), cv2.IMREAD_GRAYSCALE)
+        cv2.imwrite(str(tmp_path / f"walk/{t:04d}.png"), picture)
+    state = load_checkpoint(weights)
+    state["net"]["box_head.conv5_size.bias"].fill_(-3)  # boxes of a twentieth of the search region
+    save_checkpoint(state, weights)
+    command = ["video_demo.py", "ostrack", TINY, f"{tmp_path}/walk/%04d.png", "--start_frame", "1", "--box_at", "3",
+               "60", "70", "4", "5", "--optional_box", "60", "70", "48", "36", "--min_size", "2", "--save_results",
+               "--save_dir", str(tmp_path / "out"), "--checkpoint", str(weights), "--no_display"]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", command)
+    load_script("video_demo").main()
+    folder = tmp_path / f"out/test/tracking_results/ostrack/{TINY}"
+    late, first = (read_result(folder / f"video_walk_target{number}.txt") for number in (1, 2))
+    assert (len(late), len(first)) == (2, 4) and late[0].tolist() == [60, 70, 4, 5]
+    tracker = build_tracker(TINY, weights, overrides=["TEST.MIN_SIZE=2"])
+    tracker.initialize(read_image(tmp_path / "walk/0003.png"), {"init_bbox": [60, 70, 4, 5]})
+    expected = tracker.track(read_image(tmp_path / "walk/0004.png"))["target_bbox"]
+    np.testing.assert_allclose(late[1], expected, atol=0.01)
+    assert min(expected[2:]) < 10
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    for wrong, message in (
+        (["--start_frame", "9"], "has 5 frames, 0 to 4: no target can start after them"),
+        (["--box_at", "1.5", "1", "2", "3", "4"], "FRAME is a whole number"),
+    ):
+        monkeypatch.setattr(sys, "argv", [*command[:4], *wrong, "--optional_box", "1", "2", "3", "4"])
+        with pytest.raises(ConfigError, match=message):
+            load_script("video_demo").main()
 
 
 def test_debug_shows_the_first_target(tmp_path, weights, monkeypatch, caplog):
@@ -302,6 +468,17 @@ def test_debug_shows_the_first_target(tmp_path, weights, monkeypatch, caplog):
     load_script("video_demo").main()
     assert f"the pictures go to {tmp_path / 'test/debug'}" in caplog.text
     assert len(list((tmp_path / "test/debug").rglob("video_clip/**/*.*"))) >= 3
+
+
+def test_the_result_of_another_video_of_that_name_is_not_replaced(tmp_path):
+    a, b = VideoFile(write_video(tmp_path / "a/walk.mp4")), VideoFile(tmp_path / "b/walk.mp4")
+    for _ in range(2):  # the same video may be tracked again
+        (writer,) = video_demo._writers(tmp_path / "out", {}, a, [[1, 2, 3, 4]], 1)
+        with writer:
+            writer.add([1, 2, 3, 4], FrameTime(0, 0))
+    with pytest.raises(DataError, match=rf"out/video_walk\.txt is the result of another video, {a.path}: use another"):
+        video_demo._writers(tmp_path / "out", {}, b, [[1, 2, 3, 4]], 1)
+    assert len(video_demo._writers(tmp_path / "out", {}, b, (), 2)) == 2  # several targets have other names
 
 
 def test_result_files_have_the_published_name(tmp_path):
@@ -348,7 +525,7 @@ def test_a_video_that_cannot_be_written_whole_is_an_error(tmp_path, monkeypatch)
             write_video(tmp_path / name)
     for suffix in (".mp4", ".avi", ".mkv", ".mov"):
         assert len(VideoFile(write_video(tmp_path / f"whole{suffix}"))) == 6
-    monkeypatch.setattr("lib.utils.video_io._declared", lambda capture: 3)  # as a full disk leaves it
+    monkeypatch.setattr("lib.utils.video_io._read_packets", lambda path: (3, 12.0))  # as a full disk leaves it
     with pytest.raises(DataError, match="long.mp4 was not written whole"):
         write_video(tmp_path / "long.mp4")
 
@@ -376,7 +553,7 @@ def test_trouble_on_the_way_is_an_error(video, weights, tmp_path):
             writer.write(image)
     whole = (tmp_path / "long.avi").read_bytes()
     (tmp_path / "cut.avi").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match="breaks off after frame"):
+    with pytest.raises(DataError, match="is damaged or cut short, .* copy or download it again"):
         run(tmp_path / "cut.avi", results=[tmp_path / "cut.txt"], boxes=[[1, 2, 3, 4]], output=tmp_path / "cut.mp4")
     assert not (tmp_path / "cut.txt").exists()
     seen = len(VideoFile(tmp_path / "cut.mp4"))

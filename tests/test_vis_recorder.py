@@ -16,9 +16,10 @@ from lib.utils.checkpoint import save_checkpoint
 from lib.utils.crop import sample_target
 from lib.utils.errors import ConfigError
 from lib.utils.image_io import write_image
+from lib.utils.own_folder import folder_label
 from lib.utils.video_io import VideoFile
 from lib.vis.panels import faded, heat, lit, score_strip
-from lib.vis.recorder import Dashboard, record_video
+from lib.vis.recorder import Dashboard, record_pictures, record_video
 from lib.vis.views import PREDICTED, TRUE, View, captions, frame_picture, panels
 from tests.conftest import load_script
 from tests.golden.fixtures import clip_frame, fill_state_dict
@@ -165,6 +166,16 @@ def test_a_video_stands_under_its_name_when_it_is_complete(tracker: Tracker, tmp
     assert np.abs(video.frame(0).astype(int) - drawn).mean() < 8
 
 
+def test_pictures_of_an_earlier_run_go(tracker: Tracker, tmp_path: Path) -> None:
+    for name in ("00000001.jpg", "00000009.jpg", "notes.txt"):
+        write_image(tmp_path / "clip/x.png", np.zeros((4, 4, 3), np.uint8))
+        (tmp_path / "clip" / name).touch()
+    with record_pictures(tmp_path, "clip", 3) as show:
+        show(watched_views(tracker)[0])
+    assert sorted(path.name for path in (tmp_path / "clip").iterdir()) == ["00000001.jpg", "notes.txt", "x.png"]
+    assert (tmp_path / "clip/00000001.jpg").stat().st_size > 1000
+
+
 @pytest.mark.parametrize("options", [["--batch", "2"], pytest.param(["--threads", "2"], marks=pytest.mark.slow)])
 def test_the_command_writes_a_video_of_each_sequence(options, tracker, tmp_path, monkeypatch, caplog) -> None:
     for name in ("first", "second"):
@@ -173,7 +184,7 @@ def test_the_command_writes_a_video_of_each_sequence(options, tracker, tmp_path,
         boxes = "".join(",".join(map(str, clip_frame(t)[1])) + "\n" for t in range(FRAMES))
         (tmp_path / "data" / name / "groundtruth.txt").write_text(boxes)
     weights = tmp_path / "tiny.pth.tar"
-    save_checkpoint({"net": tracker.network.model.state_dict()}, weights)
+    save_checkpoint({"net": tracker.network.model.model.state_dict()}, weights)
     arguments = ["test.py", "ostrack", TINY, "--dataset", f"folder:{tmp_path / 'data'}", "--device", "cpu"]
     arguments += ["--checkpoint", str(weights), "--save_dir", str(tmp_path / "out")]
     arguments += ["--save_vis", str(tmp_path / "vis"), "--vis_attention", "2", *options]
@@ -181,7 +192,7 @@ def test_the_command_writes_a_video_of_each_sequence(options, tracker, tmp_path,
     assert load_script("test").main() == 0
     assert sorted(path.name for path in (tmp_path / "vis").iterdir()) == ["first.mp4", "second.mp4"]
     assert [len(VideoFile(path)) for path in (tmp_path / "vis").iterdir()] == [FRAMES] * 2
-    results = tmp_path / "out/test/tracking_results/ostrack" / TINY
+    results = tmp_path / "out/test/tracking_results/ostrack" / TINY / folder_label(tmp_path / "data")
     assert len((results / "first.txt").read_text().splitlines()) == FRAMES
     assert load_script("test").main() == 0
     assert "2 sequences were tracked before and are not shown: use --fresh" in caplog.text

@@ -11,6 +11,7 @@ from lib.test.evaluation import get_dataset
 from lib.test.evaluation.environment import EnvSettings
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.image_io import read_image
+from lib.utils.own_folder import folder_label
 from lib.utils.video_io import VideoFile
 from lib.vis.compare import Entry, choose_frames, line, stacked
 from lib.vis.draw import COLORS, rgb
@@ -77,7 +78,7 @@ def test_the_sheet_shows_every_box_and_says_how_good_it_is(data):
 
 def test_the_default_file_lies_among_the_plots(data):
     text = draw(data)
-    path = data / "out/test/result_plots/folder_data/walk.png"
+    path = data / "out/test/result_plots" / folder_label(data / "data") / "walk.png"
     assert text.endswith(f"Wrote {path}") and read_image(path).shape[1] > 1000
 
 
@@ -97,6 +98,26 @@ def test_the_video_holds_each_frame_with_its_legend(data):
         assert np.abs(np.subtract(box_of(frames[t]), expected)).max() <= 10, t  # video smears the lines
     # The true box is white; in frame 4 there is none.
     assert found(frames[10][: SIZE[1]], (255, 255, 255), 40) > 300 and found(frames[4][: SIZE[1]], (255,) * 3, 40) == 0
+
+
+def test_frames_of_several_sizes_make_a_whole_video_and_damaged_ones_none(data):
+    folder = data / "data/walk/img"
+    for t in (7, 8):  # turned by a quarter, and twice as large
+        shape = (SIZE[0], SIZE[1], 3) if t == 7 else (2 * SIZE[1], 2 * SIZE[0], 3)
+        cv2.imwrite(str(folder / f"{t:04d}.png"), np.full(shape, 90, np.uint8))
+    draw(data, "other", ["bad"], [], data / "clip.mp4")
+    frames = list(VideoFile(data / "clip.mp4"))
+    assert len(frames) == FRAMES and len({frame.shape for frame in frames}) == 1
+    grey = [int((np.abs(frame[: SIZE[1], : SIZE[0]].astype(int) - 90).max(axis=-1) < 12).sum()) for frame in frames]
+    assert grey[8] > 0.6 * SIZE[0] * SIZE[1] and 0.2 < grey[7] / grey[0] < 0.5  # 72 of 200 columns
+    draw(data, "other", ["bad"], [], data / "sheet.png")
+    (folder / "0012.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"0012\.png cannot be decoded"):
+        draw(data, "other", ["bad"], [], data / "half.mp4")
+    assert not list(data.glob("half*"))  # nor does a failure touch what was there before
+    with pytest.raises(DataError, match=r"0012\.png cannot be decoded"):
+        draw(data, "other", ["bad"], [], data / "clip.mp4")
+    assert len(VideoFile(data / "clip.mp4")) == FRAMES and not list(data.glob("*.part*"))
 
 
 def test_frames_are_spread_and_the_worst_ones_apart():

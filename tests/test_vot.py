@@ -77,6 +77,11 @@ def test_a_tracker_is_registered_beside_others(tmp_path):
     assert shlex.split(registry["mine"]["command"]) == command  # what the toolkit does
     assert (registry["mine"]["label"], registry["mine"]["protocol"]) == ("50% mine", "trax")
     assert workspace.register_tracker(tmp_path / "new" / "place", "mine", "", command).is_file()
+    workspace.register_tracker(tmp_path, "mine", "", ["other"])  # nothing was tracked yet
+    (tmp_path / "results/mine").mkdir(parents=True)
+    workspace.register_tracker(tmp_path, "mine", "", ["other"])
+    with pytest.raises(ConfigError, match=r"results/mine has results of mine by another command \(other\): choose"):
+        workspace.register_tracker(tmp_path, "mine", "", command)
 
 
 def test_names_and_registries_that_the_toolkit_would_not_take_are_refused(tmp_path):
@@ -111,10 +116,22 @@ def test_sequences_take_the_layout_of_vot(tmp_path):
     assert (a / "anchor.value").read_text().split() == ["1", "0", "0", "0"]
     experiments = yaml.safe_load(stack.read_text())["experiments"]
     assert list(experiments) == ["baseline", "realtime", "unsupervised"]
-    # Runs of b: 120 and 70 frames forward, 101 backward; the run of a has 4 frames.
-    assert [experiments["baseline"]["analyses"][0][key] for key in ("low", "high")] == [4, 120]
+    # Runs of b: 120 and 70 frames forward, 101 backward; the run of a has 4 frames, 3 after the first.
+    assert [experiments["baseline"]["analyses"][0][key] for key in ("low", "high")] == [3, 120]
     with pytest.raises(DataError, match="has sequences already"):
         workspace.add_sequences(tmp_path / "w", get_dataset(f"folder:{data}"))
+
+
+@pytest.mark.parametrize("lengths", [(12, 12), (2, 2), (3,), (100, 100), (12, 13)])
+def test_any_set_has_an_eao(tmp_path, lengths):
+    data = write_sequences(tmp_path / "data", {f"s{i}": length for i, length in enumerate(lengths)})
+    stack = yaml.safe_load(workspace.add_sequences(tmp_path / "w", get_dataset(f"folder:{data}")).read_text())
+    runs = [length for length in lengths] + [51 for length in lengths if length > 50]  # from frame 50 backwards
+    for name in ("baseline", "realtime"):
+        score, curve, _ = stack["experiments"][name]["analyses"]
+        values = list(range(curve["high"]))  # one for each number of frames after the first
+        taken = values[score["low"] : score["high"] + 1]  # as the toolkit does before it takes the mean
+        assert taken == list(range(min(runs) - 1, max(runs)))
 
 
 def test_sequences_that_vot_cannot_take_are_named(tmp_path):
@@ -129,6 +146,8 @@ def test_sequences_that_vot_cannot_take_are_named(tmp_path):
     (short / "s/groundtruth.txt").write_text("1,2,3,4\n")
     with pytest.raises(DataError, match="s: 3 frames but 1 boxes"):
         add(short)
+    with pytest.raises(DataError, match="one has one frame only, so nothing is tracked in it"):
+        add(write_sequences(tmp_path / "single", {"one": 1, "other": 4}))
     (short / "s/groundtruth.txt").write_text("0,0,0,0\n" * 3)
     with pytest.raises(DataError, match="s shows its target in no frame"):
         add(short)

@@ -15,6 +15,7 @@ from lib.test.vot.regions import box_region, load_image, region_box
 from lib.test.vot.session import serve
 from lib.test.vot.trax import Connection, Message, TraxError, connect, format_message, parse_message
 from lib.utils.errors import DataError
+from lib.utils.image_io import SequenceDecoder
 from tests.evaluation_fakes import FakeBatchTracker
 
 # ---------------------------------------------------------------------------------------------------------- messages
@@ -98,9 +99,9 @@ def test_images_come_as_files_data_and_pixels(tmp_path):
     uris = [f"data:image/png;{data}", f"data:image/png;base64,{data}", f"image:7;5;rgb;{pixels}"]
     uris += [f"file://{path}", str(path)]
     for uri in uris:
-        np.testing.assert_array_equal(load_image(uri), image)
+        np.testing.assert_array_equal(load_image(uri, SequenceDecoder()), image)
     grey = base64.b64encode(image[..., 0].tobytes()).decode().rstrip("=")
-    np.testing.assert_array_equal(load_image(f"image:7;5;gray8;{grey}"), image[..., :1].repeat(3, 2))
+    np.testing.assert_array_equal(load_image(f"image:7;5;gray8;{grey}", SequenceDecoder()), image[..., :1].repeat(3, 2))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_images_come_as_files_data_and_pixels(tmp_path):
 )
 def test_images_that_cannot_be_had_are_named(uri, error, match):
     with pytest.raises(error, match=match):
-        load_image(uri)
+        load_image(uri, SequenceDecoder())
 
 
 # -------------------------------------------------------------------------------------------------- conversation

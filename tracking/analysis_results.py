@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.test.analysis.analyse import analyse
 from lib.test.analysis.protocols import PROTOCOLS
+from lib.test.evaluation.results import LOST_BELOW
 from lib.utils.errors import run_cli
 
 
@@ -33,6 +34,12 @@ def main() -> None:
         "--export", nargs="+", choices=("md", "tex", "csv"), default=[], help="write all tables as files"
     )
     parser.add_argument("--html", action="store_true", help="write report.html, one page with everything in it")
+    parser.add_argument(
+        "--lost_below",
+        type=float,
+        default=LOST_BELOW,
+        help="frames of a lower score are marked in report.html (default: %(default)s)",
+    )
     parser.add_argument("--no_plots", action="store_true", help="write no plots")
     parser.add_argument(
         "--no_cache", action="store_true", help="read all result files anew, keep nothing in test/cache"
@@ -53,6 +60,7 @@ def main() -> None:
         html=args.html,
         skip_missing=args.skip_missing,
         cache=not args.no_cache,
+        lost_below=args.lost_below,
     )
     for block in blocks:
         print(f"{block}\n")

@@ -1,5 +1,7 @@
 """Examine training data sets: one line each; the exit status is 1 if anything in them is broken.
 
+ok: training draws from every sequence; PARTLY USABLE: it leaves some out, and trains on the others; BROKEN: mend it.
+
 python tracking/check_data.py --config vitb_256_mae_ce_32x4_ep300       # those that an experiment names
 python tracking/check_data.py --dataset LASOT "TRACKINGNET[0-3]" --full # these, and decode every image
 """
@@ -10,8 +12,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.config.ostrack import load_config
+from lib.config.drawing import draw_settings
+from lib.config.ostrack import drawn_datasets, load_config
 from lib.train.admin.environment import env_settings
+from lib.train.data.frames import pair_sampling
 from lib.train.dataset.check import check_dataset
 from lib.utils.cpu import cpu_count
 from lib.utils.errors import ConfigError, run_cli
@@ -24,16 +28,22 @@ def main() -> int:
     parser.add_argument("--use_lmdb", type=int, choices=(0, 1), default=0, help="examine their lmdbs")
     parser.add_argument("--full", action="store_true", help="decode every image; an interrupted check goes on")
     parser.add_argument("--jobs", type=int, default=cpu_count(), help="threads that decode (default: %(default)s)")
-    arguments = parser.parse_args()
-    names = list(arguments.dataset)
+    parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="values instead of the experiment's")
+    arguments = parser.parse_intermixed_args()
+    names, options = list(arguments.dataset), {}
     if arguments.config:
-        data = load_config(arguments.config).DATA
-        names += [*data.TRAIN.DATASETS_NAME, *data.VAL.DATASETS_NAME]
+        cfg = load_config(arguments.config, arguments.overrides)
+        names += [*drawn_datasets(cfg, "TRAIN"), *drawn_datasets(cfg, "VAL")]
+        options = {"sampling": pair_sampling(cfg.DATA), "drawing": draw_settings(cfg.DATA.DRAW)}
+    elif arguments.overrides:
+        raise ConfigError(f"{arguments.overrides[0]} changes an experiment: name one with --config")
     if not names or arguments.jobs < 1:
         raise ConfigError("name an experiment with --config or data sets with --dataset; --jobs is 1 or more")
     broken = False
     for name in dict.fromkeys(names):
-        report = check_dataset(name, env_settings(), bool(arguments.use_lmdb), arguments.full, arguments.jobs)
+        report = check_dataset(
+            name, env_settings(), bool(arguments.use_lmdb), arguments.full, arguments.jobs, **options
+        )
         print(report.line(), flush=True)
         broken |= bool(report.broken)
     return int(broken)

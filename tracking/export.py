@@ -12,7 +12,8 @@ import numpy as np
 from lib.config.ostrack import Config, config_name, load_config
 from lib.test.evaluation.results import file_hash
 from lib.test.export import FORMATS, Exported, export_network
-from lib.test.export.graph import network_hash, takes_mask
+from lib.test.export.graph import network_hash
+from lib.test.export.opset import OLDEST
 from lib.test.running import PRECISIONS
 from lib.test.tracker import Tracker, find_checkpoint
 from lib.test.tracker.backends import ExportedNetwork, kept_file
@@ -30,6 +31,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--checkpoint", type=Path, help="weight file (default: the experiment's own)")
     parser.add_argument("--format", choices=list(FORMATS), default="onnx")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
+    parser.add_argument(
+        "--opset", type=int, help=f"of an ONNX file, {OLDEST} or newer (default: PyTorch's own; docs/export.md)"
+    )
     parser.add_argument("--batch", type=int, default=1, help="targets that the file takes at a time")
     parser.add_argument(
         "--out", type=Path, help="file to write (default: where --backend of the other commands looks for it)"
@@ -45,16 +49,14 @@ def drawn_inputs(cfg: Config) -> list[dict[str, np.ndarray]]:
     def no_run(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         raise AssertionError("only crops are wanted")
 
-    tracker = Tracker(cfg, ExportedNetwork(cfg, no_run))  # it keeps crops as they are
+    tracker = Tracker(cfg, ExportedNetwork(no_run, ()))  # it keeps crops as they are
     stock, found = load_stock((), (), SEQUENCE_SETTINGS), []
     for number in range(_SEQUENCES):
         first, *others = draw_sequence(np.random.default_rng(number), stock, _FRAMES)
         target = tracker.start(first.image, first.box.tolist())
         for frame in others:
             search, _ = tracker.crop_search([frame.image], [target])
-            found.append({"template": target.template.numpy(), "search": search.numpy()})
-            if takes_mask(cfg) and target.mask is not None:
-                found[-1]["mask"] = target.mask.numpy()
+            found.append({name: value.numpy() for name, value in (*target.state.items(), ("search", search))})
             if frame.visible > 0:
                 target.box = frame.box.tolist()
     return found
@@ -70,11 +72,12 @@ def export_experiment(
     *,
     out: Path | None = None,
     batch: int = 1,
+    opset: int | None = None,
 ) -> tuple[Path, Exported | None]:
     """Export the network of an experiment to ``out``, or to where ``--backend`` looks for it.
 
     Args:
-        out, batch: as of the command.
+        out, batch, opset: as of the command.
         Others: as of :func:`lib.test.tracker.build_tracker`.
 
     Returns:
@@ -83,8 +86,10 @@ def export_experiment(
     Raises:
         ConfigError: no backend runs such a file, and ``out`` is not given; or as of :func:`export_network`.
     """
-    if out is None and (batch != 1 or format == "torch"):
-        raise ConfigError("--out is needed: backends run files of format onnx or openvino for one target")
+    if out is None and (batch != 1 or opset is not None or format == "torch"):
+        raise ConfigError(
+            "--out is needed: backends run files of format onnx or openvino for one target, in the default opset"
+        )
     cfg, name = load_config(config, overrides), config_name(config)
     checkpoint = checkpoint or find_checkpoint(cfg, name, save_dir)
     model = tracking_model(cfg, checkpoint)
@@ -99,6 +104,7 @@ def export_experiment(
         path,
         precision=precision,
         batch=batch,
+        opset=opset,
         calibration=drawn_inputs(cfg) if precision == "int8" else (),
         origin={"checkpoint": checkpoint.name, "checkpoint_sha256": file_hash(checkpoint)},
     )
@@ -116,6 +122,7 @@ def main() -> None:
         args.save_dir,
         out=args.out,
         batch=args.batch,
+        opset=args.opset,
     )
     if written is None:
         print(f"{path} is there already, of the same weights, code and versions")

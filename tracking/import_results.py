@@ -10,6 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.test.evaluation.environment import env_settings
+from lib.test.utils.box_forms import FORMS
 from lib.test.utils.importing import import_results
 from lib.utils.errors import run_cli
 
@@ -22,6 +23,7 @@ def main() -> int:
     parser.add_argument("--dataset", required=True, help="benchmark, or folder:PATH")
     parser.add_argument("--member", help="folder or key inside SOURCE to take, where it holds several trackers")
     parser.add_argument("--one_based", action="store_true", help="pixels are counted from 1, as in MATLAB")
+    parser.add_argument("--form", choices=FORMS, default="xywh", help="what the numbers of a box are (default: xywh)")
     parser.add_argument("--any_length", action="store_true", help="also results with too few or too many boxes")
     parser.add_argument("--force", action="store_true", help="replace results of another origin")
     parser.add_argument("--save_dir", help="output folder; default: that of the settings, ./output")
@@ -36,6 +38,7 @@ def main() -> int:
         any_length=args.any_length,
         force=args.force,
         env=env_settings().saving_to(args.save_dir),
+        form=args.form,
     )
     print(report)
     return 0 if report.complete else 1

@@ -12,6 +12,7 @@ from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.running import add_running_options
 from lib.test.tracker import find_checkpoint
 from lib.test.vot.workspace import add_sequences, register_tracker
+from lib.utils.devices import checked_device
 from lib.utils.errors import CheckpointError, run_cli
 
 
@@ -22,7 +23,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--sequences", help="names of benchmarks or folder:PATH, comma separated, to evaluate on")
     parser.add_argument("--name", help="the tracker's name in the workspace (default: ostrack_CONFIG)")
     parser.add_argument("--checkpoint", type=Path, help="weight file (default: the experiment's own)")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     add_running_options(parser)
     parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="settings on top of the experiment")
     return parser.parse_intermixed_args()
@@ -34,6 +34,7 @@ def tracker_command(args: argparse.Namespace) -> list[str]:
     checkpoint = args.checkpoint or find_checkpoint(cfg, config_name(args.config))
     if not checkpoint.is_file():
         raise CheckpointError(f"there is no checkpoint {checkpoint}")
+    checked_device(args.device)  # now, not when the toolkit starts it
     config, checkpoint = config_path(args.config).resolve(), checkpoint.resolve()
     options = ["--checkpoint", str(checkpoint), "--device", args.device, "--precision", args.precision]
     options += ["--backend", args.backend, *(["--compile"] if args.compile else [])]

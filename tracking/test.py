@@ -31,7 +31,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--batch", type=int, default=1, help="sequences that a process tracks in one forward pass")
     parser.add_argument("--num_gpus", type=int, help="GPUs to use at most (default: all)")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     add_running_options(parser)
     parser.add_argument("--checkpoint", type=Path, help="weight file (default: the experiment's own)")
     parser.add_argument("--save_dir", type=Path, help="output folder (default: the configured one, ./output)")

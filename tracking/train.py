@@ -26,6 +26,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--config", required=True, help="name in experiments/ostrack, or path of a YAML file")
     parser.add_argument("--save_dir", default="./output", help="root of checkpoints, logs and curves (./output)")
     parser.add_argument("--resume", default="latest", help="latest (default), none or the path of a checkpoint")
+    parser.add_argument(
+        "--resume_changed",
+        action="store_true",
+        help="go on with another configuration too (learning rate, batch, processes ...), at the end of an epoch",
+    )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
     parser.add_argument("--seed", type=int, help="instead of TRAIN.SEED")
     parser.add_argument("--use_lmdb", type=int, choices=(0, 1), default=0, help="read the data sets from their lmdb")
@@ -114,6 +119,7 @@ def train(arguments: argparse.Namespace) -> int:
             use_lmdb=bool(arguments.use_lmdb),
             config_prv=arguments.config_prv,
             config_teacher=arguments.config_teacher,
+            resume_changed=arguments.resume_changed,
         )
     except Preempted:
         return PREEMPTED

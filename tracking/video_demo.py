@@ -7,10 +7,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.test.evaluation.environment import env_settings
+from lib.test.evaluation.results import LOST_BELOW
 from lib.test.running import add_running_options
 from lib.test.video_demo import track_video
 from lib.test.video_loop import KEYS
-from lib.utils.errors import run_cli
+from lib.utils.errors import ConfigError, run_cli
 from lib.vis.screens import visdom_or_pictures
 
 
@@ -18,7 +19,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, epilog=f"Keys in the window: {KEYS}.")
     parser.add_argument("tracker", choices=["ostrack"])
     parser.add_argument("config", help="name of a file in experiments/ostrack, or the path of one")
-    parser.add_argument("video", help="video file, number of a camera, or URL of a stream")
+    parser.add_argument(
+        "video", help="video file, folder of pictures, pattern of pictures (walk/%%05d.jpg), number of a camera, or URL"
+    )
     parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="settings on top of the experiment")
     parser.add_argument(
         "--optional_box",
@@ -26,17 +29,30 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         nargs=4,
         action="append",
         default=[],
+        dest="boxes",
         metavar=("X", "Y", "W", "H"),
         help="target in the first frame, in pixels; repeat it for several (default: draw it with the mouse)",
     )
+    parser.add_argument(
+        "--box_at",
+        type=float,
+        nargs=5,
+        action="append",
+        dest="boxes",
+        metavar=("FRAME", "X", "Y", "W", "H"),
+        help="target that starts in a later frame of the video, counted from 0; may be repeated, too",
+    )
+    parser.add_argument("--start_frame", type=int, default=0, help="first frame that is read, counted from 0 (0)")
+    parser.add_argument(
+        "--min_size", type=float, help="least side of a box in pixels, for small targets: TEST.MIN_SIZE (10)"
+    )
     parser.add_argument("--targets", type=int, default=1, help="how many targets to draw")
-    parser.add_argument("--lost_below", type=float, default=0.3, help="scores below this are shown as lost (0.3)")
+    parser.add_argument("--lost_below", type=float, default=LOST_BELOW, help="lower scores are shown as lost (0.3)")
     parser.add_argument("--output", type=Path, metavar="OUT.mp4", help="write a video with the boxes")
     parser.add_argument(
         "--save_results", action="store_true", help="write the boxes where tracking/test.py puts its own"
     )
     parser.add_argument("--no_display", action="store_true", help="open no window, as where there is no display")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     add_running_options(parser)
     parser.add_argument("--checkpoint", type=Path, help="weight file (default: the experiment's own)")
     parser.add_argument("--save_dir", type=Path, help="output folder (default: the configured one, ./output)")
@@ -47,23 +63,35 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_intermixed_args(arguments)
 
 
+def split_boxes(given: list[list[float]], start_frame: int) -> tuple[list[list[float]], list[int]]:
+    """Boxes, and the frame that each is in. Raises ConfigError: it is no whole number."""
+    starts = [box[0] if len(box) == 5 else start_frame for box in given]
+    if any(start % 1 for start in starts):
+        raise ConfigError(f"--box_at {starts[0]:g}: FRAME is a whole number, the first is 0")
+    return [box[-4:] for box in given], list(map(int, starts))
+
+
 def main() -> None:
     args = parse_arguments()
     screen = None
     if args.debug:
         folder = Path(env_settings().saving_to(args.save_dir).save_dir) / "test/debug"
         screen = visdom_or_pictures(args.visdom_server, args.visdom_port, folder)
+    boxes, starts = split_boxes(args.boxes, args.start_frame)
+    least = [] if args.min_size is None else [f"TEST.MIN_SIZE={args.min_size}"]
     summary = track_video(
         args.config,
         args.video,
-        args.optional_box,
+        boxes,
+        starts=starts,
+        start_frame=args.start_frame,
         targets=args.targets,
         output=args.output,
         save_results=args.save_results,
         display=not args.no_display,
         lost_below=args.lost_below,
         checkpoint=args.checkpoint,
-        overrides=args.overrides,
+        overrides=[*args.overrides, *least],
         precision=args.precision,
         backend=args.backend,
         compiled=args.compile,

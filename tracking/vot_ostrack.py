@@ -17,7 +17,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("config", help="name or path of an experiment")
     parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="settings on top of the experiment")
     parser.add_argument("--checkpoint", type=Path, help="weight file (default: the experiment's own)")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     add_running_options(parser)
     return parser.parse_intermixed_args()
 
@@ -28,11 +27,11 @@ def main() -> None:
 
     import numpy as np
 
-    from lib.test.evaluation.runner import choose_devices
     from lib.test.tracker import build_tracker
     from lib.test.vot.session import serve
+    from lib.utils.devices import checked_device
 
-    device = choose_devices(args.device, num_gpus=1)[0]
+    device = checked_device(args.device)
     running = {"precision": args.precision, "backend": args.backend, "compiled": args.compile}
     tracker = build_tracker(args.config, args.checkpoint, device, overrides=args.overrides, **running)
     # The first step of a model is slow, which a real-time experiment would count against the tracker.

@@ -57,7 +57,7 @@ class DrawSettings:
         object_gain: log gain of a single pasted thing between frames.
         shade: probability of a smooth shadow or light; shade_depth: its log.
         motion_blur, defocus, noise, jpeg, low_resolution, grey: probabilities of each (grey: of the whole video).
-        dark, fade: probabilities of a video in the dark (a fifth to three fifths of the light), or with little contrast.
+        dark, fade: probabilities of a video in the dark (a fifth to three fifths of the light), and of low contrast.
         blur_length (crop pixels), noise_level (grey levels), jpeg_quality, low_factor: upper bound, or least quality.
         object_blur: probability of motion blur of the target alone.
     """

@@ -16,10 +16,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lib.config.ostrack import Config, config_name, load_config
+from lib.models.layers.candidate_elimination import template_mask
 from lib.models.ostrack import OSTrack
-from lib.models.ostrack.candidate_elimination import template_mask
+from lib.models.state import join_states
 from lib.test.tracker import Tracker
-from lib.test.tracker.build import build_network, checked_device, choose_precision, tracking_model
+from lib.test.tracker.build import build_network, choose_precision, tracking_model
+from lib.utils.devices import checked_device, synchronize
 from lib.utils.errors import ConfigError, OSTrackError
 
 FRAME_SIZE = (720, 1280)  # height and width
@@ -44,7 +46,7 @@ class Profile:
 
     Attributes:
         name: of the experiment.
-        device: ``cpu``, or the index and name of the GPU.
+        device: ``cpu``, or kind and index of the GPU, with its name on CUDA.
         threads: that PyTorch computes with on the CPU.
         backend, precision, batch, compiled: how it ran; a batch is so many targets, each in a frame of its own.
         frames: timed steps.
@@ -186,10 +188,7 @@ def _time_tracker(tracker: Tracker, frames: int, batch: int) -> tuple[Timing, Ti
     noise = np.random.default_rng(0)
     images = [noise.integers(0, 256, (*FRAME_SIZE, 3), np.uint8) for _ in range(batch + 3)]
     targets = [tracker.start(image, TARGET_BOX) for image in images[:batch]]
-    template = torch.cat([target.template for target in targets])
-    masks = [target.mask for target in targets if target.mask is not None]
-    mask = torch.cat(masks) if masks else None
-    inside = torch.cat([target.inside for target in targets])
+    state = join_states([target.state for target in targets])
     search, _ = tracker.crop_search(images[:batch], targets)
 
     def whole(number: int) -> None:
@@ -199,7 +198,7 @@ def _time_tracker(tracker: Tracker, frames: int, batch: int) -> tuple[Timing, Ti
         tracker.step(images[start : start + batch], targets)
 
     def network(number: int) -> None:
-        tracker.predict(template, search, mask, inside)
+        tracker.predict(state, search)[0].tolist()
 
     return measure(network, frames, batch, tracker.device), measure(whole, frames, batch, tracker.device)
 
@@ -210,8 +209,7 @@ def measure(step: Callable[[int], object], count: int, batch: int, device: torch
     for i in range(-max(1, count // 4), count):
         start = time.perf_counter()
         step(i)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        synchronize(device)
         if i >= 0:
             times.append(1000 * (time.perf_counter() - start))
     p50, p95 = np.percentile(times, (50, 95)).tolist()

@@ -17,8 +17,19 @@ EXPORTED = ("onnxruntime", "openvino")  # the backends that run an exported file
 PRECISIONS = ("float32", "bf16", "fp16", "int8")
 
 
-def add_running_options(parser: argparse.ArgumentParser) -> None:
-    """``--precision``, ``--backend`` and ``--compile``."""
+def add_device_option(parser: argparse.ArgumentParser, default: str = "auto") -> None:
+    """``--device``."""
+    parser.add_argument(
+        "--device",
+        default=default,
+        help="auto (CUDA where there is one, else cpu), cpu, cuda, cuda:N, mps (Apple) or xpu (Intel); "
+        f"default: {default}",
+    )
+
+
+def add_running_options(parser: argparse.ArgumentParser, device: str = "auto") -> None:
+    """``--device``, which is ``device`` by default, ``--precision``, ``--backend`` and ``--compile``."""
+    add_device_option(parser, device)
     parser.add_argument(
         "--precision",
         choices=[*PRECISIONS, "auto"],

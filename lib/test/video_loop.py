@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,9 +18,12 @@ from lib.test.evaluation.prefetch import read_ahead
 from lib.test.evaluation.protocol import BatchTracker
 from lib.test.evaluation.writer import FrameTime, ResultWriter
 from lib.test.tracker.video import Follower, TrackedFrame
-from lib.utils.errors import ConfigError
+from lib.utils.errors import ConfigError, DataError
 from lib.utils.video_io import LiveVideo, VideoFile, VideoWriter
+from lib.vis.panels import write_fitted
 from lib.vis.views import LeaveSequence
+
+logger = logging.getLogger(__name__)
 
 Box = Sequence[float]
 KEYS = "r select anew, space pause, q quit"
@@ -47,7 +52,9 @@ class Demo:
     """What a run is made of, besides tracker and video.
 
     Attributes:
-        boxes: ``xywh`` pixels of the targets in the first frame; none are drawn by the user.
+        boxes: ``xywh`` pixels of the targets; none are drawn by the user, in the first frame.
+        starts: the frame of the video, from 0, that each box is in; by default the first that is read.
+        start_frame: the first frame that is read, from 0.
         targets: how many the user draws.
         window: shows the frames and takes keys; None shows nothing.
         output: video file to write, with the boxes.
@@ -57,12 +64,22 @@ class Demo:
     """
 
     boxes: Sequence[Box] = ()
+    starts: Sequence[int] = ()
+    start_frame: int = 0
     targets: int = 1
     window: Window | None = None
     output: Path | None = None
     results: Sequence[ResultWriter] = ()
     watcher: AbstractContextManager[Watcher] | None = None
     lost_below: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.starts = self.starts or [self.start_frame] * len(self.boxes)
+        if self.start_frame < 0 or min(self.starts, default=self.start_frame) < self.start_frame:
+            raise ConfigError(
+                f"--start_frame {self.start_frame}, boxes in frames {', '.join(map(str, self.starts))}: frames count "
+                "from 0, and no box may be in one before the first that is read"
+            )
 
 
 @dataclass
@@ -91,12 +108,14 @@ class DemoSummary:
 
     def add(self, frame: TrackedFrame, lost_below: float) -> None:
         """Count a frame."""
-        self.lowest, self.lost = self.lowest or [1.0] * len(frame.scores), self.lost or [0] * len(frame.scores)
+        unseen = max(frame.numbers, default=0) - len(self.lost)
+        self.lowest, self.lost = self.lowest + [1.0] * unseen, self.lost + [0] * unseen
         self.frames += 1
         if frame.step is not None:
             self.tracked, self.seconds = self.tracked + 1, self.seconds + frame.seconds
-        self.lowest = [min(pair) for pair in zip(self.lowest, frame.scores, strict=True)]
-        self.lost = [lost + (score < lost_below) for lost, score in zip(self.lost, frame.scores, strict=True)]
+        for number, score in zip(frame.numbers, frame.scores, strict=True):
+            self.lowest[number - 1] = min(self.lowest[number - 1], score)
+            self.lost[number - 1] += score < lost_below
 
     def __str__(self) -> str:
         lines = [f"{_frames(self.frames)}{', then left by the user' if self.left else ''}"]
@@ -116,13 +135,15 @@ def run_demo(tracker: BatchTracker, video: VideoFile, demo: Demo) -> DemoSummary
     """Track through the video until it ends or the user leaves.
 
     Frames are read ahead by a thread. Keys: r lets the user draw all boxes anew on the frame that is shown, the space
-    bar pauses, q leaves. Results hold one line for each frame seen, the boxes drawn by the user among them.
+    bar pauses, q leaves. Results hold one line for each frame from the target's first on, which their provenance names,
+    the boxes drawn by the user among them. Where frames change their size, the output keeps that of the first.
 
     Raises:
         ConfigError: there is neither a box nor a window to draw one in, the user drew none, or the output is the video
             that is read.
         DataError: the video cannot be read to its end, a box has no area inside its frame, or a file cannot be written.
-            What was written until then stays: the video, and results under the name of unfinished ones.
+            What was written until then stays: the video, and results under the name of unfinished ones. Or the video
+            ends before the first frame that is to be read, or before that of a target; then the others are whole.
     """
     if not demo.boxes and demo.window is None:
         raise ConfigError("no box to start from, and no display to draw one on: give --optional_box X Y W H")
@@ -133,21 +154,34 @@ def run_demo(tracker: BatchTracker, video: VideoFile, demo: Demo) -> DemoSummary
         run = _Run(Follower(tracker), demo)
         frames = stack.enter_context(closing(read_ahead(video, _AHEAD_LIVE if live else _AHEAD)))
         output = stack.enter_context(VideoWriter(demo.output, video.fps)) if demo.output else None
-        results = [stack.enter_context(result) for result in demo.results]
+        results: dict[int, ResultWriter] = {}
         watcher = stack.enter_context(demo.watcher) if demo.watcher else None
-        for tracked, decode in run.track(tqdm(frames, total=video.declared_frames, unit="frame")):
+        wanted = islice(frames, demo.start_frame, None)
+        total = max(0, video.coded_frames - demo.start_frame) if video.coded_frames else None
+        sizes: list[tuple[int, ...]] = []
+        for tracked, decode in run.track(tqdm(wanted, total=total, unit="frame")):
             times = (tracked.seconds, tracked.step.crop, tracked.step.network) if tracked.step else (tracked.seconds,)
-            share = [seconds / len(tracked.boxes) for seconds in times]
-            for box, result in zip(tracked.boxes, results, strict=bool(results)):
-                result.add(box, FrameTime(decode, *share))
+            share = [seconds / max(1, len(tracked.boxes)) for seconds in times]
+            found = zip(tracked.numbers, tracked.boxes, tracked.scores, strict=True)
+            for number, box, score in found if demo.results else ():
+                if number not in results:
+                    demo.results[number - 1].provenance["first_frame"] = run.frame
+                    results[number] = stack.enter_context(demo.results[number - 1])
+                results[number].add(box, FrameTime(decode, *share), score)
+            if (size := tracked.image.shape[:2]) not in sizes:
+                sizes.append(size)
+                if len(sizes) == 2:
+                    logger.warning("frame %d has another size than those before: boxes are in pixels of each frame, "
+                                   "a video keeps the size of the first", run.frame)  # fmt: skip
             if output:
-                output.write(tracked.picture(demo.lost_below))
-            if watcher:
+                write_fitted(output, tracked.picture(demo.lost_below))
+            if watcher and run.follower.targets:
                 try:
                     watcher(run.summary.frames - 1, run.follower.targets[0])
                 except LeaveSequence:
                     run.summary.left = True
                     break
+    run.check_end(video)
     return run.summary
 
 
@@ -156,12 +190,15 @@ class _Run:
 
     def __init__(self, follower: Follower, demo: Demo) -> None:
         self.follower, self.demo, self.summary = follower, demo, DemoSummary()
+        self.frame = demo.start_frame - 1  # the number of the last one that was read, from 0
+        self.waiting = dict(enumerate(zip(demo.starts, demo.boxes, strict=True), start=1))  # targets that come later
 
     def track(self, frames: Iterable[tuple[np.ndarray, float]]) -> Iterator[tuple[TrackedFrame, float]]:
         """Each frame as it is settled, that is with the boxes that the user may have drawn on it."""
         start = time.perf_counter()
         for image, decode in frames:
-            tracked = self.follower.step(image) if self.follower.targets else self._first(image)
+            self.frame += 1
+            tracked = self.follower.step(image, self._joining(image))
             if self.demo.window:
                 tracked = self._shown(tracked, self.demo.window)
             self.summary.add(tracked, self.demo.lost_below)
@@ -170,11 +207,26 @@ class _Run:
             if self.summary.left:
                 return
 
-    def _first(self, image: np.ndarray) -> TrackedFrame:
-        boxes = self.demo.boxes or self._drawn(image)
-        if not boxes:
-            raise ConfigError("no box was drawn, so there is nothing to track")
-        return self.follower.start(image, boxes)
+    def check_end(self, video: VideoFile) -> None:
+        """Raise DataError where the video has ended before something that was to come."""
+        if not self.summary.frames:
+            raise DataError(f"video {video.path} has no frame {self.demo.start_frame}: choose a lower --start_frame")
+        if self.waiting and not self.summary.left:
+            number, (start, _) = next(iter(self.waiting.items()))
+            raise DataError(
+                f"video {video.path} ended after frame {self.frame} (from 0), target {number} was to start in frame "
+                f"{start}; what was written of the others is whole"
+            )
+
+    def _joining(self, image: np.ndarray) -> dict[int, Box]:
+        """Numbers and boxes of the targets that start in this frame; the user draws them where none are given."""
+        if not self.demo.boxes and not self.follower.targets:
+            if not (drawn := self._drawn(image)):
+                raise ConfigError("no box was drawn, so there is nothing to track")
+            return dict(enumerate(drawn, start=1))
+        new = {number: box for number, (start, box) in self.waiting.items() if start == self.frame}
+        self.waiting = {number: later for number, later in self.waiting.items() if number not in new}
+        return new
 
     def _shown(self, tracked: TrackedFrame, window: Window) -> TrackedFrame:
         key = window.show(tracked.picture(self.demo.lost_below))
@@ -184,7 +236,7 @@ class _Run:
                 self.summary.left = True
                 break
             if key == _RESELECT and (boxes := self._drawn(tracked.image)):
-                tracked = self.follower.start(tracked.image, boxes)
+                tracked, self.waiting = self.follower.start(tracked.image, boxes), {}
             start = time.perf_counter()
             key = window.show(tracked.picture(self.demo.lost_below), wait=paused)
             self.summary.waited += (time.perf_counter() - start) * paused

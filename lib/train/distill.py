@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from lib.config.ostrack import Config, config_name, load_config
+from lib.models.layers.head import HEADS
 from lib.models.ostrack import OSTrack, build_ostrack
 from lib.models.ostrack.weights import load_weights
 from lib.utils.checkpoint import find_weights
@@ -59,8 +60,8 @@ def load_teacher(config_teacher: str | Path, save_dir: str | Path, cfg: Config, 
     if different:
         raise ConfigError(f"{name} cannot teach this experiment: {'; '.join(different)}")
     for whose, head in ((f"the teacher {name}", taught.MODEL.HEAD.TYPE), ("the student", cfg.MODEL.HEAD.TYPE)):
-        if head == "CORNER":
-            raise ConfigError(f"MODEL.HEAD.TYPE of {whose} is CORNER, which has no score map: no distillation")
+        if not HEADS[head].has_score_map:
+            raise ConfigError(f"MODEL.HEAD.TYPE of {whose} is {head}, which has no score map: no distillation")
     path = find_weights("ostrack", name, taught.TEST.EPOCH, save_dir)
     net = build_ostrack(taught)
     load_weights(net, path)

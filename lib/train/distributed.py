@@ -17,10 +17,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from lib.utils.errors import ConfigError
+from lib.utils.errors import ConfigError, OSTrackError
 
 # The longest that a rank waits for the others. Rank 0 may be reading annotations or writing a checkpoint meanwhile.
 TIMEOUT = timedelta(minutes=30)
+# What gloo, which knows no error class of its own, says when another process is gone or does not answer.
+_LOST = ("/gloo/", "pair closure", "Connection closed by peer", "Connection reset by peer")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,14 @@ def place() -> Place:
     return found
 
 
+def local_world_size() -> int:
+    """Return how many processes train on this machine, from ``LOCAL_WORLD_SIZE``; without it this one is alone."""
+    try:
+        return max(1, int(os.environ["LOCAL_WORLD_SIZE"])) if "RANK" in os.environ else 1
+    except (KeyError, ValueError):
+        return 1
+
+
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
     """Join the other processes: by NCCL on CUDA, by gloo on the CPU.
@@ -64,6 +74,7 @@ def process_group(device: torch.device) -> Iterator[None]:
 
     Raises:
         ConfigError: the others cannot be reached at ``MASTER_ADDR:MASTER_PORT``.
+        OSTrackError: inside, one of them ended or did not answer within :data:`TIMEOUT`.
     """
     if place().world == 1:
         yield
@@ -78,9 +89,25 @@ def process_group(device: torch.device) -> Iterator[None]:
         raise ConfigError(
             f"the other processes cannot be reached at MASTER_ADDR:MASTER_PORT {address}: {error}"
         ) from error
-    yield
-    barrier()
-    dist.destroy_process_group()
+    try:
+        yield
+        if dist.is_initialized():
+            barrier()
+            dist.destroy_process_group()
+    except RuntimeError as error:
+        message = str(error).partition("\n")[0]
+        if not isinstance(error, dist.DistError) and not any(sign in message for sign in _LOST):
+            raise
+        limit = TIMEOUT.total_seconds() / 60
+        raise OSTrackError(
+            f"another process of this run has ended, or has not answered for {limit:g} minutes: {message}"
+        ) from error
+
+
+def leave_group() -> None:
+    """Leave the other processes without waiting for them: they fail as soon as they wait for this one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def wrap(net: nn.Module, device: torch.device) -> nn.Module:

@@ -7,12 +7,12 @@ environment variables of ``torchrun``, so that a rank need not know which of the
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +24,7 @@ from typing import Any
 
 from lib.utils.cpu import cpu_count
 from lib.utils.errors import ConfigError, OSTrackError
+from lib.utils.processes import end_with
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +126,8 @@ def launch(
     if signals.received == signal.SIGINT:
         print("interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
+    if signals.received == signal.SIGTERM and any(rank.process.returncode == PREEMPTED for rank in ranks):
+        return PREEMPTED  # what others fail of after that is that they were left
     if signals.received == signal.SIGTERM and status == 128 + signal.SIGTERM:
         print(NOTHING_TO_SAVE, file=sys.stderr)
         return PREEMPTED
@@ -146,8 +149,17 @@ def _start(command: Sequence[str], common: Mapping[str, object], number: int, lo
 
 
 def _wait(ranks: list[_Rank], machines: _Machines | None) -> str | None:
-    """Until all ranks have ended or one has failed; returns what went wrong on another machine."""
+    """Until all ranks have ended or one has failed; returns what went wrong on another machine.
+
+    Ranks that stop after SIGTERM do so together, and end within a moment. One that does not is waiting in vain for one
+    that left alone, because its data did not come.
+    """
+    limit = math.inf
     while any(rank.process.poll() is None for rank in ranks) and not any(rank.failed for rank in ranks):
+        if limit == math.inf and any(rank.process.poll() == PREEMPTED for rank in ranks):
+            limit = time.monotonic() + _FAREWELL_SECONDS
+        if time.monotonic() > limit:
+            return None
         if machines and (trouble := machines.trouble()):
             return trouble
         time.sleep(_POLL_SECONDS)
@@ -233,7 +245,7 @@ def rank_process() -> Iterator[None]:
     Under ``torchrun``, which prints nothing of that kind, errors keep their way and say which rank they come from.
     """
     if _LAUNCHER in os.environ:
-        threading.Thread(target=_follow, args=(int(os.environ[_LAUNCHER]),), daemon=True).start()
+        end_with(int(os.environ[_LAUNCHER]))
     try:
         yield
     except OSTrackError as error:
@@ -261,9 +273,3 @@ def _leave(text: str, status: int) -> None:
         with suppress(OSError):
             temporary.replace(report)
     sys.exit(status)
-
-
-def _follow(launcher: int) -> None:
-    while os.getppid() == launcher:
-        time.sleep(1.0)
-    os._exit(1)

@@ -17,6 +17,7 @@ from lib.utils.errors import ConfigError
 log = logging.getLogger(__name__)
 
 _COSINE_FLOOR = 0.01
+_NEW = "backbone.token_types."  # parameters of the backbone that are not pre-trained
 
 
 def freeze_layers(model: nn.Module, layers: Sequence[int]) -> None:
@@ -35,6 +36,8 @@ def freeze_layers(model: nn.Module, layers: Sequence[int]) -> None:
 def parameter_groups(model: nn.Module, cfg: Config) -> list[dict]:
     """Two groups: the head at ``TRAIN.LR``, the backbone at ``TRAIN.LR * TRAIN.BACKBONE_MULTIPLIER``.
 
+    Token types belong to the head's group: no pre-training has them, they start as zeros.
+
     With ``TRAIN.LAYER_DECAY`` below 1 the backbone has a group for each depth instead (Bao et al., BEiT, ICLR 2022):
     its rate is multiplied with the decay once for the last block, and once more for each block before it and for the
     embeddings; only its final norm keeps the whole rate. Parameters that are frozen are in no group.
@@ -45,7 +48,7 @@ def parameter_groups(model: nn.Module, cfg: Config) -> list[dict]:
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        if name.startswith("backbone."):
+        if name.startswith("backbone.") and not name.startswith(_NEW):
             distance = _distance_from_head(name, depth) if cfg.TRAIN.LAYER_DECAY < 1 else 0
             backbone.setdefault(distance, []).append(parameter)
         else:

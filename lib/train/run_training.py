@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from lib.config.ostrack import Config, config_name, load_config, to_plain
+from lib.config.ostrack import Config, config_name, drawn_datasets, load_config, to_plain
 from lib.models.ostrack import OSTrack, build_ostrack
-from lib.models.ostrack.training import prepare_for_training
+from lib.models.ostrack.training import training_execution
 from lib.train import distributed, optim
 from lib.train.actors import build_actor
 from lib.train.admin.environment import env_settings
@@ -24,10 +24,10 @@ from lib.train.distill import load_teacher
 from lib.train.distributed import Place
 from lib.train.previous import load_previous
 from lib.train.trainers.checkpoints import checkpoint_path, find_resume, set_aside_newer
-from lib.train.trainers.state import restore, seed_generators
+from lib.train.trainers.state import changes, restore, seed_generators
 from lib.train.trainers.stop import Preempted
 from lib.train.trainers.trainer import Trainer
-from lib.utils.errors import ConfigError
+from lib.utils.errors import CheckpointError, ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ def run_training(
     use_lmdb: bool = False,
     config_prv: str = "",
     config_teacher: str = "",
+    resume_changed: bool = False,
 ) -> Path:
     """Train the experiment ``config`` and return the path of its last checkpoint.
 
@@ -62,6 +63,7 @@ def run_training(
         use_lmdb: read the data sets from their lmdb.
         config_prv: start from the weights of this experiment.
         config_teacher: learn from the tracker of this experiment too.
+        resume_changed: go on with another configuration than the checkpoint's too, at the end of an epoch.
 
     Raises:
         Preempted: SIGTERM stopped the run, and everything is saved.
@@ -81,6 +83,7 @@ def run_training(
         use_lmdb,
         config_prv,
         config_teacher,
+        resume_changed,
     )
     if not place.is_main:
         _speak_up_only(place.rank)
@@ -91,7 +94,9 @@ def run_training(
         try:
             return _train(cfg, settings, own_device, place)
         except Preempted as stop:
-            log.info("%s", stop)
+            log.log(logging.INFO if stop.together else logging.WARNING, "%s", stop)
+            if not stop.together:
+                distributed.leave_group()
             preempted = stop
     # Out here, because inside it would count as a failure: the processes part in good order, after rank 0 has saved.
     raise preempted
@@ -100,17 +105,21 @@ def run_training(
 def _train(cfg: Config, settings: Settings, device: torch.device, place: Place) -> Path:
     optim.set_precision(cfg, device)
     seed_generators(cfg.TRAIN.SEED + place.rank)
-    found = _resume_point(settings, place)
-    net = _build_net(cfg, settings, fresh=found is None)
-    prepare_for_training(net, cfg)
+    found = _resume_point(cfg, settings, place)
+    net = _build_net(cfg, settings, device, fresh=found is None)
     teacher = load_teacher(settings.config_teacher, settings.save_dir, cfg, device) if settings.config_teacher else None
     actor = build_actor(net.to(device), cfg, optim.amp_dtype(cfg.TRAIN.AMP, device), teacher)
     with distributed.first_of_each_machine():
         sources = open_sources(cfg, env_settings(), settings.use_lmdb)
     train_loader, val_loader = (
         build_loader(cfg, split, sources, rank=place.rank, world=place.world, pin_memory=device.type == "cuda")
+        if drawn_datasets(cfg, split)
+        else None
         for split in ("TRAIN", "VAL")
     )
+    assert train_loader  # or the configuration would have been refused
+    if val_loader is None:
+        log.info("training without validation")
     logger = None
     if place.is_main:
         logger = RunLogger(settings, to_plain(cfg), found[1].get("wandb_run_id") if found else None)
@@ -131,16 +140,25 @@ def _train(cfg: Config, settings: Settings, device: torch.device, place: Place) 
     return last
 
 
-def _resume_point(settings: Settings, place: Place) -> tuple[Path, dict[str, Any]] | None:
-    """The checkpoint that rank 0 chooses, read by each process."""
+def _resume_point(cfg: Config, settings: Settings, place: Place) -> tuple[Path, dict[str, Any]] | None:
+    """The checkpoint that rank 0 chooses, read by each process.
+
+    With ``resume_changed`` it is the newest one of a complete epoch if the newest of all has another configuration.
+    """
     found = find_resume(settings.resume, settings.checkpoint_dir) if place.is_main else None
+    inside = found and found[1].get("epoch_step") and settings.resume == "latest"
+    if found and inside and settings.resume_changed:
+        if changes(found[1], to_plain(cfg), place.world, settings.config_teacher):
+            newest, found = found[0], find_resume("latest", settings.checkpoint_dir, whole_epochs=True)
+            if found is None:
+                raise CheckpointError(f"{newest} is of the first epoch; --resume_changed needs a complete one")
     chosen = distributed.from_main(str(found[0]) if found else "none")
     return found if place.is_main else find_resume(chosen, settings.checkpoint_dir)
 
 
-def _build_net(cfg: Config, settings: Settings, fresh: bool) -> OSTrack:
+def _build_net(cfg: Config, settings: Settings, device: torch.device, fresh: bool) -> OSTrack:
     """The network, with the weights that a fresh run starts from."""
-    net = build_ostrack(cfg, training=fresh and not settings.config_prv)
+    net = build_ostrack(cfg, fresh and not settings.config_prv, training_execution(cfg, device))
     if fresh and settings.config_prv:
         load_previous(net, settings.script_name, settings.config_prv, settings.save_dir)
     return net
@@ -160,7 +178,9 @@ def pick_device(name: str, place: Place = Place()) -> torch.device:  # noqa: B00
         device = torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f"--device {name}: no such device; use auto, cpu, cuda or cuda:N") from error
-    if device.type != "cuda":
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"--device {name}: training runs on cpu and cuda, only trackers run on mps and xpu")
+    if device.type == "cpu":
         return device
     count = torch.cuda.device_count()
     if place.world > 1:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from lib.utils.errors import DataError
 
+_SHOWN = 100  # characters of a line
+_DECIMAL_COMMAS = (
+    "are these decimal commas? Write 10.5 for 10,5 (and polygons with nothing but commas between their numbers)"
+)
 _NUMBER_WORDS = {1: "one number", 4: "four numbers x, y, w, h"}
 
 
@@ -47,13 +52,42 @@ def parse_table(text: str, columns: int, path: str | Path) -> np.ndarray:
     Raises:
         DataError: the text is empty, or a line holds something else (its number is named).
     """
+    written = text.rstrip().split("\n")
     lines = text.rstrip().replace(",", " ").replace(";", " ").split("\n")
     table = _numbers(lines)
     if table is None or table.shape != (len(lines), columns):  # empty lines are skipped
-        number, line = next((i, line) for i, line in enumerate(lines, start=1) if not _is_row(line, columns))
+        number = next(i for i, line in enumerate(lines) if not _is_row(line, columns))
         expected = _NUMBER_WORDS.get(columns, f"{columns} numbers")
-        raise DataError(f"{path}, line {number}: expected {expected}, found {' '.join(line.split())!r}")
+        raise DataError(f"{path}, line {number + 1}: expected {expected}, found {describe_line(written[number])}")
     return table
+
+
+def describe_line(line: str) -> str:
+    """What was found in a line, to say in an error: its numbers or, where it seems so, that commas mark decimals."""
+    if has_decimal_commas(line):
+        return f"{' '.join(line.split())!r}; {_DECIMAL_COMMAS}"
+    shown = " ".join(line.replace(",", " ").split())
+    return repr(shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]} ...")
+
+
+def has_decimal_commas(line: str) -> bool:
+    """Whether numbers in a line seem to be written with decimal commas (``10,5``), four of them as boxes have.
+
+    They stand apart by something else than a comma; or what follows every other comma begins with a zero as no whole
+    number does (``10,5000,20,0625,...``).
+    """
+    parts = line.replace(";", " ").split()
+    if len(parts) == 4 and any("," in part for part in parts):
+        return all(re.fullmatch(r"[-+]?\d+(,\d+)?", part) for part in parts)
+    decimals = line.split(",")[1::2] if re.fullmatch(r"\s*[-+]?\d+,\d+(,[-+]?\d+,\d+){3}\s*", line) else []
+    return any(re.fullmatch(r"0\d+", part.strip()) for part in decimals)
+
+
+def refuse_decimal_commas(lines: Iterable[str], path: str | Path) -> None:
+    """Raise DataError, which names the line, where boxes with decimal commas would be read as polygons."""
+    for number, line in enumerate(lines, start=1):
+        if has_decimal_commas(line):
+            raise DataError(f"{path}, line {number}: found {describe_line(line)}")
 
 
 def _numbers(lines: list[str]) -> np.ndarray | None:

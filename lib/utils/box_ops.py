@@ -56,7 +56,7 @@ def paired_giou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return iou - (hull - union) / hull, iou
 
 
-def clip_box(box: Sequence[float], height: int, width: int, margin: int = 0) -> list[float]:
+def clip_box(box: Sequence[float], height: int, width: int, margin: float = 0) -> list[float]:
     """Clip one ``xywh`` pixel box to an image so that at least ``margin`` pixels of it stay inside, each way.
 
     Sides shorter than ``margin`` grow to it: the published tracker never reports a box smaller than 10 x 10 pixels.

@@ -18,6 +18,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from lib.utils.errors import CheckpointError
 from lib.utils.paths import shipped_file
@@ -36,6 +38,16 @@ _ALLOWED = {
     ("numpy._core.multiarray", "scalar"),
     ("_codecs", "encode"),
 }
+
+# Where a checkpoint keeps its weights, in the order in which they are looked for; averages only where nothing else is.
+_ENTRIES = (
+    "net", "model", "state_dict", "model_state_dict", "network", "weights", "teacher", "student",
+    "ema", "model_ema", "state_dict_ema", "ema_state_dict",
+)  # fmt: skip
+# Parts of names that come from wrappers: DataParallel, torch.compile, FSDP, activation checkpointing.
+_WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+_HOLDERS = {"model", "net", "network"}  # what the model is called in the object that was saved, as in Lightning's
+_COUNTS = {"total_ops", "total_params"}  # that thop leaves in every module
 
 
 class Placeholder:
@@ -85,7 +97,7 @@ _INERT_PICKLE = SimpleNamespace(Unpickler=_InertUnpickler, load=_inert_load, __n
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint to CPU tensors without running anything it names.
+    """Read a checkpoint, or a ``.safetensors`` file, to CPU tensors without running anything it names.
 
     Raises:
         CheckpointError: the file is missing, cut short, or does not hold a dictionary.
@@ -94,16 +106,21 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} does not exist")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_INERT_PICKLE)
+        if path.suffix == ".safetensors":
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_INERT_PICKLE)
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, AttributeError, TypeError, IndexError,
-            pickle.UnpicklingError, zipfile.BadZipFile) as error:  # fmt: skip
+            pickle.UnpicklingError, zipfile.BadZipFile, SafetensorError) as error:  # fmt: skip
         size = path.stat().st_size
         raise CheckpointError(
             f"checkpoint {path} ({size} bytes) cannot be read; it is truncated or no PyTorch file: copy or download it "
             f"again ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no detail'})"
         ) from error
     if not isinstance(state, dict):
-        raise CheckpointError(f"checkpoint {path} holds a {type(state).__name__}, not a dictionary of weights")
+        raise CheckpointError(
+            f"checkpoint {path} holds a {type(state).__name__}, not a dictionary of weights: save its state_dict()"
+        )
     return state
 
 
@@ -131,22 +148,51 @@ def save_checkpoint(state: dict[str, Any], path: str | Path) -> None:
 
 
 def network_state(checkpoint: dict[str, Any], path: str | Path) -> OrderedDict[str, torch.Tensor]:
-    """The weights in a checkpoint: under ``net`` (trackers) or ``model`` (MAE), or the checkpoint itself.
+    """The weights in a checkpoint, under the names that the model itself gives them.
+
+    They are looked for under ``net`` (trackers), ``model`` (MAE), ``state_dict`` and the like, also one below the
+    other; else the checkpoint itself is taken. What DataParallel, ``torch.compile`` and other wrappers add to names is
+    taken off, what the profiler thop adds to a model is left out.
 
     Raises:
-        CheckpointError: there are none, or an entry is no tensor or holds NaN or infinity.
+        CheckpointError: there are none, an entry is no tensor or holds NaN or infinity, or two go by the same name.
     """
-    state = checkpoint.get("net", checkpoint.get("model", checkpoint))
-    if not isinstance(state, dict) or not state:
-        raise CheckpointError(f"checkpoint {path} holds no weights (looked under 'net' and 'model')")
+    state = _with_tensors(checkpoint)
+    if state is None:
+        whole = next((key for key in _ENTRIES if isinstance(checkpoint.get(key), Placeholder)), None)
+        hint = f"; {whole!r} is a {type(checkpoint[whole]).__name__}: save its state_dict() instead" if whole else ""
+        raise CheckpointError(
+            f"checkpoint {path} holds no weights: it has {', '.join(map(str, list(checkpoint)[:8])) or 'no entry'}, "
+            f"and they are looked for under {', '.join(_ENTRIES)}, or without any of these{hint}"
+        )
     clean: OrderedDict[str, torch.Tensor] = OrderedDict()
     for name, value in state.items():
+        own = _own_name(str(name))
+        if own.rpartition(".")[2] in _COUNTS:
+            continue
         if not isinstance(value, torch.Tensor):
             raise CheckpointError(f"checkpoint {path}: entry {name!r} is a {type(value).__name__}, not a tensor")
         if value.is_floating_point() and not value.isfinite().all():
             raise CheckpointError(f"checkpoint {path}: {name!r} holds NaN or infinite values")
-        clean[name.removeprefix("module.")] = value
+        if own in clean and not torch.equal(clean[own], value):
+            raise CheckpointError(f"checkpoint {path} holds two different {own!r}, one as {name!r}: keep one")
+        clean[own] = value
     return clean
+
+
+def _with_tensors(state: dict[str, Any]) -> dict[str, Any] | None:
+    """The dictionary of weights in a checkpoint, if there is one."""
+    inside = (_with_tensors(state[key]) for key in _ENTRIES if isinstance(state.get(key), dict))
+    whole = state if any(isinstance(value, torch.Tensor) for value in state.values()) else None
+    return next((found for found in inside if found), whole)
+
+
+def _own_name(name: str) -> str:
+    """What the model itself calls the weight that a file calls ``name``."""
+    parts = [part for part in name.split(".") if part not in _WRAPPERS]
+    while len(parts) > 1 and parts[0] in _HOLDERS:
+        parts = parts[1:]
+    return ".".join(parts)
 
 
 def find_weights(script: str, config: str, epoch: int, save_dir: str | Path) -> Path:

@@ -1,4 +1,4 @@
-"""Crops for a network, made where it runs: by OpenCV on the CPU, and with the same bytes on a GPU.
+"""Crops for a network, made where it runs: on CUDA with the bytes that OpenCV makes, which does it for all others.
 
 OpenCV resizes bytes in integers, with weights of eleven bits. The same integers give the same bytes anywhere, so a
 tracker's boxes do not depend on where its crops are made. Only what the windows show of the images is sent there, with
@@ -28,14 +28,14 @@ def cut_crops(images: Sequence[np.ndarray], windows: Sequence[CropWindow], size:
         device: where they are to be.
 
     Returns:
-        uint8 (B, size, size, 3) on the device; nothing is waited for.
+        uint8 (B, size, size, 3) on the device; on CUDA nothing is waited for.
     """
-    if device.type != "cpu":
+    if device.type == "cuda":
         return resize_on_device(images, windows, size, device)
     crops = [
         cv2.resize(cut_window(image, window)[0], (size, size)) for image, window in zip(images, windows, strict=True)
     ]
-    return torch.from_numpy(np.stack(crops))
+    return torch.from_numpy(np.stack(crops)).to(device)
 
 
 def resize_on_device(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 
 class OSTrackError(Exception):
@@ -24,6 +24,10 @@ class DataError(OSTrackError):
     """An image, annotation, video or result file that is missing or damaged."""
 
 
+class BusyError(DataError):
+    """A file that another process is writing."""
+
+
 class ImageError(DataError):
     """One picture or frame that is missing or damaged. Training replaces it by another sample, within limits."""
 
@@ -32,14 +36,47 @@ class WorkerError(OSTrackError):
     """A process that loads data has died."""
 
 
+# What the system says of a file that is as it is; anything else, as of a network file system, may pass.
+_LASTING = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
+
+
+def may_pass(error: OSTrackError) -> bool:
+    """Whether the same may succeed at a second try: the system had a hiccup, or another process was in the way."""
+    cause = error.__cause__
+    return isinstance(error, BusyError) or (isinstance(cause, OSError) and not isinstance(cause, _LASTING))
+
+
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """Names to print in one line: of many the first ones, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _first_time() -> Callable[[logging.LogRecord], bool]:
+    """A filter that lets warnings pass whose text has not passed before, and all other messages."""
+    seen: set[str] = set()
+
+    def passes(record: logging.LogRecord) -> bool:
+        if record.levelno != logging.WARNING:
+            return True
+        text = record.getMessage()
+        new = text not in seen
+        seen.add(text)
+        return new
+
+    return passes
+
+
 def run_cli(main: Callable[[], int | None]) -> None:
     """Run ``main`` as a script and leave the process with its exit status.
 
     ``main`` returns an exit status, or ``None`` for success. An :class:`OSTrackError`, or the system's refusal of a
     file or folder, is printed as one line and gives status 1; Ctrl-C gives the customary 130; any other exception keeps
-    its traceback, because it is a fault of ours.
+    its traceback, because it is a fault of ours. A warning is shown once, however often it is given.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    shown = logging.StreamHandler()
+    shown.addFilter(_first_time())
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[shown])
     try:
         status = main()
     except OSTrackError as error:

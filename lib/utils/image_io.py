@@ -15,12 +15,19 @@ import cv2
 import numpy as np
 
 from lib.utils.errors import DataError, ImageError
+from lib.utils.exif import exif_orientation, turned
+from lib.utils.levels import Levels, levels_of, to_8_bit
 
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+_TIFF_STARTS = (b"II*\0", b"MM\0*")
+_COLOR = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+_FROM_UNCHANGED = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}  # by number of channels
 
 
-def decode_image(data: bytes, name: str, alpha: bool = False) -> np.ndarray:
-    """Decode an encoded picture to RGB uint8 (H, W, 3), its pixels as stored (EXIF rotation is not applied).
+def decode_image(
+    data: bytes, name: str, alpha: bool = False, levels: Levels | None = None, upright: bool = False
+) -> np.ndarray:
+    """Decode an encoded picture to RGB uint8 (H, W, 3).
 
     OpenCV fills the missing part of a truncated JPEG with grey and says nothing; here that is an error too.
 
@@ -28,19 +35,42 @@ def decode_image(data: bytes, name: str, alpha: bool = False) -> np.ndarray:
         data: the bytes of the file.
         name: what to call it in an error.
         alpha: the picture must have transparency, and the result is RGBA (H, W, 4).
+        levels: how more than 8 bits become 8, see :mod:`lib.utils.levels`; by default as fits this picture.
+        upright: turn it as its EXIF orientation says; otherwise pixels stay as stored.
 
     Raises:
         ImageError: the bytes are no picture, the picture is cut short, or it lacks the alpha channel.
     """
+    image = _decode_alpha(data, name) if alpha else decode_deep(data, name, upright)
+    return image if image.dtype == np.uint8 else to_8_bit(image, levels or levels_of([image]))
+
+
+def decode_deep(data: bytes, name: str, upright: bool = False) -> np.ndarray:
+    """Decode an encoded picture to RGB (H, W, 3) with as many bits as the file has, see :func:`decode_image`."""
     if data.startswith(_JPEG_START) and data.find(_JPEG_SCAN, data.rfind(_JPEG_END) + 1) >= 0:
         raise ImageError(f"image {name} is truncated: copy or download it again")
-    flags = cv2.IMREAD_UNCHANGED if alpha else cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    if data.startswith(_TIFF_STARTS):  # OpenCV reads floating point only so
+        image = _decode(data, name, cv2.IMREAD_UNCHANGED)
+        channels = 1 if image.ndim == 2 else image.shape[2]
+        if channels in _FROM_UNCHANGED:
+            return cv2.cvtColor(image, _FROM_UNCHANGED[channels])
+        return np.repeat(image.reshape(*image.shape[:2], -1)[..., :1], 3, axis=2)
+    image = _decode(data, name, _COLOR)
+    return turned(image, exif_orientation(data)) if upright else image
+
+
+def _decode_alpha(data: bytes, name: str) -> np.ndarray:
+    image = _decode(data, name, cv2.IMREAD_UNCHANGED)
+    if image.ndim != 3 or image.shape[2] != 4 or image.dtype != np.uint8:
+        raise ImageError(f"image {name} has no 8-bit alpha channel: a picture with transparency is needed here")
+    return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA)
+
+
+def _decode(data: bytes, name: str, flags: int) -> np.ndarray:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     if image is None:
         raise ImageError(f"image {name} cannot be decoded ({len(data)} bytes): it is damaged or not a picture")
-    if alpha and (image.ndim != 3 or image.shape[2] != 4 or image.dtype != np.uint8):
-        raise ImageError(f"image {name} has no 8-bit alpha channel: a picture with transparency is needed here")
-    return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA) if alpha else image
+    return image
 
 
 def read_image(path: str | Path, alpha: bool = False) -> np.ndarray:
@@ -49,11 +79,33 @@ def read_image(path: str | Path, alpha: bool = False) -> np.ndarray:
     Raises:
         ImageError: the file is missing, unreadable or damaged, or lacks the alpha channel.
     """
+    return decode_image(read_file(path), str(path), alpha)
+
+
+def read_file(path: str | Path) -> bytes:
+    """The bytes of a picture file. Raises ImageError: it is missing or unreadable."""
     try:
-        data = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
         raise ImageError(f"image {path} cannot be read: {error.strerror}") from error
-    return decode_image(data, str(path), alpha)
+
+
+class SequenceDecoder:
+    """Decodes the pictures of a sequence one by one, as they come: upright, and with the same limits for all.
+
+    As later ones are not known, the limits (:mod:`lib.utils.levels`) are those of the first of more than 8 bits.
+    """
+
+    def __init__(self) -> None:
+        self._levels: Levels | None = None
+
+    def __call__(self, data: bytes, name: str) -> np.ndarray:
+        """RGB uint8 (H, W, 3), see :func:`decode_image`."""
+        image = decode_deep(data, name, upright=True)
+        if image.dtype == np.uint8:
+            return image
+        self._levels = self._levels or levels_of([image])
+        return to_8_bit(image, self._levels)
 
 
 def write_image(path: str | Path, image: np.ndarray, jpeg_quality: int = 95) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.utils.annotations import parse_table
+from lib.utils.annotations import describe_line, parse_table, refuse_decimal_commas
 from lib.utils.errors import DataError
 
 _NOTHING = np.full(4, np.nan)
@@ -30,6 +30,7 @@ def parse_region_boxes(text: str, path: str | Path) -> np.ndarray:
         DataError: a line holds something else (its number is named).
     """
     lines = text.rstrip().split("\n")
+    refuse_decimal_commas(lines, path)
     columns = len(lines[0].replace(",", " ").split())
     if columns in (4, 8) and "m" not in text and all(line.count(",") == lines[0].count(",") for line in lines):
         table = parse_table(text, columns, path)
@@ -39,7 +40,9 @@ def parse_region_boxes(text: str, path: str | Path) -> np.ndarray:
         try:
             boxes[i] = region_box(line)
         except ValueError as error:
-            raise DataError(f"{path}, line {i + 1}: expected a rectangle, polygon or mask: {error}") from error
+            raise DataError(
+                f"{path}, line {i + 1}: expected a rectangle, polygon or mask: {error}, found {describe_line(line)}"
+            ) from error
     return boxes
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +20,9 @@ from lib.utils.errors import ConfigError, DataError
 if TYPE_CHECKING:
     import lmdb
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
+# Frames; the second kind counts only where there is none of the first.
+IMAGE_SUFFIXES = ((".jpg", ".jpeg", ".png", ".bmp"), (".tif", ".tiff", ".webp", ".pgm", ".ppm"))
+IMAGE_TYPES = ", ".join(sum(IMAGE_SUFFIXES, ()))
 
 
 class Storage(Protocol):
@@ -32,6 +34,10 @@ class Storage(Protocol):
 
     def exists(self, key: str) -> bool:
         """Whether there is a file (in a folder: or a folder) of that key."""
+        ...
+
+    def size(self, key: str) -> int:
+        """The number of bytes of a file. Raises DataError, which names root and key: missing or unreadable."""
         ...
 
     def names(self, folder: str = "") -> list[str]:
@@ -93,6 +99,12 @@ class FolderStorage:
     def exists(self, key: str) -> bool:
         return os.path.exists(self.path(key))
 
+    def size(self, key: str) -> int:
+        try:
+            return os.stat(self.path(key)).st_size
+        except OSError as error:
+            raise DataError(f"{self.path(key)} cannot be read: {error.strerror}") from error
+
     def names(self, folder: str = "") -> list[str]:
         try:
             return sorted((name for name in os.listdir(self.path(folder)) if name[0] != "."), key=natural_key)
@@ -137,6 +149,9 @@ class LmdbStorage:
 
     def exists(self, key: str) -> bool:
         return self._get(key) is not None
+
+    def size(self, key: str) -> int:
+        return len(self.read(key))
 
     def _get(self, key: str) -> bytes | None:
         database, rest = self._locate(self.prefix + key)
@@ -239,6 +254,38 @@ def natural_key(name: str) -> tuple:
     return tuple((int(part), part) if part.isdecimal() else part.lower() for part in parts)
 
 
+def image_digest(storage: Storage, names: Sequence[str]) -> str:
+    """Sixteen hex digits that tell pictures from others: their names and sizes, and the bytes of the first and last.
+
+    Raises:
+        DataError: a picture is missing or unreadable.
+    """
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(f"{name} {storage.size(name)}\n".encode())
+    for name in (names[0], names[-1]):
+        digest.update(storage.read(name))
+    return digest.hexdigest()[:16]
+
+
+def find_key(storage: Storage, *keys: str) -> str | None:
+    """Return the key of the first of these files or folders that is there, as its name is spelled there.
+
+    The name may differ in the case of its letters. None is there: None.
+    """
+    for key in keys:
+        if storage.exists(key):
+            return key
+    for key in keys:
+        folder, _, wanted = key.rpartition("/")
+        for name in storage.names(folder):
+            if name.lower() == wanted.lower():
+                return f"{folder}/{name}" if folder else name
+    return None
+
+
 def image_names(storage: Storage, folder: str) -> list[str]:
-    """The pictures directly in a folder, in natural order."""
-    return [name for name in storage.names(folder) if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES]
+    """The pictures directly in a folder, in natural order; of :data:`IMAGE_SUFFIXES` the first kind that is there."""
+    names = storage.names(folder)
+    kinds = ([name for name in names if os.path.splitext(name)[1].lower() in kind] for kind in IMAGE_SUFFIXES)
+    return next(filter(None, kinds), [])

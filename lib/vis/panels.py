@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from lib.utils.video_io import VideoWriter
 from lib.vis.draw import PAPER, Color
 
 INK: Color = (228, 228, 231)
@@ -47,6 +48,11 @@ def fitted(image: np.ndarray, height: int, width: int) -> np.ndarray:
     top, left = (height - small.shape[0]) // 2, (width - small.shape[1]) // 2
     canvas[top : top + small.shape[0], left : left + small.shape[1]] = small
     return canvas
+
+
+def write_fitted(writer: VideoWriter, image: np.ndarray) -> None:
+    """Append a picture to a video; one of another size than the first is scaled to fit into it, see :func:`fitted`."""
+    writer.write(fitted(image, *writer.size) if writer.size and image.shape[:2] != writer.size else image)
 
 
 def heat(values: np.ndarray, side: int, highest: float = 1.0) -> np.ndarray:

@@ -92,8 +92,12 @@ def record_video(folder: Path, fps: float, sequence: str, total: int) -> Iterato
 def record_pictures(folder: Path, sequence: str, total: int) -> Iterator[Show]:
     """Write each view of a sequence to ``folder/SEQUENCE/00000001.jpg`` and so on; given the folder, a :data:`Screen`.
 
+    Pictures that an earlier run left there, maybe of another sequence of that name, are removed first.
+
     Raises:
         DataError: a picture cannot be written.
     """
-    board = Dashboard(sequence, total)
-    yield lambda view: write_image(folder / sequence / f"{view.number + 1:08d}.jpg", board.draw(view), jpeg_quality=90)
+    board, place = Dashboard(sequence, total), folder / sequence
+    for stale in place.glob("[0-9]" * 8 + ".jpg"):
+        stale.unlink()
+    yield lambda view: write_image(place / f"{view.number + 1:08d}.jpg", board.draw(view), jpeg_quality=90)

@@ -28,6 +28,7 @@ _PLOT = {"title": "", "margin": {"l": 20, "r": 10, "t": 30, "b": 20}}  # no titl
 _MAP_SIZE = _PANEL_SIDE, _PANEL_SIDE + 56  # height and width of a heat map with the scale beside it
 _BAR = 14  # what the bar over a window takes from its height
 _STRIP_SIZE = (_FRAME_SIDE, 80)
+_ANSWER_SECONDS = 20.0  # after so long without an answer the server counts as gone
 _ALIVE_SECONDS = 1.0  # how often a pause looks whether the server is still there
 _JPEG_QUALITY = 90
 _KEYS = "Click on a window, then: space pauses and goes on, right arrow shows one more frame, n the next sequence."
@@ -88,10 +89,19 @@ def visdom_screen(server: str = "http://localhost", port: int = 8097) -> Screen:
         from visdom import Visdom
     except ImportError as error:
         raise NoVisdomError(f"visdom cannot be imported ({error}): pip install visdom") from error
+
+    class Client(Visdom):
+        """Waits for the server's answers for a limited time only."""
+
+        session: Any
+
+        def _handle_post(self, url: str, data: Any = None) -> str:
+            return self.session.post(url, data=data or {}, timeout=_ANSWER_SECONDS).text
+
     for name in ("visdom", "websocket"):  # they report each attempt to connect; what matters is reported here
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        client: Any = Visdom(server=server, port=port, env=ENVIRONMENT, raise_exceptions=True)
+        client: Any = Client(server=server, port=port, env=ENVIRONMENT, raise_exceptions=True)
     except (ConnectionError, ValueError, AssertionError) as error:
         raise NoVisdomError(f"no visdom server at {server}:{port} (start one: python -m visdom.server)") from error
     if not client.socket_alive:

@@ -36,16 +36,18 @@ def load_config(name_or_path: str | Path, overrides: Sequence[str] | None = None
         A fresh :class:`Config`.
 
     Raises:
-        ConfigError: the file is missing or no YAML mapping; a key is unknown; a value has the wrong type or is
+        ConfigError: the file is missing, empty or no YAML mapping; a key is unknown; a value has the wrong type or is
             impossible. The message names the full key and the file.
     """
     path = config_path(name_or_path)
     try:
-        values = yaml.safe_load(path.read_text()) or {}
+        values = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"experiment file {path} cannot be read: {error}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"experiment file {path} is not valid YAML: {error}") from error
+    if not _sets_a_value(values):
+        raise ConfigError(f"experiment file {path} is empty, it sets no key: copy one of {EXPERIMENTS_DIR}")
     merged = copy.deepcopy(defaults.PUBLISHED)
     _merge(merged, values, "", str(path))
     for text in overrides or ():
@@ -83,6 +85,30 @@ def config_hash(cfg: Config) -> str:
     return hashlib.sha256(json.dumps(to_plain(cfg), sort_keys=True).encode()).hexdigest()[:12]
 
 
+def validated_epochs(train: Config) -> list[int]:
+    """Return the epochs, counted from 1, at whose end the section ``TRAIN`` of an experiment asks for a validation.
+
+    They are the multiples of ``VAL_EPOCH_INTERVAL`` and the last epoch; with an interval of 0 there are none.
+    """
+    interval, last = train.VAL_EPOCH_INTERVAL, train.EPOCH
+    return [epoch for epoch in range(1, last + 1) if epoch % interval == 0 or epoch == last] if interval else []
+
+
+def drawn_datasets(cfg: Config, split: str) -> dict[str, float]:
+    """Return the data sets that the split ``TRAIN`` or ``VAL`` draws samples from, with their ratios.
+
+    Those with a ratio of 0 are not among them. Of ``VAL`` there are none where no epoch is validated.
+    """
+    section = cfg.DATA[split]
+    if split == "VAL" and not (section.DATASETS_NAME and section.SAMPLE_PER_EPOCH and cfg.TRAIN.VAL_EPOCH_INTERVAL):
+        return {}
+    ratios: dict[str, float] = {}
+    for name, ratio in zip(section.DATASETS_NAME, section.DATASETS_RATIO, strict=True):
+        if ratio:
+            ratios[name] = ratios.get(name, 0) + ratio
+    return ratios
+
+
 def _parse_override(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key:
@@ -111,6 +137,11 @@ def _known_keys(table: dict[str, Any], prefix: str = "") -> list[str]:
         keys.append(prefix + key)
         keys += _known_keys(value, f"{prefix}{key}.") if isinstance(value, dict) else []
     return keys
+
+
+def _sets_a_value(values: Any) -> bool:
+    """Whether a YAML document holds anything but empty sections."""
+    return any(map(_sets_a_value, values.values())) if isinstance(values, dict) else values is not None
 
 
 def _merge(target: dict[str, Any], values: Any, prefix: str, where: str) -> None:
@@ -192,8 +223,10 @@ def _check(cfg: dict[str, Any], where: str) -> None:
         if _lookup(cfg, key) != _lookup(defaults.PUBLISHED, key):
             refuse(key, f"be {_lookup(defaults.PUBLISHED, key)!r}: nothing else ever worked in the published system")
     for split in ("DATA.TRAIN", "DATA.VAL"):
-        ratios = _lookup(cfg, f"{split}.DATASETS_RATIO")
-        if len(ratios) != len(_lookup(cfg, f"{split}.DATASETS_NAME")):
+        names, ratios = _lookup(cfg, f"{split}.DATASETS_NAME"), _lookup(cfg, f"{split}.DATASETS_RATIO")
+        if split == "DATA.VAL" and not names:
+            continue  # training without validation
+        if len(ratios) != len(names):
             refuse(f"{split}.DATASETS_RATIO", f"have one entry for each of {split}.DATASETS_NAME")
         if not ratios or min(ratios) < 0 or sum(ratios) == 0:
             refuse(f"{split}.DATASETS_RATIO", "hold ratios of 0 or more, not all 0")
@@ -209,8 +242,6 @@ def _check(cfg: dict[str, Any], where: str) -> None:
         refuse("TRAIN.LAYER_DECAY", "be at most 1")
     for key, must in impossible_draws(cfg["DATA"].get("DRAW", {})):
         refuse(f"DATA.DRAW.{key}", must)
-    if cfg["MODEL"]["HEAD"]["TYPE"] == "CORNER" and cfg["TEST"].get("WINDOW_POWER", 1) != 1:
-        refuse("TEST.WINDOW_POWER", "be 1: a corner head has no score map that a window could be laid over")
     _check_backbone(cfg, refuse)
     _check_sizes(cfg, refuse)
 

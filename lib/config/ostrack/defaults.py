@@ -47,6 +47,7 @@ PUBLISHED = {
         # Blocks that keep their weights, counted from 1; the embeddings before them go with block 1. 0 stands for none.
         "FREEZE_LAYERS": [0],
         "PRINT_INTERVAL": 50,
+        # Validation follows every so many epochs and the last one; 0 = never.
         "VAL_EPOCH_INTERVAL": 20,
         "GRAD_CLIP_NORM": 0.1,
         "AMP": False,
@@ -65,6 +66,7 @@ PUBLISHED = {
             "DATASETS_RATIO": [1, 1],
             "SAMPLE_PER_EPOCH": 60000,
         },
+        # Without names there is no validation.
         "VAL": {"DATASETS_NAME": ["GOT10K_votval"], "DATASETS_RATIO": [1], "SAMPLE_PER_EPOCH": 10000},
         "SEARCH": {"SIZE": 320, "FACTOR": 5.0, "CENTER_JITTER": 4.5, "SCALE_JITTER": 0.5, "NUMBER": 1},
         "TEMPLATE": {"NUMBER": 1, "SIZE": 128, "FACTOR": 2.0, "CENTER_JITTER": 0.0, "SCALE_JITTER": 0.0},
@@ -98,6 +100,8 @@ EXTENSIONS = {
         "CHECKPOINT_INTERVAL": 10,
         # A checkpoint is written inside the epoch every so many steps too; 0 = at the end of epochs only.
         "SAVE_EVERY_STEPS": 0,
+        # Seconds that training waits for a batch of its worker processes before it ends with an error.
+        "DATA_TIMEOUT": 900.0,
         # Half of the pairs show another object in the search region, and are to be recognised as such.
         "TRAIN_CLS": False,
         # Learning rates fall by this factor from each block to the one before it; 1 = the same for all.
@@ -127,13 +131,10 @@ EXTENSIONS = {
     },
     # See docs/tracking_options.md.
     "TEST": {
-        # Power to which the Hann window is taken before it multiplies the score map; 0 = no window.
-        "WINDOW_POWER": 1.0,
+        # Pixels that the sides of a box are long at least, and that stay inside of the image.
+        "MIN_SIZE": 10.0,
         # Share of its last size that a box keeps at score 0, falling to none at score 1.
         "SIZE_SMOOTHING": 0.0,
-        # Below this score the box stays where it was. Meanwhile the search region grows by GROWTH with every frame,
-        # up to LIMIT times its side.
-        "HOLD": {"SCORE": 0.0, "GROWTH": 1.0, "LIMIT": 2.0},
     },
 }
 
@@ -172,10 +173,8 @@ UNSUPPORTED = (
 # Least and greatest value.
 BETWEEN = {
     "DATA.AUGMENT": (0, 1),
+    "TEST.MIN_SIZE": (1, math.inf),
     "TEST.SIZE_SMOOTHING": (0, 1),
-    "TEST.HOLD.SCORE": (0, 1),
-    "TEST.HOLD.GROWTH": (1, math.inf),
-    "TEST.HOLD.LIMIT": (1, math.inf),
 }
 
 POSITIVE = (
@@ -185,12 +184,11 @@ POSITIVE = (
     "TRAIN.EPOCH",
     "TRAIN.BATCH_SIZE",
     "TRAIN.ACCUM_STEPS",
+    "TRAIN.DATA_TIMEOUT",
     "TRAIN.LAYER_DECAY",
     "TRAIN.CHECKPOINT_INTERVAL",
-    "TRAIN.VAL_EPOCH_INTERVAL",
     "TRAIN.PRINT_INTERVAL",
     "DATA.TRAIN.SAMPLE_PER_EPOCH",
-    "DATA.VAL.SAMPLE_PER_EPOCH",
     "DATA.MAX_SAMPLE_INTERVAL",
     "DATA.SEARCH.SIZE",
     "DATA.SEARCH.FACTOR",
@@ -210,6 +208,8 @@ NON_NEGATIVE = (
     "TRAIN.GIOU_WEIGHT",
     "TRAIN.L1_WEIGHT",
     "TRAIN.NUM_WORKER",
+    "TRAIN.VAL_EPOCH_INTERVAL",
+    "DATA.VAL.SAMPLE_PER_EPOCH",
     "TRAIN.GRAD_CLIP_NORM",
     "TRAIN.DROP_PATH_RATE",
     "TRAIN.CE_START_EPOCH",
@@ -225,5 +225,4 @@ NON_NEGATIVE = (
     "DATA.SEARCH.SCALE_JITTER",
     "DATA.TEMPLATE.CENTER_JITTER",
     "DATA.TEMPLATE.SCALE_JITTER",
-    "TEST.WINDOW_POWER",
 )

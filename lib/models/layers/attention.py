@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+# Computes values (B, heads, N, D) from q, k, v (B, heads, N, D).
+AttentionKernel = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def explicit_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention by two matrix products, which CPUs run faster than PyTorch's fused kernel at a tracker's sizes.
+
+    The mean of all keys shifts all logits of a query alike and cancels in the softmax. Without it logits are smaller
+    and lose less when they are rounded to bfloat16.
+    """
+    k = k - k.mean(dim=-2, keepdim=True)
+    return ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)).softmax(dim=-1) @ v
+
 
 class Attention(nn.Module):
-    """Self-attention of a plain ViT (Dosovitskiy et al., ICLR 2021), through ``scaled_dot_product_attention``.
+    """Self-attention of a plain ViT (Dosovitskiy et al., ICLR 2021).
 
-    The fused kernel never forms the attention matrix. Callers that need some of its rows name them; only those are
-    computed beside the fused result.
+    The kernel need not form the attention matrix. Callers that need some of its rows name them; only those are
+    computed beside the kernel's result.
+
+    Args:
+        kernel: by default PyTorch's fused one.
     """
 
-    def __init__(self, dim: int, num_heads: int):
+    def __init__(self, dim: int, num_heads: int, kernel: AttentionKernel = F.scaled_dot_product_attention):
         super().__init__()
         if dim % num_heads:
             raise ValueError(f"dim {dim} is not a multiple of num_heads {num_heads}")
         self.num_heads = num_heads
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
-        # How q, k, v (B, heads, N, D) become values (B, heads, N, D); inference may choose another way.
-        self.attention = F.scaled_dot_product_attention
+        self.kernel = kernel
 
     def forward(self, x: Tensor, rows: slice | Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Attend.
@@ -34,18 +51,18 @@ class Attention(nn.Module):
         Returns:
             New tokens (B, N, C), and the wanted attention weights (B, heads, n, N) in float32, or None.
         """
-        return self.mix(self.qkv(x), rows)
+        return self.attend_qkv(self.qkv(x), rows)
 
-    def mix(self, qkv: Tensor, rows: slice | Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """What :meth:`forward` gives, from the queries, keys and values of the tokens, (B, N, 3 C), on."""
+    def attend_qkv(self, qkv: Tensor, rows: slice | Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Attend given the projected queries, keys and values (B, N, 3 C); returns as :meth:`forward`."""
         batch, count, width = qkv.shape
         q, k, v = qkv.reshape(batch, count, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-        out = self.attention(q, k, v)
+        out = self.kernel(q, k, v)
         out = self.proj(out.transpose(1, 2).reshape(batch, count, width // 3))
-        return out, None if rows is None else _attention_rows(q, k, rows)
+        return out, None if rows is None else attention_rows(q, k, rows)
 
 
-def _attention_rows(q: Tensor, k: Tensor, rows: slice | Tensor) -> Tensor:
+def attention_rows(q: Tensor, k: Tensor, rows: slice | Tensor) -> Tensor:
     """Softmax attention of the query tokens ``rows`` to all keys, in float32; q and k are (B, heads, N, D)."""
     if isinstance(rows, slice):
         q = q[:, :, rows]

@@ -1,17 +1,26 @@
 """Box heads: feature maps of the search region in, one box out.
 
-``CENTER`` and ``MLP`` predict a score, an offset and a size for every cell and share :func:`decode_boxes`. ``CORNER``
-predicts two corner distributions instead (STARK, ICCV 2021). Whatever the precision of the features, scores, sizes and
-boxes are float32: in half precision the upper clamp of the score, 1 - 1e-4, would round to 1. Under autocast the last
-layer computes in float32 too, so that boxes are not rounded to half precision; those before it follow the autocast.
+A head owns its contract: the maps it gives, how boxes and scores are decoded from them, the loss of its location, and
+what of it can be shown. To add one, write its class and give it a name in :data:`HEADS`.
+
+``CENTER`` and ``MLP`` predict a score, an offset and a size for every cell. ``CORNER`` predicts two corner
+distributions instead (STARK, ICCV 2021). Whatever the precision of the features, scores, sizes and boxes are float32:
+in half precision the upper clamp of the score, 1 - 1e-4, would round to 1. Under autocast the last layer computes in
+float32 too, so that boxes are not rounded to half precision; those before it follow the autocast.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+
+from lib.models.layers.score_map import focal_loss, gaussian_maps
+
+Maps = Mapping[str, Tensor]
 
 # Logit of a score of 0.01: cells start out as background, so that the focal loss starts small (RetinaNet, ICCV 2017).
 _SCORE_PRIOR = -math.log((1 - 0.01) / 0.01)
@@ -50,22 +59,95 @@ def _bounded(logits: Tensor) -> Tensor:
 
 def _cell_outputs(score: Tensor, offset: Tensor, size: Tensor) -> dict[str, Tensor]:
     """The outputs of a head that predicts per cell; the arguments are raw, the offset stays so."""
-    maps = {"score_map": _bounded(score), "size_map": _bounded(size), "offset_map": offset.float()}
-    boxes, _ = decode_boxes(**maps)
-    return {"pred_boxes": boxes[:, None], **maps}
+    return {"score_map": _bounded(score), "size_map": _bounded(size), "offset_map": offset.float()}
 
 
 def _conv(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
-class ConvHead(nn.Module):
+class BoxHead(nn.Module):
+    """Base class of heads.
+
+    Attributes:
+        outputs: names of the maps that :meth:`decode` reads, in the order in which exported files give them.
+        view_names: titles of the pictures that :meth:`views` gives.
+        has_score_map: one of them is ``score_map``, which distillation learns from and a window can be laid over.
+    """
+
+    outputs: ClassVar[tuple[str, ...]]
+    view_names: ClassVar[tuple[str, ...]]
+    has_score_map: ClassVar[bool]
+
+    @staticmethod
+    def decode(maps: Maps, window: Tensor | None = None, size_scale: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Read one box and its score from the maps of each sample.
+
+        Args:
+            maps: the head's outputs.
+            window: (1, 1, S, S), multiplied to the scores before the best cell is chosen; None = 1 everywhere.
+            size_scale: factor of the predicted sizes, where the search region is not as large as in training.
+
+        Returns:
+            Boxes (B, 4), ``cxcywh`` as fractions of the search region, and scores (B,) in (0, 1), without the window.
+        """
+        raise NotImplementedError
+
+    @staticmethod
+    def location_loss(maps: Maps, boxes: Tensor, label: Tensor | None = None) -> Tensor:
+        """Loss of where the target is, beside the losses of its box; () float32.
+
+        Args:
+            boxes: the true ones, (B, 4) ``xywh`` as fractions of the search region.
+            label: (B,), 1 where the search region shows the target and 0 elsewhere; None = 1.
+        """
+        raise NotImplementedError
+
+    @staticmethod
+    def views(maps: Maps, window: Tensor) -> dict[str, Tensor]:
+        """Pictures (S, S) of the maps of one sample, by their titles."""
+        raise NotImplementedError
+
+
+class CellHead(BoxHead):
+    """A head that predicts a score, an offset and a size for every cell."""
+
+    outputs = ("score_map", "size_map", "offset_map")
+    view_names = ("score_map", "score_map_hann")
+    has_score_map = True
+
+    @staticmethod
+    def decode(maps: Maps, window: Tensor | None = None, size_scale: float = 1.0) -> tuple[Tensor, Tensor]:
+        """See :class:`BoxHead`."""
+        scores = maps["score_map"]
+        weighted = scores if window is None else window * scores
+        sizes = maps["size_map"] if size_scale == 1 else size_scale * maps["size_map"]
+        boxes, cell = decode_boxes(weighted, sizes, maps["offset_map"])
+        return boxes, scores.flatten(1).gather(1, cell[:, None])[:, 0]
+
+    @staticmethod
+    def location_loss(maps: Maps, boxes: Tensor, label: Tensor | None = None) -> Tensor:
+        """Focal loss of the score map."""
+        score = maps["score_map"]
+        target = gaussian_maps(boxes, score.shape[-1])
+        if label is not None:
+            target = target * label[:, None, None]
+        return focal_loss(score.float(), target[:, None])
+
+    @staticmethod
+    def views(maps: Maps, window: Tensor) -> dict[str, Tensor]:
+        """The score map, without and with the window."""
+        score = maps["score_map"]
+        return {"score_map": score[0, 0], "score_map_hann": (window * score)[0, 0]}
+
+
+class ConvHead(BoxHead):
     """A head of branches of four conv3x3-BN-ReLU and a conv1x1 each, called ``conv1_NAME`` to ``conv5_NAME``.
 
     ``branches`` says what each is called and how many channels it gives.
     """
 
-    branches: dict[str, int]
+    branches: ClassVar[dict[str, int]]
 
     def __init__(self, in_channels: int, channels: int):
         super().__init__()
@@ -95,8 +177,8 @@ class ConvHead(nn.Module):
         raise NotImplementedError
 
 
-class CenterHead(ConvHead):
-    """Centre score, offset and size per cell (CenterNet style)."""
+class CenterHead(CellHead, ConvHead):
+    """Center score, offset and size per cell (CenterNet style)."""
 
     branches = {"ctr": 1, "offset": 2, "size": 2}
 
@@ -106,12 +188,12 @@ class CenterHead(ConvHead):
 
     @staticmethod
     def read(*maps: Tensor) -> dict[str, Tensor]:
-        """``pred_boxes`` (B, 1, 4), ``score_map``, ``size_map``, ``offset_map``."""
+        """``score_map`` (B, 1, S, S), ``size_map`` and ``offset_map`` (B, 2, S, S)."""
         return _cell_outputs(*maps)
 
 
-class MLPHead(nn.Module):
-    """Centre score, offset and size per cell by three linear layers on each token: no look at the neighbours."""
+class MLPHead(CellHead):
+    """Center score, offset and size per cell by three linear layers on each token: no look at the neighbours."""
 
     def __init__(self, in_channels: int, channels: int):
         super().__init__()
@@ -123,7 +205,7 @@ class MLPHead(nn.Module):
             self.output.bias[0] = _SCORE_PRIOR
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
-        """Features (B, C, S, S) to ``pred_boxes`` (B, 1, 4), ``score_map``, ``size_map``, ``offset_map``."""
+        """Features (B, C, S, S) to ``score_map`` (B, 1, S, S), ``size_map`` and ``offset_map`` (B, 2, S, S)."""
         maps = _in_own_precision(self.output, self.layers(features.movedim(1, -1))).movedim(-1, 1)
         return _cell_outputs(maps[:, :1], maps[:, 1:3], maps[:, 3:])
 
@@ -132,6 +214,9 @@ class CornerHead(ConvHead):
     """Expected top-left and bottom-right corners under two spatial distributions."""
 
     branches = {"tl": 1, "br": 1}
+    outputs = ("pred_boxes", "corner_map")
+    view_names = ("corner_top_left", "corner_bottom_right")
+    has_score_map = False
 
     @staticmethod
     def read(*maps: Tensor) -> dict[str, Tensor]:
@@ -147,5 +232,29 @@ class CornerHead(ConvHead):
         centre, size = torch.stack((x.mean(1), y.mean(1)), 1), torch.stack((x[:, 1] - x[:, 0], y[:, 1] - y[:, 0]), 1)
         return {"pred_boxes": torch.cat((centre, size), dim=1)[:, None], "corner_map": chances}
 
+    @staticmethod
+    def decode(maps: Maps, window: Tensor | None = None, size_scale: float = 1.0) -> tuple[Tensor, Tensor]:
+        """The expected box. Its score is the geometric mean of the two corners' best probabilities.
 
-HEADS = {"CENTER": CenterHead, "CORNER": CornerHead, "MLP": MLPHead}
+        There is no score map for a window, and sizes follow from the corners.
+        """
+        return maps["pred_boxes"][:, 0], maps["corner_map"].flatten(2).amax(-1).prod(-1).sqrt()
+
+    @staticmethod
+    def location_loss(maps: Maps, boxes: Tensor, label: Tensor | None = None) -> Tensor:
+        """0: the corners are learned through the losses of the box."""
+        return boxes.new_zeros(())
+
+    @staticmethod
+    def views(maps: Maps, window: Tensor) -> dict[str, Tensor]:
+        """The distributions of the two corners."""
+        first, second = maps["corner_map"][0]
+        return {"corner_top_left": first, "corner_bottom_right": second}
+
+
+Head = CenterHead | CornerHead | MLPHead
+HEADS: dict[str, type[Head]] = {
+    "CENTER": CenterHead,
+    "CORNER": CornerHead,
+    "MLP": MLPHead,
+}

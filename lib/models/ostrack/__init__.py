@@ -1,4 +1,4 @@
-"""OSTrack: model, candidate elimination and construction from a configuration."""
+"""OSTrack: model, inference form and construction from a configuration."""
 
 from lib.models.ostrack.ostrack import OSTrack, build_ostrack
 

@@ -1,81 +1,124 @@
-"""OSTrack made ready to run: the same boxes, without the work that only training and inspection need.
+"""OSTrack prepared for inference: the same boxes, without the work that only training and inspection need.
 
-What it saves, beside the plain model: the template is embedded once for a sequence; crops come as bytes, and their
-normalisation is folded into the patch embedding; batch norm is folded into the convolutions, the first layers of the
-head's branches are one convolution; the weights are kept in the type that is computed in; candidate elimination keeps
-no record of what it drops. All shapes are static, nothing depends on values: it compiles and exports as a whole.
+Compared with the plain model: the template is embedded once for a sequence; crops come as bytes, and their
+normalization is folded into the patch embedding; batch norm is folded into the convolutions, the first layers of the
+head's branches are one convolution; the weights are kept in the type that is computed in; dropped tokens are not
+recorded. All shapes are static, nothing depends on values: it compiles and exports as a whole.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from lib.config.ostrack import Config
+from lib.models.layers.attention import explicit_attention
+from lib.models.layers.block import DIRECT, Execution
+from lib.models.layers.candidate_elimination import template_mask
+from lib.models.layers.encoder import Encoder
 from lib.models.layers.head import ConvHead
 from lib.models.layers.linear import pack_linears
-from lib.models.ostrack.backbone import Backbone, covered_share, ranking_rows
-from lib.models.ostrack.candidate_elimination import rank_tokens, restore
+from lib.models.ostrack.ostrack import OSTrack, head_features
+from lib.models.state import State
 
 _MIDDLE = 128  # bytes become numbers from -128 to 127, which are exact in bfloat16
 
 
-class InferenceModel(nn.Module):
-    """A trained tracker for inference alone.
+def initial_state(cfg: Config, crops: Tensor, boxes: Tensor) -> State:
+    """What OSTrack knows of its targets, from their first frame on.
 
     Args:
-        backbone: in evaluation mode; its modules are taken over, not copied.
-        box_head: likewise.
-        correlation: see :class:`lib.models.ostrack.OSTrack`.
-        mean, std: of the normalisation that the model was trained with, per channel, in [0, 1].
+        crops: templates, RGB uint8 (B, Hz, Hz, 3).
+        boxes: the target in each, (B, 4) ``xywh`` as fractions of the template.
+
+    Returns:
+        ``template``, the crops; ``box``, the boxes, with token types; ``mask``, bool (B, Lz), the template tokens that
+        rank search tokens, where they follow the box.
+    """
+    state = {"template": crops}
+    if cfg.MODEL.BACKBONE.TOKEN_TYPES:
+        state["box"] = boxes
+    if ranking_follows_box(cfg):
+        mask = template_mask(cfg, cfg.TEST.TEMPLATE_SIZE, len(crops), crops.device, boxes)
+        assert mask is not None  # with GT_BOX there is one
+        state["mask"] = mask
+    return state
+
+
+def ranking_follows_box(cfg: Config) -> bool:
+    """Whether the template tokens that rank search tokens follow the target's box; else the grid alone decides."""
+    backbone = cfg.MODEL.BACKBONE
+    return bool(backbone.CE_LOC) and backbone.CE_TEMPLATE_RANGE == "GT_BOX"
+
+
+class InferenceModel(nn.Module):
+    """A trained OSTrack for inference alone, a :class:`lib.models.state.TrackingModel`.
+
+    Its state is that of :func:`initial_state`. Prepared, ``tokens`` take the place of template and box.
+
+    Args:
+        cfg: the experiment, whose normalization is built in.
+        model: with the weights; it stays as it is.
+        execution: how blocks are run.
     """
 
     patch_weight: Tensor
-    template_types: Tensor | None
+    ranking: Tensor | None
 
-    def __init__(
-        self, backbone: Backbone, box_head: nn.Module, correlation: bool, mean: Sequence[float], std: Sequence[float]
-    ):
+    def __init__(self, cfg: Config, model: OSTrack, execution: Execution = DIRECT):
         super().__init__()
-        self.correlation = correlation
+        backbone = model.backbone
+        self.correlation = model.correlation
         self.grids = {"template": backbone.template_grid, "search": backbone.search_grid}
         self.patch_side = backbone.patch_embed.patch_size[0]
-        weight, bias = _on_bytes(backbone.patch_embed.proj, torch.tensor(mean), torch.tensor(std))
+        mean, std = torch.tensor(list(cfg.DATA.MEAN)), torch.tensor(list(cfg.DATA.STD))
+        weight, bias = _on_bytes(backbone.patch_embed.proj, mean, std)
         self.register_buffer("patch_weight", weight)
+        self.token_types = copy.deepcopy(backbone.token_types)
         for part in self.grids:
             position, segment = backbone.position_embeddings(part)
             position = position + bias if segment is None else position + segment + bias
-            if part == "search" and backbone.token_types is not None:
-                position = position + backbone.token_types[2]
+            if part == "search" and self.token_types is not None:
+                position = position + self.token_types.search
             self.register_buffer(f"{part}_position", position.detach().clone())
-        types = backbone.token_types
-        self.register_buffer("template_types", None if types is None else types[:2].detach().clone())
-        self.blocks, self.norm = backbone.blocks, backbone.norm
-        self.kept = backbone.kept_tokens()
-        self.head = FusedConvHead(box_head) if isinstance(box_head, ConvHead) else box_head
+        fixed = None if ranking_follows_box(cfg) else template_mask(cfg, cfg.TEST.TEMPLATE_SIZE, 1, "cpu")
+        self.register_buffer("ranking", None if fixed is None else fixed.contiguous())
+        self.encoder = Encoder(
+            backbone.embed_dim,
+            backbone.num_heads,
+            len(backbone.blocks),
+            backbone.keep_ratios,
+            execution=execution,
+        )
+        self.encoder.blocks.load_state_dict(backbone.blocks.state_dict())
+        self.encoder.norm.load_state_dict(backbone.norm.state_dict())
+        head = copy.deepcopy(model.box_head).eval()
+        self.head = FusedConvHead(head) if isinstance(head, ConvHead) else head
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights lie."""
+        return self.patch_weight.device
 
     @property
     def dtype(self) -> torch.dtype:
         """The type that is computed in."""
         return self.patch_weight.dtype
 
-    def embed_template(self, pixels: Tensor, box: Tensor) -> Tensor:
-        """Tokens (B, Lz, C) of templates, RGB uint8 (B, Hz, Hz, 3), with the target at ``box``.
+    def prepare(self, state: State) -> State:
+        """See :class:`TrackingModel`."""
+        tokens = self.embed(state["template"], "template")
+        if self.token_types is not None:
+            tokens = tokens + self.token_types(state["box"], self.grids["template"]).to(tokens.dtype)
+        return {"tokens": tokens, **{name: value for name, value in state.items() if name == "mask"}}
 
-        Args:
-            box: (B, 4), ``xywh`` as fractions of the template; it counts with ``MODEL.BACKBONE.TOKEN_TYPES`` alone.
-        """
-        tokens = self.embed(pixels, "template")
-        if self.template_types is None:
-            return tokens
-        foreground, background = self.template_types
-        share = covered_share(box, self.grids["template"])[..., None].to(tokens.dtype)
-        return tokens + torch.lerp(background, foreground, share)
+    def run(self, state: State, crops: Tensor) -> tuple[dict[str, Tensor], State]:
+        """See :class:`TrackingModel`. Nothing changes from frame to frame."""
+        return self(state["tokens"], crops, state.get("mask")), {}
 
     def embed(self, pixels: Tensor, part: str) -> Tensor:
         """Tokens (B, grid * grid, C) of RGB crops, uint8 (B, H, W, 3); ``part`` is ``template`` or ``search``."""
@@ -89,41 +132,25 @@ class InferenceModel(nn.Module):
         tokens = F.linear(patches.to(self.dtype) - _MIDDLE, self.patch_weight)
         return tokens + getattr(self, f"{part}_position")
 
-    def forward(self, template: Tensor, pixels: Tensor, ce_template_mask: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(self, tokens: Tensor, pixels: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
         """Find the template's target in the search region.
 
         Args:
-            template: tokens (B, Lz, C) from :meth:`embed_template`.
+            tokens: of the template, (B, Lz, C).
             pixels: search regions, RGB uint8 (B, Hx, Hx, 3).
-            ce_template_mask: as in :meth:`OSTrack.forward`.
+            mask: as ``ce_template_mask`` of :meth:`OSTrack.forward`; None = the one of the experiment.
 
         Returns:
-            The head's outputs, as :meth:`OSTrack.forward`; float32.
+            The head's outputs, float32.
         """
-        count = template.shape[1]
-        rows, row_mask = ranking_rows(ce_template_mask, count)
-        tokens, places = torch.cat((template, self.embed(pixels, "search")), dim=1), None
-        block: Any  # a Block, which torch's types do not know of a ModuleList
-        for layer, block in enumerate(self.blocks):
-            keep = self.kept.get(layer)
-            tokens, attention = block.attend(tokens, None if keep is None else rows)
-            if keep is not None:
-                best = rank_tokens(attention, count, row_mask).topk(keep, dim=1).indices
-                chosen = tokens[:, count:].gather(1, best[..., None].expand(-1, -1, tokens.shape[-1]))
-                tokens = torch.cat((tokens[:, :count], chosen), dim=1)
-                places = best if places is None else places.gather(1, best)
-            tokens = block.feed_forward(tokens)
-        tokens = self.norm(tokens)
-        grid, found = self.grids["search"], tokens[:, count:]
-        search = found if places is None else restore(found, places, grid * grid)
-        if self.correlation:
-            similarity = F.normalize(search, dim=-1) @ F.normalize(tokens[:, :count], dim=-1).transpose(1, 2)
-            search = torch.cat((search, similarity), dim=-1)
-        return self.head(search.transpose(1, 2).unflatten(2, (grid, grid)))
+        if mask is None and self.ranking is not None:
+            mask = self.ranking.expand(len(tokens), -1)
+        encoded = self.encoder.encode(tokens, self.embed(pixels, "search"), mask, record=False)
+        return self.head(head_features(encoded.search, encoded.context, self.grids["search"], self.correlation))
 
 
 class FusedConvHead(nn.Module):
-    """A convolutional head without batch norm, the first layers of its branches in one; the last is in float32."""
+    """A convolutional head without batch norm, the first layers of its branches in one; the last ones stay float32."""
 
     def __init__(self, head: ConvHead):
         super().__init__()
@@ -143,12 +170,6 @@ class FusedConvHead(nn.Module):
         self.last = nn.ModuleList(head.get_submodule(f"conv5_{name}") for name in head.branches)
         self.read = head.read
 
-    def _apply(self, function: Callable[[Tensor], Tensor], recurse: bool = True) -> FusedConvHead:
-        """Conversions of type leave the last layers in float32: what they give is not to be rounded."""
-        super()._apply(function, recurse)
-        self.last.float()
-        return self
-
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Features (B, C, S, S) to the head's outputs."""
         parts = F.relu(self.first(features)).chunk(len(self.branches), dim=1)
@@ -156,48 +177,35 @@ class FusedConvHead(nn.Module):
         return self.read(*maps)
 
 
-def explicit_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention by two matrix products, which CPUs do faster than PyTorch's fused kernel at a tracker's sizes.
-
-    What all keys have in common moves all logits of a query alike, which softmax does not see. Without it logits are
-    small, and lose less where they are rounded to bfloat16.
-    """
-    k = k - k.mean(dim=-2, keepdim=True)
-    return ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)).softmax(dim=-1) @ v
-
-
 def prepare_inference(
-    backbone: Backbone,
-    box_head: nn.Module,
-    correlation: bool,
-    *,
-    mean: Sequence[float],
-    std: Sequence[float],
+    cfg: Config,
+    model: OSTrack,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     pack: bool = True,
 ) -> InferenceModel:
-    """The inference form of a model's parts, which stay as they are.
+    """The inference form of ``model``, which stays as it is.
 
     Args:
-        mean, std: of the normalisation that the model was trained with, per channel, in [0, 1].
+        cfg: the experiment.
         dtype: type to compute in; the head's last layers and outputs are float32 always.
+        device: to run on.
         pack: on a CPU, keep the weights of linear layers in the order that its kernels read; not for export.
     """
     device = torch.device(device)
-    backbone, box_head = copy.deepcopy(backbone).eval(), copy.deepcopy(box_head).eval()
-    model = InferenceModel(backbone, box_head, correlation, mean, std).requires_grad_(False).to(device, dtype)
-    model.head.to(memory_format=torch.channels_last)
-    if device.type == "cpu":
-        for block in model.blocks:
-            block.attn.attention = explicit_attention  # type: ignore[union-attr]
-        if pack:
-            pack_linears(model.blocks)
-    return model.eval()
+    execution = Execution(kernel=explicit_attention) if device.type == "cpu" else DIRECT
+    form = InferenceModel(cfg, model, execution).eval().requires_grad_(False).to(device, dtype)
+    if isinstance(form.head, FusedConvHead):
+        form.head.last.float()  # what they give is not to be rounded
+    if device.type != "mps":  # see lib.test.tracker.networks.feed_contiguous
+        form.head.to(memory_format=torch.channels_last)
+    if device.type == "cpu" and pack:
+        pack_linears(form.encoder.blocks)
+    return form
 
 
 def _on_bytes(projection: nn.Conv2d, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
-    """A patch embedding of normalised pictures as one of bytes less ``_MIDDLE``: of pixels row by row, RGB in each."""
+    """A patch embedding of normalized pictures as one of bytes less ``_MIDDLE``: of pixels row by row, RGB in each."""
     weight = projection.weight.detach().double() / (255 * std.double())[:, None, None]
     bias = (weight * (_MIDDLE - 255 * mean.double())[:, None, None]).sum((1, 2, 3))
     if projection.bias is not None:

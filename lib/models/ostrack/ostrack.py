@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.models.layers.head import HEADS
+from lib.models.layers.block import DIRECT, Execution
+from lib.models.layers.head import HEADS, BoxHead
 from lib.models.ostrack.backbone import Backbone
-from lib.models.ostrack.inference import InferenceModel, prepare_inference
 from lib.models.ostrack.pretrained import load_pretrained
 from lib.models.ostrack.variants import VARIANTS
 
@@ -28,7 +28,7 @@ class OSTrack(nn.Module):
         correlation: also give the head the cosine similarity of each search token to each template token.
     """
 
-    def __init__(self, backbone: Backbone, box_head: nn.Module, correlation: bool = False):
+    def __init__(self, backbone: Backbone, box_head: BoxHead, correlation: bool = False):
         super().__init__()
         self.backbone = backbone
         self.box_head = box_head
@@ -56,57 +56,43 @@ class OSTrack(nn.Module):
 
         Returns:
             ``pred_boxes`` (B, 1, 4), ``cxcywh`` as fractions of the search region; ``backbone_feat`` (B, Lz + Lx, C);
-            ``removed_indexes_s``, a list with the dropped grid places (B, n) of each CE layer. Where asked for, a list
-            ``attn`` of (B, heads, N, N), and a list ``attn_places`` of the grid places (B, N - Lz) of the search tokens
-            in them, which CE puts out of order. From the CENTER and MLP heads ``score_map`` (B, 1, S, S), ``size_map``
+            ``removed_indexes_s``, a list with the dropped grid indices (B, n) of each CE layer. Where asked for, a list
+            ``attn`` of (B, heads, N, N), and a list ``attn_indices`` of the grid indices (B, N - Lz) of the search
+            tokens in them, which CE reorders. From the CENTER and MLP heads ``score_map`` (B, 1, S, S), ``size_map``
             and ``offset_map`` (B, 2, S, S); from CORNER ``corner_map`` (B, 2, S, S). Boxes and maps are float32.
         """
-        features, removed, attention = self.backbone(
-            template, search, ce_template_mask, ce_keep_rate, attention_layers, template_box
-        )
-        out = self.forward_head(features)
-        out["backbone_feat"] = features
-        out["removed_indexes_s"] = removed
+        encoded = self.backbone(template, search, ce_template_mask, ce_keep_rate, attention_layers, template_box)
+        grid = self.backbone.search_grid
+        maps = self.box_head(head_features(encoded.search, encoded.context, grid, self.correlation))
+        out: dict[str, Any] = {"pred_boxes": self.box_head.decode(maps)[0][:, None], **maps}
+        out["backbone_feat"] = torch.cat((encoded.context, encoded.search), dim=1)
+        out["removed_indexes_s"] = encoded.removed
         if attention_layers:
-            out["attn"], out["attn_places"] = [weights for weights, _ in attention], [places for _, places in attention]
+            out["attn"] = [weights for weights, _ in encoded.attention]
+            out["attn_indices"] = [indices for _, indices in encoded.attention]
         return out
 
-    def forward_head(self, features: Tensor) -> dict[str, Any]:
-        """Box head on joint tokens (B, Lz + Lx, C); see :mod:`lib.models.layers.head` for its precision."""
-        grid = self.backbone.search_grid
-        template, search = features.split([self.backbone.template_grid**2, grid**2], dim=1)
-        if self.correlation:
-            similarity = F.normalize(search, dim=-1) @ F.normalize(template, dim=-1).transpose(1, 2)
-            search = torch.cat((search, similarity), dim=-1)
-        return self.box_head(search.transpose(1, 2).unflatten(2, (grid, grid)))
 
-    def for_inference(
-        self,
-        cfg: Config,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
-        pack: bool = True,
-    ) -> InferenceModel:
-        """A faster form of this model for tracking; see :mod:`lib.models.ostrack.inference`. The model stays as it is.
+def head_features(search: Tensor, template: Tensor, grid: int, correlation: bool) -> Tensor:
+    """Features (B, channels, grid, grid) for the head from search tokens (B, grid * grid, C).
 
-        Args:
-            cfg: the experiment, whose normalisation is built in.
-            dtype: type to compute in.
-            device: to run on.
-            pack: reorder weights for the CPU's kernels; not for export.
-        """
-        mean, std = list(cfg.DATA.MEAN), list(cfg.DATA.STD)
-        return prepare_inference(
-            self.backbone, self.box_head, self.correlation, mean=mean, std=std, dtype=dtype, device=device, pack=pack
-        )
+    Args:
+        template: tokens (B, Lz, C).
+        correlation: append the cosine similarity to each template token as further channels.
+    """
+    if correlation:
+        similarity = F.normalize(search, dim=-1) @ F.normalize(template, dim=-1).transpose(1, 2)
+        search = torch.cat((search, similarity), dim=-1)
+    return search.transpose(1, 2).unflatten(2, (grid, grid))
 
 
-def build_ostrack(cfg: Config, training: bool = False) -> OSTrack:
+def build_ostrack(cfg: Config, training: bool = False, execution: Execution = DIRECT) -> OSTrack:
     """Build the model that an experiment describes, on the CPU, in float32.
 
     Args:
         cfg: from :func:`lib.config.ostrack.load_config`.
         training: also load the pre-trained weights that ``MODEL.PRETRAIN_FILE`` names (empty = none).
+        execution: how blocks are run.
 
     Raises:
         CheckpointError: the pre-trained weights are missing or fit nothing.
@@ -123,6 +109,7 @@ def build_ostrack(cfg: Config, training: bool = False) -> OSTrack:
         token_types=options.TOKEN_TYPES,
         ce_layers=options.CE_LOC,
         ce_keep_ratios=options.CE_KEEP_RATIO,
+        execution=execution,
     )
     in_channels = backbone.embed_dim + (backbone.template_grid**2 if head.CORRELATION else 0)
     model = OSTrack(backbone, HEADS[head.TYPE](in_channels, head.NUM_CHANNELS), correlation=head.CORRELATION)

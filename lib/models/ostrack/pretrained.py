@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 def load_pretrained(model: OSTrack, name: str) -> None:
     """Start ``model`` from the file ``name``, a path or a file in ``pretrained_models/``.
 
-    Understood are MAE and timm checkpoints of a plain ViT, Flax ``.npz`` files of one, and trackers' checkpoints. What
-    the file lacks stays as initialised, what the model lacks is passed over; both are logged.
+    Understood are MAE, timm and DINO checkpoints of a plain ViT, Flax ``.npz`` files of one, and trackers' checkpoints.
+    What the file lacks stays as initialised, what the model lacks is passed over; both are logged.
 
     Raises:
         CheckpointError: the file is missing or damaged, or nothing in it fits.
@@ -42,10 +42,10 @@ def load_pretrained(model: OSTrack, name: str) -> None:
         state = read_flax_vit(path)
     else:
         state = network_state(load_checkpoint(path), path)
-    if any(key.startswith("backbone.") for key in state):
+    if any(key.startswith(("box_head.", "backbone.pos_embed_")) for key in state):
         load_matching(model, state, path)
     else:
-        _load_backbone(model, state, path)
+        _load_backbone(model, {key.removeprefix("backbone."): value for key, value in state.items()}, path)
 
 
 def _load_backbone(model: OSTrack, state: dict[str, Tensor], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How the transformer blocks are run in training: compiled, or in part computed again in the backward pass."""
+"""How the transformer blocks are executed in training: compiled, or with part of the activations recomputed."""
 
 from __future__ import annotations
 
@@ -6,49 +6,35 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
 from lib.config.ostrack import Config
-from lib.models.layers.block import Stretch
-from lib.models.ostrack.inference import explicit_attention
-from lib.models.ostrack.ostrack import OSTrack
-
-_again = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
+from lib.models.layers.attention import explicit_attention
+from lib.models.layers.block import DIRECT, Block, Execution, run_direct, run_recomputed
 
 
-def recomputed(stretch: Stretch, x: Tensor) -> Tensor:
-    """Run a stretch of a block, of which only ``x`` is kept for the backward pass.
+def training_execution(cfg: Config, device: torch.device) -> Execution:
+    """How blocks are executed by ``TRAIN.COMPILE``, ``TRAIN.ACTIVATION_CHECKPOINTING`` and ``TRAIN.AMP``.
 
-    There the stretch is run once more up to its last product, whose input is what the gradient of its weights needs.
-    """
-    return _again(stretch, x) if torch.is_grad_enabled() else stretch(x)
+    Without the first two, but with ``TRAIN.AMP``, the outputs of layer norms and GELU are recomputed in the backward
+    pass: the same numbers with two fifths less memory, for no time that could be measured. In float32 it would be a
+    third less for 7 % of the time. (What compiled blocks keep is the compiler's choice.) On a CPU attention is then two
+    matrix products: the backward pass of PyTorch's fused kernel takes a third of a step there.
 
-
-def prepare_for_training(net: OSTrack, cfg: Config) -> None:
-    """Apply ``TRAIN.COMPILE`` and ``TRAIN.ACTIVATION_CHECKPOINTING`` to the blocks of ``net``, in place.
-
-    Without them, but with ``TRAIN.AMP``, what layer norms and GELU give is computed again in the backward pass: the
-    same numbers, and two fifths less memory than if it were kept, for no time that could be measured. In float32 it
-    would be a third less for 7 % of the time. (What compiled blocks keep is the compiler's choice.)
-    On a CPU attention is two matrix products: PyTorch's fused kernel takes a third of a step's time in its backward pass.
-
-    The keys wrap the halves of a block as plain functions of block and tokens. So names and weights stay as they are, a
-    copy of ``net`` runs its own weights, and all blocks share what was compiled: the shapes of tokens are dynamic, so
+    Compiled and checkpointed halves are plain functions of block and tokens: names and weights stay as they are, a copy
+    of the network runs its own weights, and all blocks share what was compiled. The shapes of tokens are dynamic, so
     neither the blocks, nor candidate elimination's falling numbers of tokens, nor a smaller last batch compile anything
     anew. Stochastic depth is drawn outside of the halves, so a half has no random state to restore.
     """
-    backbone = net.backbone
-    for half in ("attend", "feed_forward"):
-        run = getattr(backbone, half)
-        if cfg.TRAIN.COMPILE:
-            run = torch.compile(run, dynamic=True)
-        if cfg.TRAIN.ACTIVATION_CHECKPOINTING:
-            run = partial(_again, run)
-        setattr(backbone, half, run)
-    if cfg.TRAIN.AMP and not cfg.TRAIN.COMPILE and not cfg.TRAIN.ACTIVATION_CHECKPOINTING:
-        block: Any  # a Block, which torch's types do not know of a ModuleList
-        for block in backbone.blocks:
-            block.run = recomputed
-            if not torch.cuda.is_available():
-                block.attn.attention = explicit_attention
+    attend: Any = DIRECT.attend
+    feed_forward: Any = DIRECT.feed_forward
+    if cfg.TRAIN.COMPILE:
+        attend, feed_forward = (torch.compile(half, dynamic=True) for half in (Block.attend, Block.feed_forward))
+    if cfg.TRAIN.ACTIVATION_CHECKPOINTING:
+        attend, feed_forward = (
+            partial(checkpoint, half, use_reentrant=False, preserve_rng_state=False) for half in (attend, feed_forward)
+        )
+    plain = bool(cfg.TRAIN.AMP) and not cfg.TRAIN.COMPILE and not cfg.TRAIN.ACTIVATION_CHECKPOINTING
+    kernel = explicit_attention if plain and device.type == "cpu" else F.scaled_dot_product_attention
+    return Execution(kernel, run_recomputed if plain else run_direct, attend, feed_forward)

@@ -66,7 +66,8 @@ def load_weights(model: OSTrack, path: str | Path) -> None:
     """
     state = network_state(load_checkpoint(path), path)
     own = model.state_dict()
-    missing = sorted(own.keys() - state.keys())
+    # Batch norm's count of batches, which is of no use here and not in old files, torch puts in itself.
+    missing = sorted(name for name in own.keys() - state.keys() if not name.endswith(".num_batches_tracked"))
     unexpected = sorted(state.keys() - own.keys())
     misfits = sorted(name for name in own.keys() & state.keys() if own[name].shape != state[name].shape)
     if missing or unexpected or misfits:

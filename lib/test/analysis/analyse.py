@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterator
 from collections.abc import Sequence as Seq
 from pathlib import Path
@@ -13,10 +12,11 @@ from lib.test.analysis.report import Report, TrackerReport, evaluate
 from lib.test.analysis.selection import Tracker, choose_trackers, complete_benchmarks, missing_results, tracker_label
 from lib.test.analysis.statistics import compare_scores
 from lib.test.analysis.tables import align, attribute_table, sequence_table, summary_text, text, write_tables
-from lib.test.evaluation.benchmarks import get_dataset
+from lib.test.evaluation.benchmarks import FOLDER_PREFIX, get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
-from lib.test.evaluation.results import result_files
+from lib.test.evaluation.results import LOST_BELOW, result_files
 from lib.utils.errors import DataError
+from lib.utils.own_folder import folder_label
 
 
 def analyse(
@@ -34,6 +34,7 @@ def analyse(
     skip_missing: bool = False,
     cache: bool = True,
     env: EnvSettings | None = None,
+    lost_below: float = LOST_BELOW,
 ) -> Iterator[str]:
     """Score results and write tables and plots under ``OUTPUT/test/result_plots/``, see :func:`folder_name`.
 
@@ -51,6 +52,7 @@ def analyse(
         skip_missing: leave out sequences without results instead of refusing.
         cache: keep the numbers of result files in ``OUTPUT/test/cache``.
         env: paths; by default those of ``lib/test/evaluation/local.py``.
+        lost_below: frames of a lower score are marked on the page.
 
     Yields:
         Text to print, block by block.
@@ -96,7 +98,7 @@ def analyse(
         if html:
             from lib.test.analysis.html import write_html
 
-            files.append(write_html(report, folder / "report.html"))
+            files.append(write_html(report, folder / "report.html", lost_below=lost_below))
         yield f"Written to {folder}: {', '.join(path.name for path in files)}"
 
 
@@ -108,7 +110,7 @@ def _usable(
     Returns:
         the trackers, and a line that names those left out though they have results of the data set.
     """
-    sequences = get_dataset(dataset, env=env)
+    sequences = [one for one in get_dataset(dataset, env=env) if one.has_boxes()]
     missing = {one: len(missing_results(results_dir, one, sequences)) for one in trackers}
     usable = [one for one, count in missing.items() if count <= (len(sequences) - 1 if skip_missing else 0)]
     partial = [
@@ -120,12 +122,12 @@ def _usable(
 
 
 def folder_name(dataset: str, protocol: str = "pytracking") -> str:
-    """A data set's name as the name of a folder: ``folder:../shared/seqs`` becomes ``folder_seqs``.
+    """A data set's name as the name of a folder; for that of ``folder:PATH`` see :func:`folder_label`.
 
     The name of another protocol than the published one is put at its end.
     """
-    kind, _, path = dataset.partition(":")
-    name = re.sub(r"[^\w.-]+", "_", f"{kind}_{Path(path).resolve().name}" if path else kind)
+    path = dataset.removeprefix(FOLDER_PREFIX)
+    name = dataset if path == dataset else folder_label(Path(path).expanduser())
     return name if protocol == "pytracking" else f"{name}_{protocol}"
 
 

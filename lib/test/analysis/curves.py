@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib.config.ostrack import Config
+from lib.config.ostrack import Config, validated_epochs
 from lib.config.ostrack.defaults import EXTENSIONS
 from lib.test.analysis.plots import figures, tidy
 from lib.test.analysis.tables import Cell, Table
@@ -80,10 +80,13 @@ def read_run(path: str | Path, label: str = "") -> Run:
     train, epochs = Config(checkpoint["config"], EXTENSIONS).TRAIN, checkpoint["epoch"]
     steps = (checkpoint["step"] - checkpoint["epoch_step"]) // epochs
     per_epoch = steps * train.BATCH_SIZE * train.ACCUM_STEPS * checkpoint["world"]
+    if changed := checkpoint["settings"].get("changes"):
+        logger.warning("%s: pairs are counted by its last configuration, which was changed on the way (%s)",
+                       path, "; ".join(changed))  # fmt: skip
     all_epochs = range(1, epochs + 1)
     ends = {
         "train": list(all_epochs),
-        "val": [epoch for epoch in all_epochs if epoch % train.VAL_EPOCH_INTERVAL == 0 or epoch == train.EPOCH],
+        "val": [epoch for epoch in validated_epochs(train) if epoch in all_epochs],
     }
     curves: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
     for split, stats in checkpoint["stats"].items():

@@ -1,7 +1,7 @@
 """A report as one HTML page that needs nothing else: no network, no other file, no build step.
 
 The page is ``page/page.html`` with its style, its scripts and the report's numbers put in; the scripts draw everything
-from the numbers. It holds about 25 MB at most, whatever is reported: strips of overlap over time have at most 600
+from the numbers. It holds about 25 MB at most, whatever is reported: strips of overlap and score over time have 600
 columns, fewer for many trackers and sequences; pictures are as large as their share of :data:`PICTURE_BYTES` allows.
 """
 
@@ -23,9 +23,10 @@ from tqdm import tqdm
 
 from lib.test.analysis.metrics import FrameErrors
 from lib.test.analysis.plots import COLORS, CURVES, STYLES, plotted_scores
-from lib.test.analysis.report import Report
+from lib.test.analysis.report import RepeatedRuns, Report
 from lib.test.analysis.statistics import compare_scores
-from lib.test.analysis.tables import attribute_parts, notes, part_scores, scope
+from lib.test.analysis.tables import attribute_parts, notes, part_scores, run_spreads, scope
+from lib.test.evaluation.results import LOST_BELOW
 from lib.test.evaluation.sequence import Sequence
 from lib.utils.errors import OSTrackError
 
@@ -33,7 +34,8 @@ logger = logging.getLogger(__name__)
 
 STRIP_COLUMNS, STRIP_BYTES = 600, 4_000_000  # of one strip, and of all; base64 makes 4 bytes of 3
 PICTURE_BYTES = 12_000_000  # of all pictures, before base64
-NO_TARGET = 255  # in a strip
+NO_TARGET = NO_SCORE = 255  # in a strip
+_STRETCHES = 20  # of low scores that are listed for a sequence
 
 _PAGE = Path(__file__).with_name("page")
 _SCRIPTS = ("dom.js", "table.js", "curves.js", "sequence.js", "main.js")
@@ -43,7 +45,7 @@ _LEAST_ZOOM, _ROOM = 1 / 3, 1.4  # a picture shows this part of its frame at lea
 _DASHES = {"-": "", "--": "7 3", ":": "2 2.5", "-.": "7 2.5 2 2.5"}  # matplotlib's line styles, in SVG
 
 
-def write_html(report: Report, path: str | Path, thumbnails: int = 6) -> Path:
+def write_html(report: Report, path: str | Path, thumbnails: int = 6, lost_below: float = LOST_BELOW) -> Path:
     """Write a report as a page.
 
     Args:
@@ -51,11 +53,15 @@ def write_html(report: Report, path: str | Path, thumbnails: int = 6) -> Path:
         path: the file; its folder is made.
         thumbnails: how many pictures of the worst frames to put in for each sequence, at most; 0 needs no frames.
             Where frames cannot be read the page says so and does without.
+        lost_below: frames of a lower score are counted and marked, where trackers told scores.
 
     Returns:
         The file.
+
+    Raises:
+        DataError: a file of scores is damaged.
     """
-    data = page_data(report, thumbnails)
+    data = page_data(report, thumbnails, lost_below)
     page = Template((_PAGE / "page.html").read_text(encoding="utf-8")).substitute(
         title=escape(f"{report.dataset}, {report.protocol}"),
         style=(_PAGE / "style.css").read_text(encoding="utf-8"),
@@ -69,10 +75,15 @@ def write_html(report: Report, path: str | Path, thumbnails: int = 6) -> Path:
     return path
 
 
-def page_data(report: Report, thumbnails: int) -> dict[str, Any]:
+def page_data(report: Report, thumbnails: int, lost_below: float = LOST_BELOW) -> dict[str, Any]:
     """Everything that the page shows, as JSON; scores in percent with two decimals, null where there is no number."""
-    sequences, unseen = _sequences(report, thumbnails)
+    sequences, unseen = _sequences(report, thumbnails, lost_below)
     lines = notes(report)
+    for number, tracker in enumerate(report.trackers):
+        told = [(one["told"][number]["low"], one["frames"]) for one in sequences if one["told"][number]]
+        if told:
+            low, frames = map(sum, zip(*told, strict=True))
+            lines.append(f"{tracker.label}: score below {lost_below:g} in {low} of {frames} frames")
     if unseen:
         name, reason = next(iter(unseen.items()))
         lines.append(f"no pictures of {len(unseen)} of {len(sequences)} sequences; {name}: {reason}")
@@ -85,6 +96,7 @@ def page_data(report: Report, thumbnails: int) -> dict[str, Any]:
         "notes": lines,
         "differences": report.differences,
         "trackers": [_tracker(report, number) for number in range(len(report.trackers))],
+        "repeated": [_repeated(one, list(range(len(report.data)))) for one in report.repeated],
         "curves": _curves(report),
         "attributes": [
             {
@@ -96,6 +108,8 @@ def page_data(report: Report, thumbnails: int) -> dict[str, Any]:
         ],
         "sequences": sequences,
         "noTarget": NO_TARGET,
+        "noScore": NO_SCORE,
+        "lostBelow": lost_below,
     }
 
 
@@ -121,6 +135,17 @@ def _tracker(report: Report, number: int) -> dict[str, Any]:
     }
 
 
+def _repeated(runs: RepeatedRuns, sequences: list[int]) -> dict[str, Any]:
+    """The row of repeated runs: mean, standard deviation and interval of each score."""
+    spreads = run_spreads(runs, sequences)
+    return {
+        "label": runs.label,
+        "scores": _rounded([one.mean for one in spreads]),
+        "deviations": _rounded([one.deviation for one in spreads]),
+        "intervals": [_rounded(pair) for pair in runs.intervals().values()],
+    }
+
+
 def _curves(report: Report) -> list[dict[str, Any]]:
     """The mean curves that have a score, as :mod:`lib.test.analysis.plots` draws them."""
     curves = []
@@ -140,10 +165,10 @@ def _curves(report: Report) -> list[dict[str, Any]]:
     return curves
 
 
-def _sequences(report: Report, thumbnails: int) -> tuple[list[dict[str, Any]], dict[str, str]]:
+def _sequences(report: Report, thumbnails: int, lost_below: float) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """The sequences with strips and pictures; and why there are no pictures, by name of the sequence."""
     scores = [tracker.sequence_scores() for tracker in report.trackers]
-    columns = max(1, min(STRIP_COLUMNS, STRIP_BYTES // (len(report.data) * len(report.trackers))))
+    columns = max(1, min(STRIP_COLUMNS, STRIP_BYTES // (len(report.data) * 2 * len(report.trackers))))
     count = min(thumbnails, PICTURE_BYTES // (len(report.data) * _SMALL_JPEG))
     sequences, unseen = [], {}
     for index, sequence in enumerate(tqdm(report.data, "page", leave=False, disable=None)):
@@ -163,6 +188,7 @@ def _sequences(report: Report, thumbnails: int) -> tuple[list[dict[str, Any]], d
                 "attributes": sequence.attributes,
                 "scores": [_rounded(rows[index]) for rows in scores],
                 "strips": [base64.b64encode(strip(one.overlap, columns)).decode() for one in errors],
+                "told": [_told(tracker.frame_scores(index), columns, lost_below) for tracker in report.trackers],
                 "pictures": pictures,
             }
         )
@@ -184,6 +210,49 @@ def strip(overlap: np.ndarray, columns: int) -> bytes:
     counts = np.add.reduceat(valid.astype(np.int64), starts)
     means = 100 * np.add.reduceat(np.where(valid, overlap, 0), starts) / np.maximum(counts, 1)
     return np.where(counts > 0, means.round(), NO_TARGET).astype(np.uint8).tobytes()
+
+
+def _told(scores: np.ndarray | None, columns: int, lost_below: float) -> dict[str, Any] | None:
+    """The scores that a tracker told in the frames of a sequence: a strip, and where they are low; None without any.
+
+    Args:
+        scores: ``(frames,)``, NaN for none.
+        columns, lost_below: as of :func:`score_strip`.
+    """
+    if scores is None:
+        return None
+    low = scores < lost_below
+    found = stretches(low)
+    return {
+        "strip": base64.b64encode(score_strip(scores, columns, lost_below)).decode(),
+        "low": int(low.sum()),
+        "stretches": found[:_STRETCHES],
+        "more": len(found[_STRETCHES:]),
+    }
+
+
+def score_strip(scores: np.ndarray, columns: int, lost_below: float) -> bytes:
+    """Scores over time: a byte per column as of :func:`strip`, the lowest of its frames, so that a short loss shows.
+
+    It is the percentage, from 0 to 100, and 101 more where that frame is below ``lost_below``; NO_SCORE where no frame
+    of the column has a score.
+
+    Args:
+        scores: ``(frames,)``; NaN where there is none.
+        columns: how many at most; one per frame where that is enough.
+        lost_below: the lowest score that is not low.
+    """
+    columns = min(columns, len(scores))
+    known = np.where(np.isnan(scores), np.inf, scores)
+    lowest = np.minimum.reduceat(known, np.arange(columns) * len(scores) // columns)
+    percent = (100 * lowest.clip(0, 1)).round() + 101 * (lowest < lost_below)
+    return np.where(np.isinf(lowest), NO_SCORE, percent).astype(np.uint8).tobytes()
+
+
+def stretches(marked: np.ndarray) -> list[tuple[int, int]]:
+    """The first and last frame of each unbroken stretch of marked frames; ``marked`` is bool ``(frames,)``."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], marked, [False])).astype(np.int8)))
+    return [(first, end - 1) for first, end in edges.reshape(-1, 2).tolist()]
 
 
 def worst_frames(overlap: np.ndarray, count: int) -> list[int]:

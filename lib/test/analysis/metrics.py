@@ -76,9 +76,13 @@ def prepare_prediction(prediction: np.ndarray, truth: np.ndarray, rules: Rules, 
         raise DataError(f"{source}: prediction of shape {boxes.shape}, expected one x, y, w, h for every frame")
     if not np.isfinite(boxes).all() or (boxes[:, 2:] < 0).any():
         row = (~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1)).argmax()
-        raise DataError(f"{source}: frame {row} is {boxes[row].tolist()}, not a box: track this sequence again")
+        raise DataError(
+            f"{source}: frame {row} is {boxes[row].tolist()}, not a box: delete it and track this sequence again"
+        )
     if len(boxes) < len(truth) and not rules.pad_short:
-        raise DataError(f"{source}: {len(boxes)} boxes for {len(truth)} frames: track this sequence again")
+        raise DataError(
+            f"{source}: {len(boxes)} boxes for {len(truth)} frames: delete it and track this sequence again"
+        )
 
     boxes = boxes[: len(truth)]
     if rules.repeat_empty:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
@@ -17,13 +18,14 @@ from lib.test.analysis.selection import Tracker, choose_trackers, result_origin,
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.test.evaluation.evaluate import select_sequence
-from lib.test.evaluation.results import read_result, result_path
+from lib.test.evaluation.results import found_result, read_result
 from lib.test.evaluation.sequence import Sequence
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.image_io import write_image
 from lib.utils.video_io import VideoWriter
 from lib.vis.compare import TRUE, Entry, Mark, choose_frames, line, marked_frame, marked_sheet, stacked
 from lib.vis.draw import COLORS, Color, rgb
+from lib.vis.panels import fitted
 
 _FRAME_RATE = 25.0  # of a video of picture files
 
@@ -127,21 +129,20 @@ def read_track(results_dir: Path, tracker: Tracker, sequence: Sequence, number: 
     Raises:
         DataError: there is no result, or it has not one box for each frame.
     """
-    path, label = result_path(results_dir, *tracker, sequence), tracker_label(tracker)
+    path, label = found_result(results_dir, *tracker, sequence), tracker_label(tracker)
     if not path.is_file():
         raise DataError(f"{label} has no result of {sequence.name}: {path} is missing, tracking/test.py makes it")
     boxes, truth = read_result(path), sequence.ground_truth
     if len(boxes) != sequence.num_frames:
-        raise DataError(
-            f"{path} has {len(boxes)} boxes, {sequence.name} has {sequence.num_frames} frames: track it again"
-        )
+        counts = f"{len(boxes)} boxes, {sequence.name} has {sequence.num_frames} frames"
+        raise DataError(f"{path} has {counts}: delete it and track this sequence again")
     overlap = np.full(len(boxes), np.nan)
     if len(truth) == len(boxes):
         rules = get_protocol(protocol).rules(sequence.dataset)
         visible = sequence.official_visible if rules.official_flags else sequence.visible
         errors = frame_errors(boxes, truth, visible, rules, str(path), sequence.image_size if rules.clipped else None)
         boxes, overlap = errors.boxes, np.where(errors.valid, errors.overlap, np.nan)
-    return Track(label, rgb(COLORS[number % len(COLORS)]), boxes, overlap, result_origin(path, sequence))
+    return Track(label, rgb(COLORS[number % len(COLORS)]), boxes, overlap, result_origin(path, sequence, frames=True))
 
 
 def frame_marks(sequence: Sequence, tracks: Seq[Track], t: int) -> list[Mark]:
@@ -171,12 +172,22 @@ def chosen_frames(sequence: Sequence, chosen: set[int]) -> Iterator[np.ndarray]:
 
 
 def _write_video(path: Path, sequence: Sequence, tracks: Seq[Track]) -> None:
+    """Write the video whole or not at all. Frames of another size than the first are scaled to fit into it."""
     sequence.check_length()
     # Digits differ in width, the frames of a video must not: the legend has room for the widest.
     width = max(line([Entry(entry.color, f"{entry.text}  now 0.0000")]).shape[1] for entry in legend(tracks))
-    with VideoWriter(path, getattr(sequence.frames, "fps", _FRAME_RATE)) as writer:
-        for t, image in enumerate(tqdm(sequence.frames, total=sequence.num_frames, unit="frame")):
-            marks = frame_marks(sequence, tracks, t)
-            texts = [f"  now {mark.text}" if mark.text else "" for mark in marks]
-            entries = [Entry(e.color, e.text + text) for e, text in zip(legend(tracks), texts, strict=True)]
-            writer.write(stacked([marked_frame(image, marks), *(line([entry]) for entry in entries)], width))
+    unfinished = path.with_suffix(".part.mp4")
+    try:
+        with VideoWriter(unfinished, getattr(sequence.frames, "fps", _FRAME_RATE)) as writer:
+            size: tuple[int, int] | None = None
+            for t, image in enumerate(tqdm(sequence.frames, total=sequence.num_frames, unit="frame")):
+                marks = frame_marks(sequence, tracks, t)
+                texts = [f"  now {mark.text}" if mark.text else "" for mark in marks]
+                entries = [Entry(e.color, e.text + text) for e, text in zip(legend(tracks), texts, strict=True)]
+                frame = marked_frame(image, marks)
+                size = size or (frame.shape[0], frame.shape[1])
+                shown = frame if frame.shape[:2] == size else fitted(frame, *size)
+                writer.write(stacked([shown, *(line([entry]) for entry in entries)], width))
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lib.test.analysis.metrics import Curves, mean_curves
 from lib.test.analysis.protocols import CURVE_ENDS, Rules, Score
 from lib.test.analysis.report import Report
-from lib.test.analysis.tables import scope
+from lib.test.analysis.tables import attribute_parts, part_scores, scope
 from lib.utils.errors import OSTrackError
 from lib.vis.draw import COLORS
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 # Line styles change when the colours run out.
 STYLES = ("-", "--", ":", "-.")
+_PANELS, _COLUMNS = 24, 4  # of curves by attribute
 
 _ABOVE, _WITHIN = "Frames above threshold [%]", "Frames within threshold [%]"
 # Of each curve: name of its file, title, and labels of its axes.
@@ -63,7 +65,9 @@ def tidy(axes: Axes) -> None:
 def write_plots(report: Report, folder: Path) -> list[Path]:
     """Write a plot for each curve that has a score, as PNG and PDF; returns the files.
 
-    A tracker has the same colour in all of them. Legends are sorted by the score of their plot.
+    Where sequences have attributes, there is one of the first score by attribute, and one with the first curve of each
+    (of the 24 that most sequences have). A tracker has the same colour in all of them. Legends are sorted by the score
+    of their plot.
 
     Raises:
         OSTrackError: matplotlib is not installed.
@@ -71,13 +75,69 @@ def write_plots(report: Report, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     with figures() as figure_type:
+        drawn = {}
         for score in plotted_scores(report.rules):
-            figure = figure_type(figsize=(6.4, 4.8))
+            figure = drawn[CURVES[score.curve][0]] = figure_type(figsize=(6.4, 4.8))
             draw_plot(figure.add_subplot(), score, report)
+        if attribute_parts(report):
+            figure = drawn["attribute_plot"] = figure_type(figsize=(6.4, 1.2 + 0.3 * len(attribute_parts(report))))
+            draw_attributes(figure.add_subplot(), report)
+            drawn["attribute_curves"] = figure_type(layout="constrained")
+            draw_attribute_curves(drawn["attribute_curves"], report)
+        for name, figure in drawn.items():
             for suffix in ("png", "pdf"):
-                files.append(folder / f"{CURVES[score.curve][0]}.{suffix}")
+                files.append(folder / f"{name}.{suffix}")
                 figure.savefig(files[-1], dpi=180, bbox_inches="tight")
     return files
+
+
+def _style(number: int) -> dict[str, Any]:
+    """Colour and line of tracker ``number``."""
+    return {"color": COLORS[number % len(COLORS)], "linestyle": STYLES[number // len(COLORS) % len(STYLES)]}
+
+
+def draw_attributes(axes: Axes, report: Report) -> None:
+    """Draw the first score of every tracker over the sequences that have each attribute, as dots on a line."""
+    parts = attribute_parts(report)
+    for number, tracker in enumerate(report.trackers):
+        values = [part_scores(tracker, indices)[0] for indices in parts.values()]
+        marker = "osD^"[number // len(COLORS) % 4]
+        axes.plot(values, range(len(parts)), marker, color=COLORS[number % len(COLORS)], label=tracker.label)
+    axes.set_yticks(range(len(parts)), [f"{name} ({len(indices)})" for name, indices in parts.items()])
+    axes.set_title(f"By attribute on {scope(report)}, protocol {report.protocol}", loc="left", fontsize=12, pad=10)
+    axes.set(xlabel=f"{report.score_names[0]} [%]", ylim=(len(parts) - 0.5, -0.5))
+    tidy(axes)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False)
+
+
+def draw_attribute_curves(figure: Figure, report: Report) -> None:
+    """Draw the first curve of every tracker over the sequences that have each attribute, a panel for each."""
+    score = plotted_scores(report.rules)[0]
+    parts = sorted(attribute_parts(report).items(), key=lambda part: -len(part[1]))[:_PANELS]
+    columns = min(_COLUMNS, len(parts))
+    rows = -(-len(parts) // columns)
+    figure.set_size_inches(3.2 * columns, 2.6 * rows + 0.3 * len(report.trackers))
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    panels = grid.flat
+    for axes in panels[len(parts) :]:
+        axes.set_axis_off()
+    for axes, (name, indices) in zip(panels, parts, strict=False):
+        for number, tracker in enumerate(report.trackers):
+            weights = tracker.weights[indices]
+            if weights.any():
+                mean = mean_curves(Curves(*(curve[indices] for curve in vars(tracker.curves).values())), weights)
+                curve = 100 * getattr(mean, score.curve)
+                axes.plot(report.rules.thresholds(score.curve), curve, label=tracker.label, **_style(number))
+        axes.set_title(f"{name} ({len(indices)})", loc="left", fontsize=11)
+        axes.set(xlim=(0, CURVE_ENDS[score.curve]), ylim=(0, 102))
+        tidy(axes)
+    _, title, x_label, y_label = CURVES[score.curve]
+    figure.suptitle(f"{title} by attribute on {scope(report)}, protocol {report.protocol}", x=0.01, ha="left")
+    for axes in grid[-1]:
+        axes.set_xlabel(x_label)
+    figure.supylabel(y_label)
+    labels = {text: line for axes in figure.axes for line, text in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(labels.values(), labels, loc="outside lower left", frameon=False)
 
 
 def draw_plot(axes: Axes, score: Score, report: Report) -> None:
@@ -87,11 +147,9 @@ def draw_plot(axes: Axes, score: Score, report: Report) -> None:
     for number, tracker in enumerate(report.trackers):
         value = tracker.scores()[score.name]
         text = f"{value:4.1f}".replace(" ", "\N{FIGURE SPACE}")  # as wide as a digit: legends align
-        style: dict[str, Any] = {"color": COLORS[number % len(COLORS)]}
-        style["linestyle"] = STYLES[number // len(COLORS) % len(STYLES)]
         curve = 100 * getattr(tracker.mean_curves(), score.curve)
         x = report.rules.thresholds(score.curve)
-        (line,) = axes.plot(x, curve, linewidth=2, label=f"{text}  {tracker.label}", **style)
+        (line,) = axes.plot(x, curve, linewidth=2, label=f"{text}  {tracker.label}", **_style(number))
         entries.append((value, line))
     legend_title = score.name
     if not isinstance(score.read, str):

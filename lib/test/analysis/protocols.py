@@ -51,6 +51,7 @@ NORM_PRECISION = Score("Norm Precision", "norm_precision", 0.2)
 FIVE = (AUC, OP50, OP75, PRECISION, NORM_PRECISION)
 GOT10K = (Score("AO", "success", "overlap"), Score("SR0.50", "success", 0.5), Score("SR0.75", "success", 0.75))
 VOT = (GOT10K[0], AUC)
+STATE_ACCURACY = Score("SA", "success", "overlap")  # of trackers that never say that the target is absent
 AREAS = tuple(Score(score.name, score.curve, "area") for score in (AUC, NORM_PRECISION, PRECISION))
 
 
@@ -146,8 +147,10 @@ def differing(rules: Rules, other: Rules) -> list[str]:
 
 
 _UAV = ("uav", "uav123_10fps", "uav20l")  # NaN in the ground truth
-_OTB_LIKE = ("otb", "nfs", "tc128", *_UAV, "dtb70", "uavtrack112")
+_OTB_LIKE = ("otb", "nfs", "tc128", *_UAV, "dtb70", "uavtrack112", "uavtrack112_l", "uavdt", "visdrone")
 _LASOT_LIKE = ("lasot", "lasot_extension_subset", "vasttrack", "tnl2k")
+_LASHER = ("lasher_rgb", "lasher_tir")
+_ANTIUAV = ("antiuav_rgb", "antiuav_tir", "antiuav410")
 _VOT_LIKE = ("vot18", "vot20", "vot22", "didi")
 
 # Quirk: -1 is below every threshold, so a frame without target counts as a hit of normalised precision (for uav of
@@ -180,6 +183,8 @@ PROTOCOLS = {
         special={
             **dict.fromkeys(_OTB_LIKE, replace(_STRICT, scores=(AUC, OP50, PRECISION))),
             **dict.fromkeys(_LASOT_LIKE, _LASOT),
+            **dict.fromkeys(_LASHER, replace(_LASOT, flags_expected=False)),  # its toolkit is LaSOT's without flags
+            **dict.fromkeys(_ANTIUAV, replace(_STRICT, scores=(STATE_ACCURACY, AUC, PRECISION), pixel=0.0)),
             "got10k": Rules(
                 scores=GOT10K,
                 official_flags=True,

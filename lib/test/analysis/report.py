@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +25,18 @@ from lib.test.analysis.metrics import (
     stack_curves,
 )
 from lib.test.analysis.protocols import Rules, get_protocol
-from lib.test.analysis.selection import Tracker, missing_message, missing_results, result_origin, tracker_label
+from lib.test.analysis.selection import (
+    Tracker,
+    missing_message,
+    missing_results,
+    result_origin,
+    run_of,
+    tracker_label,
+)
 from lib.test.analysis.statistics import bootstrap_intervals
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
-from lib.test.evaluation.results import result_path
+from lib.test.evaluation.results import found_result, read_scores, scores_path
 from lib.test.evaluation.sequence import Sequence
 from lib.utils.errors import DataError
 
@@ -45,6 +53,8 @@ class TrackerReport:
         curves: curves of every sequence, arrays of shape ``(sequences, thresholds)``.
         rules: what counted.
         origins: what the results come from, with the number of sequences; more than one entry means mixed results.
+        files: the result files, one entry per sequence; empty where there are none.
+        run: what this is a run of, and its number, see :func:`lib.test.analysis.selection.run_of`.
     """
 
     label: str
@@ -52,6 +62,8 @@ class TrackerReport:
     curves: Curves
     rules: Rules
     origins: Mapping[str, int] = field(default_factory=dict)
+    files: Seq[Path] = ()
+    run: tuple[str, str] | None = None
 
     @property
     def boxes(self) -> list[np.ndarray]:
@@ -77,10 +89,45 @@ class TrackerReport:
         """The scores of every sequence, in percent, ``(sequences, scores)``; NaN where the rules leave no frame."""
         return curve_scores(self.curves, self.rules.scores)
 
+    def frame_scores(self, index: int) -> np.ndarray | None:
+        """The tracker's own scores in the frames of sequence ``index``, ``(frames,)``, read from beside its result.
+
+        NaN for frames without one; None where the tracker tells none. Raises DataError: the file does not fit.
+        """
+        frames, padded = len(self.errors[index].valid), self.errors[index].padded
+        found = read_scores(self.files[index]) if self.files else None
+        if found is None:
+            return None
+        if len(found) < frames - padded:
+            raise DataError(
+                f"{scores_path(self.files[index])} has {len(found)} scores for {frames - padded} boxes: delete "
+                f"it, or {self.files[index].name} and track this sequence again"
+            )
+        return np.concatenate((found, np.full(padded, np.nan)))[:frames]
+
     def intervals(self) -> dict[str, tuple[float, float]]:
         """The 95 % bootstrap interval over sequences of each score, in percent; NaN for a single sequence."""
         pairs = bootstrap_intervals(self.sequence_scores(), self.weights).tolist()
         return dict(zip(self.rules.score_names, map(tuple, pairs), strict=True))
+
+
+@dataclass(frozen=True)
+class RepeatedRuns:
+    """Several runs of one tracker and configuration on the same sequences.
+
+    Attributes:
+        label: ``NAME/CONFIG (mean of N runs)``.
+        trackers: the runs, in the order of their numbers.
+    """
+
+    label: str
+    trackers: list[TrackerReport]
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """The 95 % bootstrap interval over sequences of the mean of each score, in percent; NaN for one sequence."""
+        means, first = np.mean([one.sequence_scores() for one in self.trackers], axis=0), self.trackers[0]
+        pairs = bootstrap_intervals(means, first.weights).tolist()
+        return dict(zip(first.rules.score_names, map(tuple, pairs), strict=True))
 
 
 @dataclass(frozen=True)
@@ -94,6 +141,8 @@ class Report:
         trackers: one entry per tracker, the highest first score first.
         missing: sequences of the data set without results, by label of the tracker; they are left out for every one.
         differences: lines of text that say what the other protocol prints, and why.
+        absent: names of sequences whose annotation is not on this machine.
+        first_only: names of sequences of which only the first box is known.
     """
 
     dataset: str
@@ -102,6 +151,13 @@ class Report:
     trackers: list[TrackerReport]
     missing: Mapping[str, list[str]] = field(default_factory=dict)
     differences: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    first_only: tuple[str, ...] = ()
+
+    @property
+    def total(self) -> int:
+        """How many sequences the data set has, those that were not scored among them."""
+        return len(self.data) + len({*self.absent, *self.first_only, *chain(*self.missing.values())})
 
     @property
     def sequences(self) -> list[str]:
@@ -122,6 +178,16 @@ class Report:
     def score_names(self) -> tuple[str, ...]:
         """The names of the scores, the one that ranks first."""
         return self.rules.score_names
+
+    @property
+    def repeated(self) -> list[RepeatedRuns]:
+        """What there are several runs of."""
+        found: dict[str, list[tuple[str, TrackerReport]]] = {}
+        for tracker in self.trackers:
+            if tracker.run:
+                found.setdefault(tracker.run[0], []).append((tracker.run[1], tracker))
+        runs = {label: [one for _, one in sorted(some, key=lambda run: int(run[0]))] for label, some in found.items()}
+        return [RepeatedRuns(f"{label} (mean of {len(some)} runs)", some) for label, some in runs.items() if some[1:]]
 
     def summary(self) -> dict[str, dict[str, float]]:
         """``{label: {score: percent}}``: the table."""
@@ -146,10 +212,6 @@ def score_tracker(
     errors = []
     for boxes, sequence, source in zip(predictions, sequences, sources, strict=True):
         truth = sequence.ground_truth
-        if len(truth) == 1 < len(boxes):
-            raise DataError(
-                f"sequence {sequence.name}: its benchmark publishes the first box only and scores on its own server"
-            )
         visible = sequence.official_visible if rules.official_flags else sequence.visible
         size = sequence.image_size if rules.clipped else None
         errors.append(frame_errors(boxes, truth, visible, rules, f"{source}, sequence {sequence.name}", size))
@@ -186,17 +248,34 @@ def evaluate(
     chosen = get_protocol(protocol)
     env = env or env_settings()
     folder = Path(results_dir or env.results_path)
-    data = get_dataset(dataset, env=env)
+    listed = get_dataset(dataset, env=env)
+    absent = [sequence.name for sequence in listed if not sequence.has_boxes()]
+    data = [sequence for sequence in listed if sequence.name not in absent]
+    if not data:
+        raise DataError(f"{dataset}: the annotation of no sequence is here; the first would be {listed[0].annotation}")
     lacking = {tracker_label(tracker): missing_results(folder, tracker, data) for tracker in trackers}
     missing = {label: names for label, names in lacking.items() if names}
     if missing and not skip_missing:
-        raise DataError(missing_message(missing, dataset, len(data), folder))
-    absent = {name for names in missing.values() for name in names}
-    data = [sequence for sequence in data if sequence.name not in absent]
+        raise DataError(missing_message(missing, dataset, data, folder))
+    without = {name for names in missing.values() for name in names}
+    data = [sequence for sequence in data if sequence.name not in without]
     if not data:
         raise DataError(f"{dataset}: no sequence has results of every tracker asked for, in {folder}")
+    first_only = [
+        one.name
+        for one in data
+        if len(one.ground_truth) == 1
+        and any(len(cached_boxes(found_result(folder, *tracker, one), cache)) > 1 for tracker in trackers)
+    ]
+    if len(first_only) == len(data):
+        raise DataError(
+            f"{dataset}: only the first box of each sequence is known ({data[0].annotation}), and that is given"
+            + ("" if data[0].group else ": its benchmark publishes no other and scores on its own server")
+        )
+    data = [sequence for sequence in data if sequence.name not in first_only]
 
-    files = {tracker_label(tracker): [result_path(folder, *tracker, one) for one in data] for tracker in trackers}
+    named = {tracker_label(tracker): tracker for tracker in trackers}
+    files = {tracker_label(tracker): [found_result(folder, *tracker, one) for one in data] for tracker in trackers}
 
     def score(label: str, rules: Rules) -> TrackerReport:
         boxes = (cached_boxes(path, cache) for path in files[label])
@@ -213,7 +292,8 @@ def evaluate(
                     "%s: %d boxes for the %d frames of %s", path, frames - errors.padded, frames, sequence.name
                 )
         origins = Counter(map(result_origin, paths, data))
-        reports.append(replace(scored, origins=dict(origins.most_common())))
+        run = run_of(named[label], paths[0])
+        reports.append(replace(scored, origins=dict(origins.most_common()), files=paths, run=run))
     reports.sort(key=lambda one: -one.scores()[rules.score_names[0]])
-    report = Report(dataset, protocol, data, reports, missing)
+    report = Report(dataset, protocol, data, reports, missing, absent=tuple(absent), first_only=tuple(first_only))
     return replace(report, differences=tuple(protocol_differences(report, score))) if differences else report

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import re
 from collections.abc import Mapping
 from collections.abc import Sequence as Seq
 from pathlib import Path
@@ -14,15 +15,17 @@ from lib.test.evaluation.results import (
     backend_name,
     file_hash,
     find_results,
+    found_result,
+    other_frames,
     provenance_path,
     read_provenance,
-    result_path,
 )
 from lib.test.evaluation.sequence import Sequence
-from lib.utils.errors import DataError
+from lib.utils.errors import DataError, listed
 
 logger = logging.getLogger(__name__)
 
+CHANGEABLE = ("folder", "images_val")  # data sets whose frames are the user's own
 Tracker = tuple[str, str]  # name and config, as in the path of its results
 ORIGIN_UNKNOWN = "origin unknown"
 
@@ -34,32 +37,49 @@ def tracker_label(tracker: Tracker) -> str:
 
 def missing_results(results_dir: Path, tracker: Tracker, sequences: Seq[Sequence]) -> list[str]:
     """Names of the sequences that ``tracker`` has no finished result file for."""
-    return [one.name for one in sequences if not result_path(results_dir, *tracker, one).is_file()]
+    return [one.name for one in sequences if not found_result(results_dir, *tracker, one).is_file()]
 
 
-def missing_message(missing: Mapping[str, list[str]], dataset: str, total: int, results_dir: Path) -> str:
-    """Says which results are missing, by label of the tracker, and what can be done about it."""
+def missing_message(missing: Mapping[str, list[str]], dataset: str, sequences: Seq[Sequence], results_dir: Path) -> str:
+    """Says which results of the sequences of a data set are missing, by label of the tracker, and what can be done."""
     lines = [f"results are missing in {results_dir}:"]
     for label, names in missing.items():
-        shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
-        lines.append(f"  {label}: {len(names)} of {total} sequences of {dataset}: {shown}")
+        lines.append(f"  {label}: {len(names)} of {len(sequences)} sequences of {dataset}: {listed(names)}")
     lines.append("Track them (tracking/test.py goes on where it stopped), or score without them: --skip_missing")
+    for label, names in missing.items():
+        group, folder = sequences[0].group, results_dir / label
+        places = (folder, *folder.glob("folder_*/")) if group and len(names) == len(sequences) else ()
+        if found := next((place for place in places if (place / f"{names[0]}.txt").is_file()), None):
+            lines.append(
+                f"{found} has results of these names: of another folder, of this one before it was moved, or of an "
+                f"earlier version. If you know them to be of this one, move them to {folder / group}"
+            )
     return "\n".join(lines)
 
 
-def result_origin(path: Path, sequence: Sequence) -> str:
+def result_origin(path: Path, sequence: Sequence, frames: bool = False) -> str:
     """What the provenance beside the result file ``path`` says it was made with.
 
+    Args:
+        frames: ask whether it was made from the frames that are there now, also of a benchmark, whose frames do not
+            change and may be many.
+
     Raises:
-        DataError: it cannot be read, or says that the tracker was started on another box, so on other data.
+        DataError: it cannot be read, or says that the tracker was started on another box, or ran on other frames.
     """
     record = read_provenance(path)
     if record is None:
         return ORIGIN_UNKNOWN
-    first = sequence.ground_truth[0].tolist()
+    first, source = sequence.ground_truth[0].tolist(), provenance_path(path)
     if record.get("init_box", first) != first:
-        source = provenance_path(path)
-        raise DataError(f"{source}: tracked from {record['init_box']}, but {sequence.name} starts at {first}: redo it")
+        raise DataError(
+            f"{source}: tracked from {record['init_box']}, but {sequence.name} starts at {first}: "
+            f"delete {path.name} and track this sequence again"
+        )
+    if (frames or sequence.dataset in CHANGEABLE) and other_frames(record, sequence.frames):
+        raise DataError(
+            f"{source}: {sequence.name} was tracked on other frames than are there now: track it again (--fresh)"
+        )
     if record.get("result_sha256") != file_hash(path):
         return f"{ORIGIN_UNKNOWN}: changed after it was written"
     if record.get("imported_from"):
@@ -70,6 +90,26 @@ def result_origin(path: Path, sequence: Sequence) -> str:
     backend = backend_name(record.get("backend"))
     how = f"{record.get('precision')}" + ("" if backend == "torch" else f" by {backend}")
     return f"{checkpoint}, config {record.get('config_hash')}, {how}"
+
+
+def run_of(tracker: Tracker, path: Path) -> tuple[str, str] | None:
+    """What ``tracker`` is a run of, ``NAME/CONFIG``, and the number of the run; None where it is no numbered run.
+
+    Runs lie in ``CONFIG_000``, ``CONFIG_001`` ... (``--runid``, and PyTracking's). A name may end in a number for other
+    reasons (``vitb_256``): the provenance beside ``path``, one of its results, says what the configuration was. Where
+    it does not know, a number that begins with 0 is one of a run.
+
+    Raises:
+        DataError: the provenance cannot be read.
+    """
+    found = re.fullmatch(r"(.+)_(\d{3,})", tracker[1])
+    if found is None:
+        return None
+    config, number = found.groups()
+    record = read_provenance(path) or {}
+    known = None if record.get("imported_from") else record.get("config")
+    is_run = known == config if known else number.startswith("0")
+    return (tracker_label((tracker[0], config)), number) if is_run else None
 
 
 def choose_trackers(results_dir: Path, tracker: str | None, configs: Seq[str]) -> list[Tracker]:

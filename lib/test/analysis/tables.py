@@ -9,11 +9,23 @@ from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.test.analysis.metrics import weighted_mean
-from lib.test.analysis.report import Report, TrackerReport
-from lib.test.analysis.selection import ORIGIN_UNKNOWN
+import numpy as np
 
-Cell = str | int | float | tuple[float, float]  # a float is a score, a pair an interval
+from lib.test.analysis.metrics import weighted_mean
+from lib.test.analysis.report import RepeatedRuns, Report, TrackerReport
+from lib.test.analysis.selection import ORIGIN_UNKNOWN
+from lib.utils.errors import listed
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A score of several runs: their mean, and their standard deviation (of a sample: divided by one less)."""
+
+    mean: float
+    deviation: float
+
+
+Cell = str | int | float | tuple[float, float] | Spread  # a float is a score, a pair an interval
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,8 @@ def cell_text(cell: Cell) -> str:
     """A cell with two decimals; a dash where there is no number."""
     if isinstance(cell, tuple):
         return "-" if math.isnan(cell[0]) else f"{cell[0]:.2f}..{cell[1]:.2f}"
+    if isinstance(cell, Spread):
+        return "-" if math.isnan(cell.mean) else f"{cell.mean:.2f} \N{PLUS-MINUS SIGN} {cell.deviation:.2f}"
     if isinstance(cell, float):
         return "-" if math.isnan(cell) else f"{cell:.2f}"
     return str(cell)
@@ -68,7 +82,13 @@ def markdown(table: Table) -> str:
     return "\n".join([f"{table.title}", "", line(table.header), line(ruler), *rows, ""])
 
 
-_TEX = {"\\": r"\textbackslash{}", **{c: f"\\{c}" for c in "&%$#_{}"}, "~": r"\textasciitilde{}", "^": r"\^{}"}
+_TEX = {
+    "\\": r"\textbackslash{}",
+    **{c: f"\\{c}" for c in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\^{}",
+    "\N{PLUS-MINUS SIGN}": r"$\pm$",
+}
 
 
 def latex(table: Table) -> str:
@@ -95,16 +115,32 @@ def latex(table: Table) -> str:
 
 
 def write_csv(table: Table, path: Path) -> Path:
-    """Write a table without its title, scores with four decimals and an interval as two columns."""
-    pairs = {column for row in table.rows for column, cell in enumerate(row) if isinstance(cell, tuple)}
-    header = [[f"{name} low", f"{name} high"] if i in pairs else [name] for i, name in enumerate(table.header)]
-    rows = [[cell if isinstance(cell, tuple) else (cell,) for cell in row] for row in table.rows]
-    with path.open("w", newline="") as file:
+    """Write a table without its title, scores with four decimals and an interval as two columns.
+
+    A column with spreads is two also: the mean, or the score of one run, and ``sd``, empty for one run.
+    """
+
+    def parts(cell: Cell, count: int) -> tuple[str | int | float, ...]:
+        if isinstance(cell, tuple):
+            return cell
+        return (cell.mean, cell.deviation) if isinstance(cell, Spread) else (cell, *[""] * (count - 1))
+
+    ends = [_csv_ends(column) for column in zip(*table.rows, strict=True)]
+    header = [f"{name}{end}" for name, of_column in zip(table.header, ends, strict=True) for end in of_column]
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(sum(header, []))
-        for row in rows:
-            writer.writerow([f"{v:.4f}" if isinstance(v, float) else v for cell in row for v in cell])
+        writer.writerow(header)
+        for row in table.rows:
+            values = [v for cell, of_column in zip(row, ends, strict=True) for v in parts(cell, len(of_column))]
+            writer.writerow([f"{v:.4f}" if isinstance(v, float) else v for v in values])
     return path
+
+
+def _csv_ends(column: Seq[Cell]) -> tuple[str, ...]:
+    """What comes after a column's name in a CSV, for each of the columns that it becomes."""
+    if any(isinstance(cell, tuple) for cell in column):
+        return " low", " high"
+    return ("", " sd") if any(isinstance(cell, Spread) for cell in column) else ("",)
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {"md": markdown, "tex": latex}
@@ -112,15 +148,17 @@ FORMATS: dict[str, Callable[[Table], str]] = {"md": markdown, "tex": latex}
 
 def scope(report: Report) -> str:
     """``DATASET (N sequences)``, or ``(N of M sequences)`` when some were left out."""
-    scored, left_out = len(report.data), len(set().union(*report.missing.values()))
-    total = f" of {scored + left_out}" if left_out else ""
-    return f"{report.dataset} ({scored}{total} sequence{'' if scored + left_out == 1 else 's'})"
+    scored, total = len(report.data), report.total
+    of_all = f" of {total}" if total > scored else ""
+    return f"{report.dataset} ({scored}{of_all} sequence{'' if total == 1 else 's'})"
 
 
 def summary_table(report: Report) -> Table:
-    """A row per tracker: its scores, and the 95 % interval of the first one."""
+    """A row per tracker: its scores, and the 95 % interval of the first one; at the end, a row for repeated runs."""
     first = report.score_names[0]
     rows: list[list[Cell]] = [[one.label, *one.scores().values(), one.intervals()[first]] for one in report.trackers]
+    everything = list(range(len(report.data)))
+    rows += [[one.label, *run_spreads(one, everything), one.intervals()[first]] for one in report.repeated]
     title = f"{scope(report)}, {sum(report.frames)} frames, protocol {report.protocol}"
     return Table(title, ("Tracker", *report.score_names, f"{first} 95%"), rows, "column")
 
@@ -128,8 +166,12 @@ def summary_table(report: Report) -> Table:
 def notes(report: Report) -> list[str]:
     """What was left out, what was missing, and what the results come from: a line each."""
     lines = []
+    if report.absent:
+        lines.append(f"left out, {len(report.absent)} of which there is no annotation here: {listed(report.absent)}")
+    if report.first_only:
+        lines.append(f"left out, only their first box is known: {listed(report.first_only)}")
     for label, names in report.missing.items():
-        lines.append(f"left out, no results of {label}: {', '.join(names)}")
+        lines.append(f"left out, no results of {label}: {listed(names)}")
     if report.rules.flags_expected:
         unflagged = [one.name for one in report.data if one.official_visible is None]
         if unflagged:
@@ -144,6 +186,9 @@ def notes(report: Report) -> list[str]:
             lines.append(f"{tracker.label}: {origin}{mixed}")
         if len(tracker.origins) > 1:
             lines.append(f"WARNING: the results of {tracker.label} do not all come from the same model")
+    for repeated in report.repeated:
+        numbers = ", ".join(one.run[1] for one in repeated.trackers if one.run)
+        lines.append(f"{repeated.label}: {numbers}, with their standard deviation")
     return lines
 
 
@@ -159,14 +204,26 @@ def part_scores(tracker: TrackerReport, indices: list[int]) -> list[float]:
     return [math.nan] * len(tracker.rules.scores) if values is None else values.tolist()
 
 
+def run_spreads(repeated: RepeatedRuns, indices: list[int]) -> list[Spread]:
+    """Mean and spread over runs of their scores over some of the sequences."""
+    values = np.array([part_scores(one, indices) for one in repeated.trackers])
+    return list(map(Spread, values.mean(axis=0).tolist(), values.std(axis=0, ddof=1).tolist()))
+
+
 def _rows(report: Report, parts: Mapping[tuple[str, int], list[int]], header: tuple[str, ...], title: str) -> Table:
-    """A row for each part of the sequences: all scores of a single tracker, or the first score of several."""
+    """A row for each part of the sequences: all scores of a single tracker, or the first score of several, and of
+    repeated runs."""
     one, first = report.trackers[0], report.score_names[0]
     single = len(report.trackers) == 1
     shown = len(report.score_names) if single else 1
-    columns = report.score_names if single else tuple(tracker.label for tracker in report.trackers)
+    labels = *(each.label for each in report.trackers), *(each.label for each in report.repeated)
+    columns = report.score_names if single else labels
     rows: list[list[Cell]] = [
-        [*cells, *(score for tracker in report.trackers for score in part_scores(tracker, indices)[:shown])]
+        [
+            *cells,
+            *(score for tracker in report.trackers for score in part_scores(tracker, indices)[:shown]),
+            *(run_spreads(repeated, indices)[0] for repeated in report.repeated),
+        ]
         for cells, indices in parts.items()
     ]
     heading = f"{one.label if single else first} {title}, {scope(report)}, protocol {report.protocol}"
@@ -218,5 +275,5 @@ def write_tables(report: Report, formats: Seq[str], folder: Path) -> list[Path]:
     for suffix in (one for one in FORMATS if one in formats):
         for name, table in {**tables, "per_sequence": sequence_table(report)}.items():
             files.append(folder / f"{name}.{suffix}")
-            files[-1].write_text(FORMATS[suffix](table))
+            files[-1].write_text(FORMATS[suffix](table), encoding="utf-8")
     return files

@@ -4,33 +4,23 @@ from __future__ import annotations
 
 import difflib
 import logging
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.test.evaluation.finders import Found, by_folder
 from lib.test.evaluation.layouts import Benchmark, Place, parse_own, places
-from lib.test.evaluation.sequence import ImageFrames, Sequence
+from lib.test.evaluation.sequence import Sequence
 from lib.test.evaluation.table import BENCHMARKS
-from lib.utils.errors import ConfigError, DataError
-from lib.utils.own_folder import own_sequences
+from lib.utils.errors import ConfigError, DataError, listed
+from lib.utils.own_folder import OwnSequence, folder_label, own_sequences
 from lib.utils.storage import FolderStorage
-from lib.utils.video_io import VideoFile
 
 logger = logging.getLogger(__name__)
 
 FOLDER_PREFIX = "folder:"
 
-_OWN = Benchmark(
-    "",
-    by_folder,
-    "folder",
-    boxes=("groundtruth.txt", "groundtruth_rect.txt"),
-    parse=parse_own,
-    absence=("absence.label", "full_occlusion.txt", "out_of_view.txt"),
-    absence_optional=True,
-)
+_OWN = Benchmark("", by_folder, "folder", parse=parse_own)  # its templates are those of each sequence
 
 
 def get_dataset(*names: str, env: EnvSettings | None = None) -> list[Sequence]:
@@ -75,15 +65,37 @@ def get_benchmark(name: str) -> Benchmark:
     return BENCHMARKS[name]
 
 
+def present_sequences(name: str, env: EnvSettings | None = None) -> list[Sequence]:
+    """Those sequences of a data set, see :func:`get_dataset`, whose frames are on this machine.
+
+    A line tells how many are not. Raises DataError: also, none is.
+    """
+    sequences = get_dataset(name, env=env)
+    there = [sequence for sequence in sequences if sequence.has_frames()]
+    if not there:
+        raise DataError(
+            f"{name}: none of its {len(sequences)} sequences has frames here; docs/benchmarks.md shows what lies "
+            "where, tracking/test.py --list where it is looked for"
+        )
+    absent = [sequence.name for sequence in sequences if not sequence.has_frames()]
+    if absent:
+        logger.warning(
+            "%s: %d of %d sequences have no frames here and are left out: %s",
+            *(name, len(absent), len(sequences), listed(absent)),
+        )
+    return there
+
+
 def own_folder(root: Path) -> list[Sequence]:
     """A folder of one's own, see :func:`lib.utils.own_folder.own_sequences`; the ground truth may be VOT regions."""
-    sequences = []
-    for found in own_sequences(root):
-        frames = ImageFrames(found.frames) if found.frames.is_dir() else VideoFile(found.frames)
-        name = Path(os.path.abspath(found.folder)).name
-        place = Place(_OWN, FolderStorage(str(found.folder)), Found(name))
-        sequences.append(Sequence(name, "folder", frames, place.annotations))
-    return sequences
+    return [replace(_own_place(found).sequence(), group=folder_label(found.root)) for found in own_sequences(root)]
+
+
+def _own_place(found: OwnSequence) -> Place:
+    frames, boxes, *flags = (str(path).replace("{", "{{").replace("}", "}}") for path in
+                             (found.frames, found.boxes, *found.flags))  # fmt: skip
+    row = replace(_OWN, frames=(frames,), boxes=(boxes,), absence=tuple(flags))
+    return Place(row, FolderStorage(""), Found(found.name))
 
 
 @dataclass(frozen=True)
@@ -117,7 +129,7 @@ def _presence(name: str, row: Benchmark, root: Path) -> Presence:
         listed = places(row, root)
     except (DataError, ConfigError) as error:
         return Presence(name, root, row.expected, 0, str(error))
-    missing = [place.found.name for place in listed if not place.is_there()]
+    missing = [place.found.name for place in listed if not (place.has_boxes() and place.has_frames())]
     lacking = f"incomplete: {', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}" if missing else ""
     note = "; ".join(text for text in (lacking, row.note) if text)
     return Presence(name, root, row.expected, len(listed) - len(missing), note)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.config.ostrack import config_hash, config_name, load_config
-from lib.test.evaluation.benchmarks import get_dataset
+from lib.test.evaluation.benchmarks import get_dataset, present_sequences
 from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.ranks import devices_of, rank_from_environment
 from lib.test.evaluation.results import run_provenance
@@ -64,7 +64,7 @@ def track_benchmarks(
         overrides: ``KEY.SUB=value`` strings on top of the experiment.
         precision, backend, compiled: how the network is run, see :func:`build_tracker`; when somebody looks on it is
             backend ``plain``.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: see :func:`choose_devices`.
         num_gpus: how many GPUs to use at most; ``None`` means all.
         workers: processes, on all devices together; 0 tracks in this one, on the first device.
         batch: sequences that each process tracks in one forward pass.
@@ -114,13 +114,16 @@ def track_benchmarks(
         build = partial(build_own, name=tracker, config=name)
     if checkpoint is not None and not checkpoint.is_file():
         raise CheckpointError(f"there is no checkpoint {checkpoint}")
-    sequences = get_dataset(*datasets)
+    if sequence is None:
+        sequences = [one for name in datasets for one in present_sequences(name)]
+    else:
+        sequences = [select_sequence(get_dataset(*datasets), sequence)]
     kind, label = devices[0].split(":")[0], tracker.rpartition(".")[2]
     provenance = run_provenance(label, name, identity, checkpoint, precision, kind, backend)
     if backend in EXPORTED and workers > 1:
         build("cpu")  # here, once: what it exports the workers find
     summary = run_sequences(
-        sequences if sequence is None else [select_sequence(sequences, sequence)],
+        sequences,
         build,
         results_dir or env_settings().saving_to(save_dir).results_path,
         name if run_id is None else f"{name}_{run_id:03d}",
@@ -164,7 +167,11 @@ def _build(
 
 
 def select_sequence(sequences: list[Sequence], name: str) -> Sequence:
-    """The sequence called ``name``, else the one of that number. Raises ConfigError when there is none."""
+    """The sequence called ``name``, else the one of that number.
+
+    Raises:
+        ConfigError: there is none, or several have that name.
+    """
     named = [sequence for sequence in sequences if sequence.name == name]
     if not named and name.isdecimal() and int(name) < len(sequences):
         named = [sequences[int(name)]]
@@ -172,4 +179,7 @@ def select_sequence(sequences: list[Sequence], name: str) -> Sequence:
         raise ConfigError(
             f"no sequence {name!r}; the {len(sequences)} here run from {sequences[0].name} to {sequences[-1].name}"
         )
+    if len(named) > 1:
+        places = ", ".join(one.annotation for one in named)
+        raise ConfigError(f"{len(named)} sequences are called {name!r} ({places}): name one data set, or its number")
     return named[0]

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import csv
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lib.utils.annotations import decode_text, parse_table
 from lib.utils.errors import DataError
 from lib.utils.splits import numbers_by_class, read_spec
-from lib.utils.storage import Storage
+from lib.utils.storage import IMAGE_SUFFIXES, Storage
 
 if TYPE_CHECKING:
     from lib.test.evaluation.layouts import Benchmark
+
+
+_IMAGES = sum(IMAGE_SUFFIXES, ())
+_TEST = re.compile(r"(.*[_-])?test([_-]?(dev|set|subset|ing|ingset|ing[_-]set))?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -43,12 +49,17 @@ def by_class_list(row: Benchmark, storage: Storage) -> list[Found]:
 
 
 def by_class_folder(row: Benchmark, storage: Storage) -> list[Found]:
-    """The same from what lies in the folder, or from the list there."""
+    """The same from what lies in the folder, or from the list there. Classes may lie in folders of parts or of a test
+    split; ``{group}`` is the path of the class."""
+    classes = {folder.rpartition("/")[2]: folder for folder in _class_folders(storage, _test_split(row, storage))}
     names = _own_list(row, storage) or [
-        name for group in storage.names() for name in storage.names(group) if name.startswith(f"{group}-")
+        name for group, folder in classes.items() for name in storage.names(folder) if name.startswith(f"{group}-")
     ]
     groups = [name.rpartition("-")[0] for name in names]
-    return [Found(name, {"group": group}, object_class=group) for name, group in zip(names, groups, strict=True)]
+    return [
+        Found(name, {"group": classes.get(group, group)}, object_class=group)
+        for name, group in zip(names, groups, strict=True)
+    ]
 
 
 def by_folder(row: Benchmark, storage: Storage) -> list[Found]:
@@ -58,19 +69,22 @@ def by_folder(row: Benchmark, storage: Storage) -> list[Found]:
 
 
 def by_annotated_folder(row: Benchmark, storage: Storage) -> list[Found]:
-    """Folders with a file of boxes, also one level deeper (parts, scenes); ``{folder}`` is the path of each."""
-    found = []
-    for outer in storage.names():
-        inner = [outer] if _has_boxes(row, storage, outer) else [f"{outer}/{name}" for name in storage.names(outer)]
-        found += [folder for folder in inner if _has_boxes(row, storage, folder)]
-    return [Found(folder.rpartition("/")[2], {"folder": folder}) for folder in found]
+    """Folders with a file of boxes, also up to two levels deeper (parts, scenes, splits); ``{folder}`` is the path of
+    each. A folder of a test split is looked into alone; of a list that lies there, no others are taken."""
+    listed = _own_list(row, storage)
+    folders = _annotated_folders(row, storage, _test_split(row, storage))
+    found = [Found(folder.rpartition("/")[2], {"folder": folder}) for folder in folders]
+    return [one for one in found if not listed or one.name in listed]
 
 
 def by_annotation(row: Benchmark, storage: Storage) -> list[Found]:
-    """All files of boxes that lie together in one folder."""
-    before, after = row.boxes[0].split("{name}")
-    names = storage.names(before.rstrip("/"))
-    return [Found(name.removesuffix(after)) for name in names if name.endswith(after)]
+    """All files of boxes that lie together in one folder, the first of several in which there are any."""
+    for template in row.boxes:
+        before, after = template.split("{name}")
+        names = [name for name in storage.names(before.rstrip("/")) if name.endswith(after)]
+        if names:
+            return [Found(name.removesuffix(after)) for name in names]
+    return []
 
 
 def by_table(row: Benchmark, storage: Storage) -> list[Found]:
@@ -130,8 +144,35 @@ def _own_list(row: Benchmark, storage: Storage) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
+def _test_split(row: Benchmark, storage: Storage) -> str:
+    """The folder of a test split, as it lies beside that of a training split: ``test``, ``TNL2K_test_subset``."""
+    names = (name for name in storage.names() if _TEST.fullmatch(name) and storage.names(name))
+    return next((name for name in names if not _has_boxes(row, storage, name)), "")
+
+
+def _class_folders(storage: Storage, start: str, deeper: int = 1) -> Iterator[str]:
+    """The paths below ``start`` of folders CLASS with something in them that is called ``CLASS-...``."""
+    for name in storage.names(start):
+        folder = f"{start}/{name}" if start else name
+        if any(inner.startswith(f"{name}-") for inner in storage.names(folder)):
+            yield folder
+        elif deeper:
+            yield from _class_folders(storage, folder, deeper - 1)
+
+
+def _annotated_folders(row: Benchmark, storage: Storage, start: str, deeper: int = 2) -> Iterator[str]:
+    """The paths below ``start`` of folders with a file of boxes; nothing is looked for in these."""
+    for name in storage.names(start):
+        folder = f"{start}/{name}" if start else name
+        if _has_boxes(row, storage, folder):
+            yield folder
+        elif deeper and not name.endswith(_IMAGES):
+            yield from _annotated_folders(row, storage, folder, deeper - 1)
+
+
 def _has_boxes(row: Benchmark, storage: Storage, folder: str) -> bool:
-    return any(storage.exists(template.format(folder=folder)) for template in row.boxes)
+    keys = {"folder": folder, "group": folder, "name": folder}
+    return any(storage.exists(template.format(**keys)) for template in row.boxes)
 
 
 def _table(row: Benchmark) -> list[dict[str, str]]:

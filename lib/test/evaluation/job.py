@@ -6,7 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ import torch
 
 from lib.test.evaluation.prefetch import read_ahead
 from lib.test.evaluation.protocol import BatchTracker, Step
-from lib.test.evaluation.sequence import Sequence
+from lib.test.evaluation.results import FRAMES
+from lib.test.evaluation.sequence import ImageFrames, Sequence
 from lib.test.evaluation.writer import FrameTime, ResultWriter
-from lib.utils.errors import ConfigError
+from lib.utils.errors import ConfigError, OSTrackError, may_pass
 from lib.vis.views import LeaveSequence
 
 _AHEAD = 8  # frames that are decoded ahead, shared by the sequences of a batch; each has two at least
@@ -26,11 +27,16 @@ _AHEAD = 8  # frames that are decoded ahead, shared by the sequences of a batch;
 
 @dataclass
 class Job:
-    """A sequence to track, the file to write and the provenance to write beside it."""
+    """A sequence to track, the file to write and the provenance to write beside it.
+
+    Attributes:
+        shown: what the sequence is called where somebody looks on: its name, or its label where two have one name.
+    """
 
     sequence: Sequence
     path: Path
     provenance: dict[str, Any]
+    shown: str = ""
 
 
 @dataclass
@@ -43,6 +49,8 @@ class Outcome:
         frames: tracked frames, without the first.
         times: sums over these frames.
         error: traceback or reason when it failed.
+        final: it failed for its data or the like, so that it would at a second try; ``error`` is a reason.
+        remarks: what was done to its pictures, see :meth:`ImageFrames.remarks`.
         left: the user, who was looking on, went on to the next sequence before its end.
     """
 
@@ -51,7 +59,14 @@ class Outcome:
     frames: int = 0
     times: FrameTime = FrameTime(0.0, 0.0, 0.0, 0.0)
     error: str | None = None
+    final: bool = False
+    remarks: list[str] = field(default_factory=list)
     left: bool = False
+
+    @classmethod
+    def failed(cls, sequence: Sequence, path: Path, error: OSTrackError) -> Outcome:
+        """How a job ended for a reason that a user can mend."""
+        return cls(sequence.name, path, error=str(error), final=not may_pass(error))
 
     @property
     def reason(self) -> str:
@@ -86,46 +101,52 @@ def track_jobs(
         slots = [slot for slot in slots if slot.outcome is None]
 
 
-# What a loop over frames asks for, and what it is sent: an image and its target; a box and the tracker's times.
+# What a loop over frames asks for, and what it is sent: an image and its target; box, score and the tracker's times.
 _Request = tuple[np.ndarray, Any]
-_Answer = tuple[list[float], tuple[float, float, float]]
+_Answer = tuple[list[float], float, tuple[float, float, float]]
 
 
 def _follow(
     tracker: BatchTracker, job: Job, ahead: int, on_frames: Callable[[int], Any]
 ) -> Generator[_Request, _Answer, Outcome]:
     """The loop over the frames of one sequence. At each ``yield`` it waits until its batch has been tracked."""
+    sequence, remarks = job.sequence, []
     try:
-        job.sequence.check_length()
-        box = job.sequence.init_box
+        sequence.check_length()
+        box = sequence.init_box
         with (
-            closing(read_ahead(job.sequence.frames, ahead)) as images,
-            ResultWriter(job.path, job.provenance) as writer,
-            _watching(tracker, job.sequence) as show,
+            closing(read_ahead(sequence.frames, ahead)) as images,
+            ResultWriter(job.path, job.provenance | {FRAMES: sequence.frames.digest}) as writer,
+            _watching(tracker, job) as show,
         ):
             image, decode = next(images)
+            sequence.check_first_box(image)
+            remarks = sequence.frames.remarks() if isinstance(sequence.frames, ImageFrames) else []
             start = time.perf_counter()
             target = tracker.start(image, box)
-            writer.add(box, FrameTime(decode, time.perf_counter() - start))
+            writer.add(box, FrameTime(decode, time.perf_counter() - start), 1.0)
             show(0, target)
             on_frames(1)
             for number, (image, decode) in enumerate(images, start=1):
-                box, seconds = yield image, target
-                writer.add(box, FrameTime(decode, *seconds))
+                box, score, seconds = yield image, target
+                writer.add(box, FrameTime(decode, *seconds), score)
                 show(number, target)
                 on_frames(1)
     except LeaveSequence:
-        return Outcome(job.sequence.name, job.path, left=True)
+        return Outcome(sequence.name, job.path, left=True)
+    except OSTrackError as error:
+        return Outcome.failed(sequence, job.path, error)
     except Exception:  # one sequence must not cost the others; the runner reports it
-        return Outcome(job.sequence.name, job.path, error=traceback.format_exc())
+        return Outcome(sequence.name, job.path, error=traceback.format_exc())
     tracked = np.array(writer.times)[1:]
-    return Outcome(job.sequence.name, job.path, len(tracked), FrameTime(*tracked.sum(axis=0).tolist()))
+    times = FrameTime(*tracked.sum(axis=0).tolist())
+    return Outcome(sequence.name, job.path, len(tracked), times, remarks=remarks)
 
 
-def _watching(tracker: BatchTracker, sequence: Sequence) -> AbstractContextManager[Callable[[int, Any], Any]]:
+def _watching(tracker: BatchTracker, job: Job) -> AbstractContextManager[Callable[[int, Any], Any]]:
     """What shows a frame, given its number and target, of a tracker at which somebody looks; of others nothing."""
     if hasattr(tracker, "watching"):  # see lib/test/tracker/watch.py
-        return tracker.watching(sequence.name, sequence.num_frames, sequence.ground_truth)
+        return tracker.watching(job.shown, job.sequence.num_frames, job.sequence.ground_truth)
     return nullcontext(lambda number, target: None)
 
 
@@ -137,8 +158,8 @@ class _Slot:
         self.outcome: Outcome | None = None
         self._run(next, loop)
 
-    def answer(self, box: list[float], seconds: tuple[float, float, float]) -> None:
-        self._run(self.loop.send, (box, seconds))
+    def answer(self, box: list[float], score: float, seconds: tuple[float, float, float]) -> None:
+        self._run(self.loop.send, (box, score, seconds))
 
     def fail(self, error: Exception) -> None:
         self._run(self.loop.throw, error)
@@ -168,5 +189,5 @@ def _step(tracker: BatchTracker, slots: list[_Slot]) -> None:
         return
     each = 1 / len(slots)
     share = (each * (time.perf_counter() - start), each * step.crop, each * step.network)
-    for slot, box in zip(slots, step.boxes, strict=True):
-        slot.answer(box, share)
+    for slot, box, score in zip(slots, step.boxes, step.scores, strict=True):
+        slot.answer(box, score, share)

@@ -7,6 +7,7 @@ fill in.
 from __future__ import annotations
 
 import configparser
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from lib.utils.errors import DataError
 from lib.utils.regions import parse_region_boxes
 from lib.utils.splits import read_spec
 from lib.utils.storage import Storage, open_storage
+from lib.utils.video_io import VIDEO_SUFFIXES, VideoFile
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +42,24 @@ def parse_vot(text: str, path: str) -> np.ndarray:
 def parse_own(text: str, path: str) -> np.ndarray:
     """Boxes or, if the first line holds a polygon or mask, VOT regions; NaN stands for no target."""
     first = text.lstrip().partition("\n")[0]
-    regions = first.startswith("m") or len(first.replace(",", " ").split()) > 4
-    return parse_region_boxes(text, path) if regions else parse_boxes(text, path)
+    mask, numbers = first.startswith("m"), len(first.replace(",", " ").replace(";", " ").split())
+    if not mask and numbers <= 4:
+        return parse_boxes(text, path)
+    boxes = parse_region_boxes(text, path)
+    if not mask:
+        _say_polygons(path, numbers)
+    return boxes
+
+
+def parse_exist(text: str, path: str) -> np.ndarray:
+    """Anti-UAV's JSON, ``{"exist": [0 or 1, ...], "gt_rect": [[x, y, w, h] or [], ...]}``; zeros: no target."""
+    try:
+        content = json.loads(text)
+        exist, rows = content["exist"], content["gt_rect"]
+        boxes = [row if there and len(row) == 4 else [0, 0, 0, 0] for there, row in zip(exist, rows, strict=True)]
+        return np.array(boxes, np.float64).reshape(-1, 4)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: expected JSON with lists exist and gt_rect of one length: {error!r}") from error
 
 
 @dataclass(frozen=True)
@@ -62,7 +80,7 @@ class Benchmark:
         prefix: put before the names of its sequences, because other benchmarks have sequences of the same names.
         absence: templates of files of flags that mark frames without a visible target, as the published loader reads.
         absence_optional: these files may be missing.
-        zero_is_absent: a box of zeros marks such frames (VastTrack).
+        zero_is_absent: a box of zeros marks such frames (VastTrack, Anti-UAV).
         official_absence: template of the flags that only the benchmark's own evaluator reads.
         official_cover: template of a file of visible shares, for an evaluator that leaves out frames of share 0.
         language: template of the description.
@@ -70,6 +88,7 @@ class Benchmark:
             ``lib/utils/data_specs`` of lines ``NAME: ATTRIBUTE ATTRIBUTE ...``.
         meta: template of GOT-10k's ``meta_info.ini``, whose classes of object and motion serve as attributes.
         lmdb: the files lie in an lmdb.
+        as_stored: its own toolkit reads pictures as they are stored, whatever EXIF orientation they bear.
         note: what a user should know about this row.
     """
 
@@ -93,6 +112,7 @@ class Benchmark:
     attribute_names: tuple[str, ...] = ()
     meta: str = ""
     lmdb: bool = False
+    as_stored: bool = False
     note: str = ""
 
     def root(self, env: EnvSettings) -> Path:
@@ -113,24 +133,37 @@ class Place:
         keys = [template.format(name=self.found.name, **self.found.keys) for template in templates]
         return next((key for key in keys if len(keys) > 1 and self.storage.exists(key)), keys[0])
 
-    def is_there(self) -> bool:
-        """Whether the file of boxes is there and, in a folder, the folder of frames."""
-        return self.storage.exists(self.key(*self.row.boxes)) and (
-            self.row.lmdb or self.storage.exists(self.key(*self.row.frames))
-        )
+    def has_boxes(self) -> bool:
+        """Whether the file of boxes is there."""
+        return self.storage.exists(self.key(*self.row.boxes))
+
+    def has_frames(self) -> bool:
+        """Whether the folder of frames or the video is there; in an lmdb, which has no folders, always."""
+        return self.row.lmdb or self.storage.exists(self.key(*self.row.frames))
+
+    def frames(self) -> ImageFrames | VideoFile:
+        """The frames, unread."""
+        key = self.key(*self.row.frames)
+        path = Path(self.storage.path(key))
+        if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir():
+            return VideoFile(path)
+        return ImageFrames(self.storage.within(key), self.found.frames, upright=not self.row.as_stored)
 
     def sequence(self) -> Sequence:
         row, found = self.row, self.found
         return Sequence(
             row.prefix + found.name,
             row.dataset,
-            ImageFrames(self.storage.within(self.key(*row.frames)), found.frames),
+            self.frames(),
             self.annotations,
             found.object_class,
             read_official=self.official_visible if row.official_absence or row.official_cover else None,
             read_language=self.language if row.language else None,
             read_attributes=self.attributes if row.attributes or row.meta else tuple,
             omitted=found.omitted,
+            annotation=self.storage.path(self.key(*row.boxes)),
+            has_frames=self.has_frames,
+            has_boxes=self.has_boxes,
         )
 
     def annotations(self) -> Annotations:
@@ -209,3 +242,13 @@ def _got10k_classes(text: str, path: str) -> tuple[str, ...]:
 @cache
 def _warn_once(message: str) -> None:
     logger.warning(message)
+
+
+_polygons_said: set[int] = set()
+
+
+def _say_polygons(path: str, numbers: int) -> None:
+    """Say once that, and where, lines are read as polygons: boxes in another form than expected look like them."""
+    if numbers not in _polygons_said:
+        _polygons_said.add(numbers)
+        logger.info("%s: its %d numbers a line are read as polygons, around which boxes are put", path, numbers)

@@ -11,13 +11,14 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _END = object()
+_GRACE_SECONDS = 5.0
 
 
 def read_ahead(items: Iterable[T], depth: int = 4) -> Generator[tuple[T, float], None, None]:
     """Yield ``items`` in order, each with the seconds that fetching it took.
 
     A thread fetches up to ``depth`` of them ahead. An exception raised by ``items`` is raised here when its turn comes.
-    When the consumer stops early, the thread ends.
+    When the consumer stops early, the thread ends, or is left behind where reading hangs.
     """
     ready: queue.Queue = queue.Queue(depth)
     stopped = threading.Event()
@@ -54,4 +55,4 @@ def read_ahead(items: Iterable[T], depth: int = 4) -> Generator[tuple[T, float],
             yield item, seconds
     finally:
         stopped.set()
-        thread.join()
+        thread.join(_GRACE_SECONDS)

@@ -19,7 +19,7 @@ class Tracker(Protocol):
         ...
 
     def track(self, image: np.ndarray) -> dict[str, Any]:
-        """Find the target in the next frame; its box is ``target_bbox``."""
+        """Find the target in the next frame; its box is ``target_bbox``, its score, if there is one, ``best_score``."""
         ...
 
 
@@ -28,7 +28,7 @@ class Step(NamedTuple):
 
     Attributes:
         boxes: one for each target.
-        scores: likewise, in [0, 1].
+        scores: likewise, in [0, 1]; NaN where the tracker tells none.
         crop: seconds to cut out the search regions, normalise them and bring them to the device.
         network: seconds of the forward pass, waited for. Both are NaN where the tracker does not tell them apart.
     """

@@ -1,29 +1,35 @@
-"""Result files: boxes and times of one sequence, with a record of what they came from.
+"""Result files: boxes, scores and times of one sequence, with a record of what they came from.
 
 ``RESULTS/TRACKER/CONFIG/SEQ.txt`` has a line ``x y w h`` per frame (tab separated; floats, or integers by truncation as
-the published code writes them), ``SEQ_time.txt`` the tracker's seconds per frame (the first is the initialisation),
-``SEQ_times.csv`` where they went, ``SEQ.json`` the provenance. While a sequence is tracked its boxes stream into
-``SEQ.txt.part``; the ``.txt`` appears when it is complete. GOT-10k and TrackingNet results lie in a sub-folder of that
-name, as published.
+the published code writes them), ``SEQ_scores.txt`` the tracker's score per frame (1 where the box was given, ``nan``
+where there is none; no file of a tracker without scores), ``SEQ_time.txt`` its seconds per frame (the first is the
+initialisation), ``SEQ_times.csv`` where they went, ``SEQ.json`` the provenance. While a sequence is tracked its boxes
+stream into ``SEQ.txt.part``; the ``.txt`` appears when it is complete. GOT-10k and TrackingNet results lie in a
+sub-folder of that name, as published; those of a folder of one's own in one that is named after its path.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lib.test.evaluation.sequence import Sequence
+from lib.test.evaluation.sequence import FrameSource, Sequence
 from lib.test.running import SAME_BOXES
-from lib.utils.annotations import read_boxes
+from lib.utils.annotations import read_boxes, read_table
 from lib.utils.errors import DataError
 from lib.utils.versions import versions
 
 SUBFOLDERS = ("got10k", "trackingnet")
+FRAMES = "frames_sha256"  # the entry that tells the frames of a result
+LOST_BELOW = 0.3  # a target of a lower score is shown as lost, unless the user says otherwise
+_BESIDE = ("_time", "_scores")  # ends of the names of text files that hold no boxes
 # A result belongs to a run when these entries of its provenance agree; the other entries only inform.
 IDENTITY = (
     *("tracker", "config_hash", "checkpoint_sha256", "precision", "backend", "compat_int"),
@@ -33,13 +39,30 @@ IDENTITY = (
 
 def result_path(results_dir: str | Path, tracker: str, config: str, sequence: Sequence) -> Path:
     """Where the boxes of ``sequence`` lie: ``RESULTS/TRACKER/CONFIG[/SUBFOLDER]/SEQ.txt``."""
-    folder = Path(results_dir) / tracker / config
-    return (folder / sequence.dataset if sequence.dataset in SUBFOLDERS else folder) / f"{sequence.name}.txt"
+    subfolder = sequence.dataset if sequence.dataset in SUBFOLDERS else sequence.group
+    return Path(results_dir) / tracker / config / subfolder / f"{sequence.name}.txt"
+
+
+def found_result(results_dir: str | Path, tracker: str, config: str, sequence: Sequence) -> Path:
+    """The result file to read: that of :func:`result_path` or, where there is none, ``CONFIG/SEQ.txt`` of a folder.
+
+    The latter only without a record, as somebody puts it there by hand: what was tracked here has one, and may be of
+    another folder.
+    """
+    path = result_path(results_dir, tracker, config, sequence)
+    plain = Path(results_dir) / tracker / config / path.name
+    by_hand = sequence.group and not path.is_file() and plain.is_file() and not provenance_path(plain).exists()
+    return plain if by_hand else path
 
 
 def time_path(path: Path) -> Path:
     """The file of times that belongs to the result file ``path``."""
     return path.with_name(f"{path.stem}_time.txt")
+
+
+def scores_path(path: Path) -> Path:
+    """The file of scores that belongs to the result file ``path``."""
+    return path.with_name(f"{path.stem}_scores.txt")
 
 
 def times_path(path: Path) -> Path:
@@ -62,10 +85,32 @@ def read_result(path: str | Path) -> np.ndarray:
     return read_boxes(path)
 
 
+def write_scores(path: Path, scores: Iterable[float]) -> None:
+    """Write the scores that belong to the result file ``path``, a number of six digits per frame.
+
+    A score that is not finite is ``nan``. Where none but the first is finite, there is no file: the tracker has none.
+    """
+    values = [value if math.isfinite(value) else math.nan for value in scores]
+    if any(map(math.isfinite, values[1:])) or len(values) == 1:
+        scores_path(path).write_text("".join(f"{value:.6g}\n" for value in values))
+    else:
+        scores_path(path).unlink(missing_ok=True)
+
+
+def read_scores(path: Path) -> np.ndarray | None:
+    """The scores that belong to the result file ``path``: (frames,) float64, NaN for none; None where there is no file.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    source = scores_path(path)
+    return read_table(source, 1)[:, 0] if source.is_file() else None
+
+
 def result_files(folder: Path) -> list[Path]:
     """The finished result files of the tracker and config that ``folder`` stands for."""
-    places = (folder, *(folder / name for name in SUBFOLDERS))
-    return [path for place in places for path in place.glob("*.txt") if not path.stem.endswith("_time")]
+    places = (folder, *(folder / name for name in SUBFOLDERS), *folder.glob("folder_*/"))
+    return [path for place in places for path in place.glob("*.txt") if not path.stem.endswith(_BESIDE)]
 
 
 def find_results(results_dir: str | Path) -> list[tuple[str, str]]:
@@ -107,7 +152,10 @@ def run_provenance(
 
 
 def sequence_provenance(run: dict[str, Any], sequence: Sequence) -> dict[str, Any]:
-    """The provenance of the result of one sequence: that of the run, and what was tracked. Raises DataError."""
+    """The provenance of the result of one sequence: that of the run, and what was tracked. Raises DataError.
+
+    What its frames are (:data:`FRAMES`) is added when they are read.
+    """
     return run | {"dataset": sequence.dataset, "frames": sequence.num_frames, "init_box": sequence.init_box}
 
 
@@ -126,14 +174,19 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise DataError(f"{source} cannot be read ({error}): track this sequence again") from error
+        raise DataError(
+            f"{source} cannot be read ({error}): delete {path.name} and track this sequence again"
+        ) from error
     if not isinstance(record, dict):
-        raise DataError(f"{source} is no record of where a result came from: track this sequence again")
+        raise DataError(f"{source} is no record of a result's origin: delete {path.name} and track this sequence again")
     return record
 
 
-def differences(path: Path, provenance: dict[str, Any]) -> list[str]:
-    """Why the result file ``path`` is not one of the run that ``provenance`` describes; empty when it is."""
+def differences(path: Path, provenance: dict[str, Any], frames: FrameSource | None = None) -> list[str]:
+    """Why the result file ``path`` is not one of the run that ``provenance`` describes; empty when it is.
+
+    ``frames`` are those of the run; without them nothing is said of frames.
+    """
     try:
         stored = read_provenance(path)
     except DataError as error:
@@ -142,9 +195,21 @@ def differences(path: Path, provenance: dict[str, Any]) -> list[str]:
         return ["nothing says what it came from"]
     changed = [key for key in IDENTITY if _comparable(stored, key) != _comparable(provenance, key)]
     found = [f"{key} {stored.get(key)!r}, now {provenance.get(key)!r}" for key in changed]
+    if not found and frames is not None and other_frames(stored, frames):
+        found.append(f"{FRAMES} {stored[FRAMES]!r}, now {frames.digest!r}: its frames were others")
     if stored.get("result_sha256") != file_hash(path):
         found.append("the file was changed after it was written")
     return found
+
+
+def other_frames(record: dict[str, Any], frames: FrameSource) -> bool:
+    """Whether a result was made from other frames; not so where its record (an older one) or the frames are missing."""
+    if not record.get(FRAMES):
+        return False
+    try:
+        return record[FRAMES] != frames.digest
+    except DataError:
+        return False
 
 
 def _comparable(record: dict[str, Any], key: str) -> Any:

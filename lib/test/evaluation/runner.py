@@ -12,8 +12,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from lib.test.evaluation.job import Job, Outcome, track_jobs
 from lib.test.evaluation.protocol import BatchTracker, Tracker, batch_tracker
@@ -22,10 +22,12 @@ from lib.test.evaluation.results import differences, result_path, sequence_prove
 from lib.test.evaluation.sequence import Sequence
 from lib.test.evaluation.summary import Summary
 from lib.test.evaluation.workers import run_in_processes
+from lib.utils.devices import checked_device, gpu_count
 from lib.utils.errors import ConfigError, DataError, OSTrackError
 
 logger = logging.getLogger(__name__)
 
+_MOST_TOLD = 20
 Build = Callable[[str], Tracker | BatchTracker]
 
 
@@ -45,7 +47,8 @@ def run_sequences(
     """Track what is not tracked yet of the part of ``rank``, the longest sequences first.
 
     A sequence that fails is tried once more when all others are done, alone in its step: network file systems have
-    hiccups, and a worker that died took others with it. When it fails again, its traceback is logged.
+    hiccups, and a worker that died took others with it. When it fails again, its traceback is logged. Where its data
+    are to blame, nothing would change: that is told at once, in a line, and not tried again.
 
     Args:
         sequences: what to track.
@@ -78,10 +81,12 @@ def run_sequences(
     if rank.world > 1:
         logger.info("%s: %d of %d sequences, on %s", rank, len(part), len(sequences), ", ".join(devices))
     todo = {path: sequences[i] for i, path in enumerate(paths) if i in part}
+    names = Counter(sequence.name for sequence in sequences)
     summary = Summary(rank, max(1, min(workers, len(todo))), batch)
     build, started = build if workers else cache(build), 0.0
+    remarks: set[str] = set()
     seldom = 0.5 if sys.stderr.isatty() else 30.0  # seconds between updates: log files need few
-    with tqdm(unit="frame", dynamic_ncols=True, mininterval=seldom) as bar:
+    with tqdm(unit="frame", dynamic_ncols=True, mininterval=seldom) as bar, logging_redirect_tqdm():
 
         def on_frames(count: int) -> None:
             nonlocal started
@@ -89,7 +94,7 @@ def run_sequences(
             bar.update(count)
 
         for last, together in ((False, batch), (True, 1)):
-            jobs, broken, skipped = _plan(todo, provenance, fresh)
+            jobs, broken, skipped = _plan(todo, names, provenance, fresh)
             summary.skipped += skipped
             bar.total = bar.n + sum(job.provenance["frames"] for job in jobs)
             if workers:
@@ -98,35 +103,56 @@ def run_sequences(
                 outcomes = _run_here(jobs, build, devices[0], together, on_frames)
             failed = []
             for outcome in chain(broken, outcomes):
+                for remark in outcome.remarks:
+                    kind = remark.partition(":")[0]  # said once, of the first sequence that it is true of
+                    if kind not in remarks:
+                        remarks.add(kind)
+                        logger.info("sequence %s: %s", outcome.name, remark)
                 if outcome.left:
                     summary.left += 1
-                    continue
-                if outcome.error is None:
+                elif outcome.error is None:
                     summary.done.append(outcome)
-                    continue
-                failed.append(outcome)
-                if last:
+                elif outcome.final:
+                    summary.failed.append(outcome)
+                    _tell(outcome, len([other for other in summary.failed if other.final]))
+                elif last:
+                    summary.failed.append(outcome)
                     logger.error("sequence %s failed again: %s", outcome.name, outcome.error)
                 else:
+                    failed.append(outcome)
                     logger.warning("sequence %s failed and will be tried once more: %s", outcome.name, outcome.reason)
             todo = {outcome.path: todo[outcome.path] for outcome in failed}
-        summary.failed = failed
         summary.seconds = time.perf_counter() - started if started else 0.0
     return summary
 
 
-def _plan(todo: dict[Path, Sequence], provenance: dict[str, Any], fresh: bool) -> tuple[list[Job], list[Outcome], int]:
-    """What is left to do, longest first; the sequences that cannot even be looked at; how many are done already."""
+def _tell(outcome: Outcome, number: int) -> None:
+    """Say why a sequence failed; ``number`` (from 1) counts those that are told so, of which there may be hundreds."""
+    if number <= _MOST_TOLD:
+        reason = (outcome.error or "").removeprefix(f"sequence {outcome.name}: ")
+        logger.error("sequence %s failed: %s", outcome.name, reason)
+    elif number == _MOST_TOLD + 1:
+        logger.error("more than %d sequences fail for their data: of the others only the names are told", _MOST_TOLD)
+
+
+def _plan(
+    todo: dict[Path, Sequence], names: Counter[str], provenance: dict[str, Any], fresh: bool
+) -> tuple[list[Job], list[Outcome], int]:
+    """What is left to do, longest first; the sequences that cannot even be looked at; how many are done already.
+
+    ``names`` counts the sequences of each name.
+    """
     jobs, broken, done, conflicts = [], [], 0, []
     for path, sequence in todo.items():
         try:
-            job = Job(sequence, path, sequence_provenance(provenance, sequence))
+            shown = sequence.name if names[sequence.name] == 1 else sequence.label
+            job = Job(sequence, path, sequence_provenance(provenance, sequence), shown)
         except OSTrackError as error:
-            broken.append(Outcome(sequence.name, path, error=str(error)))
+            broken.append(Outcome.failed(sequence, path, error))
             continue
         if fresh or not path.exists():
             jobs.append(job)
-        elif different := differences(path, job.provenance):
+        elif different := differences(path, job.provenance, sequence.frames):
             conflicts.append(f"{path}: {', '.join(different)}")
         else:
             done += 1
@@ -152,18 +178,18 @@ def choose_devices(device: str, num_gpus: int | None) -> list[str]:
     """The devices to spread workers over.
 
     Args:
-        device: ``cpu``, ``cuda`` or ``auto`` (CUDA where there is one).
+        device: ``cuda`` or ``auto`` for all CUDA devices (``auto`` is the CPU where there is none); or one of its own.
         num_gpus: how many GPUs to use at most; ``None`` means all.
 
     Raises:
-        ConfigError: ``cuda`` is asked for and there is none.
+        ConfigError: the device is unknown, or cannot be had.
     """
-    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device not in ("auto", "cuda"):
+        return [str(checked_device(device))]
+    available = gpu_count("cuda")
     count = available if num_gpus is None else min(num_gpus, available)
     if device == "cuda" and count == 0:
         raise ConfigError("--device cuda: no CUDA device can be used here; use --device cpu")
-    if device == "cpu":
-        return ["cpu"]
     if num_gpus is not None and num_gpus > available:
         logger.warning("--num_gpus %d: only %d there%s", num_gpus, available, "" if count else ", the CPU is used")
     if count == 0:

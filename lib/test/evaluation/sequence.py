@@ -15,12 +15,19 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from lib.utils.errors import DataError
-from lib.utils.image_io import decode_image
-from lib.utils.storage import IMAGE_SUFFIXES, FolderStorage, Storage, image_names
+from lib.utils.exif import exif_orientation
+from lib.utils.image_io import decode_deep
+from lib.utils.levels import WHOLE, Levels, levels_of, sequence_levels, to_8_bit
+from lib.utils.storage import IMAGE_TYPES, FolderStorage, Storage, image_digest, image_names
 
 
 class FrameSource(Protocol):
     """Where frames come from: pictures or a video. Iterating reads them in order, which is fast for both."""
+
+    @property
+    def digest(self) -> str:
+        """A short text that tells these frames from others. Raises DataError: they are missing or unreadable."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -39,10 +46,14 @@ class ImageFrames:
         folder: where they lie: a path, or the part of a storage.
         names: the file names in order; ``None`` takes every picture of the folder in the order of the numbers in its
             name (2.jpg before 10.jpg).
+        upright: pictures are turned as their EXIF orientation says.
+
+    Pictures of more than 8 bits are stretched to 8 by limits that are the same for the whole sequence.
     """
 
     folder: Path | Storage
     names: tuple[str, ...] | None = None
+    upright: bool = True
 
     def __post_init__(self) -> None:
         self.storage = FolderStorage(str(self.folder)) if isinstance(self.folder, Path) else self.folder
@@ -52,8 +63,7 @@ class ImageFrames:
         """The names of the picture files in order. Raises DataError when there are none."""
         names = tuple(image_names(self.storage, "")) if self.names is None else self.names
         if not names:
-            suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
-            raise DataError(f"no frames in {self.storage.path()}: expected a folder of pictures ({suffixes})")
+            raise DataError(f"no frames in {self.storage.path()}: expected a folder of pictures ({IMAGE_TYPES})")
         return names
 
     def __len__(self) -> int:
@@ -63,8 +73,34 @@ class ImageFrames:
         return map(self.frame, range(len(self)))
 
     def frame(self, t: int) -> np.ndarray:
+        image = self._deep(t)
+        return image if image.dtype == np.uint8 else to_8_bit(image, self.levels or levels_of([image]))
+
+    @cached_property
+    def digest(self) -> str:
+        return image_digest(self.storage, self.files)
+
+    @cached_property
+    def levels(self) -> Levels | None:
+        """How more than 8 bits become 8, see :func:`lib.utils.levels.sequence_levels`."""
+        return sequence_levels(self._deep, len(self))
+
+    def remarks(self) -> list[str]:
+        """What was done to the pixels, of pictures that have been read, that a user may not expect."""
+        found = []
+        levels: Levels | None = vars(self).get("levels")  # there where it was needed
+        if levels and levels != WHOLE:
+            found.append(
+                f"its pictures have more than 8 bits: values from {levels.low:g} to {levels.high:g} are stretched to "
+                "8 bits, with these limits in all of its frames"
+            )
+        if self.upright and exif_orientation(self.storage.read(self.files[0])) != 1:
+            found.append("its pictures are turned as their EXIF orientation says: boxes belong to the turned ones")
+        return found
+
+    def _deep(self, t: int) -> np.ndarray:
         name = self.files[t]
-        return decode_image(self.storage.read(name), self.storage.path(name))
+        return decode_deep(self.storage.read(name), self.storage.path(name), self.upright)
 
 
 class Annotations(NamedTuple):
@@ -78,6 +114,10 @@ class Annotations(NamedTuple):
 
     boxes: np.ndarray
     visible: np.ndarray | None = None
+
+
+def _yes() -> bool:
+    return True
 
 
 @dataclass
@@ -95,6 +135,10 @@ class Sequence:
         read_language: reads the description of the target.
         read_attributes: reads the names of the sequence's attributes.
         omitted: how many frames the benchmark has before the first one here, because the target is not there yet.
+        group: the folder that its results lie in, among those of a tracker and config: that of a folder of one's own,
+            see :func:`lib.utils.own_folder.folder_label`; empty where its name alone tells it from all others.
+        annotation: the file of boxes, to name in errors.
+        has_frames, has_boxes: whether they are on this machine, without looking into them.
     """
 
     name: str
@@ -106,6 +150,15 @@ class Sequence:
     read_language: Callable[[], str | None] | None = None
     read_attributes: Callable[[], tuple[str, ...]] = tuple
     omitted: int = 0
+    group: str = ""
+    annotation: str = "its annotation"
+    has_frames: Callable[[], bool] = _yes
+    has_boxes: Callable[[], bool] = _yes
+
+    @property
+    def label(self) -> str:
+        """Its name, with its group where it has one."""
+        return f"{self.group}/{self.name}" if self.group else self.name
 
     @cached_property
     def _annotations(self) -> Annotations:
@@ -151,7 +204,10 @@ class Sequence:
         """The box of the first frame, which is all that a tracker is told."""
         box = self.ground_truth[0]
         if not np.isfinite(box).all() or min(box[2:]) <= 0:
-            raise DataError(f"sequence {self.name}: the first box {box.tolist()} has no area, nothing can be tracked")
+            raise DataError(
+                f"sequence {self.name}: the first box {box.tolist()} in {self.annotation} has no area, nothing can be "
+                "tracked"
+            )
         return box.tolist()
 
     @property
@@ -164,5 +220,14 @@ class Sequence:
         boxes, frames = len(self.ground_truth), len(self.frames)
         if boxes > 1 and boxes != frames:
             raise DataError(
-                f"sequence {self.name}: {frames} frames but {boxes} boxes in the annotation; is the copy complete?"
+                f"sequence {self.name}: {frames} frames but {boxes} boxes in {self.annotation}; is the copy complete?"
+            )
+
+    def check_first_box(self, image: np.ndarray) -> None:
+        """Raise DataError unless the first box has a part in the first frame, RGB (H, W, 3)."""
+        (x, y, w, h), (height, width) = self.init_box, image.shape[:2]
+        if x >= width or y >= height or x + w <= 0 or y + h <= 0:
+            raise DataError(
+                f"sequence {self.name}: the first box {self.init_box} in {self.annotation} lies outside of its picture "
+                f"of {width} x {height} pixels"
             )

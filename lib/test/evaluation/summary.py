@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from lib.test.evaluation.job import Outcome
 from lib.test.evaluation.ranks import ALONE, Rank
 from lib.test.evaluation.writer import FrameTime
+from lib.utils.errors import listed
 
 
 @dataclass
@@ -48,8 +49,10 @@ class Summary:
         text += f", {self.left} left before their end" if self.left else ""
         if self.frames:
             text += f"; {self.frames} frames, {self._speeds()}\n{self._shares()}"
+        told = [outcome.name for outcome in self.failed if outcome.final]
+        text += f"\nfailed, see above: {listed(told)}" if told else ""
         for outcome in self.failed:
-            text += f"\nfailed: {outcome.name} ({outcome.reason})"
+            text += "" if outcome.final else f"\nfailed: {outcome.name} ({outcome.reason})"
         return text
 
     def _speeds(self) -> str:

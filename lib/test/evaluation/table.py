@@ -20,7 +20,7 @@ from lib.test.evaluation.finders import (
     by_table_every_third,
     got10k_held_out,
 )
-from lib.test.evaluation.layouts import Benchmark, parse_vot
+from lib.test.evaluation.layouts import Benchmark, parse_exist, parse_vot
 
 _LASOT = Benchmark(
     "lasot_path",
@@ -45,6 +45,7 @@ _GOT10K = Benchmark(
     sequence_list="list.txt",
     official_cover="{name}/cover.label",
     meta="{name}/meta_info.ini",
+    as_stored=True,
 )
 _UAV = Benchmark(
     "uav_path",
@@ -67,6 +68,30 @@ _TC128 = Benchmark(
     boxes=("{name}/{boxes}",),
     prefix="tc128_",
 )
+_LASHER = Benchmark(
+    "lasher_path",
+    by_annotated_folder,
+    "lasher_rgb",
+    245,
+    frames=("{folder}/visible",),
+    boxes=("{folder}/visible.txt", "{folder}/init.txt"),
+    sequence_list="testingsetList.txt",
+    prefix="lasher_rgb_",
+    note="the pictures of visible light alone",
+)
+_ANTIUAV = Benchmark(
+    "antiuav_path",
+    by_annotated_folder,
+    "antiuav_rgb",
+    91,
+    frames=("{folder}/visible", "{folder}/visible.mp4", "{folder}/RGB.mp4"),
+    boxes=("{folder}/visible.json", "{folder}/RGB_label.json"),
+    parse=parse_exist,
+    prefix="antiuav_rgb_",
+    zero_is_absent=True,
+    note="Anti-UAV300, the videos of visible light alone",
+)
+_VISDRONE = ("", "VisDrone2018-SOT-test-dev/", "VisDrone2019-SOT-test-dev/")
 _VOT = Benchmark(
     "vot18_path",
     by_folder,
@@ -159,6 +184,66 @@ BENCHMARKS = {
         boxes=("anno/{name}.txt",),
         prefix="uavtrack112_",
     ),
+    "uavtrack112_l": Benchmark(
+        "uavtrack112_l_path",
+        by_annotation,
+        "uavtrack112_l",
+        45,
+        frames=("data_seq/{name}",),
+        boxes=("anno_l/{name}.txt",),
+        prefix="uavtrack112l_",
+        note="in UAVTrack112's folder",
+    ),
+    "uavdt": Benchmark(
+        "uavdt_path",
+        by_annotation,
+        "uavdt",
+        50,
+        frames=("UAV-benchmark-S/{name}", "{name}", "sequences/{name}", "data_seq/{name}"),
+        boxes=("UAV-benchmark-SOT_v1.0/anno/{name}_gt.txt", "anno/{name}_gt.txt"),
+        note="the single-object benchmark of UAVDT",
+    ),
+    "visdrone": Benchmark(
+        "visdrone_path",
+        by_annotation,
+        "visdrone",
+        35,
+        frames=tuple(f"{folder}sequences/{{name}}" for folder in _VISDRONE),
+        boxes=(*(f"{folder}annotations/{{name}}.txt" for folder in _VISDRONE), "initialization/{name}.txt"),
+        attributes="attributes/{name}_attr.txt",
+        attribute_names=tuple("ARC BC CM FM FOC IV LR OV POC SO SV VC".split()),
+        note="VisDrone-SOT's test-dev",
+    ),
+    "antiuav_rgb": _ANTIUAV,
+    "antiuav_tir": replace(
+        _ANTIUAV,
+        dataset="antiuav_tir",
+        frames=("{folder}/infrared", "{folder}/infrared.mp4", "{folder}/IR.mp4"),
+        boxes=("{folder}/infrared.json", "{folder}/IR_label.json"),
+        prefix="antiuav_tir_",
+        note="Anti-UAV300, the thermal videos alone",
+    ),
+    "antiuav410": replace(
+        _ANTIUAV,
+        path_field="antiuav410_path",
+        dataset="antiuav410",
+        expected=120,
+        frames=("{folder}",),
+        boxes=("{folder}/IR_label.json",),
+        prefix="antiuav410_",
+        attributes="annos/test/att/{name}.txt",
+        attribute_names=tuple("TC OV SV FM OC DBC TS SS MS NS".split()),
+        note="attributes: copy annos of its toolkit into the folder",
+    ),
+    "lasher_rgb": _LASHER,
+    "lasher_tir": replace(
+        _LASHER,
+        dataset="lasher_tir",
+        frames=("{folder}/infrared",),
+        boxes=("{folder}/infrared.txt", "{folder}/init.txt"),
+        prefix="lasher_tir_",
+        note="the thermal pictures alone",
+    ),
     "tc128": _TC128,
     "tc128ce": replace(_TC128, find=partial(by_range_file, only="_ce"), expected=78, note="those not in OTB"),
     "tnl2k": Benchmark(
@@ -168,6 +253,7 @@ BENCHMARKS = {
         700,
         frames=("{folder}/imgs",),
         boxes=("{folder}/groundtruth.txt",),
+        sequence_list="TNL2K_testing_set.txt",
         official_absence="annos/absent/{name}.txt",
         language="{folder}/language.txt",
         attributes="annos/att/{name}_attribute.txt",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import multiprocessing
+import os
 import signal
 import time
 import traceback
@@ -25,8 +26,12 @@ import torch
 from lib.test.evaluation.job import Job, Outcome, track_jobs
 from lib.test.evaluation.protocol import BatchTracker, Tracker, batch_tracker
 from lib.utils.errors import OSTrackError
+from lib.utils.processes import end_with
 
 _PROGRESS_SECONDS = 0.2
+_SILENT_SECONDS = 1800.0  # a worker that sends nothing for so long hangs
+_CHECK_SECONDS = 5.0
+_GRACE_SECONDS = 5.0
 
 
 def run_in_processes(
@@ -39,7 +44,8 @@ def run_in_processes(
 ) -> Iterator[Outcome]:
     """Do the jobs, in their order, in up to ``workers`` processes; yield outcomes as they come.
 
-    A worker that dies costs the sequences it was at (their outcomes say so), and a new one takes its place.
+    A worker that dies, or sends nothing for half an hour, costs the sequences it was at (their outcomes say so), and a
+    new one takes its place.
 
     Args:
         jobs: what to do.
@@ -60,7 +66,13 @@ def run_in_processes(
     crew = [_Worker(build, devices[i % len(devices)], threads, batch) for i in range(count)]
     try:
         while crew:
-            ready = wait([worker.connection for worker in crew])
+            ready = wait([worker.connection for worker in crew], _CHECK_SECONDS)
+            for worker in crew:
+                if worker.connection in ready:
+                    worker.heard = time.monotonic()
+                elif time.monotonic() - worker.heard > _SILENT_SECONDS:
+                    worker.hangs = True
+                    worker.process.kill()  # which closes its pipe
             for worker in [worker for worker in crew if worker.connection in ready]:
                 message: str
                 content: Any
@@ -84,12 +96,22 @@ def run_in_processes(
     finally:
         for worker in crew:
             worker.process.terminate()
-            worker.process.join()
+        for worker in crew:
+            worker.process.join(_GRACE_SECONDS)
+            if worker.process.is_alive():
+                worker.process.kill()
 
 
 @dataclass(eq=False)
 class _Worker:
-    """The main process's end of a worker, and the jobs that it is at by the path of their result."""
+    """The main process's end of a worker.
+
+    Attributes:
+        jobs: what it is at, by the path of the result.
+        sent_home: it has been told that there is no more to do.
+        heard: when it was started or last sent something, in seconds of the monotonic clock.
+        hangs: it was killed because it sent nothing for too long.
+    """
 
     build: Callable[[str], Tracker | BatchTracker]
     device: str
@@ -97,6 +119,8 @@ class _Worker:
     batch: int
     jobs: dict[Path, Job] = field(default_factory=dict)
     sent_home: bool = False
+    heard: float = field(default_factory=time.monotonic)
+    hangs: bool = False
 
     def __post_init__(self) -> None:
         context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA
@@ -120,10 +144,14 @@ class _Worker:
         """The outcomes of the jobs that the worker took with it when it died; none when it went home."""
         self.process.join()
         code = self.process.exitcode
+        silence = f"gave no sign of life for {_SILENT_SECONDS / 60:g} minutes"
         if not self.jobs and not self.sent_home:
-            raise OSTrackError(f"a worker process died while it built the tracker (exit status {code})")
+            happened = silence if self.hangs else f"died (exit status {code})"
+            raise OSTrackError(f"a worker process {happened} while it built the tracker")
         reason = f"its worker process died (exit status {code}"
         reason += "; killed, most often because memory ran out)" if code == -signal.SIGKILL else ")"
+        if self.hangs:
+            reason = f"its worker process {silence} and was killed"
         for job in self.jobs.values():
             yield Outcome(job.sequence.name, job.path, error=reason)
 
@@ -133,6 +161,7 @@ def _work(
 ) -> None:
     """A worker's life. It ends when there is no more to do, or when the main process is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the main process stops its workers
+    end_with(os.getppid())
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
 

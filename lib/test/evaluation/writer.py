@@ -1,4 +1,4 @@
-"""Writing the result of one sequence while it is tracked, with the times that its frames took."""
+"""Writing the result of one sequence while it is tracked, with scores, and the times that its frames took."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, TextIO
 
-from lib.test.evaluation.results import finish_result, partial_path, time_path, times_path
-from lib.utils.errors import DataError
+from lib.test.evaluation.results import finish_result, partial_path, time_path, times_path, write_scores
+from lib.utils.errors import BusyError, DataError
 
 
 class FrameTime(NamedTuple):
@@ -56,20 +56,28 @@ class ResultWriter:
     def __init__(self, path: Path, provenance: dict[str, Any]) -> None:
         self.path, self.provenance = path, provenance
         self.times: list[FrameTime] = []
+        self.scores: list[float] = []
 
     def __enter__(self) -> ResultWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = _open_alone(partial_path(self.path))
         return self
 
-    def add(self, box: list[float], time: FrameTime) -> None:
-        """Append the box x, y, w, h of the next frame and the time that it took. Raises DataError: not finite."""
+    def add(self, box: list[float], time: FrameTime, score: float = math.nan) -> None:
+        """Append the box x, y, w, h of the next frame, the time that it took, and its score.
+
+        The score is in [0, 1], 1 where the box was given; NaN where the tracker tells none.
+
+        Raises:
+            DataError: the box is not finite.
+        """
         if not all(map(math.isfinite, box)):
             raise DataError(f"the tracker returned the box {box} for frame {len(self.times)} of {self.path.stem}")
         whole = self.provenance.get("compat_int", False)
         self._file.write("\t".join(f"{int(value)}" if whole else f"{value:.4f}" for value in box) + "\n")
         self._file.flush()
         self.times.append(time)
+        self.scores.append(float(score))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -82,6 +90,7 @@ class ResultWriter:
         os.fsync(self._file.fileno())
         time_path(self.path).write_text("".join(f"{time.tracker:.6f}\n" for time in self.times))
         times_path(self.path).write_text("".join(f"{line}\n" for line in (TIMES_HEADER, *self.times)))
+        write_scores(self.path, self.scores)
         finish_result(self.path, self.provenance)
 
 
@@ -97,6 +106,6 @@ def _open_alone(path: Path) -> TextIO:
         alone = True
     if not alone:
         file.close()
-        raise DataError(f"{path} is being written by another process: the same run was started twice")
+        raise BusyError(f"{path} is being written by another process: the same run was started twice")
     file.truncate(0)
     return file

@@ -13,8 +13,9 @@ import torch
 
 from lib.config.ostrack import Config
 from lib.models.ostrack import OSTrack
-from lib.test.export.formats import FORMATS, Inputs, Opened, required
+from lib.test.export.formats import FORMATS, Inputs, Opened, required, tensors
 from lib.test.export.graph import NetworkGraph, describe, noise_inputs
+from lib.test.export.opset import OLDEST
 from lib.utils.errors import CheckpointError, ConfigError, DataError, OSTrackError
 
 _FLOAT32_ERROR = 1e-3  # most that any output of a float32 file may differ from torch's
@@ -41,6 +42,7 @@ def export_network(
     *,
     precision: str = "float32",
     batch: int = 1,
+    opset: int | None = None,
     calibration: Sequence[Inputs] = (),
     origin: dict[str, str] | None = None,
 ) -> Exported:
@@ -55,11 +57,12 @@ def export_network(
         format: one of :data:`FORMATS`.
         precision: one of the format's; OpenVINO's files of bf16 hold float32, and say what to compute in.
         batch: targets that it takes at a time.
+        opset: version of the operators of an ONNX file, from :data:`lib.test.export.opset.OLDEST` on; None = PyTorch's.
         calibration: inputs of one target each, like those that it will see, for int8.
         origin: more to write into the file's record.
 
     Raises:
-        ConfigError: format, precision or batch cannot be had.
+        ConfigError: format, precision, batch or opset cannot be had.
         OSTrackError: a package is missing, or the file does not give what torch gives.
         DataError: the file cannot be written.
     """
@@ -70,6 +73,10 @@ def export_network(
         raise ConfigError(f"format {format} holds {', '.join(kind.precisions)}, not {precision} (see docs/export.md)")
     if batch < 1:
         raise ConfigError(f"batch {batch}: at least 1 target")
+    if opset is not None and format != "onnx":
+        raise ConfigError(f"opset {opset}: format {format} has no such choice, only onnx has")
+    if opset is not None and opset < OLDEST:
+        raise ConfigError(f"opset {opset}: {OLDEST} is the oldest that the network can be written in")
     if precision == "int8" and not calibration:
         raise ConfigError("int8 needs pictures to calibrate with: use tracking/export.py --precision int8")
     if path.suffix != kind.suffix:
@@ -78,12 +85,14 @@ def export_network(
         required(package)
     batches = _in_batches(calibration, batch)
     inputs = batches[0] if batches else noise_inputs(cfg, batch)
-    graph = NetworkGraph(cfg, model, batch=batch)
+    graph = NetworkGraph(cfg, model)
     with torch.inference_mode():
-        expected = [output.numpy() for output in graph(*map(torch.from_numpy, inputs.values()))]
+        expected = [output.numpy() for output in graph(**tensors(inputs))]
     if format == "torch" and precision in _TYPES:
-        graph = NetworkGraph(cfg, model, _TYPES[precision], batch)
-    record = describe(cfg, model, name, precision, batch) | (origin or {})
+        graph = NetworkGraph(cfg, model, _TYPES[precision])
+    record = describe(cfg, model, name, precision, batch) | {"state": ",".join(graph.changes)} | (origin or {})
+    if opset is not None:
+        record["opset"] = str(opset)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from lib.test.export.graph import NetworkGraph
+from lib.test.export.opset import EXPORTER, lower, spell_norms
 from lib.utils.cpu import fast_bf16
 from lib.utils.errors import OSTrackError
 
@@ -52,6 +53,11 @@ class Format:
     packages: tuple[str, ...] = ()
 
 
+def tensors(inputs: Inputs) -> dict[str, torch.Tensor]:
+    """The inputs as tensors that share their memory."""
+    return {name: torch.from_numpy(value) for name, value in inputs.items()}
+
+
 def required(package: str) -> Any:
     """Import an optional package. Raises OSTrackError: it is not installed."""
     try:
@@ -78,7 +84,7 @@ def open_torch(path: Path) -> Opened:
 
     @torch.inference_mode()
     def run(inputs: Inputs) -> list[np.ndarray]:
-        return [output.numpy() for output in module(*map(torch.from_numpy, inputs.values()))]
+        return [output.numpy() for output in module(**tensors(inputs))]
 
     return Opened(json.loads(extra[_RECORD] or "{}"), run)
 
@@ -150,13 +156,16 @@ FORMATS = {
 
 def _program(graph: NetworkGraph, inputs: Inputs) -> torch.export.ExportedProgram:
     with torch.no_grad():
-        return torch.export.export(graph, tuple(map(torch.from_numpy, inputs.values())))
+        return torch.export.export(graph, (), kwargs=tensors(inputs))
 
 
 def _onnx_model(graph: NetworkGraph, inputs: Inputs, record: dict[str, str], calibration: list[Inputs]) -> Any:
-    """The graph as an ONNX model, in int8 or with weights in fp16 where the record says so."""
+    """The graph as an ONNX model, in the precision and in the opset that the record names, if it does."""
     onnx = required("onnx")
     required("onnxscript")
+    opset = int(record["opset"]) if "opset" in record else None
+    if opset is not None:
+        spell_norms(graph, opset)
     int8 = record["precision"] == "int8"
     if int8:
         from lib.test.export.int8 import quantise, smooth
@@ -169,16 +178,19 @@ def _onnx_model(graph: NetworkGraph, inputs: Inputs, record: dict[str, str], cal
             input_names=list(inputs),
             output_names=list(graph.outputs),
             verbose=False,
+            opset_version=None if opset is None else max(opset, EXPORTER),
         )
     assert program is not None  # it is None only where a file was written
     model = program.model_proto
+    lower(model, opset)
     if int8:
         model = quantise(model, calibration)
     elif record["precision"] == "fp16":
         from lib.test.export.half import halve_weights
 
         model = halve_weights(model)
-    onnx.helper.set_model_props(model, record)
+    versions = {entry.domain: str(entry.version) for entry in model.opset_import}
+    onnx.helper.set_model_props(model, record | {"opset": versions[""]})
     return model
 
 

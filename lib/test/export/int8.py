@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib.test.export.formats import required
+from lib.test.export.formats import required, tensors
 from lib.test.export.graph import NetworkGraph
 
 _SHIFT = 0.5  # how much of the spread between channels goes from activations to weights: all with 1
@@ -60,13 +60,13 @@ def smooth(graph: NetworkGraph, calibration: list[dict[str, np.ndarray]]) -> Non
 
     places = [
         (module, name, child)
-        for module in graph.network.blocks.modules()
+        for module in graph.network.encoder.blocks.modules()
         for name, child in module.named_children()
         if isinstance(child, nn.Linear)
     ]
     hooks = [linear.register_forward_pre_hook(watch) for _, _, linear in places]
     for inputs in calibration:
-        graph(*map(torch.from_numpy, inputs.values()))
+        graph(**tensors(inputs))
     for hook in hooks:
         hook.remove()
     for module, name, linear in places:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,10 +18,12 @@ from torch import Tensor
 
 import lib.models
 from lib.config.ostrack import Config
+from lib.models.layers.head import HEADS
 from lib.models.ostrack import OSTrack
+from lib.models.state import State
 from lib.test import export
 from lib.test.export.formats import FORMATS, Run, required
-from lib.test.export.graph import network_hash, output_names, takes_mask
+from lib.test.export.graph import network_hash
 from lib.utils.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -34,27 +37,27 @@ class ExportedNetwork:
     Several targets are run one after the other: on a CPU a batch is hardly faster, and would want a file for each size.
 
     Args:
-        cfg: the experiment.
         run: runs the file.
+        outputs: names of the head's outputs, in the file's order; what follows them are changed entries of the state,
+            whose names the record of the file has.
+        changes: those names.
     """
 
-    def __init__(self, cfg: Config, run: Run):
+    def __init__(self, run: Run, outputs: Sequence[str], changes: Sequence[str] = ()):
         self.device = torch.device("cpu")
-        self._outputs, self._takes_mask = output_names(cfg), takes_mask(cfg)
-        self._run = run
+        self._run, self._outputs, self._changes = run, outputs, changes
 
-    def embed_template(self, crops: Tensor, boxes: Tensor) -> Tensor:
-        """The crops themselves: their embedding, half a percent of the work, is in the file."""
-        return crops
+    def prepare(self, state: State) -> State:
+        """The state itself: embedding the template, half a percent of the work, is in the file."""
+        return state
 
-    def run(self, template: Tensor, crops: Tensor, mask: Tensor | None, boxes: Tensor) -> dict[str, Tensor]:
-        """See :class:`lib.test.tracker.networks.Network`. A mask that is the same for all targets is in the file."""
-        inputs = {"template": template.numpy(), "search": crops.numpy()}
-        if self._takes_mask and mask is not None:
-            inputs["mask"] = mask.numpy()
+    def run(self, state: State, crops: Tensor) -> tuple[dict[str, Tensor], State]:
+        """See :class:`lib.test.tracker.networks.Network`."""
+        inputs = {name: value.numpy() for name, value in (*state.items(), ("search", crops))}
         found = [self._run({key: value[i : i + 1] for key, value in inputs.items()}) for i in range(len(crops))]
-        maps = (torch.from_numpy(np.concatenate(parts)) for parts in zip(*found, strict=True))
-        return dict(zip(self._outputs, maps, strict=True))
+        tensors = [torch.from_numpy(np.concatenate(parts)) for parts in zip(*found, strict=True)]
+        named = dict(zip((*self._outputs, *self._changes), tensors, strict=True))
+        return {name: named[name] for name in self._outputs}, {name: named[name] for name in self._changes}
 
 
 def exported_network(
@@ -84,7 +87,9 @@ def exported_network(
             )
         logger.info("Exporting %s for %s, once, into %s", name, backend, path)
         export.export_network(cfg, model, name, format, path, precision=precision)
-    return ExportedNetwork(cfg, export.open_network(format, path, weights, precision).run)
+    opened = export.open_network(format, path, weights, precision)
+    changes = [name for name in opened.record.get("state", "").split(",") if name]
+    return ExportedNetwork(opened.run, HEADS[cfg.MODEL.HEAD.TYPE].outputs, changes)
 
 
 def kept_file(weights: str, name: str, format: str, precision: str, folder: Path) -> Path:

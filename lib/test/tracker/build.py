@@ -9,14 +9,17 @@ import torch
 
 from lib.config.ostrack import Config, config_name, load_config
 from lib.models.ostrack import OSTrack, build_ostrack
+from lib.models.ostrack.inference import InferenceModel, prepare_inference
+from lib.models.ostrack.plain import PlainModel
 from lib.models.ostrack.weights import load_weights
 from lib.test.evaluation.environment import env_settings
 from lib.test.running import BACKENDS, EXPORTED
 from lib.test.tracker.backends import exported_network
-from lib.test.tracker.networks import InferenceNetwork, Network, PlainNetwork
+from lib.test.tracker.networks import ModelNetwork, Network, feed_contiguous
 from lib.test.tracker.ostrack import Tracker
 from lib.utils.checkpoint import find_weights
 from lib.utils.cpu import fast_bf16
+from lib.utils.devices import checked_device
 from lib.utils.errors import ConfigError
 
 _TYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -38,7 +41,8 @@ def build_tracker(
     Args:
         config: name or path of an experiment.
         checkpoint: weight file; None = the one that :func:`find_checkpoint` finds.
-        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``auto`` (CUDA where there is one, else the CPU), ``cpu``, ``cuda``, ``cuda:N``, ``mps`` (Apple) or
+            ``xpu`` (Intel).
         precision: ``float32``, ``bf16``, ``fp16``, ``int8`` or ``auto``, see :func:`choose_precision`. Boxes and scores
             are float32 always.
         backend: ``torch``, the inference form of the model; ``cudagraph``, the same, recorded and replayed on a GPU;
@@ -67,7 +71,7 @@ def tracking_model(cfg: Config, checkpoint: Path | None = None) -> OSTrack:
     model = build_ostrack(cfg)
     if checkpoint is not None:
         load_weights(model, checkpoint)
-    model.backbone.narrow_search(cfg.TEST.SEARCH_SIZE)
+    model.backbone.set_search_size(cfg.TEST.SEARCH_SIZE)
     return model
 
 
@@ -97,14 +101,18 @@ def build_network(
     if backend in EXPORTED:
         return exported_network(cfg, model, name, backend, precision, folder)
     dtype = _TYPES[precision]
+    form: PlainModel | InferenceModel
     if backend == "plain":
-        return PlainNetwork(cfg, model.to(device, dtype))
-    form = model.for_inference(cfg, dtype, device, pack=not compiled)
-    return InferenceNetwork(form, compiled, recorded=backend == "cudagraph")
+        form = PlainModel(cfg, model.to(device, dtype))
+    else:
+        form = prepare_inference(cfg, model, dtype, device, pack=not compiled)
+    if device.type == "mps":
+        feed_contiguous(form)
+    return ModelNetwork(form, compiled, recorded=backend == "cudagraph")
 
 
 def choose_precision(precision: str, device: str | torch.device, backend: str) -> str:
-    """The precision to compute in; ``auto`` is bf16 where device and backend are fast in it, else float32.
+    """The precision to compute in; ``auto`` is bf16 where CPU or CUDA and the backend are fast in it, else float32.
 
     Raises:
         ConfigError: backend or precision are unknown, or do not go together or with the device.
@@ -116,23 +124,18 @@ def choose_precision(precision: str, device: str | torch.device, backend: str) -
         raise ConfigError(f"backend {backend} runs on the CPU: use --device cpu")
     if backend == "cudagraph" and kind != "cuda":
         raise ConfigError("backend cudagraph runs on a GPU: use --device cuda")
+    if precision == "bf16" and kind == "mps" and not torch.backends.mps.is_macos_or_newer(14, 0):
+        raise ConfigError("device mps computes in bf16 from macOS 14 on: use --precision float32 or fp16")
     if precision == "auto":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False) if kind == "cuda" else fast_bf16()
+        fast = False  # as far as is known here
+        if kind == "cuda":
+            fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        elif kind == "cpu":
+            fast = fast_bf16()
         return "bf16" if fast and "bf16" in known else "float32"
     if precision not in known:
         raise ConfigError(f"backend {backend} knows no precision {precision!r}; choose auto, {', '.join(known)}")
     return precision
-
-
-def checked_device(device: str | torch.device) -> torch.device:
-    """The device to run on. Raises ConfigError: it cannot be had."""
-    try:
-        device = torch.device(device)
-    except RuntimeError as error:
-        raise ConfigError(f"device {device!r} is unknown; choose cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device {device} was asked for, but PyTorch sees no CUDA device; use device cpu")
-    return device
 
 
 def exports_folder(save_dir: str | Path | None = None) -> Path:

@@ -1,20 +1,18 @@
-"""What the tracker asks of the network that it runs, and the two ways to run it in PyTorch."""
+"""What runs a tracker's model in PyTorch."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from lib.config.ostrack import Config
-from lib.models.ostrack import OSTrack
-from lib.models.ostrack.inference import InferenceModel
-from lib.test.tracker.recorded import Recorded
+from lib.models.state import State, TrackingModel
+from lib.test.tracker.recorded import CudaGraphCache
 
 
 class Network(Protocol):
-    """A network that takes crops as they are cut out of frames: RGB uint8 (B, H, W, 3) on its device.
+    """Runs a model on crops as they are cut out of frames, RGB uint8 (B, H, W, 3) on its device.
 
     Attributes:
         device: where its inputs and outputs lie.
@@ -22,78 +20,50 @@ class Network(Protocol):
 
     device: torch.device
 
-    def embed_template(self, crops: Tensor, boxes: Tensor) -> Tensor:
-        """What the network wants to keep of templates, batch first.
-
-        Args:
-            boxes: the target in each, (B, 4) ``xywh`` as fractions of the template.
-        """
+    def prepare(self, state: State) -> State:
+        """See :class:`lib.models.state.TrackingModel`."""
         ...
 
-    def run(self, template: Tensor, crops: Tensor, mask: Tensor | None, boxes: Tensor) -> dict[str, Tensor]:
-        """The head's outputs for search regions, as :meth:`OSTrack.forward` names them; float32.
+    def run(self, state: State, crops: Tensor) -> tuple[dict[str, Tensor], State]:
+        """See :class:`lib.models.state.TrackingModel`.
 
-        They are to be read before the next run, which may write over them.
-
-        Args:
-            template: from :meth:`embed_template`.
-            mask: as ``ce_template_mask`` of :meth:`OSTrack.forward`.
-            boxes: as in :meth:`embed_template`.
+        The outputs and the changed entries are to be read or copied before the next run, which may write over them.
         """
         ...
 
 
-class PlainNetwork:
-    """The model as it was trained, run call by call: what others are measured against, and what can be looked into.
+class ModelNetwork:
+    """A model of PyTorch.
 
     Args:
-        cfg: the experiment.
-        model: its model, in the precision to run in, on the device to run on; it is put in evaluation mode.
-    """
-
-    def __init__(self, cfg: Config, model: OSTrack):
-        self.model = model.eval()
-        parameter = next(model.parameters())
-        self.device, self.dtype = parameter.device, parameter.dtype
-        # The published preprocessing divides by 255 first; folding that in saves a pass over the pixels.
-        shape = (1, 3, 1, 1)
-        self._mean = 255 * torch.tensor(list(cfg.DATA.MEAN), dtype=torch.float32, device=self.device).view(shape)
-        self._std = 255 * torch.tensor(list(cfg.DATA.STD), dtype=torch.float32, device=self.device).view(shape)
-
-    def embed_template(self, crops: Tensor, boxes: Tensor) -> Tensor:
-        """Normalised templates (B, 3, H, W)."""
-        return self._normalised(crops)
-
-    def _normalised(self, crops: Tensor) -> Tensor:
-        pixels = crops.permute(0, 3, 1, 2).float()
-        return ((pixels - self._mean) / self._std).to(self.dtype)
-
-    def run(self, template: Tensor, crops: Tensor, mask: Tensor | None, boxes: Tensor) -> dict[str, Tensor]:
-        """See :class:`Network`."""
-        return self.model(template, self._normalised(crops), ce_template_mask=mask, template_box=boxes)
-
-
-class InferenceNetwork:
-    """The inference form of a model.
-
-    Args:
-        model: on the device to run on.
+        model: in evaluation mode, on the device to run on.
         compiled: run it through ``torch.compile``; on CUDA its kernels are recorded and replayed as one graph. Every
-            size of batch is compiled at its first use, which takes a minute or so.
-        recorded: record its kernels as they are, on CUDA only, see :class:`Recorded`.
+            batch size is compiled at its first use, which takes a minute or so.
+        recorded: record its kernels as they are, on CUDA only, see :class:`CudaGraphCache`.
     """
 
-    def __init__(self, model: InferenceModel, compiled: bool = False, recorded: bool = False):
+    def __init__(self, model: TrackingModel, compiled: bool = False, recorded: bool = False):
         self.model = model
-        self.device = model.patch_weight.device
-        self._forward = Recorded(model) if recorded else model
+        self.device = model.device
+        self._run = CudaGraphCache(model.run) if recorded else model.run
         if compiled:
-            model.compile(mode="reduce-overhead" if self.device.type == "cuda" else "default", dynamic=False)
+            mode = "reduce-overhead" if self.device.type == "cuda" else "default"
+            self._run = torch.compile(model.run, mode=mode, dynamic=False)
 
-    def embed_template(self, crops: Tensor, boxes: Tensor) -> Tensor:
-        """Template tokens (B, Lz, C)."""
-        return self.model.embed_template(crops, boxes)
-
-    def run(self, template: Tensor, crops: Tensor, mask: Tensor | None, boxes: Tensor) -> dict[str, Tensor]:
+    def prepare(self, state: State) -> State:
         """See :class:`Network`."""
-        return self._forward(template, crops, mask)
+        return self.model.prepare(state)
+
+    def run(self, state: State, crops: Tensor) -> tuple[dict[str, Tensor], State]:
+        """See :class:`Network`."""
+        return self._run(state, crops)
+
+
+def feed_contiguous(model: nn.Module) -> None:
+    """Let the convolutions of a model have inputs that lie in memory channel by channel, whatever they are given.
+
+    On Apple's GPU they gave wrong values for some of the channels of a tensor that lies pixel by pixel.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_pre_hook(lambda _, inputs: tuple(value.contiguous() for value in inputs))

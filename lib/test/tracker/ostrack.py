@@ -7,15 +7,14 @@ The methods ``initialize`` and ``track`` are what most users need::
     box = tracker.track(next_image)["target_bbox"]
 
 ``start`` and ``step`` do the same for many targets, of different videos, in one run of the model; ``crop_search``,
-``predict`` and ``decode`` are what a step consists of. What the keys ``TEST.*`` can change of it is in
-:mod:`lib.test.tracker.options`.
+``predict`` and ``decode`` are what a step consists of.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,19 +23,18 @@ import torch
 from torch import Tensor
 
 from lib.config.ostrack import Config
-from lib.models.layers.head import decode_boxes
+from lib.models.layers.head import HEADS
 from lib.models.ostrack import OSTrack
-from lib.models.ostrack.candidate_elimination import template_mask
+from lib.models.ostrack.inference import initial_state
+from lib.models.ostrack.plain import PlainModel
+from lib.models.state import State, join_states, split_state
 from lib.test.evaluation.protocol import Step
-from lib.test.tracker.networks import Network, PlainNetwork
-from lib.test.tracker.options import settle, smooth_size
+from lib.test.tracker.networks import ModelNetwork, Network
 from lib.utils.box_ops import clip_box
 from lib.utils.crop import box_from_crop, box_to_crop, crop_window
 from lib.utils.device_crop import cut_crops
 from lib.utils.errors import CheckpointError, DataError
 from lib.utils.windows import hann2d
-
-MARGIN = 10  # pixels of a box that stay inside the image, and its smallest side
 
 
 @dataclass
@@ -44,18 +42,12 @@ class Target:
     """What is known of one target: its first look, and where it was last seen.
 
     Attributes:
-        template: what the network keeps of it, batch dimension 1.
-        mask: which template tokens rank the search tokens (see :meth:`OSTrack.forward`).
-        inside: its box in the template, (1, 4) ``xywh`` as fractions of it.
+        state: what the model knows of it, batch dimension 1.
         box: last ``xywh`` box in pixels of the image.
-        reach: side of the next search region, over that of ``TEST.SEARCH_FACTOR``.
     """
 
-    template: Tensor
-    mask: Tensor | None
-    inside: Tensor
+    state: State
     box: list[float]
-    reach: float = 1.0
 
 
 class Tracker:
@@ -63,22 +55,22 @@ class Tracker:
 
     Args:
         cfg: the experiment.
-        network: runs its model; a model is run as it is, see :class:`PlainNetwork`.
+        network: runs its model; a model is run as it is, see :class:`PlainModel`.
         checkpoint: where the weights came from, for reports.
     """
 
     def __init__(self, cfg: Config, network: Network | OSTrack, checkpoint: str | None = None):
         self.cfg = cfg
-        self.network = PlainNetwork(cfg, network) if isinstance(network, OSTrack) else network
+        self.network = ModelNetwork(PlainModel(cfg, network)) if isinstance(network, OSTrack) else network
         self.checkpoint = checkpoint
         self.device = self.network.device
-        window = hann2d(cfg.TEST.SEARCH_SIZE // cfg.MODEL.BACKBONE.STRIDE)
-        self.window = (window**cfg.TEST.WINDOW_POWER).to(self.device)
+        self.head = HEADS[cfg.MODEL.HEAD.TYPE]
+        self.window = hann2d(cfg.TEST.SEARCH_SIZE // cfg.MODEL.BACKBONE.STRIDE).to(self.device)
         # Sizes are told as fractions of a search region as large as in training.
         self.size_scale = cfg.DATA.SEARCH.SIZE / cfg.TEST.SEARCH_SIZE
         self._target: Target | None = None
 
-    def initialize(self, image: np.ndarray, info: dict[str, Any]) -> None:
+    def initialize(self, image: np.ndarray, info: Mapping[str, Any]) -> None:
         """Take the target from the first frame.
 
         Args:
@@ -86,12 +78,22 @@ class Tracker:
             info: ``{"init_bbox": [x, y, w, h]}`` in pixels.
 
         Raises:
-            DataError: the image is no RGB picture, or the box has no area inside it.
+            DataError: ``info`` is not of that form, the image is no RGB picture, or the box has no area inside it.
         """
+        if not isinstance(info, Mapping) or "init_bbox" not in info:
+            what = f"a dict with {list(info)}" if isinstance(info, Mapping) else f"a {type(info).__name__}"
+            raise DataError(
+                f'initialize(image, info) takes info = {{"init_bbox": [x, y, w, h]}} in pixels, not {what}; '
+                "start(image, box) takes a box"
+            )
         self._target = self.start(image, info["init_bbox"])
 
-    def track(self, image: np.ndarray) -> dict[str, Any]:
+    def track(self, image: np.ndarray, info: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Find the target in the next frame.
+
+        Args:
+            image: RGB uint8 (H, W, 3).
+            info: taken because scripts of this field hand it over; it is not read.
 
         Returns:
             ``target_bbox``, ``[x, y, w, h]`` in pixels; ``best_score`` in (0, 1), the score of the chosen cell.
@@ -112,18 +114,15 @@ class Tracker:
         start = time.perf_counter()
         search, resize_factors = self.crop_search(images, targets)
         cropped = time.perf_counter()
-        template = torch.cat([target.template for target in targets])
-        masks = [target.mask for target in targets if target.mask is not None]
-        inside = torch.cat([target.inside for target in targets])
-        mask = torch.cat(masks) if masks else None
-        found = self.predict(template, search, mask, inside).tolist()  # waits for the device
+        predictions, changed = self.predict(join_states([target.state for target in targets]), search)
+        found = predictions.tolist()  # waits for the device
         predicted = time.perf_counter()
         scores = [score for *_, score in found]
         each = zip(found, targets, resize_factors, images, strict=True)
         boxes = [self.decode(box, score, target, factor, image.shape) for (*box, score), target, factor, image in each]
-        for box, score, target in zip(boxes, scores, targets, strict=True):
-            target.box, target.reach = settle(box, score, target.box, target.reach, self.cfg.TEST.HOLD)
-        return Step([list(target.box) for target in targets], scores, cropped - start, predicted - cropped)
+        for target, box, entries in zip(targets, boxes, split_state(changed, len(targets)), strict=True):
+            target.box, target.state = box, {**target.state, **entries}
+        return Step([list(box) for box in boxes], scores, cropped - start, predicted - cropped)
 
     @torch.inference_mode()
     def start(self, image: np.ndarray, box: Sequence[float]) -> Target:
@@ -135,9 +134,8 @@ class Tracker:
         crop = cut_crops([image], [window], test.TEMPLATE_SIZE, self.device)
         place = torch.tensor(box, dtype=torch.float32)
         inside = box_to_crop(place, place, test.TEMPLATE_SIZE / window.side, test.TEMPLATE_SIZE)[None]
-        mask = template_mask(self.cfg, test.TEMPLATE_SIZE, 1, self.device, inside)
-        inside = inside.to(self.device)
-        return Target(self.network.embed_template(crop, inside), mask, inside, box)
+        state = initial_state(self.cfg, crop, inside.to(self.device))
+        return Target(self.network.prepare(state), box)
 
     def crop_search(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> tuple[Tensor, list[float]]:
         """The search regions around the targets' last boxes, and their crop pixels per image pixel.
@@ -147,24 +145,20 @@ class Tracker:
         test = self.cfg.TEST
         for image in images:
             _check_image(image)
-        windows = [crop_window(target.box, test.SEARCH_FACTOR * target.reach) for target in targets]
+        windows = [crop_window(target.box, test.SEARCH_FACTOR) for target in targets]
         crops = cut_crops(images, windows, test.SEARCH_SIZE, self.device)
         return crops, [test.SEARCH_SIZE / window.side for window in windows]
 
     @torch.inference_mode()
-    def predict(self, template: Tensor, search: Tensor, mask: Tensor | None, inside: Tensor) -> Tensor:
-        """Run the network on a batch of targets: search regions, and what :class:`Target` holds of each.
+    def predict(self, state: State, search: Tensor) -> tuple[Tensor, State]:
+        """Run the network on a batch of targets: their states, and their search regions.
 
         Returns:
-            (B, 5): boxes, ``cxcywh`` as fractions of the search region, and scores.
+            (B, 5): boxes, ``cxcywh`` as fractions of the search region, and scores; and the state's changed entries.
         """
-        out = self.network.run(template, search, mask, inside)
-        if "score_map" not in out:
-            # Corner head: the geometric mean of the two corners' best probabilities.
-            score = out["corner_map"].flatten(2).amax(-1).prod(-1, keepdim=True).sqrt()
-            return torch.cat((out["pred_boxes"][:, 0], score), dim=1)
-        boxes, cell = decode_boxes(self.window * out["score_map"], self.size_scale * out["size_map"], out["offset_map"])
-        return torch.cat((boxes, out["score_map"].flatten(1).gather(1, cell[:, None])), dim=1)
+        outputs, changed = self.network.run(state, search)
+        boxes, scores = self.head.decode(outputs, self.window, self.size_scale)
+        return torch.cat((boxes, scores[:, None]), dim=1), {name: value.clone() for name, value in changed.items()}
 
     def decode(
         self, box: Sequence[float], score: float, target: Target, resize_factor: float, image_shape: Sequence[int]
@@ -182,7 +176,17 @@ class Tracker:
         test = self.cfg.TEST
         pixels = box_from_crop(box, target.box, resize_factor, test.SEARCH_SIZE)
         pixels = smooth_size(pixels, target.box, test.SIZE_SMOOTHING * (1 - score))
-        return clip_box(pixels, image_shape[0], image_shape[1], margin=MARGIN)
+        height, width = image_shape[:2]
+        return clip_box(pixels, height, width, margin=min(test.MIN_SIZE, height, width))
+
+
+def smooth_size(box: Sequence[float], last: Sequence[float], keep: float) -> list[float]:
+    """The ``xywh`` box about the same center, its sides mixed with those of ``last``, whose share is ``keep``."""
+    if keep == 0:
+        return list(box)
+    x, y, w, h = box
+    width, height = (keep * before + (1 - keep) * now for before, now in zip(last[2:], (w, h), strict=True))
+    return [x + 0.5 * (w - width), y + 0.5 * (h - height), width, height]
 
 
 def _check_image(image: np.ndarray) -> None:
@@ -192,7 +196,10 @@ def _check_image(image: np.ndarray) -> None:
 
 
 def _checked_box(box: Sequence[float], image_shape: Sequence[int]) -> list[float]:
-    values = [float(v) for v in box]
+    try:
+        values = np.asarray(list(box), float).ravel().tolist()
+    except (TypeError, ValueError) as error:
+        raise DataError(f"init_bbox {box!r} is not four finite numbers x, y, w, h") from error
     if len(values) != 4 or not np.isfinite(values).all():
         raise DataError(f"init_bbox {values} is not four finite numbers x, y, w, h")
     x, y, w, h = values

@@ -5,7 +5,7 @@ The module has two functions, with the names that the field knows from PyTrackin
     def parameters(config):          # whatever the tracker wants to know; CONFIG as it was given
         return ...
 
-    def get_tracker_class():         # called with the parameters and device="cpu", "cuda" or "cuda:N"
+    def get_tracker_class():         # called with the parameters and device="cpu", "cuda:N", "mps" ...
         return MyTracker             # initialize() and track(), see lib/test/evaluation/protocol.py
 
 A name with a dot is that of any module that Python finds: ``my_package.my_tracker``. Results are tied to the module's

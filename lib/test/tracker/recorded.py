@@ -7,28 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-T = TypeVar("T")
-Inputs = tuple[Tensor | None, ...]
+from lib.models.state import State
 
 _WARM_UP = 3  # runs before the recording: libraries choose kernels and take memory in the first ones
 
+Inputs = tuple[State, Tensor]
+Result = tuple[dict[str, Tensor], State]
+Function = Callable[[State, Tensor], Result]
+
 
 @dataclass(frozen=True)
-class _Recording(Generic[T]):
+class _Recording:
     """Where a recorded run reads and writes."""
 
-    inputs: Inputs
+    state: State
+    crops: Tensor
     replay: Callable[[], object]
-    result: T
+    result: Result
 
 
-class Recorded(Generic[T]):
-    """A function of tensors on a GPU, recorded anew for every combination of their shapes and types.
+class CudaGraphCache:
+    """A function of a state and crops on a GPU, recorded once for every combination of their shapes and types.
 
     What it gives is overwritten by the next call with inputs of the same shapes.
 
@@ -36,31 +39,31 @@ class Recorded(Generic[T]):
         function: must do the same work whatever the values, wait for nothing, and keep nothing.
     """
 
-    def __init__(self, function: Callable[..., T]):
+    def __init__(self, function: Function):
         self._function = function
-        self._recordings: dict[Any, _Recording[T]] = {}
+        self._recordings: dict[object, _Recording] = {}
 
-    def __call__(self, *inputs: Tensor | None) -> T:
-        """What the function gives for these inputs; None stays None."""
-        key = tuple(None if value is None else (value.shape, value.dtype) for value in inputs)
+    def __call__(self, state: State, crops: Tensor) -> Result:
+        """What the function gives for these inputs."""
+        key = tuple((name, value.shape, value.dtype) for name, value in (*state.items(), ("crops", crops)))
         if key not in self._recordings:
-            kept = tuple(None if value is None else value.clone() for value in inputs)
-            self._recordings[key] = _Recording(kept, *cuda_graph(self._function, kept))
+            static = {name: value.clone() for name, value in state.items()}, crops.clone()
+            self._recordings[key] = _Recording(*static, *cuda_graph(self._function, static))
         recording = self._recordings[key]
-        for place, value in zip(recording.inputs, inputs, strict=True):
-            if place is not None and value is not None:
-                place.copy_(value)
+        for name, value in state.items():
+            recording.state[name].copy_(value)
+        recording.crops.copy_(crops)
         recording.replay()
         return recording.result
 
 
-def cuda_graph(function: Callable[..., T], inputs: Inputs) -> tuple[Callable[[], object], T]:
+def cuda_graph(function: Function, inputs: Inputs) -> tuple[Callable[[], object], Result]:
     """Record a call of ``function`` as a CUDA graph.
 
     Returns:
         What replays it on whatever lies in ``inputs`` by then, and the result, whose tensors it writes to.
     """
-    device = next(value.device for value in inputs if value is not None)
+    device = inputs[1].device
     with torch.cuda.device(device):
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())

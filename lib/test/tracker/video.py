@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,8 @@ class TrackedFrame:
         boxes: ``xywh`` in pixels, one for each target.
         scores: in (0, 1), likewise; 1 for a box that was given.
         seconds: that the tracker took.
-        step: what the tracker says of the times in it; None where the boxes were given.
+        step: what the tracker says of the times in it; None where all boxes were given.
+        numbers: which of all targets these are, from 1; by default all.
     """
 
     image: np.ndarray
@@ -32,6 +33,10 @@ class TrackedFrame:
     scores: list[float]
     seconds: float
     step: Step | None = None
+    numbers: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "numbers", self.numbers or range(1, len(self.boxes) + 1))
 
     @property
     def box(self) -> list[float]:
@@ -49,10 +54,10 @@ class TrackedFrame:
         Several targets are numbered from 1.
         """
         picture = self.image
-        for number, (box, score) in enumerate(zip(self.boxes, self.scores, strict=True), start=1):
+        for number, box, score in zip(self.numbers, self.boxes, self.scores, strict=True):
             lost = score < lost_below
             color = LOST if lost else _target_color(number)
-            words = ([f"{number}:"] if len(self.boxes) > 1 else []) + (["lost"] if lost else []) + [f"{score:.2f}"]
+            words = ([f"{number}:"] if max(self.numbers) > 1 else []) + (["lost"] if lost else []) + [f"{score:.2f}"]
             picture = draw_box(picture, box, color, " ".join(words))
         return picture
 
@@ -72,6 +77,7 @@ class Follower:
     def __init__(self, tracker: BatchTracker) -> None:
         self.tracker = tracker
         self.targets: list[Any] = []
+        self.numbers: list[int] = []  # of the targets, from 1
 
     def start(self, image: np.ndarray, boxes: Sequence[Sequence[float]]) -> TrackedFrame:
         """Follow the targets at ``boxes`` (``xywh`` pixels) from here on, and no others.
@@ -79,16 +85,28 @@ class Follower:
         Raises:
             DataError: a box has no area inside the frame; the targets are those from before then.
         """
-        start = time.perf_counter()
-        self.targets = [self.tracker.start(image, box) for box in boxes]
-        seconds = time.perf_counter() - start
-        return TrackedFrame(image, [[float(v) for v in box] for box in boxes], [1.0] * len(boxes), seconds)
+        anew = Follower(self.tracker)
+        frame = anew.step(image, dict(enumerate(boxes, start=1)))
+        self.targets, self.numbers = anew.targets, anew.numbers
+        return frame
 
-    def step(self, image: np.ndarray) -> TrackedFrame:
-        """Find the targets in the next frame."""
-        start = time.perf_counter()
-        found = self.tracker.step([image] * len(self.targets), self.targets)
-        return TrackedFrame(image, found.boxes, found.scores, time.perf_counter() - start, found)
+    def step(self, image: np.ndarray, joining: Mapping[int, Sequence[float]] | None = None) -> TrackedFrame:
+        """Find the targets in the next frame, and follow others from here on.
+
+        Args:
+            joining: number and box (``xywh`` pixels) of each new target.
+
+        Raises:
+            DataError: such a box has no area inside the frame; nothing has changed.
+        """
+        start, new = time.perf_counter(), joining or {}
+        started = [self.tracker.start(image, box) for box in new.values()]
+        found = self.tracker.step([image] * len(self.targets), self.targets) if self.targets else None
+        boxes, scores = (found.boxes, found.scores) if found else ([], [])
+        boxes = [*boxes, *([float(v) for v in box] for box in new.values())]
+        self.targets, self.numbers = [*self.targets, *started], [*self.numbers, *new]
+        seconds = time.perf_counter() - start
+        return TrackedFrame(image, boxes, [*scores, *[1.0] * len(new)], seconds, found, self.numbers)
 
 
 def track_frames(

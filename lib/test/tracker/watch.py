@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib.models.ostrack.candidate_elimination import central_tokens
+from lib.models.layers.candidate_elimination import central_tokens
+from lib.models.ostrack.plain import PlainModel
 from lib.test.evaluation.protocol import Step
-from lib.test.tracker.networks import PlainNetwork
+from lib.test.tracker.networks import ModelNetwork
 from lib.test.tracker.ostrack import Target, Tracker
 from lib.utils.crop import sample_target
 from lib.utils.errors import ConfigError
@@ -32,7 +33,6 @@ class Watched:
         template: the crop that the tracker took in frame 0.
         image: the last frame.
         around: the box that the search region was cut around; None in frame 0.
-        reach: how far around it, see :class:`Target`.
         score: of the last step.
         output: of the model for this target, batch dimension 1, on its device.
     """
@@ -41,7 +41,6 @@ class Watched:
     template: np.ndarray
     image: np.ndarray
     around: list[float] | None = None
-    reach: float = 1.0
     score: float = math.nan
     output: dict[str, Any] = field(default_factory=dict)
 
@@ -66,9 +65,10 @@ class WatchedTracker:
             raise ConfigError(
                 f"--debug and --save_vis show OSTrack at work, not {type(tracker).__name__}: leave them out"
             )
-        if not isinstance(tracker.network, PlainNetwork):
+        network = tracker.network
+        if not isinstance(network, ModelNetwork) or not isinstance(network.model, PlainModel):
             raise ConfigError("only the plain network can be looked into: build the tracker with backend plain")
-        self.model = tracker.network.model
+        self.model = network.model.model
         depth = len(self.model.backbone.blocks)
         wrong = [layer for layer in attention_layers if not 0 <= layer < depth]
         if wrong:
@@ -86,11 +86,11 @@ class WatchedTracker:
 
     def step(self, images: Sequence[np.ndarray], targets: Sequence[Watched]) -> Step:
         """Find each target in its next image. When this raises, no target has changed."""
-        around = [(list(watched.target.box), watched.target.reach) for watched in targets]
+        around = [list(watched.target.box) for watched in targets]
         with _listening(self.model, self.attention_layers) as heard:
             step = self.tracker.step(images, [watched.target for watched in targets])
         for i, watched in enumerate(targets):
-            watched.image, (watched.around, watched.reach), watched.score = images[i], around[i], step.scores[i]
+            watched.image, watched.around, watched.score = images[i], around[i], step.scores[i]
             watched.output = _sample(heard, i)
         return step
 
@@ -110,36 +110,34 @@ class WatchedTracker:
             return replace(
                 seen,
                 maps=dict.fromkeys(self._map_names, _NOTHING),
-                removed=dict.fromkeys(backbone.kept_tokens(), _NOTHING),
+                removed=dict.fromkeys(self._eliminating, _NOTHING),
                 attention=dict.fromkeys(self.attention_layers, _NOTHING),
             )
-        factor = test.SEARCH_FACTOR * watched.reach
-        search, _, _ = sample_target(watched.image, watched.around, factor, test.SEARCH_SIZE)
+        search, _, _ = sample_target(watched.image, watched.around, test.SEARCH_FACTOR, test.SEARCH_SIZE)
         out = watched.output
         dropped = [places[0].cpu().numpy() for places in out["removed_indexes_s"]]
         so_far = [np.concatenate(dropped[: i + 1]) for i in range(len(dropped))]
         attention = [
-            self._attention(*pair) for pair in zip(out.get("attn", ()), out.get("attn_places", ()), strict=True)
+            self._attention(*pair) for pair in zip(out.get("attn", ()), out.get("attn_indices", ()), strict=True)
         ]
         return replace(
             seen,
             search=search,
-            maps=dict(zip(self._map_names, self._maps(out), strict=True)),
-            removed=dict(zip(backbone.kept_tokens(), so_far, strict=True)),
+            maps={
+                name: found.cpu().numpy() for name, found in self.tracker.head.views(out, self.tracker.window).items()
+            },
+            removed=dict(zip(self._eliminating, so_far, strict=True)),
             attention=dict(zip(self.attention_layers, attention, strict=True)),
         )
 
     @property
-    def _map_names(self) -> tuple[str, str]:
-        corners = self.tracker.cfg.MODEL.HEAD.TYPE == "CORNER"
-        return ("corner_top_left", "corner_bottom_right") if corners else ("score_map", "score_map_hann")
+    def _map_names(self) -> tuple[str, ...]:
+        return self.tracker.head.view_names
 
-    def _maps(self, out: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-        if "corner_map" in out:
-            first, second = out["corner_map"][0]
-        else:
-            first, second = out["score_map"][0, 0], (self.tracker.window * out["score_map"])[0, 0]
-        return first.cpu().numpy(), second.cpu().numpy()
+    @property
+    def _eliminating(self) -> dict[int, int]:
+        """The layers that drop tokens, and how many each leaves."""
+        return self.model.backbone.tokens_kept(self.model.backbone.search_grid**2)
 
     def _attention(self, weights: Tensor, places: Tensor) -> np.ndarray:
         """The mean over heads and the template's middle tokens of what they pay the search tokens, (grid, grid).

@@ -23,8 +23,10 @@ from lib.test.evaluation.results import (
     result_path,
     time_path,
     times_path,
+    write_scores,
 )
 from lib.test.evaluation.sequence import Sequence
+from lib.test.utils.box_forms import check_form, to_xywh
 from lib.test.utils.shared_results import SharedResult, read_source
 from lib.utils.errors import ConfigError, DataError
 
@@ -34,7 +36,10 @@ _SHOWN = 8
 
 @dataclass
 class ImportReport:
-    """What was done with a source. All entries are names of sequences, ``extra`` of results."""
+    """What was done with a source. All entries are names of sequences, ``extra`` of results.
+
+    ``scored`` are those with a score for each frame, ``unscored`` those whose scores do not fit, with the reason.
+    """
 
     folder: Path
     total: int
@@ -42,6 +47,8 @@ class ImportReport:
     refused: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     extra: list[str] = field(default_factory=list)
+    scored: list[str] = field(default_factory=list)
+    unscored: dict[str, str] = field(default_factory=dict)
     hints: list[str] = field(default_factory=list)
 
     @property
@@ -51,7 +58,9 @@ class ImportReport:
 
     def __str__(self) -> str:
         lines = [f"{len(self.written)} of {self.total} sequences imported into {self.folder}"]
+        lines += [f"{len(self.scored)} of them with a score for each frame"] if self.scored else []
         lines += [f"refused: {name}: {reason}" for name, reason in self.refused.items()]
+        lines += [f"its scores left out: {name}: {reason}" for name, reason in self.unscored.items()]
         for kind, names in (("missing", self.missing), ("not of this benchmark", self.extra)):
             if names:
                 more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
@@ -69,6 +78,7 @@ def import_results(
     any_length: bool = False,
     force: bool = False,
     env: EnvSettings | None = None,
+    form: str = "xywh",
 ) -> ImportReport:
     """Write ``TRACKER/CONFIG/SEQUENCE.txt`` for the results in ``source``, with a record of where they came from.
 
@@ -81,11 +91,12 @@ def import_results(
         any_length: import also results with another number of boxes than frames; a protocol pads or cuts them.
         force: replace results that come from elsewhere.
         env: paths; by default those of ``lib/test/evaluation/local.py``.
+        form: what the four numbers of a box are, a key of :data:`lib.test.utils.box_forms.FORMS`.
 
     Raises:
         ConfigError: unknown data set, or names that cannot be folders.
-        DataError: nothing usable in ``source``, several results for a sequence, or results of another origin in the
-            way.
+        DataError: nothing usable in ``source``, several results for a sequence, boxes of another form, or results of
+            another origin in the way.
     """
     source, env = Path(source), env or env_settings()
     for name in (tracker, config):
@@ -110,30 +121,50 @@ def import_results(
     hashes = {file: file_hash(file) for file in {one.file for results in matched.values() for one in results}}
     if source in hashes:
         origin += f" (sha256 {hashes[source]})"
-    ready: list[tuple[Sequence, np.ndarray, dict[str, Any]]] = []
+    found: list[tuple[Sequence, SharedResult, np.ndarray]] = []
     for sequence in tqdm(sequences, unit="sequence", disable=None):  # None: on terminals only
         for result in matched.get(sequence.name, ()):
             try:
-                boxes = _fitting(result.load(), sequence, any_length) - np.array([one_based, one_based, 0, 0])
+                found.append((sequence, result, _of_frames(result.load(), sequence, any_length)))
             except DataError as error:
                 report.refused[sequence.name] = str(error)
-                continue
-            record = {
-                "tracker": tracker,
-                "config": config,
-                "dataset": sequence.dataset,
-                "frames": len(boxes),
-                "imported_from": origin,
-                "imported_member": result.where,
-                "imported_sha256": hashes[result.file],
-                "one_based": one_based,
-            }
-            ready.append((sequence, boxes, record))
+    last_pixel = _check_first_boxes([(sequence, boxes) for sequence, _, boxes in found], form)
+    ready: list[tuple[Sequence, np.ndarray, dict[str, Any]]] = []
+    scores: dict[str, np.ndarray] = {}
+    for sequence, result, boxes in found:
+        boxes = to_xywh(boxes, form) + np.array([-one_based, -one_based, last_pixel, last_pixel])
+        try:
+            _check_boxes(boxes)
+        except DataError as error:
+            report.refused[sequence.name] = str(error)
+            continue
+        record = {
+            "tracker": tracker,
+            "config": config,
+            "dataset": sequence.dataset,
+            "frames": len(boxes),
+            "imported_from": origin,
+            "imported_member": result.where,
+            "imported_sha256": hashes[result.file],
+            "one_based": one_based,
+            "form": form,
+        }
+        ready.append((sequence, boxes, record))
+        try:
+            if result.load_scores is not None:
+                scores[sequence.name] = _fitting_scores(result.load_scores(), sequence, len(boxes))
+        except DataError as error:
+            report.unscored[sequence.name] = str(error)
     _refuse_foreign([(targets[one.name], record) for one, _, record in ready], force)
     for sequence, boxes, record in ready:
-        _write(targets[sequence.name], boxes, record)
+        _write(targets[sequence.name], boxes, scores.get(sequence.name), record)
         report.written.append(sequence.name)
+    report.scored = list(scores)
     report.hints = _hints([(sequence, boxes) for sequence, boxes, _ in ready], one_based)
+    if last_pixel:
+        report.hints.append(
+            "by their first box the corners x2, y2 are the last pixel inside: width and height are 1 more"
+        )
     return report
 
 
@@ -194,18 +225,50 @@ def _select(results: list[SharedResult], member: str | None, tracker: str) -> li
     return chosen or results
 
 
-def _fitting(boxes: np.ndarray, sequence: Sequence, any_length: bool) -> np.ndarray:
-    """The boxes for the frames of ``sequence``. Raises DataError: they do not fit, or are no boxes."""
+def _of_frames(boxes: np.ndarray, sequence: Sequence, any_length: bool) -> np.ndarray:
+    """The boxes for the frames of ``sequence``. Raises DataError: they are others in number."""
     frames = sequence.num_frames
     if sequence.omitted and len(boxes) == frames + sequence.omitted:
         boxes = boxes[sequence.omitted :]
     if len(boxes) != frames and not any_length:
         hint = "; these are of 10 frames per second" if len(boxes) == (frames - 1) // 3 + 1 and frames > 9 else ""
         raise DataError(f"{len(boxes)} boxes for {frames} frames{hint}")
+    return boxes
+
+
+def _check_first_boxes(found: list[tuple[Sequence, np.ndarray]], form: str) -> bool:
+    """Whether the corners of most first boxes, in the form ``xyxy``, are the first and the last pixel inside.
+
+    Raises:
+        DataError: the boxes are of another form.
+    """
+    if not found:
+        return False
+    firsts = np.stack([boxes[0] for _, boxes in found])
+    truths = np.stack([sequence.ground_truth[0] for sequence, _ in found])
+    check_form(firsts, truths, form)
+    short = np.abs(to_xywh(firsts, form)[:, 2:] + 1 - truths[:, 2:]).max(axis=1) < 1e-3
+    return form == "xyxy" and bool(short.mean() > 0.5)
+
+
+def _check_boxes(boxes: np.ndarray) -> None:
+    """Raise DataError: some are no boxes x, y, w, h."""
     bad = ~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1)
     if bad.any():
         raise DataError(f"frame {bad.argmax()} is {boxes[bad.argmax()].tolist()}, not a box")
-    return boxes
+
+
+def _fitting_scores(scores: np.ndarray, sequence: Sequence, boxes: int) -> np.ndarray:
+    """A score for each box, 1 for the first one, which is given. Raises DataError: they are others in number."""
+    if sequence.omitted and len(scores) == boxes + sequence.omitted:
+        scores = scores[sequence.omitted :]
+    if len(scores) == boxes - 1:
+        scores = np.concatenate(([1.0], scores))
+    if len(scores) != boxes:
+        raise DataError(f"{len(scores)} scores for {boxes} boxes")
+    if np.isnan(scores[0]):
+        scores[0] = 1.0
+    return scores
 
 
 def _hints(imported: list[tuple[Sequence, np.ndarray]], one_based: bool) -> list[str]:
@@ -251,10 +314,11 @@ def _refuse_foreign(targets: list[tuple[Path, dict[str, Any]]], force: bool) -> 
         )
 
 
-def _write(path: Path, boxes: np.ndarray, record: dict[str, Any]) -> None:
-    """Write the result whole or not at all; times that belong to what was there before go."""
+def _write(path: Path, boxes: np.ndarray, scores: np.ndarray | None, record: dict[str, Any]) -> None:
+    """Write the result whole or not at all; times and scores that belong to what was there before go."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial_path(path).write_text("".join("\t".join(map(repr, row)) + "\n" for row in boxes.tolist()))
     for stale in (time_path(path), times_path(path)):
         stale.unlink(missing_ok=True)
+    write_scores(path, () if scores is None else scores.tolist())
     finish_result(path, record)

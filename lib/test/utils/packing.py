@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lib.test.evaluation.benchmarks import get_benchmark, get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
-from lib.test.evaluation.results import read_result, time_path
+from lib.test.evaluation.results import backend_name, read_provenance, read_result, result_files, time_path
 from lib.test.utils.servers import SERVERS, RawResult, Server
 from lib.utils.annotations import read_table
 from lib.utils.errors import ConfigError, DataError
@@ -55,20 +57,67 @@ def check_results(form: Server, tracker: str, config: str, env: EnvSettings) -> 
     """Read the results of all sequences. Raises DataError, which lists everything that is wrong with them."""
     folder = Path(env.results_path, tracker, config, form.folder)
     frames = expected_frames(form, env, folder)
-    problems, results = [], []
+    problems: dict[Path, str] = {}
+    results = []
     for name, count in frames.items():
+        path = folder / f"{name}.txt"
         try:
-            results.append(_read(folder / f"{name}.txt", name, count, form.needs_times))
+            results.append(_read(path, name, count, form.needs_times))
         except DataError as error:
-            problems.append(str(error))
+            problems[path] = str(error)
     if problems:
         more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
         raise DataError(
             f"{len(problems)} of {len(frames)} sequences cannot be submitted:\n  "
-            + "\n  ".join(problems[:_SHOWN] + more)
-            + f"\ntrack them: python tracking/test.py {tracker} {config} --dataset {form.dataset}"
+            + "\n  ".join([*problems.values()][:_SHOWN] + more)
+            + f"\n{_advice(form, tracker, config, list(problems), folder, env)}"
         )
     return results
+
+
+def _advice(form: Server, tracker: str, config: str, wrong: list[Path], folder: Path, env: EnvSettings) -> str:
+    """What to do about results that are missing or damaged: the commands that make those anew, as they were made.
+
+    A damaged result has to go first: the runner takes no file for its own that was changed, and replacing all of them
+    (``--fresh``) would mix results where the settings are not the same.
+    """
+    damaged = [path for path in wrong if path.is_file()]
+    records = (_record(path) for path in [*damaged, *result_files(folder)])
+    record = next((one for one in records if one), {})
+    place = f"--dataset {form.dataset}{_save_dir(env)}"
+    if source := record.get("imported_from"):
+        command = f"python tracking/import_results.py SOURCE --tracker {tracker} --config {config} {place} --force"
+        return f"import them again from {source}: {command}"
+    name, _, number = config.rpartition("_")
+    run = f"{name} --runid {int(number)}" if name and record.get("config") == name else config
+    options = "".join(
+        f" --{option} {shlex.quote(str(value))}"
+        for option, value, usual in (
+            ("checkpoint", record.get("checkpoint"), None),
+            ("precision", record.get("precision"), "float32"),
+            ("backend", backend_name(record.get("backend")), "torch"),
+        )
+        if tracker == "ostrack" and value not in (None, usual)
+    )
+    options += " --compat_int" if record.get("compat_int") else ""
+    command = f"python tracking/test.py {tracker} {run} {place}{options}"
+    if not damaged:
+        return f"track them: {command}"
+    if not record:
+        return f"nothing says what made the results: copy them again from there, or track them all: {command} --fresh"
+    return f"delete what is damaged: rm {shlex.join(map(str, damaged))}\nthen track it: {command}"
+
+
+def _record(path: Path) -> dict[str, Any] | None:
+    try:
+        return read_provenance(path)
+    except DataError:
+        return None
+
+
+def _save_dir(env: EnvSettings) -> str:
+    """The option that names the output folder, where it is not the configured one."""
+    return "" if env.save_dir == env_settings().save_dir else f" --save_dir {shlex.quote(env.save_dir)}"
 
 
 def expected_frames(form: Server, env: EnvSettings, folder: Path) -> dict[str, int | None]:
@@ -88,7 +137,7 @@ def expected_frames(form: Server, env: EnvSettings, folder: Path) -> dict[str, i
         return {one.name: one.num_frames for one in sequences}
     if form.names:
         return dict.fromkeys(form.names)
-    there = {path.stem for path in folder.glob("*.txt") if not path.stem.endswith("_time")}
+    there = {path.stem for path in result_files(folder)}
     if form.folder and len(there) == row.expected:
         return dict.fromkeys(sorted(there))
     raise DataError(

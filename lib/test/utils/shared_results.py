@@ -8,7 +8,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,7 +19,9 @@ from lib.test.evaluation.layouts import parse_own
 from lib.utils.annotations import decode_text
 from lib.utils.errors import ConfigError, DataError
 
-_NO_BOXES = re.compile(r"(.*_)?(times?|confidence|scores?)", re.IGNORECASE)  # files that lie beside results
+# Names, with that of the sequence before them, of what lies beside results.
+_TIMES = re.compile(r"(.*_)?times?", re.IGNORECASE)
+_SCORES = re.compile(r"(?:(.*?)_)?(?:object_presence_)?(?:confidences?|scores?)", re.IGNORECASE)
 _BOX_KEYS = ("pred", "res", "boxes", "bboxes")
 
 
@@ -32,11 +34,13 @@ class SharedResult:
         parts: its path inside the source; the last part is, or contains, the name of the sequence, or the last but one
             is it.
         load: reads the boxes, (N, 4) float64 x, y, w, h. Raises DataError.
+        load_scores: reads the scores that lie beside them, (N,) float64, NaN for none; None where there are none.
     """
 
     file: Path
     parts: tuple[str, ...]
     load: Callable[[], np.ndarray]
+    load_scores: Callable[[], np.ndarray] | None = None
 
     @property
     def where(self) -> str:
@@ -45,14 +49,35 @@ class SharedResult:
 
 
 def read_source(source: Path) -> list[SharedResult]:
-    """All results in a folder, a zip or a file. Boxes are read later, except those of .json.
+    """All results in a folder, a zip or a file. Boxes and scores are read later, except those of .json.
+
+    Scores are what is called ``SEQ_scores``, ``SEQ_score`` or ``SEQ_confidence`` (.txt, .csv, VOT's .value, or a key of
+    .npz or .json) beside the boxes of SEQ, or ``scores`` where they are of the only sequence there.
 
     Raises:
         DataError: nothing is there, or a file cannot be read.
     """
-    results = [result for file, inside, load in _files(source) for result in _results(file, inside, load)]
+    found = [result for file, inside, load in _files(source) for result in _results(file, inside, load)]
+    results = [result for result in found if not _SCORES.fullmatch(result.parts[-1])]
     if not results:
         raise DataError(f"{source}: no results; expected files .txt, .mat, .json or .npz, in folders or in a zip")
+    return _with_scores(results, [result for result in found if _SCORES.fullmatch(result.parts[-1])])
+
+
+def _with_scores(results: list[SharedResult], scores: list[SharedResult]) -> list[SharedResult]:
+    """The results, with the scores that lie beside them, which were found as results of such names."""
+    beside: dict[tuple[str, ...], list[int]] = {}
+    for i, result in enumerate(results):
+        beside.setdefault(result.parts[:-1], []).append(i)
+    for one in scores:
+        found, there = _SCORES.fullmatch(one.parts[-1]), beside.get(one.parts[:-1], [])
+        if base := found and found[1]:
+            theirs = [i for i in there if base in (results[i].parts[-1], results[i].parts[-1].removesuffix("_001"))]
+        else:
+            above = [i for i in beside.get(one.parts[:-2], []) if results[i].parts == one.parts[:-1]]
+            theirs = above or (there if len(there) == 1 else [])
+        for i in theirs:
+            results[i] = replace(results[i], load_scores=one.load)
     return results
 
 
@@ -84,22 +109,28 @@ def _read_member(source: Path, name: str) -> bytes:
 
 
 def _results(file: Path, inside: PurePosixPath, load: Callable[[], bytes]) -> Iterator[SharedResult]:
-    """The results in one file; none if it is of another kind."""
-    if any(part[0] in "._" for part in inside.parts) or _NO_BOXES.fullmatch(inside.stem):
+    """The results in one file, and the scores, as if they were results; none if it is of another kind."""
+    if any(part[0] in "._" for part in inside.parts) or _TIMES.fullmatch(inside.stem):
         return
     parts = inside.with_suffix("").parts
     where = f"{file}" if file.name == inside.name else f"{file}: {inside}"
-    if inside.suffix in (".txt", ".csv"):
+    if _SCORES.fullmatch(inside.stem):
+        if inside.suffix in (".txt", ".csv", ".value"):
+            yield SharedResult(file, parts, partial(_text_scores, load, where))
+    elif inside.suffix in (".txt", ".csv"):
         yield SharedResult(file, parts, partial(_text_boxes, load, where))
     elif inside.suffix == ".mat":
         yield SharedResult(file, parts, partial(_mat_boxes, load, where))
     elif inside.suffix == ".npz":
         archive = _open_npz(load(), where)
         for key in archive.files:
-            yield SharedResult(file, (*parts, *key.split("/")), partial(_array_boxes, archive, key, where))
+            names = key.split("/")
+            make = _scores if _SCORES.fullmatch(names[-1]) else _boxes
+            yield SharedResult(file, (*parts, *names), partial(_array, archive, key, where, make))
     elif inside.suffix == ".json":
-        for path, rows in _json_boxes(_read_json(load(), where), (), where):
-            yield SharedResult(file, (*parts, *path), partial(_boxes, rows, f"{where}: {'/'.join(path)}"))
+        for path, rows in _json_lists(_read_json(load(), where), (), where):
+            make = _scores if path and _SCORES.fullmatch(path[-1]) else _boxes
+            yield SharedResult(file, (*parts, *path), partial(make, rows, f"{where}: {'/'.join(path)}"))
 
 
 def _boxes(rows: Any, where: str) -> np.ndarray:
@@ -110,6 +141,24 @@ def _boxes(rows: Any, where: str) -> np.ndarray:
     if boxes.ndim != 2 or boxes.shape[1] != 4 or len(boxes) == 0:
         raise DataError(f"{where}: an array of shape {boxes.shape}, expected (frames, 4): x, y, w, h")
     return boxes
+
+
+def _scores(values: Any, where: str) -> np.ndarray:
+    try:
+        scores = np.array(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: not all of the scores are numbers: {error}") from error
+    if scores.ndim == 2 and 1 in scores.shape:
+        scores = scores.ravel()
+    if scores.ndim != 1:
+        raise DataError(f"{where}: scores of shape {scores.shape}, expected one for each frame")
+    return np.where(np.isfinite(scores), scores, np.nan)
+
+
+def _text_scores(load: Callable[[], bytes], where: str) -> np.ndarray:
+    """A score per line, or all in one; an empty line is none, as in VOT's files for the first frame."""
+    lines = decode_text(load(), where).rstrip().replace(",", " ").split("\n")
+    return _scores(lines[0].split() if len(lines) == 1 else [line.strip() or "nan" for line in lines], where)
 
 
 def _text_boxes(load: Callable[[], bytes], where: str) -> np.ndarray:
@@ -143,9 +192,9 @@ def _open_npz(data: bytes, where: str) -> Any:
         raise DataError(f"{where} is not a readable .npz: {error}") from error
 
 
-def _array_boxes(archive: Any, key: str, where: str) -> np.ndarray:
+def _array(archive: Any, key: str, where: str, make: Callable[[Any, str], np.ndarray]) -> np.ndarray:
     try:
-        return _boxes(archive[key], f"{where}: {key}")
+        return make(archive[key], f"{where}: {key}")
     except (ValueError, OSError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{where}: {key} cannot be read: {error}") from error
 
@@ -157,19 +206,19 @@ def _read_json(data: bytes, where: str) -> Any:
         raise DataError(f"{where} is not a readable .json: {error}") from error
 
 
-def _json_boxes(value: Any, path: tuple[str, ...], where: str) -> Iterator[tuple[tuple[str, ...], list]]:
-    """Lists of boxes in nested dictionaries, with the keys that lead to them.
+def _json_lists(value: Any, path: tuple[str, ...], where: str) -> Iterator[tuple[tuple[str, ...], list]]:
+    """Lists of boxes and of scores in nested dictionaries, with the keys that lead to them.
 
     ``{"SEQ": [[x, y, w, h], ...]}``, also ``{"TRACKER": {"SEQ": ...}}``, also with ``pred``, ``res`` or ``boxes`` below
-    a sequence, also OTB's ``[{"res": ...}]``.
+    a sequence, and ``scores`` beside it, also OTB's ``[{"res": ...}]``.
     """
     if isinstance(value, list) and value and isinstance(value[0], dict):
         value = value[0]
     if isinstance(value, list):
-        if value and isinstance(value[0], list) and len(value[0]) == 4:
+        if value and (isinstance(value[0], list) and len(value[0]) == 4 or path and _SCORES.fullmatch(path[-1])):
             yield path, value
     elif isinstance(value, dict):
         if "gt_rect" in value:
             raise DataError(f"{where} describes pysot's data set (gt_rect), it holds no tracker's results")
         for key, below in value.items():
-            yield from _json_boxes(below, path if key in _BOX_KEYS else (*path, key), where)
+            yield from _json_lists(below, path if key in _BOX_KEYS else (*path, key), where)

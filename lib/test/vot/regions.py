@@ -12,7 +12,7 @@ import numpy as np
 
 from lib.test.vot.trax import TraxError
 from lib.utils.coco_rle import decode_rle
-from lib.utils.image_io import decode_image, read_image
+from lib.utils.image_io import SequenceDecoder, read_file
 
 _MASK = "mask:"
 
@@ -72,9 +72,12 @@ def box_region(box: Sequence[float], as_mask: bool) -> str:
     return f"{_MASK}{left},{top},{width},{height},0,{width * height}"
 
 
-def load_image(uri: str) -> np.ndarray:
+def load_image(uri: str, decode: SequenceDecoder) -> np.ndarray:
     """An image as RGB uint8 (H, W, 3), from its path (``file://PATH``), its file (``data:TYPE;BASE64``) or its pixels
     (``image:WIDTH;HEIGHT;rgb|gray8;BASE64``).
+
+    Args:
+        decode: decodes the files of one sequence. The toolkit, too, turns them as their EXIF orientation says.
 
     Raises:
         DataError: the file is missing or damaged.
@@ -82,14 +85,15 @@ def load_image(uri: str) -> np.ndarray:
     """
     scheme, _, rest = uri.partition(":")
     if scheme == "file":
-        return read_image(rest.removeprefix("//"))  # as the reference implementation: no percent-decoding
+        path = rest.removeprefix("//")  # as the reference implementation: no percent-decoding
+        return decode(read_file(path), path)
     if scheme == "data":
-        return decode_image(_base64(re.split("[;,]", rest)[-1]), "in a TraX message")
+        return decode(_base64(re.split("[;,]", rest)[-1]), "in a TraX message")
     if scheme == "image":
         return _pixels(rest)
     if "://" in uri:
         raise TraxError(f"images by {scheme} are not supported, only files and data: {uri[:120]}")
-    return read_image(uri)  # the old form, a bare path
+    return decode(read_file(uri), uri)  # the old form, a bare path
 
 
 def _pixels(text: str) -> np.ndarray:

@@ -11,6 +11,7 @@ from lib.test.evaluation.protocol import BatchTracker
 from lib.test.vot.regions import box_region, is_mask, load_image, region_box
 from lib.test.vot.trax import Connection, Message, TraxError
 from lib.utils.errors import OSTrackError
+from lib.utils.image_io import SequenceDecoder
 
 
 @dataclass
@@ -63,15 +64,16 @@ def _converse(connection: Connection, tracker: BatchTracker) -> None:
     answered by one state for each target, in the order in which they were announced.
     """
     targets: list[_Target] = []
+    decode = SequenceDecoder()
     announced: list[str] = []
     while (message := connection.receive()).kind != "quit":
         count = len(message.arguments)
         if message.kind == "initialize" and count == 0:
-            targets, announced = [], []
+            targets, announced, decode = [], [], SequenceDecoder()
         elif message.kind == "initialize" and count == 1:
             announced.append(message.arguments[0])
         elif message.kind == "frame" and count == 1 and (targets or announced):
-            image, states = load_image(message.arguments[0]), []
+            image, states = load_image(message.arguments[0], decode), []
             if targets:
                 step = tracker.step([image] * len(targets), [target.known for target in targets])
                 states = [t.state(box, score) for t, box, score in zip(targets, step.boxes, step.scores, strict=True)]

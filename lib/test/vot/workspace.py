@@ -32,20 +32,28 @@ def register_tracker(workspace: Path, name: str, label: str, command: Row[str]) 
         command: program and arguments; the toolkit runs it in a folder of its own, so paths must be absolute.
 
     Raises:
-        ConfigError: the name is not possible, or there is a registry that cannot be read or written.
+        ConfigError: the name is not possible; the workspace has results of that name by another command, which the
+            toolkit would take for this one's; or there is a registry that cannot be read or written.
     """
     if not re.fullmatch("[A-Za-z0-9_-]+", name):
         raise ConfigError(f"tracker name {name!r}: the VOT toolkit takes letters, digits, '-' and '_' only")
     path = workspace / REGISTRY
     registry = configparser.ConfigParser()
+    entry = {
+        "label": label.replace("%", "%%"),
+        "protocol": "trax",
+        "command": shlex.join(command).replace("%", "%%"),
+        "timeout": str(_TIMEOUT),
+    }
+    results = workspace / "results" / name
     try:
         registry.read(path)
-        registry[name] = {
-            "label": label.replace("%", "%%"),
-            "protocol": "trax",
-            "command": shlex.join(command).replace("%", "%%"),
-            "timeout": str(_TIMEOUT),
-        }
+        known = registry[name].get("command", raw=True) if name in registry else entry["command"]
+        if known != entry["command"] and results.is_dir():
+            raise ConfigError(
+                f"{results} has results of {name} by another command ({known}): choose another --name, or remove them"
+            )
+        registry[name] = entry
         workspace.mkdir(parents=True, exist_ok=True)
         with path.open("w") as file:
             registry.write(file)
@@ -58,15 +66,15 @@ def add_sequences(workspace: Path, sequences: Row[Sequence]) -> Path:
     """Put sequences into a workspace that has none, and write a short-term stack for them.
 
     Pictures are linked, not copied. A frame in which the target is absent has no ground truth. The stack has VOT2022's
-    experiments on boxes; EAO is averaged over run lengths from the shortest to the longest run of these sequences, so
-    that its value can be compared on them only.
+    experiments on boxes; EAO is averaged over run lengths from the shortest to the longest run of these sequences (one
+    length, where all are equal), so that its value can be compared on them only.
 
     Returns:
         The stack file.
 
     Raises:
-        DataError: a sequence is no folder of pictures of one type, lacks a box for each frame, or shows its target
-            nowhere; two have one name; the workspace has sequences; or it cannot be written.
+        DataError: a sequence is no folder of pictures of one type, lacks a box for each frame, has one frame only, or
+            shows its target nowhere; two have one name; the workspace has sequences; or it cannot be written.
     """
     folder = workspace / "sequences"
     if (folder / "list.txt").exists():
@@ -90,10 +98,12 @@ def add_sequences(workspace: Path, sequences: Row[Sequence]) -> Path:
 
 
 def short_term_stack(low: int, high: int) -> dict[str, Any]:
-    """VOT2022's short-term experiments on boxes, with EAO over the run lengths ``low`` to ``high``."""
+    """VOT2022's short-term experiments on boxes, with EAO over runs of ``low`` to ``high`` frames (2 at least)."""
 
     def multistart(**options: Any) -> dict[str, Any]:
-        eao_score = {"type": "multistart_eao_score", "name": "eaoscore", "low": low, "high": high}
+        # The toolkit's curve has ``high`` values, the one at j for runs of j frames after the first. It takes the mean
+        # of those from its ``low`` on, which is NaN where there are none.
+        eao_score = {"type": "multistart_eao_score", "name": "eaoscore", "low": low - 1, "high": high}
         eao_curve = {"type": "multistart_eao_curve", "name": "eaocurve", "high": high}
         accuracy_robustness = {"type": "multistart_average_ar", "name": "ar"}
         return {"type": "multistart", **options, "analyses": [eao_score, eao_curve, accuracy_robustness]}
@@ -148,6 +158,8 @@ def _boxes(sequence: Sequence) -> np.ndarray:
     boxes = sequence.ground_truth.copy()
     if len(boxes) != len(sequence.frames):
         raise DataError(f"sequence {sequence.name}: {len(sequence.frames)} frames but {len(boxes)} boxes")
+    if len(boxes) == 1:
+        raise DataError(f"sequence {sequence.name} has one frame only, so nothing is tracked in it: leave it out")
     absent = ~(np.isfinite(boxes).all(1) & (boxes[:, 2:] > 0).all(1))
     if sequence.visible is not None:
         absent |= ~sequence.visible

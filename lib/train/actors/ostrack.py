@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from lib.config.ostrack import Config
-from lib.models.ostrack.candidate_elimination import keep_rate, template_mask
+from lib.models.layers.candidate_elimination import keep_rate, template_mask
+from lib.models.layers.head import HEADS
 from lib.train.data.transforms import normalised
-from lib.train.losses import focal_loss, gaussian_maps, giou_loss, l1_loss, mean
+from lib.train.losses import giou_loss, l1_loss, mean
 from lib.utils.box_ops import box_cxcywh_to_xyxy, box_xywh_to_xyxy
 from lib.utils.errors import ConfigError
 
@@ -73,7 +74,7 @@ class OSTrackActor:
         target = box_xywh_to_xyxy(boxes).clamp(0, 1)
         giou, iou = giou_loss(predicted, target, label)
         l1 = l1_loss(predicted, target, label)
-        location = self._location_loss(output.get("score_map"), boxes, label)
+        location = HEADS[self.cfg.MODEL.HEAD.TYPE].location_loss(output, boxes, label)
         total = train.GIOU_WEIGHT * giou + train.L1_WEIGHT * l1 + location
         stats = {
             "Loss/total": total,
@@ -83,16 +84,6 @@ class OSTrackActor:
             "IoU": mean(iou, label),
         }
         return total, {name: value.detach() for name, value in stats.items()}
-
-    @staticmethod
-    def _location_loss(score: Tensor | None, boxes: Tensor, label: Tensor | None) -> Tensor:
-        """Focal loss of the score map; 0 for a head that has none (CORNER)."""
-        if score is None:
-            return boxes.new_zeros(())
-        target = gaussian_maps(boxes, score.shape[-1])
-        if label is not None:
-            target = target * label[:, None, None]
-        return focal_loss(score.float(), target[:, None])
 
 
 def run_network(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,11 @@ class Settings:
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         use_wandb: log to Weights & Biases.
         resume: ``latest``, ``none`` or the path of a checkpoint.
+        resume_changed: go on with another configuration too, at the end of an epoch.
         use_lmdb: read data sets from their lmdb.
         config_prv: experiment that the first weights come from; empty = none.
         config_teacher: experiment of the tracker that is learnt from too; empty = none.
+        changes: what was changed on the way by ``resume_changed``, a line for each time.
     """
 
     script_name: str = "ostrack"
@@ -32,6 +34,8 @@ class Settings:
     use_lmdb: bool = False
     config_prv: str = ""
     config_teacher: str = ""
+    resume_changed: bool = False
+    changes: list[str] = field(default_factory=list)
 
     @property
     def project_path(self) -> str:

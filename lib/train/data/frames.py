@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lib.config.ostrack import Config
 from lib.train.dataset.base import SequenceInfo
 from lib.utils.errors import ConfigError
 
@@ -61,6 +62,11 @@ class PairSampling:
             return causal_frames(info.visible, self.templates, self.searches, self.max_gap, rng)
         allowed = getattr(info, _FURTHER_TEMPLATES[self.mode])
         return trident_frames(info.visible, allowed, self.templates, self.searches, self.max_gap, rng)
+
+
+def pair_sampling(data: Config) -> PairSampling:
+    """Return how frames are chosen by the section ``DATA`` of an experiment."""
+    return PairSampling(data.SAMPLER_MODE, data.MAX_SAMPLE_INTERVAL, data.TEMPLATE.NUMBER, data.SEARCH.NUMBER)
 
 
 def causal_frames(

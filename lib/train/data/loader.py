@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import logging
+import math
+import multiprocessing.queues
 import os
+import re
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import cv2
 import torch
 from torch.utils.data import DataLoader, Sampler
 
 from lib.config.drawing import draw_settings
-from lib.config.ostrack import Config
+from lib.config.ostrack import Config, drawn_datasets
 from lib.train.admin.environment import EnvironmentSettings
-from lib.train.data.frames import PairSampling
+from lib.train.data.frames import pair_sampling
 from lib.train.data.pair import CropSpec
-from lib.train.data.processing import Normalisation
+from lib.train.data.processing import Normalisation, sample_bytes
 from lib.train.data.sampler import PairSource
 from lib.train.data.samples import BrokenImages, PairSamples, Sample, collate
+from lib.train.data.shared_memory import FILES_ADVICE, PREFETCH, loader_bytes, require_shared_memory
 from lib.train.dataset.registry import open_source
 from lib.utils.cpu import cpu_count
 from lib.utils.errors import ConfigError, OSTrackError, WorkerError
@@ -29,6 +35,7 @@ log = logging.getLogger(__name__)
 
 # Each split draws from its own stream of random numbers.
 _STREAMS = {"TRAIN": 0, "VAL": 1}
+_PARENT_SECONDS = 5.0  # how often a worker looks whether the process that trains is still there
 
 
 class EpochKeys(Sampler):
@@ -67,21 +74,31 @@ class PairLoader(DataLoader):
     broken: BrokenImages
     sampler: EpochKeys
 
+    def end_workers(self) -> None:
+        """End the worker processes at once: torch would wait five seconds for each that hangs."""
+        for worker in getattr(self._iterator, "_workers", ()):
+            worker.terminate()
+        self._iterator = None
+
 
 def open_sources(cfg: Config, env: EnvironmentSettings, use_lmdb: bool = False) -> dict[str, PairSource]:
-    """Every data set that the experiment trains or validates on, by name; each is opened once.
+    """Every data set that the experiment draws training or validation samples from, by name; each is opened once.
 
     Raises:
         ConfigError, DataError: a data set is unknown or cannot be used.
     """
     data = cfg.DATA
-    sampling = PairSampling(data.SAMPLER_MODE, data.MAX_SAMPLE_INTERVAL, data.TEMPLATE.NUMBER, data.SEARCH.NUMBER)
-    names = dict.fromkeys([*data.TRAIN.DATASETS_NAME, *data.VAL.DATASETS_NAME])
-    drawing = draw_settings(data.DRAW)
-    return {
-        name: open_source(name, env, sampling, use_lmdb=use_lmdb, drawing=drawing, augment=data.AUGMENT)
-        for name in names
-    }
+    sampling, drawing = pair_sampling(data), draw_settings(data.DRAW)
+    trained = drawn_datasets(cfg, "TRAIN")
+    sources: dict[str, PairSource] = {}
+    for name in dict.fromkeys([*trained, *drawn_datasets(cfg, "VAL")]):
+        try:
+            sources[name] = open_source(name, env, sampling, use_lmdb=use_lmdb, drawing=drawing, augment=data.AUGMENT)
+        except OSTrackError as error:
+            if name in trained:
+                raise
+            raise type(error)(f"{error}; or train without validation: DATA.VAL.DATASETS_NAME=[]") from error
+    return sources
 
 
 def build_loader(
@@ -99,15 +116,19 @@ def build_loader(
     ``BATCH_SIZE x ACCUM_STEPS x world``. ``VAL`` draws each of its samples on one rank.
 
     Raises:
-        ConfigError: an epoch has fewer samples than one step needs, or the data sets cannot give negatives.
+        ConfigError: an epoch has fewer samples than one step needs, the data sets cannot give negatives, or there is
+            not enough shared memory for the workers.
     """
     section, train = cfg.DATA[split], cfg.TRAIN
+    ratios = drawn_datasets(cfg, split)
+    template, search = _crop_spec(cfg.DATA.TEMPLATE), _crop_spec(cfg.DATA.SEARCH)
+    as_bytes = cfg.DATA.NORMALISE_ON_DEVICE
     samples = PairSamples(
-        [sources[name] for name in section.DATASETS_NAME],
-        section.DATASETS_RATIO,
-        _crop_spec(cfg.DATA.TEMPLATE),
-        _crop_spec(cfg.DATA.SEARCH),
-        None if cfg.DATA.NORMALISE_ON_DEVICE else Normalisation(tuple(cfg.DATA.MEAN), tuple(cfg.DATA.STD)),
+        [sources[name] for name in ratios],
+        list(ratios.values()),
+        template,
+        search,
+        None if as_bytes else Normalisation(tuple(cfg.DATA.MEAN), tuple(cfg.DATA.STD)),
         stride=cfg.MODEL.BACKBONE.STRIDE,
         seed=train.SEED,
         stream=_STREAMS[split],
@@ -127,6 +148,11 @@ def build_loader(
     if workers < train.NUM_WORKER and rank == 0:
         log.info("%s: %d worker processes, as many as there are CPUs (TRAIN.NUM_WORKER is %d)",
                  split.lower(), workers, train.NUM_WORKER)  # fmt: skip
+    if workers:
+        # While a step's batches are awaited, the process that trains still holds those of the step before.
+        batch = sample_bytes(template, search, not as_bytes) * min(train.BATCH_SIZE, count)
+        most = batch * math.ceil(count / (world * train.BATCH_SIZE))
+        require_shared_memory(min(most, loader_bytes(batch, workers, held=2 * accumulate)))
     loader = PairLoader(
         samples,
         batch_size=train.BATCH_SIZE,
@@ -135,6 +161,8 @@ def build_loader(
         collate_fn=collate,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
+        prefetch_factor=PREFETCH if workers else None,
+        timeout=train.DATA_TIMEOUT if workers else 0,
         worker_init_fn=_start_worker,
         # Its own, or every pass over the data would move the global generator, which stochastic depth draws from.
         generator=torch.Generator(),
@@ -173,11 +201,21 @@ def worker_errors() -> Iterator[None]:
             raise
         raise kind(str(error).rpartition(f"{kind.__name__}: ")[2].strip()) from error
     except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker (pid"):
+        message = next(iter(str(error).splitlines()), "")
+        advice = next((advice for start, advice in _TORCH_ERRORS.items() if message.startswith(start)), None)
+        if advice is None:
             raise
-        raise WorkerError(
-            f"{str(error).splitlines()[0].strip()} If memory ran out, lower TRAIN.NUM_WORKER or TRAIN.BATCH_SIZE"
-        ) from error
+        raise WorkerError(f"{re.split(r'[.] ?', message)[0]}. {advice}") from error
+
+
+# What to do, by the beginning of what torch says when workers fail; the first sentence of that is kept.
+_TORCH_ERRORS = {
+    "DataLoader worker (pid": "See above for what it said; if memory ran out (of /dev/shm after a bus error), lower "
+    "TRAIN.NUM_WORKER or TRAIN.BATCH_SIZE",
+    "DataLoader timed out": "A worker process hangs, or cannot read the data so fast: does their file system answer? "
+    "TRAIN.DATA_TIMEOUT is the limit, in seconds",
+    "Too many open files": FILES_ADVICE,
+}
 
 
 def _crop_spec(section: Config) -> CropSpec:
@@ -188,9 +226,12 @@ def _start_worker(worker: int) -> None:
     """One thread per worker: the workers themselves fill the cores.
 
     Ctrl-C and a cluster's SIGTERM reach workers too, while the main process may still have a step to finish and a
-    checkpoint to save. So the one is left to it, and the other counts only when it comes from there. (A worker whose
-    main process has gone ends by itself.)
+    checkpoint to save. So the one is left to it, and the other counts only when it comes from there. A worker whose
+    main process has gone ends by itself, and so does one that cannot hand a batch over, for which the main process
+    would wait.
     """
+    queue: Any = multiprocessing.queues.Queue
+    queue._on_queue_feeder_error = staticmethod(_cannot_hand_over)
     # Not 1: in a forked process that makes OpenCV wait for ever for the threads of the process it was forked from.
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
@@ -200,7 +241,14 @@ def _start_worker(worker: int) -> None:
         threading.Thread(target=_heed_parent, args=(os.getppid(),), daemon=True).start()
 
 
+def _cannot_hand_over(error: Exception, batch: object) -> None:
+    os.write(sys.stderr.fileno(), f"a batch cannot be handed over: {error}\n".encode())
+    os._exit(1)
+
+
 def _heed_parent(parent: int) -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
-        pass
+    while os.getppid() == parent:
+        sent = signal.sigtimedwait({signal.SIGTERM}, _PARENT_SECONDS)
+        if sent and sent.si_pid == parent:
+            break
     os._exit(0)

@@ -69,6 +69,13 @@ class DrawablePairs(Protocol):
     def draw_pair(self, rng: np.random.Generator, template: CropSpec, search: CropSpec) -> CropPair: ...
 
 
+def usable_sequences(dataset: AnnotatedDataset, sampling: PairSampling) -> tuple[list[int], str]:
+    """Return the numbers of the sequences that pairs can be drawn from, and what a sequence needs for that."""
+    suits = sampling.suits if dataset.is_video else np.all
+    usable = [index for index in range(len(dataset)) if suits(dataset.sequence(index).visible)]
+    return usable, sampling.needs() if dataset.is_video else "a box with width and height, not outside of its picture"
+
+
 class AnnotatedPairs:
     """Pairs from sequences or still images with boxes.
 
@@ -94,11 +101,9 @@ class AnnotatedPairs:
         self.name = dataset.name
         self.dataset = dataset
         self.sampling = sampling
-        suits = sampling.suits if dataset.is_video else np.all
-        self.usable = [i for i in range(len(dataset)) if suits(dataset.sequence(i).visible)]
+        self.usable, needed = usable_sequences(dataset, sampling)
         self.single = len(self.usable) == 1
         left_out = len(dataset) - len(self.usable)
-        needed = sampling.needs() if dataset.is_video else "a box with width and height"
         if not self.usable:
             raise DataError(f"{self.name}: none of {left_out} sequences can be used; one needs {needed}")
         if left_out:

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from lib.train.data.pair import CropPair, CropSpec
 from lib.train.data.processing import Normalisation, draw_joint, finish_pair, is_usable
 from lib.train.data.sampler import PairSource
+from lib.train.data.shared_memory import share
 from lib.utils.errors import ConfigError, DataError, ImageError
 
 log = logging.getLogger(__name__)
@@ -148,10 +149,17 @@ class BrokenImages:
 
 
 def collate(samples: list[Sample]) -> Sample:
-    """Stack tensors behind the number of templates or searches, single numbers to (B,); all else becomes a list."""
-    return {
+    """Stack tensors behind the number of templates or searches, single numbers to (B,); all else becomes a list.
+
+    Raises:
+        WorkerError: in a worker process, see :func:`lib.train.data.shared_memory.share`.
+    """
+    batch = {
         key: torch.stack([sample[key] for sample in samples], dim=min(value.ndim, 1))
         if isinstance(value, torch.Tensor)
         else [sample[key] for sample in samples]
         for key, value in samples[0].items()
     }
+    if worker := get_worker_info():
+        share((value for value in batch.values() if isinstance(value, torch.Tensor)), worker.num_workers)
+    return batch

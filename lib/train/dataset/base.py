@@ -45,6 +45,15 @@ class AnnotatedDataset(Protocol):
         ...
 
 
+def boxes_outside(bbox: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Return which ``xywh`` boxes (N, 4) lie wholly outside of their picture, bool (N,).
+
+    Args:
+        size: width and height of one picture, (2,), or of that of each box, (N, 2); NaN where it is not known.
+    """
+    return (bbox[:, :2] >= size).any(1) | (bbox[:, :2] + bbox[:, 2:] <= 0).any(1)
+
+
 def valid_boxes(bbox: np.ndarray) -> np.ndarray:
     """Which ``xywh`` boxes (N, 4) are finite and have a width and a height."""
     return np.isfinite(bbox).all(1) & (bbox[:, 2:] > 0).all(1)

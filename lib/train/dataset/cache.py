@@ -19,7 +19,7 @@ from lib.train.dataset.tracks import TrackTable
 log = logging.getLogger(__name__)
 
 # To be raised whenever a layout makes another table of the same files.
-_FORMAT = 1
+_FORMAT = 2
 
 
 def cache_path(cache_dir: str | Path, name: str, place: str, suffix: str = ".npz") -> Path:

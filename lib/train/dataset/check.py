@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from tqdm import tqdm
 
+from lib.config.drawing import DrawSettings
 from lib.train.admin.environment import EnvironmentSettings
-from lib.train.dataset.base import CONFIGURE
+from lib.train.data.frames import PairSampling
+from lib.train.data.sampler import usable_sequences
+from lib.train.dataset.base import CONFIGURE, valid_boxes
 from lib.train.dataset.cache import cache_path
 from lib.train.dataset.decode_check import CHUNK, Span, decode_spans
 from lib.train.dataset.registry import find_row, folders, open_dataset, own_setting
@@ -17,6 +20,7 @@ from lib.train.dataset.tracks import FrameKind, TrackDataset
 from lib.utils.errors import OSTrackError
 from lib.utils.storage import image_names
 
+_PUBLISHED = PairSampling("causal", 200, 1, 1)
 _SAMPLE = 400  # sequences whose first and last frame is decoded, unless all are
 
 
@@ -28,17 +32,21 @@ class Report:
         name: as in an experiment.
         place: where it was looked for.
         sequences, frames: how many there are.
+        usable: sequences that training can draw from.
         decoded: frames that were decoded.
         broken: what is wrong.
+        left_out: which sequences training cannot draw from, and why.
         notes: what is odd, but does no harm.
     """
 
     name: str
     place: str
     sequences: int = 0
+    usable: int = 0
     frames: int = 0
     decoded: int = 0
     broken: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def line(self) -> str:
@@ -47,23 +55,33 @@ class Report:
         if self.broken:
             more = f" (and {len(self.broken) - 1} more)" if len(self.broken) > 1 else ""
             return f"{self.name}: BROKEN, {counts}; first: {self.broken[0]}{more}"
-        return "; ".join([f"{self.name}: ok, {counts}", *self.notes])
+        state = f"PARTLY USABLE, {self.usable} of" if self.left_out else "ok,"
+        return "; ".join([f"{self.name}: {state} {counts}", *self.left_out, *self.notes])
 
 
 def check_dataset(
-    name: str, env: EnvironmentSettings, use_lmdb: bool = False, full: bool = False, jobs: int = 1
+    name: str,
+    env: EnvironmentSettings,
+    use_lmdb: bool = False,
+    full: bool = False,
+    jobs: int = 1,
+    sampling: PairSampling = _PUBLISHED,
+    drawing: DrawSettings | None = None,
 ) -> Report:
     """Examine a training data set.
 
-    Every annotation is read, every frame is looked for, and the first and last frame of up to 400 sequences is decoded.
+    Every annotation is read and every sequence judged as in training, every frame is looked for, and the first and last
+    frame of up to 400 sequences is decoded.
 
     Args:
         full: decode every frame. What was decoded is noted in ``cache_dir``; after an interruption only the rest, and
             what was broken, is decoded.
         jobs: threads that decode.
+        sampling: how frames are chosen, on which it depends which sequences can be used.
+        drawing: how much of everything ``IMAGES`` draws.
     """
     if name == "IMAGES":
-        return _check_images(env)
+        return _check_images(env, drawing)
     report = Report(name, _place(name, env, use_lmdb))
     try:
         dataset = open_dataset(name, env, use_lmdb)
@@ -72,15 +90,39 @@ def check_dataset(
         return report
     report.sequences, report.frames = len(dataset), len(dataset.table.bbox)
     report.notes = _notes(dataset)
-    if not dataset.table.visible.any():
-        report.broken.append("the target is visible in no frame at all")
+    _judge(dataset, sampling, report)
     report.broken += _missing(dataset, counted=dataset.is_video if own_setting(name) else find_row(name).counted)
     spans = _all_spans(dataset) if full else _sample_spans(dataset)
     note = cache_path(env.cache_dir, name, report.place, ".checked") if full else None
-    for frames, broken in decode_spans(dataset, spans, jobs, note):
+    outside: list[str] = []
+    for frames, broken in decode_spans(dataset, spans, jobs, note, outside):
         report.decoded += frames
         report.broken += broken
+    if outside:
+        found = f"{len(outside)} boxes lie wholly outside of their pictures (first: {outside[0]})"
+        (report.notes if dataset.is_video else report.broken).append(found)
     return report
+
+
+def _judge(dataset: TrackDataset, sampling: PairSampling, report: Report) -> None:
+    """Say which sequences training can draw from, by its own rule."""
+    usable, needed = usable_sequences(dataset, sampling)
+    report.usable = len(usable)
+    if not dataset.table.visible.any():
+        report.broken.append("the target is visible in no frame at all")
+    elif not usable:
+        report.broken.append(f"none of {len(dataset)} sequences can be used; one needs {needed}")
+    elif len(usable) < len(dataset):
+        first = min(set(range(len(dataset))) - set(usable))
+        shown = int(dataset.sequence(first).visible.sum())
+        counts = f": {dataset.length(first)} frames, visible in {shown}" if dataset.is_video else ""
+        report.left_out.append(
+            f"{len(dataset) - len(usable)} cannot be used, one needs {needed} "
+            f"(first: {dataset.sequence_name(first)}{counts})"
+        )
+    if reasons := [text.decode() for text in dataset.table.left_out]:
+        more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+        report.left_out.append(f"not counted: {reasons[0]}{more}")
 
 
 def _place(name: str, env: EnvironmentSettings, use_lmdb: bool) -> str:
@@ -90,14 +132,14 @@ def _place(name: str, env: EnvironmentSettings, use_lmdb: bool) -> str:
     return getattr(env, row.lmdb_setting if use_lmdb else row.setting)
 
 
-def _check_images(env: EnvironmentSettings) -> Report:
+def _check_images(env: EnvironmentSettings, drawing: DrawSettings | None) -> Report:
     """Pictures of ``IMAGES`` are all decoded when it is opened, which passes over those that cannot be used."""
     from lib.train.dataset.images import build_images_dataset
 
     pictures, cutouts = folders(env.images_dir), folders(env.cutouts_dir)
     report = Report("IMAGES", ", ".join([*pictures, *cutouts]) or "no folder: procedural textures")
     try:
-        stock = build_images_dataset(pictures, cutouts).stock
+        stock = build_images_dataset(pictures, cutouts, drawing).stock
     except OSTrackError as error:
         report.broken.append(f"{error}; " + CONFIGURE.format(setting="images_dir and cutouts_dir"))
         return report
@@ -110,7 +152,8 @@ def _notes(dataset: TrackDataset) -> list[str]:
     table, notes = dataset.table, []
     for what, found in (
         ("boxes are NaN", np.isnan(table.bbox).any(1)),
-        ("boxes have no area", ~table.valid & ~np.isnan(table.bbox).any(1)),
+        ("boxes have no area", ~valid_boxes(table.bbox) & ~np.isnan(table.bbox).any(1)),
+        ("boxes lie wholly outside of their pictures", ~table.valid & valid_boxes(table.bbox)),
     ):
         if found.any():
             frame = int(np.argmax(found))

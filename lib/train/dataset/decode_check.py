@@ -11,8 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 from tqdm import tqdm
 
+from lib.train.dataset.base import boxes_outside
 from lib.train.dataset.tracks import TrackDataset
 from lib.utils.errors import DataError
 
@@ -26,18 +28,26 @@ Span = tuple[int, int, int]
 Result = tuple[int, list[str]]
 
 
-def decode_spans(dataset: TrackDataset, spans: Iterable[Span], jobs: int, note: Path | None) -> Iterator[Result]:
+def decode_spans(
+    dataset: TrackDataset, spans: Iterable[Span], jobs: int, note: Path | None, outside: list[str] | None = None
+) -> Iterator[Result]:
     """Decode frames in ``jobs`` threads; results come in parts, those noted by an earlier, interrupted run first.
 
     Threads, because reading and decoding leave Python's lock alone, and processes would each need the annotation.
 
     Args:
-        note: a file that keeps, line by line, which parts are done. It does not count for other data; parts in which
-            something was broken are not kept, since it may have been mended. None keeps nothing.
+        note: a file that keeps, line by line, which parts are done. It does not count for other data, nor a part of it
+            for files that were changed since; parts in which something was found are not kept, since it may have been
+            mended. None keeps nothing.
+        outside: takes the boxes of visible targets that lie wholly outside of the frame that was decoded.
     """
     chunks = _chunks(spans)
     stamp = f"{len(chunks)} parts, {len(dataset.table.bbox)} frames, {dataset.storage.stamp([''])}"
-    done = _read_note(note, stamp)
+    done = {
+        number: frames
+        for number, (frames, mark) in _read_note(note, stamp).items()
+        if number < len(chunks) and mark == _mark(dataset, chunks[number])
+    }
     if done:
         log.info("%d of %d parts were decoded before; to decode them again, remove %s", len(done), len(chunks), note)
     yield from ((frames, []) for frames in done.values())
@@ -49,9 +59,12 @@ def decode_spans(dataset: TrackDataset, spans: Iterable[Span], jobs: int, note: 
                 print(stamp, file=file)
             results = pool.map(partial(_decode, dataset), [chunks[number] for number in waiting])
             bar = tqdm(results, desc=f"{dataset.name}: decoding", total=len(waiting), delay=2, unit="part")
-            for number, (frames, broken) in zip(waiting, bar, strict=True):
-                if not broken:
-                    print(f"\n{number} {frames}", file=file, flush=True)  # the line break ends one that was cut short
+            for number, (frames, broken, strays) in zip(waiting, bar, strict=True):
+                if not broken and not strays:
+                    # The line break ends one that was cut short.
+                    print(f"\n{number} {frames} {_mark(dataset, chunks[number])}", file=file, flush=True)
+                if outside is not None:
+                    outside += strays
                 yield frames, broken
     finally:
         pool.shutdown(cancel_futures=True)
@@ -70,23 +83,36 @@ def _chunks(spans: Iterable[Span]) -> list[list[Span]]:
     return chunks
 
 
-def _decode(dataset: TrackDataset, spans: list[Span]) -> Result:
-    frames, broken = 0, []
+def _decode(dataset: TrackDataset, spans: list[Span]) -> tuple[int, list[str], list[str]]:
+    """Number of frames that were decoded, what was broken, and which boxes lie wholly outside."""
+    frames, broken, outside = 0, [], []
     for index, start, stop in spans:
         video = dataset.video(index)
         in_order = iter(video) if video and stop - start == dataset.length(index) else None
         for t in range(start, stop):
             try:
-                if video is None or in_order is None:
-                    dataset.frame(index, t)
-                elif next(in_order, None) is None:
-                    raise DataError(f"video {video.path} has no frame {t}")
+                frame = dataset.frame(index, t) if video is None or in_order is None else next(in_order, None)
+                if frame is None:
+                    raise DataError(f"video {video.path if video else dataset.sequence_name(index)} has no frame {t}")
                 frames += 1
             except DataError as error:
                 broken.append(str(error))
                 if in_order:
                     break
-    return frames, broken
+                continue
+            row = dataset.table.starts[index] + t
+            box, (height, width) = dataset.table.bbox[row], frame.shape[:2]
+            if dataset.table.visible[row] and boxes_outside(box[None], np.array([width, height]))[0]:
+                shown = ", ".join(f"{value:g}" for value in box)
+                place = dataset.sequence_name(index) + (f" frame {t}" if dataset.is_video else "")
+                outside.append(f"{place}, box {shown} in {width} x {height} pixels")
+    return frames, broken, outside
+
+
+def _mark(dataset: TrackDataset, spans: list[Span]) -> str:
+    """A text that changes when a file that these frames lie in is changed."""
+    files = (dataset.frame_file(index, t) for index, start, stop in spans for t in range(start, stop))
+    return dataset.storage.stamp(dict.fromkeys(files))
 
 
 def _open_note(path: Path | None, mode: str) -> IO[Any]:
@@ -100,10 +126,10 @@ def _open_note(path: Path | None, mode: str) -> IO[Any]:
     return open(os.devnull, "w")
 
 
-def _read_note(path: Path | None, stamp: str) -> dict[int, int]:
-    """Frames by number of part, of a note of the same data."""
+def _read_note(path: Path | None, stamp: str) -> dict[int, tuple[int, str]]:
+    """Frames and mark by number of part, of a note of the same data."""
     lines = path.read_text().splitlines() if path and path.exists() else []
     if not lines or lines[0] != stamp:
         return {}
-    whole = (re.fullmatch(r"(\d+) (\d+)", line) for line in lines[1:])
-    return {int(found[1]): int(found[2]) for found in whole if found}
+    whole = (re.fullmatch(r"(\d+) (\d+) ([0-9a-f]{64})", line) for line in lines[1:])
+    return {int(found[1]): (int(found[2]), found[3]) for found in whole if found}

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 from tqdm import tqdm
 
-from lib.train.dataset.base import SequenceInfo, valid_boxes
+from lib.train.dataset.base import SequenceInfo, boxes_outside, valid_boxes
 from lib.train.dataset.layouts import Plan
 from lib.train.dataset.tracks import Track, TrackTable, literal
 from lib.utils.annotations import decode_text
@@ -58,7 +58,7 @@ def _read_xml(storage: Storage, files: dict[str, list[str]]) -> TrackTable:
                 if starts.setdefault(track, t) + len(rows.setdefault(track, [])) == t:  # no gap so far
                     rows[track].append(row)
         tracks += [_track(f"{video}/{track}", video, starts[track], rows[track], size) for track in rows]
-    return TrackTable.join([track for track in tracks if track])
+    return TrackTable.join(filter(None, tracks))
 
 
 def _read_frame(storage: Storage, key: str) -> tuple[dict[str, tuple[list[float], bool]], tuple[int, int]]:
@@ -79,7 +79,7 @@ def _track(name: str, video: str, first: int, rows: _Rows, size: tuple[int, int]
     bbox = np.array([box for box, _ in rows], np.float64)
     if bbox[0, 2] * bbox[0, 3] >= size[0] * size[1]:
         return None
-    valid = valid_boxes(bbox)
+    valid = valid_boxes(bbox) & ~boxes_outside(bbox, np.array(size, np.float64))
     info = SequenceInfo(bbox, valid & ~np.array([occluded for _, occluded in rows]), valid)
     return Track(name, info, f"{literal(f'{FRAMES}/{video}')}/{{:06d}}.JPEG", first=first)
 
@@ -94,4 +94,4 @@ def _read_published(storage: Storage) -> TrackTable:
             tracks.append(_track(f"{video}/{number}", video, entry["start_frame"], rows, tuple(entry["image_size"])))
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise DataError(f"{path} is not the list of tracks of a published loader: {error!r}") from error
-    return TrackTable.join([track for track in tracks if track])
+    return TrackTable.join(filter(None, tracks))

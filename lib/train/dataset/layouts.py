@@ -6,7 +6,6 @@ to make a table of them.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -14,12 +13,10 @@ import numpy as np
 from tqdm import tqdm
 
 from lib.train.dataset.base import SequenceInfo, valid_boxes
-from lib.train.dataset.tracks import FrameKind, Track, TrackTable, literal
+from lib.train.dataset.tracks import FrameKind, LeftOut, Track, TrackTable, literal
 from lib.utils.annotations import decode_text, parse_flags, parse_table
 from lib.utils.errors import DataError
-from lib.utils.storage import Storage, image_names
-
-log = logging.getLogger(__name__)
+from lib.utils.storage import Storage, find_key, image_names
 
 
 @dataclass(frozen=True)
@@ -60,10 +57,10 @@ class SequenceFiles:
 
     Attributes:
         sequences: lists the sequences of a storage. Raises DataError: it is not of this layout.
-        boxes: key of the file of boxes.
-        frames: folder of the frames.
-        numbered: file name of a frame by its number, like ``{:08d}.jpg``; empty: every picture in the folder, in
-            natural order.
+        boxes: key of the file of boxes. The last part of this and the following keys may have other capitals.
+        frames: folder of the frames; of several, the first that is there.
+        numbered: file name of a frame by its number, like ``{:08d}.jpg``; empty, or where the first frame is not called
+            so: every picture in the folder, in natural order.
         first: number of the first frame.
         flags: keys of files that say in which frames the target can be seen, and how to read them.
         flags_optional: such a file may be missing; then it marks no frame.
@@ -71,7 +68,7 @@ class SequenceFiles:
 
     sequences: Callable[[Storage], Found]
     boxes: str
-    frames: str
+    frames: str | tuple[str, ...]
     numbered: str = ""
     first: int = 1
     flags: tuple[tuple[str, Flags], ...] = ()
@@ -79,27 +76,30 @@ class SequenceFiles:
 
     def __call__(self, storage: Storage) -> Plan:
         found = self.sequences(storage)
-        keys = [self.boxes, *(key for key, _ in self.flags), *([] if self.numbered else [self.frames])]
-        files = [_fill(key, sequence) for sequence in found for key in keys]
+        keys = [self.boxes, *(key for key, _ in self.flags), *([] if self.numbered else self._frame_folders())]
+        files = [_find(storage, sequence, key)[0] for sequence in found for key in keys]
         return Plan(files, lambda: self._read(storage, found))
 
-    def _read(self, storage: Storage, found: Found) -> TrackTable:
-        tracks = (self._track(storage, sequence) for sequence in tqdm(found, desc="annotation", delay=2))
-        return TrackTable.join([track for track in tracks if track])
+    def _frame_folders(self) -> tuple[str, ...]:
+        return (self.frames,) if isinstance(self.frames, str) else self.frames
 
-    def _track(self, storage: Storage, sequence: tuple[str, str]) -> Track | None:
+    def _read(self, storage: Storage, found: Found) -> TrackTable:
+        return TrackTable.join(self._track(storage, item) for item in tqdm(found, desc="annotation", delay=2))
+
+    def _track(self, storage: Storage, sequence: tuple[str, str]) -> Track | LeftOut:
         name = "/".join(part for part in sequence if part)
-        folder, info = _fill(self.frames, sequence), self._info(storage, sequence)
+        info = self._info(storage, sequence)
+        folder, _ = _find(storage, sequence, *self._frame_folders())
         if self.numbered:
-            return Track(name, info, f"{literal(folder)}/{self.numbered}", first=self.first)
+            track = Track(name, info, f"{literal(folder)}/{self.numbered}", first=self.first)
+            if storage.exists(track.place.format(self.first)) or len(image_names(storage, folder)) != len(info.bbox):
+                return track  # where pictures are missing, the first one may be
         return listed_track(storage, name, folder, info)
 
     def _info(self, storage: Storage, sequence: tuple[str, str]) -> SequenceInfo:
-        key = _fill(self.boxes, sequence)
-        flags = [(_fill(name, sequence), read) for name, read in self.flags]
-        if self.flags_optional:
-            flags = [(name, read) for name, read in flags if storage.exists(name)]
-        return read_info(storage, key, flags)
+        flags = [(*_find(storage, sequence, key), read) for key, read in self.flags]
+        given = [(key, read) for key, there, read in flags if there or not self.flags_optional]
+        return read_info(storage, _find(storage, sequence, self.boxes)[0], given)
 
 
 def read_info(storage: Storage, boxes: str, flags: Iterable[tuple[str, Flags]]) -> SequenceInfo:
@@ -123,16 +123,18 @@ def read_info(storage: Storage, boxes: str, flags: Iterable[tuple[str, Flags]]) 
     return SequenceInfo(bbox, visible, valid)
 
 
-def listed_track(storage: Storage, name: str, folder: str, info: SequenceInfo) -> Track | None:
-    """A sequence of every picture in a folder; None, with a warning, if there are not as many as boxes."""
+def listed_track(storage: Storage, name: str, folder: str, info: SequenceInfo) -> Track | LeftOut:
+    """A sequence of every picture in a folder; it is left out if there are not as many as boxes."""
     files = image_names(storage, folder)
     if len(files) == len(info.bbox):
         return Track(name, info, folder, FrameKind.LISTED, files=files)
-    log.warning("%s is left out: %d frames but %d boxes in the annotation; is the copy complete?",
-                storage.path(folder), len(files), len(info.bbox))  # fmt: skip
-    return None
+    counts = f"{len(files)} frames but {len(info.bbox)} boxes in the annotation"
+    return LeftOut(f"{storage.path(folder)} is left out: {counts}; is the copy complete?")
 
 
-def _fill(key: str, sequence: tuple[str, str]) -> str:
+def _find(storage: Storage, sequence: tuple[str, str], *keys: str) -> tuple[str, bool]:
+    """The first of these files of a sequence that is there; the first of all, and False, where none is."""
     group, name = sequence
-    return key.replace("{group}", group).replace("{name}", name).lstrip("/")
+    filled = [key.replace("{group}", group).replace("{name}", name).lstrip("/") for key in keys]
+    found = find_key(storage, *filled)
+    return found or filled[0], found is not None

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 
-from lib.train.dataset.base import SequenceInfo, valid_boxes
+from lib.train.dataset.base import SequenceInfo, boxes_outside, valid_boxes
+from lib.train.dataset.coco import picture_size
 from lib.train.dataset.layouts import Plan
 from lib.train.dataset.selection import selected
-from lib.train.dataset.tracks import Track, TrackTable, literal
+from lib.train.dataset.tracks import LeftOut, Track, TrackTable, literal
 from lib.utils.annotations import decode_text
 from lib.utils.errors import DataError
 from lib.utils.storage import Storage, image_names
@@ -37,8 +39,9 @@ def pictures_layout(storage: Storage, roots: Sequence[str], patterns: Sequence[s
     """
     found = {folder.name: (folder, files) for root in roots for folder, files in _annotated(Path(root).resolve())}
     chosen = [found[name] for name in selected(list(found), patterns, "PICTURES")]
-    files = [str(path) for _, paths in chosen for path in paths]
-    return Plan(files, lambda: TrackTable.join([track for place in chosen for track in _read(storage, *place)]))
+    # The folders of the pictures too, since those that are missing are left out.
+    files = [str(path) for folder, paths in chosen for path in (*paths, *(folder / name for name in _COCO_IMAGES))]
+    return Plan(files, lambda: TrackTable.join(track for place in chosen for track in _read(storage, *place)))
 
 
 def _annotated(root: Path) -> list[tuple[Path, list[Path]]]:
@@ -61,22 +64,23 @@ def _annotation_files(folder: Path) -> list[Path]:
     return sorted((folder / "annotations").glob("*.json")) or sorted((folder / _VOC_ANNOTATIONS).glob("*.xml"))
 
 
-def _read(storage: Storage, folder: Path, files: Sequence[Path]) -> list[Track]:
-    read: Callable[[Path, str], list[tuple[str, np.ndarray]]] = _read_voc if files[0].suffix == ".xml" else _read_coco
+def _read(storage: Storage, folder: Path, files: Sequence[Path]) -> list[Track | LeftOut]:
+    read: Callable[[Path, str], list[_Picture]] = _read_voc if files[0].suffix == ".xml" else _read_coco
     images = {Path(name).stem: name for name in image_names(storage, str(folder / _VOC_IMAGES))}
-    tracks, missing = [], 0
+    tracks: list[Track | LeftOut] = []
+    missing = 0
     for path in files:
-        for image, boxes in read(path, decode_text(storage.read(str(path)), str(path))):
+        for image, boxes, size in read(path, decode_text(storage.read(str(path)), str(path))):
             key = _image_key(storage, folder, image, images)
             missing += key is None
             for number, box in enumerate(boxes if key else ()):
-                valid = valid_boxes(box[None])
+                valid = valid_boxes(box[None]) & ~boxes_outside(box[None], np.array(size, np.float64))
                 info = SequenceInfo(box[None], valid, valid)
                 tracks.append(Track(f"{folder.name}/{Path(image).stem}_{number}", info, literal(str(key))))
-    if missing:
-        log.warning("%s: %d pictures of its annotation are missing, and left out", folder, missing)
     if not tracks:
         raise DataError(f"{folder}: no picture of its annotation is there; expected {_EXPECTED}")
+    if missing:
+        tracks.append(LeftOut(f"{folder}: {missing} pictures of its annotation are missing, and left out"))
     return tracks
 
 
@@ -89,29 +93,40 @@ def _image_key(storage: Storage, folder: Path, image: str, by_stem: dict[str, st
     return None if name is None else str(folder / _VOC_IMAGES / name)
 
 
-def _read_coco(path: Path, text: str) -> list[tuple[str, np.ndarray]]:
-    """File names of the pictures and their boxes (N, 4), ``xywh``; crowds are left out."""
+# The file name of a picture, its boxes (N, 4), ``xywh``, and its width and height, NaN where they are not known.
+_Picture = tuple[str, np.ndarray, tuple[float, float]]
+
+
+def _read_coco(path: Path, text: str) -> list[_Picture]:
+    """The pictures of a file; crowds are left out."""
     try:
         content = json.loads(text)
         boxes: dict[object, list[list[float]]] = {picture["id"]: [] for picture in content["images"]}
         for item in content["annotations"]:
             if not item.get("iscrowd", 0):
                 boxes[item["image_id"]].append(item["bbox"])
-        pictures = [(str(picture["file_name"]), boxes[picture["id"]]) for picture in content["images"]]
-        return [(name, np.array(found, np.float64).reshape(-1, 4)) for name, found in pictures]
+        return [
+            (
+                str(picture["file_name"]),
+                np.array(boxes[picture["id"]], np.float64).reshape(-1, 4),
+                picture_size(picture),
+            )
+            for picture in content["images"]
+        ]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not a COCO annotation file: {type(error).__name__} {error}") from error
 
 
-def _read_voc(path: Path, text: str) -> list[tuple[str, np.ndarray]]:
-    """The file name of one picture and its boxes (N, 4), ``xywh``; VOC counts pixels from 1, both ends included."""
+def _read_voc(path: Path, text: str) -> list[_Picture]:
+    """The one picture of a file; VOC counts pixels from 1, both ends included."""
     try:
         root = ElementTree.fromstring(text)
         corners = [
             [float(box.findtext(side, "")) for side in ("xmin", "ymin", "xmax", "ymax")] for box in root.iter("bndbox")
         ]
+        width, height = (float(root.findtext(f"size/{side}") or 0) or math.nan for side in ("width", "height"))
     except (ElementTree.ParseError, ValueError) as error:
         raise DataError(f"{path} is not a Pascal VOC annotation file: {error}") from error
     table = np.array(corners, np.float64).reshape(-1, 4)
     boxes = np.concatenate((table[:, :2] - 1, table[:, 2:] - table[:, :2] + 1), axis=1)
-    return [(path.stem, boxes)]
+    return [(path.stem, boxes, (width, height))]

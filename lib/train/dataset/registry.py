@@ -6,6 +6,7 @@ To add a data set, add a row; see docs/add_a_data_set.md.
 from __future__ import annotations
 
 import difflib
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,9 @@ from lib.train.dataset.tracks import TrackDataset
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.storage import FolderStorage, Storage, open_storage
 
+log = logging.getLogger(__name__)
+
+_MOST_LISTED = 5
 TRACKINGNET_SETS = tuple(range(12))
 
 
@@ -86,7 +90,10 @@ _TRACKINGNET = SequenceFiles(
 )
 _TNL2K = SequenceFiles(tnl2k_sequences, boxes="{group}/{name}/groundtruth.txt", frames="{group}/{name}/imgs")
 _VASTTRACK = SequenceFiles(
-    class_folders, boxes="{group}/{name}/Groundtruth.txt", frames="{group}/{name}/imgs", numbered="{:05d}.jpg"
+    class_folders,
+    boxes="{group}/{name}/Groundtruth.txt",
+    frames=("{group}/{name}/imgs", "{group}/{name}/img"),
+    numbered="{:05d}.jpg",
 )
 _GOT10K_ROW = Row("got10k_dir", _GOT10K, "got10k_lmdb_dir", lmdb_folder="train")
 
@@ -211,7 +218,12 @@ def _open(
         table = cached_table(cache_path(env.cache_dir, name, place), storage.stamp(plan.files), plan.read)
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
-    return TrackDataset(name, storage, table, video)
+    reasons = [text.decode() for text in table.left_out]
+    for reason in reasons[:_MOST_LISTED]:
+        log.warning("%s", reason)
+    if len(reasons) > _MOST_LISTED:
+        log.warning("%s: %d more sequences are left out", name, len(reasons) - _MOST_LISTED)
+    return TrackDataset(name, storage, table, video, upright=split_selection(name)[0] == "FOLDER")
 
 
 def open_source(

@@ -9,7 +9,7 @@ from lib.train.dataset.layouts import Found
 from lib.utils.annotations import decode_text
 from lib.utils.errors import DataError
 from lib.utils.splits import GOT10K_TRAIN_SEQUENCES, got10k_indices, lasot_train
-from lib.utils.storage import Storage
+from lib.utils.storage import Storage, find_key
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 def lasot_sequences(storage: Storage) -> Found:
     """LaSOT's training split, cut with a warning to what is there."""
     split = [(name.rpartition("-")[0], name) for name in lasot_train()]
-    found = [(group, name) for group, name in split if storage.exists(f"{group}/{name}/groundtruth.txt")]
+    found = [(group, name) for group, name in split if _annotated(storage, f"{group}/{name}")]
     if not found:
         raise DataError(f"{storage.path()} holds none of the training sequences, like airplane/airplane-2")
     if len(found) < len(split):
@@ -59,10 +59,10 @@ def tnl2k_sequences(storage: Storage) -> Found:
     """Folders with ``groundtruth.txt``, directly or in the folders of parts in which the data set is delivered."""
     found: Found = []
     for top in storage.names():
-        if storage.exists(f"{top}/groundtruth.txt"):
+        if _annotated(storage, top):
             found.append(("", top))
             continue
-        found += [(top, name) for name in storage.names(top) if storage.exists(f"{top}/{name}/groundtruth.txt")]
+        found += [(top, name) for name in storage.names(top) if _annotated(storage, f"{top}/{name}")]
     return _some(found, storage, "SEQUENCE/groundtruth.txt")
 
 
@@ -70,6 +70,10 @@ def class_folders(storage: Storage) -> Found:
     """Every folder ``CLASS/CLASS-N``."""
     pairs = ((top, name) for top in storage.names() for name in storage.names(top))
     return _some([(top, name) for top, name in pairs if name.startswith(f"{top}-")], storage, "CLASS/CLASS-N")
+
+
+def _annotated(storage: Storage, folder: str) -> bool:
+    return find_key(storage, f"{folder}/groundtruth.txt") is not None
 
 
 def _some(found: Found, storage: Storage, expected: str) -> Found:

@@ -6,15 +6,17 @@ One flat table serves every layout: it is written to the cache as it is, and wor
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from lib.train.dataset.base import SequenceInfo
 from lib.utils.errors import DataError, ImageError
-from lib.utils.image_io import decode_image
+from lib.utils.image_io import decode_deep
+from lib.utils.levels import Levels, levels_of, sequence_levels, to_8_bit
 from lib.utils.storage import Storage
 from lib.utils.video_io import VideoFile
 
@@ -49,6 +51,13 @@ class Track:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A sequence of the data set that cannot be used, on its way into a table; ``reason`` names it."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class TrackTable:
     """S sequences of N frames in all, one after the other. Texts are UTF-8 bytes, which take a quarter of the memory.
 
@@ -60,6 +69,7 @@ class TrackTable:
         bbox: ``xywh`` in pixels, float64 (N, 4).
         visible, valid: see :class:`SequenceInfo`, bool (N,).
         files: file names of listed frames, bytes (N,), or (0,) where no sequence lists them.
+        left_out: which further sequences cannot be used, and why, bytes (L,).
     """
 
     names: np.ndarray
@@ -71,12 +81,16 @@ class TrackTable:
     visible: np.ndarray
     valid: np.ndarray
     files: np.ndarray
+    left_out: np.ndarray = field(default_factory=lambda: texts([]))
 
     @classmethod
-    def join(cls, tracks: Sequence[Track]) -> TrackTable:
+    def join(cls, found: Iterable[Track | LeftOut]) -> TrackTable:
         """The table of these sequences. Raises DataError: there are none."""
+        found = list(found)
+        tracks = [item for item in found if isinstance(item, Track)]
+        left_out = [item.reason for item in found if isinstance(item, LeftOut)]
         if not tracks:
-            raise DataError("there is no sequence in it")
+            raise DataError("there is no sequence in it" + (f" that can be used: {left_out[0]}" if left_out else ""))
         files = [name for track in tracks for name in (track.files or [""] * len(track.info.bbox))]
         return cls(
             names=texts(track.name for track in tracks),
@@ -88,6 +102,7 @@ class TrackTable:
             visible=np.concatenate([track.info.visible for track in tracks]),
             valid=np.concatenate([track.info.valid for track in tracks]),
             files=texts(files if any(track.files for track in tracks) else []),
+            left_out=texts(left_out),
         )
 
 
@@ -102,13 +117,21 @@ def literal(place: str) -> str:
 
 
 class TrackDataset:
-    """An annotated data set (:class:`lib.train.dataset.base.AnnotatedDataset`) by its table and its files."""
+    """An annotated data set (:class:`lib.train.dataset.base.AnnotatedDataset`) by its table and its files.
 
-    def __init__(self, name: str, storage: Storage, table: TrackTable, is_video: bool = True) -> None:
+    Args:
+        upright: pictures are turned as their EXIF orientation says. Those of published data sets are taken as stored.
+    """
+
+    def __init__(
+        self, name: str, storage: Storage, table: TrackTable, is_video: bool = True, upright: bool = False
+    ) -> None:
         self.name = name
         self.storage = storage
         self.table = table
         self.is_video = is_video
+        self.upright = upright
+        self._levels: dict[int, Levels | None] = {}  # by sequence, of those whose pictures have more than 8 bits
 
     def __len__(self) -> int:
         return len(self.table.names)
@@ -136,13 +159,26 @@ class TrackDataset:
             return f"{place}/{self.table.files[self.table.starts[index] + frame].decode()}"
         return place.format(self.table.firsts[index] + frame)
 
+    def frame_file(self, index: int, frame: int) -> str:
+        """The key of the file that a frame (from 0) lies in: its picture or its video."""
+        return self.table.places[index].decode() if self.video(index) else self.frame_key(index, frame)
+
     def frame(self, index: int, frame: int) -> np.ndarray:
         """Frame ``frame`` (from 0) as RGB uint8 (H, W, 3). Raises ImageError, which names it: missing or damaged."""
         video = self.video(index)
         try:
             if video is None:
-                key = self.frame_key(index, frame)
-                return decode_image(self.storage.read(key), self.storage.path(key))
+                image = self._deep(index, frame)
+                return image if image.dtype == np.uint8 else self._with_8_bits(index, image)
             return video.seek(frame) if self.table.kinds[index] == FrameKind.VIDEO else video.frame(frame)
         except DataError as error:
             raise ImageError(str(error)) from error
+
+    def _deep(self, index: int, frame: int) -> np.ndarray:
+        key = self.frame_key(index, frame)
+        return decode_deep(self.storage.read(key), self.storage.path(key), self.upright)
+
+    def _with_8_bits(self, index: int, image: np.ndarray) -> np.ndarray:
+        if index not in self._levels:
+            self._levels[index] = sequence_levels(partial(self._deep, index), self.length(index))
+        return to_8_bit(image, self._levels[index] or levels_of([image]))

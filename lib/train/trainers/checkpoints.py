@@ -52,11 +52,12 @@ def list_moments(folder: Path) -> dict[Moment, Path]:
     return dict(sorted(found.items()))
 
 
-def find_resume(resume: str, folder: Path) -> tuple[Path, dict[str, Any]] | None:
+def find_resume(resume: str, folder: Path, whole_epochs: bool = False) -> tuple[Path, dict[str, Any]] | None:
     """The checkpoint to go on from, loaded.
 
     Args:
         resume: ``none``; ``latest``, the newest in ``folder`` that is whole, if there is any; or a path.
+        whole_epochs: of those in ``folder`` take the ones that were written at the end of an epoch only.
 
     Raises:
         CheckpointError: the path cannot be loaded, or all checkpoints in ``folder`` are damaged.
@@ -65,7 +66,7 @@ def find_resume(resume: str, folder: Path) -> tuple[Path, dict[str, Any]] | None
         return None
     if resume != "latest":
         return Path(resume), _load_whole(Path(resume))
-    candidates = list(list_moments(folder).values())
+    candidates = list((list_checkpoints if whole_epochs else list_moments)(folder).values())
     for path in reversed(candidates):
         try:
             return path, _load_whole(path)

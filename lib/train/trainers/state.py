@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 _FREE_KEYS = (
     "TRAIN.EPOCH",
     "TRAIN.NUM_WORKER",
+    "TRAIN.DATA_TIMEOUT",
     "TRAIN.PRINT_INTERVAL",
     "TRAIN.VAL_EPOCH_INTERVAL",
     "TRAIN.CHECKPOINT_INTERVAL",
@@ -43,6 +44,9 @@ _FREE_KEYS = (
 )
 # Their product with the number of processes is the number of samples of a step; that is what must stay.
 _BATCH_KEYS = ("TRAIN.BATCH_SIZE", "TRAIN.ACCUM_STEPS")
+_ANEW = (
+    "To start anew take --resume none or another --save_dir, with MODEL.PRETRAIN_FILE={} from the weights of this run"
+)
 
 
 def snapshot(trainer: Trainer) -> dict[str, Any]:
@@ -75,8 +79,11 @@ def snapshot(trainer: Trainer) -> dict[str, Any]:
 def restore(trainer: Trainer, state: dict[str, Any], path: Path) -> None:
     """Let ``trainer`` go on from ``state``, which was read from ``path``; all processes do so together.
 
+    With ``resume_changed`` the configuration may be another one: weights and their average, the optimizer's moments,
+    the loss scale, statistics and the count of epochs are kept; all else is as the configuration says now.
+
     Raises:
-        CheckpointError: it holds weights only.
+        CheckpointError: it holds weights only, or they do not fit.
         ConfigError: it belongs to another experiment.
     """
     missing = snapshot(trainer).keys() - state.keys()
@@ -85,19 +92,35 @@ def restore(trainer: Trainer, state: dict[str, Any], path: Path) -> None:
             f"{path} cannot be resumed: it has no {', '.join(sorted(missing))}. To start from its weights, "
             "name it in MODEL.PRETRAIN_FILE"
         )
-    place = trainer.place
-    check_same_run(state, to_plain(trainer.cfg), place.world, trainer.settings.config_teacher, path)
-    trainer.net.load_state_dict(state["net"])
-    if trainer.ema:
-        trainer.ema.load_state_dict(state["ema"])
-    trainer.optimizer.load_state_dict(state["optimizer"])
-    trainer.scaler.load_state_dict(state["scaler"])
+    place, settings = trainer.place, trainer.settings
+    settings.changes = list(state["settings"].get("changes", []))
+    different = changes(state, to_plain(trainer.cfg), place.world, settings.config_teacher)
+    if different:
+        if not settings.resume_changed:
+            raise ConfigError(
+                f"{path} was trained with another configuration: {'; '.join(different)}. Undo the change, or go on "
+                "with it from the end of the last epoch (--resume_changed keeps weights, optimizer and epoch). "
+                f"{_ANEW.format(path)}"
+            )
+        _load_into_changed(trainer, state, path)
+        settings.changes.append(f"epoch {state['epoch'] + 1}: {'; '.join(different)}")
+        if place.is_main:
+            log.warning(
+                "goes on with another configuration from epoch %d: %s", state["epoch"] + 1, "; ".join(different)
+            )
+    else:
+        trainer.net.load_state_dict(state["net"])
+        if trainer.ema:
+            trainer.ema.load_state_dict(state["ema"])
+        trainer.optimizer.load_state_dict(state["optimizer"])
+        trainer.scaler.load_state_dict(state["scaler"])
     trainer.history, trainer.stats = History(state["stats"]), EpochStats(state["epoch_stats"])
     trainer.epoch, trainer.epoch_step, trainer.step = state["epoch"], state["epoch_step"], state["step"]
     if place.world == state["world"]:
         restore_rng(state["rng"][place.rank])
     else:
         seed_generators(trainer.cfg.TRAIN.SEED + place.world * (trainer.step + 1) + place.rank)
+    if place.world != state["world"] and not different:
         log.warning("%s was written by %d processes, now there are %d: the same samples follow, but batch norm and "
                     "stochastic depth will not be bit for bit what they would have been",
                     path, state["world"], place.world)  # fmt: skip
@@ -105,17 +128,43 @@ def restore(trainer: Trainer, state: dict[str, Any], path: Path) -> None:
              path, trainer.epoch, trainer.epoch_step, trainer.step)  # fmt: skip
 
 
-def check_same_run(
-    checkpoint: Mapping[str, Any], config: Mapping[str, Any], world: int, teacher: str, path: Path
-) -> None:
-    """Refuse to go on with another experiment; another number of processes is allowed where the steps stay the same.
+def _load_into_changed(trainer: Trainer, state: dict[str, Any], path: Path) -> None:
+    """Load what is kept in a run that goes on with another configuration.
+
+    The optimizer keeps its moments; learning rates, weight decay and the rest of its groups are those of now.
+    """
+    if state["epoch_step"]:
+        raise CheckpointError(
+            f"{path} was written inside an epoch; --resume_changed goes on from the end of one: name such a checkpoint"
+        )
+    frozen = state["config"]["TRAIN"]["FREEZE_LAYERS"], list(trainer.cfg.TRAIN.FREEZE_LAYERS)
+    groups = trainer.optimizer.state_dict()["param_groups"]
+    members = [[group["params"] for group in found] for found in (state["optimizer"]["param_groups"], groups)]
+    try:
+        trainer.net.load_state_dict(state["net"])
+        if frozen[0] != frozen[1] or members[0] != members[1]:
+            raise RuntimeError("the optimizer has other groups of parameters")
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"--resume_changed: {path} does not fit: {' '.join(str(error).split())}; MODEL, sizes, TRAIN.FREEZE_LAYERS "
+            f"and the groups of TRAIN.LAYER_DECAY must stay. {_ANEW.format(path)}"
+        ) from error
+    trainer.optimizer.load_state_dict({**state["optimizer"], "param_groups": groups})
+    if trainer.ema and state["ema"]:
+        trainer.ema.load_state_dict(state["ema"])
+    elif trainer.ema:
+        trainer.ema.module.load_state_dict(state["net"])
+    if state["scaler"]:
+        trainer.scaler.load_state_dict(state["scaler"])
+
+
+def changes(checkpoint: Mapping[str, Any], config: Mapping[str, Any], world: int, teacher: str) -> list[str]:
+    """Name every key that differs from the run of ``checkpoint`` and matters, with its value then and now.
+
+    Another number of processes is none where the steps stay the same.
 
     Args:
-        checkpoint: read from ``path``.
         config, world, teacher: the experiment, the number of processes and the teacher's experiment now.
-
-    Raises:
-        ConfigError: naming every key that differs and matters.
     """
     before, now = ({**_flatten(EXTENSIONS), **_flatten(table)} for table in (checkpoint["config"], config))
     before["--config_teacher"], now["--config_teacher"] = checkpoint["settings"].get("config_teacher", ""), teacher
@@ -123,16 +172,11 @@ def check_same_run(
     batch_keys = (*_BATCH_KEYS, "number of processes")
     same_batch = math.prod(before[key] for key in batch_keys) == math.prod(now[key] for key in batch_keys)
     free = (*_FREE_KEYS, *(batch_keys if same_batch else ()))
-    different = [
+    return [
         f"{key} was {before.get(key, 'not set')}, is {now.get(key, 'not set')}"
         for key in sorted({*before, *now})
         if before.get(key) != now.get(key) and not key.startswith(free)
     ]
-    if different:
-        raise ConfigError(
-            f"{path} was trained with another configuration: {'; '.join(different)}. "
-            "Undo the change, or start anew with --resume none or another --save_dir"
-        )
 
 
 def seed_generators(seed: int) -> None:

@@ -7,11 +7,11 @@ import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
-from lib.config.ostrack import Config
+from lib.config.ostrack import Config, validated_epochs
 from lib.train import distributed, optim
 from lib.train.actors import OSTrackActor
 from lib.train.admin.loggers import RunLogger
@@ -24,7 +24,7 @@ from lib.train.trainers import checkpoints
 from lib.train.trainers import state as run_state
 from lib.train.trainers.failure import report_eval_failure, report_train_failure
 from lib.train.trainers.step import NonFiniteLossError, StepOutcome, eval_step, train_step
-from lib.train.trainers.stop import Preempted, StopRequest
+from lib.train.trainers.stop import PATIENCE, NoDataError, Preempted, StopRequest
 from lib.utils.checkpoint import save_checkpoint
 from lib.vis.samples import sample_sheet
 
@@ -41,7 +41,8 @@ class Trainer:
         actor: network and losses; its network is wrapped here for data parallelism.
         cfg: the experiment.
         settings: where files go and what to resume.
-        train_loader, val_loader: from :func:`lib.train.data.loader.build_loader`.
+        train_loader, val_loader: from :func:`lib.train.data.loader.build_loader`; without ``val_loader`` nothing is
+            validated.
         logger: tensorboard and wandb; rank 0 has one.
 
     Attributes:
@@ -57,7 +58,7 @@ class Trainer:
         cfg: Config,
         settings: Settings,
         train_loader: PairLoader,
-        val_loader: PairLoader,
+        val_loader: PairLoader | None,
         logger: RunLogger | None = None,
     ):
         self.actor, self.cfg, self.settings = actor, cfg, settings
@@ -81,23 +82,32 @@ class Trainer:
         """Run the epochs that are left.
 
         Raises:
-            Preempted: after SIGTERM, when everything is saved.
+            Preempted: after SIGTERM.
             OSTrackError: the run cannot go on.
         """
-        epochs, interval = self.cfg.TRAIN.EPOCH, self.cfg.TRAIN.VAL_EPOCH_INTERVAL
+        epochs = self.cfg.TRAIN.EPOCH
         if self.epoch >= epochs:
             log.info("all %d epochs are done", epochs)
-        with self.stop, worker_errors():
-            for epoch in range(self.epoch + 1, epochs + 1):
-                results = {"train": self._train_epoch(epoch)}
-                if epoch % interval == 0 or epoch == epochs:
-                    results["val"] = self._validate(epoch)
-                for split, averages in results.items():
-                    self.history.update(split, averages)
-                    if self.logger:
-                        self.logger.log_epoch(split, averages, epoch, self.step)
-                self.epoch, self.epoch_step, self.stats = epoch, 0, EpochStats()
-                self.save()
+        try:
+            with self.stop, worker_errors():
+                for epoch in range(self.epoch + 1, epochs + 1):
+                    self._run_epoch(epoch)
+        except BaseException:
+            for loader in filter(None, (self.train_loader, self.val_loader)):
+                loader.end_workers()
+            raise
+
+    def _run_epoch(self, epoch: int) -> None:
+        """Train, validate where it is due, log and save."""
+        results = {"train": self._train_epoch(epoch)}
+        if self.val_loader and epoch in validated_epochs(self.cfg.TRAIN):
+            results["val"] = self._validate(epoch, self.val_loader)
+        for split, averages in results.items():
+            self.history.update(split, averages)
+            if self.logger:
+                self.logger.log_epoch(split, averages, epoch, self.step)
+        self.epoch, self.epoch_step, self.stats = epoch, 0, EpochStats()
+        self.save()
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         """The steps of ``epoch`` that are left, and what all of them came to."""
@@ -109,7 +119,10 @@ class Trainer:
         later_steps = (train.EPOCH - epoch) * self.steps_per_epoch
         with self._progress("train", epoch, self.steps_per_epoch, later_steps, first) as progress:
             for index in range(first, self.steps_per_epoch):
-                group, data_time = _timed_take(source, train.ACCUM_STEPS)
+                try:
+                    group, data_time = self._take(source, train.ACCUM_STEPS)
+                except NoDataError:
+                    self._leave(epoch, together=self.place.world == 1)
                 factor = optim.lr_factor(self.cfg, epoch, (index + 1) / self.steps_per_epoch)
                 optim.set_learning_rate(self.optimizer, factor)
                 start = time.perf_counter()
@@ -152,17 +165,20 @@ class Trainer:
         else:
             self.stats.update({**outcome.stats, "GradNorm": outcome.norm}, count)
 
-    def _validate(self, epoch: int) -> dict[str, float]:
+    def _validate(self, epoch: int, loader: PairLoader) -> dict[str, float]:
         """What the network, or its running average, comes to on the validation samples, over all processes."""
-        self.val_loader.sampler.epoch = 0  # the same draws every time
+        loader.sampler.epoch = 0  # the same draws every time
         distributed.share_buffers(self.evaluator.net)
         self.evaluator.net.eval()
-        stats, source = EpochStats(), batches(self.val_loader)
-        with self._progress("val", epoch, len(self.val_loader)) as progress:
-            for index in range(len(self.val_loader)):
+        stats, source = EpochStats(), batches(loader)
+        with self._progress("val", epoch, len(loader)) as progress:
+            for index in range(len(loader)):
                 if self.stop.requested:
                     break
-                (batch,), data_time = _timed_take(source, 1)
+                try:
+                    (batch,), data_time = self._take(source, 1)
+                except NoDataError:
+                    break
                 start = time.perf_counter()
                 count = len(batch["source"])
                 try:
@@ -189,10 +205,26 @@ class Trainer:
             self.net.train()
             self.logger.log_image("train", "samples", sample_sheet(batch, output, self.cfg), epoch, self.step)
 
-    def _leave(self, epoch: int) -> None:
-        """Save and stop."""
-        done = f"step {self.epoch_step} of {self.steps_per_epoch} of epoch {epoch}"
-        raise Preempted(f"stopped by SIGTERM after {done}, saved {self.save()}; the same command goes on from there")
+    def _take(self, source: Iterator[dict], count: int) -> tuple[list[dict], float]:
+        """The next ``count`` batches and the seconds that they took to come.
+
+        Raises:
+            NoDataError: after SIGTERM they do not come.
+        """
+        start = time.perf_counter()
+        with self.stop.waiting_for_data():
+            return [next(source) for _ in range(count)], time.perf_counter() - start
+
+    def _leave(self, epoch: int, together: bool = True) -> NoReturn:
+        """Save and stop; alone, without the other processes, only stop."""
+        done = f"stopped by SIGTERM after step {self.epoch_step} of {self.steps_per_epoch} of epoch {epoch}"
+        if not together:
+            raise Preempted(f"{done}, no data came for {PATIENCE:g} s; the last checkpoint counts", together=False)
+        if self.epoch_step:
+            raise Preempted(f"{done}, saved {self.save()}; the same command goes on from there")
+        if self.epoch:
+            raise Preempted(f"{done}; the same command goes on from there")
+        raise Preempted(f"{done}: there is nothing to save")
 
     def _progress(self, split: str, epoch: int, steps: int, later_steps: int = 0, done: int = 0) -> Progress:
         interval = self.cfg.TRAIN.PRINT_INTERVAL
@@ -221,9 +253,3 @@ class Trainer:
             moment = (self.epoch, self.epoch_step)
             checkpoints.remove_superseded(folder, moment, self.cfg.TRAIN.CHECKPOINT_INTERVAL, self._saved)
         return path
-
-
-def _timed_take(source: Iterator[dict], count: int) -> tuple[list[dict], float]:
-    """The next ``count`` batches and the seconds that they took to come."""
-    start = time.perf_counter()
-    return [next(source) for _ in range(count)], time.perf_counter() - start

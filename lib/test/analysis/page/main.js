@@ -22,8 +22,10 @@ function drawSummary() {
   const columns = scores.map((title, i) => ({
     title,
     value: ({ scores }) => scores[i],
-    cell: ({ scores, intervals }) => [
-      stress(scores[i], trackers.map((tracker) => tracker.scores[i])),
+    cell: ({ scores, intervals, deviations }) => [
+      deviations
+        ? `${number(scores[i])} \u00b1 ${number(deviations[i])}` // of repeated runs
+        : stress(scores[i], trackers.map((tracker) => tracker.scores[i])),
       h("small", {}, interval(intervals[i])),
     ],
   }));
@@ -31,10 +33,14 @@ function drawSummary() {
     title: "Tracker",
     text: true,
     value: ({ label }) => label,
-    cell: (tracker) => named(trackers.indexOf(tracker)),
+    cell: (tracker) => {
+      const k = trackers.indexOf(tracker);
+      return k < 0 ? h("span.name", {}, ...breakable(tracker.label)) : named(k);
+    },
   });
   const sort = { column: 1, descending: true };
-  sortedTable(part("summary", ".table"), { label: "Scores", rows: () => trackers, columns, sort });
+  const rows = () => [...trackers, ...report.repeated];
+  sortedTable(part("summary", ".table"), { label: "Scores", rows, columns, sort });
 }
 
 /** The other trackers against the first one. */

@@ -1,4 +1,5 @@
-// A sequence that was opened: overlap over time, a strip for each tracker, and pictures of the worst frames.
+// A sequence that was opened: overlap over time and the trackers' own scores, a strip for each, and pictures of the
+// worst frames.
 
 function sequenceDetail(sequence) {
   const { strips, point } = drawStrips(sequence);
@@ -6,7 +7,7 @@ function sequenceDetail(sequence) {
   if (sequence.absent) facts.push(`${sequence.absent} without target`);
   facts.push(...sequence.attributes);
   const parts = [h("h3", {}, sequence.name), h("p.facts", {}, facts.join(" \u00b7 "))];
-  parts.push(strips);
+  parts.push(strips, ...lowScores(sequence));
   if (sequence.pictures.length) {
     const key = svg("svg.swatch.truth", { viewBox: "0 0 16 12" }, svg("rect", { x: 2, y: 2, width: 12, height: 8 }));
     parts.push(h("p.facts", {}, key, `ground truth. The frames (\u25b4) in which ${report.trackers[0].label} is worst:`));
@@ -17,18 +18,39 @@ function sequenceDetail(sequence) {
   return whole;
 }
 
+/** A line for each tracker that told scores: in how many frames they were low, and in which. */
+function lowScores({ frames, told }) {
+  return told.flatMap((one, k) => {
+    if (!one) return [];
+    const where = one.stretches.map(([first, last]) => (first === last ? `${first}` : `${first} to ${last}`));
+    if (one.more) where.push(`and ${one.more} more`);
+    const text = ` score below ${report.lostBelow} in ${one.low} of ${count(frames, "frame")}`;
+    const line = h("p.facts.low", {}, swatch(k), report.trackers[k].label, text + (one.low ? `: ${where.join(", ")}` : ""));
+    return [belongs(line, k)];
+  });
+}
+
+// Of the bytes of strips: percent, of a low score 101 more.
+const overlapText = (value) => (value === report.noTarget ? "\u2013" : (value / 100).toFixed(2));
+const scoreText = (value) => (value === report.noScore ? "\u2013" : ((value % 101) / 100).toFixed(2));
+const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+
 function drawStrips(sequence) {
   const { frames } = sequence;
-  const values = sequence.strips.map((text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0)));
-  const columns = values[0].length;
-  const cursors = [];
-  const cells = [];
-  const rows = report.trackers.flatMap((_, k) => {
+  const columns = bytes(sequence.strips[0]).length;
+  const lines = []; // overlaps and scores, in the order in which they stand
+  function line(k, title, text, drawn, write, said) {
     const cursor = svg("line.cursor", { y1: 0, y2: 100, hidden: "" });
     const cell = belongs(h("span.value"), k);
-    cursors.push(cursor);
-    cells.push(cell);
-    return [legendEntry(k), belongs(drawStrip(values[k], cursor, k), k), cell];
+    const values = bytes(text);
+    lines.push({ values, write, said, cursor, cell });
+    return [title, belongs(drawn(values, cursor, k), k), cell];
+  }
+  const rows = report.trackers.flatMap(({ label }, k) => {
+    const overlap = line(k, legendEntry(k), sequence.strips[k], drawStrip, overlapText, label);
+    if (!sequence.told[k]) return overlap;
+    const title = belongs(h("span.entry.told", {}, "its score"), k);
+    return [...overlap, ...line(k, title, sequence.told[k].strip, drawScores, scoreText, "its score")];
   });
 
   const limits = { "aria-valuemin": 0, "aria-valuemax": columns - 1 };
@@ -46,6 +68,7 @@ function drawStrips(sequence) {
 
   const rest = [
     "Overlap (IoU) from 0 to 1, dotted at 0.5. ",
+    sequence.told.some((one) => one) ? `Scores that the trackers told, the lowest of each column; red below ${report.lostBelow}. ` : "",
     ...(sequence.absent ? [h("i.key"), "no target. "] : []),
     columns < frames ? `Means over up to ${count(Math.ceil(frames / columns), "frame")}.` : "",
   ];
@@ -57,18 +80,21 @@ function drawStrips(sequence) {
     at = Math.max(0, Math.min(columns - 1, column));
     const first = Math.floor((at * frames) / columns);
     const last = Math.floor(((at + 1) * frames) / columns) - 1;
-    const texts = values.map((row) => (row[at] === report.noTarget ? "\u2013" : (row[at] / 100).toFixed(2)));
     const where = first === last ? `Frame ${first}` : `Frames ${first} to ${last}, mean`;
-    const absent = values[0][at] === report.noTarget ? ", no target" : "";
-    cursors.forEach((cursor) => fill(cursor, { x1: at + 0.5, x2: at + 0.5 }, []).removeAttribute("hidden"));
-    cells.forEach((cell, k) => cell.replaceChildren(texts[k]));
+    const absent = lines[0].values[at] === report.noTarget ? ", no target" : "";
+    const spoken = lines.map(({ values, write, said, cursor, cell }) => {
+      fill(cursor, { x1: at + 0.5, x2: at + 0.5 }, []).removeAttribute("hidden");
+      cell.replaceChildren(write(values[at]));
+      return `${said} ${write(values[at])}`;
+    });
     readout.replaceChildren(where + absent);
-    const spoken = report.trackers.map(({ label }, k) => `${label} ${texts[k]}`).join(", ");
-    fill(axis, { "aria-valuenow": at, "aria-valuetext": `${where}${absent}: ${spoken}` }, []);
+    fill(axis, { "aria-valuenow": at, "aria-valuetext": `${where}${absent}: ${spoken.join(", ")}` }, []);
   }
   function leave() {
-    cursors.forEach((cursor) => cursor.setAttribute("hidden", ""));
-    cells.forEach((cell) => cell.replaceChildren());
+    lines.forEach(({ cursor, cell }) => {
+      cursor.setAttribute("hidden", "");
+      cell.replaceChildren();
+    });
     readout.replaceChildren(...rest);
   }
   strips.addEventListener("pointermove", (event) => {
@@ -103,6 +129,20 @@ function drawStrip(row, cursor, k) {
     svg("path.absent", { d: absent.join("") }),
     tint(svg("path.area", { d: `${area.join("")}V100z` }), k),
     svg("line.half", { x1: 0, x2: row.length, y1: 50, y2: 50 }),
+    cursor,
+  );
+}
+
+/** A tracker's own scores as steps, red where they are low; nothing where it told none. */
+function drawScores(row, cursor, k) {
+  const steps = (height) => [...row].map((value, i) => (value === report.noScore ? "" : height(value, i))).join("");
+  const level = 100 - 100 * report.lostBelow;
+  return svg(
+    "svg.strip.scores",
+    { viewBox: `0 0 ${row.length} 100`, preserveAspectRatio: "none", "aria-hidden": "true" },
+    svg("path.low", { d: steps((value, i) => (value > 100 ? `M${i},0h1v100h-1z` : "")) }),
+    tint(svg("path.area", { d: steps((value, i) => `M${i},100v${-(value % 101)}h1v${value % 101}z`) }), k),
+    svg("line.half", { x1: 0, x2: row.length, y1: level, y2: level }),
     cursor,
   );
 }

@@ -105,25 +105,27 @@ def rank_tokens(attention: Tensor, template_count: int, mask: Tensor | None = No
     return (to_search * weight[:, None, :, None]).sum(dim=2).mean(dim=1)
 
 
-def eliminate(search: Tensor, index: Tensor, score: Tensor, keep: int) -> tuple[Tensor, Tensor, Tensor]:
+def eliminate(
+    search: Tensor, index: Tensor, score: Tensor, keep: int, record: bool = True
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Keep the ``keep`` best search tokens, best first.
 
     Args:
         search: tokens (B, N, C).
-        index: (B, N), place of each token in the search grid.
+        index: (B, N), grid index of each token.
         score: (B, N).
+        record: also say which were dropped, which takes a full sort.
 
     Returns:
-        Kept tokens (B, keep, C), their places (B, keep), and the places of the dropped ones (B, N - keep).
+        Kept tokens (B, keep, C), their grid indices (B, keep), and those of the dropped ones (B, N - keep).
     """
-    order = score.argsort(dim=1, descending=True)
+    order = score.argsort(dim=1, descending=True) if record else score.topk(keep, dim=1).indices
     kept = order[:, :keep]
-    places = index.gather(1, order)
     search = search.gather(1, kept[..., None].expand(-1, -1, search.shape[-1]))
-    return search, places[:, :keep], places[:, keep:]
+    return search, index.gather(1, kept), index.gather(1, order[:, keep:]) if record else None
 
 
 def restore(search: Tensor, index: Tensor, count: int) -> Tensor:
-    """Put kept tokens (B, n, C) back at their places in a grid of ``count``; the dropped ones are zero."""
+    """Scatter kept tokens (B, n, C) back to their indices in a grid of ``count``; the dropped ones are zero."""
     full = search.new_zeros(search.shape[0], count, search.shape[-1])
     return full.scatter(1, index[..., None].expand(-1, -1, search.shape[-1]), search)

@@ -1,0 +1,197 @@
+"""Still pictures with boxes (``PICTURES``), parts of data sets by name, and the augmentation of annotated pairs."""
+
+import json
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from lib.config.drawing import DrawSettings
+from lib.train.admin.environment import EnvironmentSettings
+from lib.train.data.augment import degrade, warp_crop
+from lib.train.data.drawing.extents import draw_loosening, draw_part_box, draw_part_outline, draw_rectangle, loosen
+from lib.train.data.drawing.looks import Look, Tone, draw_video_look, tone_table
+from lib.train.data.frames import PairSampling
+from lib.train.data.pair import Crop, CropSpec
+from lib.train.data.sampler import AnnotatedPairs
+from lib.train.dataset.check import check_dataset
+from lib.train.dataset.registry import open_dataset, open_source
+from lib.train.dataset.selection import selected, split_selection
+from lib.utils.errors import ConfigError, DataError
+
+SAMPLING = PairSampling("causal", 50, 1, 1)
+PLAIN_DRAW = DrawSettings(  # nothing but geometry
+    gain=0, gamma=0, white=0, hue=0, saturation=0, shade=0, motion_blur=0, defocus=0, noise=0, jpeg=0,
+    low_resolution=0, grey=0,
+)  # fmt: skip
+QUIET = Tone(np.zeros(3), 0.0, 0.0, 0.0)
+
+
+def write_picture(path, box, size=(80, 60)):
+    """A dark picture with a bright red rectangle at ``box``."""
+    image = np.full((size[1], size[0], 3), 20, np.uint8)
+    x, y, w, h = box
+    image[y : y + h, x : x + w] = (30, 30, 220)  # BGR
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), image)
+
+
+def write_voc(folder, boxes):
+    for number, box in enumerate(boxes):
+        write_picture(folder / "JPEGImages" / f"{number:03d}.png", box)
+        x, y, w, h = box
+        (folder / "Annotations").mkdir(exist_ok=True)
+        (folder / "Annotations" / f"{number:03d}.xml").write_text(
+            f"<annotation><filename>{number:03d}.jpg</filename><object><name>thing</name><bndbox><xmin>{x + 1}</xmin>"
+            f"<ymin>{y + 1}</ymin><xmax>{x + w}</xmax><ymax>{y + h}</ymax></bndbox></object></annotation>"
+        )
+
+
+def write_coco(folder, boxes, annotation="annotations.json"):
+    for number, box in enumerate(boxes):
+        write_picture(folder / "images" / f"{number}.png", box)
+    (folder / annotation).parent.mkdir(exist_ok=True)
+    (folder / annotation).write_text(json.dumps({
+        "images": [{"id": number, "file_name": f"{number}.png"} for number in range(len(boxes))],
+        "annotations": [
+            *({"id": number, "image_id": number, "bbox": box} for number, box in enumerate(boxes)),
+            {"id": 99, "image_id": 0, "bbox": [0, 0, 5, 5], "iscrowd": 1},
+        ],
+    }))  # fmt: skip
+
+
+@pytest.fixture
+def env(tmp_path):
+    """Folders ``voc`` and ``coco`` of pictures with boxes."""
+    write_voc(tmp_path / "pictures" / "voc", [(10, 20, 30, 25), (40, 5, 12, 40)])
+    write_coco(tmp_path / "pictures" / "coco", [(5, 5, 20, 20)], "annotations/instances.json")
+    return EnvironmentSettings(pictures_dir=str(tmp_path / "pictures"), cache_dir=str(tmp_path / "cache"))
+
+
+def test_both_forms_give_the_boxes_as_they_were_drawn(env):
+    dataset = open_dataset("PICTURES", env)
+    assert not dataset.is_video
+    found = {dataset.sequence_name(i): dataset.sequence(i).bbox[0].tolist() for i in range(len(dataset))}
+    assert found == {"voc/000_0": [10, 20, 30, 25], "voc/001_0": [40, 5, 12, 40], "coco/0_0": [5, 5, 20, 20]}
+    for i in range(len(dataset)):
+        x, y, w, h = dataset.sequence(i).bbox[0].astype(int)
+        red = dataset.frame(i, 0)[..., 0] > 150
+        assert red.sum() == w * h and red[y : y + h, x : x + w].all()
+
+
+def test_folders_are_chosen_by_their_names(env):
+    assert len(open_dataset("PICTURES[voc]", env)) == 2
+    assert len(open_dataset("PICTURES[c*, voc]", env)) == 3
+    with pytest.raises(DataError, match=r"PICTURES\[bike\*\] matches none of the 2 names, such as coco, voc"):
+        open_dataset("PICTURES[bike*]", env)
+    assert split_selection("FOLDER[a_*, b]") == ("FOLDER", ("a_*", "b")) and split_selection("LASOT") == ("LASOT", ())
+    assert selected(["b1", "a", "b2"], ["b?"], "X") == ["b1", "b2"]
+
+
+def test_sequences_of_a_folder_are_chosen_by_their_names(tmp_path):
+    for name in ("cars_1", "cars_2", "bike"):
+        for number in range(3):
+            write_picture(tmp_path / "video" / name / "img" / f"{number}.png", (5, 5, 20, 20))
+        (tmp_path / "video" / name / "groundtruth.txt").write_text("5,5,20,20\n" * 3)
+    env = EnvironmentSettings(folder_dir=str(tmp_path / "video"), cache_dir=str(tmp_path / "cache"))
+    dataset = open_dataset("FOLDER[cars_*]", env)
+    assert [dataset.sequence_name(i) for i in range(len(dataset))] == ["video/cars_1", "video/cars_2"]
+    assert len(open_dataset("FOLDER", env)) == 3
+
+
+def test_what_is_missing_or_damaged_is_named(env, tmp_path, caplog):
+    with pytest.raises(ConfigError, match="PICTURES: set pictures_dir"):
+        open_dataset("PICTURES", EnvironmentSettings())
+    (tmp_path / "pictures" / "voc" / "JPEGImages" / "001.png").unlink()
+    assert len(open_dataset("PICTURES[voc]", env)) == 1
+    assert "1 pictures of its annotation are missing" in caplog.text
+    (tmp_path / "pictures" / "voc" / "Annotations" / "000.xml").write_text("<annotation><object>")
+    with pytest.raises(DataError, match="000.xml is not a Pascal VOC annotation file"):
+        open_dataset("PICTURES[voc]", env)
+    (tmp_path / "pictures" / "coco" / "annotations" / "instances.json").write_text('{"images": []}')
+    with pytest.raises(DataError, match="instances.json is not a COCO annotation file"):
+        open_dataset("PICTURES[coco]", env)
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(DataError, match="no pictures with boxes; expected annotations.json"):
+        open_dataset("PICTURES", replace(env, pictures_dir=str(tmp_path / "nothing")))
+
+
+def test_the_data_set_is_checked_like_others(env):
+    report = check_dataset("PICTURES", env)
+    assert (report.sequences, report.broken) == (3, [])
+
+
+def test_a_warped_crop_shows_the_target_in_its_box():
+    image = np.zeros((120, 160, 3), np.uint8)
+    image[40:70, 60:100] = 255
+    box, settings = np.array([60.0, 40.0, 40.0, 30.0]), replace(PLAIN_DRAW, rotation=0.0, aspect=0.4)
+    spec = CropSpec(96, 2.0, 0.5, 0.1, 1)
+    ratios = []
+    for seed in range(12):
+        crop = warp_crop(image, box, spec, np.random.default_rng(seed), settings)
+        x, y, w, h = crop.box * 96
+        rows, columns = np.nonzero(crop.image[..., 0] > 127)
+        seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        np.testing.assert_allclose(seen, np.clip([x, y, x + w, y + h], 0, 96), atol=1.1)
+        ratios.append(w / h)
+    assert min(ratios) < 1.15 < 1.5 < max(ratios)  # 4 : 3 before
+    round_box = np.array([60.0, 35.0, 40.0, 40.0])
+    turned = warp_crop(image, round_box, replace(spec, center_jitter=0, scale_jitter=0), np.random.default_rng(0),
+                       replace(PLAIN_DRAW, rotation=40.0, aspect=0.0))  # fmt: skip
+    np.testing.assert_allclose(turned.box, [0.25, 0.25, 0.5, 0.5], atol=1e-6)  # the circle in it does not change
+    outside = warp_crop(image, np.array([140.0, 40.0, 40.0, 30.0]), spec, np.random.default_rng(0), settings)
+    assert outside.padding.any() and not outside.image[outside.padding].any()
+
+
+def test_extents_lie_where_they_should():
+    rng = np.random.default_rng(0)
+    box = np.array([10.0, 20.0, 40.0, 30.0])
+    assert loosen(box, np.zeros(4)).tolist() == box.tolist()
+    np.testing.assert_allclose(loosen(box, np.array([0.1, -0.1, np.log(2), np.log(0.5)])), [-6, 24.5, 80, 15])
+    assert draw_loosening(rng, replace(PLAIN_DRAW, loose=0.0)).tolist() == [0] * 4
+    for _ in range(20):
+        x, y, w, h = draw_part_box(rng, box)
+        assert 10 <= x and x + w <= 50 and 20 <= y and y + h <= 50 and 0.3 * 40 <= w <= 0.85 * 40
+    disk = 30 + 20 * np.stack((np.cos(np.linspace(0, 6, 40)), np.sin(np.linspace(0, 6, 40))), 1)
+    outline = draw_part_outline(rng, disk)
+    assert outline.min() >= 10 - 1e-9 and outline.max() <= 50 + 1e-9
+    image = np.zeros((100, 100, 3), np.uint8)
+    image[60:, 60:] = rng.integers(0, 255, (40, 40, 3))
+    centers = [draw_rectangle(rng, image)[:2] + draw_rectangle(rng, image)[2:] / 2 for _ in range(40)]
+    assert np.mean([center.min() > 30 for center in centers]) > 0.5  # the textured quarter is preferred
+
+
+def test_a_degraded_crop_is_dark_or_faded_and_its_padding_black():
+    padding = np.zeros((8, 8), bool)
+    padding[:, :2] = True
+    crop = Crop(np.full((8, 8, 3), 200, np.uint8), np.zeros(4, np.float32), padding)
+    dark = degrade(crop, np.random.default_rng(0), PLAIN_DRAW, Look(replace(QUIET, gain=np.full(3, np.log(0.5)))))
+    assert (dark.image[:, 2:] == 100).all() and not dark.image[:, :2].any() and (crop.image == 200).all()
+    assert tone_table(QUIET, fade=0.5)[0, [0, 255], 0].tolist() == [64, 191]
+    looks = [draw_video_look(np.random.default_rng(i), replace(PLAIN_DRAW, dark=0.5, fade=0.5)) for i in range(60)]
+    assert 15 < sum(look.fade > 0 for look in looks) < 45
+    assert 15 < sum(look.tone.gain[0] < -0.4 for look in looks) < 45
+
+
+def test_augmented_pairs_of_stills_show_parts_and_rectangles(env):
+    dataset = open_dataset("PICTURES[voc]", env)
+    spec = CropSpec(64, 3.0, 0.0, 0.0, 1)
+    whole = AnnotatedPairs(dataset, SAMPLING, 1.0, replace(PLAIN_DRAW, rotation=0.0, aspect=0.0))
+    parts = AnnotatedPairs(dataset, SAMPLING, 1.0, replace(PLAIN_DRAW, rotation=0.0, aspect=0.0, sub_box=1.0))
+
+    def share_of_red(source):
+        found = []
+        for seed in range(8):
+            pair = source.draw_pair(np.random.default_rng(seed), spec, spec)
+            assert pair.source.endswith("augmented")
+            for crop in (*pair.template, *pair.search):
+                x, y, w, h = np.rint(crop.box * 64).astype(int)
+                inner = crop.image[y + 2 : y + h - 2, x + 2 : x + w - 2, 0]
+                found.append((inner > 150).mean() if inner.size else 1.0)
+        return np.array(found)
+
+    assert share_of_red(whole).min() > 0.9 and share_of_red(parts).min() > 0.9  # a part is all red as well
+    boxes = [parts.draw_pair(np.random.default_rng(seed), spec, spec).search[0].box for seed in range(8)]
+    np.testing.assert_allclose([box[2] * box[3] for box in boxes], 1 / 9, rtol=0.02)  # the crop follows the part
+    assert open_source("PICTURES", env, SAMPLING, augment=0.3).augment == 0.3
