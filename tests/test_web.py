@@ -100,7 +100,9 @@ def tiny(runtime, tmp_path_factory):
         options = ["--config", TINY, "--checkpoint", str(folder / "weights.pth"), "--port", "0", *SMALL]
         site, printed = build(load_script("web"), folder, runtime, patch, *options)
     assert re.search(r"Open http://localhost:[0-9]{4,} in a browser; Ctrl-C ends this.\n\nended\n$", printed)
-    tracker = build_tracker(TINY, folder / "weights.pth", backend="onnxruntime", overrides=list(SMALL), save_dir=folder)
+    tracker = build_tracker(
+        TINY, folder / "weights.pth", backend="onnxruntime", precision="fp16", overrides=list(SMALL), save_dir=folder
+    )
     assert len(list((folder / "exports").iterdir())) == 1  # of which the page has a copy
     return site, tracker
 
@@ -198,10 +200,9 @@ def test_a_network_that_wants_the_box_gets_it_and_others_are_refused(window, run
     place = torch.tensor(box)
     description = {
         "record": {"template_size": str(size), "search_size": "192", "template_factor": "2.0", "search_factor": "3.5",
-                   "stride": "16"},
+                   "stride": "16", "trained_search_size": "192", "size_smoothing": "0", "min_size": "10", "head": "CENTER"},
         "inputs": {"template": {}, "search": {}, "box": {}},
         "outputs": {"score_map": {}, "size_map": {}, "offset_map": {}},
-        "size_scale": 1, "size_smoothing": 0, "margin": 10,
     }  # fmt: skip
     with served(web.PAGE) as address:
         window.open(address)
@@ -219,7 +220,7 @@ def test_a_network_that_wants_the_box_gets_it_and_others_are_refused(window, run
               tracker.start(frame, {json.dumps(box)});
               const nan = await said(() => tracker.step(frame));
               const outside = await said(() => tracker.start(frame, [90, 5, 3, 3]));
-              const input = await said(() => readSettings({{ ...description, inputs: {{ mask: {{}} }} }}));
+              const input = await said(() => readSettings({{ ...description, inputs: {{ memory: {{}} }} }}));
               const output = await said(() => readSettings({{ ...description, outputs: {{}} }}));
               return [given, nan, outside, input, output];
             }})()"""
@@ -230,8 +231,8 @@ def test_a_network_that_wants_the_box_gets_it_and_others_are_refused(window, run
     assert refused == [
         "the network gave no numbers",
         "the box 90, 5, 3, 3 has no area inside the 80 x 70 frame",
-        'the network has an input "mask", which this page cannot give it',
-        'the network has no output "score_map", which this page reads its boxes from',
+        'the network has an input "memory", which this page cannot give it',
+        'the network has no output "score_map", which its boxes are read from',
     ]
 
 

@@ -11,8 +11,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.config.ostrack import load_config
 from lib.test.evaluation.environment import env_settings
-from lib.test.web import fetch_runtime, open_server, write_site
-from lib.utils.errors import run_cli
+from lib.test.web import BACKENDS, fetch_runtime, open_server, write_site
+from lib.utils.errors import ConfigError, run_cli
 from tracking.export import export_experiment
 
 CONFIG = "vits_256_ce_images"
@@ -20,8 +20,9 @@ CONFIG = "vits_256_ce_images"
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", default=CONFIG, help="name or path of an experiment")
+    parser.add_argument("--config", help=f"name or path of an experiment (default: {CONFIG}, which ships)")
     parser.add_argument("--checkpoint", type=Path, help="weight file (default: the experiment's own)")
+    parser.add_argument("--network", type=Path, help="an ONNX file of tracking/export.py, instead of an experiment")
     parser.add_argument(
         "--precision",
         choices=("fp16", "int8"),
@@ -35,17 +36,29 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_intermixed_args()
 
 
-def main() -> None:
-    args = parse_arguments()
+def build(args: argparse.Namespace) -> Path:
+    """Put the page together as the arguments say, and return its folder."""
+    if args.network and (args.config or args.checkpoint or args.overrides):
+        raise ConfigError("--network is a whole tracker: leave out --config, --checkpoint and settings")
     folder = Path(env_settings().saving_to(args.save_dir).save_dir) / "web"
     runtime = fetch_runtime(folder)
-    print("Exporting the network, unless it is there: a minute or two", flush=True)
-    networks = {
-        backend: export_experiment(args.config, "onnx", precision, args.checkpoint, args.overrides, args.save_dir)[0]
-        for backend, precision in (("wasm", args.precision), ("webgpu", "fp16"))
-    }
     site = folder / "site"
-    write_site(site, networks, load_config(args.config, args.overrides), runtime)
+    if args.network:
+        write_site(site, dict.fromkeys(BACKENDS, args.network), runtime)
+        return site
+    config = args.config or CONFIG
+    print("Exporting the network, unless it is there already: less than a minute", flush=True)
+    networks = {
+        backend: export_experiment(config, "onnx", precision, args.checkpoint, args.overrides, args.save_dir)[0]
+        for backend, precision in zip(BACKENDS, (args.precision, "fp16"), strict=True)
+    }
+    write_site(site, networks, runtime, load_config(config, args.overrides))
+    return site
+
+
+def main() -> None:
+    args = parse_arguments()
+    site = build(args)
     print(f"The page is in {site}")
     if args.build_only:
         return

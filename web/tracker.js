@@ -1,36 +1,43 @@
 // The tracker of lib/test/tracker/ostrack.py: crop around the last box, run the network, read the box, map it back.
 
 import { cropWindow, cutCrop } from "./crop.js";
+import { boxReader, checkHead } from "./heads.js";
 
-const INPUTS = ["template", "search", "box"], OUTPUTS = ["score_map", "size_map", "offset_map"];
+// What a network may be given of its target's first frame, as initial_state() of lib/models/ostrack/inference.py has it.
+const STATE = { template: ({ crop }) => crop, box: ({ box }) => box, mask: boxMask };
 
-/** What the tracker needs of the file that describes a network, as numbers. Throws: the network is of another kind. */
-export function readSettings(description) {
-  const { record, inputs, outputs, size_scale, size_smoothing, margin } = description;
-  for (const name of Object.keys(inputs)) {
-    if (!INPUTS.includes(name)) throw new Error(`the network has an input "${name}", which this page cannot give it`);
+/** What the tracker needs of the file that describes a network, as numbers. Throws: the page cannot run the network. */
+export function readSettings({ record, inputs, outputs }) {
+  const state = Object.keys(inputs).filter((name) => name !== "search");
+  for (const name of state) {
+    if (!(name in STATE)) throw new Error(`the network has an input "${name}", which this page cannot give it`);
   }
-  for (const name of OUTPUTS) {
-    if (!(name in outputs)) throw new Error(`the network has no output "${name}", which this page reads its boxes from`);
-  }
-  const number = (key) => Number(record[key]);
-  return {
+  const number = (key) => {
+    const value = Number(record[key] ?? NaN);
+    if (!Number.isFinite(value)) throw new Error(`the network's record has no number "${key}": export it again`);
+    return value;
+  };
+  const settings = {
     template: { size: number("template_size"), factor: number("template_factor") },
     search: { size: number("search_size"), factor: number("search_factor") },
-    grid: number("search_size") / number("stride"),
-    wantsBox: "box" in inputs,
-    sizeScale: size_scale,
-    sizeSmoothing: size_smoothing,
-    margin,
+    stride: number("stride"),
+    head: record.head,
+    sizeScale: number("trained_search_size") / number("search_size"),
+    sizeSmoothing: number("size_smoothing"),
+    minSize: number("min_size"),
+    state,
+    changes: record.state ? record.state.split(",") : [], // entries of the state that a run gives anew
   };
+  checkHead(settings.head, outputs);
+  return settings;
 }
 
 /** Tracks one target. Frames are those of cutCrop; boxes are x, y, w, h in pixels. */
 export class Tracker {
   #settings;
   #run;
-  #window;
-  #first; // the inputs that stay the same: template, and box where the network wants it
+  #read;
+  #state; // inputs that the network has of its target, by name
   #box;
 
   /**
@@ -40,7 +47,7 @@ export class Tracker {
   constructor(settings, run) {
     this.#settings = settings;
     this.#run = run;
-    this.#window = hann2d(settings.grid);
+    this.#read = boxReader(settings);
   }
 
   /** Take the target from the first frame. Throws: the box has no area inside it. */
@@ -50,35 +57,32 @@ export class Tracker {
     if (!box.every(Number.isFinite) || !inside) {
       throw new Error(`the box ${box.join(", ")} has no area inside the ${frame.width} x ${frame.height} frame`);
     }
-    const { size, factor } = this.#settings.template;
-    const window = cropWindow(box, factor);
-    this.#first = { template: cutCrop(frame, window, size) };
-    if (this.#settings.wantsBox) this.#first.box = boxInTemplate(box, size / window.side, size);
+    const { template, state, stride } = this.#settings, window = cropWindow(box, template.factor);
+    const known = {
+      crop: cutCrop(frame, window, template.size),
+      box: boxInTemplate(box, template.size / window.side, template.size),
+      size: template.size,
+      stride,
+    };
+    this.#state = Object.fromEntries(state.map((name) => [name, STATE[name](known)]));
     this.#box = [...box];
   }
 
   /** Find the target in the next frame: its box, its score in (0, 1), and the milliseconds of crop and network. */
   async step(frame) {
-    const begin = performance.now(), { size, factor } = this.#settings.search;
-    const window = cropWindow(this.#box, factor);
-    const search = cutCrop(frame, window, size);
+    const { search, changes, sizeSmoothing, minSize } = this.#settings;
+    const begin = performance.now(), window = cropWindow(this.#box, search.factor);
+    const crop = cutCrop(frame, window, search.size);
     const cropped = performance.now();
-    const maps = await this.#run({ ...this.#first, search });
+    const outputs = await this.#run({ ...this.#state, search: crop });
     const network = performance.now() - cropped;
-    const { box, score } = decode(maps, this.#window, this.#settings);
+    const { box, score } = this.#read(outputs);
     if (![...box, score].every(Number.isFinite)) throw new Error("the network gave no numbers");
-    const pixels = smoothSize(toImage(box, this.#box, size / window.side, size), this.#box,
-                              this.#settings.sizeSmoothing * (1 - score));
-    this.#box = clipBox(pixels, frame.width, frame.height, this.#settings.margin);
+    const pixels = smoothSize(toImage(box, this.#box, window.side), this.#box, sizeSmoothing * (1 - score));
+    this.#box = clipBox(pixels, frame.width, frame.height, Math.min(minSize, frame.width, frame.height));
+    for (const name of changes) this.#state[name] = outputs[`next_${name}`];
     return { box: [...this.#box], score, crop: cropped - begin, network };
   }
-}
-
-/** A separable Hann window without its zeros, rows first; computed in float32 like the network's outputs. */
-function hann2d(size) {
-  const step = Math.fround((2 * Math.PI) / (size + 1));
-  const line = Float32Array.from({ length: size }, (_, i) => 0.5 * (1 - Math.fround(Math.cos(Math.fround(step * (i + 1))))));
-  return Float32Array.from({ length: size * size }, (_, i) => line[Math.floor(i / size)] * line[i % size]);
 }
 
 /** The target in its own template: float32 x, y, w, h as fractions of it. */
@@ -88,26 +92,30 @@ function boxInTemplate([, , w, h], resizeFactor, size) {
   return Float32Array.of((center - width / 2) / size, (center - height / 2) / size, width / size, height / size);
 }
 
-/** The box at the best cell, center and size as fractions of the search region, and the score there. */
-function decode({ score_map: scores, size_map: sizes, offset_map: offsets }, window, { grid, sizeScale }) {
-  const cells = grid * grid;
-  let cell = 0, best = -Infinity;
-  for (let i = 0; i < cells; i++) {
-    const value = Math.fround(window[i] * scores[i]);
-    if (value > best) [cell, best] = [i, value];
-  }
-  const column = cell % grid, row = Math.floor(cell / grid), scale = Math.fround(sizeScale);
-  const box = Float32Array.of(
-    Math.fround(column + offsets[cell]) / grid, Math.fround(row + offsets[cells + cell]) / grid,
-    scale * sizes[cell], scale * sizes[cells + cell],
-  );
-  return { box: [...box], score: scores[cell] };
+/**
+ * Cells of the template's grid that the box touches, as bytes 0 and 1, row by row; at least the one in the middle.
+ *
+ * As box_mask() of lib/models/layers/candidate_elimination.py, which draws the box in pixels and resizes it to the grid:
+ * there each cell is the mean of the two pixels in its middle, each way.
+ */
+function boxMask({ box, size, stride }) {
+  const grid = size / stride, [x, y, w, h] = box.map((value) => Math.fround(value * size));
+  const touched = (start, length) => {
+    const first = Math.trunc(start), last = Math.trunc(Math.fround(Math.fround(start + length) - 1));
+    return Array.from({ length: grid }, (_, cell) => {
+      const middle = (cell + 0.5) * stride - 0.5;
+      return [Math.floor(middle), Math.ceil(middle)].some((pixel) => pixel >= first && pixel < last);
+    });
+  };
+  const columns = touched(x, w), rows = touched(y, h);
+  const mask = Uint8Array.from({ length: grid * grid }, (_, i) => rows[Math.floor(i / grid)] && columns[i % grid]);
+  if (!mask.includes(1)) mask[(grid + 1) * Math.floor((grid - 1) / 2)] = 1;
+  return mask;
 }
 
-/** Carry a box from the crop around `around` into the image. */
-function toImage(box, around, resizeFactor, size) {
-  const [cx, cy, w, h] = box.map((value) => (value * size) / resizeFactor);
-  const half = (0.5 * size) / resizeFactor;
+/** Carry a box from the window of `side` pixels around `around` into the image. */
+function toImage(box, around, side) {
+  const [cx, cy, w, h] = box.map((value) => value * side), half = 0.5 * side;
   const x = around[0] + 0.5 * around[2], y = around[1] + 0.5 * around[3];
   return [x - half + cx - 0.5 * w, y - half + cy - 0.5 * h, w, h];
 }
@@ -118,7 +126,7 @@ function smoothSize([x, y, w, h], last, keep) {
   return [x + 0.5 * (w - width), y + 0.5 * (h - height), width, height];
 }
 
-/** Clip a box so that `margin` pixels of it stay inside the image, each way. */
+/** Clip a box so that `margin` pixels of it stay inside the image, each way; shorter sides grow to them. */
 function clipBox([x, y, w, h], width, height, margin) {
   const left = Math.min(Math.max(0, x), width - margin), top = Math.min(Math.max(0, y), height - margin);
   const right = Math.min(Math.max(margin, x + w), width), bottom = Math.min(Math.max(margin, y + h), height);

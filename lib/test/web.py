@@ -14,11 +14,11 @@ from typing import Any
 
 from lib.config.ostrack import Config
 from lib.test.export.formats import required
-from lib.test.tracker.ostrack import MARGIN
-from lib.utils.errors import OSTrackError
+from lib.utils.errors import DataError, OSTrackError
 from lib.utils.paths import SHIPPED_DIR
 
 PAGE = SHIPPED_DIR / "web"
+BACKENDS = ("wasm", "webgpu")  # of the browser
 _RUNTIME = "onnxruntime-web"
 _PACKAGE_FILES = ("package.json", "package-lock.json")
 # Of the package: what web/worker.js imports for each backend, and what that loads in turn.
@@ -63,10 +63,21 @@ def fetch_runtime(folder: Path) -> Path:
     return found
 
 
-def describe_network(path: Path, cfg: Config) -> dict[str, Any]:
-    """What the page needs to track with an exported ONNX file: the file's own record, and settings of the tracker."""
+def describe_network(path: Path, cfg: Config | None = None) -> dict[str, Any]:
+    """What the page needs to track with an exported ONNX file: its record, and its inputs and outputs.
+
+    Args:
+        cfg: whose settings of the tracker to take where they are not built into the network; None = the record's. A
+            file that is kept for backends may have been made with others.
+
+    Raises:
+        DataError: the file is no exported tracker for one target.
+    """
     onnx = required("onnx")
-    model = onnx.load(path)
+    try:
+        model = onnx.load(path)
+    except Exception as error:  # whatever protobuf and onnx raise on a file that is none
+        raise DataError(f"{path} cannot be read as ONNX ({error}): tracking/export.py writes such files") from error
 
     def shapes(values: Any) -> dict[str, Any]:
         return {
@@ -78,26 +89,34 @@ def describe_network(path: Path, cfg: Config) -> dict[str, Any]:
         }
 
     record = {entry.key: entry.value for entry in model.metadata_props}
+    if record.get("batch") != "1":
+        raise DataError(
+            f"{path} is no tracker for one target (batch {record.get('batch')}): "
+            "export one with tracking/export.py --format onnx"
+        )
+    if cfg is not None:
+        record |= {"min_size": str(cfg.TEST.MIN_SIZE), "size_smoothing": str(cfg.TEST.SIZE_SMOOTHING)}
     return {
         "file": f"{record['precision']}.onnx",
         "record": record,
         "inputs": shapes(model.graph.input),
         "outputs": shapes(model.graph.output),
         "bytes": path.stat().st_size,
-        "size_scale": cfg.DATA.SEARCH.SIZE / cfg.TEST.SEARCH_SIZE,
-        "size_smoothing": cfg.TEST.SIZE_SMOOTHING,
-        "margin": MARGIN,
     }
 
 
-def write_site(folder: Path, networks: Mapping[str, Path], cfg: Config, runtime: Path) -> None:
+def write_site(folder: Path, networks: Mapping[str, Path], runtime: Path, cfg: Config | None = None) -> None:
     """Put the page together in ``folder``, anew, from where any static server can serve it.
 
     Args:
-        networks: exported ONNX files by backend of the browser, ``wasm`` and ``webgpu``.
-        cfg: their experiment.
+        networks: exported ONNX files by backend of the browser, see :data:`BACKENDS`.
         runtime: from :func:`fetch_runtime`.
+        cfg: as of :func:`describe_network`.
+
+    Raises:
+        DataError: as of :func:`describe_network`; nothing is written then.
     """
+    descriptions = {backend: describe_network(path, cfg) for backend, path in networks.items()}
     shutil.rmtree(folder, ignore_errors=True)
     unused = shutil.ignore_patterns("node_modules", *_PACKAGE_FILES)
     shutil.copytree(PAGE, folder, ignore=unused)
@@ -105,9 +124,8 @@ def write_site(folder: Path, networks: Mapping[str, Path], cfg: Config, runtime:
         (folder / part).mkdir()
     for name in _RUNTIME_FILES:
         shutil.copy(runtime / name, folder / "ort")
-    for backend, path in networks.items():
-        description = describe_network(path, cfg)
-        shutil.copy(path, folder / "models" / description["file"])
+    for backend, description in descriptions.items():
+        shutil.copy(networks[backend], folder / "models" / description["file"])
         (folder / "models" / f"{backend}.json").write_text(json.dumps(description, indent=1))
 
 
