@@ -116,7 +116,8 @@ def test_weights_in_half_precision_are_computed_with_in_float32():
     x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes)
     stored = [onnx.numpy_helper.from_array(value, name) for value, name in ((weight, "weight"), (bias, "bias"))]
     graph = onnx.helper.make_graph(nodes, "linear", [x], [y], stored)
-    model = halve_weights(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10))
+    opsets = [onnx.helper.make_opsetid("", 20)]
+    model = halve_weights(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10))
     onnx.checker.check_model(model, full_check=True)
     sizes = {tensor.name: len(onnx.numpy_helper.to_array(tensor).tobytes()) for tensor in model.graph.initializer}
     assert sizes == {"weight_half": 2 * 32 * 64, "bias": 4 * 64}

@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+import itertools
 import json
 import os
 import re
 import shutil
 import sys
-import threading
-import time
 import urllib.request
 from pathlib import Path
 from unittest.mock import Mock
@@ -22,10 +21,11 @@ import pytest
 import torch
 
 from lib.config.ostrack import load_config
+from lib.models.layers.candidate_elimination import box_mask
 from lib.models.ostrack import build_ostrack
-from lib.test import web
+from lib.test import export, web
 from lib.test.evaluation.environment import env_settings
-from lib.test.tracker import build_tracker
+from lib.test.tracker import Tracker, build_tracker
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.crop import box_to_crop, crop_window, cut_window
 from lib.utils.errors import OSTrackError
@@ -34,6 +34,7 @@ from lib.utils.video_io import VideoFile
 from tests.browser import CHROMIUM, Browser
 from tests.conftest import load_script
 from tests.golden.fixtures import clip_frame, fill_state_dict
+from tests.web_page import BOX, CLIP, FLAGS, SECONDS, choose, draw_box, open_page, saved_boxes, served, set_box
 
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package)
@@ -42,7 +43,8 @@ TINY = "vitt_256_ce_images"
 SMALL = ("DATA.SEARCH.SIZE=160", "DATA.TEMPLATE.SIZE=64", "TEST.SEARCH_SIZE=128", "TEST.TEMPLATE_SIZE=64",
          "MODEL.BACKBONE.DEPTH=3", "MODEL.BACKBONE.CE_LOC=[1]", "MODEL.BACKBONE.CE_KEEP_RATIO=[0.7]",
          "MODEL.HEAD.NUM_CHANNELS=16", "TEST.SIZE_SMOOTHING=0.5")  # fmt: skip
-CLIP, BOX = web.PAGE / "sample/helicopter.mp4", (74, 244, 137, 92)  # of the helicopter in its first frame
+OTHER = ("DATA.SEARCH.SIZE=128", "MODEL.BACKBONE.TOKEN_TYPES=true", "MODEL.BACKBONE.CE_TEMPLATE_RANGE=GT_BOX",
+         "MODEL.HEAD.TYPE=CORNER")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -58,21 +60,8 @@ def runtime():
 def window():
     if CHROMIUM is None:
         pytest.skip("no Chromium is installed: apt-get install chromium")
-    with Browser(flags="--use-fake-device-for-media-stream") as browser:  # a camera that shows a test picture
+    with Browser(flags=FLAGS) as browser:
         yield browser
-
-
-@contextlib.contextmanager
-def served(folder):
-    """The address of a folder as ``make web`` serves it."""
-    with web.open_server(folder, 0) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield f"http://localhost:{server.server_port}/"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def build(script, folder, runtime, patch, *arguments):
@@ -126,43 +115,12 @@ def page(window, address):
     assert all(request.removeprefix("blob:").startswith(address) for request in window.requests)
 
 
-def open_page(browser, address):
-    browser.open(address)
-    browser.wait("document.documentElement.dataset.ready || !problem.hidden")
-
-
-def choose(browser, action):
-    """Do what gives the page new frames, and wait until the first is shown."""
-    browser.evaluate("document.querySelector('#status').textContent = ''")
-    action()
-    browser.wait("document.querySelector('#status').textContent.startsWith('Drag')")
-
-
 def frames_drawn(folder, count=6):
     """Frames of the drawn clip as PNG, and what they show."""
     images = [clip_frame(t)[0] for t in range(count)]
     for t, image in enumerate(images):
         write_image(folder / f"frame_{t}.png", image)
     return images, clip_frame(0)[1]
-
-
-def set_box(browser, box):
-    for i, value in enumerate(box, 1):
-        field = f"#box label:nth-of-type({i}) input"
-        browser.evaluate(f"document.querySelector('{field}').value = ''")
-        browser.type(field, str(value))
-        browser.press("Tab")
-
-
-def saved_boxes(browser, folder):
-    """What the button saves: a header, and rows of place, box and score."""
-    browser.send("Page.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
-    browser.click("#save")
-    deadline = time.monotonic() + 30
-    while not (folder / "boxes.csv").is_file() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    header, *rows = (folder / "boxes.csv").read_text().splitlines()
-    return header, np.array([[float(value) for value in row.split(",")] for row in rows])
 
 
 def test_crops_have_the_bytes_of_opencv(window, runtime, tmp_path):
@@ -194,56 +152,83 @@ def test_crops_have_the_bytes_of_opencv(window, runtime, tmp_path):
     assert len(found) == len(boxes) and np.ptp([len(set(values)) for values in found]) > 50
 
 
-def test_a_network_that_wants_the_box_gets_it_and_others_are_refused(window, runtime):
-    box, size = [20.3, 11.6, 23.0, 31.5], 96
-    side = crop_window(box, 2.0).side
-    place = torch.tensor(box)
+def test_a_network_gets_the_state_that_it_wants_and_others_are_refused(window):
+    boxes = [[20.3, 11.6, 23.0, 31.5], [3, 4, 60, 5.5], [0, 0, 79, 70], [30, 30, 0.4, 0.3], [12.5, 9, 7, 41]]
     description = {
-        "record": {"template_size": str(size), "search_size": "192", "template_factor": "2.0", "search_factor": "3.5",
-                   "stride": "16", "trained_search_size": "192", "size_smoothing": "0", "min_size": "10", "head": "CENTER"},
-        "inputs": {"template": {}, "search": {}, "box": {}},
-        "outputs": {"score_map": {}, "size_map": {}, "offset_map": {}},
+        "record": {"template_size": "96", "search_size": "192", "template_factor": "2.0", "search_factor": "3.5",
+                   "stride": "16", "trained_search_size": "192", "size_smoothing": "0", "min_size": "10",
+                   "head": "CENTER", "state": "template"},
+        "inputs": {"template": {}, "search": {}, "box": {}, "mask": {}},
+        "outputs": {"score_map": {}, "size_map": {}, "offset_map": {}, "next_template": {}},
     }  # fmt: skip
     with served(web.PAGE) as address:
         window.open(address)
-        inputs, *refused = window.evaluate(
+        runs, *refused = window.evaluate(
             f"""(async () => {{
               const {{ readSettings, Tracker }} = await import("/tracker.js");
-              const description = {json.dumps(description)}, given = {{}};
+              const description = {json.dumps(description)}, record = description.record, runs = [];
+              let score = 0.5;
               const tracker = new Tracker(readSettings(description), (inputs) => {{
-                for (const [name, value] of Object.entries(inputs)) given[name] = [...value];
-                return {{ score_map: new Float32Array(144).fill(NaN), size_map: new Float32Array(288),
-                          offset_map: new Float32Array(288) }};
+                runs.push(Object.fromEntries(Object.entries(inputs).map(([name, data]) => [name, [...data]])));
+                return {{ score_map: new Float32Array(144).fill(score), size_map: new Float32Array(288).fill(0.2),
+                          offset_map: new Float32Array(288), next_template: Uint8Array.of(7) }};
               }});
               const frame = {{ width: 80, height: 70, read: (x, y, w, h) => new Uint8Array(4 * w * h).fill(9) }};
               const said = (work) => Promise.resolve().then(work).then(() => "nothing", (error) => error.message);
-              tracker.start(frame, {json.dumps(box)});
-              const nan = await said(() => tracker.step(frame));
-              const outside = await said(() => tracker.start(frame, [90, 5, 3, 3]));
-              const input = await said(() => readSettings({{ ...description, inputs: {{ memory: {{}} }} }}));
-              const output = await said(() => readSettings({{ ...description, outputs: {{}} }}));
-              return [given, nan, outside, input, output];
+              for (const box of {json.dumps(boxes)}) {{
+                tracker.start(frame, box);
+                await tracker.step(frame);
+              }}
+              await tracker.step(frame);
+              score = NaN;
+              return [runs, await said(() => tracker.step(frame)),
+                await said(() => tracker.start(frame, [90, 5, 3, 3])),
+                await said(() => readSettings({{ ...description, inputs: {{ memory: {{}} }} }})),
+                await said(() => readSettings({{ ...description, outputs: {{}} }})),
+                await said(() => readSettings({{ ...description, record: {{ ...record, head: "MASK" }} }})),
+                await said(() => readSettings({{ ...description, record: {{ head: "CENTER" }} }}))];
             }})()"""
         )
-    expected = box_to_crop(place, place, size / side, size)
-    np.testing.assert_allclose(inputs["box"], expected.numpy(), atol=1e-7)
-    assert len(inputs["template"]) == size * size * 3 and len(inputs["search"]) == 192 * 192 * 3
+    for box, inputs in zip(boxes, runs, strict=False):
+        place = torch.tensor(box)
+        inside = box_to_crop(place, place, 96 / crop_window(box, 2.0).side, 96)
+        np.testing.assert_allclose(inputs["box"], inside.numpy(), atol=1e-6)
+        assert inputs["mask"] == box_mask(inside[None], 96, 6)[0].tolist(), box
+        assert len(inputs["template"]) == 96 * 96 * 3 and len(inputs["search"]) == 192 * 192 * 3
+    assert len({sum(inputs["mask"]) for inputs in runs}) > 2
+    assert runs[len(boxes)]["template"] == [7]  # what the run before gave
     assert refused == [
         "the network gave no numbers",
         "the box 90, 5, 3, 3 has no area inside the 80 x 70 frame",
         'the network has an input "memory", which this page cannot give it',
         'the network has no output "score_map", which its boxes are read from',
+        "the network has a head MASK, which this page cannot read boxes from",
+        'the network\'s record has no number "template_size": export it again',
     ]
+
+
+def tracked(tracker, images, box):
+    """Boxes and scores of the Python tracker in the frames after the first."""
+    tracker.initialize(images[0], {"init_bbox": box})
+    found = [tracker.track(image) for image in images[1:]]
+    return [one["target_bbox"] for one in found], [one["best_score"] for one in found]
+
+
+def tracked_pictures(browser, folder, box):
+    """Rows of what the page tracks in the pictures in a folder."""
+    choose(browser, lambda: browser.choose("#files", sorted(folder.glob("*.png"), reverse=True)))
+    set_box(browser, box)
+    browser.click("#play")
+    browser.wait("document.querySelector('#status').textContent.startsWith('The end')")
+    return saved_boxes(browser, folder)[1]
 
 
 def test_pictures_are_tracked_as_in_python(page, tiny, tmp_path):
     images, box = frames_drawn(tmp_path)
-    tracker = tiny[1]
-    tracker.initialize(images[0], {"init_bbox": box})
-    expected = [tracker.track(image) for image in images[1:]]
-    assert np.ptp([found["target_bbox"] for found in expected], axis=0).max() > 1  # something moves
+    boxes, scores = tracked(tiny[1], images, box)
+    assert np.ptp(boxes, axis=0).max() > 1  # something moves
 
-    assert "drop one here" in page.texts("#hint")[0] and page.evaluate("crossOriginIsolated")
+    assert page.evaluate("[view.width, play.disabled, crossOriginIsolated]") == [640, True, True]  # the sample clip
     assert page.texts("#network")[0].startswith(f"{TINY}, fp16 (")
     choose(page, lambda: page.choose("#files", sorted(tmp_path.glob("*.png"), reverse=True)))
     assert page.evaluate("play.disabled && [view.width, view.height]") == [320, 240]
@@ -253,33 +238,70 @@ def test_pictures_are_tracked_as_in_python(page, tiny, tmp_path):
     page.click("#play")
     page.wait("document.querySelector('#status').textContent.startsWith('The end')")
     assert page.evaluate("play.disabled && step.disabled")
-    last = expected[-1]["best_score"]
+    last = scores[-1]
     assert page.texts("#score") == [f"{last:.2f}"] and abs(page.evaluate("meter.value") - last) < 1e-3
     assert "frames/s (network" in page.texts("#speed")[0]
     header, rows = saved_boxes(page, tmp_path)
     assert header == "frame,x,y,w,h,score"
     np.testing.assert_array_equal(rows[:, 0], range(len(images)))
     np.testing.assert_array_equal(rows[0, 1:5], box)
-    np.testing.assert_allclose(rows[1:, 1:5], [found["target_bbox"] for found in expected], atol=0.01)
-    np.testing.assert_allclose(rows[1:, 5], [found["best_score"] for found in expected], atol=1e-3)
+    np.testing.assert_allclose(rows[1:, 1:5], boxes, atol=0.01)
+    np.testing.assert_allclose(rows[1:, 5], scores, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_a_gpu_gives_the_same_boxes(window, address, tiny, tmp_path):
+    images, box = frames_drawn(tmp_path, 3)
+    window.open(f"{address}style.css")
+    if not window.evaluate("navigator.gpu?.requestAdapter().then(Boolean)"):
+        pytest.skip("this Chromium has no WebGPU, not even that of SwiftShader")
+    open_page(window, f"{address}?backend=webgpu")
+    assert window.texts("#network")[0].endswith(" MB), WebGPU") and window.evaluate("problem.hidden")
+    rows = tracked_pictures(window, tmp_path, box)
+    np.testing.assert_allclose(rows[1:, 1:5], tracked(tiny[1], images, box)[0], atol=0.01)
+    open_page(window, address)  # which does not choose a GPU that the CPU plays
+    assert "WebAssembly" in window.texts("#network")[0]
+
+
+def test_any_exported_tracker_is_tracked_with(window, runtime, tmp_path):
+    cfg = load_config(TINY, [*SMALL, *OTHER])
+    model = build_ostrack(cfg)
+    model.load_state_dict(fill_state_dict(model.state_dict()))
+    path = tmp_path / "network.onnx"
+    export.export_network(cfg, model.eval(), TINY, "onnx", path)
+    images, box = frames_drawn(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        arguments = ("--network", str(path), "--build_only")
+        site, _ = build(load_script("web"), tmp_path / "output", runtime, patch, *arguments)
+        with pytest.raises(OSTrackError, match="--network is a whole tracker: leave out --config"):
+            build(load_script("web"), tmp_path / "other", runtime, patch, "--config", TINY, *arguments)
+        path.write_bytes(b"no network")
+        with pytest.raises(OSTrackError, match=r"network\.onnx cannot be read as ONNX"):
+            build(load_script("web"), tmp_path / "damaged", runtime, patch, *arguments)
+    described = json.loads((site / "models/wasm.json").read_text())
+    assert sorted(described["inputs"]) == ["box", "mask", "search", "template"]
+    with served(site) as address:
+        open_page(window, address)
+        rows = tracked_pictures(window, tmp_path, box)
+    boxes, scores = tracked(Tracker(cfg, model), images, box)
+    np.testing.assert_allclose(rows[1:, 1:5], boxes, atol=0.05)
+    np.testing.assert_allclose(rows[1:, 5], scores, atol=1e-3)
 
 
 def test_a_video_is_tracked_paused_stepped_and_started_again(page):
     choose(page, lambda: page.click("#sample"))
     assert page.evaluate("[view.width, view.height, document.activeElement.id]") == [640, 512, "view"]
     assert page.texts("#frame") == ["0.00 s"]
-    x, y, w, h = BOX
-    page.drag("#view", (x / 640, y / 512), ((x + w) / 640, (y + h) / 512))
-    seconds = "parseFloat(document.querySelector('#frame').textContent)"
-    page.wait(f"play.textContent === 'Pause' && {seconds} > 0.15")
+    draw_box(page)
+    page.wait(f"play.textContent === 'Pause' && {SECONDS} > 0.15")
     page.press(" ")
     page.wait("play.textContent === 'Track'")
-    paused = page.evaluate(seconds)
+    paused = page.evaluate(SECONDS)
     page.press("s")
-    page.wait(f"{seconds} > {paused}")
-    assert page.evaluate(seconds) < paused + 0.11  # a frame, or, where the machine is busy, a few
+    page.wait(f"{SECONDS} > {paused}")
+    assert page.evaluate(SECONDS) < paused + 0.11  # a frame, or, where the machine is busy, a few
     page.press("r")
-    page.wait(f"{seconds} === 0")
+    page.wait(f"{SECONDS} === 0")
     assert page.evaluate("play.disabled && save.disabled")
 
 
@@ -359,23 +381,15 @@ def test_the_shipped_network_tracks_the_clip_as_in_python(window, runtime, tmp_p
     with pytest.MonkeyPatch.context() as patch:
         site, printed = build(script, tmp_path, runtime, patch, "--build_only")
     assert printed.endswith(f"The page is in {site}\n")
-    tracker = build_tracker(script.CONFIG, backend="onnxruntime", precision="fp16", save_dir=tmp_path)
-    expected = []
-    for t, image in zip(range(8), VideoFile(CLIP), strict=False):
+    images = list(itertools.islice(VideoFile(CLIP), 12))
+    for t, image in enumerate(images):
         write_image(tmp_path / f"{t}.png", image)
-        if t == 0:
-            tracker.initialize(image, {"init_bbox": BOX})
-        else:
-            expected.append(tracker.track(image)["target_bbox"])
     with served(site) as address:
         open_page(window, address)
         assert window.texts("#network")[0].startswith(f"{script.CONFIG}, fp16 (")
-        choose(window, lambda: window.choose("#files", list(tmp_path.glob("*.png"))))
-        set_box(window, BOX)
-        window.click("#play")
-        window.wait("document.querySelector('#status').textContent.startsWith('The end')")
-        _, rows = saved_boxes(window, tmp_path)
-    np.testing.assert_allclose(rows[1:, 1:5], expected, atol=1)
+        rows = tracked_pictures(window, tmp_path, BOX)
+    tracker = build_tracker(script.CONFIG, backend="onnxruntime", precision="fp16", save_dir=tmp_path)
+    np.testing.assert_allclose(rows[1:, 1:5], tracked(tracker, images, BOX)[0], atol=0.1)
 
 
 def test_the_server_sends_what_threads_need(tmp_path):

@@ -48,6 +48,8 @@ class Pictures {
   close() {}
 }
 
+const SLOW = 0.25, SLOWEST = 0.0625; // speeds of a video; browsers go no slower
+
 /** A video that waits for whoever asks for its frames, if need be after each of them. A camera does not wait. */
 class Video {
   unit = "seconds";
@@ -56,7 +58,7 @@ class Video {
   #url;
   #at = 0;
   #spacing = Infinity; // seconds between frames, as far as seen
-  #busy = Infinity; // seconds that a frame takes whoever asks for frames
+  #busy = Infinity; // seconds that a frame takes whoever asks for frames; Infinity before that is known
   #handed = null; // when the last one was handed out, while the video plays
 
   constructor(video) {
@@ -102,21 +104,27 @@ class Video {
     return this.#frame(await createImageBitmap(this.#video), 0);
   }
 
-  /** The next frame as the video plays, or null at the end. */
-  async next(rate = 1) {
+  /**
+   * The next frame as the video plays, or null at the end.
+   *
+   * A video that is paused after each frame plays slowly in between, for a quarter of the time that a frame takes: a
+   * browser that is late with the pause would skip frames.
+   */
+  async next() {
     if (this.#handed !== null) this.#busy = (performance.now() - this.#handed) / 1000;
     if (this.#video.ended) return null;
-    if (!this.live) this.#video.playbackRate = rate;
+    const rate = (4 * this.#spacing) / this.#busy; // no number before both are known
+    if (!this.live) this.#video.playbackRate = Number.isFinite(rate) ? Math.min(Math.max(rate, SLOWEST), 1) : SLOW;
     const frame = await this.#arrival();
     this.#handed = performance.now();
     return frame;
   }
 
-  /** The frame after this one; slowly, so that the video stops there and not a frame later. */
+  /** The frame after this one, where the video stops. */
   async step() {
     this.pause();
     this.#busy = Infinity;
-    const frame = await this.next(0.25);
+    const frame = await this.next();
     this.pause();
     return frame;
   }
