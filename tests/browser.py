@@ -7,6 +7,7 @@ browser's own input, at a place on the screen.
 from __future__ import annotations
 
 import base64
+import contextlib
 import fcntl
 import itertools
 import json
@@ -225,6 +226,15 @@ class Browser:
         """Show the page in a medium (``print``), or with features: ``prefers_color_scheme="dark"``."""
         pairs = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
         self.send("Emulation.setEmulatedMedia", media=media, features=pairs)
+
+    def cpu_seconds(self) -> float:
+        """Time that all processes of the browser have computed so far."""
+        ticks = 0
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+                fields = stat.read_text().rpartition(")")[2].split()
+                ticks += (int(fields[2]) == self._pid) * (int(fields[11]) + int(fields[12]))
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def screenshot(self, path: Path, whole: bool = False) -> Path:
         """A PNG of what is to be seen, or of the ``whole`` page."""

@@ -345,6 +345,25 @@ def test_a_camera_is_shown_and_tracked(page):
     page.wait("play.textContent === 'Track' && save.disabled")
 
 
+def test_the_benchmark_tells_speed_and_takes_a_picture(page, tiny, tmp_path, monkeypatch, capsys):
+    script = load_script("bench_web", "benchmarks")
+    monkeypatch.setattr(script, "Browser", lambda **_: contextlib.nullcontext(page))
+    picture = tmp_path / "page.webp"
+    options = ["--save_dir", str(tiny[0].parents[1]), "--seconds", "0.3", "--picture", str(picture)]
+    monkeypatch.setattr(sys, "argv", ["bench_web.py", *options])
+    with monkeypatch.context() as served_elsewhere:  # the page is there already
+        served_elsewhere.setattr(script, "served", lambda _: contextlib.nullcontext(page.evaluate("location.href")))
+        script.main()
+    printed = capsys.readouterr().out
+    assert re.search(
+        r"WebAssembly, 1 thread: [0-9.]+ frames/s .*\nCPU time of a frame.*: [0-9]+ ms$", printed, re.MULTILINE
+    )
+    assert cv2.imread(str(picture)).std() > 20
+    monkeypatch.setattr(sys, "argv", ["bench_web.py", "--save_dir", str(tmp_path)])
+    with pytest.raises(OSTrackError, match="there is no page .*--build_only"):
+        script.main()
+
+
 def test_files_that_cannot_be_shown_are_named(page, tmp_path):
     (tmp_path / "film.mp4").write_bytes(b"no video")
     (tmp_path / "a.png").write_bytes(b"no picture")
