@@ -1,4 +1,4 @@
-.PHONY: install vot-env demo docs test lint types dead-code
+.PHONY: install vot-env demo web docs test lint types dead-code
 
 install:
 	@./install.sh
@@ -15,6 +15,10 @@ demo: install
 docs: install
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --quiet
 	@echo "Open output/site/index.html; for its search: python3 -m http.server -d output/site"
+
+# Track in your own video or camera in a browser; brings onnxruntime-web by npm the first time.
+web: install
+	@.venv/bin/python tracking/web.py
 
 # Settings of all of these are in pyproject.toml.
 test: lint types dead-code

@@ -63,7 +63,7 @@ setup(
         "": ["data_specs/*", "page/*"],
         "lib.shipped.experiments.ostrack": ["*.yaml"],
         "lib.shipped.pretrained_models": ["README.md", "ostrack_vits_256_ce_images.*"],
-        "lib.shipped.web": ["sample/*"],
+        "lib.shipped.web": ["*.html", "*.css", "*.js", "*.json", "sample/*"],
     },
     cmdclass={"build_py": BuildWithoutLocalFiles},
     entry_points={

@@ -7,6 +7,7 @@ browser's own input, at a place on the screen.
 from __future__ import annotations
 
 import base64
+import contextlib
 import fcntl
 import itertools
 import json
@@ -16,6 +17,7 @@ import shutil
 import signal
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ _FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-extensions --hide-scrollbars --remote-debugging-pipe"
 )
-_KEYS = {"ArrowLeft": 37, "ArrowRight": 39, "Enter": 13, "Tab": 9, " ": 32}  # as pages know them
+_KEYS = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "Enter": 13, "Tab": 9, " ": 32}  # as pages know them
 
 
 class Browser:
@@ -35,10 +37,11 @@ class Browser:
         requests: addresses that the page asked for, other than ``data:``.
     """
 
-    def __init__(self, width: int = 1200, height: int = 900, timeout: float = 120.0) -> None:
+    def __init__(self, width: int = 1200, height: int = 900, timeout: float = 120.0, flags: str = "") -> None:
         if CHROMIUM is None:
             raise RuntimeError("no Chromium was found: apt-get install chromium")
         self.timeout = timeout
+        self._flags = [*_FLAGS.split(), *flags.split()]
         self.errors: list[str] = []
         self.requests: list[str] = []
         self._events: list[str] = []
@@ -83,7 +86,7 @@ class Browser:
             (os.POSIX_SPAWN_DUP2, their_in, 3),
             (os.POSIX_SPAWN_DUP2, their_out, 4),
         ]
-        command = [CHROMIUM, *_FLAGS.split(), f"--user-data-dir={self._folder.name}/profile", "about:blank"]
+        command = [CHROMIUM, *self._flags, f"--user-data-dir={self._folder.name}/profile", "about:blank"]
         self._pid = os.posix_spawn(CHROMIUM, command, os.environ, file_actions=actions, setpgroup=0)
         os.close(their_in)
         os.close(their_out)
@@ -172,16 +175,45 @@ class Browser:
         for kind in ("mousePressed", "mouseReleased"):
             self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
+    def drag(self, selector: str, start: tuple[float, float], end: tuple[float, float], touch: bool = False) -> None:
+        """Draw with the mouse, or a finger, from a place in an element to another, as fractions of its sides."""
+        ends = list(zip(start, end, strict=True))
+        places = [self.move(selector, *(a + (b - a) * part for a, b in ends)) for part in (0, 0.5, 1)]
+        if touch:
+            for kind, place in zip(("touchStart", "touchMove", "touchMove"), places, strict=True):
+                self.send("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": place[0], "y": place[1]}])
+            self.send("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+            return
+        for kind, (x, y) in zip(("mousePressed", "mouseMoved", "mouseMoved"), places, strict=True):
+            self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
+        self.send("Input.dispatchMouseEvent", type="mouseReleased", x=x, y=y, button="left", clickCount=1)
+
+    def choose(self, selector: str, files: Sequence[Path]) -> None:
+        """Choose files in a file input."""
+        found = self.send("Runtime.evaluate", expression=f"document.querySelector({json.dumps(selector)})")["result"]
+        self.send("DOM.setFileInputFiles", files=[str(file.resolve()) for file in files], objectId=found["objectId"])
+
+    def wait(self, script: str) -> Any:
+        """Wait until a JavaScript expression is true, and return its value. Raises TimeoutError."""
+        deadline = time.monotonic() + self.timeout
+        while not (value := self.evaluate(script)):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{script} did not become true; errors: {self.errors}")
+            time.sleep(0.05)
+        return value
+
     def type(self, selector: str, text: str) -> None:
         """Click into a field and type."""
         self.click(selector)
         self.send("Input.insertText", text=text)
 
-    def press(self, key: str) -> None:
+    def press(self, key: str, shift: bool = False) -> None:
         """Press and release a key: ``ArrowRight``, ``Enter`` ..."""
+        number, modifiers = _KEYS.get(key) or ord(key.upper()), 8 if shift else 0
         typed = {"text": {"Enter": "\r"}.get(key, key)} if key in ("Enter", " ") else {}
         for kind in ("keyDown", "keyUp"):
-            self.send("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=_KEYS[key], **typed)
+            event = {"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": number, "modifiers": modifiers}
+            self.send("Input.dispatchKeyEvent", **event, **typed)
             typed = {}
 
     def resize(self, width: int, height: int, scale: float = 1.0) -> None:
@@ -194,6 +226,15 @@ class Browser:
         """Show the page in a medium (``print``), or with features: ``prefers_color_scheme="dark"``."""
         pairs = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
         self.send("Emulation.setEmulatedMedia", media=media, features=pairs)
+
+    def cpu_seconds(self) -> float:
+        """Time that all processes of the browser have computed so far."""
+        ticks = 0
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+                fields = stat.read_text().rpartition(")")[2].split()
+                ticks += (int(fields[2]) == self._pid) * (int(fields[11]) + int(fields[12]))
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def screenshot(self, path: Path, whole: bool = False) -> Path:
         """A PNG of what is to be seen, or of the ``whole`` page."""

@@ -28,6 +28,7 @@ BLOCK = re.compile(r"(?:^<!-- ([a-zA-Z ]+) -->\n)?^```([a-z ]*)\n(.*?)^```", re.
 # What runs the commands of blocks that bear no mark.
 RUN_BY = {
     r"make demo": "tests/test_demo.py",
+    r"make web": "tests/test_web.py",
     r"make (test|vot-env|docs)": ".ci/run",
     r"git clone": ".ci/run",
     r"\.venv/bin/python tracking/demo\.py": "tests/test_demo.py",

@@ -18,6 +18,7 @@ from lib.test.evaluation.results import differences, file_hash, provenance_path
 from lib.test.export.exporting import _in_batches, open_network
 from lib.test.export.formats import FORMATS, Opened, tensors
 from lib.test.export.graph import network_hash, noise_inputs
+from lib.test.export.half import halve_weights
 from lib.test.export.int8 import SmoothedLinear, smooth
 from lib.test.export.opset import lower
 from lib.test.tracker import Tracker, build_tracker
@@ -100,6 +101,32 @@ def test_the_onnx_file_says_what_it_takes(tmp_path):
     }
     assert shapes == {"template": [2, 64, 64, 3], "search": [2, 128, 128, 3], "mask": [2, 16],
                       "score_map": [2, 1, 8, 8], "size_map": [2, 2, 8, 8], "offset_map": [2, 2, 8, 8]}  # fmt: skip
+
+
+def test_weights_in_half_precision_are_computed_with_in_float32():
+    import onnx
+    import onnxruntime
+
+    rng = np.random.default_rng(0)
+    weight, bias = rng.normal(size=(32, 64)).astype(np.float32), rng.normal(size=64).astype(np.float32)
+    nodes = [
+        onnx.helper.make_node("MatMul", ["x", "weight"], ["product"]),
+        onnx.helper.make_node("Add", ["product", "bias"], ["y"]),
+    ]
+    shapes = (("x", [3, 32]), ("y", [3, 64]))
+    x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes)
+    stored = [onnx.numpy_helper.from_array(value, name) for value, name in ((weight, "weight"), (bias, "bias"))]
+    graph = onnx.helper.make_graph(nodes, "linear", [x], [y], stored)
+    opsets = [onnx.helper.make_opsetid("", 20)]
+    model = halve_weights(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10))
+    onnx.checker.check_model(model, full_check=True)
+    sizes = {tensor.name: len(onnx.numpy_helper.to_array(tensor).tobytes()) for tensor in model.graph.initializer}
+    assert sizes == {"weight_half": 2 * 32 * 64, "bias": 4 * 64}
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    inputs = rng.normal(size=(3, 32)).astype(np.float32)
+    expected = inputs @ weight.astype(np.float16).astype(np.float32) + bias
+    np.testing.assert_allclose(session.run(None, {"x": inputs})[0], expected, atol=1e-5)
+    assert np.abs(expected - (inputs @ weight + bias)).max() > 1e-4
 
 
 @pytest.mark.slow
@@ -271,7 +298,7 @@ def test_a_file_that_is_wrong_is_not_kept(tmp_path, monkeypatch):
     ("format", "name", "options", "message"),
     [
         ("tflite", "n.tflite", {}, "format 'tflite' is unknown; choose one of torch, onnx, openvino"),
-        ("onnx", "n.onnx", {"precision": "bf16"}, "format onnx holds float32, int8, not bf16"),
+        ("onnx", "n.onnx", {"precision": "bf16"}, "format onnx holds float32, fp16, int8, not bf16"),
         ("onnx", "n.onnx", {"batch": 0}, "batch 0"),
         ("onnx", "n.xml", {}, "ends with .onnx"),
         ("openvino", "n.xml", {"opset": 17}, "opset 17: format openvino has no such choice, only onnx has"),

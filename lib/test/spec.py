@@ -15,7 +15,7 @@ BACKENDS = {
     "torch": ("float32", "bf16", "fp16"),
     "plain": ("float32", "bf16", "fp16"),
     "cudagraph": ("float32", "bf16", "fp16"),
-    "onnxruntime": ("float32", "int8"),
+    "onnxruntime": ("float32", "fp16", "int8"),  # fp16: of the weights in the file
     "openvino": ("float32", "bf16", "int8"),
 }
 SAME_BOXES = ("torch", "plain", "cudagraph")  # but for rounding

@@ -147,7 +147,7 @@ def open_openvino(path: Path) -> Opened:
 
 FORMATS = {
     "torch": Format(".pt2", ("float32", "bf16", "fp16"), write_torch, open_torch),
-    "onnx": Format(".onnx", ("float32", "int8"), write_onnx, open_onnx, ("onnx", "onnxscript", "onnxruntime")),
+    "onnx": Format(".onnx", ("float32", "fp16", "int8"), write_onnx, open_onnx, ("onnx", "onnxscript", "onnxruntime")),
     "openvino": Format(
         ".xml", ("float32", "bf16", "int8"), write_openvino, open_openvino, ("onnx", "onnxscript", "openvino")
     ),
@@ -160,7 +160,7 @@ def _program(graph: NetworkGraph, inputs: Inputs) -> torch.export.ExportedProgra
 
 
 def _onnx_model(graph: NetworkGraph, inputs: Inputs, record: dict[str, str], calibration: list[Inputs]) -> Any:
-    """The graph as an ONNX model, in int8 and in the opset that the record names, if it does."""
+    """The graph as an ONNX model, in the precision and in the opset that the record names, if it does."""
     onnx = required("onnx")
     required("onnxscript")
     opset = int(record["opset"]) if "opset" in record else None
@@ -185,6 +185,10 @@ def _onnx_model(graph: NetworkGraph, inputs: Inputs, record: dict[str, str], cal
     lower(model, opset)
     if int8:
         model = quantise(model, calibration)
+    elif record["precision"] == "fp16":
+        from lib.test.export.half import halve_weights
+
+        model = halve_weights(model)
     versions = {entry.domain: str(entry.version) for entry in model.opset_import}
     onnx.helper.set_model_props(model, record | {"opset": versions[""]})
     return model
