@@ -1,4 +1,7 @@
-"""Write the network of a tracker as a file that other programs run, and check that it gives what torch gives."""
+"""Write the network of a tracker as a file that other programs run, and check that it gives what torch gives.
+
+--format hub writes the tracker as a folder for a model hub instead, for Tracker.from_pretrained(FOLDER).
+"""
 
 import argparse
 import sys
@@ -15,6 +18,7 @@ from lib.test.evaluation.results import file_hash
 from lib.test.export import FORMATS, Exported, export_network
 from lib.test.export.graph import network_hash
 from lib.test.export.opset import OLDEST
+from lib.test.hub import write_folder
 from lib.test.spec import PRECISIONS, add_family_option
 from lib.test.tracker import find_checkpoint
 from lib.test.tracker.backends import ExportedNetwork, kept_file
@@ -27,11 +31,11 @@ _SEQUENCES, _FRAMES = 8, 6  # that are drawn for the calibration of int8
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, help="name of an experiment, or the path of one")
     add_family_option(parser)
     parser.add_argument("--checkpoint", type=Path, help="weight file (default: the experiment's own)")
-    parser.add_argument("--format", choices=list(FORMATS), default="onnx")
+    parser.add_argument("--format", choices=[*FORMATS, "hub"], default="onnx")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
     parser.add_argument(
         "--opset", type=int, help=f"of an ONNX file, {OLDEST} or newer (default: PyTorch's own; docs/export.md)"
@@ -40,6 +44,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, help="file to write (default: where --backend of the other commands looks for it)"
     )
+    parser.add_argument("--license", default="", help="of format hub (default: as the model card of the weights says)")
     parser.add_argument("--save_dir", type=Path, help="output folder (default: the configured one, ./output)")
     parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="settings on top of the experiment")
     return parser.parse_intermixed_args()
@@ -113,8 +118,25 @@ def export_experiment(
     return path, written
 
 
+def export_folder(args: argparse.Namespace) -> Path:
+    """Write what ``--format hub`` asks for. Raises ConfigError: it has no such option, or there is no ``--out``."""
+    if args.out is None or (args.precision, args.batch, args.opset) != ("float32", 1, None):
+        raise ConfigError(
+            "format hub needs --out FOLDER, and holds the weights as they are: no precision, batch, opset"
+        )
+    cfg = load_experiment(args.config, args.overrides, args.script)
+    checkpoint = args.checkpoint or find_checkpoint(cfg, args.save_dir)
+    tracking_model(cfg, checkpoint)  # do they fit?
+    return write_folder(cfg, checkpoint, args.out, args.license)
+
+
 def main() -> None:
     args = parse_arguments()
+    if args.format == "hub":
+        folder = export_folder(args)
+        print(f"wrote {folder}: {', '.join(path.name for path in sorted(folder.iterdir()))}")
+        print(f'next: Tracker.from_pretrained("{folder}") in Python; or: hf upload OWNER/NAME {folder}')
+        return
     path, written = export_experiment(
         args.config,
         args.format,
