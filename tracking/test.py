@@ -36,6 +36,18 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--compat_int", action="store_true", help="write boxes as integers by truncation, as the published code"
     )
+    parser.add_argument(
+        "--annotator",
+        type=float,
+        metavar="IOU",
+        help="simulate a person who draws the box anew where its IoU falls below this, and count (docs/metrics.md)",
+    )
+    parser.add_argument(
+        "--realtime",
+        type=float,
+        metavar="FPS",
+        help="skip the frames that arrive, at this rate, while the tracker computes (docs/metrics.md)",
+    )
     add_looking_options(parser)
     args = parser.parse_intermixed_args(arguments)
     if args.config is None and not args.list:
@@ -94,6 +106,8 @@ def main() -> int:
         compat_int=args.compat_int,
         run_id=args.runid,
         fresh=args.fresh or bool(args.debug),
+        annotator=args.annotator,
+        realtime=args.realtime,
         results_dir=debug_folder(args.save_dir) / "tracking_results" if args.debug else None,
         screen=screen,
         attention_layers=args.vis_attention,

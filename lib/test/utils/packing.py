@@ -16,6 +16,7 @@ import numpy as np
 from lib.models.family import DEFAULT_FAMILY, is_family
 from lib.test.evaluation.benchmarks import get_benchmark, get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
+from lib.test.evaluation.modes import ANNOTATOR
 from lib.test.evaluation.results import backend_name, read_provenance, read_result, result_files, time_path
 from lib.test.utils.servers import SERVERS, RawResult, Server
 from lib.utils.annotations import read_table
@@ -148,6 +149,8 @@ def expected_frames(form: Server, env: EnvSettings, folder: Path) -> dict[str, i
 
 
 def _read(path: Path, name: str, frames: int | None, needs_times: bool) -> RawResult:
+    if (read_provenance(path) or {}).get(ANNOTATOR):
+        raise DataError(f"{path} holds boxes that a simulated annotator drew, which are nothing to submit")
     boxes = read_result(path)
     if frames is not None and len(boxes) != frames:
         raise DataError(f"{path}: {len(boxes)} boxes for {frames} frames")
