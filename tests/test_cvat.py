@@ -35,22 +35,21 @@ def frame(left, visible=True):
 
 
 def test_a_rectangle_is_followed_and_none_where_it_is_lost(cvataa):
-    class Context(cvataa.TrackingFunctionShapeContext):
-        original_shape_type = "rectangle"
+    context = type("Context", (cvataa.TrackingFunctionShapeContext,), {"original_shape_type": "rectangle"})()
 
     function = load().create("vits_256_ce_images", lost_below=0.3, device="cpu")
     assert isinstance(function.spec, cvataa.TrackingFunctionSpec)
     assert function.spec.supported_shape_types == {"rectangle"}
     shape = cvataa.TrackableShape(type="rectangle", points=[50, 60, 90, 100])
-    state = function.init_tracking_state(Context(), function.preprocess_image(Context(), frame(50)), shape)
+    state = function.init_tracking_state(context, function.preprocess_image(context, frame(50)), shape)
     for left in (53, 56, 59):
         palette = frame(left).quantize(256)  # CVAT hands over whatever the file holds
-        found = function.track(Context(), function.preprocess_image(Context(), palette), state)
+        found = function.track(context, function.preprocess_image(context, palette), state)
         assert isinstance(found, cvataa.TrackableShape) and found.type == "rectangle"
         np.testing.assert_allclose(found.points, [left, 60, left + 40, 100], atol=6)
-    gone = function.preprocess_image(Context(), frame(0, visible=False))
-    assert function.track(Context(), gone, state) is None
-    back = function.track(Context(), function.preprocess_image(Context(), frame(59)), state)
+    gone = function.preprocess_image(context, frame(0, visible=False))
+    assert function.track(context, gone, state) is None
+    back = function.track(context, function.preprocess_image(context, frame(59)), state)
     assert abs(back.points[0] - 59) < 6
 
 

@@ -85,7 +85,8 @@ def test_frames_that_arrive_while_the_tracker_computes_are_skipped(data, tmp_pat
     assert json.loads((folder / "b.json").read_text())["skipped_frames"] == 5
     assert "in real time 10 of 16 frames were skipped" in str(summary) and "tracker 8.0 FPS" in str(summary)
 
-    fakes.run(data, tmp_path / "fast", tracker=Slow, provenance={"realtime": 8.0})  # just in time
+    fast = fakes.run(data, tmp_path / "fast", tracker=Slow, provenance={"realtime": 8.0})  # just in time
+    assert "in real time 0 of 16 frames were skipped" in str(fast)
     assert json.loads((fakes.results(tmp_path / "fast", data) / "b.json").read_text())["skipped_frames"] == 0
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+from tqdm import tqdm
 
 from lib.models.family import experiment_family
 from lib.test.analysis.analyse import analyse
@@ -21,6 +22,7 @@ from lib.test.spec import TrackerSpec
 from lib.test.tracker import build_tracker
 from lib.test.tracker.video import track_frames
 from lib.train.data.drawing.sequences import make_images_sequences
+from lib.utils.console import next_step
 from lib.utils.errors import DataError, run_cli
 from lib.utils.image_io import write_image
 from lib.utils.video_io import VideoFile, VideoWriter
@@ -43,7 +45,7 @@ def track_real_video(out: Path) -> None:
     video = VideoFile(demo_video())
     tracker = build_tracker(CONFIG, precision="auto")
     print(f"Tracking the head in {VIDEO} ({len(video)} frames) with {tracker.checkpoint} on the CPU")
-    frames = list(track_frames(tracker, video, FIRST_BOX))
+    frames = list(tqdm(track_frames(tracker, video, FIRST_BOX), total=len(video), unit="frame"))
     with VideoWriter(out / "demo.mp4", video.fps) as writer:
         for frame in frames:
             writer.write(frame.picture())
@@ -75,6 +77,9 @@ def main() -> int:
     track_real_video(out)
     status = score_drawn_sequences(out)
     print(f"The demo took {time.perf_counter() - start:.0f} seconds.")
+    next_step(
+        f"look at {out / 'demo.mp4'}", f"python tracking/video_demo.py {experiment_family(CONFIG).name} {CONFIG} VIDEO"
+    )
     return status
 
 

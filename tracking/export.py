@@ -11,6 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+from tqdm import tqdm
 
 from lib.config import ExperimentConfig
 from lib.models.family import family_of, load_experiment, resolve
@@ -21,10 +22,11 @@ from lib.test.export.opset import OLDEST
 from lib.test.hub import write_folder
 from lib.test.spec import PRECISIONS, add_family_option
 from lib.test.tracker import find_checkpoint
-from lib.test.tracker.backends import ExportedNetwork, kept_file
+from lib.test.tracker.backends import FORMAT_OF, ExportedNetwork, kept_file
 from lib.test.tracker.build import exports_folder, tracking_model
 from lib.train.data.drawing.cast import load_stock
 from lib.train.data.drawing.sequences import SEQUENCE_SETTINGS, draw_sequence
+from lib.utils.console import next_step
 from lib.utils.errors import ConfigError, run_cli
 
 _SEQUENCES, _FRAMES = 8, 6  # that are drawn for the calibration of int8
@@ -58,7 +60,7 @@ def drawn_inputs(cfg: ExperimentConfig) -> list[dict[str, np.ndarray]]:
 
     tracker = resolve(family_of(cfg).tracker)(cfg, ExportedNetwork(no_run, ()))  # it keeps crops as they are
     stock, found = load_stock((), (), SEQUENCE_SETTINGS), []
-    for number in range(_SEQUENCES):
+    for number in tqdm(range(_SEQUENCES), "calibration", unit="sequence", delay=2):
         first, *others = draw_sequence(np.random.default_rng(number), stock, _FRAMES)
         target = tracker.start(first.image, first.box.tolist())
         for frame in others:
@@ -135,8 +137,9 @@ def main() -> None:
     if args.format == "hub":
         folder = export_folder(args)
         print(f"wrote {folder}: {', '.join(path.name for path in sorted(folder.iterdir()))}")
-        print(f'next: Tracker.from_pretrained("{folder}") in Python; or: hf upload OWNER/NAME {folder}')
+        next_step(f'Tracker.from_pretrained("{folder}") in Python', f"hf upload OWNER/NAME {folder}")
         return
+    print("exporting, which takes a minute or so", file=sys.stderr)  # in one piece, so that no bar can tell how far
     path, written = export_experiment(
         args.config,
         args.format,
@@ -151,9 +154,18 @@ def main() -> None:
     )
     if written is None:
         print(f"{path} is there already, of the same weights, code and versions")
-        return
-    print(f"wrote {path}")
-    print(f"its outputs differ from torch's in float32 by at most {written.largest:.2g}, on average {written.mean:.2g}")
+    else:
+        print(f"wrote {path}")
+        differ = f"at most {written.largest:.2g}, on average {written.mean:.2g}"
+        print(f"its outputs differ from torch's in float32 by {differ}")
+    backends = [backend for backend, format in FORMAT_OF.items() if args.out is None and format == args.format]
+    for backend in backends:
+        next_step(
+            f"python tracking/test.py {args.script or 'ostrack'} {args.config} --dataset NAME --backend {backend} "
+            f"--precision {args.precision}"
+        )
+    if not backends:
+        next_step("docs/export.md has the recipe that runs it, in Python and C++")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from lib.test.spec import TrackerSpec, add_tracker_options
 from lib.test.track_formats import FORMATS
 from lib.test.video_demo import VideoOptions, track_video
 from lib.test.video_loop import KEYS
+from lib.utils.console import next_step
 from lib.utils.errors import ConfigError, run_cli
 from lib.vis.screens import visdom_or_pictures
 
@@ -105,6 +106,8 @@ def main() -> None:
     )
     summary = track_video(spec, args.video, boxes, options)
     print(summary)
+    made = [str(path) for path in (args.output, *args.save) if path]
+    next_step(f"look at {', '.join(made)}" if made else "--output OUT.mp4 keeps the video, --save cvat.xml the boxes")
 
 
 if __name__ == "__main__":

@@ -67,6 +67,7 @@ def write_folder(cfg: ExperimentConfig, checkpoint: Path, folder: Path, license:
     (folder / CONFIG).write_text(yaml.safe_dump(to_plain(cfg), sort_keys=False))
     tensors = {name: value.contiguous().clone() for name, value in state.items()}  # it refuses shared memory
     save_file(tensors, folder / WEIGHTS, {"format": "pt"})
+    (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # safetensors lets nobody else read it
     card = _card_rows(checkpoint.with_suffix(".md"))
     license = license or card.get("licence", "not stated")
     hashes = {name: _sha256(folder / name) for name in (CONFIG, WEIGHTS)}

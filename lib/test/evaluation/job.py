@@ -53,8 +53,8 @@ class Outcome:
         final: it failed for its data or the like, so that it would at a second try; ``error`` is a reason.
         remarks: what was done to its pictures, see :meth:`ImageFrames.remarks`.
         left: the user, who was looking on, went on to the next sequence before its end.
-        corrections: how often a simulated person drew the box anew.
-        skipped: frames that arrived while the tracker computed.
+        corrections: how often a simulated person drew the box anew; None where nobody looked.
+        skipped: frames that arrived while the tracker computed; None where each waited for it.
     """
 
     name: str
@@ -65,8 +65,8 @@ class Outcome:
     final: bool = False
     remarks: list[str] = field(default_factory=list)
     left: bool = False
-    corrections: int = 0
-    skipped: int = 0
+    corrections: int | None = None
+    skipped: int | None = None
 
     @classmethod
     def failed(cls, sequence: Sequence, path: Path, error: OSTrackError) -> Outcome:
@@ -157,8 +157,11 @@ def _follow(
         return Outcome(sequence.name, job.path, error=traceback.format_exc())
     tracked = np.delete(np.array(writer.times), [0, *arrivals.skipped], axis=0)
     times = FrameTime(*tracked.sum(axis=0).tolist())
-    counts = {"corrections": len(annotator.corrections), "skipped": len(arrivals.skipped)}
-    return Outcome(sequence.name, job.path, len(tracked), times, remarks=remarks, **counts)
+    corrections = None if annotator.least is None else len(annotator.corrections)
+    skipped = None if arrivals.rate is None else len(arrivals.skipped)
+    return Outcome(
+        sequence.name, job.path, len(tracked), times, remarks=remarks, corrections=corrections, skipped=skipped
+    )
 
 
 def _watching(tracker: BatchTracker, job: Job) -> AbstractContextManager[Callable[[int, Any], Any]]:

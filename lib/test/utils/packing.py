@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from lib.models.family import DEFAULT_FAMILY, is_family
 from lib.test.evaluation.benchmarks import get_benchmark, get_dataset
@@ -61,7 +62,7 @@ def check_results(form: Server, tracker: str, config: str, env: EnvSettings) -> 
     frames = expected_frames(form, env, folder)
     problems: dict[Path, str] = {}
     results = []
-    for name, count in frames.items():
+    for name, count in tqdm(frames.items(), "reading", unit="result", delay=2, leave=False):
         path = folder / f"{name}.txt"
         try:
             results.append(_read(path, name, count, form.needs_times))
