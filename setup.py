@@ -58,6 +58,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=[*find_packages(include=["lib", "lib.*", "tracking"]), *SHIPPED, "lib.shipped.experiments.ostrack"],
+    py_modules=["ostrack"],
     package_dir=SHIPPED,
     package_data={
         "": ["data_specs/*", "page/*"],

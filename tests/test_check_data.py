@@ -318,7 +318,10 @@ def run(env, monkeypatch, capsys):
         module = load_script(script)
         monkeypatch.setattr(module, "env_settings", lambda: env)
         monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
-        return module.main(), capsys.readouterr().out.splitlines()
+        status = module.main()
+        *lines, last = capsys.readouterr().out.splitlines()
+        assert last.startswith("next: ")
+        return status, lines
 
     return call
 

@@ -16,7 +16,18 @@ import yaml
 
 from tests.conftest import REPOSITORY
 
-SOURCES = ("lib", "tracking", "experiments", "web", "setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE")
+SOURCES = (
+    "lib",
+    "ostrack.py",
+    "tracking",
+    "experiments",
+    "web",
+    "setup.py",
+    "pyproject.toml",
+    "MANIFEST.in",
+    "README.md",
+    "LICENSE",
+)
 WEIGHTS = "ostrack_vits_256_ce_images"
 
 
@@ -106,7 +117,11 @@ def test_wrong_input_of_a_command_is_one_line_and_a_status(installed, tmp_path):
 
 @pytest.mark.slow
 def test_the_commands_track_and_score_in_another_folder(installed, tmp_path):
-    place = run([installed / "python", "-c", "import lib, tracking; print(lib.__file__, tracking.__file__)"], tmp_path)
+    code = (
+        "import lib, ostrack, tracking; print(lib.__file__, ostrack.__file__, tracking.__file__); "
+        "ostrack.Tracker.from_pretrained('vits_256_ce_images')"
+    )
+    place = run([installed / "python", "-c", code], tmp_path)
     assert all(Path(path).is_relative_to(installed.parent) for path in place.split())
 
     run([installed / "ostrack-make-images-dataset", "--sequences", "1", "--frames", "4"], tmp_path)

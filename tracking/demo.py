@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import cv2
 import numpy as np
+from tqdm import tqdm
 
 from lib.models.family import experiment_family
 from lib.test.analysis.analyse import analyse
@@ -25,6 +26,7 @@ from lib.test.tracker import build_tracker
 from lib.test.tracker.inspected import InspectedTracker
 from lib.test.tracker.video import track_frames
 from lib.train.data.drawing.sequences import make_images_sequences
+from lib.utils.console import next_step
 from lib.utils.errors import run_cli
 from lib.utils.image_io import write_image
 from lib.utils.paths import shipped_file
@@ -78,7 +80,7 @@ def track_clip(out: Path) -> None:
     cloud = f"a cloud drawn over frames {CLOUD_FRAMES[0]} to {CLOUD_FRAMES[-1]}"
     print(f"Tracking a helicopter in {CLIP} ({CLIP_FRAMES} frames, {cloud}) with {tracker.checkpoint} on the CPU")
     fps = VideoFile(shipped_file(CLIP)).fps
-    frames = list(track_frames(tracker, clip_frames(), FIRST_BOX))
+    frames = list(tqdm(track_frames(tracker, clip_frames(), FIRST_BOX), total=CLIP_FRAMES, unit="frame"))
     pictures = [frame.picture(LOST_BELOW) for frame in frames]
     with VideoWriter(out / "demo.mp4", fps) as writer:
         for picture in pictures:
@@ -119,6 +121,9 @@ def main() -> int:
     track_clip(out)
     status = score_drawn_sequences(out)
     print(f"The demo took {time.perf_counter() - start:.0f} seconds.")
+    next_step(
+        f"python tracking/video_demo.py {experiment_family(CONFIG).name} {CONFIG} VIDEO, with a video of your own"
+    )
     return status
 
 

@@ -1,4 +1,7 @@
-"""Write the network of a tracker as a file that other programs run, and check that it gives what torch gives."""
+"""Write the network of a tracker as a file that other programs run, and check that it gives what torch gives.
+
+--format hub writes the tracker as a folder for a model hub instead, for Tracker.from_pretrained(FOLDER).
+"""
 
 import argparse
 import sys
@@ -8,6 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+from tqdm import tqdm
 
 from lib.config import ExperimentConfig
 from lib.models.family import family_of, load_experiment, resolve
@@ -15,23 +19,25 @@ from lib.test.evaluation.results import file_hash
 from lib.test.export import FORMATS, Exported, export_network
 from lib.test.export.graph import network_hash
 from lib.test.export.opset import OLDEST
+from lib.test.hub import write_folder
 from lib.test.spec import PRECISIONS, add_family_option
 from lib.test.tracker import find_checkpoint
-from lib.test.tracker.backends import ExportedNetwork, kept_file
+from lib.test.tracker.backends import FORMAT_OF, ExportedNetwork, kept_file
 from lib.test.tracker.build import exports_folder, tracking_model
 from lib.train.data.drawing.cast import load_stock
 from lib.train.data.drawing.sequences import SEQUENCE_SETTINGS, draw_sequence
+from lib.utils.console import next_step
 from lib.utils.errors import ConfigError, run_cli
 
 _SEQUENCES, _FRAMES = 8, 6  # that are drawn for the calibration of int8
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, help="name of an experiment, or the path of one")
     add_family_option(parser)
     parser.add_argument("--checkpoint", type=Path, help="weight file (default: the experiment's own)")
-    parser.add_argument("--format", choices=list(FORMATS), default="onnx")
+    parser.add_argument("--format", choices=[*FORMATS, "hub"], default="onnx")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
     parser.add_argument(
         "--opset", type=int, help=f"of an ONNX file, {OLDEST} or newer (default: PyTorch's own; docs/export.md)"
@@ -40,6 +46,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, help="file to write (default: where --backend of the other commands looks for it)"
     )
+    parser.add_argument("--license", default="", help="of format hub (default: as the model card of the weights says)")
     parser.add_argument("--save_dir", type=Path, help="output folder (default: the configured one, ./output)")
     parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="settings on top of the experiment")
     return parser.parse_intermixed_args()
@@ -53,7 +60,7 @@ def drawn_inputs(cfg: ExperimentConfig) -> list[dict[str, np.ndarray]]:
 
     tracker = resolve(family_of(cfg).tracker)(cfg, ExportedNetwork(no_run, ()))  # it keeps crops as they are
     stock, found = load_stock((), (), SEQUENCE_SETTINGS), []
-    for number in range(_SEQUENCES):
+    for number in tqdm(range(_SEQUENCES), "calibration", unit="sequence", delay=2):
         first, *others = draw_sequence(np.random.default_rng(number), stock, _FRAMES)
         target = tracker.start(first.image, first.box.tolist())
         for frame in others:
@@ -113,8 +120,26 @@ def export_experiment(
     return path, written
 
 
+def export_folder(args: argparse.Namespace) -> Path:
+    """Write what ``--format hub`` asks for. Raises ConfigError: it has no such option, or there is no ``--out``."""
+    if args.out is None or (args.precision, args.batch, args.opset) != ("float32", 1, None):
+        raise ConfigError(
+            "format hub needs --out FOLDER, and holds the weights as they are: no precision, batch, opset"
+        )
+    cfg = load_experiment(args.config, args.overrides, args.script)
+    checkpoint = args.checkpoint or find_checkpoint(cfg, args.save_dir)
+    tracking_model(cfg, checkpoint)  # do they fit?
+    return write_folder(cfg, checkpoint, args.out, args.license)
+
+
 def main() -> None:
     args = parse_arguments()
+    if args.format == "hub":
+        folder = export_folder(args)
+        print(f"wrote {folder}: {', '.join(path.name for path in sorted(folder.iterdir()))}")
+        next_step(f'Tracker.from_pretrained("{folder}") in Python', f"hf upload OWNER/NAME {folder}")
+        return
+    print("exporting, which takes a minute or so", file=sys.stderr)  # in one piece, so that no bar can tell how far
     path, written = export_experiment(
         args.config,
         args.format,
@@ -129,9 +154,18 @@ def main() -> None:
     )
     if written is None:
         print(f"{path} is there already, of the same weights, code and versions")
-        return
-    print(f"wrote {path}")
-    print(f"its outputs differ from torch's in float32 by at most {written.largest:.2g}, on average {written.mean:.2g}")
+    else:
+        print(f"wrote {path}")
+        differ = f"at most {written.largest:.2g}, on average {written.mean:.2g}"
+        print(f"its outputs differ from torch's in float32 by {differ}")
+    backends = [backend for backend, format in FORMAT_OF.items() if args.out is None and format == args.format]
+    for backend in backends:
+        next_step(
+            f"python tracking/test.py {args.script or 'ostrack'} {args.config} --dataset NAME --backend {backend} "
+            f"--precision {args.precision}"
+        )
+    if not backends:
+        next_step("docs/export.md has the recipe that runs it, in Python and C++")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ SOURCE is a folder, a zip or a file: text files of boxes (comma, tab or space), 
 """
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lib.test.evaluation.environment import env_settings
 from lib.test.utils.box_forms import FORMS
 from lib.test.utils.importing import import_results
+from lib.utils.console import next_step
 from lib.utils.errors import run_cli
 
 
@@ -41,6 +43,7 @@ def main() -> int:
         form=args.form,
     )
     print(report)
+    next_step(f"python tracking/analysis_results.py --dataset {shlex.quote(args.dataset)}")
     return 0 if report.complete else 1
 
 

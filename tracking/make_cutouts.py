@@ -10,6 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.train.dataset.cutouts import cut_out_coco
+from lib.utils.console import next_step
 from lib.utils.errors import run_cli
 
 
@@ -22,6 +23,10 @@ def main() -> None:
     annotations = arguments.coco / "annotations" / f"instances_{arguments.split}.json"
     count = cut_out_coco(annotations, arguments.coco / "images" / arguments.split, arguments.out)
     print(f"wrote {count} cut-outs to {arguments.out}")
+    next_step(
+        "set cutouts_dir in the file of paths to train from them",
+        f"python tracking/make_images_dataset.py --cutouts {arguments.out}",
+    )
 
 
 if __name__ == "__main__":

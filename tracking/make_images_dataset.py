@@ -1,12 +1,14 @@
 """Draw sequences from pictures (or from none) and write them in the layout of GOT-10k."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.train.data.drawing.sequences import FRAME_SIZE, SPLITS, make_images_sequences
+from lib.utils.console import next_step
 from lib.utils.errors import run_cli
 
 
@@ -32,6 +34,7 @@ def main() -> None:
         args.out, args.split, args.sequences, args.frames, args.seed, args.images, args.cutouts, args.size, args.force
     )
     print(f"wrote {args.sequences} sequences of {args.frames} frames to {folder}")
+    next_step(f"python tracking/test.py ostrack vits_256_ce_images --dataset folder:{shlex.quote(str(folder))}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lib.models.family import DEFAULT_FAMILY
 from lib.test.analysis.card import write_card
 from lib.test.analysis.protocols import PROTOCOLS
+from lib.utils.console import next_step
 from lib.utils.errors import run_cli
 
 
@@ -42,6 +43,7 @@ def main() -> None:
         protocol=args.protocol,
     )
     print(f"Wrote to {args.output}: {', '.join(path.name for path in files)}")
+    next_step(f"copy what you want to say from {args.output / 'card.md'} into the model's own card")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.train.admin.environment import env_settings
 from lib.train.dataset.registry import lmdb_jobs
+from lib.utils.console import next_step
 from lib.utils.errors import ConfigError, run_cli
 from lib.utils.lmdb_pack import pack_folder
 
@@ -29,6 +30,7 @@ def main() -> None:
     for folder, out, prefix, content in jobs or [(arguments.folder, arguments.out, arguments.prefix, ())]:
         count = pack_folder(folder, out, prefix, content)
         print(f"{out}: {count} files of {folder}, verified")
+    next_step("python tracking/train.py --config CONFIG --use_lmdb 1")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.test.profiling import profile
 from lib.test.spec import TrackerSpec, add_family_option, add_running_options
+from lib.utils.console import next_step
 from lib.utils.errors import DataError, run_cli
 
 
@@ -39,6 +40,7 @@ def main() -> None:
             args.json.write_text(json.dumps(found.to_dict(), indent=1) + "\n")
         except OSError as error:
             raise DataError(f"{args.json} cannot be written: {error.strerror}") from error
+    next_step("--backend, --precision, --device and --compile to compare", "docs/performance.md for other machines")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.utils.checkpoint import strip_checkpoint
+from lib.utils.console import next_step
 from lib.utils.errors import run_cli
 
 
@@ -19,6 +20,7 @@ def main() -> None:
     arguments = parser.parse_args()
     strip_checkpoint(arguments.checkpoint, arguments.out, half=not arguments.float32, ema=arguments.ema)
     print(f"wrote {arguments.out}: {arguments.out.stat().st_size / 2**20:.1f} MiB")
+    next_step(f"python tracking/export.py --config CONFIG --checkpoint {arguments.out} --format hub --out FOLDER")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Track the sequences of one or more benchmarks and write a result file for each."""
 
 import argparse
+import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -10,8 +11,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lib.test.evaluation.benchmarks import describe_benchmarks
 from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.evaluate import RunOptions, track_benchmarks
+from lib.test.evaluation.modes import folder_end, mode_of
 from lib.test.evaluation.ranks import wait_for_all
 from lib.test.spec import TrackerSpec, add_tracker_options
+from lib.test.utils.servers import SERVERS
+from lib.utils.console import next_step
 from lib.utils.dist_info import dist_info
 from lib.utils.errors import ConfigError, run_cli
 from lib.vis.recorder import record_video
@@ -36,6 +40,18 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--fresh", action="store_true", help="track again what is there already, and replace it")
     parser.add_argument(
         "--compat_int", action="store_true", help="write boxes as integers by truncation, as the published code"
+    )
+    parser.add_argument(
+        "--annotator",
+        type=float,
+        metavar="IOU",
+        help="simulate a person who draws the box anew where its IoU falls below this, and count (docs/metrics.md)",
+    )
+    parser.add_argument(
+        "--realtime",
+        type=float,
+        metavar="FPS",
+        help="skip the frames that arrive, at this rate, while the tracker computes (docs/metrics.md)",
     )
     add_looking_options(parser)
     args = parser.parse_intermixed_args(arguments)
@@ -81,6 +97,18 @@ def choose_screen(args: argparse.Namespace) -> Screen | None:
     return None
 
 
+def scoring_command(args: argparse.Namespace) -> str:
+    """What scores the results: the analysis, or the package for the server of a benchmark."""
+    place = ["--save_dir", str(args.save_dir)] if args.save_dir else []
+    for server, form in SERVERS.items():
+        if form.dataset == args.dataset and args.annotator is None:
+            run = Path(args.config).stem + folder_end(mode_of(args.annotator, args.realtime))
+            run += "" if args.runid is None else f"_{args.runid:03d}"
+            names = ["--tracker_name", args.tracker, "--cfg_name", run]
+            return shlex.join(["python", f"lib/test/utils/transform_{server}.py", *names, *place])
+    return shlex.join(["python", "tracking/analysis_results.py", "--dataset", args.dataset, *place])
+
+
 def main() -> int:
     args = parse_arguments()
     if args.list:
@@ -95,6 +123,8 @@ def main() -> int:
         compat_int=args.compat_int,
         run_id=args.runid,
         fresh=args.fresh or bool(args.debug),
+        annotator=args.annotator,
+        realtime=args.realtime,
         results_dir=debug_folder(args.save_dir) / "tracking_results" if args.debug else None,
         screen=screen,
         attention_layers=args.vis_attention,
@@ -102,6 +132,8 @@ def main() -> int:
     summary = track_benchmarks(TrackerSpec.from_arguments(args, args.tracker), args.dataset.split(","), options)
     print(summary, flush=True)
     wait_for_all()
+    if not summary.failed and not args.debug and dist_info().rank == 0:
+        next_step(scoring_command(args))
     return 1 if summary.failed else 0
 
 

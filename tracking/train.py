@@ -10,6 +10,7 @@ checkpoint counts.
 
 import argparse
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.train.launch import NOTHING_TO_SAVE, PREEMPTED, launch, rank_process
+from lib.utils.console import next_step
 from lib.utils.errors import ConfigError, run_cli
 
 
@@ -98,6 +100,7 @@ def _gpus() -> int:
 
 def train(arguments: argparse.Namespace) -> int:
     """Train, as the only process or as one of several."""
+    from lib.models.family import experiment_family
     from lib.train.run_training import (  # slow to import, which --help and the launcher need not wait for
         TrainOptions,
         run_training,
@@ -121,9 +124,13 @@ def train(arguments: argparse.Namespace) -> int:
             config_teacher=arguments.config_teacher,
             script_teacher=arguments.script_teacher,
         )
-        run_training(arguments.config, overrides, options)
+        last = run_training(arguments.config, overrides, options)
     except Preempted:
         return PREEMPTED
+    if os.environ.get("RANK", "0") == "0":
+        family = arguments.script or experiment_family(arguments.config).name
+        line = ["python", "tracking/test.py", family, arguments.config, "--checkpoint", str(last), "--dataset", "NAME"]
+        next_step(shlex.join(line))
     return 0
 
 

@@ -10,8 +10,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.results import LOST_BELOW
 from lib.test.spec import TrackerSpec, add_tracker_options
+from lib.test.track_formats import FORMATS
 from lib.test.video_demo import VideoOptions, track_video
 from lib.test.video_loop import KEYS
+from lib.utils.console import next_step
 from lib.utils.errors import ConfigError, run_cli
 from lib.vis.screens import visdom_or_pictures
 
@@ -50,6 +52,16 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--lost_below", type=float, default=LOST_BELOW, help="lower scores are shown as lost (0.3)")
     parser.add_argument("--output", type=Path, metavar="OUT.mp4", help="write a video with the boxes")
     parser.add_argument(
+        "--save",
+        type=Path,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FILE",
+        help=f"write the tracks as {', '.join(FORMATS)}, or under names that end so (docs/video_demo.md)",
+    )
+    parser.add_argument("--label", default="target", help="what the targets are called in these files (target)")
+    parser.add_argument(
         "--save_results", action="store_true", help="write the boxes where tracking/test.py puts its own"
     )
     parser.add_argument("--no_display", action="store_true", help="open no window, as where there is no display")
@@ -87,11 +99,15 @@ def main() -> None:
         save_results=args.save_results,
         display=not args.no_display,
         lost_below=args.lost_below,
+        save=args.save,
+        label=args.label,
         run_id=args.runid,
         screen=screen,
     )
     summary = track_video(spec, args.video, boxes, options)
     print(summary)
+    made = [str(path) for path in (args.output, *args.save) if path]
+    next_step(f"look at {', '.join(made)}" if made else "--output OUT.mp4 keeps the video, --save cvat.xml the boxes")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.test.analysis.on_frames import draw_results
 from lib.test.analysis.protocols import PROTOCOLS
+from lib.utils.console import next_step
 from lib.utils.errors import run_cli
 
 
@@ -36,6 +37,7 @@ def main() -> None:
             protocol=args.protocol,
         )
     )
+    next_step("--output WALK.mp4 for a video", "python tracking/analysis_results.py --html for every sequence")
 
 
 if __name__ == "__main__":

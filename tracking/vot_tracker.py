@@ -24,15 +24,12 @@ def main() -> None:
     args = parse_arguments()
     connection = connect()  # first of all: what the imports or the model print must not get into the conversation
 
-    import numpy as np
-
+    from lib.test.evaluation.modes import warm_up
     from lib.test.vot.session import serve
 
     spec = TrackerSpec.from_arguments(args, args.script)
     tracker = spec.build()
-    # The first step of a model is slow, which a real-time experiment would count against the tracker.
-    nothing = np.zeros((128, 128, 3), np.uint8)
-    tracker.step([nothing], [tracker.start(nothing, [32, 32, 64, 64])])
+    warm_up(tracker)  # or a real-time experiment would count it against the tracker
     # The toolkit reads stderr with stdout: this also ends any line left unfinished there, ahead of the first message.
     name, how = f"{tracker.cfg.family} {tracker.cfg.name}", f"{args.backend}, {args.precision}"
     logging.info("%s, %s, on %s by %s", name, tracker.checkpoint, tracker.device, how)

@@ -32,7 +32,7 @@ class Interval:
         return f"in {self.ends[0]}{self.low}, {self.high}{self.ends[1]}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # typing's caches would take Literal[0] and Literal[False] for one
 class OneOf:
     """The values that a key accepts; ``1`` and ``True`` are different ones. A ``Literal`` type says the same."""
 

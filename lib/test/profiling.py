@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
 
 from lib.config import ExperimentConfig
 from lib.models.family import family_of, load_experiment, resolve
@@ -217,7 +218,7 @@ def _time_tracker(tracker: Tracker, frames: int, batch: int) -> tuple[Timing, Ti
 def measure(step: Callable[[int], object], count: int, batch: int, device: torch.device) -> Timing:
     """Time ``step(i)`` over ``count`` calls of ``batch`` frames each, after a quarter as many that do not count."""
     times = []
-    for i in range(-max(1, count // 4), count):
+    for i in tqdm(range(-max(1, count // 4), count), "timing", unit="step", delay=2, leave=False):
         start = time.perf_counter()
         step(i)
         synchronize(device)

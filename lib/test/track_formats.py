@@ -7,7 +7,7 @@ a format counts in another way is converted here.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -255,6 +255,17 @@ def find_format(path: Path) -> Callable[[VideoTracks], str]:
         if path.name == name or path.name.endswith((f"_{name}", f".{name}")):
             return write
     raise ConfigError(f"{path}: the name must be one of {', '.join(FORMATS)}, or end with one after _ or .")
+
+
+def check_names(paths: Sequence[Path], targets: int) -> None:
+    """Refuse files that could not be written in the end, before anything is tracked.
+
+    Raises:
+        ConfigError: no format has such names, or it cannot hold so many targets.
+    """
+    for path in paths:
+        if find_format(path) is boxes_text and targets > 1:
+            raise ConfigError(f"{path}: boxes.txt holds one target, not {targets}: save to mot.csv or coco.json")
 
 
 def save_tracks(video: VideoTracks, path: Path) -> None:

@@ -43,7 +43,9 @@ class VideoOptions:
         output: mp4 file to write, with the boxes; as large and fast as the source.
         save_results: write ``RESULTS/FAMILY/CONFIG/video_NAME.txt``, see :func:`result_path`.
         display: show the frames, where there is a display.
-        lost_below: targets with a lower score are shown as lost.
+        lost_below: targets with a lower score are shown as lost, and have no box in what is saved.
+        save: files of tracks to write, their formats by their names, see :data:`lib.test.track_formats.FORMATS`.
+        label: what the targets are called in them.
         run_id: puts the results under ``CONFIG_RUNID`` (three digits), apart from other runs.
         screen: shows what the tracker makes of the first target, by backend ``plain``.
     """
@@ -55,6 +57,8 @@ class VideoOptions:
     save_results: bool = False
     display: bool = True
     lost_below: float = LOST_BELOW
+    save: Sequence[Path] = ()
+    label: str = "target"
     run_id: int | None = None
     screen: Screen | None = None
 
@@ -90,6 +94,8 @@ def track_video(
         options.targets,
         output=options.output,
         lost_below=options.lost_below,
+        save=options.save,
+        label=options.label,
     )
     video = open_frames(source)
     if isinstance(video, PictureVideo) and max(demo.starts, default=options.start_frame) >= len(video):
@@ -111,7 +117,7 @@ def track_video(
             demo.watcher = inspected.watching(video_name(video), video.coded_frames or 0, np.empty((0, 4)))
         summary = run_demo(inspected or tracker, video, demo)
     started = [result.path for result in demo.results if "first_frame" in result.provenance]
-    for path in ([demo.output] if demo.output else []) + started:
+    for path in ([demo.output] if demo.output else []) + started + list(demo.save):
         logger.info("Wrote %s", path)
     return summary
 

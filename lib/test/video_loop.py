@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from tqdm import tqdm
@@ -17,11 +18,15 @@ from tqdm import tqdm
 from lib.test.evaluation.prefetch import read_ahead
 from lib.test.evaluation.protocol import BatchTracker
 from lib.test.evaluation.writer import FrameTime, ResultWriter
+from lib.test.track_formats import Track, VideoTracks, check_names, save_tracks
 from lib.test.tracker.video import Follower, TrackedFrame
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.video_io import LiveVideo, VideoFile, VideoWriter
 from lib.vis.panels import write_fitted
 from lib.vis.views import LeaveSequence
+
+if TYPE_CHECKING:
+    import supervision
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +65,9 @@ class Demo:
         output: video file to write, with the boxes.
         results: result files to write, one for each target, with their provenance.
         watcher: what else looks on, at the first target alone; opened for the run.
-        lost_below: targets of a lower score are shown as lost.
+        lost_below: targets of a lower score are shown as lost, and have no box in what is saved.
+        save: files of tracks to write at the end, however that comes, see :mod:`lib.test.track_formats`.
+        label: what the targets are called in them.
     """
 
     boxes: Sequence[Box] = ()
@@ -72,8 +79,11 @@ class Demo:
     results: Sequence[ResultWriter] = ()
     watcher: AbstractContextManager[Watcher] | None = None
     lost_below: float = 0.0
+    save: Sequence[Path] = ()
+    label: str = "target"
 
     def __post_init__(self) -> None:
+        check_names(self.save, len(self.boxes) or self.targets)
         self.starts = self.starts or [self.start_frame] * len(self.boxes)
         if self.start_frame < 0 or min(self.starts, default=self.start_frame) < self.start_frame:
             raise ConfigError(
@@ -95,6 +105,13 @@ class DemoSummary:
         lowest: the lowest score of each target.
         lost: frames in which each target was lost.
         left: the user left before the end.
+        video: what was tracked in.
+        fps: frames per second of the video.
+        size: width and height of the first frame, in pixels.
+        label: what the targets are called.
+        found: number of the frame in the video (from 0), number of the target (from 1), ``xywh`` and score, for every
+            box of a target that was not lost, one after the other.
+        last: number of the last frame that was seen.
     """
 
     frames: int = 0
@@ -105,9 +122,21 @@ class DemoSummary:
     lowest: list[float] = field(default_factory=list)
     lost: list[int] = field(default_factory=list)
     left: bool = False
+    video: str = ""
+    fps: float = 25.0
+    size: tuple[int, int] = (0, 0)
+    label: str = "target"
+    found: array[float] = field(default_factory=lambda: array("d"))  # a stream may run for days
+    last: int = -1
 
-    def add(self, frame: TrackedFrame, lost_below: float) -> None:
-        """Count a frame."""
+    def add(self, frame: TrackedFrame, lost_below: float, number: int | None = None) -> None:
+        """Count a frame, the one of this number in the video; by default it follows the last one."""
+        self.last = self.last + 1 if number is None else number
+        if not self.frames:
+            self.size = frame.image.shape[1], frame.image.shape[0]
+        for target, box, score in zip(frame.numbers, frame.boxes, frame.scores, strict=True):
+            if not score < lost_below:  # a tracker may tell no score, which is NaN
+                self.found.extend((self.last, target, *box, score))
         unseen = max(frame.numbers, default=0) - len(self.lost)
         self.lowest, self.lost = self.lowest + [1.0] * unseen, self.lost + [0] * unseen
         self.frames += 1
@@ -116,6 +145,21 @@ class DemoSummary:
         for number, score in zip(frame.numbers, frame.scores, strict=True):
             self.lowest[number - 1] = min(self.lowest[number - 1], score)
             self.lost[number - 1] += score < lost_below
+
+    def tracks(self) -> VideoTracks:
+        """Where the targets were, frame by frame of the video; nan where they were lost or not yet there."""
+        rows = np.frombuffer(self.found, float).reshape(-1, 7)
+        tracks = []
+        for number in range(1, len(self.lost) + 1):
+            values = np.full((self.last + 1, 5), np.nan)
+            own = rows[rows[:, 1] == number]
+            values[own[:, 0].astype(int)] = own[:, 2:]
+            tracks.append(Track(values[:, :4], values[:, 4], self.label))
+        return VideoTracks(self.video, *self.size, self.fps, tuple(tracks))
+
+    def to_supervision(self, frame: int) -> supervision.Detections:
+        """The boxes of a frame of the video (from 0), see :meth:`VideoTracks.to_supervision`."""
+        return self.tracks().to_supervision(frame)
 
     def __str__(self) -> str:
         lines = [f"{_frames(self.frames)}{', then left by the user' if self.left else ''}"]
@@ -152,6 +196,8 @@ def run_demo(tracker: BatchTracker, video: VideoFile, demo: Demo) -> DemoSummary
     live = isinstance(video, LiveVideo)
     with ExitStack() as stack:
         run = _Run(Follower(tracker), demo)
+        run.summary.video, run.summary.label = str(video.path), demo.label
+        stack.callback(_save, run.summary, video, demo.save)
         frames = stack.enter_context(closing(read_ahead(video, _AHEAD_LIVE if live else _AHEAD)))
         output = stack.enter_context(VideoWriter(demo.output, video.fps)) if demo.output else None
         results: dict[int, ResultWriter] = {}
@@ -185,6 +231,14 @@ def run_demo(tracker: BatchTracker, video: VideoFile, demo: Demo) -> DemoSummary
     return run.summary
 
 
+def _save(summary: DemoSummary, video: VideoFile, paths: Sequence[Path]) -> None:
+    """Write the tracks of what was seen, if anything was."""
+    if summary.frames:
+        summary.fps = video.fps
+        for path in paths:
+            save_tracks(summary.tracks(), path)
+
+
 class _Run:
     """The loop over the frames, and what the user does to it."""
 
@@ -201,7 +255,7 @@ class _Run:
             tracked = self.follower.step(image, self._joining(image))
             if self.demo.window:
                 tracked = self._shown(tracked, self.demo.window)
-            self.summary.add(tracked, self.demo.lost_below)
+            self.summary.add(tracked, self.demo.lost_below, self.frame)
             yield tracked, decode
             self.summary.wall = time.perf_counter() - start
             if self.summary.left:

@@ -6,6 +6,8 @@ from collections.abc import Sequence as Seq
 from dataclasses import replace
 from pathlib import Path
 
+from tqdm import tqdm
+
 from lib.models.family import DEFAULT_FAMILY
 from lib.test.analysis.curves import read_runs, runs_table, write_curves
 from lib.test.analysis.failures import failure_frames, failure_strip, scored_track, worst_sequences
@@ -100,7 +102,7 @@ def _write_failures(report: Report, label: str, count: int, folder: Path) -> tup
     one = next(tracker for tracker in report.trackers if tracker.label == label)
     text: list[str] = []
     files: list[Path] = []
-    for index in worst_sequences(one, count):
+    for index in tqdm(worst_sequences(one, count), "failures", delay=2, leave=False):
         sequence, track = report.data[index], scored_track(one, index)
         files.append(folder / f"failure_{sequence.name}.png")
         write_image(files[-1], failure_strip(sequence, track))

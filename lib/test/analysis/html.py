@@ -25,7 +25,15 @@ from lib.test.analysis.metrics import FrameErrors
 from lib.test.analysis.plots import COLORS, CURVES, STYLES, plotted_scores
 from lib.test.analysis.report import RepeatedRuns, Report
 from lib.test.analysis.statistics import compare_scores
-from lib.test.analysis.tables import attribute_parts, notes, part_scores, run_spreads, scope
+from lib.test.analysis.tables import (
+    attribute_parts,
+    cell_text,
+    mode_tables,
+    notes,
+    part_scores,
+    run_spreads,
+    scope,
+)
 from lib.test.evaluation.results import LOST_BELOW
 from lib.test.evaluation.sequence import Sequence
 from lib.utils.errors import OSTrackError
@@ -84,6 +92,10 @@ def page_data(report: Report, thumbnails: int, lost_below: float = LOST_BELOW) -
         if told:
             low, frames = map(sum, zip(*told, strict=True))
             lines.append(f"{tracker.label}: score below {lost_below:g} in {low} of {frames} frames")
+    for table in mode_tables(report).values():
+        for label, *cells in table.rows:
+            told_of = ", ".join(f"{name} {cell_text(cell)}" for name, cell in zip(table.header[1:], cells, strict=True))
+            lines.append(f"{label}: {told_of}")
     if unseen:
         name, reason = next(iter(unseen.items()))
         lines.append(f"no pictures of {len(unseen)} of {len(sequences)} sequences; {name}: {reason}")

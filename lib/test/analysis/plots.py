@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tqdm import tqdm
+
 from lib.test.analysis.metrics import Curves, mean_curves
 from lib.test.analysis.protocols import CURVE_ENDS, Rules, Score
 from lib.test.analysis.report import Report
@@ -84,7 +86,7 @@ def write_plots(report: Report, folder: Path) -> list[Path]:
             draw_attributes(figure.add_subplot(), report)
             drawn["attribute_curves"] = figure_type(layout="constrained")
             draw_attribute_curves(drawn["attribute_curves"], report)
-        for name, figure in drawn.items():
+        for name, figure in tqdm(drawn.items(), "plots", delay=2, leave=False):
             for suffix in ("png", "pdf"):
                 files.append(folder / f"{name}.{suffix}")
                 figure.savefig(files[-1], dpi=180, bbox_inches="tight")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lib.test.evaluation.benchmarks import BENCHMARKS, get_dataset
 from lib.test.evaluation.environment import EnvSettings
+from lib.test.evaluation.modes import ANNOTATOR, REALTIME
 from lib.test.evaluation.results import (
     backend_name,
     file_hash,
@@ -89,6 +90,10 @@ def result_origin(path: Path, sequence: Sequence, frames: bool = False) -> str:
         checkpoint = f"{Path(record['checkpoint']).name} (sha256 {record.get('checkpoint_sha256')})"
     backend = backend_name(record.get("backend"))
     how = f"{record.get('precision')}" + ("" if backend == "torch" else f" by {backend}")
+    if record.get(ANNOTATOR):
+        how += f", boxes drawn anew below IoU {record[ANNOTATOR]:g} count as found"
+    if record.get(REALTIME):
+        how += f", frames arriving at {record[REALTIME]:g} per second"
     return f"{checkpoint}, config {record.get('config_hash')}, {how}"
 
 

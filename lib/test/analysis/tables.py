@@ -14,6 +14,8 @@ import numpy as np
 from lib.test.analysis.metrics import weighted_mean
 from lib.test.analysis.report import RepeatedRuns, Report, TrackerReport
 from lib.test.analysis.selection import ORIGIN_UNKNOWN
+from lib.test.evaluation.modes import ANNOTATOR, CORRECTIONS, REALTIME, SKIPPED
+from lib.test.evaluation.results import read_provenance
 from lib.utils.errors import listed
 
 
@@ -163,6 +165,34 @@ def summary_table(report: Report) -> Table:
     return Table(title, ("Tracker", *report.score_names, f"{first} 95%"), rows, "column")
 
 
+def mode_tables(report: Report) -> dict[str, Table]:
+    """What was counted in runs with a simulated annotator, and in real time, by name; none of ordinary runs."""
+    corrected: list[list[Cell]] = []
+    skipped: list[list[Cell]] = []
+    for tracker in report.trackers:
+        records = [read_provenance(path) or {} for path in tracker.files]
+        frames = sum(record.get("frames", 1) - 1 for record in records)  # without the first, whose box is given
+        if records and all(CORRECTIONS in record for record in records):
+            count = sum(len(record[CORRECTIONS]) for record in records)
+            corrected.append([tracker.label, records[0][ANNOTATOR], count, frames, 100 * count / max(frames, 1)])
+        if records and all(SKIPPED in record for record in records):
+            count = sum(record[SKIPPED] for record in records)
+            skipped.append([tracker.label, records[0][REALTIME], count, frames, 100 * count / max(frames, 1)])
+    tables = {
+        "annotator": Table(
+            f"Corrections by a simulated annotator, {scope(report)}",
+            ("Tracker", "Below IoU", "Corrections", "Frames", "Per hundred frames"),
+            corrected,
+        ),
+        "realtime": Table(
+            f"In real time, {scope(report)}",
+            ("Tracker", "Frames per second", "Skipped", "Frames", "Skipped %"),
+            skipped,
+        ),
+    }
+    return {name: table for name, table in tables.items() if table.rows}
+
+
 def notes(report: Report) -> list[str]:
     """What was left out, what was missing, and what the results come from: a line each."""
     lines = []
@@ -194,7 +224,8 @@ def notes(report: Report) -> list[str]:
 
 def summary_text(report: Report) -> str:
     """The table of scores in percent, the notes, and what other protocols say."""
-    return "\n".join([text(summary_table(report)), *notes(report), *report.differences])
+    counted = [text(table) for table in mode_tables(report).values()]
+    return "\n".join([text(summary_table(report)), *notes(report), *report.differences, *counted])
 
 
 def part_scores(tracker: TrackerReport, indices: list[int]) -> list[float]:
@@ -268,7 +299,7 @@ def write_tables(report: Report, formats: Seq[str], folder: Path) -> list[Path]:
     """Write ``per_sequence.csv``, and in each format asked for (``md``, ``tex``, ``csv``) all tables of the report."""
     folder.mkdir(parents=True, exist_ok=True)
     candidates = {"summary": summary_table(report), "per_attribute": attribute_table(report)} if formats else {}
-    tables = {name: table for name, table in candidates.items() if table}
+    tables = {name: table for name, table in candidates.items() if table} | (mode_tables(report) if formats else {})
     files = [write_csv(long_table(report), folder / "per_sequence.csv")]
     if "csv" in formats:
         files += [write_csv(table, folder / f"{name}.csv") for name, table in tables.items()]

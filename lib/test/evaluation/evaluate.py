@@ -14,6 +14,7 @@ from lib.config import config_hash
 from lib.models.family import is_family, load_experiment
 from lib.test.evaluation.benchmarks import get_dataset, present_sequences
 from lib.test.evaluation.environment import env_settings
+from lib.test.evaluation.modes import REALTIME, build_warm, folder_end, mode_of
 from lib.test.evaluation.ranks import devices_of
 from lib.test.evaluation.results import run_provenance
 from lib.test.evaluation.runner import choose_devices, run_sequences
@@ -43,6 +44,8 @@ class RunOptions:
         compat_int: write boxes as integers by truncation, as the published code does, not as floats.
         run_id: puts the results under ``CONFIG_RUNID`` (three digits), apart from other runs.
         fresh: track and replace also what is there already.
+        annotator: simulate a person who draws the box anew where its IoU with the annotation is below this.
+        realtime: frames per second that arrive; those that do while the tracker computes are skipped.
         results_dir: folder of all results; by default the one in the output folder.
         screen: opens a window or file that shows the tracker at work on a sequence, in the process that tracks it.
         attention_layers: layers (from 0) whose attention maps are computed for the screen.
@@ -55,6 +58,8 @@ class RunOptions:
     compat_int: bool = False
     run_id: int | None = None
     fresh: bool = False
+    annotator: float | None = None
+    realtime: float | None = None
     results_dir: str | Path | None = None
     screen: Screen | None = None
     attention_layers: tuple[int, ...] = ()
@@ -76,9 +81,14 @@ def track_benchmarks(spec: TrackerSpec, datasets: Row[str], options: RunOptions 
         OSTrackError: configuration, weights, data set or present results do not allow the run. A sequence that fails
             raises nothing, see :class:`Summary`.
     """
-    rank = dist_info()
+    mode, rank = mode_of(options.annotator, options.realtime), dist_info()
     devices = devices_of(choose_devices(spec.device, options.num_gpus), rank)
     tracker = _own_tracker if spec.family and not is_family(spec.family) else _family_tracker
+    if REALTIME in mode and (options.batch > 1 or options.workers > len(devices) or options.screen):
+        raise ConfigError(
+            "--realtime measures the tracker's time for each frame: leave out --batch, --debug and --save_vis, and use "
+            f"at most --threads {len(devices)}, one for each device"
+        )
     run = tracker(spec, options, devices[0])
     if run.checkpoint is not None and not run.checkpoint.is_file():
         raise CheckpointError(f"there is no checkpoint {run.checkpoint}")
@@ -87,15 +97,16 @@ def track_benchmarks(spec: TrackerSpec, datasets: Row[str], options: RunOptions 
     else:
         sequences = [select_sequence(get_dataset(*datasets), options.sequence)]
     kind = devices[0].split(":")[0]
-    provenance = run_provenance(run.label, run.name, run.identity, run.checkpoint, run.precision, kind, run.backend)
+    name = f"{run.name}{folder_end(mode)}"
+    provenance = run_provenance(run.label, name, run.identity, run.checkpoint, run.precision, kind, run.backend)
     if run.backend in EXPORTED and options.workers > 1:
         run.build("cpu")  # here, once: what it exports the workers find
     summary = run_sequences(
         sequences,
-        run.build,
+        partial(build_warm, build=run.build) if REALTIME in mode else run.build,
         options.results_dir or env_settings().saving_to(spec.save_dir).results_path,
-        run.name if options.run_id is None else f"{run.name}_{options.run_id:03d}",
-        provenance | {"batch": options.batch} | ({"compat_int": True} if options.compat_int else {}),
+        name if options.run_id is None else f"{name}_{options.run_id:03d}",
+        provenance | mode | {"batch": options.batch} | ({"compat_int": True} if options.compat_int else {}),
         devices,
         workers=options.workers,
         batch=options.batch,

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from lib.test.evaluation.modes import ANNOTATOR, CORRECTIONS, REALTIME, SKIPPED, Annotator, Arrivals
 from lib.test.evaluation.prefetch import read_ahead
 from lib.test.evaluation.protocol import BatchTracker, Step
 from lib.test.evaluation.results import FRAMES
@@ -27,7 +28,7 @@ _AHEAD = 8  # frames that are decoded ahead, shared by the sequences of a batch;
 
 @dataclass
 class Job:
-    """A sequence to track, the file to write and the provenance to write beside it.
+    """A sequence to track, the file to write and the provenance to write beside it, which names the mode, if any.
 
     Attributes:
         shown: what the sequence is called where somebody looks on: its name, or its label where two have one name.
@@ -52,6 +53,8 @@ class Outcome:
         final: it failed for its data or the like, so that it would at a second try; ``error`` is a reason.
         remarks: what was done to its pictures, see :meth:`ImageFrames.remarks`.
         left: the user, who was looking on, went on to the next sequence before its end.
+        corrections: how often a simulated person drew the box anew; None where nobody looked.
+        skipped: frames that arrived while the tracker computed; None where each waited for it.
     """
 
     name: str
@@ -62,6 +65,8 @@ class Outcome:
     final: bool = False
     remarks: list[str] = field(default_factory=list)
     left: bool = False
+    corrections: int | None = None
+    skipped: int | None = None
 
     @classmethod
     def failed(cls, sequence: Sequence, path: Path, error: OSTrackError) -> Outcome:
@@ -82,7 +87,8 @@ def track_jobs(
     An exception of one sequence ends up in its outcome and does not touch the others.
 
     Args:
-        tracker: is told the first box of each sequence, and nothing else of the annotation.
+        tracker: is told the first box of each sequence, and nothing else of the annotation but what a simulated
+            annotator draws, see :mod:`lib.test.evaluation.modes`.
         jobs: what to do; one is taken only when there is a slot for it.
         batch: how many sequences are tracked in one step.
         on_frames: called with the number of frames finished since its last call.
@@ -113,7 +119,9 @@ def _follow(
     sequence, remarks = job.sequence, []
     try:
         sequence.check_length()
-        box = sequence.init_box
+        box, score = sequence.init_box, 1.0
+        annotator = Annotator(sequence, job.provenance.get(ANNOTATOR))
+        arrivals = Arrivals(job.provenance.get(REALTIME))
         with (
             closing(read_ahead(sequence.frames, ahead)) as images,
             ResultWriter(job.path, job.provenance | {FRAMES: sequence.frames.digest}) as writer,
@@ -124,23 +132,36 @@ def _follow(
             remarks = sequence.frames.remarks() if isinstance(sequence.frames, ImageFrames) else []
             start = time.perf_counter()
             target = tracker.start(image, box)
-            writer.add(box, FrameTime(decode, time.perf_counter() - start), 1.0)
+            writer.add(box, FrameTime(decode, time.perf_counter() - start), score)
             show(0, target)
             on_frames(1)
             for number, (image, decode) in enumerate(images, start=1):
-                box, score, seconds = yield image, target
+                seconds = (0.0, 0.0, 0.0)
+                if not arrivals.skips(number):
+                    box, score, seconds = yield image, target
+                    arrivals.took(number, seconds[0])
+                if drawn := annotator.correct(number, box, image):
+                    box, score, target = drawn, 1.0, tracker.start(image, drawn)
                 writer.add(box, FrameTime(decode, *seconds), score)
                 show(number, target)
                 on_frames(1)
+            if annotator.least is not None:
+                writer.provenance[CORRECTIONS] = annotator.corrections
+            if arrivals.rate is not None:
+                writer.provenance[SKIPPED] = len(arrivals.skipped)
     except LeaveSequence:
         return Outcome(sequence.name, job.path, left=True)
     except OSTrackError as error:
         return Outcome.failed(sequence, job.path, error)
     except Exception:  # one sequence must not cost the others; the runner reports it
         return Outcome(sequence.name, job.path, error=traceback.format_exc())
-    tracked = np.array(writer.times)[1:]
+    tracked = np.delete(np.array(writer.times), [0, *arrivals.skipped], axis=0)
     times = FrameTime(*tracked.sum(axis=0).tolist())
-    return Outcome(sequence.name, job.path, len(tracked), times, remarks=remarks)
+    corrections = None if annotator.least is None else len(annotator.corrections)
+    skipped = None if arrivals.rate is None else len(arrivals.skipped)
+    return Outcome(
+        sequence.name, job.path, len(tracked), times, remarks=remarks, corrections=corrections, skipped=skipped
+    )
 
 
 def _watching(tracker: BatchTracker, job: Job) -> AbstractContextManager[Callable[[int, Any], Any]]:

@@ -33,7 +33,7 @@ _BESIDE = ("_time", "_scores")  # ends of the names of text files that hold no b
 # A result belongs to a run when these entries of its provenance agree; the other entries only inform.
 IDENTITY = (
     *("tracker", "config_hash", "checkpoint_sha256", "precision", "backend", "compat_int"),
-    *("dataset", "frames", "init_box"),
+    *("dataset", "frames", "init_box", "annotator", "realtime"),
 )
 
 

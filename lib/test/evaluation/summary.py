@@ -49,6 +49,13 @@ class Summary:
         text += f", {self.left} left before their end" if self.left else ""
         if self.frames:
             text += f"; {self.frames} frames, {self._speeds()}\n{self._shares()}"
+        corrected = [outcome.corrections for outcome in self.done if outcome.corrections is not None]
+        if corrected and self.frames:
+            share = 100 * sum(corrected) / self.frames
+            text += f"\ncorrected {sum(corrected)} times: {share:.2f} in a hundred frames"
+        skipped = [outcome.skipped for outcome in self.done if outcome.skipped is not None]
+        if skipped:
+            text += f"\nin real time {sum(skipped)} of {sum(skipped) + self.frames} frames were skipped"
         told = [outcome.name for outcome in self.failed if outcome.final]
         text += f"\nfailed, see above: {listed(told)}" if told else ""
         for outcome in self.failed:

@@ -48,11 +48,11 @@ def build_tracker(
     )
 
 
-def build_from_spec(spec: TrackerSpec) -> Tracker:
-    """Build the tracker of a spec; raises as :func:`build_tracker`."""
+def build_from_spec(spec: TrackerSpec, cfg: ExperimentConfig | None = None) -> Tracker:
+    """Build the tracker of a spec, of ``cfg`` where that is loaded already; raises as :func:`build_tracker`."""
     device = checked_device(spec.device)
     precision = choose_precision(spec.precision, device, spec.backend)
-    cfg = load_experiment(spec.config, spec.overrides, spec.family)
+    cfg = cfg or load_experiment(spec.config, spec.overrides, spec.family)
     checkpoint = Path(spec.checkpoint) if spec.checkpoint else find_checkpoint(cfg, spec.save_dir)
     model = tracking_model(cfg, checkpoint)
     folder = exports_folder(spec.save_dir)

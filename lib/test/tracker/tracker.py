@@ -2,7 +2,7 @@
 
 The methods ``initialize`` and ``track`` are what most users need::
 
-    tracker = build_tracker("vits_256_ce_images")
+    tracker = Tracker.from_pretrained("vits_256_ce_images")
     tracker.initialize(first_image, {"init_bbox": [x, y, w, h]})
     box = tracker.track(next_image)["target_bbox"]
 
@@ -16,6 +16,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,16 @@ class Tracker:
         # Sizes are told as fractions of a search region as large as in training.
         self.size_scale = cfg.DATA.SEARCH.SIZE / cfg.TEST.SEARCH_SIZE
         self._target: Target | None = None
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, **options: Any) -> Tracker:
+        """Build a tracker from a folder of a model hub, a name on the hub, or an experiment that ships.
+
+        See :func:`lib.test.hub.load_pretrained`, which takes the same. The tracker is of the class of its family.
+        """
+        from lib.test.hub import load_pretrained  # which builds what is defined here
+
+        return load_pretrained(name, **options)
 
     def initialize(self, image: np.ndarray, info: Mapping[str, Any]) -> None:
         """Take the target from the first frame.

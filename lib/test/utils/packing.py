@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from lib.models.family import DEFAULT_FAMILY, is_family
 from lib.test.evaluation.benchmarks import get_benchmark, get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
+from lib.test.evaluation.modes import ANNOTATOR
 from lib.test.evaluation.results import backend_name, read_provenance, read_result, result_files, time_path
 from lib.test.utils.servers import SERVERS, RawResult, Server
 from lib.utils.annotations import read_table
@@ -60,7 +62,7 @@ def check_results(form: Server, tracker: str, config: str, env: EnvSettings) -> 
     frames = expected_frames(form, env, folder)
     problems: dict[Path, str] = {}
     results = []
-    for name, count in frames.items():
+    for name, count in tqdm(frames.items(), "reading", unit="result", delay=2, leave=False):
         path = folder / f"{name}.txt"
         try:
             results.append(_read(path, name, count, form.needs_times))
@@ -148,6 +150,8 @@ def expected_frames(form: Server, env: EnvSettings, folder: Path) -> dict[str, i
 
 
 def _read(path: Path, name: str, frames: int | None, needs_times: bool) -> RawResult:
+    if (read_provenance(path) or {}).get(ANNOTATOR):
+        raise DataError(f"{path} holds boxes that a simulated annotator drew, which are nothing to submit")
     boxes = read_result(path)
     if frames is not None and len(boxes) != frames:
         raise DataError(f"{path}: {len(boxes)} boxes for {frames} frames")

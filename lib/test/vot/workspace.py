@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from tqdm import tqdm
 
 from lib.test.evaluation.sequence import ImageFrames, Sequence
 from lib.utils.errors import ConfigError, DataError
@@ -84,7 +85,7 @@ def add_sequences(workspace: Path, sequences: Row[Sequence]) -> Path:
         raise DataError("two sequences have the same name; put them into different workspaces")
     runs = []
     try:
-        for name, (pictures, boxes) in contents.items():
+        for name, (pictures, boxes) in tqdm(contents.items(), "sequences", delay=2, leave=False):
             anchors = place_anchors(np.isfinite(boxes).all(1))
             _write_sequence(folder / name, pictures, boxes, anchors)
             forward, backward = np.flatnonzero(anchors > 0), np.flatnonzero(anchors < 0)

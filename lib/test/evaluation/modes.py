@@ -1,0 +1,135 @@
+"""Two other ways to run a tracker over a sequence: with a person who corrects it, and in real time.
+
+Their results lie apart from ordinary ones, in a folder and with a provenance of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from lib.test.evaluation.protocol import BatchTracker, Tracker, batch_tracker
+from lib.test.evaluation.sequence import Sequence as Video
+from lib.utils.box_ops import box_xywh_to_xyxy, paired_iou
+from lib.utils.errors import ConfigError, DataError
+
+# Entries of a result's provenance: which mode it was made in, with its value, and what happened.
+ANNOTATOR, REALTIME = "annotator", "realtime"
+CORRECTIONS, SKIPPED = "corrections", "skipped_frames"
+_WARM_UP_STEPS = 3
+
+
+def mode_of(annotator: float | None, realtime: float | None) -> dict[str, float]:
+    """What a run has in its provenance of its mode; nothing in an ordinary one.
+
+    Args:
+        annotator: least IoU with the annotation that the person accepts, in (0, 1].
+        realtime: frames per second that arrive.
+
+    Raises:
+        ConfigError: a value is out of range, or both are given.
+    """
+    if annotator is not None and realtime is not None:
+        raise ConfigError("--annotator and --realtime are two runs: choose one")
+    if annotator is not None and not 0 < annotator <= 1:
+        raise ConfigError(f"--annotator {annotator:g}: the least IoU that is accepted is above 0 and at most 1")
+    if realtime is not None and not 0 < realtime < float("inf"):
+        raise ConfigError(f"--realtime {realtime:g}: frames per second are above 0")
+    given = {ANNOTATOR: annotator, REALTIME: realtime}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def folder_end(mode: dict[str, float]) -> str:
+    """What the name of the folder of results ends with: ``_annotator0.5``, ``_realtime30``."""
+    return "".join(f"_{name}{value:g}" for name, value in mode.items())
+
+
+class Annotator:
+    """A person who draws the box anew wherever the tracker's overlaps the target too little.
+
+    Where the target is absent, or its box is not known, nothing is drawn.
+
+    Args:
+        video: the sequence that is tracked.
+        least: IoU with the annotation that is accepted; None: nobody looks.
+
+    Attributes:
+        corrections: frames (from 0) in which the box was drawn.
+
+    Raises:
+        DataError: only the first box of the sequence is known.
+    """
+
+    def __init__(self, video: Video, least: float | None) -> None:
+        self.least, self.corrections = least, list[int]()
+        if least is None:
+            return
+        self.truth = video.ground_truth
+        if len(self.truth) == 1:
+            raise DataError(
+                f"sequence {video.name}: only its first box is known ({video.annotation}), so that nobody can say "
+                "where a correction is needed: leave out --annotator"
+            )
+        visible = video.official_visible
+        self.known = np.isfinite(self.truth).all(axis=1) & (self.truth[:, 2:] > 0).all(axis=1)
+        self.known &= True if visible is None else visible
+
+    def correct(self, frame: int, box: Sequence[float], image: np.ndarray) -> list[float] | None:
+        """The true box, ``xywh``, of a frame in which ``box`` does not do; None where it does."""
+        if self.least is None or not self.known[frame]:
+            return None
+        (x, y, w, h), (height, width) = self.truth[frame].tolist(), image.shape[:2]
+        if x >= width or y >= height or x + w <= 0 or y + h <= 0:
+            return None  # outside of the picture, where nobody can draw
+        corners = box_xywh_to_xyxy(torch.tensor([list(box), [x, y, w, h]], dtype=torch.float64))
+        iou, _ = paired_iou(corners[:1], corners[1:])
+        if not iou.item() < self.least:  # a box that is no number is the tracker's fault, and to be told
+            return None
+        self.corrections.append(frame)
+        return [x, y, w, h]
+
+
+class Arrivals:
+    """Frames that arrive at a rate, whether or not the tracker is ready: those during its work are skipped.
+
+    The clock starts with the first frame, when the tracker has been started in it.
+
+    Args:
+        rate: frames per second; None: each waits for the tracker.
+
+    Attributes:
+        skipped: numbers of the frames (from 0) that were.
+    """
+
+    def __init__(self, rate: float | None) -> None:
+        self.rate, self.skipped = rate, list[int]()
+        self._ready = 0.0  # when the tracker is, on a clock that counts frames
+
+    def skips(self, frame: int) -> bool:
+        """Whether the frame arrives while the tracker computes."""
+        if self.rate is not None and frame < self._ready:
+            self.skipped.append(frame)
+            return True
+        return False
+
+    def took(self, frame: int, seconds: float) -> None:
+        """Say that the tracker has worked for so long on a frame, from its arrival on."""
+        self._ready = frame + seconds * (self.rate or 0.0)
+
+
+def warm_up(tracker: BatchTracker) -> None:
+    """Run a few steps on noise: the first ones of a model are slow."""
+    image = np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)
+    target = tracker.start(image, [32, 32, 64, 64])
+    for _ in range(_WARM_UP_STEPS):
+        tracker.step([image], [target])
+
+
+def build_warm(device: str, build: Callable[[str], Tracker | BatchTracker]) -> Any:
+    """Build a tracker that has run already."""
+    tracker = build(device)
+    warm_up(batch_tracker(tracker, 1))
+    return tracker

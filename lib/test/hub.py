@@ -1,0 +1,172 @@
+"""A tracker as a folder of three files, as model hubs have them: ``config.yaml``, ``model.safetensors``, ``README.md``.
+
+The head of the README, in YAML, has what hubs read (licence, library) and, under ``ostrack``, the family, the
+experiment and the SHA-256 of the two other files, without which a folder is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from safetensors.torch import save_file
+
+from lib.config import ExperimentConfig, to_plain
+from lib.models.family import find_family, load_experiment
+from lib.test.spec import TrackerSpec
+from lib.utils.checkpoint import load_checkpoint, network_state
+from lib.utils.errors import CheckpointError, ConfigError, OSTrackError
+
+if TYPE_CHECKING:
+    from lib.test.tracker.tracker import Tracker
+
+CONFIG, WEIGHTS, README = "config.yaml", "model.safetensors", "README.md"
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # OWNER/NAME
+_RECORD = "ostrack"  # of the README's head
+
+_TEXT = """# {name}
+
+A visual object tracker of the family `{family}`: it follows the object in a box that is given in the first frame.
+
+```python
+from ostrack import Tracker
+
+tracker = Tracker.from_pretrained("FOLDER")  # this folder, or its name on the hub
+tracker.initialize(first_image, {{"init_bbox": [x, y, w, h]}})  # RGB uint8 (height, width, 3), pixels
+box = tracker.track(next_image)["target_bbox"]
+```
+
+| | |
+|---|---|
+| licence | {licence} |
+| data | {data} |
+| weights | SHA-256 `{sha256}` |
+"""
+
+
+def write_folder(cfg: ExperimentConfig, checkpoint: Path, folder: Path, license: str = "") -> Path:
+    """Write an experiment and its weights as a folder for a model hub; weights keep the precision of their file.
+
+    Args:
+        cfg: the experiment.
+        checkpoint: its weights; licence and data are told as the model card beside them says, ``NAME.md``, if any.
+        folder: made where it is missing; what it holds of these three names is replaced.
+        license: what the README says of it instead; hubs know short names, such as ``mit``.
+
+    Raises:
+        CheckpointError: the weights cannot be read.
+        OSError: the folder cannot be written.
+    """
+    state = network_state(load_checkpoint(checkpoint), checkpoint)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / README).unlink(missing_ok=True)  # the folder is none until all is written
+    (folder / CONFIG).write_text(yaml.safe_dump(to_plain(cfg), sort_keys=False))
+    tensors = {name: value.contiguous().clone() for name, value in state.items()}  # it refuses shared memory
+    save_file(tensors, folder / WEIGHTS, {"format": "pt"})
+    (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # safetensors lets nobody else read it
+    card = _card_rows(checkpoint.with_suffix(".md"))
+    license = license or card.get("licence", "not stated")
+    hashes = {name: _sha256(folder / name) for name in (CONFIG, WEIGHTS)}
+    head = {
+        "license": "unknown" if license == "not stated" else re.split(r"[\s,;]", license)[0].lower(),
+        "library_name": "ostrack",
+        "tags": ["visual-object-tracking", cfg.family],
+        _RECORD: {"family": cfg.family, "experiment": cfg.name, "sha256": hashes},
+    }
+    names = ", ".join(f"`{name}`" for name in cfg.DATA.TRAIN.DATASETS_NAME) or "not stated"
+    body = _TEXT.format(
+        name=cfg.name,
+        family=cfg.family,
+        licence=license,
+        data=card.get("data", names),
+        sha256=hashes[WEIGHTS],
+    )
+    (folder / README).write_text(f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n{body}", encoding="utf-8")
+    return folder
+
+
+def load_pretrained(name: str | Path, **options: Any) -> Tracker:
+    """Build a tracker from a folder as :func:`write_folder` makes it, from the hub, or from an experiment that ships.
+
+    Args:
+        name: path of a folder; else ``OWNER/NAME`` on the Hugging Face hub; else an experiment's name.
+        options: attributes of :class:`TrackerSpec`. ``family`` is needed where it is a module outside of the project.
+
+    Raises:
+        CheckpointError: the folder is incomplete, or a file has another hash than its README says.
+        OSTrackError: the hub cannot be reached or has no such model; or as of :func:`lib.test.tracker.build_tracker`.
+    """
+    from lib.test.tracker.build import build_from_spec, build_tracker  # which import the class that calls this
+
+    text = str(name)
+    if Path(name).is_dir():
+        folder = Path(name)
+    elif _HUB_NAME.fullmatch(text) and Path(text).suffix not in (".yaml", ".yml"):
+        folder = _download(text)
+    elif isinstance(name, Path) or text.startswith((".", "/", "~")):
+        raise CheckpointError(f"there is no folder {name}; tracking/export.py --format hub --out {name} writes one")
+    else:
+        return build_tracker(text, **options)
+    record = _checked_record(folder)
+    spec = TrackerSpec(folder / CONFIG, checkpoint=folder / WEIGHTS, **options)
+    family = find_family(spec.family or record["family"])
+    if family.name != record["family"]:
+        raise ConfigError(f"{folder} holds a tracker of the family {record['family']}, not {family.name}")
+    cfg = load_experiment(spec.config, spec.overrides, family.name)
+    return build_from_spec(spec, replace(cfg, name=record["experiment"]))
+
+
+def _checked_record(folder: Path) -> dict[str, Any]:
+    """What the README says of a folder, once the files agree with it."""
+    if missing := [name for name in (README, CONFIG, WEIGHTS) if not (folder / name).is_file()]:
+        raise CheckpointError(f"{folder} has no {', '.join(missing)}: copy or download it again")
+    head = re.match(r"---\n(.*?)\n---\n", (folder / README).read_text(encoding="utf-8"), re.DOTALL)
+    try:
+        record = yaml.safe_load(head[1])[_RECORD] if head else {}
+        family, experiment, hashes = str(record["family"]), str(record["experiment"]), dict(record["sha256"])
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder / README} does not begin with family, experiment and sha256 of an ostrack model: write the "
+            "folder anew with tracking/export.py --format hub"
+        ) from error
+    if not (family.isidentifier() and re.fullmatch(r"\w[\w.-]*", experiment)):  # a name becomes a module, and a file
+        raise CheckpointError(f"{folder / README}: {family!r}, {experiment!r} are no names of a family and experiment")
+    for name in (CONFIG, WEIGHTS):
+        if (found := _sha256(folder / name)) != hashes.get(name):
+            raise CheckpointError(
+                f"{folder / name} has SHA-256 {found}, {README} says {hashes.get(name)}: it was changed or damaged, "
+                "copy or download the folder again"
+            )
+    return {"family": family, "experiment": experiment}
+
+
+def _download(name: str) -> Path:
+    """The folder of a model on the Hugging Face hub, from the cache where it is there already."""
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise OSTrackError(
+            f"there is no folder {name}, and huggingface_hub, which would download it, is not installed; "
+            "run: pip install huggingface_hub"
+        ) from error
+    try:
+        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, README]))
+    except Exception as error:  # whatever the package and its network libraries raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise OSTrackError(f"there is no folder {name}, and the hub did not give a model of that name: {reason}") from (
+            error
+        )
+
+
+def _card_rows(card: Path) -> dict[str, str]:
+    """The rows of two cells in a model card, by the first of them."""
+    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    return dict(re.findall(r"^\| ([\w ]+) \| (.+) \|$", text, re.MULTILINE))
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

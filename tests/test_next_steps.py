@@ -1,0 +1,47 @@
+"""Every command ends with what to do next, and names only what there is."""
+
+import re
+
+import pytest
+
+from lib.utils.console import next_step
+from tests.conftest import REPOSITORY, load_script
+
+OTHERS = {"__init__", "commands", "vot_tracker"}  # no commands; the last speaks with the VOT toolkit
+SCRIPTS = sorted(path for path in REPOSITORY.glob("tracking/*.py") if path.stem not in OTHERS)
+
+
+def test_several_steps_are_one_line(capsys):
+    next_step("look", "listen")
+    assert capsys.readouterr().out == "next: look; or: listen\n"
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_a_command_says_what_to_do_next(path):
+    text = path.read_text()
+    assert "next_step(" in text or '"next, with the vot' in text
+    for script in re.findall(r"tracking/(\w+)\.py", text):
+        assert (REPOSITORY / f"tracking/{script}.py").is_file()
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("ostrack vits --dataset otb", "python tracking/analysis_results.py --dataset otb"),
+        (
+            "ostrack a/b.yaml --dataset got10k_test --runid 3 --save_dir out",
+            "python lib/test/utils/transform_got10k.py --tracker_name ostrack --cfg_name b_003 --save_dir out",
+        ),
+        (
+            "ostrack b --dataset trackingnet --annotator 0.5",
+            "python tracking/analysis_results.py --dataset trackingnet",
+        ),
+        (
+            "ostrack b --dataset trackingnet --realtime 30",
+            "python lib/test/utils/transform_trackingnet.py --tracker_name ostrack --cfg_name b_realtime30",
+        ),
+    ],
+)
+def test_results_are_scored_here_or_packed_for_a_server(line, expected):
+    test = load_script("test")
+    assert test.scoring_command(test.parse_arguments(line.split())) == expected
