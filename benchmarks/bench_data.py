@@ -25,9 +25,9 @@ from lib.train.data import processing
 from lib.train.data.drawing.pictures import list_pictures
 from lib.train.data.drawing.textures import procedural_textures
 from lib.train.data.frames import PairSampling
-from lib.train.data.pair import CropSpec, Joint, jitter_box
+from lib.train.data.pair import CropSpec, JointAugmentation, jitter_box
 from lib.train.data.sampler import AnnotatedPairs
-from lib.train.data.samples import PairSamples
+from lib.train.data.samples import TrackingDataset
 from lib.train.dataset.base import SequenceInfo
 from lib.utils.crop import box_to_crop, crop_window
 from lib.utils.errors import ConfigError, run_cli
@@ -76,11 +76,11 @@ class Drawn:
         return read_image(self.path(index, t))
 
 
-def plain_sample(samples: PairSamples, key: tuple[int, int]) -> dict[str, torch.Tensor]:
-    """The sample ``key`` by the published steps; random numbers are drawn in the order of :class:`PairSamples`."""
+def plain_sample(samples: TrackingDataset, key: tuple[int, int]) -> dict[str, torch.Tensor]:
+    """The sample ``key`` by the published steps; random numbers are drawn in the order of :class:`TrackingDataset`."""
     rng = np.random.default_rng([samples.seed, samples.stream, *key])
     source = samples.sources[rng.choice(1, p=samples.probabilities)]
-    joint = processing.draw_joint(rng)
+    joint = processing.draw_joint_augmentation(rng)
     index = int(rng.integers(len(source.usable)))
     info = source.dataset.sequence(index)
     frames = dict(zip(("template", "search"), source.sampling.draw(info, rng), strict=True))
@@ -106,7 +106,9 @@ def plain_sample(samples: PairSamples, key: tuple[int, int]) -> dict[str, torch.
     return sample
 
 
-def plain_frame(path: Path, box: torch.Tensor, joint: Joint) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
+def plain_frame(
+    path: Path, box: torch.Tensor, joint: JointAugmentation
+) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
     """A whole frame with its mask and box, after the joint augmentation."""
     image = published_read(path)
     mask = torch.zeros(image.shape[:2])
@@ -132,7 +134,7 @@ def plain_crop(
     return patch, mask, padding, fractions
 
 
-def check_equal(samples: PairSamples, count: int) -> None:
+def check_equal(samples: TrackingDataset, count: int) -> None:
     """Both ways give the same samples, but that grey is rounded before or after resizing.
 
     Raises:
@@ -173,7 +175,7 @@ def measure(size: str, pictures: list[np.ndarray], quality: int, pairs: int, rou
         data = Drawn(Path(folder), parse_size(size), pictures, quality)
         files = [data.path(i, t) for i in range(SEQUENCES) for t in range(FRAMES)]
         source = AnnotatedPairs(data, PairSampling("causal", 200, 1, 1))
-        samples = PairSamples([source], [1], TEMPLATE, SEARCH, NORMALISE, STRIDE, seed=0, stream=0)
+        samples = TrackingDataset([source], [1], TEMPLATE, SEARCH, NORMALISE, STRIDE, seed=0, stream=0)
         check_equal(samples, 40)
         ways = [
             lambda index: plain_sample(samples, (2, index)),

@@ -27,7 +27,7 @@ from lib.models.layers.attention import Attention
 from lib.models.layers.head import CenterHead
 from lib.models.ostrack import OSTrack
 from lib.models.ostrack.elimination import template_mask
-from lib.test.evaluation.protocol import Step
+from lib.test.evaluation.protocol import TrackResult
 from lib.test.tracker.build import tracking_model
 from lib.utils.box_ops import clip_box
 from lib.utils.crop import CropWindow, box_from_crop, box_to_crop, crop_window
@@ -185,9 +185,9 @@ class PublishedTracker:
         return PublishedTarget(self._normalise(crop), mask, list(box))
 
     @torch.no_grad()
-    def step(self, images: Sequence[np.ndarray], targets: Sequence[PublishedTarget]) -> Step:
+    def step(self, images: Sequence[np.ndarray], targets: Sequence[PublishedTarget]) -> TrackResult:
         """Find each target in its next image."""
-        step, test = Step([], [], 0.0, 0.0), self.cfg.TEST
+        step, test = TrackResult([], [], 0.0, 0.0), self.cfg.TEST
         for image, target in zip(images, targets, strict=True):
             start = time.perf_counter()
             patch, factor = self._crop(image, target.box, test.SEARCH_FACTOR, test.SEARCH_SIZE)

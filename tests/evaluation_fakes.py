@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from lib.test.evaluation import get_dataset
-from lib.test.evaluation.protocol import Step
+from lib.test.evaluation.protocol import TrackResult
 from lib.test.evaluation.results import result_files
 from lib.test.evaluation.runner import run_sequences
 from lib.test.evaluation.summary import Summary
@@ -53,7 +53,7 @@ class FakeBatchTracker:
     def start(self, image: np.ndarray, box: Sequence[float]) -> dict[str, Any]:
         return {"box": list(box), "count": 0}
 
-    def step(self, images: Sequence[np.ndarray], targets: Sequence[dict[str, Any]]) -> Step:
+    def step(self, images: Sequence[np.ndarray], targets: Sequence[dict[str, Any]]) -> TrackResult:
         start = time.perf_counter()
         self.batches.append(len(images))
         moved = [self.move(image, target) for image, target in zip(images, targets, strict=True)]
@@ -61,7 +61,7 @@ class FakeBatchTracker:
             target.update(box=box, count=target["count"] + 1)
         seconds = time.perf_counter() - start
         scores = [1 - target["count"] / 10 for target in targets]
-        return Step(moved, scores, crop=seconds / 4, network=seconds / 2)
+        return TrackResult(moved, scores, crop=seconds / 4, network=seconds / 2)
 
     def move(self, image: np.ndarray, target: dict[str, Any]) -> list[float]:
         time.sleep(self.pause)

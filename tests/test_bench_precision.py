@@ -11,7 +11,7 @@ from benchmarks import bench_precision, ways
 from benchmarks.ways import VARIANTS
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
-from lib.test.evaluation.protocol import Step
+from lib.test.evaluation.protocol import TrackResult
 from lib.test.evaluation.sequence import Annotations, Sequence
 from lib.utils.errors import ConfigError
 
@@ -40,7 +40,7 @@ class Drifting:
         for target in targets:
             self.began.append((list(target.box), target.reach))
             target.box, target.reach = [target.box[0] + self.speed, *target.box[1:]], 2.0
-        return Step([list(target.box) for target in targets], [1.0] * len(targets))
+        return TrackResult([list(target.box) for target in targets], [1.0] * len(targets))
 
 
 def sequence(name="a", annotated=FRAMES):

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from lib.train.data.frames import PairSampling
-from lib.train.data.loader import EpochKeys, PairLoader, batches
+from lib.train.data.loader import EpochSampler, PairLoader, batches
 from lib.train.data.loader import _start_worker as start_worker
 from lib.train.data.pair import CropSpec
 from lib.train.data.processing import Normalisation
 from lib.train.data.sampler import AnnotatedPairs
-from lib.train.data.samples import BrokenImages, PairSamples, collate
+from lib.train.data.samples import BrokenImages, TrackingDataset, collate
 from lib.train.dataset.base import SequenceInfo
 from lib.utils.errors import DataError, ImageError, WorkerError
 from lib.utils.image_io import decode_image, read_image, write_image
@@ -61,11 +61,11 @@ def folder(tmp_path):
 
 def samples_of(dataset):
     source = AnnotatedPairs(dataset, PairSampling("causal", 200, 1, 1))
-    return PairSamples([source], [1], TEMPLATE, SEARCH, PLAIN, 16, 0, 0)
+    return TrackingDataset([source], [1], TEMPLATE, SEARCH, PLAIN, 16, 0, 0)
 
 
 def loader_of(samples, workers=0, count=40, max_share=1.0):
-    loader = PairLoader(samples, batch_size=4, sampler=EpochKeys(count, 4), num_workers=workers, collate_fn=collate,
+    loader = PairLoader(samples, batch_size=4, sampler=EpochSampler(count, 4), num_workers=workers, collate_fn=collate,
                         worker_init_fn=start_worker)  # fmt: skip
     loader.broken = BrokenImages(max_share)
     return loader

@@ -12,14 +12,14 @@ import pytest
 
 from lib.train.admin.environment import EnvironmentSettings
 from lib.train.data.drawing import parts
-from lib.train.data.drawing.cast import Stock, draw_cast, load_stock
-from lib.train.data.drawing.looks import Look, Tone, apply_look, line_kernel
+from lib.train.data.drawing.assets import AssetLibrary, draw_scene_spec, load_assets
+from lib.train.data.drawing.motion import CHANGES, deformation_spread, deformed
 from lib.train.data.drawing.outlines import box_of, clip_outline, fill, largest_outline, random_outline
-from lib.train.data.drawing.parts import Part, cut, scaled
+from lib.train.data.drawing.patches import Part, cut, scaled
+from lib.train.data.drawing.photometric import Look, Tone, apply_look, line_kernel
 from lib.train.data.drawing.pictures import load_cutouts, load_pictures, make_picture
 from lib.train.data.drawing.scene import Frame, Placed
 from lib.train.data.drawing.sequences import cover_label, make_images_sequences, smooth_path
-from lib.train.data.drawing.staging import CHANGES, deformation_spread, deformed
 from lib.train.data.drawing.textures import procedural_textures
 from lib.train.data.drawing.warp import BEND_SIZE, Pose, Sprite, from_frame, paint_background, to_frame
 from lib.train.data.pair import CropPair, CropSpec
@@ -36,9 +36,9 @@ FRAME = (320, 240)
 
 
 @pytest.fixture(scope="module")
-def stock() -> Stock:
+def stock() -> AssetLibrary:
     textures = enumerate(procedural_textures(12, 200))
-    return Stock([make_picture(image, f"texture {i}", i) for i, image in textures], [], DrawSettings())
+    return AssetLibrary([make_picture(image, f"texture {i}", i) for i, image in textures], [], DrawSettings())
 
 
 def write_photo(path, seed: int, size=(150, 120)) -> None:
@@ -136,7 +136,9 @@ def test_many_pairs_keep_the_promises_of_crops(stock):
 
 def test_what_can_never_be_seen_is_replaced_by_an_easy_pair(stock):
     settings = replace(stock.settings, MIN_VISIBLE=2.0)
-    pair = ImagesDataset(Stock(stock.pictures, [], settings)).draw_pair(np.random.default_rng(0), TEMPLATE, SEARCH)
+    pair = ImagesDataset(AssetLibrary(stock.pictures, [], settings)).draw_pair(
+        np.random.default_rng(0), TEMPLATE, SEARCH
+    )
     box = pair.template[0].box
     np.testing.assert_allclose((box[:2] + 0.5 * box[2:]) * 128, 63.5, atol=1.5)
     assert pair.search[0].image.any()
@@ -144,7 +146,7 @@ def test_what_can_never_be_seen_is_replaced_by_an_easy_pair(stock):
 
 def test_all_kinds_of_targets_occur(stock, tmp_path):
     write_cutout(tmp_path / "thing.png", 1)
-    dataset = ImagesDataset(Stock(stock.pictures, load_cutouts([tmp_path]), stock.settings))
+    dataset = ImagesDataset(AssetLibrary(stock.pictures, load_cutouts([tmp_path]), stock.settings))
     sources = [dataset.draw_pair(np.random.default_rng(seed), TEMPLATE, SEARCH).source for seed in range(40)]
     assert sum("thing.png over" in source for source in sources) > 5
     assert sum(source.startswith("part of") for source in sources) > 5
@@ -361,7 +363,7 @@ def test_cutouts_without_alpha_are_skipped(tmp_path, caplog):
 
 def test_a_cast_from_the_background_itself_turns_it_upside_down(stock):
     settings = replace(stock.settings, VIEW=0.0, SAME_PICTURE=1.0, HARMONISE=0.0)
-    cast = draw_cast(np.random.default_rng(0), Stock(stock.pictures[:1], [], settings))
+    cast = draw_scene_spec(np.random.default_rng(0), AssetLibrary(stock.pictures[:1], [], settings))
     np.testing.assert_array_equal(cast.background.sprite.image, stock.pictures[0].image[::-1])
 
 
@@ -446,7 +448,7 @@ def test_smooth_paths_start_at_zero_and_do_not_jump():
 
 
 def test_procedural_stock_is_repeatable():
-    first, again = load_stock([], []), load_stock([], [])
+    first, again = load_assets([], []), load_assets([], [])
     assert len(first.pictures) == 64
     for a, b in zip(first.pictures, again.pictures, strict=True):
         np.testing.assert_array_equal(a.image, b.image)

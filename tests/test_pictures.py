@@ -11,7 +11,7 @@ from lib.config.drawing import DrawSettings
 from lib.train.admin.environment import EnvironmentSettings
 from lib.train.data.augment import degrade, warp_crop
 from lib.train.data.drawing.extents import draw_loosening, draw_part_box, draw_part_outline, draw_rectangle, loosen
-from lib.train.data.drawing.looks import Look, Tone, draw_video_look, tone_table
+from lib.train.data.drawing.photometric import Look, Tone, draw_video_look, tone_table
 from lib.train.data.frames import PairSampling
 from lib.train.data.pair import Crop, CropSpec
 from lib.train.data.sampler import AnnotatedPairs

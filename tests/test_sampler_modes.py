@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from lib.train.data.frames import PairSampling, causal_frames, trident_frames
-from lib.train.data.pair import Crop, CropPair, CropSpec, Joint
+from lib.train.data.pair import Crop, CropPair, CropSpec, JointAugmentation
 from lib.train.data.processing import Normalisation
 from lib.train.data.sampler import AnnotatedPairs, DrawnPairs, centre_box
-from lib.train.data.samples import PairSamples, collate
+from lib.train.data.samples import TrackingDataset, collate
 from lib.train.dataset.base import SequenceInfo
 from lib.utils.errors import ConfigError, DataError
 
@@ -168,7 +168,7 @@ def samples_of(*datasets, ratios=None, templates=1, searches=1, mode="trident", 
     sampling = PairSampling(mode, 200, templates, searches)
     sources = [AnnotatedPairs(dataset, sampling) for dataset in datasets]
     specs = (CropSpec(32, 2.0, 0.0, 0.0, templates), CropSpec(64, 4.0, 0.0, 0.0, searches))
-    return PairSamples(sources, ratios or [1] * len(sources), *specs, PLAIN, 16, 0, 0, negatives)
+    return TrackingDataset(sources, ratios or [1] * len(sources), *specs, PLAIN, 16, 0, 0, negatives)
 
 
 def level(images, scale=255):
@@ -238,7 +238,7 @@ class TestNegatives:
         dataset = Counting()
         source = DrawnPairs(dataset)
         two = CropSpec(64, 4.0, 0.0, 0.0, 2)
-        samples = PairSamples([source], [1], TEMPLATE, two, PLAIN, 16, 0, 0, negatives=True)
+        samples = TrackingDataset([source], [1], TEMPLATE, two, PLAIN, 16, 0, 0, negatives=True)
         for index in range(30):
             before = dataset.drawn
             sample = samples[1, index]
@@ -246,5 +246,5 @@ class TestNegatives:
             assert dataset.drawn - before == (1 if positive else 2)
             assert sample["search_images"].shape == (2, 3, 64, 64)
             assert sample["template_images"].shape == (1, 3, 32, 32)
-        pair = source.draw_search(np.random.default_rng(0), TEMPLATE, two, Joint())
+        pair = source.draw_search(np.random.default_rng(0), TEMPLATE, two, JointAugmentation())
         assert (len(pair.template), len(pair.search)) == (0, 2)

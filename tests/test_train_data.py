@@ -13,11 +13,18 @@ from lib.train.actors.ostrack import OSTrackActor
 from lib.train.admin.environment import EnvironmentSettings
 from lib.train.data import transforms
 from lib.train.data.frames import PairSampling
-from lib.train.data.loader import EpochKeys, batches, build_loader, open_sources
-from lib.train.data.pair import Crop, CropPair, CropSpec, Joint, jitter_box
-from lib.train.data.processing import Normalisation, cut_crop, draw_joint, finish_pair, flip_crop, is_usable
+from lib.train.data.loader import EpochSampler, batches, build_loader, open_sources
+from lib.train.data.pair import Crop, CropPair, CropSpec, JointAugmentation, jitter_box
+from lib.train.data.processing import (
+    Normalisation,
+    cut_crop,
+    draw_joint_augmentation,
+    finish_pair,
+    flip_crop,
+    is_usable,
+)
 from lib.train.data.sampler import AnnotatedPairs, DrawnPairs
-from lib.train.data.samples import PairSamples
+from lib.train.data.samples import TrackingDataset
 from lib.train.dataset.base import SequenceInfo
 from lib.utils.errors import ConfigError, DataError
 from tests.golden.fixtures import clip_frame
@@ -113,16 +120,16 @@ class TestProcessing:
         frame, box = clip_frame(0)[0], np.array(box)
         mirrored, where = transforms.flip_image(frame), transforms.flip_box_pixels(box, frame.shape[1])
         expected = cut_crop(mirrored, where, spec, np.random.default_rng(7))
-        crop = cut_crop(frame, box, spec, np.random.default_rng(7), Joint(mirror=True))
+        crop = cut_crop(frame, box, spec, np.random.default_rng(7), JointAugmentation(mirror=True))
         for kind in ("image", "box", "padding"):
             np.testing.assert_array_equal(getattr(crop, kind), getattr(expected, kind))
         gray = cut_crop(transforms.to_grayscale(mirrored), where, spec, np.random.default_rng(7))
-        crop = cut_crop(frame, box, spec, np.random.default_rng(7), Joint(gray=True, mirror=True))
+        crop = cut_crop(frame, box, spec, np.random.default_rng(7), JointAugmentation(gray=True, mirror=True))
         assert np.abs(crop.image.astype(int) - gray.image).max() <= 1  # rounded after and not before resizing
 
     def test_joint_augmentation_is_drawn_as_published(self):
         rng = np.random.default_rng(0)
-        drawn = [draw_joint(rng) for _ in range(4000)]
+        drawn = [draw_joint_augmentation(rng) for _ in range(4000)]
         assert np.mean([joint.gray for joint in drawn]) == pytest.approx(0.05, abs=0.015)
         assert np.mean([joint.mirror for joint in drawn]) == pytest.approx(0.5, abs=0.03)
 
@@ -180,7 +187,15 @@ class TestSampler:
         AnnotatedPairs(dataset, PairSampling("causal", 200, 1, 1)).draw_pair(np.random.default_rng(0), TEMPLATE, SEARCH)
         assert read == [0]
 
-    @pytest.mark.parametrize("joint", [Joint(), Joint(gray=True), Joint(mirror=True), Joint(True, True)])
+    @pytest.mark.parametrize(
+        "joint",
+        [
+            JointAugmentation(),
+            JointAugmentation(gray=True),
+            JointAugmentation(mirror=True),
+            JointAugmentation(True, True),
+        ],
+    )
     def test_the_joint_step_is_the_same_for_all_crops(self, joint):
         pairs = AnnotatedPairs(ClipDataset(frames=1, is_video=False), PairSampling("causal", 200, 1, 1))
         pair = pairs.draw_pair(np.random.default_rng(0), TEMPLATE, TEMPLATE, joint)
@@ -203,7 +218,7 @@ class TestSampler:
             np.testing.assert_array_equal(pair.template[0].image, pair.search[0].image)
             return pair.search[0]
 
-        plain, both = draw(Joint()), draw(Joint(gray=True, mirror=True))
+        plain, both = draw(JointAugmentation()), draw(JointAugmentation(gray=True, mirror=True))
         np.testing.assert_array_equal(both.image, transforms.to_grayscale(plain.image)[:, ::-1])
         np.testing.assert_allclose(both.box, [0.75, 0, 0.25, 1])
 
@@ -342,7 +357,7 @@ class TestLoader:
             def draw_pair(self, *args):
                 raise DataError("image /data/17.jpg is truncated")
 
-        samples = PairSamples([Broken()], [1], TEMPLATE, SEARCH, PLAIN, 16, 0, 0)
+        samples = TrackingDataset([Broken()], [1], TEMPLATE, SEARCH, PLAIN, 16, 0, 0)
         loader = torch.utils.data.DataLoader(samples, sampler=[(0, 0)], num_workers=workers)
         with pytest.raises(DataError, match=r"^image /data/17.jpg is truncated$"):
             list(batches(loader))
@@ -357,7 +372,7 @@ class TestLoader:
                 return CropPair([crop], [crop], "EMPTY", "nothing")
 
         source = Empty()
-        samples = PairSamples([source], [1], TEMPLATE, SEARCH, PLAIN, 16, 0, 0)
+        samples = TrackingDataset([source], [1], TEMPLATE, SEARCH, PLAIN, 16, 0, 0)
         with pytest.raises(DataError, match="EMPTY: 100 samples in a row"):
             samples[1, 0]
         assert source.tries == 100
@@ -371,7 +386,7 @@ class TestLoader:
                 crop = Crop(np.zeros((64, 64, 3), np.uint8), np.zeros(4, np.float32), np.zeros((64, 64), bool))
                 return CropPair([crop], [crop], self.name, "")
 
-        samples = PairSamples([Fixed("A"), Fixed("B"), Fixed("C")], [3, 1, 0], TEMPLATE, SEARCH, PLAIN, 16, 0, 0)
+        samples = TrackingDataset([Fixed("A"), Fixed("B"), Fixed("C")], [3, 1, 0], TEMPLATE, SEARCH, PLAIN, 16, 0, 0)
         names = [samples[1, index]["dataset"] for index in range(400)]
         assert names.count("C") == 0
         assert 260 < names.count("A") < 340
@@ -401,7 +416,7 @@ class TestEpochKeys:
         """Indices drawn in each step, over all ranks and micro-batches."""
         shares = []
         for rank in range(world):
-            keys = EpochKeys(count, batch_size, rank, world, accumulate)
+            keys = EpochSampler(count, batch_size, rank, world, accumulate)
             keys.epoch, keys.start_step = 3, start_step
             drawn = list(keys)
             assert len(drawn) == len(keys)
@@ -411,7 +426,7 @@ class TestEpochKeys:
         return [sorted(sum((share[i : i + size] for share in shares), [])) for i in range(0, len(shares[0]), size)]
 
     def test_order(self):
-        keys = EpochKeys(24, 2, rank=1, world=3, accumulate=2)
+        keys = EpochSampler(24, 2, rank=1, world=3, accumulate=2)
         assert [index for _, index in keys] == [2, 3, 8, 9, 14, 15, 20, 21]
 
     @pytest.mark.parametrize("start_step", [0, 2, 3])
@@ -422,7 +437,7 @@ class TestEpochKeys:
 
     @pytest.mark.parametrize("world", [1, 2, 3, 5])
     def test_validation_draws_each_sample_once(self, world):
-        shares = [list(EpochKeys(10, 4, rank, world)) for rank in range(world)]
+        shares = [list(EpochSampler(10, 4, rank, world)) for rank in range(world)]
         assert sorted(index for share in shares for _, index in share) == list(range(10))
         assert [len(share) for share in shares] == {1: [10], 2: [6, 4], 3: [4, 4, 2], 5: [4, 4, 2, 0, 0]}[world]
 

@@ -456,7 +456,7 @@ def test_two_places_have_two_caches(got10k, tmp_path):
 
 
 def test_a_new_row_is_all_that_a_known_layout_needs(tmp_path, monkeypatch):
-    row = registry.Row("got10k_dir", layouts.SequenceFiles(
+    row = registry.DatasetSpec("got10k_dir", layouts.SequenceFiles(
         lambda storage: [("", name) for name in storage.names()], "{name}/gt.txt", "{name}/color"), "got10k_lmdb_dir",
     )  # fmt: skip
     monkeypatch.setitem(TABLE, "MINE", row)

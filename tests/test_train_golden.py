@@ -13,7 +13,7 @@ from lib.models.layers.score_map import gaussian_maps
 from lib.models.ostrack import build_ostrack
 from lib.train.actors import build_actor
 from lib.train.admin.settings import Settings
-from lib.train.data.loader import EpochKeys, PairLoader
+from lib.train.data.loader import EpochSampler, PairLoader
 from lib.train.data.samples import BrokenImages, collate
 from lib.train.optim import build_optimizer, lr_factor, set_learning_rate
 from lib.train.trainers import trainer as trainer_module
@@ -111,7 +111,7 @@ class Notes:
 
 
 def loader_of(batch, count):
-    loader = PairLoader(GoldenSamples(batch), batch_size=4, sampler=EpochKeys(count, 4), collate_fn=collate)
+    loader = PairLoader(GoldenSamples(batch), batch_size=4, sampler=EpochSampler(count, 4), collate_fn=collate)
     loader.broken = BrokenImages(0.0)
     return loader
 

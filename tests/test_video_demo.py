@@ -13,7 +13,7 @@ from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import build_ostrack
 from lib.test import video_demo
-from lib.test.evaluation.protocol import Step
+from lib.test.evaluation.protocol import TrackResult
 from lib.test.evaluation.results import read_result, read_scores
 from lib.test.evaluation.writer import FrameTime, ResultWriter
 from lib.test.spec import TrackerSpec
@@ -57,7 +57,7 @@ class FakeTracker:
         for target in targets:
             target["box"] = [target["box"][0] + 1, *target["box"][1:]]
             target["score"] -= 0.1
-        return Step([target["box"] for target in targets], [target["score"] for target in targets], 0.25, 0.5)
+        return TrackResult([target["box"] for target in targets], [target["score"] for target in targets], 0.25, 0.5)
 
 
 class FakeWindow:

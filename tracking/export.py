@@ -24,7 +24,7 @@ from lib.test.spec import PRECISIONS, add_family_option
 from lib.test.tracker import find_checkpoint
 from lib.test.tracker.backends import FORMAT_OF, ExportedNetwork, kept_file
 from lib.test.tracker.build import exports_folder, tracking_model
-from lib.train.data.drawing.cast import load_stock
+from lib.train.data.drawing.assets import load_assets
 from lib.train.data.drawing.sequences import SEQUENCE_SETTINGS, draw_sequence
 from lib.utils.console import next_step
 from lib.utils.errors import ConfigError, run_cli
@@ -59,7 +59,7 @@ def drawn_inputs(cfg: ExperimentConfig) -> list[dict[str, np.ndarray]]:
         raise AssertionError("only crops are wanted")
 
     tracker = resolve(family_of(cfg).tracker)(cfg, ExportedNetwork(no_run, ()))  # it keeps crops as they are
-    stock, found = load_stock((), (), SEQUENCE_SETTINGS), []
+    stock, found = load_assets((), (), SEQUENCE_SETTINGS), []
     for number in tqdm(range(_SEQUENCES), "calibration", unit="sequence", delay=2):
         first, *others = draw_sequence(np.random.default_rng(number), stock, _FRAMES)
         target = tracker.start(first.image, first.box.tolist())

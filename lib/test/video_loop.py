@@ -19,7 +19,7 @@ from lib.test.evaluation.prefetch import read_ahead
 from lib.test.evaluation.protocol import BatchTracker
 from lib.test.evaluation.writer import FrameTime, ResultWriter
 from lib.test.track_formats import Track, VideoTracks, check_names, save_tracks
-from lib.test.tracker.video import Follower, TrackedFrame
+from lib.test.tracker.video import TrackedFrame, VideoTracker
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.video_io import LiveVideo, VideoFile, VideoWriter
 from lib.vis.panels import write_fitted
@@ -195,7 +195,7 @@ def run_demo(tracker: BatchTracker, video: VideoFile, demo: Demo) -> DemoSummary
         raise ConfigError(f"--output {demo.output} is the video that is read: choose another name")
     live = isinstance(video, LiveVideo)
     with ExitStack() as stack:
-        run = _Run(Follower(tracker), demo)
+        run = _Run(VideoTracker(tracker), demo)
         run.summary.video, run.summary.label = str(video.path), demo.label
         stack.callback(_save, run.summary, video, demo.save)
         frames = stack.enter_context(closing(read_ahead(video, _AHEAD_LIVE if live else _AHEAD)))
@@ -242,7 +242,7 @@ def _save(summary: DemoSummary, video: VideoFile, paths: Sequence[Path]) -> None
 class _Run:
     """The loop over the frames, and what the user does to it."""
 
-    def __init__(self, follower: Follower, demo: Demo) -> None:
+    def __init__(self, follower: VideoTracker, demo: Demo) -> None:
         self.follower, self.demo, self.summary = follower, demo, DemoSummary()
         self.frame = demo.start_frame - 1  # the number of the last one that was read, from 0
         self.waiting = dict(enumerate(zip(demo.starts, demo.boxes, strict=True), start=1))  # targets that come later

@@ -23,8 +23,8 @@ from lib.test.evaluation.summary import Summary
 from lib.test.spec import EXPORTED, TrackerSpec
 from lib.test.tracker import Tracker
 from lib.test.tracker.build import build_from_spec, choose_precision, find_checkpoint
+from lib.test.tracker.custom import build_custom, custom_identity
 from lib.test.tracker.inspected import InspectedTracker
-from lib.test.tracker.own import build_own, own_identity
 from lib.utils.dist_info import dist_info
 from lib.utils.errors import CheckpointError, ConfigError
 from lib.vis.views import Screen
@@ -72,7 +72,7 @@ def track_benchmarks(spec: TrackerSpec, datasets: Row[str], options: RunOptions 
 
     Args:
         spec: the tracker; its ``device`` as in :func:`choose_devices`. Where ``family`` is the name of no family, it is
-            a tracker of one's own, see :mod:`lib.test.tracker.own`, and ``config`` what that understands. With a
+            a tracker of one's own, see :mod:`lib.test.tracker.custom`, and ``config`` what that understands. With a
             screen it runs with backend ``plain``.
         datasets: names as in :func:`get_dataset`.
         options: see :class:`RunOptions`.
@@ -152,8 +152,8 @@ def _own_tracker(spec: TrackerSpec, options: RunOptions, device: str) -> _Run:
             f"{spec.family} is of no family in lib/models: KEY=value, --checkpoint, --precision, --backend, --compile, "
             "--debug and --save_vis are not for it; its parameters() say what it runs with"
         )
-    name, (identity, checkpoint) = str(spec.config), own_identity(spec.family, str(spec.config))
-    build = partial(build_own, name=spec.family, config=name)
+    name, (identity, checkpoint) = str(spec.config), custom_identity(spec.family, str(spec.config))
+    build = partial(build_custom, name=spec.family, config=name)
     return _Run(build, spec.family.rpartition(".")[2], name, identity, checkpoint)
 
 

@@ -16,7 +16,7 @@ import torch
 
 from lib.test.evaluation.modes import ANNOTATOR, CORRECTIONS, REALTIME, SKIPPED, Annotator, Arrivals
 from lib.test.evaluation.prefetch import read_ahead
-from lib.test.evaluation.protocol import BatchTracker, Step
+from lib.test.evaluation.protocol import BatchTracker, TrackResult
 from lib.test.evaluation.results import FRAMES
 from lib.test.evaluation.sequence import ImageFrames, Sequence
 from lib.test.evaluation.writer import FrameTime, ResultWriter
@@ -198,7 +198,7 @@ def _step(tracker: BatchTracker, slots: list[_Slot]) -> None:
         return
     start = time.perf_counter()
     try:
-        step: Step = tracker.step([slot.image for slot in slots], [slot.target for slot in slots])
+        step: TrackResult = tracker.step([slot.image for slot in slots], [slot.target for slot in slots])
     except Exception as error:
         if len(slots) == 1:
             slots[0].fail(error)

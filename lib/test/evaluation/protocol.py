@@ -23,7 +23,7 @@ class Tracker(Protocol):
         ...
 
 
-class Step(NamedTuple):
+class TrackResult(NamedTuple):
     """What a tracker found in one more frame of each of its targets, and how long that took.
 
     Attributes:
@@ -46,7 +46,7 @@ class BatchTracker(Protocol):
         """What is known of the target at ``box`` in its first frame."""
         ...
 
-    def step(self, images: Sequence[np.ndarray], targets: Sequence[Any]) -> Step:
+    def step(self, images: Sequence[np.ndarray], targets: Sequence[Any]) -> TrackResult:
         """Find each target in its next image. When this raises, no target has changed."""
         ...
 
@@ -72,6 +72,6 @@ class _OneTarget:
     def start(self, image: np.ndarray, box: Sequence[float]) -> None:
         self.tracker.initialize(image, {"init_bbox": list(box)})
 
-    def step(self, images: Sequence[np.ndarray], targets: Sequence[None]) -> Step:
+    def step(self, images: Sequence[np.ndarray], targets: Sequence[None]) -> TrackResult:
         found = self.tracker.track(images[0])
-        return Step([found["target_bbox"]], [found.get("best_score", math.nan)])
+        return TrackResult([found["target_bbox"]], [found.get("best_score", math.nan)])

@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from lib.models.state import State
-from lib.test.evaluation.protocol import Step
+from lib.test.evaluation.protocol import TrackResult
 from lib.test.tracker.networks import ModelNetwork, Network
 from lib.test.tracker.tracker import Target, Tracker
 from lib.utils.crop import sample_target
@@ -113,7 +113,7 @@ class InspectedTracker:
         template, _, _ = sample_target(image, target.box, test.TEMPLATE_FACTOR, test.TEMPLATE_SIZE)
         return Inspected(target, template, image)
 
-    def step(self, images: Sequence[np.ndarray], targets: Sequence[Inspected]) -> Step:
+    def step(self, images: Sequence[np.ndarray], targets: Sequence[Inspected]) -> TrackResult:
         """Find each target in its next image. When this raises, no target has changed."""
         around = [list(inspected.target.box) for inspected in targets]
         step = self.tracker.step(images, [inspected.target for inspected in targets])

@@ -27,7 +27,7 @@ from lib.config import ExperimentConfig
 from lib.models.family import family_of
 from lib.models.layers.head import HEADS
 from lib.models.state import State, join_states, split_state
-from lib.test.evaluation.protocol import Step
+from lib.test.evaluation.protocol import TrackResult
 from lib.test.tracker.networks import ModelNetwork, Network
 from lib.utils.box_ops import clip_box
 from lib.utils.crop import box_from_crop, box_to_crop, crop_window
@@ -114,14 +114,14 @@ class Tracker:
         step = self.step([image], [self._target])
         return {"target_bbox": step.boxes[0], "best_score": step.scores[0]}
 
-    def step(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> Step:
+    def step(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> TrackResult:
         """Find each target in its next image, all in one run of the model. When this raises, no target has changed.
 
         The images may be of different sizes. Boxes differ from those of a target tracked alone by rounding in the model
         at most. No targets are no work.
         """
         if not targets:
-            return Step([], [], 0.0, 0.0)
+            return TrackResult([], [], 0.0, 0.0)
         start = time.perf_counter()
         search, resize_factors = self.crop_search(images, targets)
         cropped = time.perf_counter()
@@ -133,7 +133,7 @@ class Tracker:
         boxes = [self.decode(box, score, target, factor, image.shape) for (*box, score), target, factor, image in each]
         for target, box, entries in zip(targets, boxes, split_state(changed, len(targets)), strict=True):
             target.box, target.state = box, {**target.state, **entries}
-        return Step([list(box) for box in boxes], scores, cropped - start, predicted - cropped)
+        return TrackResult([list(box) for box in boxes], scores, cropped - start, predicted - cropped)
 
     @torch.inference_mode()
     def start(self, image: np.ndarray, box: Sequence[float]) -> Target:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.test.evaluation.protocol import BatchTracker, Step
+from lib.test.evaluation.protocol import BatchTracker, TrackResult
 from lib.vis.draw import COLORS, Color, draw_box, rgb
 
 LOST: Color = (150, 150, 155)
@@ -32,7 +32,7 @@ class TrackedFrame:
     boxes: list[list[float]]
     scores: list[float]
     seconds: float
-    step: Step | None = None
+    step: TrackResult | None = None
     numbers: Sequence[int] = ()
 
     def __post_init__(self) -> None:
@@ -67,7 +67,7 @@ def _target_color(number: int) -> Color:
     return (255, 200, 0) if number == 1 else rgb(COLORS[(number - 2) % len(COLORS)])
 
 
-class Follower:
+class VideoTracker:
     """Follows targets from frame to frame, all in one run of the model.
 
     Args:
@@ -85,7 +85,7 @@ class Follower:
         Raises:
             DataError: a box has no area inside the frame; the targets are those from before then.
         """
-        anew = Follower(self.tracker)
+        anew = VideoTracker(self.tracker)
         frame = anew.step(image, dict(enumerate(boxes, start=1)))
         self.targets, self.numbers = anew.targets, anew.numbers
         return frame
@@ -117,6 +117,6 @@ def track_frames(
     Raises:
         DataError: a box has no area inside the first frame.
     """
-    follower = Follower(tracker)
+    follower = VideoTracker(tracker)
     for number, image in enumerate(frames):
         yield follower.step(image) if number else follower.start(image, boxes)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from lib.config.drawing import DrawSettings
-from lib.train.data.drawing.looks import Look, apply_look, draw_look
+from lib.train.data.drawing.photometric import Look, apply_look, draw_look
 from lib.train.data.pair import Crop, CropSpec, jitter_box
 
 

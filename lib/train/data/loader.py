@@ -25,7 +25,7 @@ from lib.train.data.frames import pair_sampling
 from lib.train.data.pair import CropSpec
 from lib.train.data.processing import Normalisation, sample_bytes
 from lib.train.data.sampler import PairSource
-from lib.train.data.samples import BrokenImages, PairSamples, Sample, collate
+from lib.train.data.samples import BrokenImages, Sample, TrackingDataset, collate
 from lib.train.data.shared_memory import FILES_ADVICE, PREFETCH, loader_bytes, require_shared_memory
 from lib.train.dataset.registry import open_source
 from lib.utils.cpu import cpu_count
@@ -38,8 +38,8 @@ _STREAMS = {"TRAIN": 0, "VAL": 1}
 _PARENT_SECONDS = 5.0  # how often a worker looks whether the process that trains is still there
 
 
-class EpochKeys(Sampler):
-    """Keys ``(epoch, index)`` for :class:`PairSamples`, those of one rank.
+class EpochSampler(Sampler):
+    """Keys ``(epoch, index)`` for :class:`TrackingDataset`, those of one rank.
 
     Optimiser step s, micro-batch a of ``accumulate``, rank r of ``world`` and item j of ``batch_size`` get the index
     ``((s * accumulate + a) * world + r) * batch_size + j``: the samples of a step are the same however they are shared
@@ -72,7 +72,7 @@ class PairLoader(DataLoader):
     """A loader that knows how many samples met broken images, over all its epochs: see :func:`batches`."""
 
     broken: BrokenImages
-    sampler: EpochKeys
+    sampler: EpochSampler
 
     def end_workers(self) -> None:
         """End the worker processes at once: torch would wait five seconds for each that hangs."""
@@ -122,7 +122,7 @@ def build_loader(
     train, ratios = cfg.TRAIN, drawn_datasets(cfg, split)
     template, search = _crop_spec(cfg.DATA.TEMPLATE), _crop_spec(cfg.DATA.SEARCH)
     as_bytes = cfg.DATA.NORMALISE_ON_DEVICE
-    samples = PairSamples(
+    samples = TrackingDataset(
         [sources[name] for name in ratios],
         list(ratios.values()),
         template,
@@ -155,7 +155,7 @@ def build_loader(
     loader = PairLoader(
         samples,
         batch_size=train.BATCH_SIZE,
-        sampler=EpochKeys(count, train.BATCH_SIZE, rank, world, accumulate),
+        sampler=EpochSampler(count, train.BATCH_SIZE, rank, world, accumulate),
         num_workers=workers,
         collate_fn=collate,
         pin_memory=pin_memory,

@@ -27,14 +27,14 @@ class CropSpec:
 
 
 @dataclass(frozen=True)
-class Joint:
+class JointAugmentation:
     """The augmentation that all frames of a sample share: no colour, mirrored left to right."""
 
     gray: bool = False
     mirror: bool = False
 
 
-PLAIN = Joint()
+PLAIN = JointAugmentation()
 
 
 @dataclass

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from lib.train.data import transforms
-from lib.train.data.pair import PLAIN, Crop, CropPair, CropSpec, Joint, jitter_box
+from lib.train.data.pair import PLAIN, Crop, CropPair, CropSpec, JointAugmentation, jitter_box
 from lib.utils.crop import box_to_crop, sample_target
 
 GRAYSCALE_PROBABILITY = 0.05
@@ -26,13 +26,13 @@ class Normalisation:
     std: Sequence[float]
 
 
-def draw_joint(rng: np.random.Generator) -> Joint:
+def draw_joint_augmentation(rng: np.random.Generator) -> JointAugmentation:
     """Draw the augmentation that all frames of a sample share."""
-    return Joint(gray=rng.random() < GRAYSCALE_PROBABILITY, mirror=rng.random() < FLIP_PROBABILITY)
+    return JointAugmentation(gray=rng.random() < GRAYSCALE_PROBABILITY, mirror=rng.random() < FLIP_PROBABILITY)
 
 
 def cut_crop(
-    frame: np.ndarray, box: np.ndarray, spec: CropSpec, rng: np.random.Generator, joint: Joint = PLAIN
+    frame: np.ndarray, box: np.ndarray, spec: CropSpec, rng: np.random.Generator, joint: JointAugmentation = PLAIN
 ) -> Crop:
     """Take one crop around the jittered ``box`` (``xywh`` pixels, float64 (4,)) of ``frame`` (RGB uint8).
 
@@ -67,7 +67,7 @@ def gray_crop(crop: Crop) -> Crop:
     return Crop(transforms.to_grayscale(crop.image), crop.box, crop.padding)
 
 
-def augment_crop(crop: Crop, joint: Joint) -> Crop:
+def augment_crop(crop: Crop, joint: JointAugmentation) -> Crop:
     """The joint augmentation on a crop, for data that have no frames."""
     if joint.gray:
         crop = gray_crop(crop)

@@ -12,9 +12,9 @@ import numpy as np
 from lib.config.drawing import DrawSettings
 from lib.train.data.augment import degrade, warp_crop
 from lib.train.data.drawing.extents import draw_loosening, draw_part_box, draw_rectangle, loosen
-from lib.train.data.drawing.looks import draw_video_look
+from lib.train.data.drawing.photometric import draw_video_look
 from lib.train.data.frames import PairSampling
-from lib.train.data.pair import PLAIN, Crop, CropPair, CropSpec, Joint
+from lib.train.data.pair import PLAIN, Crop, CropPair, CropSpec, JointAugmentation
 from lib.train.data.processing import augment_crop, cut_crop
 from lib.train.dataset.base import AnnotatedDataset
 from lib.utils.errors import DataError, ImageError
@@ -39,7 +39,7 @@ class PairSource(Protocol):
         rng: np.random.Generator,
         template: CropSpec,
         search: CropSpec,
-        joint: Joint = ...,
+        joint: JointAugmentation = ...,
         positive: bool = ...,
     ) -> CropPair:
         """Draw a sequence, its frames and their crops.
@@ -55,7 +55,12 @@ class PairSource(Protocol):
         ...
 
     def draw_search(
-        self, rng: np.random.Generator, template: CropSpec, search: CropSpec, joint: Joint, besides: int | None = None
+        self,
+        rng: np.random.Generator,
+        template: CropSpec,
+        search: CropSpec,
+        joint: JointAugmentation,
+        besides: int | None = None,
     ) -> CropPair:
         """Search crops of a sequence other than number ``besides``; no templates."""
         ...
@@ -114,7 +119,7 @@ class AnnotatedPairs:
         rng: np.random.Generator,
         template: CropSpec,
         search: CropSpec,
-        joint: Joint = PLAIN,
+        joint: JointAugmentation = PLAIN,
         positive: bool = True,
     ) -> CropPair:
         """See :class:`PairSource`. A negative search region is the middle of a frame without the target."""
@@ -172,7 +177,12 @@ class AnnotatedPairs:
         return crops
 
     def draw_search(
-        self, rng: np.random.Generator, template: CropSpec, search: CropSpec, joint: Joint, besides: int | None = None
+        self,
+        rng: np.random.Generator,
+        template: CropSpec,
+        search: CropSpec,
+        joint: JointAugmentation,
+        besides: int | None = None,
     ) -> CropPair:
         """See :class:`PairSource`. The frames are any with a valid box."""
         number = int(rng.integers(len(self.usable) - (besides is not None)))
@@ -214,7 +224,7 @@ class DrawnPairs:
         rng: np.random.Generator,
         template: CropSpec,
         search: CropSpec,
-        joint: Joint = PLAIN,
+        joint: JointAugmentation = PLAIN,
         positive: bool = True,
     ) -> CropPair:
         """See :class:`PairSource`. Its target is in every frame, so a negative pair has no search crops yet."""
@@ -224,7 +234,12 @@ class DrawnPairs:
         return pair
 
     def draw_search(
-        self, rng: np.random.Generator, template: CropSpec, search: CropSpec, joint: Joint, besides: int | None = None
+        self,
+        rng: np.random.Generator,
+        template: CropSpec,
+        search: CropSpec,
+        joint: JointAugmentation,
+        besides: int | None = None,
     ) -> CropPair:
         """See :class:`PairSource`: those of another pair."""
         pair = self.draw_pair(rng, template, search, joint)
@@ -232,5 +247,5 @@ class DrawnPairs:
         return pair
 
     @staticmethod
-    def _augment(crops: Sequence[Crop], joint: Joint) -> list[Crop]:
+    def _augment(crops: Sequence[Crop], joint: JointAugmentation) -> list[Crop]:
         return [augment_crop(crop, joint) for crop in crops]

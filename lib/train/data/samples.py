@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import Dataset, get_worker_info
 
 from lib.train.data.pair import CropPair, CropSpec
-from lib.train.data.processing import Normalisation, draw_joint, finish_pair, is_usable
+from lib.train.data.processing import Normalisation, draw_joint_augmentation, finish_pair, is_usable
 from lib.train.data.sampler import PairSource
 from lib.train.data.shared_memory import share
 from lib.utils.errors import ConfigError, DataError, ImageError
@@ -26,7 +26,7 @@ _MOST_LISTED = 20
 Sample = dict[str, Any]
 
 
-class PairSamples(Dataset):
+class TrackingDataset(Dataset):
     """Training samples, each a pure function of (seed, stream, epoch, index) and of the data sets.
 
     A draw that shows nothing but padding, or meets an image that cannot be read, is followed by another draw (of data
@@ -97,7 +97,7 @@ class PairSamples(Dataset):
     def _draw(self, rng: np.random.Generator) -> CropPair:
         chosen = rng.choice(len(self.sources), p=self.probabilities)
         positive = not self.negatives or rng.random() < POSITIVE_PROBABILITY
-        joint = draw_joint(rng)
+        joint = draw_joint_augmentation(rng)
         pair = self.sources[chosen].draw_pair(rng, self.template, self.search, joint, positive)
         if not self.negatives:
             return pair

@@ -15,7 +15,7 @@ from lib.train.data.sampler import usable_sequences
 from lib.train.dataset.base import CONFIGURE, valid_boxes
 from lib.train.dataset.cache import cache_path
 from lib.train.dataset.decode_check import CHUNK, Span, decode_spans
-from lib.train.dataset.registry import find_row, folders, open_dataset, own_setting
+from lib.train.dataset.registry import find_spec, folders, open_dataset, own_setting
 from lib.train.dataset.tracks import FrameKind, TrackDataset
 from lib.utils.errors import OSTrackError
 from lib.utils.storage import image_names
@@ -91,7 +91,7 @@ def check_dataset(
     report.sequences, report.frames = len(dataset), len(dataset.table.bbox)
     report.notes = _notes(dataset)
     _judge(dataset, sampling, report)
-    report.broken += _missing(dataset, counted=dataset.is_video if own_setting(name) else find_row(name).counted)
+    report.broken += _missing(dataset, counted=dataset.is_video if own_setting(name) else find_spec(name).counted)
     spans = _all_spans(dataset) if full else _sample_spans(dataset)
     note = cache_path(env.cache_dir, name, report.place, ".checked") if full else None
     outside: list[str] = []
@@ -128,7 +128,7 @@ def _judge(dataset: TrackDataset, sampling: PairSampling, report: Report) -> Non
 def _place(name: str, env: EnvironmentSettings, use_lmdb: bool) -> str:
     if setting := own_setting(name):
         return ", ".join(folders(getattr(env, setting))) or "no folder"
-    row = find_row(name)
+    row = find_spec(name)
     return getattr(env, row.lmdb_setting if use_lmdb else row.setting)
 
 

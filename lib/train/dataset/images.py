@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from lib.config.drawing import DrawSettings
-from lib.train.data.drawing.cast import Stock, draw_cast, load_stock
+from lib.train.data.drawing.assets import AssetLibrary, draw_scene_spec, load_assets
 from lib.train.data.drawing.extents import draw_loosening, loosen
+from lib.train.data.drawing.motion import calm, draw_frames
 from lib.train.data.drawing.scene import Frame
-from lib.train.data.drawing.staging import calm, draw_frames
 from lib.train.data.pair import Crop, CropPair, CropSpec, jitter_box
 from lib.utils.crop import box_to_crop, crop_window
 
@@ -32,7 +32,7 @@ class ImagesDataset:
 
     name = "IMAGES"
 
-    def __init__(self, stock: Stock) -> None:
+    def __init__(self, stock: AssetLibrary) -> None:
         self.stock = stock
 
     def draw_pair(self, rng: np.random.Generator, template: CropSpec, search: CropSpec) -> CropPair:
@@ -44,8 +44,8 @@ class ImagesDataset:
         settings = self.stock.settings
         least = [settings.MIN_VISIBLE_TEMPLATE] * template.number + [settings.MIN_VISIBLE] * search.number
         for attempt in range(_TRIES + 1):
-            stock = self.stock if attempt < _TRIES else Stock(self.stock.pictures, [], calm(settings))
-            cast = draw_cast(rng, stock)
+            stock = self.stock if attempt < _TRIES else AssetLibrary(self.stock.pictures, [], calm(settings))
+            cast = draw_scene_spec(rng, stock)
             frames = draw_frames(rng, cast, template.number, search.number, stock.settings)
             if all(map(_usable, frames, least)):
                 break
@@ -104,7 +104,7 @@ def crop_frame(frame: Frame, box: np.ndarray, around: np.ndarray, spec: CropSpec
 def build_images_dataset(
     image_dirs: Sequence[str | Path], cutout_dirs: Sequence[str | Path], settings: DrawSettings | None = None
 ) -> ImagesDataset:
-    """The data set over all pictures and cut-outs below some folders; see :func:`load_stock`.
+    """The data set over all pictures and cut-outs below some folders; see :func:`load_assets`.
 
     Args:
         image_dirs: folders of pictures; none: procedural textures.
@@ -114,4 +114,4 @@ def build_images_dataset(
     Raises:
         DataError: a folder is missing, or holds nothing that can be used.
     """
-    return ImagesDataset(load_stock(image_dirs, cutout_dirs, settings))
+    return ImagesDataset(load_assets(image_dirs, cutout_dirs, settings))

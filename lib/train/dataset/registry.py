@@ -42,7 +42,7 @@ TRACKINGNET_SETS = tuple(range(12))
 
 
 @dataclass(frozen=True)
-class Row:
+class DatasetSpec:
     """One training data set.
 
     Attributes:
@@ -95,15 +95,15 @@ _VASTTRACK = SequenceFiles(
     frames=("{group}/{name}/imgs", "{group}/{name}/img"),
     numbered="{:05d}.jpg",
 )
-_GOT10K_ROW = Row("got10k_dir", _GOT10K, "got10k_lmdb_dir", lmdb_folder="train")
+_GOT10K_ROW = DatasetSpec("got10k_dir", _GOT10K, "got10k_lmdb_dir", lmdb_folder="train")
 
 TABLE = {
-    "LASOT": Row("lasot_dir", _LASOT, "lasot_lmdb_dir"),
+    "LASOT": DatasetSpec("lasot_dir", _LASOT, "lasot_lmdb_dir"),
     "GOT10K_vottrain": replace(_GOT10K_ROW, layout=replace(_GOT10K, sequences=got10k_sequences("vottrain"))),
     "GOT10K_votval": replace(_GOT10K_ROW, layout=replace(_GOT10K, sequences=got10k_sequences("votval"))),
     "GOT10K_train_full": _GOT10K_ROW,
     "GOT10K_official_val": replace(_GOT10K_ROW, setting="got10k_val_dir", lmdb_folder="val"),
-    "COCO17": Row(
+    "COCO17": DatasetSpec(
         "coco_dir",
         coco.coco_layout,
         "coco_lmdb_dir",
@@ -111,22 +111,22 @@ TABLE = {
         is_video=False,
         counted=False,
     ),
-    "VID": Row(
+    "VID": DatasetSpec(
         "imagenet_dir",
         imagenet_vid.vid_layout,
         "imagenet_lmdb_dir",
         content=(imagenet_vid.ANNOTATIONS, imagenet_vid.FRAMES),
         counted=False,
     ),
-    "TRACKINGNET": Row(
+    "TRACKINGNET": DatasetSpec(
         "trackingnet_dir",
         _TRACKINGNET,
         "trackingnet_lmdb_dir",
         content=tuple(f"TRAIN_{number}" for number in TRACKINGNET_SETS),
         lmdb_per_folder=True,
     ),
-    "TNL2K": Row("tnl2k_dir", _TNL2K, "tnl2k_lmdb_dir"),
-    "VASTTRACK": Row("vasttrack_dir", _VASTTRACK, "vasttrack_lmdb_dir"),
+    "TNL2K": DatasetSpec("tnl2k_dir", _TNL2K, "tnl2k_lmdb_dir"),
+    "VASTTRACK": DatasetSpec("vasttrack_dir", _VASTTRACK, "vasttrack_lmdb_dir"),
 }
 
 
@@ -150,7 +150,7 @@ def own_setting(name: str) -> str:
     return OWN_FOLDERS[kind][0] if kind in OWN_FOLDERS else ""
 
 
-def find_row(name: str) -> Row:
+def find_spec(name: str) -> DatasetSpec:
     """The row of a data set. ``TRACKINGNET[0,4-7]`` is TrackingNet with some of its 12 sets only.
 
     Raises:
@@ -196,7 +196,7 @@ def open_dataset(name: str, env: EnvironmentSettings, use_lmdb: bool = False) ->
             raise ConfigError(f"{kind}: " + CONFIGURE.format(setting=setting))
         found = partial(layout, roots=roots, patterns=patterns)
         return _open(name, FolderStorage(""), found, env, setting, "\n".join(roots), is_video)
-    row = find_row(name)
+    row = find_spec(name)
     setting = row.lmdb_setting if use_lmdb else row.setting
     place = getattr(env, setting)
     try:
@@ -267,7 +267,7 @@ def lmdb_jobs(name: str, env: EnvironmentSettings) -> list[tuple[Path, Path, str
     """
     if own_setting(name) or name == "IMAGES":
         raise ConfigError(f"{name} has no lmdb: it is read from its folders, with --use_lmdb 1 too")
-    row = find_row(name)
+    row = find_spec(name)
     source, target = Path(getattr(env, row.setting)), Path(getattr(env, row.lmdb_setting))
     if row.lmdb_per_folder:
         return [(source / part, target / f"{part}_lmdb", "", ()) for part in row.content]

@@ -8,8 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from lib.train.data.drawing.looks import Look, apply_look
 from lib.train.data.drawing.outlines import box_of, clip_outline, inner_points
+from lib.train.data.drawing.photometric import Look, apply_look
 from lib.train.data.drawing.warp import Pose, Sprite, from_frame, paint, paint_background, to_frame
 
 

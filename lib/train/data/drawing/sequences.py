@@ -12,10 +12,8 @@ import numpy as np
 from tqdm import tqdm
 
 from lib.config.drawing import DrawSettings
-from lib.train.data.drawing.cast import Actor, Cast, Stock, draw_cast, load_stock
-from lib.train.data.drawing.looks import Look, Tone, draw_look, draw_noise_offset, line_kernel
-from lib.train.data.drawing.scene import Frame, Placed
-from lib.train.data.drawing.staging import (
+from lib.train.data.drawing.assets import AssetLibrary, SceneObject, SceneSpec, draw_scene_spec, load_assets
+from lib.train.data.drawing.motion import (
     CHANGES,
     Start,
     body_centre,
@@ -25,6 +23,8 @@ from lib.train.data.drawing.staging import (
     draw_start,
     object_tone,
 )
+from lib.train.data.drawing.photometric import Look, Tone, draw_look, draw_noise_offset, line_kernel
+from lib.train.data.drawing.scene import Frame, Placed
 from lib.train.data.drawing.warp import Pose
 from lib.utils.errors import DataError
 from lib.utils.image_io import write_image
@@ -82,7 +82,7 @@ def _reflect(path: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     return low + np.minimum(phase, 2 * span - phase)
 
 
-def _target_path(rng: np.random.Generator, cast: Cast, start: np.ndarray, frames: int) -> np.ndarray:
+def _target_path(rng: np.random.Generator, cast: SceneSpec, start: np.ndarray, frames: int) -> np.ndarray:
     """Centres ``(frames, 2)`` of the target's body, which keeps nearly all of itself inside of the frame."""
     size = np.array(cast.frame_size, np.float64)
     margin = np.minimum(0.4 * cast.target.body, 0.45 * size)
@@ -90,7 +90,7 @@ def _target_path(rng: np.random.Generator, cast: Cast, start: np.ndarray, frames
     return _reflect(start + way, margin, size - margin)
 
 
-def _passing(rng: np.random.Generator, occluder: Actor, target: Sequence[np.ndarray], body: float) -> list[Pose]:
+def _passing(rng: np.random.Generator, occluder: SceneObject, target: Sequence[np.ndarray], body: float) -> list[Pose]:
     """Poses of an occluder that crosses the target (its centres, and its size) once, off its middle."""
     frames = len(target)
     angle = rng.uniform(0, 2 * np.pi)
@@ -113,7 +113,7 @@ def _wandering(
 
 
 def _leading(
-    rng: np.random.Generator, cast: Cast, start: Start, frames: int, settings: DrawSettings
+    rng: np.random.Generator, cast: SceneSpec, start: Start, frames: int, settings: DrawSettings
 ) -> tuple[list[Pose], list[Pose]]:
     """Poses of the camera and of the target."""
     changes = smooth_path(rng, frames, CHANGES) * deformation_spread(settings) * start.strength
@@ -133,7 +133,7 @@ def _leading(
     return cameras, targets
 
 
-def _looks(rng: np.random.Generator, cast: Cast, frames: int, settings: DrawSettings) -> Iterator[Look]:
+def _looks(rng: np.random.Generator, cast: SceneSpec, frames: int, settings: DrawSettings) -> Iterator[Look]:
     """Slow changes of light and bursts of motion blur; grain, compression and shadow stay what they are."""
     first = draw_look(rng, settings, cast.look)
     spread = (settings.GAIN, *(settings.WHITE,) * 3, settings.GAMMA, settings.SATURATION, np.deg2rad(settings.HUE))
@@ -147,7 +147,7 @@ def _looks(rng: np.random.Generator, cast: Cast, frames: int, settings: DrawSett
 
 
 def draw_sequence(
-    rng: np.random.Generator, stock: Stock, frames: int, frame_size: tuple[int, int] = FRAME_SIZE
+    rng: np.random.Generator, stock: AssetLibrary, frames: int, frame_size: tuple[int, int] = FRAME_SIZE
 ) -> Iterator[DrawnFrame]:
     """Draw the frames of one sequence, one after the other.
 
@@ -155,7 +155,7 @@ def draw_sequence(
     paths of their own, an occluder that passes by at times.
     """
     settings = stock.settings
-    cast = draw_cast(rng, stock, frame_size)
+    cast = draw_scene_spec(rng, stock, frame_size)
     start = draw_start(rng, cast, settings)
     cameras, targets = _leading(rng, cast, start, frames, settings)
     moving: list[tuple[list[Placed], bool]] = []  # one thing over all frames, and whether it is behind the target
@@ -236,7 +236,7 @@ def make_images_sequences(
     folder, partial = Path(out) / split, Path(out) / f"{split}.partial"
     if folder.exists() and not force:
         raise DataError(f"{folder} exists already: choose another --out, or --force to replace it")
-    stock = load_stock(image_dirs, cutout_dirs, SEQUENCE_SETTINGS)
+    stock = load_assets(image_dirs, cutout_dirs, SEQUENCE_SETTINGS)
     names = [f"images_{split}_{index:06d}" for index in range(1, sequences + 1)]
     shutil.rmtree(partial, ignore_errors=True)
     with tqdm(total=sequences * frames, unit="frame", desc=str(folder)) as progress:

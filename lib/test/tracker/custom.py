@@ -28,7 +28,7 @@ from lib.test.evaluation.protocol import BatchTracker, Tracker
 from lib.utils.errors import ConfigError
 
 
-def build_own(device: str, name: str, config: str) -> Tracker | BatchTracker:
+def build_custom(device: str, name: str, config: str) -> Tracker | BatchTracker:
     """The tracker of the module ``name`` with the parameters of ``config``, on a device.
 
     Raises:
@@ -38,11 +38,11 @@ def build_own(device: str, name: str, config: str) -> Tracker | BatchTracker:
     return module.get_tracker_class()(module.parameters(config), device=device)
 
 
-def own_identity(name: str, config: str) -> tuple[str, Path | None]:
+def custom_identity(name: str, config: str) -> tuple[str, Path | None]:
     """What results of such a tracker are tied to: twelve hex digits of code and parameters, and a weight file, if any.
 
     Raises:
-        ConfigError: as :func:`build_own`, or ``config`` cannot be the name of a folder.
+        ConfigError: as :func:`build_custom`, or ``config`` cannot be the name of a folder.
     """
     if not re.fullmatch(r"\w[\w.-]*", config):
         raise ConfigError(f"config {config!r} names the folder of the results: use letters, digits, - _ and .")

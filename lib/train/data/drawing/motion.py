@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lib.config.drawing import DrawSettings
-from lib.train.data.drawing.cast import Actor, Cast
-from lib.train.data.drawing.looks import Tone, draw_look, line_kernel, tone_table
+from lib.train.data.drawing.assets import SceneObject, SceneSpec
+from lib.train.data.drawing.photometric import Tone, draw_look, line_kernel, tone_table
 from lib.train.data.drawing.scene import Frame, Placed
 from lib.train.data.drawing.warp import BEND_SIZE, Pose, Sprite, project
 
@@ -83,7 +83,7 @@ def _direction(rng: np.random.Generator) -> np.ndarray:
     return np.array((np.cos(angle), np.sin(angle)))
 
 
-def _size(actor: Actor) -> float:
+def _size(actor: SceneObject) -> float:
     return float(np.sqrt(actor.body.prod()))
 
 
@@ -93,7 +93,7 @@ def object_tone(rng: np.random.Generator, settings: DrawSettings) -> np.ndarray:
     return tone_table(Tone(settings.OBJECT_GAIN * (gain + 0.4 * np.array(white)), 0.0, 0.0, 0.0))
 
 
-def _surround(rng: np.random.Generator, cast: Cast, center: np.ndarray, settings: DrawSettings) -> list[Pose]:
+def _surround(rng: np.random.Generator, cast: SceneSpec, center: np.ndarray, settings: DrawSettings) -> list[Pose]:
     """Poses of the distractors around the target."""
     spread = 0.7 * deformation_spread(settings)
     return [
@@ -106,7 +106,7 @@ def _surround(rng: np.random.Generator, cast: Cast, center: np.ndarray, settings
     ]
 
 
-def draw_start(rng: np.random.Generator, cast: Cast, settings: DrawSettings) -> Start:
+def draw_start(rng: np.random.Generator, cast: SceneSpec, settings: DrawSettings) -> Start:
     """Place everything for the first template frame."""
     strength = settings.HARD_FACTOR if rng.random() < settings.HARD else 1.0
     size = np.array(cast.frame_size, np.float64)
@@ -122,7 +122,7 @@ def draw_start(rng: np.random.Generator, cast: Cast, settings: DrawSettings) -> 
 
 
 def _next_centre(
-    rng: np.random.Generator, cast: Cast, center: np.ndarray, shift: np.ndarray, settings: DrawSettings
+    rng: np.random.Generator, cast: SceneSpec, center: np.ndarray, shift: np.ndarray, settings: DrawSettings
 ) -> np.ndarray:
     """Where the target goes from ``center``: by ``shift``, or anywhere; rarely so far that it leaves the frame."""
     size = np.array(cast.frame_size, np.float64)
@@ -132,7 +132,7 @@ def _next_centre(
     return np.clip(center + shift, margin, size - margin)
 
 
-def draw_next(rng: np.random.Generator, cast: Cast, start: Start, settings: DrawSettings) -> tuple[Placed, Pose]:
+def draw_next(rng: np.random.Generator, cast: SceneSpec, start: Start, settings: DrawSettings) -> tuple[Placed, Pose]:
     """Background and target's pose in a frame that departs from the first."""
     size = np.array(cast.frame_size, np.float64)
     change = rng.standard_normal(CHANGES) * deformation_spread(settings) * start.strength
@@ -156,7 +156,7 @@ def draw_next(rng: np.random.Generator, cast: Cast, start: Start, settings: Draw
 
 
 def _draw_occluder(
-    rng: np.random.Generator, cast: Cast, occluder: Actor, target: np.ndarray, settings: DrawSettings
+    rng: np.random.Generator, cast: SceneSpec, occluder: SceneObject, target: np.ndarray, settings: DrawSettings
 ) -> Placed:
     """The occluder over a part of the target, whose centre is given."""
     reach = 0.5 * (_size(cast.target) + _size(occluder)) * rng.uniform(0.35, 1)
@@ -166,7 +166,7 @@ def _draw_occluder(
 
 
 def draw_frame(
-    rng: np.random.Generator, cast: Cast, start: Start, settings: DrawSettings, *, first: bool, search: bool
+    rng: np.random.Generator, cast: SceneSpec, start: Start, settings: DrawSettings, *, first: bool, search: bool
 ) -> Frame:
     """One frame of a pair.
 
@@ -201,7 +201,7 @@ def draw_frame(
 
 
 def draw_frames(
-    rng: np.random.Generator, cast: Cast, templates: int, searches: int, settings: DrawSettings
+    rng: np.random.Generator, cast: SceneSpec, templates: int, searches: int, settings: DrawSettings
 ) -> Sequence[Frame]:
     """All frames of a pair, templates first."""
     start = draw_start(rng, cast, settings)

@@ -10,9 +10,19 @@ import numpy as np
 
 from lib.config.drawing import DrawSettings
 from lib.train.data.drawing.extents import draw_part_outline
-from lib.train.data.drawing.looks import Look, draw_video_look
 from lib.train.data.drawing.outlines import box_of
-from lib.train.data.drawing.parts import Part, cut, draw_part, neighbour, pick, same_shape, same_texture, scaled, shrunk
+from lib.train.data.drawing.patches import (
+    Part,
+    cut,
+    draw_part,
+    neighbour,
+    pick,
+    same_shape,
+    same_texture,
+    scaled,
+    shrunk,
+)
+from lib.train.data.drawing.photometric import Look, draw_video_look
 from lib.train.data.drawing.pictures import Cutout, Picture, load_cutouts, load_pictures, make_picture
 from lib.train.data.drawing.textures import procedural_textures
 from lib.train.data.drawing.warp import Sprite
@@ -22,7 +32,7 @@ _MOST_OF_FRAME = 0.9  # of its width or height
 
 
 @dataclass(frozen=True)
-class Actor:
+class SceneObject:
     """A sprite with the width and height of its whole image in a frame, in pixels, before any deformation."""
 
     sprite: Sprite
@@ -35,7 +45,7 @@ class Actor:
 
 
 @dataclass(frozen=True)
-class Cast:
+class SceneSpec:
     """All that a pair or a sequence is made of.
 
     Attributes:
@@ -50,18 +60,18 @@ class Cast:
     """
 
     frame_size: tuple[int, int]
-    background: Actor
-    other_background: Actor
-    target: Actor
+    background: SceneObject
+    other_background: SceneObject
+    target: SceneObject
     painted: bool
-    distractors: list[Actor]
-    occluder: Actor | None
+    distractors: list[SceneObject]
+    occluder: SceneObject | None
     look: Look
     source: str
 
 
 @dataclass(frozen=True)
-class Stock:
+class AssetLibrary:
     """What casts are made from: at least one picture; cut-outs if there are any."""
 
     pictures: Sequence[Picture]
@@ -69,9 +79,9 @@ class Stock:
     settings: DrawSettings
 
 
-def load_stock(
+def load_assets(
     image_dirs: Sequence[str | Path], cutout_dirs: Sequence[str | Path], settings: DrawSettings | None = None
-) -> Stock:
+) -> AssetLibrary:
     """Load pictures and cut-outs (folders, searched with all below them) into memory.
 
     Without picture folders, procedural textures take their place.
@@ -85,30 +95,30 @@ def load_stock(
     else:
         textures = enumerate(procedural_textures())
         pictures = [make_picture(image, f"procedural texture {index}", index) for index, image in textures]
-    return Stock(pictures, cutouts, settings or DrawSettings())
+    return AssetLibrary(pictures, cutouts, settings or DrawSettings())
 
 
-def _scenery(image: np.ndarray, frame_size: tuple[int, int]) -> Actor:
+def _scenery(image: np.ndarray, frame_size: tuple[int, int]) -> SceneObject:
     """A background, in its own size or enlarged until it covers the frame."""
     height, width = image.shape[:2]
     cover = max(1.0, frame_size[0] / width, frame_size[1] / height)
-    return Actor(Sprite(image, _WHOLE), np.array((width, height)) * cover)
+    return SceneObject(Sprite(image, _WHOLE), np.array((width, height)) * cover)
 
 
-def _paste(rng: np.random.Generator, part: Part, pixels: float, backdrop: np.ndarray | None) -> Actor:
+def _paste(rng: np.random.Generator, part: Part, pixels: float, backdrop: np.ndarray | None) -> SceneObject:
     sprite = cut(rng, part, pixels, backdrop)
-    return Actor(sprite, scaled(sprite, pixels))
+    return SceneObject(sprite, scaled(sprite, pixels))
 
 
 def _draw_distractor(
-    rng: np.random.Generator, stock: Stock, target: Actor, part: Part | None, backdrop: np.ndarray | None
-) -> Actor:
+    rng: np.random.Generator, stock: AssetLibrary, target: SceneObject, part: Part | None, backdrop: np.ndarray | None
+) -> SceneObject:
     """Something like the target (``part`` of a picture, or a cut-out if ``None``), yet never quite the same."""
     pixels = np.sqrt(target.body.prod()) * np.exp(rng.normal(0, 0.2))
     kind = rng.random()
     if part is None and kind < 0.6:
         sprite = shrunk(pick(rng, stock.cutouts).sprite, pixels)
-        return Actor(sprite, scaled(sprite, pixels))
+        return SceneObject(sprite, scaled(sprite, pixels))
     if part is None:
         other = same_shape(rng, target.sprite.outline, pick(rng, stock.pictures))
     elif kind < 0.4:
@@ -123,8 +133,8 @@ def _draw_distractor(
 
 
 def _draw_target(
-    rng: np.random.Generator, stock: Stock, scenery: Picture, span: float, backdrop: np.ndarray | None
-) -> tuple[Actor, Part | None, str]:
+    rng: np.random.Generator, stock: AssetLibrary, scenery: Picture, span: float, backdrop: np.ndarray | None
+) -> tuple[SceneObject, Part | None, str]:
     """A target to be pasted, the part of a picture that it is (``None``: a cut-out), and its file."""
     settings = stock.settings
     least, most = settings.MIN_SIZE * span, settings.MAX_SIZE * span
@@ -132,7 +142,7 @@ def _draw_target(
         cutout = pick(rng, stock.cutouts)
         pixels = np.exp(rng.uniform(np.log(least), np.log(most)))
         sprite = shrunk(cutout.sprite, pixels)
-        return Actor(sprite, scaled(sprite, pixels)), None, cutout.source
+        return SceneObject(sprite, scaled(sprite, pixels)), None, cutout.source
     picture = scenery if rng.random() < settings.SAME_PICTURE else pick(rng, stock.pictures)
     part = draw_part(rng, picture, settings)
     own = np.sqrt(box_of(part.outline)[2:].prod())
@@ -140,7 +150,9 @@ def _draw_target(
     return _paste(rng, part, pixels, backdrop), part, picture.source
 
 
-def draw_cast(rng: np.random.Generator, stock: Stock, frame_size: tuple[int, int] | None = None) -> Cast:
+def draw_scene_spec(
+    rng: np.random.Generator, stock: AssetLibrary, frame_size: tuple[int, int] | None = None
+) -> SceneSpec:
     """Choose everything at random.
 
     Args:
@@ -160,13 +172,15 @@ def draw_cast(rng: np.random.Generator, stock: Stock, frame_size: tuple[int, int
         if settings.SUB_BOX and rng.random() < settings.SUB_BOX:
             sprite = target.sprite
             target = replace(target, sprite=Sprite(sprite.image, draw_part_outline(rng, sprite.outline)))
-        target = Actor(target.sprite, target.size * min((_MOST_OF_FRAME * np.array(size) / target.body).min(), 1.0))
+        target = SceneObject(
+            target.sprite, target.size * min((_MOST_OF_FRAME * np.array(size) / target.body).min(), 1.0)
+        )
         source = f"{file} over {scenery.source}"
         if file == scenery.source:  # upside down, so that the target's own place does not show it a second time
             background = _scenery(np.ascontiguousarray(scenery.image[::-1]), size)
     else:
         part = draw_part(rng, scenery, settings)
-        target = Actor(Sprite(scenery.image, part.outline / (width, height) - 0.5), background.size)
+        target = SceneObject(Sprite(scenery.image, part.outline / (width, height) - 0.5), background.size)
         source = f"part of {scenery.source}"
     number = int(np.searchsorted(np.cumsum(settings.DISTRACTORS), rng.random() * sum(settings.DISTRACTORS)))
     distractors = [_draw_distractor(rng, stock, target, part, backdrop) for _ in range(number)]
@@ -174,7 +188,7 @@ def draw_cast(rng: np.random.Generator, stock: Stock, frame_size: tuple[int, int
     if rng.random() < settings.OCCLUDER:
         pixels = np.sqrt(target.body.prod()) * np.exp(rng.uniform(np.log(0.45), np.log(1.1)))
         occluder = _paste(rng, draw_part(rng, pick(rng, stock.pictures), settings), pixels, backdrop)
-    return Cast(
+    return SceneSpec(
         size,
         background,
         _scenery(other.image, size),
