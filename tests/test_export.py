@@ -240,7 +240,7 @@ def test_the_recipe_of_the_docs_gives_the_boxes_of_the_tracker(overrides, tmp_pa
 def test_what_was_exported_is_used_again_until_something_changes(kept, monkeypatch, caplog):
     cfg, model = case()
     made = []
-    monkeypatch.setattr(export, "export_network", lambda *args, **named: made.append(args[4]) or write(*args, **named))
+    monkeypatch.setattr(export, "export_network", lambda *args, **named: made.append(args[3]) or write(*args, **named))
     write = export.exporting.export_network
     exported_network(cfg, model, "onnxruntime", "float32", kept)
     made.clear()

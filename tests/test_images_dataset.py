@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lib.train.admin.environment import EnvironmentSettings
-from lib.train.data.drawing import parts
+from lib.train.data.drawing import patches
 from lib.train.data.drawing.assets import AssetLibrary, draw_scene_spec, load_assets
 from lib.train.data.drawing.motion import CHANGES, deformation_spread, deformed
 from lib.train.data.drawing.outlines import box_of, clip_outline, fill, largest_outline, random_outline
@@ -157,7 +157,7 @@ def test_all_kinds_of_targets_occur(stock, tmp_path):
 
 
 def test_box_is_the_extent_of_the_drawn_target(monkeypatch):
-    monkeypatch.setattr(parts, "_SOFT", 0.0)
+    monkeypatch.setattr(patches, "_SOFT", 0.0)
     white = make_picture(np.full((240, 320, 3), 255, np.uint8), "white", 0)
     errors = []
     for seed in range(120):

@@ -14,7 +14,7 @@ PUBLISHED = {"Loss/total": 7.5, "Loss/giou": 0.5, "Loss/l1": 0.25, "Loss/locatio
 
 @pytest.fixture
 def settings(tmp_path):
-    return Settings(config_name="small", save_dir=str(tmp_path))
+    return Settings("ostrack", "small", save_dir=str(tmp_path))
 
 
 def test_tensorboard_gets_the_published_names_and_the_picture(settings):

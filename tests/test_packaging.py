@@ -138,7 +138,7 @@ def test_the_commands_track_and_score_in_another_folder(installed, tmp_path):
     assert "ostrack/vits_256_ce_images" in scored and "1 sequence" in scored
 
     for path in run([installed / "ostrack-create-local"], tmp_path).split("wrote ")[1:]:
-        assert Path(path.strip()).parent == tmp_path
+        assert Path(path.split("\nnext: ")[0].strip()).parent == tmp_path
     assert f"{tmp_path}/data/lasot" in (tmp_path / "local_test.py").read_text()
     assert f"{tmp_path}/data/lasot" in (tmp_path / "local_train.py").read_text()
 

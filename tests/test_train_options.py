@@ -203,7 +203,7 @@ def test_starting_from_the_newest_weights_of_another_experiment(previous, caplog
 
 def test_weights_of_another_experiment_that_cannot_be_had(previous):
     save_dir, _ = previous
-    with pytest.raises(ConfigError, match="--script_prv other"):
+    with pytest.raises(ConfigError, match="unknown family of trackers .other"):
         load_previous(build(), FAMILY, "other", "vitt_256_ce_images", save_dir)
     with pytest.raises(ConfigError, match="no experiment 'vitt_256'"):
         load_previous(build(), FAMILY, "ostrack", "vitt_256", save_dir)

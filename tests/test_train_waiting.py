@@ -107,8 +107,8 @@ class TestSharedMemory:
     def test_all_processes_of_a_machine_share_it(self, monkeypatch):
         let_shared_memory_be(monkeypatch, 1024 * MB, 400 * MB)
         loader_for()
-        monkeypatch.setenv("RANK", "0")
-        monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+        for name, value in {"RANK": 0, "WORLD_SIZE": 4, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 4}.items():
+            monkeypatch.setenv(name, str(value))
         with pytest.raises(ConfigError, match=r"needs about 780 MB: .* --shm-size=1g"):
             loader_for()
 

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lib.models.family import load_experiment
 from lib.test.evaluation.environment import env_settings
 from lib.test.web import BACKENDS, fetch_runtime, open_server, write_site
+from lib.utils.console import next_step
 from lib.utils.errors import ConfigError, run_cli
 from tracking.export import export_experiment
 
@@ -61,6 +62,7 @@ def main() -> None:
     site = build(args)
     print(f"The page is in {site}")
     if args.build_only:
+        next_step(f"put {site} where any static server serves it, or python tracking/web.py to serve it here")
         return
     with open_server(site, args.port) as server:
         print(f"Open http://localhost:{server.server_port} in a browser; Ctrl-C ends this.", flush=True)
