@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -341,7 +342,9 @@ def run_script(workspace, *arguments):
 
 def test_script_prints_the_table_and_writes_the_plots(workspace):
     done = run_script(workspace, "--tracker", "ostrack", "--config", "still", "--dataset", "folder:seqs", "--sequences")
-    assert (done.returncode, done.stderr) == (0, "")
+    # A bar, where plots take longer than two seconds, and nothing else.
+    told = [line for line in re.split(r"[\r\n]", done.stderr) if line.strip() and not line.startswith("plots:")]
+    assert (done.returncode, told) == (0, [])
     assert "folder:seqs (2 sequences), 10 frames, protocol pytracking" in done.stdout
     assert f"ostrack/still  {expected_still().mean(axis=0)[0]:.2f}" in done.stdout
     assert "ostrack/still by sequence" in done.stdout

@@ -107,12 +107,21 @@ def test_an_older_torch_leaves_it_to_linux(monkeypatch, tmp_path, text, fast):
     assert cpu.fast_bf16() is fast
 
 
-@pytest.mark.parametrize("given", [None, "active"])
-def test_threads_wait_asleep_unless_the_user_says_otherwise(given):
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    environment |= {"OMP_WAIT_POLICY": given} if given else {}
-    code = "import lib, os, sys; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+@pytest.mark.parametrize(
+    ("given", "count"),
+    [({}, "20000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+)
+def test_threads_spin_briefly_unless_the_user_says_otherwise(given, count):
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    }
+    code = "import lib, os, sys; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
     said = subprocess.run(
-        [sys.executable, "-c", code], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY,
+        env=environment | given,
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    assert said.stdout.split() == [given or "passive", "False"]
+    assert said.stdout.split() == [count, "False"]
