@@ -2,7 +2,7 @@
 
 They are in the package opencv-contrib-python, which cannot stand beside opencv-python: install it into a folder of its
 own, ``pip install --no-deps --target FOLDER opencv-contrib-python-headless``, and put that on the path of one command.
-To see what they score, run them as trackers of one's own (``lib/test/tracker/own.py``)::
+To see what they score, run them as trackers of one's own (``lib/test/tracker/custom.py``)::
 
     PYTHONPATH=FOLDER python tracking/test.py benchmarks.opencv_trackers CSRT --dataset folder:PATH --device cpu
 

@@ -1,5 +1,7 @@
 """What tensorboard and Weights & Biases are given, read back from their files."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ PUBLISHED = {"Loss/total": 7.5, "Loss/giou": 0.5, "Loss/l1": 0.25, "Loss/locatio
 
 @pytest.fixture
 def settings(tmp_path):
-    return Settings("ostrack", "small", save_dir=str(tmp_path))
+    return Settings("ostrack", config_name="small", save_dir=str(tmp_path))
 
 
 def test_tensorboard_gets_the_published_names_and_the_picture(settings):
@@ -43,7 +45,7 @@ def test_wandb_runs_offline_and_a_resumed_run_is_the_same_one(settings, tmp_path
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    settings.use_wandb = True
+    settings = replace(settings, use_wandb=True)
     first = RunLogger(settings, {"TRAIN": {"LR": 1e-4}})
     first.log_step("train", {"Loss/total": 7.0}, 5)
     first.log_image("train", "samples", np.zeros((6, 9, 3), np.uint8), 1, 6)
@@ -68,7 +70,7 @@ def test_wandb_runs_offline_and_a_resumed_run_is_the_same_one(settings, tmp_path
 def test_wandb_that_does_not_start_is_one_clear_error(settings, monkeypatch):
     wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
-    settings.use_wandb = True
+    settings = replace(settings, use_wandb=True)
 
     def fail(**options):
         raise wandb.errors.CommError("no route to host")

@@ -258,7 +258,7 @@ def test_device_that_is_not_there():
 
 
 def test_published_class_names_and_statistics():
-    settings = Settings("ostrack", "x", save_dir="out")
+    settings = Settings("ostrack", config_name="x", save_dir="out")
     assert settings.checkpoint_dir == Path("out/checkpoints/train/ostrack/x")
     meter = AverageMeter()
     meter.update(1.0, 3)

@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lib.config import ExperimentConfig
-from lib.models.family import family_of, load_experiment, resolve
+from lib.models.family import experiment_family, family_of, load_experiment, resolve
 from lib.test.evaluation.results import file_hash
 from lib.test.export import FORMATS, Exported, export_network
 from lib.test.export.graph import network_hash
@@ -160,8 +160,9 @@ def main() -> None:
         print(f"its outputs differ from torch's in float32 by {differ}")
     backends = [backend for backend, format in FORMAT_OF.items() if args.out is None and format == args.format]
     for backend in backends:
+        family = args.script or experiment_family(args.config).name
         next_step(
-            f"python tracking/test.py {args.script or 'ostrack'} {args.config} --dataset NAME --backend {backend} "
+            f"python tracking/test.py {family} {args.config} --dataset NAME --backend {backend} "
             f"--precision {args.precision}"
         )
     if not backends:

@@ -11,8 +11,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lib.test.evaluation.benchmarks import describe_benchmarks
 from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.evaluate import RunOptions, track_benchmarks
-from lib.test.evaluation.modes import folder_end, mode_of
+from lib.test.evaluation.modes import mode_name, mode_of
 from lib.test.evaluation.ranks import wait_for_all
+from lib.test.evaluation.results import run_folder
 from lib.test.spec import TrackerSpec, add_tracker_options
 from lib.test.utils.servers import SERVERS
 from lib.utils.console import next_step
@@ -102,8 +103,8 @@ def scoring_command(args: argparse.Namespace) -> str:
     place = ["--save_dir", str(args.save_dir)] if args.save_dir else []
     for server, form in SERVERS.items():
         if form.dataset == args.dataset and args.annotator is None:
-            run = Path(args.config).stem + folder_end(mode_of(args.annotator, args.realtime))
-            run += "" if args.runid is None else f"_{args.runid:03d}"
+            name = mode_name(Path(args.config).stem, mode_of(args.annotator, args.realtime))
+            run = run_folder(name, args.runid)
             names = ["--tracker_name", args.tracker, "--cfg_name", run]
             return shlex.join(["python", f"lib/test/utils/transform_{server}.py", *names, *place])
     return shlex.join(["python", "tracking/analysis_results.py", "--dataset", args.dataset, *place])

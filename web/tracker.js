@@ -1,4 +1,4 @@
-// The tracker of lib/test/tracker/ostrack.py: crop around the last box, run the network, read the box, map it back.
+// The tracker of lib/test/tracker/tracker.py: crop around the last box, run the network, read the box, map it back.
 
 import { cropWindow, cutCrop } from "./crop.js";
 import { boxReader, checkHead } from "./heads.js";

@@ -11,7 +11,7 @@ import difflib
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +24,7 @@ import lib.models
 from lib.config import ExperimentConfig, load_config
 from lib.models.layers.block import DIRECT, Execution
 from lib.models.state import State, TrackingModel
+from lib.models.weights import Explain
 from lib.utils.errors import ConfigError
 from lib.utils.paths import shipped_file
 
@@ -68,11 +69,6 @@ def keep_weights(model: nn.Module, state: dict[str, Tensor]) -> None:
     """Leave weights from another experiment as they are."""
 
 
-def explain_nothing(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
-    """Say nothing about weights that do not fit."""
-    return []
-
-
 @dataclass(frozen=True)
 class Family:
     """A family of trackers.
@@ -87,7 +83,7 @@ class Family:
         tracker: class that tracks with it, see :class:`lib.test.tracker.tracker.Tracker`.
         adapt_weights: changes the weights of another experiment in place so that they fit a model, such as position
             embeddings of another grid (``--config_prv``).
-        explain_misfit: sentences on what weights are of that do not fit a model, given both state dicts.
+        explain_misfit: sentences on what weights are of that do not fit a model, given both state dicts; None = none.
     """
 
     config: type[ExperimentConfig]
@@ -97,8 +93,8 @@ class Family:
     inference: InferenceForm | None = None
     actor: str = ""
     tracker: str = "lib.test.tracker.tracker:Tracker"
-    adapt_weights: Any = keep_weights
-    explain_misfit: Any = explain_nothing
+    adapt_weights: Callable[[Any, dict[str, Tensor]], None] = keep_weights
+    explain_misfit: Explain | None = None
 
     @property
     def name(self) -> str:

@@ -6,7 +6,6 @@ experiment and the SHA-256 of the two other files, without which a folder is ref
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors.torch import save_file
 
 from lib.config import ExperimentConfig, to_plain
 from lib.models.family import find_family, load_experiment
+from lib.test.evaluation.results import file_sha256
 from lib.test.spec import TrackerSpec
 from lib.utils.checkpoint import load_checkpoint, network_state
 from lib.utils.errors import CheckpointError, ConfigError, OSTrackError
@@ -70,7 +70,7 @@ def write_folder(cfg: ExperimentConfig, checkpoint: Path, folder: Path, license:
     (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # safetensors lets nobody else read it
     card = _card_rows(checkpoint.with_suffix(".md"))
     license = license or card.get("licence", "not stated")
-    hashes = {name: _sha256(folder / name) for name in (CONFIG, WEIGHTS)}
+    hashes = {name: file_sha256(folder / name) for name in (CONFIG, WEIGHTS)}
     head = {
         "license": "unknown" if license == "not stated" else re.split(r"[\s,;]", license)[0].lower(),
         "library_name": "ostrack",
@@ -136,7 +136,7 @@ def _checked_record(folder: Path) -> dict[str, Any]:
     if not (family.isidentifier() and re.fullmatch(r"\w[\w.-]*", experiment)):  # a name becomes a module, and a file
         raise CheckpointError(f"{folder / README}: {family!r}, {experiment!r} are no names of a family and experiment")
     for name in (CONFIG, WEIGHTS):
-        if (found := _sha256(folder / name)) != hashes.get(name):
+        if (found := file_sha256(folder / name)) != hashes.get(name):
             raise CheckpointError(
                 f"{folder / name} has SHA-256 {found}, {README} says {hashes.get(name)}: it was changed or damaged, "
                 "copy or download the folder again"
@@ -166,7 +166,3 @@ def _card_rows(card: Path) -> dict[str, str]:
     """The rows of two cells in a model card, by the first of them."""
     text = card.read_text(encoding="utf-8") if card.is_file() else ""
     return dict(re.findall(r"^\| ([\w ]+) \| (.+) \|$", text, re.MULTILINE))
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -15,7 +15,7 @@ import numpy as np
 
 from lib.config import config_hash
 from lib.test.evaluation.environment import env_settings
-from lib.test.evaluation.results import LOST_BELOW, read_provenance, run_provenance
+from lib.test.evaluation.results import LOST_BELOW, read_provenance, run_folder, run_provenance
 from lib.test.evaluation.writer import ResultWriter
 from lib.test.spec import TrackerSpec
 from lib.test.tracker import Tracker
@@ -138,7 +138,7 @@ def _results(tracker: Tracker, spec: TrackerSpec, run_id: int | None) -> tuple[P
     """The folder of the tracker's results, and their provenance."""
     cfg = tracker.cfg
     folder = Path(env_settings().saving_to(spec.save_dir).results_path) / cfg.family
-    folder /= cfg.name if run_id is None else f"{cfg.name}_{run_id:03d}"
+    folder /= run_folder(cfg.name, run_id)
     device, weights = tracker.device.type, tracker.checkpoint
     return folder, run_provenance(cfg.family, cfg.name, config_hash(cfg), weights, spec.precision, device, spec.backend)
 

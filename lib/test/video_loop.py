@@ -235,8 +235,10 @@ def _save(summary: DemoSummary, video: VideoFile, paths: Sequence[Path]) -> None
     """Write the tracks of what was seen, if anything was."""
     if summary.frames:
         summary.fps = video.fps
+    if summary.frames and paths:
+        tracks = summary.tracks()
         for path in paths:
-            save_tracks(summary.tracks(), path)
+            save_tracks(tracks, path)
 
 
 class _Run:

@@ -6,7 +6,6 @@ import errno
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from lib.train import distributed, optim
 from lib.train.actors import build_actor
 from lib.train.admin.environment import env_settings
 from lib.train.admin.loggers import RunLogger, log_to_file
-from lib.train.admin.settings import Settings
+from lib.train.admin.settings import Settings, TrainOptions
 from lib.train.data.loader import build_loader, open_sources
 from lib.train.distill import load_teacher
 from lib.train.previous import load_previous
@@ -36,35 +35,6 @@ log = logging.getLogger(__name__)
 _DISK_ERRORS = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """What a run needs to know beside its experiment.
-
-    Attributes:
-        script: family of trackers; empty = by the folder of the experiment.
-        save_dir: where checkpoints, logs and curves go.
-        device: ``auto`` (CUDA when there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-        resume: ``latest``, ``none`` or the path of a checkpoint.
-        resume_changed: go on with another configuration than the checkpoint's too, at the end of an epoch.
-        use_wandb: log to Weights & Biases.
-        use_lmdb: read the data sets from their lmdb.
-        config_prv, script_prv: start from the weights of this experiment, of this family.
-        config_teacher, script_teacher: learn from the tracker of this experiment too, of this family.
-    """
-
-    script: str = ""
-    save_dir: str = "./output"
-    device: str = "auto"
-    resume: str = "latest"
-    resume_changed: bool = False
-    use_wandb: bool = False
-    use_lmdb: bool = False
-    config_prv: str = ""
-    script_prv: str = ""
-    config_teacher: str = ""
-    script_teacher: str = ""
 
 
 def run_training(
@@ -87,20 +57,8 @@ def run_training(
     """
     cfg, info = load_experiment(config, overrides, options.script), distributed.train_dist_info()
     own_device = pick_device(options.device, info)
-    settings = Settings(
-        cfg.family,
-        cfg.name,
-        str(options.save_dir),
-        str(own_device),
-        options.use_wandb,
-        options.resume,
-        options.use_lmdb,
-        options.config_prv,
-        options.config_teacher,
-        options.resume_changed,
-        options.script_prv,
-        options.script_teacher,
-    )
+    chosen = vars(options) | {"script": cfg.family, "save_dir": str(options.save_dir), "device": str(own_device)}
+    settings = Settings(**chosen, config_name=cfg.name)
     if not info.is_main:
         _speak_up_only(info.rank)
     logged = log_to_file(settings.log_file(info.rank))

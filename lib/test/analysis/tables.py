@@ -170,12 +170,15 @@ def mode_tables(report: Report) -> dict[str, Table]:
     corrected: list[list[Cell]] = []
     skipped: list[list[Cell]] = []
     for tracker in report.trackers:
-        records = [read_provenance(path) or {} for path in tracker.files]
+        first = read_provenance(tracker.files[0]) or {} if tracker.files else {}
+        if CORRECTIONS not in first and SKIPPED not in first:  # an ordinary run, of which there is no more to read
+            continue
+        records = [first, *(read_provenance(path) or {} for path in tracker.files[1:])]
         frames = sum(record.get("frames", 1) - 1 for record in records)  # without the first, whose box is given
-        if records and all(CORRECTIONS in record for record in records):
+        if all(CORRECTIONS in record for record in records):
             count = sum(len(record[CORRECTIONS]) for record in records)
             corrected.append([tracker.label, records[0][ANNOTATOR], count, frames, 100 * count / max(frames, 1)])
-        if records and all(SKIPPED in record for record in records):
+        if all(SKIPPED in record for record in records):
             count = sum(record[SKIPPED] for record in records)
             skipped.append([tracker.label, records[0][REALTIME], count, frames, 100 * count / max(frames, 1)])
     tables = {

@@ -14,9 +14,9 @@ from lib.config import config_hash
 from lib.models.family import is_family, load_experiment
 from lib.test.evaluation.benchmarks import get_dataset, present_sequences
 from lib.test.evaluation.environment import env_settings
-from lib.test.evaluation.modes import REALTIME, build_warm, folder_end, mode_of
+from lib.test.evaluation.modes import REALTIME, build_warm, mode_name, mode_of
 from lib.test.evaluation.ranks import devices_of
-from lib.test.evaluation.results import run_provenance
+from lib.test.evaluation.results import run_folder, run_provenance
 from lib.test.evaluation.runner import choose_devices, run_sequences
 from lib.test.evaluation.sequence import Sequence
 from lib.test.evaluation.summary import Summary
@@ -97,7 +97,7 @@ def track_benchmarks(spec: TrackerSpec, datasets: Row[str], options: RunOptions 
     else:
         sequences = [select_sequence(get_dataset(*datasets), options.sequence)]
     kind = devices[0].split(":")[0]
-    name = f"{run.name}{folder_end(mode)}"
+    name = mode_name(run.name, mode)
     provenance = run_provenance(run.label, name, run.identity, run.checkpoint, run.precision, kind, run.backend)
     if run.backend in EXPORTED and options.workers > 1:
         run.build("cpu")  # here, once: what it exports the workers find
@@ -105,7 +105,7 @@ def track_benchmarks(spec: TrackerSpec, datasets: Row[str], options: RunOptions 
         sequences,
         partial(build_warm, build=run.build) if REALTIME in mode else run.build,
         options.results_dir or env_settings().saving_to(spec.save_dir).results_path,
-        name if options.run_id is None else f"{name}_{options.run_id:03d}",
+        run_folder(name, options.run_id),
         provenance | mode | {"batch": options.batch} | ({"compat_int": True} if options.compat_int else {}),
         devices,
         workers=options.workers,

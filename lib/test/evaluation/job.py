@@ -166,7 +166,7 @@ def _follow(
 
 def _watching(tracker: BatchTracker, job: Job) -> AbstractContextManager[Callable[[int, Any], Any]]:
     """What shows a frame, given its number and target, of a tracker at which somebody looks; of others nothing."""
-    if hasattr(tracker, "watching"):  # see lib/test/tracker/watch.py
+    if hasattr(tracker, "watching"):  # see lib/test/tracker/inspected.py
         return tracker.watching(job.shown, job.sequence.num_frames, job.sequence.ground_truth)
     return nullcontext(lambda number, target: None)
 

@@ -42,9 +42,9 @@ def mode_of(annotator: float | None, realtime: float | None) -> dict[str, float]
     return {name: value for name, value in given.items() if value is not None}
 
 
-def folder_end(mode: dict[str, float]) -> str:
-    """What the name of the folder of results ends with: ``_annotator0.5``, ``_realtime30``."""
-    return "".join(f"_{name}{value:g}" for name, value in mode.items())
+def mode_name(config: str, mode: dict[str, float]) -> str:
+    """What a run of a config is called: ``CONFIG``, ``CONFIG_annotator0.5``, ``CONFIG_realtime30``."""
+    return config + "".join(f"_{name}{value:g}" for name, value in mode.items())
 
 
 class Annotator:

@@ -121,11 +121,16 @@ def find_results(results_dir: str | Path) -> list[tuple[str, str]]:
 
 def file_hash(path: str | Path) -> str:
     """The first 16 hex digits of the SHA-256 of a file."""
+    return file_sha256(path)[:16]
+
+
+def file_sha256(path: str | Path) -> str:
+    """The SHA-256 of a file, in hex digits."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()
 
 
 def run_provenance(
@@ -157,6 +162,11 @@ def sequence_provenance(run: dict[str, Any], sequence: Sequence) -> dict[str, An
     What its frames are (:data:`FRAMES`) is added when they are read.
     """
     return run | {"dataset": sequence.dataset, "frames": sequence.num_frames, "init_box": sequence.init_box}
+
+
+def run_folder(name: str, run_id: int | None) -> str:
+    """The folder of a run's results: its name, with ``_RUNID`` (three digits) if there is one."""
+    return name if run_id is None else f"{name}_{run_id:03d}"
 
 
 def finish_result(path: Path, provenance: dict[str, Any]) -> None:

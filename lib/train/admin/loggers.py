@@ -138,7 +138,7 @@ def _open_wandb(settings: Settings, config: Mapping[str, Any], run_id: str | Non
     folder.mkdir(parents=True, exist_ok=True)
     try:
         return wandb.init(
-            project=settings.script_name,
+            project=settings.script,
             name=settings.config_name,
             dir=str(folder),
             config=dict(config),

@@ -7,43 +7,51 @@ from pathlib import Path
 from typing import Any
 
 
-@dataclass
-class Settings:
-    """Settings of a run that are no part of the experiment.
+@dataclass(frozen=True)
+class TrainOptions:
+    """What a run needs to know beside its experiment.
 
     Attributes:
-        script_name: family of trackers.
-        config_name: name of the experiment file.
-        save_dir: root of everything that the run writes.
-        device: ``cpu``, ``cuda`` or ``cuda:N``.
-        use_wandb: log to Weights & Biases.
+        script: family of trackers; empty = by the folder of the experiment.
+        save_dir: where checkpoints, logs and curves go.
+        device: ``auto`` (CUDA when there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         resume: ``latest``, ``none`` or the path of a checkpoint.
-        resume_changed: go on with another configuration too, at the end of an epoch.
-        use_lmdb: read data sets from their lmdb.
-        config_prv: experiment that the first weights come from; empty = none.
-        config_teacher: experiment of the tracker that is learnt from too; empty = none.
-        script_prv, script_teacher: their families; empty = by the folders of the experiments.
+        resume_changed: go on with another configuration than the checkpoint's too, at the end of an epoch.
+        use_wandb: log to Weights & Biases.
+        use_lmdb: read the data sets from their lmdb.
+        config_prv, script_prv: start from the weights of this experiment, of this family.
+        config_teacher, script_teacher: learn from the tracker of this experiment too, of this family.
+    """
+
+    script: str = ""
+    save_dir: str = "./output"
+    device: str = "auto"
+    resume: str = "latest"
+    resume_changed: bool = False
+    use_wandb: bool = False
+    use_lmdb: bool = False
+    config_prv: str = ""
+    script_prv: str = ""
+    config_teacher: str = ""
+    script_teacher: str = ""
+
+
+@dataclass(frozen=True)
+class Settings(TrainOptions):
+    """Options of a run of one experiment, with its family and the device found.
+
+    Attributes:
+        config_name: name of the experiment file.
         changes: what was changed on the way by ``resume_changed``, a line for each time.
     """
 
-    script_name: str
-    config_name: str
-    save_dir: str = "./output"
-    device: str = "cpu"
-    use_wandb: bool = False
-    resume: str = "latest"
-    use_lmdb: bool = False
-    config_prv: str = ""
-    config_teacher: str = ""
-    resume_changed: bool = False
-    script_prv: str = ""
-    script_teacher: str = ""
-    changes: list[str] = field(default_factory=list)
+    config_name: str = field(kw_only=True)
+    changes: list[str] = field(default_factory=list, kw_only=True)
 
     @property
     def project_path(self) -> str:
         """``train/SCRIPT/CONFIG``, the published sub-folder."""
-        return f"train/{self.script_name}/{self.config_name}"
+        return f"train/{self.script}/{self.config_name}"
 
     @property
     def checkpoint_dir(self) -> Path:
@@ -61,7 +69,7 @@ class Settings:
     def log_file(self, rank: int = 0) -> Path:
         """The log of one process; that of rank 0 is the run's."""
         suffix = f"-rank{rank}" if rank else ""
-        return Path(self.save_dir) / "logs" / f"{self.script_name}-{self.config_name}{suffix}.log"
+        return Path(self.save_dir) / "logs" / f"{self.script}-{self.config_name}{suffix}.log"
 
     def to_plain(self) -> dict[str, Any]:
         """Primitive values only, for a checkpoint."""

@@ -92,7 +92,7 @@ def restore(trainer: Trainer, state: dict[str, Any], path: Path) -> None:
             "name it in MODEL.PRETRAIN_FILE"
         )
     info, settings = trainer.info, trainer.settings
-    settings.changes = list(state["settings"].get("changes", []))
+    settings.changes[:] = state["settings"].get("changes", [])
     different = changes(state, trainer.cfg, info.world, settings.config_teacher)
     if different:
         if not settings.resume_changed:
