@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from lib.data.own_folder import folder_label
 from lib.test.analysis.analyse import analyse, folder_name
 from lib.test.analysis.plots import CURVES, draw_plot, write_plots
 from lib.test.analysis.protocols import AUC
@@ -22,7 +23,6 @@ from lib.test.analysis.tables import sequence_table, summary_text, text
 from lib.test.evaluation.environment import EnvSettings
 from lib.test.evaluation.results import file_hash
 from lib.utils.errors import DataError
-from lib.utils.own_folder import folder_label
 
 SCRIPT = Path(__file__).parents[1] / "tracking/analysis_results.py"
 TRUTH = {

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from lib.data.annotations import parse_table
 from lib.test.evaluation import layouts
 from lib.test.evaluation.layouts import parse_own
-from lib.utils.annotations import parse_table
 from lib.utils.errors import DataError
 
 

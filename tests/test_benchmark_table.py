@@ -11,15 +11,15 @@ import cv2
 import numpy as np
 import pytest
 
+from lib.data.regions import parse_region_boxes
+from lib.data.splits import DATA_SPECS
+from lib.data.video_io import VideoWriter
 from lib.test.analysis.selection import complete_benchmarks
 from lib.test.evaluation import layouts
 from lib.test.evaluation.benchmarks import benchmark_presence, describe_benchmarks, get_dataset
 from lib.test.evaluation.environment import EnvSettings
 from lib.test.evaluation.table import BENCHMARKS
 from lib.utils.errors import DataError
-from lib.utils.regions import parse_region_boxes
-from lib.utils.splits import DATA_SPECS
-from lib.utils.video_io import VideoWriter
 from tests.conftest import REPOSITORY
 
 PUBLISHED = (

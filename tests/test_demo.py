@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from lib.data.image_io import read_image
+from lib.data.video_io import VideoFile
 from lib.utils.box_ops import box_xywh_to_xyxy, paired_iou
-from lib.utils.image_io import read_image
-from lib.utils.video_io import VideoFile
 from tests.conftest import load_script
 
 # The helicopter in three frames, annotated by hand: x, y, w, h. The last two come after the cloud.

@@ -18,8 +18,8 @@ import pytest
 
 import lib.test.tracker
 from benchmarks import plot
+from lib.data.image_io import read_image
 from lib.utils.errors import ConfigError
-from lib.utils.image_io import read_image
 from tests.conftest import REPOSITORY, load_script
 
 DOCS = REPOSITORY / "docs"
@@ -244,7 +244,7 @@ def test_the_examples_track(drawn):
 @pytest.fixture
 def own(tmp_path, monkeypatch, drawn):
     """The page's tracker among those of the project, and a sequence to track."""
-    from lib.utils.image_io import write_image
+    from lib.data.image_io import write_image
 
     (text,) = examples(DOCS / "api.md", "python own")
     (tmp_path / "trackers").mkdir()

@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 import pytest
 
+from lib.data.annotations import read_boxes, read_flags
+from lib.data.own_folder import folder_label
+from lib.data.registry import open_dataset
+from lib.data.sequence import ImageFrames
+from lib.data.video_io import VideoFile, VideoWriter
 from lib.test.evaluation.benchmarks import BENCHMARKS, get_dataset, present_sequences
 from lib.test.evaluation.environment import EnvSettings
-from lib.test.evaluation.sequence import ImageFrames
-from lib.train.dataset.registry import open_dataset
-from lib.utils.annotations import read_boxes, read_flags
 from lib.utils.errors import ConfigError, DataError
-from lib.utils.own_folder import folder_label
-from lib.utils.video_io import VideoFile, VideoWriter
 from tests.miniature import environment
 
 

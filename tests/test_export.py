@@ -436,7 +436,7 @@ def test_the_script_checks_before_it_calibrates(tmp_path, monkeypatch):
 
 
 def test_the_command_of_the_evaluation_runs_a_backend(tmp_path, monkeypatch, capsys):
-    from lib.utils.image_io import write_image
+    from lib.data.image_io import write_image
 
     path = tmp_path / "weights.pth"
     save_checkpoint({"net": case()[1].state_dict()}, path)

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from lib.data.sequence import Annotations, Sequence
 from lib.test.analysis.html import (
     NO_SCORE,
     NO_TARGET,
@@ -25,7 +26,6 @@ from lib.test.analysis.plots import COLORS
 from lib.test.analysis.protocols import PROTOCOLS
 from lib.test.analysis.report import Report, score_tracker
 from lib.test.evaluation.results import write_scores
-from lib.test.evaluation.sequence import Annotations, Sequence
 from lib.utils.errors import DataError, ImageError
 from tests.browser import CHROMIUM, Browser
 

@@ -10,21 +10,21 @@ import cv2
 import numpy as np
 import pytest
 
+from lib.data.crops import CropPair, CropSpec
+from lib.data.registry import open_dataset
+from lib.drawing import patches
+from lib.drawing.assets import AssetLibrary, draw_scene_spec, load_assets
+from lib.drawing.motion import CHANGES, deformation_spread, deformed
+from lib.drawing.outlines import box_of, clip_outline, fill, largest_outline, random_outline
+from lib.drawing.pairs import DrawSettings, ImagesDataset, build_images_dataset, crop_frame
+from lib.drawing.patches import Part, cut, scaled
+from lib.drawing.photometric import Look, Tone, apply_look, line_kernel
+from lib.drawing.pictures import load_cutouts, load_pictures, make_picture
+from lib.drawing.scene import Frame, Placed
+from lib.drawing.sequences import cover_label, make_images_sequences, smooth_path
+from lib.drawing.textures import procedural_textures
+from lib.drawing.warp import BEND_SIZE, Pose, Sprite, from_frame, paint_background, to_frame
 from lib.train.admin.environment import EnvironmentSettings
-from lib.train.data.drawing import patches
-from lib.train.data.drawing.assets import AssetLibrary, draw_scene_spec, load_assets
-from lib.train.data.drawing.motion import CHANGES, deformation_spread, deformed
-from lib.train.data.drawing.outlines import box_of, clip_outline, fill, largest_outline, random_outline
-from lib.train.data.drawing.patches import Part, cut, scaled
-from lib.train.data.drawing.photometric import Look, Tone, apply_look, line_kernel
-from lib.train.data.drawing.pictures import load_cutouts, load_pictures, make_picture
-from lib.train.data.drawing.scene import Frame, Placed
-from lib.train.data.drawing.sequences import cover_label, make_images_sequences, smooth_path
-from lib.train.data.drawing.textures import procedural_textures
-from lib.train.data.drawing.warp import BEND_SIZE, Pose, Sprite, from_frame, paint_background, to_frame
-from lib.train.data.pair import CropPair, CropSpec
-from lib.train.dataset.images import DrawSettings, ImagesDataset, build_images_dataset, crop_frame
-from lib.train.dataset.registry import open_dataset
 from lib.utils.crop import sample_target
 from lib.utils.errors import DataError
 

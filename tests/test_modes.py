@@ -9,13 +9,13 @@ import pytest
 import torch
 import yaml
 
+from lib.data.sequence import Annotations, Sequence
 from lib.models.family import load_experiment
 from lib.test.analysis.analyse import analyse
 from lib.test.evaluation import job, read_result
 from lib.test.evaluation.evaluate import RunOptions, track_benchmarks
 from lib.test.evaluation.modes import Annotator
 from lib.test.evaluation.results import read_scores
-from lib.test.evaluation.sequence import Annotations, Sequence
 from lib.test.spec import TrackerSpec
 from lib.test.tracker.build import tracking_model
 from lib.utils.checkpoint import save_checkpoint

@@ -88,7 +88,7 @@ def test_the_wheel_holds_what_ships_and_nothing_of_this_machine(wheel):
     }
     for experiment in (REPOSITORY / "experiments/ostrack").glob("*.yaml"):
         assert f"lib/shipped/experiments/ostrack/{experiment.name}" in names
-    for resource in ("lib/utils/data_specs", "lib/test/analysis/page"):
+    for resource in ("lib/data/data_specs", "lib/test/analysis/page"):
         for path in (REPOSITORY / resource).iterdir():
             assert f"{resource}/{path.name}" in names
     for path in (REPOSITORY / "web").rglob("*.*"):

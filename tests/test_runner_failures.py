@@ -21,10 +21,10 @@ import cv2
 import numpy as np
 import pytest
 
+from lib.data.sequence import Sequence
 from lib.test.evaluation import get_dataset, prefetch
 from lib.test.evaluation import workers as workers_module
 from lib.test.evaluation.job import Job
-from lib.test.evaluation.sequence import Sequence
 from lib.test.evaluation.workers import run_in_processes
 from lib.utils.errors import DataError, OSTrackError
 from tests.conftest import REPOSITORY

@@ -12,19 +12,19 @@ import cv2
 import numpy as np
 import pytest
 
+from lib.config.experiment import DataConfig
+from lib.data import layouts, registry
+from lib.data.crops import CropSpec
+from lib.data.lmdb_pack import pack_folder
+from lib.data.registry import NAMES, TABLE, lmdb_jobs, open_dataset
+from lib.data.splits import got10k_indices, lasot_train, numbers_by_class
+from lib.data.tracks import FrameKind
+from lib.data.video_io import VideoFile
 from lib.train.admin.environment import EnvironmentSettings, env_settings
-from lib.train.data.pair import CropSpec
-from lib.train.data.sampler import PairSampling
-from lib.train.dataset import layouts, registry
-from lib.train.dataset.registry import NAMES, TABLE, lmdb_jobs, open_dataset, open_source
-from lib.train.dataset.tracks import FrameKind
+from lib.train.data.samples import open_source
 from lib.utils.errors import ConfigError, DataError, ImageError
-from lib.utils.lmdb_pack import pack_folder
-from lib.utils.splits import got10k_indices, lasot_train, numbers_by_class
-from lib.utils.video_io import VideoFile
 from tests import miniature
 
-SAMPLING = PairSampling("causal", 200, 1, 1)
 WRITTEN = ("LASOT", "GOT10K_train_full", "GOT10K_official_val", "COCO17", "TRACKINGNET", "VID", "TNL2K", "VASTTRACK")
 
 
@@ -93,7 +93,7 @@ def test_frames_in_which_the_target_cannot_be_seen(world):
 
 def test_pairs_show_the_target(world):
     for name in ("LASOT", "COCO17", "FOLDER"):
-        source = open_source(name, world[0], SAMPLING, use_lmdb=name == "LASOT")
+        source = open_source(name, world[0], DataConfig(), use_lmdb=name == "LASOT")
         rng = np.random.default_rng(3)
         for _ in range(4):
             pair = source.draw_pair(rng, CropSpec(64, 2, 0, 0, 1), CropSpec(128, 4, 0, 0, 1))
@@ -362,7 +362,7 @@ def test_an_unknown_name_is_an_error_with_the_nearest_one():
     with pytest.raises(
         ConfigError, match="unknown training data set 'COCO': did you mean COCO17.*known are LASOT, .*IMAGES"
     ):
-        open_source("COCO", EnvironmentSettings(), SAMPLING)
+        open_source("COCO", EnvironmentSettings(), DataConfig())
     assert {"LASOT", "GOT10K_vottrain", "GOT10K_votval", "GOT10K_train_full", "GOT10K_official_val", "COCO17", "VID",
             "TRACKINGNET", "IMAGES", "FOLDER", "PICTURES", "TNL2K", "VASTTRACK"} == set(NAMES)  # fmt: skip
 

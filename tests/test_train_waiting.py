@@ -18,12 +18,11 @@ import torch
 
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
+from lib.data.crops import Crop, CropPair
 from lib.train import distributed
 from lib.train import launch as launch_module
 from lib.train.data import samples as samples_module
-from lib.train.data import shared_memory
 from lib.train.data.loader import batches, build_loader
-from lib.train.data.pair import Crop, CropPair
 from lib.train.distributed import process_group
 from lib.train.launch import PREEMPTED, launch
 from lib.train.trainers import stop as stop_module
@@ -72,7 +71,7 @@ def many_cpus(monkeypatch):
 
 def let_shared_memory_be(monkeypatch, total, free):
     space = SimpleNamespace(f_frsize=4096, f_blocks=total // 4096, f_bavail=free // 4096)
-    monkeypatch.setattr(shared_memory.os, "statvfs", lambda path: space)
+    monkeypatch.setattr(os, "statvfs", lambda path: space)
 
 
 class TestSharedMemory:
@@ -182,9 +181,9 @@ class TestWorkers:
         script = tmp_path / "script.py"
         script.write_text(
             textwrap.dedent("""
-            import lib.train.data.loader as loader
+            import lib.train.data.workers as workers
             from tests.test_train_waiting import Blank, loader_for
-            loader._PARENT_SECONDS = 0.2
+            workers._PARENT_SECONDS = 0.2
             Blank.wait = 100
             iterator = iter(loader_for())
             print(*(worker.pid for worker in iterator._workers), flush=True)

@@ -11,6 +11,9 @@ import pytest
 
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
+from lib.data.image_io import read_image, write_image
+from lib.data.picture_video import PictureVideo, open_frames
+from lib.data.video_io import LiveVideo, VideoFile, VideoWriter, open_video
 from lib.models.ostrack import build_ostrack
 from lib.test import video_demo
 from lib.test.evaluation.protocol import TrackResult
@@ -23,9 +26,6 @@ from lib.test.video_demo import VideoOptions, result_path, track_video
 from lib.test.video_loop import Demo, DemoSummary, run_demo
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import ConfigError, DataError, run_cli
-from lib.utils.image_io import read_image, write_image
-from lib.utils.picture_video import PictureVideo, open_frames
-from lib.utils.video_io import LiveVideo, VideoFile, VideoWriter, open_video
 from lib.vis.draw import COLORS, rgb
 from lib.vis.views import LeaveSequence
 from lib.vis.window import CvWindow, DrawnBox, display_problem
@@ -532,7 +532,7 @@ def test_a_video_that_cannot_be_written_whole_is_an_error(tmp_path, monkeypatch)
             write_video(tmp_path / name)
     for suffix in (".mp4", ".avi", ".mkv", ".mov"):
         assert len(VideoFile(write_video(tmp_path / f"whole{suffix}"))) == 6
-    monkeypatch.setattr("lib.utils.video_io._read_packets", lambda path: (3, 12.0))  # as a full disk leaves it
+    monkeypatch.setattr("lib.data.video_io._read_packets", lambda path: (3, 12.0))  # as a full disk leaves it
     with pytest.raises(DataError, match="long.mp4 was not written whole"):
         write_video(tmp_path / "long.mp4")
 

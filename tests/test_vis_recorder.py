@@ -10,15 +10,15 @@ import pytest
 
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
+from lib.data.image_io import write_image
+from lib.data.own_folder import folder_label
+from lib.data.video_io import VideoFile
 from lib.models.ostrack import build_ostrack
 from lib.test.tracker import Tracker
 from lib.test.tracker.inspected import InspectedTracker
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.crop import sample_target
 from lib.utils.errors import ConfigError
-from lib.utils.image_io import write_image
-from lib.utils.own_folder import folder_label
-from lib.utils.video_io import VideoFile
 from lib.vis.panels import faded, heat, lit, score_strip
 from lib.vis.recorder import Dashboard, record_pictures, record_video
 from lib.vis.views import PREDICTED, TRUE, View, captions, frame_picture, panels

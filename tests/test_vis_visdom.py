@@ -14,13 +14,13 @@ import pytest
 
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
+from lib.data.image_io import decode_image, read_image, write_image
 from lib.models.ostrack import build_ostrack
 from lib.test.evaluation.results import result_files
 from lib.test.tracker import Tracker
 from lib.test.tracker.inspected import InspectedTracker
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.errors import DataError
-from lib.utils.image_io import decode_image, read_image, write_image
 from lib.vis.views import LeaveSequence, View
 from tests.browser import CHROMIUM, Browser
 from tests.conftest import load_script

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from lib.data.image_io import read_image
 from lib.test.tracker import build_tracker
 from lib.test.vot import workspace
 from lib.test.vot.regions import box_region
 from lib.utils.box_ops import box_xywh_to_xyxy, paired_iou
-from lib.utils.image_io import read_image
 from tests.conftest import REPOSITORY, load_script
 
 CONFIG, NAME = "vits_256_ce_images", "ostrack"

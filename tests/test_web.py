@@ -22,6 +22,8 @@ import torch
 
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
+from lib.data.image_io import write_image
+from lib.data.video_io import VideoFile
 from lib.models.layers.candidate_elimination import box_mask
 from lib.models.ostrack import build_ostrack
 from lib.test import export, web
@@ -30,8 +32,6 @@ from lib.test.tracker import Tracker, build_tracker
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.crop import box_to_crop, crop_window, cut_window
 from lib.utils.errors import OSTrackError
-from lib.utils.image_io import write_image
-from lib.utils.video_io import VideoFile
 from tests.browser import CHROMIUM, Browser
 from tests.conftest import load_script
 from tests.golden.fixtures import clip_frame, fill_state_dict

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence as Seq
 from pathlib import Path
 
+from lib.data.own_folder import folder_label
 from lib.test.analysis.plots import write_plots
 from lib.test.analysis.report import Report, TrackerReport, evaluate
 from lib.test.analysis.selection import Tracker, choose_trackers, complete_benchmarks, missing_results, tracker_label
@@ -16,7 +17,6 @@ from lib.test.evaluation.benchmarks import FOLDER_PREFIX, get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.test.evaluation.results import LOST_BELOW, result_files
 from lib.utils.errors import DataError
-from lib.utils.own_folder import folder_label
 
 
 def analyse(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from lib.data.image_io import write_image
 from lib.models.family import DEFAULT_FAMILY
 from lib.test.analysis.curves import read_runs, runs_table, write_curves
 from lib.test.analysis.failures import failure_frames, failure_strip, scored_track, worst_sequences
@@ -17,7 +18,6 @@ from lib.test.analysis.selection import tracker_label
 from lib.test.analysis.tables import Cell, Table, markdown, notes, sequence_table
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.utils.errors import ConfigError, DataError
-from lib.utils.image_io import write_image
 
 
 def write_card(

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from lib.data.sequence import Sequence
 from lib.test.analysis.metrics import FrameErrors
 from lib.test.analysis.plots import COLORS, CURVES, STYLES, plotted_scores
 from lib.test.analysis.report import RepeatedRuns, Report
@@ -35,7 +36,6 @@ from lib.test.analysis.tables import (
     scope,
 )
 from lib.test.evaluation.results import LOST_BELOW
-from lib.test.evaluation.sequence import Sequence
 from lib.utils.errors import OSTrackError
 
 logger = logging.getLogger(__name__)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence as Seq
 from pathlib import Path
 
+from lib.data.sequence import Sequence
 from lib.test.evaluation.benchmarks import BENCHMARKS, get_dataset
 from lib.test.evaluation.environment import EnvSettings
 from lib.test.evaluation.modes import ANNOTATOR, REALTIME
@@ -21,7 +22,6 @@ from lib.test.evaluation.results import (
     provenance_path,
     read_provenance,
 )
-from lib.test.evaluation.sequence import Sequence
 from lib.utils.errors import DataError, listed
 
 logger = logging.getLogger(__name__)

@@ -7,14 +7,14 @@ import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lib.data.own_folder import OwnSequence, folder_label, own_sequences
+from lib.data.sequence import Sequence
+from lib.data.storage import FolderStorage
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.test.evaluation.finders import Found, by_folder
 from lib.test.evaluation.layouts import Benchmark, Place, parse_own, places
-from lib.test.evaluation.sequence import Sequence
 from lib.test.evaluation.table import BENCHMARKS
 from lib.utils.errors import ConfigError, DataError, listed
-from lib.utils.own_folder import OwnSequence, folder_label, own_sequences
-from lib.utils.storage import FolderStorage
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def present_sequences(name: str, env: EnvSettings | None = None) -> list[Sequenc
 
 
 def own_folder(root: Path) -> list[Sequence]:
-    """A folder of one's own, see :func:`lib.utils.own_folder.own_sequences`; the ground truth may be VOT regions."""
+    """A folder of one's own, see :func:`lib.data.own_folder.own_sequences`; the ground truth may be VOT regions."""
     return [replace(_own_place(found).sequence(), group=folder_label(found.root)) for found in own_sequences(root)]
 
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lib.utils.annotations import decode_text, parse_table
+from lib.data.annotations import decode_text, parse_table
+from lib.data.splits import numbers_by_class, read_spec
+from lib.data.storage import IMAGE_SUFFIXES, Storage
 from lib.utils.errors import DataError
-from lib.utils.splits import numbers_by_class, read_spec
-from lib.utils.storage import IMAGE_SUFFIXES, Storage
 
 if TYPE_CHECKING:
     from lib.test.evaluation.layouts import Benchmark

@@ -16,15 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
+from lib.data.annotations import decode_text, parse_flags, parse_table
+from lib.data.regions import parse_region_boxes
+from lib.data.sequence import Annotations, ImageFrames, Sequence
+from lib.data.splits import read_spec
+from lib.data.storage import Storage, open_storage
+from lib.data.video_io import VIDEO_SUFFIXES, VideoFile
 from lib.test.evaluation.environment import EnvSettings
 from lib.test.evaluation.finders import Found
-from lib.test.evaluation.sequence import Annotations, ImageFrames, Sequence
-from lib.utils.annotations import decode_text, parse_flags, parse_table
 from lib.utils.errors import DataError
-from lib.utils.regions import parse_region_boxes
-from lib.utils.splits import read_spec
-from lib.utils.storage import Storage, open_storage
-from lib.utils.video_io import VIDEO_SUFFIXES, VideoFile
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class Benchmark:
         frames: template of the folder of frames; of several, the first that is there is taken.
         boxes: template of the file of boxes, likewise.
         parse: makes boxes of the text of that file.
-        sequence_list: list of the sequences: a file in ``lib/utils/data_specs``, or in the benchmark's folder, as
+        sequence_list: list of the sequences: a file in ``lib/data/data_specs``, or in the benchmark's folder, as
             ``find`` says.
         prefix: put before the names of its sequences, because other benchmarks have sequences of the same names.
         absence: templates of files of flags that mark frames without a visible target, as the published loader reads.
@@ -85,7 +85,7 @@ class Benchmark:
         official_cover: template of a file of visible shares, for an evaluator that leaves out frames of share 0.
         language: template of the description.
         attributes: template of a file of 0/1 for each of ``attribute_names``; or, without ``{``, the name of a list in
-            ``lib/utils/data_specs`` of lines ``NAME: ATTRIBUTE ATTRIBUTE ...``.
+            ``lib/data/data_specs`` of lines ``NAME: ATTRIBUTE ATTRIBUTE ...``.
         meta: template of GOT-10k's ``meta_info.ini``, whose classes of object and motion serve as attributes.
         lmdb: the files lie in an lmdb.
         as_stored: its own toolkit reads pictures as they are stored, whatever EXIF orientation they bear.

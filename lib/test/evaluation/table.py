@@ -1,7 +1,7 @@
 """The benchmarks: one row each.
 
 To add a benchmark, add a row to ``BENCHMARKS``, its setting to ``environment.py`` and, where its sequences are not what
-lies in its folder, a list in ``lib/utils/data_specs``; ``docs/benchmarks.md`` shows how.
+lies in its folder, a list in ``lib/data/data_specs``; ``docs/benchmarks.md`` shows how.
 """
 
 from __future__ import annotations

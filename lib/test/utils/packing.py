@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from lib.data.annotations import read_table
 from lib.models.family import DEFAULT_FAMILY, is_family
 from lib.test.evaluation.benchmarks import get_benchmark, get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.test.evaluation.modes import ANNOTATOR
 from lib.test.evaluation.results import backend_name, read_provenance, read_result, result_files, time_path
 from lib.test.utils.servers import SERVERS, RawResult, Server
-from lib.utils.annotations import read_table
 from lib.utils.errors import ConfigError, DataError
 
 _SHOWN = 10

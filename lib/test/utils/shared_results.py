@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from lib.data.annotations import decode_text
 from lib.test.evaluation.layouts import parse_own
-from lib.utils.annotations import decode_text
 from lib.utils.errors import ConfigError, DataError
 
 # Names, with that of the sequence before them, of what lies beside results.
