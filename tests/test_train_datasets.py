@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 from lib.config.experiment import DataConfig
-from lib.data import layouts, registry
 from lib.data.crops import CropSpec
+from lib.data.datasets import TRAINING, TrainingSpec
+from lib.data.layouts import Layout, SequenceFiles, SequenceSet
+from lib.data.listings import by_folder
 from lib.data.lmdb_pack import pack_folder
-from lib.data.registry import NAMES, TABLE, lmdb_jobs, open_dataset
+from lib.data.registry import NAMES, lmdb_jobs, open_dataset
 from lib.data.splits import got10k_indices, lasot_train, numbers_by_class
 from lib.data.tracks import FrameKind
 from lib.data.video_io import VideoFile
@@ -346,10 +348,10 @@ def test_folder_takes_several_folders_or_one_sequence(world, tmp_path):
         open_dataset("FOLDER", replace(env, folder_dir=str(tmp_path / "none")))
 
 
-@pytest.mark.parametrize("name", [name for name in TABLE])
+@pytest.mark.parametrize("name", [name for name in TRAINING])
 @pytest.mark.parametrize("use_lmdb", [False, True])
 def test_a_missing_folder_is_named_with_its_setting(tmp_path, name, use_lmdb):
-    setting = TABLE[name].lmdb_setting if use_lmdb else TABLE[name].setting
+    setting = TRAINING[name].lmdb_setting if use_lmdb else TRAINING[name].setting
     env = miniature.environment(tmp_path)
     with pytest.raises(DataError, match=f"^{name}: there is no folder {getattr(env, setting)}; set {setting} in"):
         open_dataset(name, env, use_lmdb)
@@ -394,7 +396,7 @@ def got10k(tmp_path):
 
 def test_annotation_is_parsed_once(got10k, monkeypatch):
     first = open_dataset("GOT10K_train_full", got10k)
-    monkeypatch.setattr(layouts, "read_info", lambda *_: pytest.fail("the annotation was parsed again"))
+    monkeypatch.setattr(SequenceFiles, "track", lambda *_: pytest.fail("the annotation was parsed again"))
     second = open_dataset("GOT10K_train_full", got10k)
     for key, value in vars(first.table).items():
         np.testing.assert_array_equal(getattr(second.table, key), value)
@@ -456,10 +458,9 @@ def test_two_places_have_two_caches(got10k, tmp_path):
 
 
 def test_a_new_row_is_all_that_a_known_layout_needs(tmp_path, monkeypatch):
-    row = registry.DatasetSpec("got10k_dir", layouts.SequenceFiles(
-        lambda storage: [("", name) for name in storage.names()], "{name}/gt.txt", "{name}/color"), "got10k_lmdb_dir",
-    )  # fmt: skip
-    monkeypatch.setitem(TABLE, "MINE", row)
+    layout = Layout(("{name}/color",), ("{name}/gt.txt",))
+    row = TrainingSpec("got10k_dir", "mine", SequenceSet(by_folder, layout), "got10k_lmdb_dir")
+    monkeypatch.setitem(TRAINING, "MINE", row)
     env = miniature.environment(tmp_path)
     boxes = miniature.moving_boxes(3)
     folder = Path(env.got10k_dir) / "one"
