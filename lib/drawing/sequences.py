@@ -208,8 +208,7 @@ def make_images_sequences(
     sequences: int,
     frames: int,
     seed: int,
-    image_dirs: Sequence[str | Path] = (),
-    cutout_dirs: Sequence[str | Path] = (),
+    stock: AssetLibrary | None = None,
     frame_size: tuple[int, int] = FRAME_SIZE,
     force: bool = False,
 ) -> Path:
@@ -220,6 +219,7 @@ def make_images_sequences(
     Args:
         split: ``train``, ``val`` or ``test``; each is drawn from a seed of its own.
         frames: per sequence.
+        stock: what is drawn from; by default procedural textures.
         frame_size: width and height.
         force: replace an existing split.
 
@@ -227,7 +227,7 @@ def make_images_sequences(
         The folder of the split.
 
     Raises:
-        DataError: the split exists already, or a folder of pictures cannot be used.
+        DataError: the split exists already.
     """
     if split not in SPLITS:
         raise DataError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
@@ -236,7 +236,7 @@ def make_images_sequences(
     folder, partial = Path(out) / split, Path(out) / f"{split}.partial"
     if folder.exists() and not force:
         raise DataError(f"{folder} exists already: choose another --out, or --force to replace it")
-    stock = load_assets(image_dirs, cutout_dirs, SEQUENCE_SETTINGS)
+    stock = stock or load_assets((), (), SEQUENCE_SETTINGS)
     names = [f"images_{split}_{index:06d}" for index in range(1, sequences + 1)]
     shutil.rmtree(partial, ignore_errors=True)
     with tqdm(total=sequences * frames, unit="frame", desc=str(folder)) as progress:
