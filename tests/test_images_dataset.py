@@ -398,7 +398,7 @@ def test_sequences_are_repeatable_and_never_overwritten_silently(tmp_path):
     photos.mkdir()
     for seed in range(3):
         write_photo(photos / f"{seed}.png", seed)
-    common = dict(frames=3, stock=load_assets([photos], [], SEQUENCE_SETTINGS), frame_size=(96, 80))
+    common = dict(frames=3, load=lambda: load_assets([photos], [], SEQUENCE_SETTINGS), frame_size=(96, 80))
     first = make_images_sequences(tmp_path / "a", "train", 1, seed=4, **common)
     again = make_images_sequences(tmp_path / "b", "train", 1, seed=4, **common)
     other = make_images_sequences(tmp_path / "c", "train", 1, seed=5, **common)
