@@ -500,3 +500,14 @@ def test_a_layout_of_videos_and_one_of_listed_frames_can_be_trained_on(tmp_path)
     listed = SequenceFiles(Layout(boxes=("{name}/gt.txt",)), storage, entry).track()
     assert (listed.name, listed.kind, listed.files) == ("x/a", FrameKind.LISTED, tuple(names[2:]))
     np.testing.assert_array_equal(listed.info.bbox, boxes[2:])
+
+
+def test_ground_truth_of_a_folder_may_be_polygons(tmp_path):
+    env = miniature.environment(tmp_path)
+    boxes = miniature.write_folder(Path(env.folder_dir))["folder/pictures"]
+    x, y, w, h = boxes.T
+    miniature.write_rows(
+        Path(env.folder_dir) / "pictures/groundtruth.txt", np.stack((x, y, x + w, y, x + w, y + h, x, y + h), 1)
+    )
+    dataset = open_dataset("FOLDER", env)
+    np.testing.assert_array_equal(dataset.sequence(by_name(dataset)["folder/pictures"]).bbox, boxes)
