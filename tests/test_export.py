@@ -15,7 +15,7 @@ from lib.models.ostrack import build_ostrack
 from lib.models.ostrack.elimination import template_mask
 from lib.test import export
 from lib.test.evaluation.results import differences, file_hash, provenance_path
-from lib.test.export.exporting import _in_batches, open_network
+from lib.test.export.exporting import ExportOptions, _in_batches, open_network
 from lib.test.export.formats import FORMATS, Opened, tensors
 from lib.test.export.graph import network_hash, noise_inputs
 from lib.test.export.half import halve_weights
@@ -72,7 +72,9 @@ def by_torch(cfg, model, inputs):
 def test_a_file_gives_what_the_plain_model_gives(format, overrides, batch, tmp_path):
     cfg, model = case(*overrides)
     path = tmp_path / f"new/network{FORMATS[format].suffix}"
-    written = export.export_network(cfg, model, format, path, batch=batch, origin={"checkpoint": "w.pth"})
+    written = export.export_network(
+        cfg, model, format, path, ExportOptions(batch=batch), origin={"checkpoint": "w.pth"}
+    )
     assert written.path == path and written.mean <= written.largest <= 1e-3
     opened = open_network(format, path, network_hash(cfg, model), "float32", batch)
     inputs = noise_inputs(cfg, batch)
@@ -93,7 +95,7 @@ def test_the_onnx_file_says_what_it_takes(tmp_path):
     import onnx
 
     cfg, model = case(GT_BOX)
-    export.export_network(cfg, model, "onnx", tmp_path / "n.onnx", batch=2)
+    export.export_network(cfg, model, "onnx", tmp_path / "n.onnx", ExportOptions(batch=2))
     graph = onnx.load(tmp_path / "n.onnx").graph
     shapes = {
         item.name: [size.dim_value for size in item.type.tensor_type.shape.dim]
@@ -141,7 +143,7 @@ def test_the_same_boxes_in_every_opset(opset, overrides, absent, present, tmp_pa
 
     cfg, model = case(*overrides)
     path = tmp_path / "n.onnx"
-    export.export_network(cfg, model, "onnx", path, opset=opset)
+    export.export_network(cfg, model, "onnx", path, ExportOptions(opset=opset))
     file = onnx.load(path)
     onnx.checker.check_model(file, full_check=True)
     assert [(entry.domain, entry.version) for entry in file.opset_import] == [("", opset)]
@@ -224,7 +226,7 @@ def test_the_recipe_of_the_docs_gives_the_boxes_of_the_tracker(overrides, tmp_pa
     exec(text, namespace)
     cfg, model = case(*overrides)
     model.backbone.set_search_size(cfg.TEST.SEARCH_SIZE)
-    export.export_network(cfg, model, "onnx", tmp_path / "n.onnx", opset=17)
+    export.export_network(cfg, model, "onnx", tmp_path / "n.onnx", ExportOptions(opset=17))
     theirs, ours = namespace["ExportedTracker"](tmp_path / "n.onnx"), Tracker(cfg, model)
     image, box = clip_frame(0)
     theirs.initialize(image, box)
@@ -308,7 +310,7 @@ def test_a_file_that_is_wrong_is_not_kept(tmp_path, monkeypatch):
 )
 def test_what_cannot_be_exported_is_told(format, name, options, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
-        export.export_network(*case(), format, tmp_path / name, **options)
+        export.export_network(*case(), format, tmp_path / name, ExportOptions(**options))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -17,7 +17,7 @@ from lib.models.ostrack import build_ostrack
 from lib.test.evaluation import get_dataset, read_result
 from lib.test.evaluation.job import Job, track_jobs
 from lib.test.evaluation.results import read_scores, sequence_provenance
-from lib.test.evaluation.runner import run_sequences
+from lib.test.evaluation.runner import RunOptions, run_sequences
 from lib.test.tracker import Tracker
 from lib.utils.errors import ConfigError
 from tests.evaluation_fakes import LENGTHS, RUN, FakeBatchTracker, FakeTracker, boxes, results, run, write_sequences
@@ -57,7 +57,7 @@ def build_real(*overrides: str) -> Tracker:
 
 
 def track(clips: Path, out: Path, tracker: Any, batch: int) -> dict[str, np.ndarray]:
-    run_sequences(get_dataset(f"folder:{clips}"), lambda device: tracker, out, "c", RUN, ["cpu"], batch=batch)
+    run_sequences(get_dataset(f"folder:{clips}"), lambda device: tracker, out, RUN, ["cpu"], RunOptions(batch=batch))
     return {path.stem: read_result(path) for path in out.glob("ostrack/c/*/?.txt")}
 
 

@@ -22,8 +22,8 @@ from lib.test.evaluation.writer import FrameTime, ResultWriter
 from lib.test.spec import TrackerSpec
 from lib.test.tracker import build_tracker
 from lib.test.tracker.video import LOST, TrackedFrame, track_frames
-from lib.test.video_demo import VideoOptions, result_path, track_video
-from lib.test.video_loop import Demo, DemoSummary, run_demo
+from lib.test.video_demo import result_path, track_video
+from lib.test.video_loop import Demo, DemoSummary, VideoOptions, run_demo
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import ConfigError, DataError, run_cli
 from lib.vis.draw import COLORS, rgb
@@ -86,7 +86,9 @@ def write_video(path, frames=6, size=(90, 60), color=ORANGE, fps=12.0):
 
 def run(video, tracker=None, results=(), **options):
     writers = [ResultWriter(path, {}) for path in results]
-    return run_demo(tracker or FakeTracker(), VideoFile(video), Demo(results=writers, **options))
+    given = {name: options.pop(name) for name in ("boxes", "window", "watcher") if name in options}
+    demo = Demo(options=VideoOptions(**{"lost_below": 0.0, **options}), results=writers, **given)
+    return run_demo(tracker or FakeTracker(), VideoFile(video), demo)
 
 
 @pytest.fixture
@@ -114,7 +116,7 @@ def test_frames_of_another_size_fit_into_the_output(tmp_path):
             return iter(frames)
 
     source, output = Turning(write_video(tmp_path / "clip.mp4")), tmp_path / "out.mp4"
-    run_demo(FakeTracker(), source, Demo(boxes=[[10, 20, 8, 8]], output=output))
+    run_demo(FakeTracker(), source, Demo([[10, 20, 8, 8]], VideoOptions(output=output)))
     first, second, *_ = written = list(VideoFile(output))
     assert len(written) == 4 and first.shape == second.shape == (60, 90, 3)
     assert np.abs(second[50, 55].astype(int) - ORANGE).max() < 16 and second[50, 5].max() < 60  # 40 of 90 columns
@@ -196,7 +198,7 @@ def test_frames_that_change_their_size_are_tracked_and_written(tmp_path, caplog)
         write_image(tmp_path / f"walk/{t}.png", np.full((*size, 3), ORANGE, np.uint8))
     tracker, output = FakeTracker(), tmp_path / "out.mp4"
     frames = open_frames(tmp_path / "walk")
-    run_demo(tracker, frames, Demo(boxes=[[10, 20, 8, 8]], output=output))
+    run_demo(tracker, frames, Demo([[10, 20, 8, 8]], VideoOptions(output=output)))
     assert [image.shape[:2] for image in tracker.images] == sizes
     written = list(VideoFile(output))
     assert [image.shape for image in written] == [(60, 90, 3)] * 5
@@ -517,7 +519,7 @@ def test_a_stream_is_read_to_its_end(video, caplog):
     caplog.set_level(logging.INFO)
     stream = open_video(f"file://{video}")
     assert isinstance(stream, LiveVideo) and stream.fps == 12
-    assert run_demo(FakeTracker(), stream, Demo(boxes=[[10, 20, 8, 8]])).frames == 6
+    assert run_demo(FakeTracker(), stream, Demo([[10, 20, 8, 8]])).frames == 6
     assert f"stream file://{video} ended after 6 frames" in caplog.text
 
 

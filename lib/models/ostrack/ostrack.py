@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.config.ostrack import VARIANTS, OSTrackConfig
+from lib.config.ostrack import OSTrackConfig
 from lib.models.layers.block import DIRECT, Execution
 from lib.models.layers.head import HEADS, BoxHead
 from lib.models.ostrack.backbone import Backbone
@@ -98,20 +98,9 @@ def build_ostrack(cfg: OSTrackConfig, pretrained: bool = False, execution: Execu
     Raises:
         CheckpointError: the pre-trained weights are missing or fit nothing.
     """
-    options, head = cfg.MODEL.BACKBONE, cfg.MODEL.HEAD
-    backbone = Backbone(
-        VARIANTS[options.TYPE],
-        template_size=cfg.DATA.TEMPLATE.SIZE,
-        search_size=cfg.DATA.SEARCH.SIZE,
-        stride=options.STRIDE,
-        depth=options.DEPTH,
-        drop_path=cfg.TRAIN.DROP_PATH_RATE,
-        segment_embed=options.SEP_SEG,
-        token_types=options.TOKEN_TYPES,
-        ce_layers=options.CE_LOC,
-        ce_keep_ratios=options.CE_KEEP_RATIO,
-        execution=execution,
-    )
+    head = cfg.MODEL.HEAD
+    sizes = cfg.DATA.TEMPLATE.SIZE, cfg.DATA.SEARCH.SIZE
+    backbone = Backbone(cfg.MODEL.BACKBONE, *sizes, cfg.TRAIN.DROP_PATH_RATE, execution)
     in_channels = backbone.embed_dim + (backbone.template_grid**2 if head.CORRELATION else 0)
     model = OSTrack(backbone, HEADS[head.TYPE](in_channels, head.NUM_CHANNELS), correlation=head.CORRELATION)
     if pretrained and cfg.MODEL.PRETRAIN_FILE:

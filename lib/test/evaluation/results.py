@@ -85,6 +85,12 @@ def read_result(path: str | Path) -> np.ndarray:
     return read_boxes(path)
 
 
+def box_problem(boxes: np.ndarray) -> str | None:
+    """What is wrong with boxes (frames, 4) x, y, w, h: the first frame that is not finite or has a negative side."""
+    bad = ~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1)
+    return f"frame {bad.argmax()} is {boxes[bad.argmax()].tolist()}, not a box" if bad.any() else None
+
+
 def write_scores(path: Path, scores: Iterable[float]) -> None:
     """Write the scores that belong to the result file ``path``, a number of six digits per frame.
 
