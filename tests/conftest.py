@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import multiprocessing
 from pathlib import Path
 from types import ModuleType
 
@@ -18,6 +19,16 @@ def load_script(name: str, folder: str = "tracking") -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def forked_workers(monkeypatch):
+    """Workers of an evaluation are forked, which takes milliseconds instead of seconds.
+
+    That they can be spawned, as they are elsewhere, is tested by the runs of real programs.
+    """
+    fork = multiprocessing.get_context("fork")
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: fork)
 
 
 @pytest.fixture(scope="session")

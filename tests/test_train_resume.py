@@ -32,7 +32,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.mark.slow
+@pytest.mark.end_to_end
 def test_killed_at_many_moments_and_resumed_is_bit_identical(runs):
     changes = (EIGHT_STEPS, "TRAIN.EPOCH=3", "TRAIN.VAL_EPOCH_INTERVAL=2", "TRAIN.SAVE_EVERY_STEPS=3",
                "TRAIN.EMA_DECAY=0.9")  # fmt: skip
@@ -293,6 +293,7 @@ def test_a_checkpoint_with_a_hole_gives_way_to_the_one_before(run, caplog):
     assert "resumed from" in caplog.text and "OSTrack_ep0001.pth.tar: 1 epochs" in caplog.text
 
 
+@pytest.mark.end_to_end
 def test_sigterm_before_training_exits_as_after_saving(runs):
     """The file of paths stands for data sets that take long to open."""
     (runs.folder / "no_local.py").write_text("import time\nopen('reached', 'w')\ntime.sleep(120)\n")

@@ -132,7 +132,7 @@ class TestSharedMemory:
             list(batches(loader))
         assert "\n" not in str(caught.value)
 
-    @pytest.mark.slow
+    @pytest.mark.end_to_end
     def test_a_real_small_one(self, tmp_path):
         """In a mount namespace of its own, where that is allowed."""
         script = tmp_path / "script.py"
@@ -176,7 +176,7 @@ class TestWorkers:
         loader.end_workers()
         assert time.monotonic() - start < 5  # torch would wait five seconds for each worker
 
-    @pytest.mark.slow
+    @pytest.mark.end_to_end
     def test_workers_that_hang_end_with_the_process_that_trains(self, tmp_path):
         script = tmp_path / "script.py"
         script.write_text(
