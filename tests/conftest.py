@@ -3,11 +3,14 @@
 import importlib.util
 import json
 import multiprocessing
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+
+from lib.utils.checkpoint import load_checkpoint
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 GOLDEN = REPOSITORY / "tests" / "golden"
@@ -29,6 +32,19 @@ def forked_workers(monkeypatch):
     """
     fork = multiprocessing.get_context("fork")
     monkeypatch.setattr(multiprocessing, "get_context", lambda method: fork)
+
+
+@pytest.fixture(scope="session")
+def whole_run(tmp_path_factory):
+    """``whole_run(*overrides)``: the last checkpoint of the tiny experiment, trained without a stop, once each."""
+    from tests.train_processes import in_process
+
+    @cache
+    def train(*overrides):
+        with pytest.MonkeyPatch.context() as patch:
+            return load_checkpoint(in_process(tmp_path_factory.mktemp("whole"), patch)("out", *overrides))
+
+    return train
 
 
 @pytest.fixture(scope="session")

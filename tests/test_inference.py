@@ -15,7 +15,7 @@ TWICE = ("MODEL.BACKBONE.DEPTH=4", "MODEL.BACKBONE.CE_LOC=[1, 2]", "MODEL.BACKBO
 
 def case(*overrides, batch=2):
     """An experiment, its model with running statistics as after training, and crops as bytes."""
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     cfg, model = drawn_model(TINY, [*SMALL, *TWICE, *overrides])
     template, search = (torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8) for size in (64, 128))
     return cfg, model, template, search
