@@ -53,17 +53,18 @@ class Memory(nn.Module):
         Args:
             template: tokens of the first template, (B, Lz, C).
             dynamic: tokens of the dynamic one, from :meth:`embed_dynamic`.
-            token: as :meth:`read` gave it for the frame before, (B, 1, C) float32; zeros in the first.
+            token: as :meth:`read` gave it for the frame before, (B, 1, C) float32; zeros, or None, in the first.
             presence: likewise, (B, 1): the token counts for as much as the target was there. None = 1.
         """
         parts = [template]
         if dynamic is not None:
             parts.append(dynamic)
-        if self.token is not None and self.carry is not None and token is not None:
-            carried = self.carry(token.to(self.carry.weight.dtype))
-            if presence is not None:
-                carried = presence[:, :, None].to(carried.dtype) * carried
-            parts.append((self.token + carried).to(template.dtype))
+        if self.token is not None and self.carry is not None:
+            fresh = self.token.expand(len(template), -1, -1)
+            if token is not None:
+                carried = self.carry(token.to(self.carry.weight.dtype))
+                fresh = fresh + (carried if presence is None else presence[:, :, None].to(carried.dtype) * carried)
+            parts.append(fresh.to(template.dtype))
         return torch.cat(parts, dim=1)
 
     def read(self, encoded: Encoded, score_map: Tensor) -> tuple[Tensor | None, Tensor | None]:

@@ -45,8 +45,8 @@ class OSTrackMemory(OSTrack):
         Args:
             template, search: as of :meth:`OSTrack.forward`; the template is of the first frame.
             dynamic: (B, 3, Hz, Hz), of a later frame.
-            memory: ``token`` (B, 1, C) and ``presence`` (B, 1), as the frame before gave them; :func:`first_memory`
-                before the first one.
+            memory: ``token`` (B, 1, C) and ``presence`` (B, 1), as the frame before gave them; nothing, or
+                :func:`first_memory`, in the first one.
             ce_template_mask, ce_keep_rate, attention_layers: as of :meth:`OSTrack.forward`; the first template ranks.
             boxes: the target in both templates, each (B, 4) ``xywh`` as fractions; needed with token types.
 
