@@ -1,5 +1,6 @@
 """OSTrack with a memory: its parts, its training on clips, its tracker's rules, and how presence is judged."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -81,7 +82,9 @@ def follow(tracker, *seeds, frames=7):
 
 
 @pytest.mark.parametrize(
-    "memory", [{}, {"DYNAMIC_TEMPLATE": False}, {"TOKEN": False}, {"PRESENCE": False}], ids=lambda m: "-".join(m) or "all"
+    "memory",
+    [{}, {"DYNAMIC_TEMPLATE": False}, {"TOKEN": False}, {"PRESENCE": False}],
+    ids=lambda m: "-".join(m) or "all",
 )
 def test_each_part_can_be_left_out_and_all_forms_agree(tmp_path, memory):
     cfg = load_experiment(experiment_file(tmp_path, **memory), family=FAMILY)
@@ -111,8 +114,9 @@ def test_what_is_carried_and_the_dynamic_template_change_what_is_found(cfg):
     with torch.no_grad():
         first = model(templates[0], search, templates[1], boxes=(boxes[0], boxes[1]))
         memory = {"token": first["token"], "presence": torch.ones(4, 1)}
+        absent = memory | {"presence": torch.zeros(4, 1)}
         carried = model(templates[0], search, templates[1], memory, boxes=(boxes[0], boxes[1]))
-        gone = model(templates[0], search, templates[1], memory | {"presence": torch.zeros(4, 1)}, boxes=(boxes[0], boxes[1]))
+        gone = model(templates[0], search, templates[1], absent, boxes=(boxes[0], boxes[1]))
         same = model(templates[0], search, templates[0], boxes=(boxes[0], boxes[0]))
     assert (carried["score_map"] - first["score_map"]).abs().max() > 1e-4
     assert (same["score_map"] - first["score_map"]).abs().max() > 1e-4
@@ -199,8 +203,11 @@ def test_the_dynamic_template_is_of_every_nth_frame_that_is_sure(cfg):
     torch.testing.assert_close(target.state["dynamic"], state["dynamic"])
     torch.testing.assert_close(target.state["template"], first)  # the first one stays
     rules = MemoryRules(UPDATE_INTERVAL=25, UPDATE_THRESHOLD=0.7)
-    assert updates_template(rules, 25, Found([], 0.1, {}, 0.7)) and not updates_template(rules, 25, Found([], 0.9, {}, 0.6))
-    assert updates_template(rules, 50, Found([], 0.7, {})) and not updates_template(rules, 26, Found([], 0.9, {}, 0.9))
+    for frame, score, presence, updates in (
+        *((25, 0.1, 0.7, True), (25, 0.9, 0.6, False), (26, 0.9, 0.9, False)),
+        *((50, 0.7, math.nan, True), (50, 0.6, math.nan, False)),
+    ):
+        assert updates_template(rules, frame, Found([], score, {}, presence)) == updates
 
 
 class Sure(MemoryTracker):
@@ -213,7 +220,9 @@ class Sure(MemoryTracker):
         for one, box in zip(found, around, strict=True):
             center = np.array(box[:2]) + np.array(box[2:]) / 2
             near = np.abs(center - self.target_at).max() < 30
-            one.box, one.presence = ([*(self.target_at - np.array(box[2:]) / 2), *box[2:]], 0.9) if near else (one.box, 0.1)
+            one.presence = 0.9 if near else 0.1
+            if near:
+                one.box = [*(self.target_at - np.array(box[2:]) / 2), *box[2:]]
         return found, crop, network
 
 
@@ -298,7 +307,9 @@ def test_it_exports_with_its_state_as_inputs_and_outputs(cfg, tmp_path):
     assert {entry.name for entry in session.get_inputs()} == {*state, "search"}
     assert [entry.name for entry in session.get_outputs()][-2:] == ["next_token", "next_presence"]
     network = exported_network(cfg, model, "onnxruntime", "float32", tmp_path)
-    for want, got in zip(follow(MemoryTracker(cfg, model), 3)[:2], follow(MemoryTracker(cfg, network), 3)[:2], strict=True):
+    for want, got in zip(
+        follow(MemoryTracker(cfg, model), 3)[:2], follow(MemoryTracker(cfg, network), 3)[:2], strict=True
+    ):
         np.testing.assert_allclose(got, want, atol=1e-2)
 
 

@@ -63,7 +63,9 @@ class OSTrack(nn.Module):
             tokens in them, which CE reorders. From the CENTER and MLP heads ``score_map`` (B, 1, S, S), ``size_map``
             and ``offset_map`` (B, 2, S, S); from CORNER ``corner_map`` (B, 2, S, S). Boxes and maps are float32.
         """
-        return self.read(self.backbone(template, search, ce_template_mask, ce_keep_rate, attention_layers, template_box))
+        return self.read(
+            self.backbone(template, search, ce_template_mask, ce_keep_rate, attention_layers, template_box)
+        )
 
     def read(self, encoded: Encoded) -> dict[str, Any]:
         """What :meth:`forward` returns, from encoded tokens, the template's first in the context."""

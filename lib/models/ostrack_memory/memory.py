@@ -97,4 +97,4 @@ class PresenceHead(nn.Module):
         best = scores.amax(dim=1, keepdim=True).logit() * _LOGIT_SCALE
         features = torch.cat((*(part.float() for part in seen), best), dim=1)
         with torch.autocast(features.device.type, enabled=False):
-            return self.layers(features.to(self.layers[0].weight.dtype)).float()
+            return self.layers(features.to(next(self.layers.parameters()).dtype)).float()

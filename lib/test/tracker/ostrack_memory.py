@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -49,10 +50,10 @@ class MemoryTracker(Tracker):
         found, crop, network = super().find(images, targets)
         for i, (image, target) in enumerate(zip(images, targets, strict=True)):
             assert isinstance(target, MemoryTarget)
-            if found[i].presence is not None and found[i].presence < least_presence(rules, target.lost):
-                again, *seconds = self.look_elsewhere(image, target)
+            if found[i].presence < least_presence(rules, target.lost):  # false where there is no presence
+                again, more_crop, more_network = self.look_elsewhere(image, target)
                 found[i] = again or Found(target.box, found[i].score, {}, found[i].presence)
-                crop, network = crop + seconds[0], network + seconds[1]
+                crop, network = crop + more_crop, network + more_network
             if updates_template(rules, target.frames + 1, found[i]):
                 found[i].state |= self.new_template(image, target, found[i].box)
         return found, crop, network
@@ -77,8 +78,8 @@ class MemoryTracker(Tracker):
             return None, 0.0, 0.0
         chosen = [boxes[(target.lost * rules.LOOKS + i) % len(boxes)] for i in range(min(rules.LOOKS, len(boxes)))]
         found, crop, network = self.look([image] * len(chosen), [target] * len(chosen), chosen)
-        best = max(found, key=lambda one: one.presence or 0.0)
-        return best if (best.presence or 0.0) >= rules.FOUND_THRESHOLD else None, crop, network
+        best = max(found, key=lambda one: one.presence)
+        return best if best.presence >= rules.FOUND_THRESHOLD else None, crop, network
 
     @torch.inference_mode()
     def new_template(self, image: np.ndarray, target: MemoryTarget, box: Sequence[float]) -> State:
@@ -92,7 +93,7 @@ class MemoryTracker(Tracker):
         """See :class:`Tracker`."""
         assert isinstance(target, MemoryTarget)
         rules = self.cfg.TEST.MEMORY
-        absent = found.presence is not None and found.presence < least_presence(rules, target.lost)
+        absent = found.presence < least_presence(rules, target.lost)
         super().keep(target, found)
         target.frames += 1
         target.lost = target.lost + 1 if absent else 0
@@ -105,7 +106,7 @@ def least_presence(rules: MemoryRules, lost: int) -> float:
 
 def updates_template(rules: MemoryRules, frame: int, found: Found) -> bool:
     """Whether the dynamic template is taken from frame number ``frame``, counted from 0 at the first template."""
-    sure = found.score if found.presence is None else found.presence
+    sure = found.score if math.isnan(found.presence) else found.presence
     return frame % rules.UPDATE_INTERVAL == 0 and sure >= rules.UPDATE_THRESHOLD
 
 

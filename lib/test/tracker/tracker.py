@@ -57,13 +57,13 @@ class Found:
         box: ``xywh`` in pixels of the image.
         score: in (0, 1).
         state: the entries of its state that have changed.
-        presence: the probability that the target is there; None where the model tells none.
+        presence: the probability that the target is there; NaN where the model tells none.
     """
 
     box: list[float]
     score: float
     state: State
-    presence: float | None = None
+    presence: float = math.nan
 
 
 class Tracker:
@@ -142,7 +142,7 @@ class Tracker:
         found, crop, network = self.find(images, targets)
         for target, one in zip(targets, found, strict=True):
             self.keep(target, one)
-        presence = [] if any(one.presence is None for one in found) else [one.presence for one in found]
+        presence = [one.presence for one in found if not math.isnan(one.presence)]
         return TrackResult([list(one.box) for one in found], [one.score for one in found], crop, network, presence)
 
     def find(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> tuple[list[Found], float, float]:
@@ -191,9 +191,7 @@ class Tracker:
         inside = box_to_crop(around, around, test.TEMPLATE_SIZE / window.side, test.TEMPLATE_SIZE)[None]
         return self.family.initial_state(self.cfg, crop, inside.to(self.device))
 
-    def crop_search(
-        self, images: Sequence[np.ndarray], boxes: Sequence[Sequence[float]]
-    ) -> tuple[Tensor, list[float]]:
+    def crop_search(self, images: Sequence[np.ndarray], boxes: Sequence[Sequence[float]]) -> tuple[Tensor, list[float]]:
         """The search regions around ``xywh`` boxes, one in each image, and their crop pixels per image pixel.
 
         The regions are uint8 (B, H, W, 3) on the network's device.
