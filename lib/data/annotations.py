@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -112,6 +113,27 @@ def read_boxes(path: str | Path) -> np.ndarray:
 def read_flags(path: str | Path) -> np.ndarray:
     """Read 0/1 flags, one per frame, separated by commas or white space. Returns (N,) bool. Raises DataError."""
     return parse_flags(read_text(Path(path)), path)
+
+
+def parse_boxes(text: str, path: str) -> np.ndarray:
+    """A box x, y, w, h per line: (N, 4) float64."""
+    return parse_table(text, 4, path)
+
+
+def parse_exist(text: str, path: str) -> np.ndarray:
+    """Anti-UAV's JSON, ``{"exist": [0 or 1, ...], "gt_rect": [[x, y, w, h] or [], ...]}``; zeros: no target."""
+    try:
+        content = json.loads(text)
+        exist, rows = content["exist"], content["gt_rect"]
+        boxes = [row if there and len(row) == 4 else [0, 0, 0, 0] for there, row in zip(exist, rows, strict=True)]
+        return np.array(boxes, np.float64).reshape(-1, 4)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: expected JSON with lists exist and gt_rect of one length: {error!r}") from error
+
+
+def parse_cover(text: str, path: str) -> np.ndarray:
+    """Which frames hide the target by GOT-10k's labels: how many eighths of it can be seen, 0 for nothing."""
+    return ~(parse_table(text, 1, path)[:, 0] > 0)
 
 
 def parse_flags(text: str, path: str | Path) -> np.ndarray:

@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from lib.data.annotations import parse_flags
+from lib.data.layouts import Layout, SequenceEntry, SequenceFiles
+from lib.data.regions import parse_own
 from lib.data.storage import IMAGE_TYPES, FolderStorage, image_names
+from lib.data.tracks import literal
 from lib.data.video_io import VIDEO_SUFFIXES
 from lib.utils.errors import DataError
 
@@ -77,6 +81,17 @@ def own_sequences(root: Path) -> list[OwnSequence]:
     for folder, problem in problems.items():
         _warn_once(f"{folder} is left out: {problem}")
     return sequences
+
+
+def own_files(found: OwnSequence, label: str = "") -> SequenceFiles:
+    """Return the files of a sequence, by absolute paths; its ground truth may be VOT regions.
+
+    Args:
+        label: what training calls it.
+    """
+    frames, boxes, *flags = (literal(str(path)) for path in (found.frames, found.boxes, *found.flags))
+    layout = Layout((frames,), (boxes,), parse_own, hidden=tuple((path, parse_flags) for path in flags))
+    return SequenceFiles(layout, FolderStorage(""), SequenceEntry(found.name, label=label))
 
 
 def folder_label(root: Path) -> str:

@@ -6,12 +6,15 @@ number, a code that stands for no region.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
 
-from lib.data.annotations import describe_line, parse_table, refuse_decimal_commas
+from lib.data.annotations import describe_line, parse_boxes, parse_table, refuse_decimal_commas
 from lib.utils.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 _NOTHING = np.full(4, np.nan)
 
@@ -81,3 +84,30 @@ def _mask_box(numbers: list[int]) -> np.ndarray:
     rows, columns = np.divmod(inside, width)
     x, y = columns.min(), rows.min()
     return np.array([left + x, top + y, columns.max() - x + 1, rows.max() - y + 1], np.float64)
+
+
+def parse_vot(text: str, path: str) -> np.ndarray:
+    """The boxes around VOT regions; where there is no region, a box of zeros, which no protocol counts as a target."""
+    return np.nan_to_num(parse_region_boxes(text, path), nan=0.0)
+
+
+def parse_own(text: str, path: str) -> np.ndarray:
+    """Boxes or, if the first line holds a polygon or mask, VOT regions; NaN stands for no target."""
+    first = text.lstrip().partition("\n")[0]
+    mask, numbers = first.startswith("m"), len(first.replace(",", " ").replace(";", " ").split())
+    if not mask and numbers <= 4:
+        return parse_boxes(text, path)
+    boxes = parse_region_boxes(text, path)
+    if not mask:
+        _say_polygons(path, numbers)
+    return boxes
+
+
+_polygons_said: set[int] = set()
+
+
+def _say_polygons(path: str, numbers: int) -> None:
+    """Say once that, and where, lines are read as polygons: boxes in another form than expected look like them."""
+    if numbers not in _polygons_said:
+        _polygons_said.add(numbers)
+        logger.info("%s: its %d numbers a line are read as polygons, around which boxes are put", path, numbers)

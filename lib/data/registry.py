@@ -1,33 +1,22 @@
-"""Training data sets by the names that experiments use: one row of a table each, over a few layouts.
-
-To add a data set, add a row; see docs/add_a_data_set.md.
-"""
+"""Training sets by the names that experiments use: the rows of :data:`TRAINING`, and folders of one's own."""
 
 from __future__ import annotations
 
 import difflib
 import logging
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from lib.data import coco, imagenet_vid
 from lib.data.base import CONFIGURE
 from lib.data.cache import cache_path, cached_table
-from lib.data.layouts import Layout, Plan, SequenceFiles, covered, not_absent
+from lib.data.datasets import TRACKINGNET_SETS, TRAINING, TrainingSpec, trackingnet
+from lib.data.layouts import Plan
 from lib.data.own import own_layout
 from lib.data.pictures import pictures_layout
 from lib.data.selection import split_selection
-from lib.data.sequence_lists import (
-    class_folders,
-    got10k_sequences,
-    lasot_sequences,
-    tnl2k_sequences,
-    trackingnet_sequences,
-)
 from lib.data.storage import FolderStorage, Storage, open_storage
 from lib.data.tracks import TrackDataset
 from lib.utils.errors import ConfigError, DataError
@@ -38,101 +27,9 @@ _MOST_LISTED = 5
 
 
 class FolderSettings(Protocol):
-    """Settings that name folders: ``cache_dir``, and those of the rows of :data:`TABLE` and of :data:`OWN_FOLDERS`."""
+    """Settings that name folders: ``cache_dir``, those of the rows of ``TRAINING``, and of :data:`OWN_FOLDERS`."""
 
     cache_dir: str
-
-
-TRACKINGNET_SETS = tuple(range(12))
-
-
-@dataclass(frozen=True)
-class DatasetSpec:
-    """One training data set.
-
-    Attributes:
-        setting: the entry of ``lib/train/admin/local.py`` that names its folder.
-        layout: finds its sequences and reads its annotation.
-        lmdb_setting: the entry that names its lmdb.
-        lmdb_folder: what the keys of the lmdb begin with.
-        content: what of the folder belongs to it; nothing: all.
-        lmdb_per_folder: the lmdb is one for each folder of ``content``, called ``FOLDER_lmdb``.
-        is_video: sequences of frames, not still images.
-        counted: a folder of frames holds as many pictures as its sequence has boxes.
-    """
-
-    setting: str
-    layout: Layout
-    lmdb_setting: str
-    lmdb_folder: str = ""
-    content: tuple[str, ...] = ()
-    lmdb_per_folder: bool = False
-    is_video: bool = True
-    counted: bool = True
-
-
-_LASOT = SequenceFiles(
-    lasot_sequences,
-    boxes="{group}/{name}/groundtruth.txt",
-    frames="{group}/{name}/img",
-    numbered="{:08d}.jpg",
-    flags=(("{group}/{name}/full_occlusion.txt", not_absent), ("{group}/{name}/out_of_view.txt", not_absent)),
-)
-_GOT10K = SequenceFiles(
-    got10k_sequences(),
-    boxes="{name}/groundtruth.txt",
-    frames="{name}",
-    numbered="{:08d}.jpg",
-    flags=(("{name}/absence.label", not_absent), ("{name}/cover.label", covered)),
-    flags_optional=True,
-)
-_TRACKINGNET = SequenceFiles(
-    trackingnet_sequences(TRACKINGNET_SETS),
-    boxes="{group}/anno/{name}.txt",
-    frames="{group}/frames/{name}",
-    numbered="{:d}.jpg",
-    first=0,
-)
-_TNL2K = SequenceFiles(tnl2k_sequences, boxes="{group}/{name}/groundtruth.txt", frames="{group}/{name}/imgs")
-_VASTTRACK = SequenceFiles(
-    class_folders,
-    boxes="{group}/{name}/Groundtruth.txt",
-    frames=("{group}/{name}/imgs", "{group}/{name}/img"),
-    numbered="{:05d}.jpg",
-)
-_GOT10K_ROW = DatasetSpec("got10k_dir", _GOT10K, "got10k_lmdb_dir", lmdb_folder="train")
-
-TABLE = {
-    "LASOT": DatasetSpec("lasot_dir", _LASOT, "lasot_lmdb_dir"),
-    "GOT10K_vottrain": replace(_GOT10K_ROW, layout=replace(_GOT10K, sequences=got10k_sequences("vottrain"))),
-    "GOT10K_votval": replace(_GOT10K_ROW, layout=replace(_GOT10K, sequences=got10k_sequences("votval"))),
-    "GOT10K_train_full": _GOT10K_ROW,
-    "GOT10K_official_val": replace(_GOT10K_ROW, setting="got10k_val_dir", lmdb_folder="val"),
-    "COCO17": DatasetSpec(
-        "coco_dir",
-        coco.coco_layout,
-        "coco_lmdb_dir",
-        content=(coco.ANNOTATION, coco.IMAGES),
-        is_video=False,
-        counted=False,
-    ),
-    "VID": DatasetSpec(
-        "imagenet_dir",
-        imagenet_vid.vid_layout,
-        "imagenet_lmdb_dir",
-        content=(imagenet_vid.ANNOTATIONS, imagenet_vid.FRAMES),
-        counted=False,
-    ),
-    "TRACKINGNET": DatasetSpec(
-        "trackingnet_dir",
-        _TRACKINGNET,
-        "trackingnet_lmdb_dir",
-        content=tuple(f"TRAIN_{number}" for number in TRACKINGNET_SETS),
-        lmdb_per_folder=True,
-    ),
-    "TNL2K": DatasetSpec("tnl2k_dir", _TNL2K, "tnl2k_lmdb_dir"),
-    "VASTTRACK": DatasetSpec("vasttrack_dir", _VASTTRACK, "vasttrack_lmdb_dir"),
-}
 
 
 class FolderLayout(Protocol):
@@ -146,7 +43,7 @@ OWN_FOLDERS: dict[str, tuple[str, FolderLayout, bool]] = {
     "FOLDER": ("folder_dir", own_layout, True),
     "PICTURES": ("pictures_dir", pictures_layout, False),
 }
-NAMES = (*TABLE, *OWN_FOLDERS, "IMAGES")
+NAMES = (*TRAINING, *OWN_FOLDERS, "IMAGES")
 
 
 def own_setting(name: str) -> str:
@@ -155,30 +52,28 @@ def own_setting(name: str) -> str:
     return OWN_FOLDERS[kind][0] if kind in OWN_FOLDERS else ""
 
 
-def find_spec(name: str) -> DatasetSpec:
+def find_spec(name: str) -> TrainingSpec:
     """The row of a data set. ``TRACKINGNET[0,4-7]`` is TrackingNet with some of its 12 sets only.
 
     Raises:
         ConfigError: there is no such data set.
     """
     if match := re.fullmatch(r"TRACKINGNET\[(.*)]", name):
-        sets = _numbers(match[1], name)
-        layout = replace(_TRACKINGNET, sequences=trackingnet_sequences(sets))
-        return replace(TABLE["TRACKINGNET"], layout=layout, content=tuple(f"TRAIN_{number}" for number in sets))
-    if name not in TABLE:
+        return trackingnet(_numbers(match[1], name))
+    if name not in TRAINING:
         near = difflib.get_close_matches(name, NAMES, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise ConfigError(f"unknown training data set {name!r}: {hint}known are {', '.join(NAMES)}")
-    return TABLE[name]
+    return TRAINING[name]
 
 
-def _numbers(text: str, name: str) -> list[int]:
-    """``0,4-6`` as [0, 4, 5, 6]."""
+def _numbers(text: str, name: str) -> tuple[int, ...]:
+    """``0,4-6`` as (0, 4, 5, 6)."""
     parts = [re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part) for part in text.split(",")]
     numbers = [n for part in parts if part for n in range(int(part[1]), int(part[2] or part[1]) + 1)]
     if not all(parts) or not numbers or not set(numbers) <= set(TRACKINGNET_SETS):
         raise ConfigError(f"{name}: expected sets from 0 to 11, like TRACKINGNET[0,4-7]")
-    return sorted(set(numbers))
+    return tuple(sorted(set(numbers)))
 
 
 def open_dataset(name: str, env: FolderSettings, use_lmdb: bool = False) -> TrackDataset:
@@ -209,14 +104,20 @@ def open_dataset(name: str, env: FolderSettings, use_lmdb: bool = False) -> Trac
     except DataError as error:
         raise DataError(f"{name}: {error}; " + CONFIGURE.format(setting=setting)) from error
     storage = storage.within(row.lmdb_folder) if use_lmdb else storage
-    return _open(name, storage, row.layout, env, setting, place, row.is_video)
+    return _open(name, storage, row.plan, env, setting, place, row.is_video)
 
 
 def _open(
-    name: str, storage: Storage, layout: Layout, env: FolderSettings, setting: str, place: str, video: bool = True
+    name: str,
+    storage: Storage,
+    make_plan: Callable[[Storage], Plan],
+    env: FolderSettings,
+    setting: str,
+    place: str,
+    video: bool = True,
 ) -> TrackDataset:
     try:
-        plan: Plan = layout(storage)
+        plan = make_plan(storage)
     except DataError as error:
         raise DataError(f"{name}: {error}; " + CONFIGURE.format(setting=setting)) from error
     try:

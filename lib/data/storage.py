@@ -268,19 +268,12 @@ def image_digest(storage: Storage, names: Sequence[str]) -> str:
     return digest.hexdigest()[:16]
 
 
-def find_key(storage: Storage, *keys: str) -> str | None:
-    """Return the key of the first of these files or folders that is there, as its name is spelled there.
-
-    The name may differ in the case of its letters. None is there: None.
-    """
-    for key in keys:
-        if storage.exists(key):
-            return key
-    for key in keys:
-        folder, _, wanted = key.rpartition("/")
-        for name in storage.names(folder):
-            if name.lower() == wanted.lower():
-                return f"{folder}/{name}" if folder else name
+def any_case(storage: Storage, key: str) -> str | None:
+    """The key of a file or folder, as it is spelled there; it may differ in the case of its name's letters."""
+    folder, _, wanted = key.rpartition("/")
+    for name in storage.names(folder):
+        if name.lower() == wanted.lower():
+            return f"{folder}/{name}" if folder else name
     return None
 
 

@@ -142,7 +142,7 @@ def complete_benchmarks(results_dir: Path, trackers: Seq[Tracker], env: EnvSetti
     """For every benchmark that is installed and can be scored here, the trackers with results of all its sequences."""
     complete = {}
     for name, row in BENCHMARKS.items():
-        if not row.root(env).is_dir():
+        if not env.folder(row).is_dir():
             continue
         try:
             sequences = get_dataset(name, env=env)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from lib.data.annotations import decode_text
-from lib.test.evaluation.layouts import parse_own
+from lib.data.regions import parse_own
 from lib.utils.errors import ConfigError, DataError
 
 # Names, with that of the sequence before them, of what lies beside results.
