@@ -21,6 +21,7 @@ from lib.test.tracker.build import tracking_model
 from lib.test.tracker.ostrack_memory import MemoryTracker, least_presence, places, updates_template
 from lib.test.tracker.tracker import Found, Tracker
 from lib.train.actors import build_actor
+from lib.train.actors.ostrack_memory import OSTrackMemoryActor
 from lib.train.data.augmentation import cover, finish_pair
 from lib.train.data.sampler import PairSampling, clip_frames
 from lib.train.data.samples import SampleSpec, TrackingDataset, last_visible
@@ -145,6 +146,7 @@ def test_weights_of_ostrack_are_taken_and_give_the_same_without_a_memory(tmp_pat
 def test_training_along_a_clip_is_what_the_tracker_does(cfg):
     model, family, batch = random_model(cfg), find_family(FAMILY), clip_batch()
     actor = build_actor(model, cfg)
+    assert isinstance(actor, OSTrackMemoryActor)
     with torch.no_grad():
         found = actor.forward(batch, None)
         form = family.plain(cfg, model)
