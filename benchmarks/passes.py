@@ -17,7 +17,7 @@ from lib.config import config_hash, load_config
 from lib.config.ostrack import OSTrackConfig
 from lib.data.sequence import Annotations, ImageFrames, Sequence
 from lib.test.evaluation.results import run_provenance
-from lib.test.evaluation.runner import run_sequences
+from lib.test.evaluation.runner import RunOptions, run_sequences
 from lib.test.tracker import Tracker
 from lib.utils.errors import OSTrackError
 
@@ -52,11 +52,10 @@ def pass_seconds(tracker: Tracker, variant: Variant, scene: Scene, count: int, f
         )
         for i in range(count)
     ]
-    identity = config_hash(tracker.cfg)
-    where = run_provenance("ostrack", scene.config, identity, scene.checkpoint, variant.precision, str(scene.device))
-    summary = run_sequences(
-        sequences, lambda device: tracker, folder, "bench", where, [str(scene.device)], batch=count, fresh=True
-    )
+    identity, device = config_hash(tracker.cfg), str(scene.device)
+    where = run_provenance("ostrack", scene.config, identity, scene.checkpoint, variant.precision, device)
+    options = RunOptions(batch=count, fresh=True)
+    summary = run_sequences(sequences, lambda device: tracker, folder, where, [device], options)
     if summary.failed:
         raise OSTrackError(str(summary))
     return summary.seconds / summary.frames

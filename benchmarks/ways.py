@@ -24,6 +24,8 @@ from lib.config.ostrack import OSTrackConfig
 from lib.data.image_io import read_image
 from lib.models.ostrack import build_ostrack
 from lib.test.evaluation.protocol import BatchTracker
+from lib.test.export import ExportOptions
+from lib.test.spec import TrackerSpec
 from lib.test.tracker import Tracker, build_tracker
 from lib.test.tracker.backends import FORMAT_OF
 from lib.utils.errors import ConfigError, OSTrackError
@@ -193,7 +195,8 @@ def project_tracker(
     if variant.cuda and device.type != "cuda":
         raise ConfigError("for CUDA only")
     if variant.precision == "int8":  # other files are made by build_tracker, this one has to be calibrated
-        export_experiment(config, FORMAT_OF[variant.backend], "int8", checkpoint, list(overrides))
+        spec = TrackerSpec(config, checkpoint=checkpoint, overrides=tuple(overrides))
+        export_experiment(spec, FORMAT_OF[variant.backend], ExportOptions("int8"))
     return build_tracker(
         config,
         checkpoint,

@@ -26,7 +26,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from lib.models.family import load_experiment
-from lib.test.analysis.analyse import analyse
+from lib.test.analysis.analyse import AnalysisOptions, analyse
+from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.results import LOST_BELOW
 from lib.test.tracker.video import LOST
 from lib.utils.crop import CropWindow, crop_window
@@ -119,7 +120,7 @@ def report_page(demo: Path) -> None:
     if CHROMIUM is None:
         print("no Chromium: the picture of the report page stays as it is")
         return
-    for _ in analyse("images_val", "ostrack", [CONFIG], save_dir=demo, html=True):
+    for _ in analyse("images_val", "ostrack", [CONFIG], AnalysisOptions(html=True), env_settings().saving_to(demo)):
         pass
     (page,) = (demo / "test/result_plots/images_val").glob("*.html")
     with Browser(1280, 900) as browser, tempfile.TemporaryDirectory() as folder:

@@ -17,8 +17,9 @@ from lib.data.own_folder import folder_label
 from lib.test.evaluation import get_dataset
 from lib.test.evaluation.protocol import TrackResult
 from lib.test.evaluation.results import result_files
-from lib.test.evaluation.runner import run_sequences
+from lib.test.evaluation.runner import RunOptions, run_sequences
 from lib.test.evaluation.summary import Summary
+from lib.utils.dist_info import ALONE, DistInfo
 from lib.utils.errors import CheckpointError
 
 RUN = {"tracker": "ostrack", "config": "c", "config_hash": "abc", "checkpoint_sha256": "123", "precision": "float32"}
@@ -109,14 +110,15 @@ def run(
     tracker: type = FakeTracker,
     pause: float = 0.0,
     provenance: dict[str, Any] | None = None,
+    rank: DistInfo = ALONE,
     **options: Any,
 ) -> Summary:
-    """Track the sequences in ``data`` with a fake tracker; ``options`` as of :func:`run_sequences`."""
+    """Track the sequences in ``data`` with a fake tracker; ``options`` as of :class:`RunOptions`."""
     marks = out / "marks"
     marks.mkdir(parents=True, exist_ok=True)
     build = options.pop("build", None) or partial(tracker, marks=marks, trouble=trouble, pause=pause)
     sequences = get_dataset(f"folder:{data}")
-    return run_sequences(sequences, build, out, "c", RUN | (provenance or {}), ["cpu"], **options)
+    return run_sequences(sequences, build, out, RUN | (provenance or {}), ["cpu"], RunOptions(**options), rank)
 
 
 def results(out: Path, data: Path) -> Path:

@@ -184,5 +184,5 @@ def test_sequences_weigh_the_same_whatever_their_length():
 
 
 def test_unknown_protocol_names_the_nearest():
-    with pytest.raises(OSTrackError, match="did you mean 'pytracking'"):
+    with pytest.raises(OSTrackError, match="did you mean pytracking"):
         get_protocol("pytrackin")

@@ -4,8 +4,6 @@ import csv
 import itertools
 import json
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import numpy as np
 import pytest
 
 from lib.data.own_folder import folder_label
-from lib.test.analysis.analyse import analyse, folder_name
+from lib.test.analysis.analyse import AnalysisOptions, analyse, folder_name
 from lib.test.analysis.plots import CURVES, draw_plot, write_plots
 from lib.test.analysis.protocols import AUC
 from lib.test.analysis.report import evaluate
@@ -23,8 +21,8 @@ from lib.test.analysis.tables import sequence_table, summary_text, text
 from lib.test.evaluation.environment import EnvSettings
 from lib.test.evaluation.results import file_hash
 from lib.utils.errors import DataError
+from tests.factories import run_program
 
-SCRIPT = Path(__file__).parents[1] / "tracking/analysis_results.py"
 TRUTH = {
     "boat": np.array([[10.0 + 2 * t, 20, 16, 16] for t in range(4)]),
     "car": np.array([[30.0, 5 + t, 20, 10] for t in range(6)]),
@@ -242,7 +240,9 @@ def test_choose_trackers(workspace, env):
 
 def test_named_data_set_takes_the_complete_results(workspace, env):
     write_result(workspace, "half", "car", TRUTH["car"])
-    blocks = list(analyse(f"folder:{workspace / 'seqs'}", env=env, by_sequence=True, plots=False))
+    blocks = list(
+        analyse(f"folder:{workspace / 'seqs'}", env=env, options=AnalysisOptions(by_sequence=True, plots=False))
+    )
     assert blocks[0].endswith("seqs: left out ostrack/half (lacks 1 of 2 sequences)")
     assert "ostrack/perfect" in blocks[1] and "ostrack/still" in blocks[1] and "half" not in blocks[1]
     assert blocks[2].startswith("AUC by sequence")
@@ -258,7 +258,9 @@ def test_named_data_set_takes_the_complete_results(workspace, env):
     ]
     assert float(rows[3]["AUC"]) == pytest.approx(expected_still()[1, 0], abs=1e-4)
 
-    with_half = list(analyse(f"folder:{workspace / 'seqs'}", env=env, plots=False, skip_missing=True))
+    with_half = list(
+        analyse(f"folder:{workspace / 'seqs'}", env=env, options=AnalysisOptions(plots=False, skip_missing=True))
+    )
     assert "ostrack/half" in with_half[0] and "(1 of 2 sequences)" in with_half[0]
     with pytest.raises(DataError, match="ostrack/half: 1 of 2"):
         list(analyse(f"folder:{workspace / 'seqs'}", configs=["half"], env=env))
@@ -270,7 +272,7 @@ def test_without_data_set_every_complete_benchmark_is_scored(workspace, env):
     for config, name in itertools.product(("perfect", "still"), TRUTH):  # a benchmark's results lie in no subfolder
         (results_of(workspace, config) / f"{name}.txt").rename(results_of(workspace, config).with_name(f"{name}.txt"))
     write_boxes(results_of(workspace, "half").with_name("car.txt"), TRUTH["car"])
-    listing, left_out, table, written = analyse(env=env, plots=False)
+    listing, left_out, table, written = analyse(env=env, options=AnalysisOptions(plots=False))
     assert [line.split() for line in listing.splitlines()[3:]] == [
         ["ostrack/half", "1"],
         ["ostrack/perfect", "2"],
@@ -290,14 +292,14 @@ def test_a_partial_copy_of_a_benchmark_is_scored_as_what_it_is(workspace, env):
             (folder / file).write_text(",".join("0" for _ in TRUTH[sequence]))
         still = np.tile(TRUTH[sequence][:1], (len(TRUTH[sequence]), 1))
         write_boxes(results_of(workspace, "still").with_name(f"{name}.txt"), still)
-    (table, _) = analyse("lasot", configs=["still"], env=env, plots=False)
+    (table, _) = analyse("lasot", configs=["still"], env=env, options=AnalysisOptions(plots=False))
     assert table.startswith("lasot (2 of 280 sequences), 10 frames")
     assert "\nleft out, 278 of which there is no annotation here: airplane-9, airplane-13" in table
     assert f"ostrack/still  {expected_still()[:, 0].mean():.2f}" in table
     for folder in (workspace / "data/lasot").iterdir():
         folder.rename(folder.with_name(f".{folder.name}"))
     with pytest.raises(DataError, match="lasot: the annotation of no sequence is here; .*airplane-1/"):
-        list(analyse("lasot", configs=["still"], env=env, plots=False))
+        list(analyse("lasot", configs=["still"], env=env, options=AnalysisOptions(plots=False)))
 
 
 def test_several_data_sets_by_comma(workspace, env):
@@ -305,7 +307,7 @@ def test_several_data_sets_by_comma(workspace, env):
     (workspace / "seqs/car").rename(workspace / "data/images/val/car")
     for config in ("perfect", "still"):
         (results_of(workspace, config) / "car.txt").rename(results_of(workspace, config).with_name("car.txt"))
-    blocks = list(analyse(f"images_val,folder:{workspace / 'seqs'}", env=env, plots=False))
+    blocks = list(analyse(f"images_val,folder:{workspace / 'seqs'}", env=env, options=AnalysisOptions(plots=False)))
     assert [block.partition(" (1 sequence), ")[2][:9] for block in blocks] == ["6 frames,", "", "4 frames,", ""]
 
 
@@ -316,7 +318,7 @@ def test_a_damaged_record_of_origin_is_named(workspace, env, record):
     with pytest.raises(
         DataError, match=r"still/folder_seqs_\w+/car\.json .*: delete car\.txt and track this sequence again"
     ):
-        list(analyse(f"folder:{workspace / 'seqs'}", env=env, plots=False))
+        list(analyse(f"folder:{workspace / 'seqs'}", env=env, options=AnalysisOptions(plots=False)))
 
 
 def test_without_data_set_nothing_complete_is_said(workspace, env):
@@ -335,19 +337,17 @@ def test_folder_name(name, folder):
     assert folder_name(name) == folder
 
 
-def run_script(workspace, *arguments):
-    command = [sys.executable, str(SCRIPT), "--save_dir", "output", *arguments]
-    return subprocess.run(command, cwd=workspace, capture_output=True, text=True, timeout=120)
-
-
-def test_script_prints_the_table_and_writes_the_plots(workspace):
-    done = run_script(workspace, "--tracker", "ostrack", "--config", "still", "--dataset", "folder:seqs", "--sequences")
+def test_script_prints_the_table_and_writes_the_plots(workspace, monkeypatch, capsys):
+    monkeypatch.chdir(workspace)
+    arguments = ["--tracker", "ostrack", "--config", "still", "--dataset", "folder:seqs", "--sequences"]
+    status = run_program(monkeypatch, "analysis_results", ["--save_dir", "output", *arguments])
+    said = capsys.readouterr()
     # A bar, where plots take longer than two seconds, and nothing else.
-    told = [line for line in re.split(r"[\r\n]", done.stderr) if line.strip() and not line.startswith("plots:")]
-    assert (done.returncode, told) == (0, [])
-    assert "folder:seqs (2 sequences), 10 frames, protocol pytracking" in done.stdout
-    assert f"ostrack/still  {expected_still().mean(axis=0)[0]:.2f}" in done.stdout
-    assert "ostrack/still by sequence" in done.stdout
+    told = [line for line in re.split(r"[\r\n]", said.err) if line.strip() and not line.startswith("plots:")]
+    assert (status, told) == (0, [])
+    assert "folder:seqs (2 sequences), 10 frames, protocol pytracking" in said.out
+    assert f"ostrack/still  {expected_still().mean(axis=0)[0]:.2f}" in said.out
+    assert "ostrack/still by sequence" in said.out
     names = {path.name for path in (workspace / "output/test/result_plots").glob("folder_seqs_*/*")}
     assert names == {
         "per_sequence.csv",
@@ -355,9 +355,10 @@ def test_script_prints_the_table_and_writes_the_plots(workspace):
     }
 
 
-def test_script_fails_with_one_clear_message(workspace):
-    done = run_script(workspace, "--config", "stil", "--dataset", "folder:seqs")
-    assert done.returncode == 1
-    assert done.stderr.strip() == (
+def test_script_fails_with_one_clear_message(workspace, monkeypatch, capsys):
+    monkeypatch.chdir(workspace)
+    arguments = ["--save_dir", "output", "--config", "stil", "--dataset", "folder:seqs"]
+    assert run_program(monkeypatch, "analysis_results", arguments) == 1
+    assert capsys.readouterr().err.strip() == (
         "error: no results of config stil in output/test/tracking_results: did you mean still?"
     )

@@ -11,7 +11,7 @@ import pytest
 
 from lib.data.own_folder import folder_label
 from lib.data.sequence import Annotations, Sequence
-from lib.test.analysis.analyse import analyse, comparison_text, folder_name
+from lib.test.analysis.analyse import AnalysisOptions, analyse, comparison_text, folder_name
 from lib.test.analysis.plots import (
     draw_attribute_curves,
     draw_attributes,
@@ -304,7 +304,7 @@ def test_page_attributes_and_cache_of_the_script(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "lib.test.analysis.html", SimpleNamespace(write_html=write_html))
     name = f"folder:{tmp_path / 'seqs'}"
     options = {"plots": False, "html": True, "by_attribute": True, "compare": ("a", "b"), "protocol": "official"}
-    blocks = list(analyse(name, env=EnvSettings(save_dir=tmp_path / "out"), **options))
+    blocks = list(analyse(name, options=AnalysisOptions(**options), env=EnvSettings(save_dir=tmp_path / "out")))
     assert "origin unknown: net/b\nnet/a: imported from results.zip (sha256 12ab)\n" in blocks[0]
     assert blocks[1] == f"{name} has no attributes, or they were not found beside it"
     assert blocks[2].endswith(

@@ -19,6 +19,8 @@ from lib.config.ostrack import OSTrackConfig
 from lib.data.image_io import read_image
 from lib.models.layers.candidate_elimination import box_mask
 from lib.models.ostrack import build_ostrack
+from lib.test.export import ExportOptions
+from lib.test.spec import TrackerSpec
 from lib.test.tracker import Tracker
 from lib.utils.errors import ConfigError, DataError
 from tests.miniature import draw, moving_boxes
@@ -185,7 +187,8 @@ def test_int8_is_calibrated_before_its_tracker_is_built(scene, monkeypatch):
     monkeypatch.setattr(ways, "build_tracker", lambda *args, **options: calls.append((args, options)))
     scene.tracker(ways.Variant("a", "onnxruntime", "int8"))
     scene.tracker(ways.Variant("b", "onnxruntime"))
-    assert calls[0] == (scene.config, "onnx", "int8", scene.checkpoint, list(scene.overrides))
+    spec = TrackerSpec(scene.config, checkpoint=scene.checkpoint, overrides=tuple(scene.overrides))
+    assert calls[0] == (spec, "onnx", ExportOptions("int8"))
     assert [args[:4] for args, _ in calls[1:]] == [
         (scene.config, scene.checkpoint, scene.device, precision) for precision in ("int8", "float32")
     ]

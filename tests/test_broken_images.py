@@ -222,7 +222,7 @@ class TestWorkers:
         drawn = [len(batch["pid"]) for batch in batches(loader_of(Deadly(send), workers=1))]
         assert drawn == [4] * 10
 
-    @pytest.mark.slow
+    @pytest.mark.end_to_end
     def test_an_interrupted_program_ends_its_workers(self, tmp_path):
         program = """
 import os, signal, time, torch

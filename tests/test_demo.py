@@ -33,7 +33,7 @@ def test_a_cloud_hides_the_target_in_some_frames_of_the_clip():
     assert (drawn[106][120:200, 160:280] > 220).all()  # where the helicopter is
 
 
-@pytest.mark.slow
+@pytest.mark.end_to_end
 def test_the_shipped_model_follows_the_helicopter(tmp_path, monkeypatch, capsys):
     demo = load_script("demo")
     tracked = []

@@ -17,7 +17,8 @@ from lib.test.spec import TrackerSpec
 from lib.test.tracker import Tracker
 from lib.test.tracker.backends import exported_network
 from lib.test.tracker.build import tracking_model
-from lib.test.video_demo import VideoOptions, track_video
+from lib.test.video_demo import track_video
+from lib.test.video_loop import VideoOptions
 from lib.train.actors import build_actor
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import ConfigError

@@ -130,7 +130,7 @@ def test_two_folders_in_one_run(tmp_path: Path) -> None:
     a, b = write_folder(tmp_path / "a", 0), write_folder(tmp_path / "b", 0)
     write_folder(b, 0, "bus")
     sequences, tracker = get_dataset(f"folder:{a}", f"folder:{b}"), Inspected("cpu", tmp_path)
-    summary = run_sequences(sequences, lambda device: tracker, tmp_path / "out", "c", RUN, ["cpu"])
+    summary = run_sequences(sequences, lambda device: tracker, tmp_path / "out", RUN, ["cpu"])
     assert len(summary.done) == 3 and len(boxes(tmp_path / "out")) == 2
     assert sorted(tracker.shown) == sorted(["bus", f"{folder_label(a)}/car", f"{folder_label(b)}/car"])
     with pytest.raises(ConfigError, match=rf"2 sequences are called 'car' \({a}/car/groundtruth"):

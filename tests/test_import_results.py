@@ -12,7 +12,7 @@ import pytest
 
 from lib.test.evaluation.environment import EnvSettings
 from lib.test.evaluation.results import file_hash, read_result, read_scores
-from lib.test.utils.importing import ImportReport, import_results
+from lib.test.utils.importing import ImportOptions, ImportReport, import_results
 from lib.utils.errors import ConfigError, DataError
 from tests.conftest import load_script
 
@@ -45,7 +45,7 @@ def env(tmp_path: Path) -> EnvSettings:
 
 
 def run(source: Path, env: EnvSettings, **options: object) -> ImportReport:
-    return import_results(source, "KCF", "hog", "otb", env=env, **options)
+    return import_results(source, "KCF", "hog", "otb", ImportOptions(**options), env)
 
 
 def check(env: EnvSettings, report: ImportReport, shift: float = 0) -> None:

@@ -15,6 +15,7 @@ from lib.test.analysis.card import score_table, write_card
 from lib.test.analysis.curves import Run, draw_curves, read_run, read_runs, write_curves
 from lib.test.analysis.failures import failure_frames, failure_strip, scored_track, worst_sequences
 from lib.test.analysis.report import evaluate
+from lib.test.analysis.selection import Selection
 from lib.test.evaluation.environment import EnvSettings
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError, DataError
@@ -60,9 +61,10 @@ def mine(data):
     return report, report.trackers[0]
 
 
-def card(data, **options):
-    options = {"dataset": f"folder:{data / 'data'}", "config": "mine", **options}
-    return write_card(data / "card", save_dir=data / "out", **options)
+def card(data, dataset=None, config="mine", compare=(), **options):
+    dataset = f"folder:{data / 'data'}" if dataset is None else dataset
+    selection = Selection(dataset, "ostrack", [config] if config else [], compare)
+    return write_card(data / "card", selection, env=EnvSettings(save_dir=data / "out"), **options)
 
 
 # Scores
@@ -306,7 +308,10 @@ def test_the_card_shows_tables_pictures_and_curves(data):
 def test_each_half_can_be_had_alone(data):
     assert [path.name for path in card(data, failures=0)] == ["card.md"]
     assert "## Training" not in (data / "card/card.md").read_text()
-    assert [path.name for path in write_card(data / "curves", runs=[saved(data)])] == ["card.md", "curves.png"]
+    assert [path.name for path in write_card(data / "curves", Selection(""), runs=[saved(data)])] == [
+        "card.md",
+        "curves.png",
+    ]
     assert (data / "curves/card.md").read_text().startswith("## Training")
 
 
@@ -321,9 +326,9 @@ def test_sequences_without_results_are_refused_or_named(data):
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"dataset": None}, ConfigError, "name results with --dataset and --config"),
+        ({"dataset": ""}, ConfigError, "name results with --dataset and --config"),
         ({"config": ""}, ConfigError, "name results with --dataset and --config"),
-        ({"dataset": None, "config": "", "compare": ["a/b"], "runs": ["x"]}, ConfigError, "--compare"),
+        ({"dataset": "", "config": "", "compare": ["a/b"], "runs": ["x"]}, ConfigError, "--compare"),
         ({"failures": -1}, ConfigError, "-1 failures"),
         ({"config": "min"}, DataError, "did you mean mine"),
         ({"compare": ["csrt"]}, ConfigError, "expected TRACKER/CONFIG"),

@@ -11,8 +11,9 @@ import yaml
 
 from lib.data.sequence import Annotations, Sequence
 from lib.models.family import load_experiment
-from lib.test.analysis.analyse import analyse
+from lib.test.analysis.analyse import AnalysisOptions, analyse
 from lib.test.evaluation import job, read_result
+from lib.test.evaluation.environment import EnvSettings
 from lib.test.evaluation.evaluate import RunOptions, track_benchmarks
 from lib.test.evaluation.modes import Annotator
 from lib.test.evaluation.results import read_scores
@@ -122,8 +123,8 @@ def test_their_results_lie_apart_and_are_reported(spec, tmp_path, monkeypatch, c
     )
     assert ordinary == slow
 
-    options = {"save_dir": spec.save_dir, "plots": False, "export": ["csv"], "html": True, "cache": False}
-    printed = "\n".join(analyse(dataset, **options))
+    options = AnalysisOptions(plots=False, export=["csv"], html=True, cache=False)
+    printed = "\n".join(analyse(dataset, options=options, env=EnvSettings(save_dir=spec.save_dir)))
     assert (
         "Corrections by a simulated annotator" in printed and "boxes drawn anew below IoU 1 count as found" in printed
     )

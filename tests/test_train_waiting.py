@@ -132,7 +132,7 @@ class TestSharedMemory:
             list(batches(loader))
         assert "\n" not in str(caught.value)
 
-    @pytest.mark.slow
+    @pytest.mark.end_to_end
     def test_a_real_small_one(self, tmp_path):
         """In a mount namespace of its own, where that is allowed."""
         script = tmp_path / "script.py"
@@ -176,7 +176,7 @@ class TestWorkers:
         loader.end_workers()
         assert time.monotonic() - start < 5  # torch would wait five seconds for each worker
 
-    @pytest.mark.slow
+    @pytest.mark.end_to_end
     def test_workers_that_hang_end_with_the_process_that_trains(self, tmp_path):
         script = tmp_path / "script.py"
         script.write_text(
@@ -242,7 +242,7 @@ EIGHT_STEPS = ("DATA.TRAIN.SAMPLE_PER_EPOCH=16", "TRAIN.EPOCH=2")
         (2, 2, "after step 8 of 8 of epoch 2, saved .*partial_ep0002_step000008.pth.tar; the same command goes on"),
     ],
 )
-def test_sigterm_ends_the_wait_for_data_and_saves(run, monkeypatch, tmp_path, number, of_length, message):
+def test_sigterm_ends_the_wait_for_data_and_saves(run, whole_run, monkeypatch, number, of_length, message):
     start = time.monotonic()
     with monkeypatch.context() as patch, pytest.raises(Preempted, match=f"^stopped by SIGTERM {message}"):
         stall(patch, number, of_length)
@@ -250,7 +250,7 @@ def test_sigterm_ends_the_wait_for_data_and_saves(run, monkeypatch, tmp_path, nu
     assert time.monotonic() - start < 30
     parts = load_checkpoint(run("parts", *EIGHT_STEPS))
     if number != 1:
-        assert_same_run(load_checkpoint(run("whole", *EIGHT_STEPS)), parts)
+        assert_same_run(whole_run(*EIGHT_STEPS), parts)
 
 
 def test_data_that_come_in_time_are_still_used(run, monkeypatch):

@@ -9,12 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.config import load_config
-from lib.config.ostrack import OSTrackConfig
 from lib.data.image_io import read_image, write_image
 from lib.data.picture_video import PictureVideo, open_frames
 from lib.data.video_io import LiveVideo, VideoFile, VideoWriter, open_video
-from lib.models.ostrack import build_ostrack
 from lib.test import video_demo
 from lib.test.evaluation.protocol import TrackResult
 from lib.test.evaluation.results import read_result, read_scores
@@ -22,17 +19,16 @@ from lib.test.evaluation.writer import FrameTime, ResultWriter
 from lib.test.spec import TrackerSpec
 from lib.test.tracker import build_tracker
 from lib.test.tracker.video import LOST, TrackedFrame, track_frames
-from lib.test.video_demo import VideoOptions, result_path, track_video
-from lib.test.video_loop import Demo, DemoSummary, run_demo
+from lib.test.video_demo import result_path, track_video
+from lib.test.video_loop import Demo, DemoSummary, VideoOptions, run_demo
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import ConfigError, DataError, run_cli
 from lib.vis.draw import COLORS, rgb
 from lib.vis.views import LeaveSequence
 from lib.vis.window import CvWindow, DrawnBox, display_problem
-from tests.conftest import load_script
+from tests.factories import SMALL, TINY, drawn_weights, run_command
 from tests.golden.fixtures import clip_frame
 
-TINY = "vitt_256_ce_images"
 SCORES = [1, 0.8, 0.7, 0.6, 0.5, 0.4]  # of the tracker below, in six frames
 ORANGE = (230, 120, 20)
 R, SPACE, Q, NOTHING = ord("r"), ord(" "), ord("q"), -1
@@ -86,7 +82,9 @@ def write_video(path, frames=6, size=(90, 60), color=ORANGE, fps=12.0):
 
 def run(video, tracker=None, results=(), **options):
     writers = [ResultWriter(path, {}) for path in results]
-    return run_demo(tracker or FakeTracker(), VideoFile(video), Demo(results=writers, **options))
+    given = {name: options.pop(name) for name in ("boxes", "window", "watcher") if name in options}
+    demo = Demo(options=VideoOptions(**{"lost_below": 0.0, **options}), results=writers, **given)
+    return run_demo(tracker or FakeTracker(), VideoFile(video), demo)
 
 
 @pytest.fixture
@@ -114,7 +112,7 @@ def test_frames_of_another_size_fit_into_the_output(tmp_path):
             return iter(frames)
 
     source, output = Turning(write_video(tmp_path / "clip.mp4")), tmp_path / "out.mp4"
-    run_demo(FakeTracker(), source, Demo(boxes=[[10, 20, 8, 8]], output=output))
+    run_demo(FakeTracker(), source, Demo([[10, 20, 8, 8]], VideoOptions(output=output)))
     first, second, *_ = written = list(VideoFile(output))
     assert len(written) == 4 and first.shape == second.shape == (60, 90, 3)
     assert np.abs(second[50, 55].astype(int) - ORANGE).max() < 16 and second[50, 5].max() < 60  # 40 of 90 columns
@@ -196,7 +194,7 @@ def test_frames_that_change_their_size_are_tracked_and_written(tmp_path, caplog)
         write_image(tmp_path / f"walk/{t}.png", np.full((*size, 3), ORANGE, np.uint8))
     tracker, output = FakeTracker(), tmp_path / "out.mp4"
     frames = open_frames(tmp_path / "walk")
-    run_demo(tracker, frames, Demo(boxes=[[10, 20, 8, 8]], output=output))
+    run_demo(tracker, frames, Demo([[10, 20, 8, 8]], VideoOptions(output=output)))
     assert [image.shape[:2] for image in tracker.images] == sizes
     written = list(VideoFile(output))
     assert [image.shape for image in written] == [(60, 90, 3)] * 5
@@ -401,9 +399,7 @@ def test_why_there_is_no_window(monkeypatch):
 
 @pytest.fixture
 def weights(tmp_path):
-    model = build_ostrack(load_config(OSTrackConfig, TINY))
-    save_checkpoint({"net": model.state_dict()}, tmp_path / "tiny.pth.tar")
-    return tmp_path / "tiny.pth.tar"
+    return drawn_weights(tmp_path / "tiny.pth.tar", TINY, SMALL)
 
 
 def test_the_command_writes_what_the_tracker_finds(tmp_path, weights, monkeypatch, capsys, caplog):
@@ -414,12 +410,11 @@ def test_the_command_writes_what_the_tracker_finds(tmp_path, weights, monkeypatc
         for t in range(4):
             writer.write(clip_frame(t)[0])
     box_options = [text for box in boxes for text in ("--optional_box", *map(str, box))]
-    monkeypatch.setattr(sys, "argv", ["video_demo.py", "ostrack", TINY, str(source), *box_options, "--save_results",
-        "--save_dir", str(tmp_path / "out"), "--output", str(tmp_path / "out.mp4"), "--checkpoint", str(weights),
-        "--device", "cpu", "--no_display", "--lost_below", "0", "--label", "dog", "--save", str(tmp_path / "mot.csv"),
-        str(tmp_path / "cvat.xml")])  # fmt: skip
-    load_script("video_demo").main()
-    frames = list(track_frames(build_tracker(TINY, weights), VideoFile(source), *boxes))
+    run_command(monkeypatch, "video_demo", ["ostrack", TINY, source, *SMALL, *box_options, "--save_results",
+        "--save_dir", tmp_path / "out", "--output", tmp_path / "out.mp4", "--checkpoint", weights, "--device", "cpu",
+        "--no_display", "--lost_below", 0, "--label", "dog",
+        "--save", tmp_path / "mot.csv", tmp_path / "cvat.xml"])  # fmt: skip
+    frames = list(track_frames(build_tracker(TINY, weights, overrides=SMALL), VideoFile(source), *boxes))
     for number in (1, 2):
         path = tmp_path / f"out/test/tracking_results/ostrack/{TINY}/video_my_clip_target{number}.txt"
         np.testing.assert_allclose(read_result(path), [frame.boxes[number - 1] for frame in frames], atol=0.01)
@@ -444,15 +439,14 @@ def test_the_command_takes_grey_pictures_late_targets_and_small_boxes(tmp_path, 
     state = load_checkpoint(weights)
     state["net"]["box_head.conv5_size.bias"].fill_(-3)  # boxes of a twentieth of the search region
     save_checkpoint(state, weights)
-    command = ["video_demo.py", "ostrack", TINY, f"{tmp_path}/walk/%04d.png", "--start_frame", "1", "--box_at", "3",
-               "60", "70", "4", "5", "--optional_box", "60", "70", "48", "36", "--min_size", "2", "--save_results",
-               "--save_dir", str(tmp_path / "out"), "--checkpoint", str(weights), "--no_display"]  # fmt: skip
-    monkeypatch.setattr(sys, "argv", command)
-    load_script("video_demo").main()
+    command = ["ostrack", TINY, f"{tmp_path}/walk/%04d.png", *SMALL]
+    run_command(monkeypatch, "video_demo", [*command, "--start_frame", 1, "--box_at", 3, 60, 70, 4, 5, "--optional_box",
+        60, 70, 48, 36, "--min_size", 2, "--save_results", "--save_dir", tmp_path / "out", "--checkpoint", weights,
+        "--no_display"])  # fmt: skip
     folder = tmp_path / f"out/test/tracking_results/ostrack/{TINY}"
     late, first = (read_result(folder / f"video_walk_target{number}.txt") for number in (1, 2))
     assert (len(late), len(first)) == (2, 4) and late[0].tolist() == [60, 70, 4, 5]
-    tracker = build_tracker(TINY, weights, overrides=["TEST.MIN_SIZE=2"])
+    tracker = build_tracker(TINY, weights, overrides=[*SMALL, "TEST.MIN_SIZE=2"])
     tracker.initialize(read_image(tmp_path / "walk/0003.png"), {"init_bbox": [60, 70, 4, 5]})
     expected = tracker.track(read_image(tmp_path / "walk/0004.png"))["target_bbox"]
     np.testing.assert_allclose(late[1], expected, atol=0.01)
@@ -462,17 +456,15 @@ def test_the_command_takes_grey_pictures_late_targets_and_small_boxes(tmp_path, 
         (["--start_frame", "9"], "has 5 frames, 0 to 4: no target can start after them"),
         (["--box_at", "1.5", "1", "2", "3", "4"], "FRAME is a whole number"),
     ):
-        monkeypatch.setattr(sys, "argv", [*command[:4], *wrong, "--optional_box", "1", "2", "3", "4"])
         with pytest.raises(ConfigError, match=message):
-            load_script("video_demo").main()
+            run_command(monkeypatch, "video_demo", [*command, *wrong, "--optional_box", 1, 2, 3, 4])
 
 
 def test_debug_shows_the_first_target(tmp_path, weights, monkeypatch, caplog):
     source = write_video(tmp_path / "clip.mp4", frames=3)
-    monkeypatch.setattr(sys, "argv", ["video_demo.py", "ostrack", TINY, str(source), "--optional_box", "20", "20", "20",
-        "20", "--save_dir", str(tmp_path), "--checkpoint", str(weights), "--device", "cpu", "--no_display", "--debug",
-        "1", "--visdom_port", "9"])  # fmt: skip
-    load_script("video_demo").main()
+    run_command(monkeypatch, "video_demo", ["ostrack", TINY, source, *SMALL, "--optional_box", 20, 20, 20, 20,
+        "--save_dir", tmp_path, "--checkpoint", weights, "--device", "cpu", "--no_display", "--debug", 1,
+        "--visdom_port", 9])  # fmt: skip
     assert f"the pictures go to {tmp_path / 'test/debug'}" in caplog.text
     assert len(list((tmp_path / "test/debug").rglob("video_clip/**/*.*"))) >= 3
 
@@ -517,7 +509,7 @@ def test_a_stream_is_read_to_its_end(video, caplog):
     caplog.set_level(logging.INFO)
     stream = open_video(f"file://{video}")
     assert isinstance(stream, LiveVideo) and stream.fps == 12
-    assert run_demo(FakeTracker(), stream, Demo(boxes=[[10, 20, 8, 8]])).frames == 6
+    assert run_demo(FakeTracker(), stream, Demo([[10, 20, 8, 8]])).frames == 6
     assert f"stream file://{video} ended after 6 frames" in caplog.text
 
 
@@ -540,18 +532,22 @@ def test_a_video_that_cannot_be_written_whole_is_an_error(tmp_path, monkeypatch)
 def test_a_folder_that_refuses_results_is_one_line(tmp_path, weights, monkeypatch, capsys):
     source, taken = write_video(tmp_path / "clip.mp4"), tmp_path / "taken"
     taken.write_text("no folder")
-    monkeypatch.setattr(sys, "argv", ["video_demo.py", "ostrack", TINY, str(source), "--optional_box", "20", "20", "20",
-        "20", "--save_dir", str(taken), "--checkpoint", str(weights), "--device", "cpu", "--no_display",
-        "--save_results"])  # fmt: skip
+    command = ["ostrack", TINY, source, *SMALL, "--optional_box", 20, 20, 20, 20, "--save_dir", taken, "--checkpoint",
+               weights, "--device", "cpu", "--no_display", "--save_results"]  # fmt: skip
     with pytest.raises(SystemExit) as ended:
-        run_cli(load_script("video_demo").main)
+        run_cli(lambda: run_command(monkeypatch, "video_demo", command))
     error = capsys.readouterr().err.splitlines()[-1]
     assert ended.value.code == 1 and error.startswith(f"error: {taken}") and error.endswith("Not a directory")
 
 
 def test_trouble_on_the_way_is_an_error(video, weights, tmp_path):
     with pytest.raises(DataError, match=r"\[95.0, 5.0, 10.0, 10.0\] has no area inside the 90 x 60 image"):
-        track_video(TrackerSpec(TINY, checkpoint=weights), video, [[95, 5, 10, 10]], VideoOptions(display=False))
+        track_video(
+            TrackerSpec(TINY, checkpoint=weights, overrides=SMALL),
+            video,
+            [[95, 5, 10, 10]],
+            VideoOptions(display=False),
+        )
     with pytest.raises(ConfigError, match="is the video that is read"):
         run(video, boxes=[[1, 2, 3, 4]], output=video)
     assert len(VideoFile(video)) == 6

@@ -10,6 +10,7 @@ from lib.data.image_io import read_image
 from lib.data.own_folder import folder_label
 from lib.data.video_io import VideoFile
 from lib.test.analysis.on_frames import draw_results, read_track
+from lib.test.analysis.selection import Selection
 from lib.test.evaluation import get_dataset
 from lib.test.evaluation.environment import EnvSettings
 from lib.utils.errors import ConfigError, DataError
@@ -47,7 +48,13 @@ def data(tmp_path):
 
 
 def draw(data, *arguments, **options):
-    return draw_results(f"folder:{data / 'data'}", "walk", *arguments, save_dir=data / "out", **options)
+    """Of the results that ``arguments``, those of :class:`Selection`, name."""
+    return draw_sequence(data, "walk", *arguments, **options)
+
+
+def draw_sequence(data, name, *arguments, **options):
+    selection = Selection(f"folder:{data / 'data'}", *arguments)
+    return draw_results(selection, name, env=EnvSettings(save_dir=data / "out"), **options)
 
 
 def test_overlap_and_mean_are_those_of_the_frames_with_a_target(data):
@@ -63,7 +70,7 @@ def test_overlap_and_mean_are_those_of_the_frames_with_a_target(data):
 
 def test_the_sheet_shows_every_box_and_says_how_good_it_is(data):
     path = data / "sheet.png"
-    text = draw(data, "ostrack", ["good"], ["other/bad"], path, frames=6)
+    text = draw(data, "ostrack", ["good"], ["other/bad"], output=path, frames=6)
     assert text.splitlines() == [
         f"walk of folder:{data / 'data'}, 20 frames",
         "ostrack/good  mean IoU 1.000  (origin unknown)",
@@ -83,7 +90,7 @@ def test_the_default_file_lies_among_the_plots(data):
 
 
 def test_the_video_holds_each_frame_with_its_legend(data):
-    draw(data, "other", ["bad"], [], data / "clip.mp4")
+    draw(data, "other", ["bad"], output=data / "clip.mp4")
     frames = list(VideoFile(data / "clip.mp4"))
     height, width = frames[0].shape[:2]
     assert len(frames) == FRAMES and height == SIZE[1] + 2 * 22 and width > SIZE[0]  # the legend is wider
@@ -105,18 +112,18 @@ def test_frames_of_several_sizes_make_a_whole_video_and_damaged_ones_none(data):
     for t in (7, 8):  # turned by a quarter, and twice as large
         shape = (SIZE[0], SIZE[1], 3) if t == 7 else (2 * SIZE[1], 2 * SIZE[0], 3)
         cv2.imwrite(str(folder / f"{t:04d}.png"), np.full(shape, 90, np.uint8))
-    draw(data, "other", ["bad"], [], data / "clip.mp4")
+    draw(data, "other", ["bad"], output=data / "clip.mp4")
     frames = list(VideoFile(data / "clip.mp4"))
     assert len(frames) == FRAMES and len({frame.shape for frame in frames}) == 1
     grey = [int((np.abs(frame[: SIZE[1], : SIZE[0]].astype(int) - 90).max(axis=-1) < 12).sum()) for frame in frames]
     assert grey[8] > 0.6 * SIZE[0] * SIZE[1] and 0.2 < grey[7] / grey[0] < 0.5  # 72 of 200 columns
-    draw(data, "other", ["bad"], [], data / "sheet.png")
+    draw(data, "other", ["bad"], output=data / "sheet.png")
     (folder / "0012.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"0012\.png cannot be decoded"):
-        draw(data, "other", ["bad"], [], data / "half.mp4")
+        draw(data, "other", ["bad"], output=data / "half.mp4")
     assert not list(data.glob("half*"))  # nor does a failure touch what was there before
     with pytest.raises(DataError, match=r"0012\.png cannot be decoded"):
-        draw(data, "other", ["bad"], [], data / "clip.mp4")
+        draw(data, "other", ["bad"], output=data / "clip.mp4")
     assert len(VideoFile(data / "clip.mp4")) == FRAMES and not list(data.glob("*.part*"))
 
 
@@ -172,7 +179,7 @@ def test_missing_and_short_results_are_named(data):
     with pytest.raises(DataError, match=r"other/bad has no result of walk"):
         draw(data)
     with pytest.raises(ConfigError, match="no sequence 'run'"):
-        draw_results(f"folder:{data / 'data'}", "run", env=EnvSettings(save_dir=data / "out"))
+        draw_sequence(data, "run")
 
 
 def test_the_command_takes_several_trackers(data, monkeypatch, capsys):

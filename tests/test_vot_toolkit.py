@@ -23,7 +23,7 @@ FRAMES, ANCHOR = 12, 11  # both runs have all frames: EAO is that of one length
 STARTS = {"a": ((60, 50, 50, 40), (3, 2)), "b": ((120, 90, 36, 48), (-4, 1))}
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.end_to_end,
     pytest.mark.skipif(not VOT.is_file(), reason="the VOT toolkit is not installed: ./install_vot.sh, or make vot-env"),
 ]
 

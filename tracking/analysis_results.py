@@ -9,8 +9,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.test.analysis.analyse import analyse
+from lib.test.analysis.analyse import AnalysisOptions, analyse
 from lib.test.analysis.protocols import PROTOCOLS
+from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.results import LOST_BELOW
 from lib.utils.console import next_step
 from lib.utils.errors import run_cli
@@ -47,22 +48,19 @@ def main() -> None:
     )
     parser.add_argument("--skip_missing", action="store_true", help="leave out sequences without results")
     args = parser.parse_args()
-    blocks = analyse(
-        dataset=args.dataset,
-        tracker=args.tracker,
-        configs=args.config,
-        save_dir=args.save_dir,
+    options = AnalysisOptions(
         protocol=args.protocol,
+        skip_missing=args.skip_missing,
         by_sequence=args.sequences,
         by_attribute=args.attributes,
         compare=args.compare,
         plots=not args.no_plots,
         export=args.export,
         html=args.html,
-        skip_missing=args.skip_missing,
-        cache=not args.no_cache,
         lost_below=args.lost_below,
+        cache=not args.no_cache,
     )
+    blocks = analyse(args.dataset, args.tracker, args.config, options, env_settings().saving_to(args.save_dir))
     for block in blocks:
         print(f"{block}\n")
     next_step(

@@ -5,7 +5,6 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -18,11 +17,11 @@ from lib.drawing.assets import load_assets
 from lib.drawing.sequences import SEQUENCE_SETTINGS, draw_sequence
 from lib.models.family import experiment_family, family_of, load_experiment, resolve
 from lib.test.evaluation.results import file_hash
-from lib.test.export import FORMATS, Exported, export_network
+from lib.test.export import FORMATS, Exported, ExportOptions, export_network
 from lib.test.export.graph import network_hash
 from lib.test.export.opset import OLDEST
 from lib.test.hub import write_folder
-from lib.test.spec import PRECISIONS, add_family_option
+from lib.test.spec import PRECISIONS, TrackerSpec, add_family_option
 from lib.test.tracker import find_checkpoint
 from lib.test.tracker.backends import FORMAT_OF, ExportedNetwork, kept_file
 from lib.test.tracker.build import exports_folder, tracking_model
@@ -64,7 +63,7 @@ def drawn_inputs(cfg: ExperimentConfig) -> list[dict[str, np.ndarray]]:
         first, *others = draw_sequence(np.random.default_rng(number), stock, _FRAMES)
         target = tracker.start(first.image, first.box.tolist())
         for frame in others:
-            search, _ = tracker.crop_search([frame.image], [target])
+            search, _ = tracker.crop_search([frame.image], [target.box])
             found.append({name: value.numpy() for name, value in (*target.state.items(), ("search", search))})
             if frame.visible > 0:
                 target.box = frame.box.tolist()
@@ -72,23 +71,9 @@ def drawn_inputs(cfg: ExperimentConfig) -> list[dict[str, np.ndarray]]:
 
 
 def export_experiment(
-    config: str,
-    format: str,
-    precision: str,
-    checkpoint: Path | None = None,
-    overrides: Sequence[str] = (),
-    save_dir: Path | None = None,
-    family: str = "",
-    *,
-    out: Path | None = None,
-    batch: int = 1,
-    opset: int | None = None,
+    spec: TrackerSpec, format: str, options: ExportOptions, out: Path | None = None
 ) -> tuple[Path, Exported | None]:
-    """Export the network of an experiment to ``out``, or to where ``--backend`` looks for it.
-
-    Args:
-        out, batch, opset: as of the command.
-        Others: as of :class:`lib.test.spec.TrackerSpec`.
+    """Export the network of a tracker to ``out``, or to where ``--backend`` looks for it.
 
     Returns:
         The file, and what was written; None where the backend's file is there already.
@@ -96,28 +81,20 @@ def export_experiment(
     Raises:
         ConfigError: no backend runs such a file, and ``out`` is not given; or as of :func:`export_network`.
     """
-    if out is None and (batch != 1 or opset is not None or format == "torch"):
+    if out is None and (options != ExportOptions(options.precision) or format == "torch"):
         raise ConfigError(
             "--out is needed: backends run files of format onnx or openvino for one target, in the default opset"
         )
-    cfg = load_experiment(config, overrides, family)
-    checkpoint = checkpoint or find_checkpoint(cfg, save_dir)
+    cfg = load_experiment(spec.config, spec.overrides, spec.family)
+    checkpoint = Path(spec.checkpoint or find_checkpoint(cfg, spec.save_dir))
     model = tracking_model(cfg, checkpoint)
-    path = out or kept_file(network_hash(cfg, model), cfg.name, format, precision, exports_folder(save_dir))
+    folder = exports_folder(spec.save_dir)
+    path = out or kept_file(network_hash(cfg, model), cfg.name, format, options.precision, folder)
     if out is None and path.is_file():
         return path, None
-    written = export_network(
-        cfg,
-        model,
-        format,
-        path,
-        precision=precision,
-        batch=batch,
-        opset=opset,
-        calibration=drawn_inputs(cfg) if precision == "int8" else (),
-        origin={"checkpoint": checkpoint.name, "checkpoint_sha256": file_hash(checkpoint)},
-    )
-    return path, written
+    calibration = drawn_inputs(cfg) if options.precision == "int8" else ()
+    origin = {"checkpoint": checkpoint.name, "checkpoint_sha256": file_hash(checkpoint)}
+    return path, export_network(cfg, model, format, path, options, calibration, origin)
 
 
 def export_folder(args: argparse.Namespace) -> Path:
@@ -140,18 +117,11 @@ def main() -> None:
         next_step(f'Tracker.from_pretrained("{folder}") in Python', f"hf upload OWNER/NAME {folder}")
         return
     print("exporting, which takes a minute or so", file=sys.stderr)  # in one piece, so that no bar can tell how far
-    path, written = export_experiment(
-        args.config,
-        args.format,
-        args.precision,
-        args.checkpoint,
-        args.overrides,
-        args.save_dir,
-        args.script,
-        out=args.out,
-        batch=args.batch,
-        opset=args.opset,
+    spec = TrackerSpec(
+        args.config, args.script, args.checkpoint, overrides=tuple(args.overrides), save_dir=args.save_dir
     )
+    options = ExportOptions(args.precision, args.batch, args.opset)
+    path, written = export_experiment(spec, args.format, options, args.out)
     if written is None:
         print(f"{path} is there already, of the same weights, code and versions")
     else:

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.test.evaluation.environment import env_settings
 from lib.test.utils.box_forms import FORMS
-from lib.test.utils.importing import import_results
+from lib.test.utils.importing import ImportOptions, import_results
 from lib.utils.console import next_step
 from lib.utils.errors import run_cli
 
@@ -30,18 +30,9 @@ def main() -> int:
     parser.add_argument("--force", action="store_true", help="replace results of another origin")
     parser.add_argument("--save_dir", help="output folder; default: that of the settings, ./output")
     args = parser.parse_args()
-    report = import_results(
-        args.source,
-        args.tracker,
-        args.config,
-        args.dataset,
-        member=args.member,
-        one_based=args.one_based,
-        any_length=args.any_length,
-        force=args.force,
-        env=env_settings().saving_to(args.save_dir),
-        form=args.form,
-    )
+    options = ImportOptions(args.member, args.one_based, args.form, args.any_length, args.force)
+    env = env_settings().saving_to(args.save_dir)
+    report = import_results(args.source, args.tracker, args.config, args.dataset, options, env)
     print(report)
     next_step(f"python tracking/analysis_results.py --dataset {shlex.quote(args.dataset)}")
     return 0 if report.complete else 1

@@ -9,6 +9,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lib.models.family import DEFAULT_FAMILY
 from lib.test.analysis.card import write_card
 from lib.test.analysis.protocols import PROTOCOLS
+from lib.test.analysis.selection import Selection
+from lib.test.evaluation.environment import env_settings
 from lib.utils.console import next_step
 from lib.utils.errors import run_cli
 
@@ -16,9 +18,9 @@ from lib.utils.errors import run_cli
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="for card.md and its pictures")
-    parser.add_argument("--dataset", help="benchmark, or folder:PATH, whose results to show")
+    parser.add_argument("--dataset", default="", help="benchmark, or folder:PATH, whose results to show")
     parser.add_argument("--tracker", default=DEFAULT_FAMILY, help="whose results (default: %(default)s)")
-    parser.add_argument("--config", default="", help="of that tracker")
+    parser.add_argument("--config", nargs=1, default=(), help="of that tracker")
     parser.add_argument(
         "--compare", nargs="+", default=[], metavar="TRACKER/CONFIG", help="results to show beside them"
     )
@@ -32,15 +34,11 @@ def main() -> None:
     args = parser.parse_args()
     files = write_card(
         args.output,
-        args.dataset,
-        args.tracker,
-        args.config,
-        args.compare,
+        Selection(args.dataset, args.tracker, args.config, args.compare, args.protocol),
         args.runs,
-        failures=args.failures,
-        skip_missing=args.skip_missing,
-        save_dir=args.save_dir,
-        protocol=args.protocol,
+        args.failures,
+        args.skip_missing,
+        env_settings().saving_to(args.save_dir),
     )
     print(f"Wrote to {args.output}: {', '.join(path.name for path in files)}")
     next_step(f"copy what you want to say from {args.output / 'card.md'} into the model's own card")

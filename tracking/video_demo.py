@@ -11,8 +11,8 @@ from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.results import LOST_BELOW
 from lib.test.spec import TrackerSpec, add_tracker_options
 from lib.test.track_formats import FORMATS
-from lib.test.video_demo import VideoOptions, track_video
-from lib.test.video_loop import KEYS
+from lib.test.video_demo import track_video
+from lib.test.video_loop import KEYS, VideoOptions
 from lib.utils.console import next_step
 from lib.utils.errors import ConfigError, run_cli
 from lib.vis.screens import visdom_or_pictures

@@ -8,6 +8,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.test.analysis.on_frames import draw_results
 from lib.test.analysis.protocols import PROTOCOLS
+from lib.test.analysis.selection import Selection
+from lib.test.evaluation.environment import env_settings
 from lib.utils.console import next_step
 from lib.utils.errors import run_cli
 
@@ -26,15 +28,11 @@ def main() -> None:
     args = parser.parse_args()
     print(
         draw_results(
-            args.dataset,
+            Selection(args.dataset, args.tracker, args.config, args.compare, args.protocol),
             args.sequence,
-            args.tracker,
-            args.config,
-            args.compare,
             args.output,
-            frames=args.frames,
-            save_dir=args.save_dir,
-            protocol=args.protocol,
+            args.frames,
+            env_settings().saving_to(args.save_dir),
         )
     )
     next_step("--output WALK.mp4 for a video", "python tracking/analysis_results.py --html for every sequence")

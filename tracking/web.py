@@ -11,6 +11,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.models.family import load_experiment
 from lib.test.evaluation.environment import env_settings
+from lib.test.export import ExportOptions
+from lib.test.spec import TrackerSpec
 from lib.test.web import BACKENDS, fetch_runtime, open_server, write_site
 from lib.utils.console import next_step
 from lib.utils.errors import ConfigError, run_cli
@@ -49,8 +51,9 @@ def build(args: argparse.Namespace) -> Path:
         return site
     config = args.config or CONFIG
     print("Exporting the network, unless it is there already: less than a minute", flush=True)
+    spec = TrackerSpec(config, checkpoint=args.checkpoint, overrides=tuple(args.overrides), save_dir=args.save_dir)
     networks = {
-        backend: export_experiment(config, "onnx", precision, args.checkpoint, args.overrides, args.save_dir)[0]
+        backend: export_experiment(spec, "onnx", ExportOptions(precision))[0]
         for backend, precision in zip(BACKENDS, (args.precision, "fp16"), strict=True)
     }
     write_site(site, networks, runtime, load_experiment(config, args.overrides))

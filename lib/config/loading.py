@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ import yaml
 
 from lib.config.experiment import ExperimentConfig
 from lib.config.section import all_conflicts, to_plain, updated
-from lib.utils.errors import ConfigError
+from lib.utils.errors import ConfigError, suggestion
 from lib.utils.paths import SHIPPED_DIR, shipped_file
 
 C = TypeVar("C", bound=ExperimentConfig)
@@ -53,7 +52,7 @@ def config_path(schema: type[ExperimentConfig], name_or_path: str | Path) -> Pat
     """The file that an experiment's name or path stands for.
 
     Raises:
-        ConfigError: there is no such file; the message offers the nearest names.
+        ConfigError: there is no such file; the message offers the nearest name.
     """
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml"):
@@ -64,8 +63,8 @@ def config_path(schema: type[ExperimentConfig], name_or_path: str | Path) -> Pat
     if not path.is_file():
         folder = experiments_dir(schema)
         names = sorted(file.stem for file in folder.glob("*.yaml"))
-        near = ", ".join(difflib.get_close_matches(str(name_or_path), names, n=3) or names)
-        hint = f"did you mean {near}?" if near else "give the path of a YAML file"
+        known = f"there are: {', '.join(names)}" if names else "give the path of a YAML file"
+        hint = suggestion(str(name_or_path), names, known)
         raise ConfigError(f"no experiment {name_or_path!r} in {folder}; {hint}")
     return path
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from lib.utils.errors import ConfigError
+from lib.utils.errors import ConfigError, suggestion
 
 
 @dataclass(frozen=True)
@@ -205,8 +205,8 @@ def _read_scalar(kind: type, value: Any, key: str, where: str) -> Any:
 def _hint(limit: Interval | OneOf, value: Any) -> str:
     """The choice that a misspelt text is most like."""
     choices = [choice for choice in limit.values if isinstance(choice, str)] if isinstance(limit, OneOf) else []
-    near = difflib.get_close_matches(value, choices, n=1) if isinstance(value, str) else []
-    return f" (nearest: {near[0]})" if near else ""
+    hint = suggestion(value, choices) if isinstance(value, str) else ""
+    return f" ({hint})" if hint else ""
 
 
 def _refusal(key: str, value: Any, must: str, where: str) -> ConfigError:

@@ -7,7 +7,6 @@ docs/add_a_tracker.md shows how one is written.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import pkgutil
@@ -25,7 +24,7 @@ from lib.config import ExperimentConfig, load_config
 from lib.models.layers.block import DIRECT, Execution
 from lib.models.state import State, TrackingModel
 from lib.models.weights import Explain
-from lib.utils.errors import ConfigError
+from lib.utils.errors import ConfigError, suggestion
 from lib.utils.paths import shipped_file
 
 DEFAULT_FAMILY = "ostrack"
@@ -144,9 +143,8 @@ def find_family(name: str) -> Family:
         return _FOUND[name]
     module = _module(name)
     if module is None:
-        near = difflib.get_close_matches(name, family_names(), n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(family_names())}, or a module MY.MODULE"
-        raise ConfigError(f"unknown family of trackers {name!r}; {hint}")
+        known = f"there is {', '.join(family_names())}, or a module MY.MODULE"
+        raise ConfigError(f"unknown family of trackers {name!r}; {suggestion(name, family_names(), known)}")
     family = getattr(module, "FAMILY", None)
     if not isinstance(family, Family):
         raise ConfigError(

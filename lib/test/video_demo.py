@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,56 +17,18 @@ from lib.config import config_hash
 from lib.data.picture_video import PictureVideo, open_frames
 from lib.data.video_io import VideoFile
 from lib.test.evaluation.environment import env_settings
-from lib.test.evaluation.results import LOST_BELOW, read_provenance, run_folder, run_provenance
+from lib.test.evaluation.results import read_provenance, run_folder, run_provenance
 from lib.test.evaluation.writer import ResultWriter
 from lib.test.spec import TrackerSpec
 from lib.test.tracker import Tracker
 from lib.test.tracker.build import build_from_spec, choose_precision
 from lib.test.tracker.inspected import InspectedTracker
-from lib.test.video_loop import KEYS, Box, Demo, DemoSummary, run_demo
+from lib.test.video_loop import KEYS, Box, Demo, DemoSummary, VideoOptions, run_demo
 from lib.utils.devices import checked_device
 from lib.utils.errors import ConfigError, DataError
-from lib.vis.views import Screen
 from lib.vis.window import CvWindow, display_problem
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class VideoOptions:
-    """What is tracked in a video, and where it goes.
-
-    Attributes:
-        starts: the frame of the video, from 0, that each box is in; by default the first.
-        start_frame: the first frame to read, from 0.
-        targets: how many the user draws.
-        output: mp4 file to write, with the boxes; as large and fast as the source.
-        save_results: write ``RESULTS/FAMILY/CONFIG/video_NAME.txt``, see :func:`result_path`.
-        display: show the frames, where there is a display.
-        lost_below: targets with a lower score are shown as lost, and have no box in what is saved.
-        save: files of tracks to write, their formats by their names, see :data:`lib.test.track_formats.FORMATS`.
-        label: what the targets are called in them.
-        run_id: puts the results under ``CONFIG_RUNID`` (three digits), apart from other runs.
-        screen: shows what the tracker makes of the first target, by backend ``plain``.
-    """
-
-    starts: Sequence[int] = ()
-    start_frame: int = 0
-    targets: int = 1
-    output: Path | None = None
-    save_results: bool = False
-    display: bool = True
-    lost_below: float = LOST_BELOW
-    save: Sequence[Path] = ()
-    label: str = "target"
-    run_id: int | None = None
-    screen: Screen | None = None
-
-    def __post_init__(self) -> None:
-        if self.targets < 1 or not 0 <= self.lost_below <= 1:
-            raise ConfigError(
-                f"targets {self.targets}, lost_below {self.lost_below}: at least 1 target, and a score from 0 to 1"
-            )
 
 
 def track_video(
@@ -87,16 +49,7 @@ def track_video(
     Raises:
         OSTrackError: configuration, weights, boxes, video, display or a file to write cannot be used.
     """
-    demo = Demo(
-        boxes,
-        options.starts,
-        options.start_frame,
-        options.targets,
-        output=options.output,
-        lost_below=options.lost_below,
-        save=options.save,
-        label=options.label,
-    )
+    demo = Demo(boxes, options)
     video = open_frames(source)
     if isinstance(video, PictureVideo) and max(demo.starts, default=options.start_frame) >= len(video):
         raise ConfigError(f"{source} has {len(video)} frames, 0 to {len(video) - 1}: no target can start after them")
@@ -109,7 +62,7 @@ def track_video(
     tracker = build_from_spec(spec)
     logger.info("Tracking in %s (%.4g frames per second) with %s on %s", source, rate, tracker.checkpoint, device)
     if options.save_results:
-        demo.results = _writers(*_results(tracker, spec, options.run_id), video, boxes, len(boxes) or options.targets)
+        demo.results = _writers(*_results(tracker, spec, options.run_id), video, boxes, demo.targets)
     with ExitStack() as stack:
         demo.window = None if problem else stack.enter_context(CvWindow(f"{tracker.cfg.name}: {KEYS}"))
         inspected = InspectedTracker(tracker, options.screen) if options.screen else None
@@ -117,7 +70,7 @@ def track_video(
             demo.watcher = inspected.watching(video_name(video), video.coded_frames or 0, np.empty((0, 4)))
         summary = run_demo(inspected or tracker, video, demo)
     started = [result.path for result in demo.results if "first_frame" in result.provenance]
-    for path in ([demo.output] if demo.output else []) + started + list(demo.save):
+    for path in ([options.output] if options.output else []) + started + list(options.save):
         logger.info("Wrote %s", path)
     return summary
 

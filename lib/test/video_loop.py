@@ -18,12 +18,13 @@ from tqdm import tqdm
 from lib.data.video_io import LiveVideo, VideoFile, VideoWriter
 from lib.test.evaluation.prefetch import read_ahead
 from lib.test.evaluation.protocol import BatchTracker
+from lib.test.evaluation.results import LOST_BELOW
 from lib.test.evaluation.writer import FrameTime, ResultWriter
 from lib.test.track_formats import Track, VideoTracks, check_names, save_tracks
 from lib.test.tracker.video import TrackedFrame, VideoTracker
 from lib.utils.errors import ConfigError, DataError
 from lib.vis.panels import write_fitted
-from lib.vis.views import LeaveSequence
+from lib.vis.views import LeaveSequence, Screen
 
 if TYPE_CHECKING:
     import supervision
@@ -52,44 +53,79 @@ class Window(Protocol):
 Watcher = Callable[[int, Any], None]
 
 
+@dataclass(frozen=True)
+class VideoOptions:
+    """What is tracked in a video, and where it goes.
+
+    Attributes:
+        starts: the frame of the video, from 0, that each box is in; by default the first.
+        start_frame: the first frame to read, from 0.
+        targets: how many the user draws.
+        output: mp4 file to write, with the boxes; as large and fast as the source.
+        save_results: write ``RESULTS/FAMILY/CONFIG/video_NAME.txt``, see :func:`result_path`.
+        display: show the frames, where there is a display.
+        lost_below: targets with a lower score are shown as lost, and have no box in what is saved.
+        save: files of tracks to write, their formats by their names, see :data:`lib.test.track_formats.FORMATS`.
+        label: what the targets are called in them.
+        run_id: puts the results under ``CONFIG_RUNID`` (three digits), apart from other runs.
+        screen: shows what the tracker makes of the first target, by backend ``plain``.
+    """
+
+    starts: Sequence[int] = ()
+    start_frame: int = 0
+    targets: int = 1
+    output: Path | None = None
+    save_results: bool = False
+    display: bool = True
+    lost_below: float = LOST_BELOW
+    save: Sequence[Path] = ()
+    label: str = "target"
+    run_id: int | None = None
+    screen: Screen | None = None
+
+    def __post_init__(self) -> None:
+        if self.targets < 1 or not 0 <= self.lost_below <= 1:
+            raise ConfigError(
+                f"targets {self.targets}, lost_below {self.lost_below}: at least 1 target, and a score from 0 to 1"
+            )
+
+
 @dataclass
 class Demo:
     """What a run is made of, besides tracker and video.
 
     Attributes:
         boxes: ``xywh`` pixels of the targets; none are drawn by the user, in the first frame.
-        starts: the frame of the video, from 0, that each box is in; by default the first that is read.
-        start_frame: the first frame that is read, from 0.
-        targets: how many the user draws.
+        options: see :class:`VideoOptions`.
         window: shows the frames and takes keys; None shows nothing.
-        output: video file to write, with the boxes.
         results: result files to write, one for each target, with their provenance.
         watcher: what else looks on, at the first target alone; opened for the run.
-        lost_below: targets of a lower score are shown as lost, and have no box in what is saved.
-        save: files of tracks to write at the end, however that comes, see :mod:`lib.test.track_formats`.
-        label: what the targets are called in them.
     """
 
     boxes: Sequence[Box] = ()
-    starts: Sequence[int] = ()
-    start_frame: int = 0
-    targets: int = 1
+    options: VideoOptions = VideoOptions()
     window: Window | None = None
-    output: Path | None = None
     results: Sequence[ResultWriter] = ()
     watcher: AbstractContextManager[Watcher] | None = None
-    lost_below: float = 0.0
-    save: Sequence[Path] = ()
-    label: str = "target"
 
     def __post_init__(self) -> None:
-        check_names(self.save, len(self.boxes) or self.targets)
-        self.starts = self.starts or [self.start_frame] * len(self.boxes)
-        if self.start_frame < 0 or min(self.starts, default=self.start_frame) < self.start_frame:
+        check_names(self.options.save, self.targets)
+        first = self.options.start_frame
+        if first < 0 or min(self.starts, default=first) < first:
             raise ConfigError(
-                f"--start_frame {self.start_frame}, boxes in frames {', '.join(map(str, self.starts))}: frames count "
-                "from 0, and no box may be in one before the first that is read"
+                f"--start_frame {first}, boxes in frames {', '.join(map(str, self.starts))}: frames count from 0, and "
+                "no box may be in one before the first that is read"
             )
+
+    @property
+    def starts(self) -> Sequence[int]:
+        """The frame of the video, from 0, that each box is in."""
+        return self.options.starts or [self.options.start_frame] * len(self.boxes)
+
+    @property
+    def targets(self) -> int:
+        """How many targets there are."""
+        return len(self.boxes) or self.options.targets
 
 
 @dataclass
@@ -189,21 +225,23 @@ def run_demo(tracker: BatchTracker, video: VideoFile, demo: Demo) -> DemoSummary
             What was written until then stays: the video, and results under the name of unfinished ones. Or the video
             ends before the first frame that is to be read, or before that of a target; then the others are whole.
     """
+    options = demo.options
     if not demo.boxes and demo.window is None:
         raise ConfigError("no box to start from, and no display to draw one on: give --optional_box X Y W H")
-    if demo.output and demo.output.exists() and isinstance(video.path, Path) and demo.output.samefile(video.path):
-        raise ConfigError(f"--output {demo.output} is the video that is read: choose another name")
+    output_path = options.output
+    if output_path and output_path.exists() and isinstance(video.path, Path) and output_path.samefile(video.path):
+        raise ConfigError(f"--output {output_path} is the video that is read: choose another name")
     live = isinstance(video, LiveVideo)
     with ExitStack() as stack:
         run = _Run(VideoTracker(tracker), demo)
-        run.summary.video, run.summary.label = str(video.path), demo.label
-        stack.callback(_save, run.summary, video, demo.save)
+        run.summary.video, run.summary.label = str(video.path), options.label
+        stack.callback(_save, run.summary, video, options.save)
         frames = stack.enter_context(closing(read_ahead(video, _AHEAD_LIVE if live else _AHEAD)))
-        output = stack.enter_context(VideoWriter(demo.output, video.fps)) if demo.output else None
+        output = stack.enter_context(VideoWriter(output_path, video.fps)) if output_path else None
         results: dict[int, ResultWriter] = {}
         watcher = stack.enter_context(demo.watcher) if demo.watcher else None
-        wanted = islice(frames, demo.start_frame, None)
-        total = max(0, video.coded_frames - demo.start_frame) if video.coded_frames else None
+        wanted = islice(frames, options.start_frame, None)
+        total = max(0, video.coded_frames - options.start_frame) if video.coded_frames else None
         sizes: list[tuple[int, ...]] = []
         for tracked, decode in run.track(tqdm(wanted, total=total, unit="frame")):
             times = (tracked.seconds, tracked.step.crop, tracked.step.network) if tracked.step else (tracked.seconds,)
@@ -220,7 +258,7 @@ def run_demo(tracker: BatchTracker, video: VideoFile, demo: Demo) -> DemoSummary
                     logger.warning("frame %d has another size than those before: boxes are in pixels of each frame, "
                                    "a video keeps the size of the first", run.frame)  # fmt: skip
             if output:
-                write_fitted(output, tracked.picture(demo.lost_below))
+                write_fitted(output, tracked.picture(options.lost_below))
             if watcher and run.follower.targets:
                 try:
                     watcher(run.summary.frames - 1, run.follower.targets[0])
@@ -245,8 +283,8 @@ class _Run:
     """The loop over the frames, and what the user does to it."""
 
     def __init__(self, follower: VideoTracker, demo: Demo) -> None:
-        self.follower, self.demo, self.summary = follower, demo, DemoSummary()
-        self.frame = demo.start_frame - 1  # the number of the last one that was read, from 0
+        self.follower, self.demo, self.options, self.summary = follower, demo, demo.options, DemoSummary()
+        self.frame = self.options.start_frame - 1  # the number of the last one that was read, from 0
         self.waiting = dict(enumerate(zip(demo.starts, demo.boxes, strict=True), start=1))  # targets that come later
 
     def track(self, frames: Iterable[tuple[np.ndarray, float]]) -> Iterator[tuple[TrackedFrame, float]]:
@@ -257,7 +295,7 @@ class _Run:
             tracked = self.follower.step(image, self._joining(image))
             if self.demo.window:
                 tracked = self._shown(tracked, self.demo.window)
-            self.summary.add(tracked, self.demo.lost_below, self.frame)
+            self.summary.add(tracked, self.options.lost_below, self.frame)
             yield tracked, decode
             self.summary.wall = time.perf_counter() - start
             if self.summary.left:
@@ -266,7 +304,7 @@ class _Run:
     def check_end(self, video: VideoFile) -> None:
         """Raise DataError where the video has ended before something that was to come."""
         if not self.summary.frames:
-            raise DataError(f"video {video.path} has no frame {self.demo.start_frame}: choose a lower --start_frame")
+            raise DataError(f"video {video.path} has no frame {self.options.start_frame}: choose a lower --start_frame")
         if self.waiting and not self.summary.left:
             number, (start, _) = next(iter(self.waiting.items()))
             raise DataError(
@@ -285,7 +323,7 @@ class _Run:
         return new
 
     def _shown(self, tracked: TrackedFrame, window: Window) -> TrackedFrame:
-        key = window.show(tracked.picture(self.demo.lost_below))
+        key = window.show(tracked.picture(self.options.lost_below))
         paused = key == _PAUSE
         while paused or key in (_RESELECT, _QUIT):
             if key == _QUIT:
@@ -294,14 +332,14 @@ class _Run:
             if key == _RESELECT and (boxes := self._drawn(tracked.image)):
                 tracked, self.waiting = self.follower.start(tracked.image, boxes), {}
             start = time.perf_counter()
-            key = window.show(tracked.picture(self.demo.lost_below), wait=paused)
+            key = window.show(tracked.picture(self.options.lost_below), wait=paused)
             self.summary.waited += (time.perf_counter() - start) * paused
             paused = paused != (key == _PAUSE)
         return tracked
 
     def _drawn(self, image: np.ndarray) -> list[list[float]]:
         """The boxes that the user draws for all targets; none when they stop halfway."""
-        start, total, window = time.perf_counter(), len(self.demo.boxes) or self.demo.targets, self.demo.window
+        start, total, window = time.perf_counter(), self.demo.targets, self.demo.window
         boxes: list[list[float]] = []
         while window and len(boxes) < total and (box := window.select(image, len(boxes) + 1, total)):
             boxes.append(box)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 
 class OSTrackError(Exception):
@@ -46,10 +47,16 @@ def may_pass(error: OSTrackError) -> bool:
     return isinstance(error, BusyError) or (isinstance(cause, OSError) and not isinstance(cause, _LASTING))
 
 
-def listed(names: Sequence[str], most: int = 12) -> str:
-    """Names to print in one line: of many the first ones, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def listed(names: Sequence[str], most: int = 12, between: str = ", ") -> str:
+    """Names to print: of many the first ones, and how many more there are. ``between`` may begin a new line."""
+    more = f"{between.removeprefix(',')}and {len(names) - most} more" if len(names) > most else ""
+    return between.join(names[:most]) + more
+
+
+def suggestion(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """``did you mean NEAREST?`` for the known name that is most like ``name``; ``otherwise`` where none is like it."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {near[0]}?" if near else otherwise
 
 
 def _first_time() -> Callable[[logging.LogRecord], bool]:

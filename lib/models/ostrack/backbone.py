@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
-from timm.layers import PatchEmbed, trunc_normal_
+from timm.layers import PatchEmbed, resample_abs_pos_embed, trunc_normal_
 from torch import Tensor, nn
 
-from lib.config.ostrack import Variant
+from lib.config.ostrack import VARIANTS, OSTrackBackboneConfig
 from lib.models.layers.block import DIRECT, Execution
 from lib.models.layers.encoder import Encoded, Encoder
 from lib.models.layers.token_types import TokenTypes
@@ -28,33 +26,26 @@ class Backbone(Encoder):
     hold them.
 
     Args:
-        depth: number of blocks; 0 = all of the variant.
-        segment_embed: learned embeddings of template and search.
-        token_types: see :class:`TokenTypes`; nothing else in the model tells the aspect ratio of the target's box.
-        ce_layers, ce_keep_ratios: layers (from 0) of candidate elimination, and the share of tokens that each keeps.
+        options: ``MODEL.BACKBONE``.
+        template_size, search_size: sides of the pictures in pixels.
+        drop_path: stochastic depth of the last block.
         execution: how blocks are run.
     """
 
     def __init__(
         self,
-        variant: Variant,
-        *,
+        options: OSTrackBackboneConfig,
         template_size: int,
         search_size: int,
-        stride: int = 16,
-        depth: int = 0,
         drop_path: float = 0.0,
-        segment_embed: bool = False,
-        token_types: bool = False,
-        ce_layers: Sequence[int] = (),
-        ce_keep_ratios: Sequence[float] = (),
         execution: Execution = DIRECT,
     ):
-        dim, depth = variant.embed_dim, depth or variant.depth
-        keep_ratios = dict(zip(ce_layers, ce_keep_ratios, strict=True))
+        variant, stride = VARIANTS[options.TYPE], options.STRIDE
+        dim = variant.embed_dim
+        keep_ratios = dict(zip(options.CE_LOC, options.CE_KEEP_RATIO, strict=True))
         # Drawn before the blocks, so that a seed gives the weights that it always gave.
         patch_embed = PatchEmbed(img_size=None, patch_size=stride, embed_dim=dim)
-        super().__init__(dim, variant.num_heads, depth, keep_ratios, drop_path, execution)
+        super().__init__(dim, variant.num_heads, options.blocks, keep_ratios, drop_path, execution)
         self.template_grid, self.search_grid = template_size // stride, search_size // stride
         self.patch_embed = patch_embed
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
@@ -62,11 +53,12 @@ class Backbone(Encoder):
         self.pos_embed_z = nn.Parameter(torch.zeros(1, self.template_grid**2, dim))
         self.pos_embed_x = nn.Parameter(torch.zeros(1, self.search_grid**2, dim))
         self.template_segment_pos_embed = self.search_segment_pos_embed = None
-        if segment_embed:
+        if options.SEP_SEG:
             self.template_segment_pos_embed = nn.Parameter(torch.zeros(1, 1, dim))
             self.search_segment_pos_embed = nn.Parameter(torch.zeros(1, 1, dim))
         self._init_weights()
-        self.token_types = TokenTypes(dim) if token_types else None
+        # Nothing else in the model tells the aspect ratio of the target's box.
+        self.token_types = TokenTypes(dim) if options.TOKEN_TYPES else None
 
     def _init_weights(self) -> None:
         for module in self.modules():
@@ -119,11 +111,7 @@ class Backbone(Encoder):
         template_box: Tensor | None = None,
     ) -> Encoded:
         """Embed and encode both images; arguments as in :meth:`OSTrack.forward`."""
-        z, x = self._embed(template, "template"), self._embed(search, "search")
-        if self.token_types is not None:
-            if template_box is None:
-                raise ValueError("MODEL.BACKBONE.TOKEN_TYPES needs the target's box in the template")
-            z, x = z + self.token_types(template_box, self.template_grid), x + self.token_types.search
+        z, x = self.embed(template, "template", template_box), self.embed(search, "search")
         return self.encode(z, x, ce_template_mask, ce_keep_rate, attention_layers)
 
     def position_embeddings(self, part: str) -> tuple[Tensor, Tensor | None]:
@@ -132,8 +120,14 @@ class Backbone(Encoder):
             return self.pos_embed_z, self.template_segment_pos_embed
         return self.pos_embed_x, self.search_segment_pos_embed
 
-    def _embed(self, image: Tensor, part: str) -> Tensor:
-        """Patch tokens with position (and segment) embeddings."""
+    def embed(self, image: Tensor, part: str, box: Tensor | None = None) -> Tensor:
+        """Tokens (B, grid * grid, C) with all their embeddings.
+
+        Args:
+            image: (B, 3, H, H), normalized.
+            part: ``template`` or ``search``.
+            box: the target in a template, (B, 4) ``xywh`` as fractions of it; needed with token types.
+        """
         grid = self.template_grid if part == "template" else self.search_grid
         position, segment = self.position_embeddings(part)
         expected = grid * self.patch_embed.patch_size[0]
@@ -142,12 +136,17 @@ class Backbone(Encoder):
                 f"the {part} is {tuple(image.shape[-2:])} pixels, the model was built for {expected} x {expected}"
             )
         tokens = self.patch_embed(image) + position
-        return tokens if segment is None else tokens + segment
+        if segment is not None:
+            tokens = tokens + segment
+        if self.token_types is None:
+            return tokens
+        if part == "search":
+            return tokens + self.token_types.search
+        if box is None:
+            raise ValueError("MODEL.BACKBONE.TOKEN_TYPES needs the target's box in the template")
+        return tokens + self.token_types(box, grid)
 
 
 def resize_position_embedding(tokens: Tensor, grid: int) -> Tensor:
     """Resize a square grid of embeddings (1, n * n, C) to (1, grid * grid, C), bicubic."""
-    side = math.isqrt(tokens.shape[1])
-    image = tokens.float().unflatten(1, (side, side)).permute(0, 3, 1, 2)
-    image = F.interpolate(image, size=(grid, grid), mode="bicubic", align_corners=False)
-    return image.flatten(2).transpose(1, 2)
+    return resample_abs_pos_embed(tokens.float(), [grid, grid], num_prefix_tokens=0, antialias=False)

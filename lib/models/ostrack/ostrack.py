@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.config.ostrack import VARIANTS, OSTrackConfig
+from lib.config.ostrack import OSTrackConfig
 from lib.models.layers.block import DIRECT, Execution
+from lib.models.layers.encoder import Encoded
 from lib.models.layers.head import HEADS, BoxHead
 from lib.models.ostrack.backbone import Backbone
 from lib.models.ostrack.pretrained import load_pretrained
@@ -62,13 +63,18 @@ class OSTrack(nn.Module):
             tokens in them, which CE reorders. From the CENTER and MLP heads ``score_map`` (B, 1, S, S), ``size_map``
             and ``offset_map`` (B, 2, S, S); from CORNER ``corner_map`` (B, 2, S, S). Boxes and maps are float32.
         """
-        encoded = self.backbone(template, search, ce_template_mask, ce_keep_rate, attention_layers, template_box)
-        grid = self.backbone.search_grid
-        maps = self.box_head(head_features(encoded.search, encoded.context, grid, self.correlation))
+        return self.read(
+            self.backbone(template, search, ce_template_mask, ce_keep_rate, attention_layers, template_box)
+        )
+
+    def read(self, encoded: Encoded) -> dict[str, Any]:
+        """What :meth:`forward` returns, from encoded tokens, the template's first in the context."""
+        grid, template = self.backbone.search_grid, encoded.context[:, : self.backbone.template_grid**2]
+        maps = self.box_head(head_features(encoded.search, template, grid, self.correlation))
         out: dict[str, Any] = {"pred_boxes": self.box_head.decode(maps)[0][:, None], **maps}
         out["backbone_feat"] = torch.cat((encoded.context, encoded.search), dim=1)
         out["removed_indexes_s"] = encoded.removed
-        if attention_layers:
+        if encoded.attention:
             out["attn"] = [weights for weights, _ in encoded.attention]
             out["attn_indices"] = [indices for _, indices in encoded.attention]
         return out
@@ -98,20 +104,9 @@ def build_ostrack(cfg: OSTrackConfig, pretrained: bool = False, execution: Execu
     Raises:
         CheckpointError: the pre-trained weights are missing or fit nothing.
     """
-    options, head = cfg.MODEL.BACKBONE, cfg.MODEL.HEAD
-    backbone = Backbone(
-        VARIANTS[options.TYPE],
-        template_size=cfg.DATA.TEMPLATE.SIZE,
-        search_size=cfg.DATA.SEARCH.SIZE,
-        stride=options.STRIDE,
-        depth=options.DEPTH,
-        drop_path=cfg.TRAIN.DROP_PATH_RATE,
-        segment_embed=options.SEP_SEG,
-        token_types=options.TOKEN_TYPES,
-        ce_layers=options.CE_LOC,
-        ce_keep_ratios=options.CE_KEEP_RATIO,
-        execution=execution,
-    )
+    head = cfg.MODEL.HEAD
+    sizes = cfg.DATA.TEMPLATE.SIZE, cfg.DATA.SEARCH.SIZE
+    backbone = Backbone(cfg.MODEL.BACKBONE, *sizes, cfg.TRAIN.DROP_PATH_RATE, execution)
     in_channels = backbone.embed_dim + (backbone.template_grid**2 if head.CORRELATION else 0)
     model = OSTrack(backbone, HEADS[head.TYPE](in_channels, head.NUM_CHANNELS), correlation=head.CORRELATION)
     if pretrained and cfg.MODEL.PRETRAIN_FILE:

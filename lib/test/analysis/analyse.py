@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from collections.abc import Sequence as Seq
+from dataclasses import dataclass
 from pathlib import Path
 
 from lib.data.own_folder import folder_label
@@ -16,25 +16,43 @@ from lib.test.analysis.tables import align, attribute_table, sequence_table, sum
 from lib.test.evaluation.benchmarks import FOLDER_PREFIX, get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.test.evaluation.results import LOST_BELOW, result_files
-from lib.utils.errors import DataError
+from lib.utils.errors import DataError, suggestion
+
+
+@dataclass(frozen=True)
+class AnalysisOptions:
+    """How results are scored, and what is made of them.
+
+    Attributes:
+        protocol: name of the protocol.
+        skip_missing: leave out sequences without results instead of refusing.
+        by_sequence, by_attribute: also print the table of the sequences, of the attributes.
+        compare: two trackers, ``NAME/CONFIG`` or CONFIG, whose difference is tested.
+        plots: write them.
+        export: formats (``md``, ``tex``, ``csv``) to write all tables in.
+        html: write the page ``report.html``.
+        lost_below: frames of a lower score are marked on the page.
+        cache: keep the numbers of result files in ``OUTPUT/test/cache``.
+    """
+
+    protocol: str = "pytracking"
+    skip_missing: bool = False
+    by_sequence: bool = False
+    by_attribute: bool = False
+    compare: tuple[str, str] | None = None
+    plots: bool = True
+    export: Seq[str] = ()
+    html: bool = False
+    lost_below: float = LOST_BELOW
+    cache: bool = True
 
 
 def analyse(
     dataset: str | None = None,
     tracker: str | None = None,
     configs: Seq[str] = (),
-    save_dir: str | Path | None = None,
-    protocol: str = "pytracking",
-    by_sequence: bool = False,
-    by_attribute: bool = False,
-    compare: tuple[str, str] | None = None,
-    plots: bool = True,
-    export: Seq[str] = (),
-    html: bool = False,
-    skip_missing: bool = False,
-    cache: bool = True,
+    options: AnalysisOptions = AnalysisOptions(),  # noqa: B008 (frozen)
     env: EnvSettings | None = None,
-    lost_below: float = LOST_BELOW,
 ) -> Iterator[str]:
     """Score results and write tables and plots under ``OUTPUT/test/result_plots/``, see :func:`folder_name`.
 
@@ -42,17 +60,8 @@ def analyse(
         dataset: a benchmark or ``folder:PATH``, or several by comma; None lists the results and scores every benchmark
             that is complete.
         tracker, configs: whose results; by default all that are complete. Others are named.
-        save_dir: OUTPUT, with the results in ``test/tracking_results``; by default that of the settings.
-        protocol: name of the protocol.
-        by_sequence, by_attribute: also yield the table of the sequences, of the attributes.
-        compare: two trackers, ``NAME/CONFIG`` or CONFIG, whose difference is tested.
-        plots: write them.
-        export: formats (``md``, ``tex``, ``csv``) to write all tables in.
-        html: write the page ``report.html``.
-        skip_missing: leave out sequences without results instead of refusing.
-        cache: keep the numbers of result files in ``OUTPUT/test/cache``.
-        env: paths; by default those of ``lib/test/evaluation/local.py``.
-        lost_below: frames of a lower score are marked on the page.
+        options: see :class:`AnalysisOptions`.
+        env: paths, OUTPUT among them; by default those of ``lib/test/evaluation/local.py``.
 
     Yields:
         Text to print, block by block.
@@ -60,8 +69,8 @@ def analyse(
     Raises:
         OSTrackError: nothing to score, or data that cannot be scored.
     """
-    env = (env or env_settings()).saving_to(save_dir)
-    results_dir, plot_dir = Path(env.results_path), Path(env.result_plot_path)
+    env = env or env_settings()
+    results_dir = Path(env.results_path)
     trackers = choose_trackers(results_dir, tracker, configs)
     if dataset is None:
         rows = [[tracker_label(one), str(len(result_files(results_dir.joinpath(*one))))] for one in trackers]
@@ -74,32 +83,42 @@ def analyse(
             )
     else:
         names = dataset.split(",")
-
+    cache = Path(env.save_dir) / "test/cache" if options.cache else None
     for name in names:
         chosen = trackers
         if dataset is None or not configs:
-            chosen, left_out = _usable(results_dir, trackers, name, skip_missing, env)
+            chosen, left_out = _usable(results_dir, trackers, name, options.skip_missing, env)
             if left_out:
                 yield left_out
-        kept = Path(env.save_dir) / "test/cache" if cache else None
-        report = evaluate(chosen, name, results_dir, protocol, skip_missing, env, kept, differences=True)
-        yield summary_text(report)
-        if by_sequence:
-            yield text(sequence_table(report))
-        if by_attribute:
-            table = attribute_table(report)
-            yield text(table) if table else f"{name} has no attributes, or they were not found beside it"
-        if compare:
-            yield comparison_text(report, *compare)
-        folder = plot_dir / folder_name(name, protocol)
-        files = write_tables(report, export, folder)
-        if plots:
-            files += write_plots(report, folder)
-        if html:
-            from lib.test.analysis.html import write_html
-
-            files.append(write_html(report, folder / "report.html", lost_below=lost_below))
+        report = evaluate(chosen, name, results_dir, options.protocol, options.skip_missing, env, cache, True)
+        yield from _printed(report, options)
+        folder = Path(env.result_plot_path) / folder_name(name, options.protocol)
+        files = _written(report, options, folder)
         yield f"Written to {folder}: {', '.join(path.name for path in files)}"
+
+
+def _printed(report: Report, options: AnalysisOptions) -> Iterator[str]:
+    """The tables to print, and the comparison."""
+    yield summary_text(report)
+    if options.by_sequence:
+        yield text(sequence_table(report))
+    if options.by_attribute:
+        table = attribute_table(report)
+        yield text(table) if table else f"{report.dataset} has no attributes, or they were not found beside it"
+    if options.compare:
+        yield comparison_text(report, *options.compare)
+
+
+def _written(report: Report, options: AnalysisOptions, folder: Path) -> list[Path]:
+    """Write what is asked for into ``folder``; the files."""
+    files = write_tables(report, options.export, folder)
+    if options.plots:
+        files += write_plots(report, folder)
+    if options.html:
+        from lib.test.analysis.html import write_html
+
+        files.append(write_html(report, folder / "report.html", lost_below=options.lost_below))
+    return files
 
 
 def _usable(
@@ -153,7 +172,6 @@ def _find(report: Report, name: str) -> TrackerReport:
     labels = {one.label: one for one in report.trackers}
     found = [one for label, one in labels.items() if name in (label, label.split("/", 1)[1])]
     if len(found) != 1:
-        near = difflib.get_close_matches(name, labels, n=1)
-        hint = f"did you mean {near[0]}?" if near and not found else f"there are: {', '.join(labels)}"
+        hint = suggestion(name, () if found else labels, f"there are: {', '.join(labels)}")
         raise DataError(f"cannot compare {name}: {'several trackers have' if found else 'none has'} that name; {hint}")
     return found[0]

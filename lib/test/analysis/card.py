@@ -9,12 +9,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lib.data.image_io import write_image
-from lib.models.family import DEFAULT_FAMILY
 from lib.test.analysis.curves import read_runs, runs_table, write_curves
 from lib.test.analysis.failures import failure_frames, failure_strip, scored_track, worst_sequences
-from lib.test.analysis.on_frames import named_trackers
 from lib.test.analysis.report import Report, evaluate
-from lib.test.analysis.selection import tracker_label
+from lib.test.analysis.selection import Selection, tracker_label
 from lib.test.analysis.tables import Cell, Table, markdown, notes, sequence_table
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.utils.errors import ConfigError, DataError
@@ -22,29 +20,21 @@ from lib.utils.errors import ConfigError, DataError
 
 def write_card(
     folder: Path,
-    dataset: str | None = None,
-    tracker: str = DEFAULT_FAMILY,
-    config: str = "",
-    compare: Seq[str] = (),
+    selection: Selection,
     runs: Seq[str] = (),
     failures: int = 4,
     skip_missing: bool = False,
-    save_dir: str | Path | None = None,
-    protocol: str = "pytracking",
     env: EnvSettings | None = None,
 ) -> list[Path]:
     """Write ``card.md``, a piece of Markdown to be put into a model card, and the pictures that it shows.
 
     Args:
         folder: is made; files of these names are replaced.
-        dataset: a benchmark or ``folder:PATH`` with results to show; None: only curves.
-        tracker, config: whose results.
-        compare: ``TRACKER/CONFIG`` of results to show beside them.
+        selection: results to show, those of one configuration and of others beside them; without a data set only
+            curves are shown.
         runs: checkpoints whose curves to show, see :func:`lib.test.analysis.curves.read_runs`.
         failures: how many of the worst sequences to show pictures of; 0 needs no frames.
         skip_missing: leave out sequences without results instead of refusing.
-        save_dir: OUTPUT, with the results in ``test/tracking_results``; by default that of the settings.
-        protocol: how to score.
         env: paths; by default those of ``lib/test/evaluation/local.py``.
 
     Returns:
@@ -53,18 +43,19 @@ def write_card(
     Raises:
         OSTrackError: nothing to show, missing results, or a file that cannot be read or written.
     """
-    if not (dataset or runs) or bool(dataset) != bool(config) or (compare and not dataset):
+    dataset = selection.dataset
+    if not (dataset or runs) or bool(dataset) != bool(selection.configs) or (selection.compare and not dataset):
         raise ConfigError("name results with --dataset and --config (and --compare), checkpoints with --runs, or both")
     if failures < 0:
         raise ConfigError(f"{failures} failures cannot be shown: 0 or more can")
     history = read_runs(runs)
-    env = (env or env_settings()).saving_to(save_dir)
+    env = env or env_settings()
     text: list[str] = []
     files: list[Path] = []
     if dataset:
         results_dir = Path(env.results_path)
-        trackers = named_trackers(results_dir, tracker, [config], compare)
-        report = evaluate(trackers, dataset, results_dir, protocol, skip_missing, env)
+        trackers = selection.trackers(results_dir)
+        report = evaluate(trackers, dataset, results_dir, selection.protocol, skip_missing, env)
         text += ["## Scores", markdown(score_table(report, tracker_label(trackers[0]))), _bullets(notes(report))]
         shown, files = _write_failures(report, tracker_label(trackers[0]), failures, folder)
         text += shown

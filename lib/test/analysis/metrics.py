@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lib.test.analysis.protocols import CURVE_ENDS, FIVE, Rules, Score
+from lib.test.evaluation.results import box_problem
 from lib.utils.errors import DataError
 
 _PLAIN = Rules()
@@ -74,11 +75,8 @@ def prepare_prediction(prediction: np.ndarray, truth: np.ndarray, rules: Rules, 
     boxes = np.asarray(prediction, np.float64)
     if boxes.ndim != 2 or boxes.shape[1] != 4 or len(boxes) == 0:
         raise DataError(f"{source}: prediction of shape {boxes.shape}, expected one x, y, w, h for every frame")
-    if not np.isfinite(boxes).all() or (boxes[:, 2:] < 0).any():
-        row = (~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1)).argmax()
-        raise DataError(
-            f"{source}: frame {row} is {boxes[row].tolist()}, not a box: delete it and track this sequence again"
-        )
+    if problem := box_problem(boxes):
+        raise DataError(f"{source}: {problem}: delete it and track this sequence again")
     if len(boxes) < len(truth) and not rules.pad_short:
         raise DataError(
             f"{source}: {len(boxes)} boxes for {len(truth)} frames: delete it and track this sequence again"

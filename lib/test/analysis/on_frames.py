@@ -17,7 +17,7 @@ from lib.data.video_io import VideoWriter
 from lib.test.analysis.analyse import folder_name
 from lib.test.analysis.metrics import frame_errors
 from lib.test.analysis.protocols import get_protocol
-from lib.test.analysis.selection import Tracker, choose_trackers, result_origin, tracker_label
+from lib.test.analysis.selection import Selection, Tracker, result_origin, tracker_label
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.test.evaluation.evaluate import select_sequence
@@ -61,28 +61,19 @@ class Track:
 
 
 def draw_results(
-    dataset: str,
+    selection: Selection,
     sequence: str,
-    tracker: str | None = None,
-    configs: Seq[str] = (),
-    compare: Seq[str] = (),
     output: str | Path | None = None,
     frames: int = 12,
-    save_dir: str | Path | None = None,
-    protocol: str = "pytracking",
     env: EnvSettings | None = None,
 ) -> str:
     """Draw the results of trackers on a sequence, as a video or as a sheet of frames.
 
     Args:
-        dataset: a benchmark or ``folder:PATH``.
-        sequence: its name, or its number in the data set.
-        tracker, configs: whose results; None and () mean all.
-        compare: more trackers, ``NAME/CONFIG``.
+        selection: the data set and the trackers.
+        sequence: name of the sequence, or its number in the data set.
         output: file to write: ``.mp4`` for a video, else a picture; by default ``SEQUENCE.png`` among the plots.
         frames: how many frames the sheet has, see :func:`choose_frames`.
-        save_dir: OUTPUT, with the results in ``test/tracking_results``; by default that of the settings.
-        protocol: whose rules say which frames have a target, and how overlap is computed.
         env: paths; by default those of ``lib/test/evaluation/local.py``.
 
     Returns:
@@ -91,12 +82,13 @@ def draw_results(
     Raises:
         OSTrackError: no such sequence or results, results of another length, or a file that cannot be read or written.
     """
-    env = (env or env_settings()).saving_to(save_dir)
+    env = env or env_settings()
+    dataset, protocol, results_dir = selection.dataset, selection.protocol, Path(env.results_path)
     chosen = select_sequence(get_dataset(dataset, env=env), sequence)
     if frames < 1:
         raise ConfigError(f"a sheet of {frames} frames cannot be drawn")
-    names = named_trackers(Path(env.results_path), tracker, configs, compare)
-    tracks = [read_track(Path(env.results_path), one, chosen, i, protocol) for i, one in enumerate(names)]
+    trackers = selection.trackers(results_dir)
+    tracks = [read_track(results_dir, one, chosen, i, protocol) for i, one in enumerate(trackers)]
     default = Path(env.result_plot_path) / folder_name(dataset, protocol) / f"{chosen.name}.png"
     path = Path(output) if output else default
     if path.suffix.lower() == ".mp4":
@@ -106,21 +98,6 @@ def draw_results(
     width = max(len(track.label) for track in tracks)
     lines = [f"{track.label:{width}}  {track.mean}  ({track.origin})" for track in tracks]
     return "\n".join((f"{chosen.name} of {dataset}, {len(tracks[0].boxes)} frames", *lines, f"Wrote {path}"))
-
-
-def named_trackers(results_dir: Path, tracker: str | None, configs: Seq[str], compare: Seq[str]) -> list[Tracker]:
-    """The trackers to draw in the order they were asked for, each once."""
-    found = choose_trackers(results_dir, tracker, configs)
-    found.sort(key=lambda one: configs.index(one[1]) if configs else 0)
-    for label in compare:
-        name, slash, config = label.partition("/")
-        if not (name and slash and config):
-            raise ConfigError(f"--compare {label}: expected TRACKER/CONFIG, as in the path of its results")
-        found += choose_trackers(results_dir, name, [config])
-    found = list(dict.fromkeys(found))
-    if len(found) > len(COLORS):
-        raise ConfigError(f"{len(found)} trackers cannot be told apart, at most {len(COLORS)}: choose by --config")
-    return found
 
 
 def read_track(results_dir: Path, tracker: Tracker, sequence: Sequence, number: int, protocol: str) -> Track:

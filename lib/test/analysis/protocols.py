@@ -7,14 +7,13 @@ them are pinned by ``tests/test_analysis_metrics.py`` and ``tests/test_analysis_
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 
-from lib.utils.errors import OSTrackError
+from lib.utils.errors import OSTrackError, suggestion
 
 CURVE_ENDS = {"success": 1.0, "precision": 50.0, "norm_precision": 0.5}  # their last thresholds; the first is 0
 
@@ -214,7 +213,6 @@ def get_protocol(name: str) -> Protocol:
         OSTrackError: there is none of that name.
     """
     if name not in PROTOCOLS:
-        near = difflib.get_close_matches(name, PROTOCOLS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(PROTOCOLS)}"
+        hint = suggestion(name, PROTOCOLS, f"known: {', '.join(PROTOCOLS)}")
         raise OSTrackError(f"unknown protocol {name!r}: {hint}")
     return PROTOCOLS[name]

@@ -9,6 +9,7 @@ from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -248,8 +249,44 @@ def evaluate(
     chosen = get_protocol(protocol)
     env = env or env_settings()
     folder = Path(results_dir or env.results_path)
+    found = _scorable(trackers, dataset, folder, skip_missing, env, cache)
+    rules = chosen.rules(found.data[0].dataset)
+    files = {
+        tracker_label(tracker): [found_result(folder, *tracker, one) for one in found.data] for tracker in trackers
+    }
+
+    def score(label: str, rules: Rules) -> TrackerReport:
+        boxes = (cached_boxes(path, cache) for path in files[label])
+        return score_tracker(label, boxes, found.data, rules, list(map(str, files[label])))
+
+    reports = []
+    for tracker in tqdm(dict.fromkeys(trackers), "scoring", leave=False, disable=None):
+        label = tracker_label(tracker)
+        scored, paths = score(label, rules), files[label]
+        _warn_of_short(scored, paths, found.data)
+        origins = Counter(map(result_origin, paths, found.data))
+        run = run_of(tracker, paths[0])
+        reports.append(replace(scored, origins=dict(origins.most_common()), files=paths, run=run))
+    reports.sort(key=lambda one: -one.scores()[rules.score_names[0]])
+    report = Report(dataset, protocol, found.data, reports, found.missing, (), found.absent, found.first_only)
+    return replace(report, differences=tuple(protocol_differences(report, score))) if differences else report
+
+
+class _Scorable(NamedTuple):
+    """The sequences of a data set that can be scored, and the others, as of :class:`Report`."""
+
+    data: list[Sequence]
+    missing: dict[str, list[str]]
+    absent: tuple[str, ...]
+    first_only: tuple[str, ...]
+
+
+def _scorable(
+    trackers: Seq[Tracker], dataset: str, folder: Path, skip_missing: bool, env: EnvSettings, cache: Path | None
+) -> _Scorable:
+    """The sequences with annotation and results of all trackers; arguments and errors as of :func:`evaluate`."""
     listed = get_dataset(dataset, env=env)
-    absent = [sequence.name for sequence in listed if not sequence.has_boxes()]
+    absent = tuple(sequence.name for sequence in listed if not sequence.has_boxes())
     data = [sequence for sequence in listed if sequence.name not in absent]
     if not data:
         raise DataError(f"{dataset}: the annotation of no sequence is here; the first would be {listed[0].annotation}")
@@ -261,39 +298,23 @@ def evaluate(
     data = [sequence for sequence in data if sequence.name not in without]
     if not data:
         raise DataError(f"{dataset}: no sequence has results of every tracker asked for, in {folder}")
-    first_only = [
+    first_only = tuple(
         one.name
         for one in data
         if len(one.ground_truth) == 1
         and any(len(cached_boxes(found_result(folder, *tracker, one), cache)) > 1 for tracker in trackers)
-    ]
+    )
     if len(first_only) == len(data):
         raise DataError(
             f"{dataset}: only the first box of each sequence is known ({data[0].annotation}), and that is given"
             + ("" if data[0].group else ": its benchmark publishes no other and scores on its own server")
         )
-    data = [sequence for sequence in data if sequence.name not in first_only]
+    return _Scorable([one for one in data if one.name not in first_only], missing, absent, first_only)
 
-    named = {tracker_label(tracker): tracker for tracker in trackers}
-    files = {tracker_label(tracker): [found_result(folder, *tracker, one) for one in data] for tracker in trackers}
 
-    def score(label: str, rules: Rules) -> TrackerReport:
-        boxes = (cached_boxes(path, cache) for path in files[label])
-        return score_tracker(label, boxes, data, rules, list(map(str, files[label])))
-
-    rules = chosen.rules(data[0].dataset)
-    reports = []
-    for label, paths in tqdm(files.items(), "scoring", leave=False, disable=None):
-        scored = score(label, rules)
-        for path, sequence, errors in zip(paths, data, scored.errors, strict=True):
-            if errors.padded:
-                frames = len(errors.valid)
-                logger.warning(
-                    "%s: %d boxes for the %d frames of %s", path, frames - errors.padded, frames, sequence.name
-                )
-        origins = Counter(map(result_origin, paths, data))
-        run = run_of(named[label], paths[0])
-        reports.append(replace(scored, origins=dict(origins.most_common()), files=paths, run=run))
-    reports.sort(key=lambda one: -one.scores()[rules.score_names[0]])
-    report = Report(dataset, protocol, data, reports, missing, absent=tuple(absent), first_only=tuple(first_only))
-    return replace(report, differences=tuple(protocol_differences(report, score))) if differences else report
+def _warn_of_short(scored: TrackerReport, paths: Seq[Path], data: Seq[Sequence]) -> None:
+    """Warn of each result file that has fewer boxes than its sequence has frames."""
+    for path, sequence, errors in zip(paths, data, scored.errors, strict=True):
+        if errors.padded:
+            frames = len(errors.valid)
+            logger.warning("%s: %d boxes for the %d frames of %s", path, frames - errors.padded, frames, sequence.name)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import re
 from collections.abc import Mapping
 from collections.abc import Sequence as Seq
+from dataclasses import dataclass
 from pathlib import Path
 
 from lib.data.sequence import Sequence
@@ -22,13 +22,51 @@ from lib.test.evaluation.results import (
     provenance_path,
     read_provenance,
 )
-from lib.utils.errors import DataError, listed
+from lib.utils.errors import ConfigError, DataError, listed, suggestion
+from lib.vis.draw import COLORS
 
 logger = logging.getLogger(__name__)
 
 CHANGEABLE = ("folder", "images_val")  # data sets whose frames are the user's own
 Tracker = tuple[str, str]  # name and config, as in the path of its results
 ORIGIN_UNKNOWN = "origin unknown"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Results of one data set to look at.
+
+    Attributes:
+        dataset: a benchmark or ``folder:PATH``.
+        tracker, configs: whose results; None and () mean all.
+        compare: trackers to show beside them, ``TRACKER/CONFIG``.
+        protocol: whose rules say which frames have a target, and how overlap is computed.
+    """
+
+    dataset: str
+    tracker: str | None = None
+    configs: Seq[str] = ()
+    compare: Seq[str] = ()
+    protocol: str = "pytracking"
+
+    def trackers(self, results_dir: Path) -> list[Tracker]:
+        """The trackers in the order they were asked for, each once.
+
+        Raises:
+            ConfigError: a name to compare with is none, or there are too many to tell apart.
+            DataError: as of :func:`choose_trackers`.
+        """
+        found = choose_trackers(results_dir, self.tracker, self.configs)
+        found.sort(key=lambda one: self.configs.index(one[1]) if self.configs else 0)
+        for label in self.compare:
+            name, slash, config = label.partition("/")
+            if not (name and slash and config):
+                raise ConfigError(f"--compare {label}: expected TRACKER/CONFIG, as in the path of its results")
+            found += choose_trackers(results_dir, name, [config])
+        found = list(dict.fromkeys(found))
+        if len(found) > len(COLORS):
+            raise ConfigError(f"{len(found)} trackers cannot be told apart, at most {len(COLORS)}: choose by --config")
+        return found
 
 
 def tracker_label(tracker: Tracker) -> str:
@@ -132,8 +170,7 @@ def choose_trackers(results_dir: Path, tracker: str | None, configs: Seq[str]) -
     ):
         for name in wanted:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(known))}"
+                hint = suggestion(name, known, f"there are: {', '.join(sorted(known))}")
                 raise DataError(f"no results of {kind} {name} in {results_dir}: {hint}")
     return [pair for pair in found if tracker in (None, pair[0]) and (not configs or pair[1] in configs)]
 

@@ -17,8 +17,8 @@ from lib.test.evaluation.benchmarks import get_dataset, present_sequences
 from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.modes import REALTIME, build_warm, mode_name, mode_of
 from lib.test.evaluation.ranks import devices_of
-from lib.test.evaluation.results import run_folder, run_provenance
-from lib.test.evaluation.runner import choose_devices, run_sequences
+from lib.test.evaluation.results import run_provenance
+from lib.test.evaluation.runner import RunOptions, choose_devices, run_sequences
 from lib.test.evaluation.summary import Summary
 from lib.test.spec import EXPORTED, TrackerSpec
 from lib.test.tracker import Tracker
@@ -30,39 +30,6 @@ from lib.utils.errors import CheckpointError, ConfigError
 from lib.vis.views import Screen
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How sequences are tracked.
-
-    Attributes:
-        sequence: name or number (from 0) of the only sequence to track.
-        num_gpus: how many GPUs to use at most; None = all.
-        workers: processes, on all devices together; 0 tracks in this one, on the first device.
-        batch: sequences that each process tracks in one forward pass.
-        compat_int: write boxes as integers by truncation, as the published code does, not as floats.
-        run_id: puts the results under ``CONFIG_RUNID`` (three digits), apart from other runs.
-        fresh: track and replace also what is there already.
-        annotator: simulate a person who draws the box anew where its IoU with the annotation is below this.
-        realtime: frames per second that arrive; those that do while the tracker computes are skipped.
-        results_dir: folder of all results; by default the one in the output folder.
-        screen: opens a window or file that shows the tracker at work on a sequence, in the process that tracks it.
-        attention_layers: layers (from 0) whose attention maps are computed for the screen.
-    """
-
-    sequence: str | None = None
-    num_gpus: int | None = None
-    workers: int = 0
-    batch: int = 1
-    compat_int: bool = False
-    run_id: int | None = None
-    fresh: bool = False
-    annotator: float | None = None
-    realtime: float | None = None
-    results_dir: str | Path | None = None
-    screen: Screen | None = None
-    attention_layers: tuple[int, ...] = ()
 
 
 def track_benchmarks(spec: TrackerSpec, datasets: Row[str], options: RunOptions = RunOptions()) -> Summary:  # noqa: B008 (frozen)
@@ -105,13 +72,10 @@ def track_benchmarks(spec: TrackerSpec, datasets: Row[str], options: RunOptions 
         sequences,
         partial(build_warm, build=run.build) if REALTIME in mode else run.build,
         options.results_dir or env_settings().saving_to(spec.save_dir).results_path,
-        run_folder(name, options.run_id),
         provenance | mode | {"batch": options.batch} | ({"compat_int": True} if options.compat_int else {}),
         devices,
-        workers=options.workers,
-        batch=options.batch,
-        fresh=options.fresh,
-        rank=rank,
+        options,
+        rank,
     )
     if options.screen is not None and summary.skipped:
         logger.warning(

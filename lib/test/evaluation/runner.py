@@ -7,7 +7,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,30 +20,66 @@ from lib.data.sequence import Sequence
 from lib.test.evaluation.job import Job, Outcome, track_jobs
 from lib.test.evaluation.protocol import BatchTracker, Tracker, batch_tracker
 from lib.test.evaluation.ranks import part_of
-from lib.test.evaluation.results import differences, result_path, sequence_provenance
+from lib.test.evaluation.results import differences, result_path, run_folder, sequence_provenance
 from lib.test.evaluation.summary import Summary
 from lib.test.evaluation.workers import run_in_processes
 from lib.utils.devices import checked_device, gpu_count
 from lib.utils.dist_info import ALONE, DistInfo
-from lib.utils.errors import ConfigError, DataError, OSTrackError
+from lib.utils.errors import ConfigError, DataError, OSTrackError, listed
+from lib.vis.views import Screen
 
 logger = logging.getLogger(__name__)
 
-_MOST_TOLD = 20
+_MOST_TOLD, _MOST_LISTED = 20, 5
 Build = Callable[[str], Tracker | BatchTracker]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How sequences are tracked.
+
+    Attributes:
+        sequence: name or number (from 0) of the only sequence to track.
+        num_gpus: how many GPUs to use at most; None = all.
+        workers: processes, on all devices together; 0 tracks in this one, on the first device.
+        batch: sequences that each process tracks in one forward pass.
+        compat_int: write boxes as integers by truncation, as the published code does, not as floats.
+        run_id: puts the results under ``CONFIG_RUNID`` (three digits), apart from other runs.
+        fresh: track and replace also what is there already.
+        annotator: simulate a person who draws the box anew where its IoU with the annotation is below this.
+        realtime: frames per second that arrive; those that do while the tracker computes are skipped.
+        results_dir: folder of all results; by default the one in the output folder.
+        screen: opens a window or file that shows the tracker at work on a sequence, in the process that tracks it.
+        attention_layers: layers (from 0) whose attention maps are computed for the screen.
+    """
+
+    sequence: str | None = None
+    num_gpus: int | None = None
+    workers: int = 0
+    batch: int = 1
+    compat_int: bool = False
+    run_id: int | None = None
+    fresh: bool = False
+    annotator: float | None = None
+    realtime: float | None = None
+    results_dir: str | Path | None = None
+    screen: Screen | None = None
+    attention_layers: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or self.workers < 0:
+            raise ConfigError(
+                f"--batch {self.batch} --threads {self.workers}: a batch is 1 at least, worker processes are 0 or more"
+            )
 
 
 def run_sequences(
     sequences: list[Sequence],
     build: Build,
     results_dir: str | Path,
-    run_name: str,
     provenance: dict[str, Any],
     devices: list[str],
-    *,
-    workers: int = 0,
-    batch: int = 1,
-    fresh: bool = False,
+    options: RunOptions = RunOptions(),  # noqa: B008 (frozen)
     rank: DistInfo = ALONE,
 ) -> Summary:
     """Track what is not tracked yet of the part of ``rank``, the longest sequences first.
@@ -55,13 +92,10 @@ def run_sequences(
         sequences: what to track.
         build: makes the tracker on a device, once per process; with workers a top-level function or a partial of one.
         results_dir: the folder of all results.
-        run_name: the folder of this run: the config's name, with ``_RUNID`` if there is one.
         provenance: of this run, see :func:`lib.test.evaluation.results.run_provenance`; with ``compat_int`` true,
             boxes are written as integers.
         devices: worker i uses ``devices[i % len(devices)]``.
-        workers: processes, on all devices together; 0 tracks in this one, on the first device.
-        batch: sequences that each process tracks in one forward pass.
-        fresh: track and replace also what is there already.
+        options: those of processes, batch, results; see :class:`RunOptions`.
         rank: which process this is of a run over several machines.
 
     Raises:
@@ -70,61 +104,88 @@ def run_sequences(
         OSError: the folder of results cannot be made.
         OSTrackError: the tracker cannot be built.
     """
-    if batch < 1 or workers < 0:
-        raise ConfigError(f"--batch {batch} --threads {workers}: a batch is 1 at least, worker processes are 0 or more")
-    paths = [result_path(results_dir, provenance["tracker"], run_name, sequence) for sequence in sequences]
-    for path, count in Counter(paths).items():
-        if count > 1:
-            raise DataError(f"two sequences are called {path.stem}: run their data sets with different --save_dir")
-    for folder in {path.parent for path in paths}:  # before the model is loaded: is there a place for results?
-        folder.mkdir(parents=True, exist_ok=True)
+    workers, batch = options.workers, options.batch
+    paths = _result_paths(sequences, results_dir, provenance, options.run_id)
     part = part_of(sequences, rank)
     if rank.world > 1:
         logger.info("%s: %d of %d sequences, on %s", rank, len(part), len(sequences), ", ".join(devices))
     todo = {path: sequences[i] for i, path in enumerate(paths) if i in part}
     names = Counter(sequence.name for sequence in sequences)
     summary = Summary(rank, max(1, min(workers, len(todo))), batch)
-    build, started = build if workers else cache(build), 0.0
+    if workers:
+        track = partial(run_in_processes, build=build, devices=devices, workers=workers)
+    else:
+        track = partial(_run_here, build=cache(build), device=devices[0])
     remarks: set[str] = set()
     seldom = 0.5 if sys.stderr.isatty() else 30.0  # seconds between updates: log files need few
     with tqdm(unit="frame", dynamic_ncols=True, mininterval=seldom) as bar, logging_redirect_tqdm():
-
-        def on_frames(count: int) -> None:
-            nonlocal started
-            started = started or time.perf_counter()
-            bar.update(count)
-
+        progress = _Progress(bar)
         for last, together in ((False, batch), (True, 1)):
-            jobs, broken, skipped = _plan(todo, names, provenance, fresh)
+            jobs, broken, skipped = _plan(todo, names, provenance, options.fresh)
             summary.skipped += skipped
             bar.total = bar.n + sum(job.provenance["frames"] for job in jobs)
-            if workers:
-                outcomes = run_in_processes(jobs, build, devices, workers, together, on_frames)
-            else:
-                outcomes = _run_here(jobs, build, devices[0], together, on_frames)
-            failed = []
-            for outcome in chain(broken, outcomes):
-                for remark in outcome.remarks:
-                    kind = remark.partition(":")[0]  # said once, of the first sequence that it is true of
-                    if kind not in remarks:
-                        remarks.add(kind)
-                        logger.info("sequence %s: %s", outcome.name, remark)
-                if outcome.left:
-                    summary.left += 1
-                elif outcome.error is None:
-                    summary.done.append(outcome)
-                elif outcome.final:
-                    summary.failed.append(outcome)
-                    _tell(outcome, len([other for other in summary.failed if other.final]))
-                elif last:
-                    summary.failed.append(outcome)
-                    logger.error("sequence %s failed again: %s", outcome.name, outcome.error)
-                else:
-                    failed.append(outcome)
-                    logger.warning("sequence %s failed and will be tried once more: %s", outcome.name, outcome.reason)
-            todo = {outcome.path: todo[outcome.path] for outcome in failed}
-        summary.seconds = time.perf_counter() - started if started else 0.0
+            outcomes = track(jobs, batch=together, on_frames=progress)
+            again = [one.path for one in chain(broken, outcomes) if not _settle(one, summary, last, remarks)]
+            todo = {path: todo[path] for path in again}
+        summary.seconds = time.perf_counter() - progress.started if progress.started else 0.0
     return summary
+
+
+@dataclass
+class _Progress:
+    """Moves a bar by numbers of frames; ``started`` is when it first did, by the clock of ``time.perf_counter``."""
+
+    bar: tqdm
+    started: float = 0.0
+
+    def __call__(self, frames: int) -> None:
+        self.started = self.started or time.perf_counter()
+        self.bar.update(frames)
+
+
+def _result_paths(
+    sequences: list[Sequence], results_dir: str | Path, provenance: dict[str, Any], run_id: int | None
+) -> list[Path]:
+    """The result file of each sequence, in a folder that is made now, before the model is loaded.
+
+    Raises:
+        DataError: two sequences would share a file.
+        OSError: a folder cannot be made.
+    """
+    run = run_folder(provenance["config"], run_id)
+    paths = [result_path(results_dir, provenance["tracker"], run, sequence) for sequence in sequences]
+    for path, count in Counter(paths).items():
+        if count > 1:
+            raise DataError(f"two sequences are called {path.stem}: run their data sets with different --save_dir")
+    for folder in {path.parent for path in paths}:
+        folder.mkdir(parents=True, exist_ok=True)
+    return paths
+
+
+def _settle(outcome: Outcome, summary: Summary, last: bool, remarks: set[str]) -> bool:
+    """Put an outcome into the summary and tell the user; False where the sequence is to be tried once more.
+
+    ``remarks`` holds the kinds of remarks that were told: each is told of the first sequence that it is true of.
+    """
+    for remark in outcome.remarks:
+        kind = remark.partition(":")[0]
+        if kind not in remarks:
+            remarks.add(kind)
+            logger.info("sequence %s: %s", outcome.name, remark)
+    if outcome.left:
+        summary.left += 1
+    elif outcome.error is None:
+        summary.done.append(outcome)
+    elif outcome.final:
+        summary.failed.append(outcome)
+        _tell(outcome, len([other for other in summary.failed if other.final]))
+    elif last:
+        summary.failed.append(outcome)
+        logger.error("sequence %s failed again: %s", outcome.name, outcome.error)
+    else:
+        logger.warning("sequence %s failed and will be tried once more: %s", outcome.name, outcome.reason)
+        return False
+    return True
 
 
 def _tell(outcome: Outcome, number: int) -> None:
@@ -160,7 +221,7 @@ def _plan(
     if conflicts:
         raise DataError(
             f"{len(conflicts)} results are not of this run:\n  "
-            + "\n  ".join(conflicts[:5] + (["..."] if len(conflicts) > 5 else []))
+            + listed(conflicts, _MOST_LISTED, between="\n  ")
             + "\nuse --fresh to track and replace them, or keep them and use another --runid or --save_dir"
         )
     return sorted(jobs, key=lambda job: -job.provenance["frames"]), broken, done

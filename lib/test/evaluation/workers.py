@@ -66,14 +66,7 @@ def run_in_processes(
     crew = [_Worker(build, devices[i % len(devices)], threads, batch) for i in range(count)]
     try:
         while crew:
-            ready = wait([worker.connection for worker in crew], _CHECK_SECONDS)
-            for worker in crew:
-                if worker.connection in ready:
-                    worker.heard = time.monotonic()
-                elif time.monotonic() - worker.heard > _SILENT_SECONDS:
-                    worker.hangs = True
-                    worker.process.kill()  # which closes its pipe
-            for worker in [worker for worker in crew if worker.connection in ready]:
+            for worker in _ready(crew):
                 message: str
                 content: Any
                 try:
@@ -100,6 +93,19 @@ def run_in_processes(
             worker.process.join(_GRACE_SECONDS)
             if worker.process.is_alive():
                 worker.process.kill()
+
+
+def _ready(crew: list[_Worker]) -> list[_Worker]:
+    """Wait for workers that have sent something, or have ended; kill those that have sent nothing for too long."""
+    connections = wait([worker.connection for worker in crew], _CHECK_SECONDS)
+    ready = [worker for worker in crew if worker.connection in connections]
+    for worker in crew:
+        if worker in ready:
+            worker.heard = time.monotonic()
+        elif time.monotonic() - worker.heard > _SILENT_SECONDS:
+            worker.hangs = True
+            worker.process.kill()  # which closes its pipe
+    return ready
 
 
 @dataclass(eq=False)

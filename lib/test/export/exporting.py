@@ -33,15 +33,44 @@ class Exported:
     mean: float
 
 
+@dataclass(frozen=True)
+class ExportOptions:
+    """What a file holds.
+
+    Attributes:
+        precision: one of the format's; OpenVINO's files of bf16 hold float32, and say what to compute in.
+        batch: targets that it takes at a time.
+        opset: version of the operators of an ONNX file, from :data:`lib.test.export.opset.OLDEST` on; None = PyTorch's.
+    """
+
+    precision: str = "float32"
+    batch: int = 1
+    opset: int | None = None
+
+    def check(self, format: str, path: Path) -> None:
+        """Raise ConfigError: a file of this format and name cannot hold it."""
+        if format not in FORMATS:
+            raise ConfigError(f"format {format!r} is unknown; choose one of {', '.join(FORMATS)}")
+        kind, opset = FORMATS[format], self.opset
+        if self.precision not in kind.precisions:
+            held = ", ".join(kind.precisions)
+            raise ConfigError(f"format {format} holds {held}, not {self.precision} (see docs/export.md)")
+        if self.batch < 1:
+            raise ConfigError(f"batch {self.batch}: at least 1 target")
+        if opset is not None and format != "onnx":
+            raise ConfigError(f"opset {opset}: format {format} has no such choice, only onnx has")
+        if opset is not None and opset < OLDEST:
+            raise ConfigError(f"opset {opset}: {OLDEST} is the oldest that the network can be written in")
+        if path.suffix != kind.suffix:
+            raise ConfigError(f"{path}: the name of a file of format {format} ends with {kind.suffix}")
+
+
 def export_network(
     cfg: ExperimentConfig,
     model: nn.Module,
     format: str,
     path: str | Path,
-    *,
-    precision: str = "float32",
-    batch: int = 1,
-    opset: int | None = None,
+    options: ExportOptions = ExportOptions(),  # noqa: B008 (frozen)
     calibration: Sequence[Inputs] = (),
     origin: dict[str, str] | None = None,
 ) -> Exported:
@@ -53,9 +82,7 @@ def export_network(
         cfg: the experiment.
         model: its model, with the weights.
         format: one of :data:`FORMATS`.
-        precision: one of the format's; OpenVINO's files of bf16 hold float32, and say what to compute in.
-        batch: targets that it takes at a time.
-        opset: version of the operators of an ONNX file, from :data:`lib.test.export.opset.OLDEST` on; None = PyTorch's.
+        options: see :class:`ExportOptions`.
         calibration: inputs of one target each, like those that it will see, for int8.
         origin: more to write into the file's record.
 
@@ -64,21 +91,11 @@ def export_network(
         OSTrackError: a package is missing, or the file does not give what torch gives.
         DataError: the file cannot be written.
     """
-    if format not in FORMATS:
-        raise ConfigError(f"format {format!r} is unknown; choose one of {', '.join(FORMATS)}")
-    kind, path = FORMATS[format], Path(path)
-    if precision not in kind.precisions:
-        raise ConfigError(f"format {format} holds {', '.join(kind.precisions)}, not {precision} (see docs/export.md)")
-    if batch < 1:
-        raise ConfigError(f"batch {batch}: at least 1 target")
-    if opset is not None and format != "onnx":
-        raise ConfigError(f"opset {opset}: format {format} has no such choice, only onnx has")
-    if opset is not None and opset < OLDEST:
-        raise ConfigError(f"opset {opset}: {OLDEST} is the oldest that the network can be written in")
+    path, precision, batch = Path(path), options.precision, options.batch
+    options.check(format, path)
     if precision == "int8" and not calibration:
         raise ConfigError("int8 needs pictures to calibrate with: use tracking/export.py --precision int8")
-    if path.suffix != kind.suffix:
-        raise ConfigError(f"{path}: the name of a file of format {format} ends with {kind.suffix}")
+    kind = FORMATS[format]
     for package in kind.packages:
         required(package)
     batches = _in_batches(calibration, batch)
@@ -89,8 +106,8 @@ def export_network(
     if format == "torch" and precision in _TYPES:
         graph = NetworkGraph(cfg, model, _TYPES[precision])
     record = describe(cfg, model, precision, batch) | {"state": ",".join(graph.changes)} | (origin or {})
-    if opset is not None:
-        record["opset"] = str(opset)
+    if options.opset is not None:
+        record["opset"] = str(options.opset)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:

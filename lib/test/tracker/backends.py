@@ -84,7 +84,7 @@ def exported_network(
                 f"--format {format} --precision int8, with the same checkpoint, settings and output folder"
             )
         logger.info("Exporting %s for %s, once, into %s", name, backend, path)
-        export.export_network(cfg, model, format, path, precision=precision)
+        export.export_network(cfg, model, format, path, export.ExportOptions(precision))
     opened = export.open_network(format, path, weights, precision)
     changes = [name for name in opened.record.get("state", "").split(",") if name]
     return ExportedNetwork(opened.run, HEADS[cfg.MODEL.HEAD.TYPE].outputs, changes)

@@ -14,7 +14,6 @@ text and to the parameters (plain values, or an object of such), and to a file t
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -25,7 +24,7 @@ from typing import Any
 
 from lib.models.family import family_names
 from lib.test.evaluation.protocol import BatchTracker, Tracker
-from lib.utils.errors import ConfigError
+from lib.utils.errors import ConfigError, suggestion
 
 
 def build_custom(device: str, name: str, config: str) -> Tracker | BatchTracker:
@@ -62,11 +61,8 @@ def _module(name: str) -> ModuleType:
         found = False
     if not found:
         families = family_names()
-        near = difflib.get_close_matches(name, families, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ConfigError(
-            f"unknown tracker {name!r}: {hint}{', '.join(families)} are built in; {full} would be one of your own"
-        )
+        known = f"{', '.join(families)} are built in; {full} would be one of your own"
+        raise ConfigError(f"unknown tracker {name!r}: {suggestion(name, families, known)}")
     module: Any = importlib.import_module(full)
     for function in ("parameters", "get_tracker_class"):
         if not callable(getattr(module, function, None)):

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -17,6 +17,7 @@ from lib.data.sequence import Sequence
 from lib.test.evaluation.benchmarks import FOLDER_PREFIX, get_benchmark, get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.test.evaluation.results import (
+    box_problem,
     file_hash,
     finish_result,
     partial_path,
@@ -28,7 +29,7 @@ from lib.test.evaluation.results import (
 )
 from lib.test.utils.box_forms import check_form, to_xywh
 from lib.test.utils.shared_results import SharedResult, read_source
-from lib.utils.errors import ConfigError, DataError
+from lib.utils.errors import ConfigError, DataError, listed
 
 _ALIASES = {"human4": "human4_2"}  # other toolkits' name of a sequence of OTB
 _SHOWN = 8
@@ -63,9 +64,36 @@ class ImportReport:
         lines += [f"its scores left out: {name}: {reason}" for name, reason in self.unscored.items()]
         for kind, names in (("missing", self.missing), ("not of this benchmark", self.extra)):
             if names:
-                more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-                lines.append(f"{kind}: {', '.join(names[:_SHOWN])}{more}")
+                lines.append(f"{kind}: {listed(names, _SHOWN)}")
         return "\n".join(lines + self.hints)
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """How the files of another tracker are read.
+
+    Attributes:
+        member: take only what lies under a folder or key of this name, in a source of several trackers.
+        one_based: pixels are counted from 1, as in MATLAB: 1 is taken off x and y.
+        form: what the four numbers of a box are, a key of :data:`lib.test.utils.box_forms.FORMS`.
+        any_length: import also results with another number of boxes than frames; a protocol pads or cuts them.
+        force: replace results that come from elsewhere.
+    """
+
+    member: str | None = None
+    one_based: bool = False
+    form: str = "xywh"
+    any_length: bool = False
+    force: bool = False
+
+
+class _Imported(NamedTuple):
+    """A result in the form of one's own, with its record of where it came from."""
+
+    sequence: Sequence
+    boxes: np.ndarray
+    scores: np.ndarray | None
+    record: dict[str, Any]
 
 
 def import_results(
@@ -73,12 +101,8 @@ def import_results(
     tracker: str,
     config: str,
     dataset: str,
-    member: str | None = None,
-    one_based: bool = False,
-    any_length: bool = False,
-    force: bool = False,
+    options: ImportOptions = ImportOptions(),  # noqa: B008 (frozen)
     env: EnvSettings | None = None,
-    form: str = "xywh",
 ) -> ImportReport:
     """Write ``TRACKER/CONFIG/SEQUENCE.txt`` for the results in ``source``, with a record of where they came from.
 
@@ -86,12 +110,8 @@ def import_results(
         source: folder, zip or file, see :func:`lib.test.utils.shared_results.read_source`.
         tracker, config: what to call them here.
         dataset: the benchmark, or ``folder:PATH``.
-        member: take only what lies under a folder or key of this name, in a source of several trackers.
-        one_based: pixels are counted from 1, as in MATLAB: 1 is taken off x and y.
-        any_length: import also results with another number of boxes than frames; a protocol pads or cuts them.
-        force: replace results that come from elsewhere.
+        options: see :class:`ImportOptions`.
         env: paths; by default those of ``lib/test/evaluation/local.py``.
-        form: what the four numbers of a box are, a key of :data:`lib.test.utils.box_forms.FORMS`.
 
     Raises:
         ConfigError: unknown data set, or names that cannot be folders.
@@ -103,6 +123,45 @@ def import_results(
         if not re.fullmatch(r"[\w.+@ -]+", name) or name.startswith("."):
             raise ConfigError(f"{name!r} cannot be the name of a folder of results: use letters, digits, - and _")
     sequences = get_dataset(dataset, env=env)
+    matched, extra = _matched(source, tracker, dataset, options.member, sequences)
+    targets = {one.name: result_path(env.results_path, tracker, config, one) for one in sequences}
+    missing = [name for name in targets if name not in matched]
+    report = ImportReport(Path(env.results_path, tracker, config), len(sequences), missing=missing, extra=extra)
+    found = _loaded(sequences, matched, options.any_length, report)
+    last_pixel = _check_first_boxes([(sequence, boxes) for sequence, _, boxes in found], options.form)
+    shift = np.array([-options.one_based, -options.one_based, last_pixel, last_pixel])
+    origins = _origins(source, {result.file for result in matched.values()})
+    ready: list[_Imported] = []
+    for sequence, result, written in found:
+        boxes = to_xywh(written, options.form) + shift
+        if problem := box_problem(boxes):
+            report.refused[sequence.name] = problem
+            continue
+        record = {
+            "tracker": tracker,
+            "config": config,
+            "dataset": sequence.dataset,
+            "frames": len(boxes),
+            **origins[result.file],
+            "imported_member": result.where,
+            "one_based": options.one_based,
+            "form": options.form,
+        }
+        scores = _loaded_scores(result, sequence, len(boxes), report)
+        ready.append(_Imported(sequence, boxes, scores, record))
+    _refuse_foreign([(targets[one.sequence.name], one.record) for one in ready], options.force)
+    for one in ready:
+        _write(targets[one.sequence.name], one.boxes, one.scores, one.record)
+    report.written = [one.sequence.name for one in ready]
+    report.scored = [one.sequence.name for one in ready if one.scores is not None]
+    report.hints = _hints([(one.sequence, one.boxes) for one in ready], options.one_based, last_pixel)
+    return report
+
+
+def _matched(
+    source: Path, tracker: str, dataset: str, member: str | None, sequences: Seq[Sequence]
+) -> tuple[dict[str, SharedResult], list[str]]:
+    """The result of each sequence that has one, and the paths of the others. Raises DataError: it has several."""
     prefix = "" if dataset.startswith(FOLDER_PREFIX) else get_benchmark(dataset).prefix
     matched, extra = match_results(_select(read_source(source), member, tracker), sequences, prefix)
     several = [name for name, results in matched.items() if len(results) > 1]
@@ -112,60 +171,38 @@ def import_results(
             f"{source} has several results for {len(several)} sequences, for {several[0]}: {choices}; "
             "choose by --member"
         )
+    return {name: results[0] for name, results in matched.items()}, extra
 
-    targets = {one.name: result_path(env.results_path, tracker, config, one) for one in sequences}
-    report = ImportReport(Path(env.results_path, tracker, config), len(sequences), extra=extra)
-    report.missing = [name for name in targets if name not in matched]
+
+def _origins(source: Path, files: set[Path]) -> dict[Path, dict[str, str]]:
+    """What a record says of the file that a result comes from, by this file."""
+    hashes = {file: file_hash(file) for file in files}
     # The same text for all results of a source: a report counts the origins of a tracker's results.
-    origin = source.resolve().name
-    hashes = {file: file_hash(file) for file in {one.file for results in matched.values() for one in results}}
-    if source in hashes:
-        origin += f" (sha256 {hashes[source]})"
-    found: list[tuple[Sequence, SharedResult, np.ndarray]] = []
+    origin = source.resolve().name + (f" (sha256 {hashes[source]})" if source in hashes else "")
+    return {file: {"imported_from": origin, "imported_sha256": hash} for file, hash in hashes.items()}
+
+
+def _loaded(
+    sequences: Seq[Sequence], matched: dict[str, SharedResult], any_length: bool, report: ImportReport
+) -> list[tuple[Sequence, SharedResult, np.ndarray]]:
+    """Results with their boxes as they are written; ``report`` takes those that cannot be read."""
+    found = []
     for sequence in tqdm(sequences, unit="sequence", disable=None):  # None: on terminals only
-        for result in matched.get(sequence.name, ()):
+        if result := matched.get(sequence.name):
             try:
                 found.append((sequence, result, _of_frames(result.load(), sequence, any_length)))
             except DataError as error:
                 report.refused[sequence.name] = str(error)
-    last_pixel = _check_first_boxes([(sequence, boxes) for sequence, _, boxes in found], form)
-    ready: list[tuple[Sequence, np.ndarray, dict[str, Any]]] = []
-    scores: dict[str, np.ndarray] = {}
-    for sequence, result, boxes in found:
-        boxes = to_xywh(boxes, form) + np.array([-one_based, -one_based, last_pixel, last_pixel])
-        try:
-            _check_boxes(boxes)
-        except DataError as error:
-            report.refused[sequence.name] = str(error)
-            continue
-        record = {
-            "tracker": tracker,
-            "config": config,
-            "dataset": sequence.dataset,
-            "frames": len(boxes),
-            "imported_from": origin,
-            "imported_member": result.where,
-            "imported_sha256": hashes[result.file],
-            "one_based": one_based,
-            "form": form,
-        }
-        ready.append((sequence, boxes, record))
-        try:
-            if result.load_scores is not None:
-                scores[sequence.name] = _fitting_scores(result.load_scores(), sequence, len(boxes))
-        except DataError as error:
-            report.unscored[sequence.name] = str(error)
-    _refuse_foreign([(targets[one.name], record) for one, _, record in ready], force)
-    for sequence, boxes, record in ready:
-        _write(targets[sequence.name], boxes, scores.get(sequence.name), record)
-        report.written.append(sequence.name)
-    report.scored = list(scores)
-    report.hints = _hints([(sequence, boxes) for sequence, boxes, _ in ready], one_based)
-    if last_pixel:
-        report.hints.append(
-            "by their first box the corners x2, y2 are the last pixel inside: width and height are 1 more"
-        )
-    return report
+    return found
+
+
+def _loaded_scores(result: SharedResult, sequence: Sequence, boxes: int, report: ImportReport) -> np.ndarray | None:
+    """A score for each box, if the result has them; ``report`` takes those that do not fit."""
+    try:
+        return _fitting_scores(result.load_scores(), sequence, boxes) if result.load_scores else None
+    except DataError as error:
+        report.unscored[sequence.name] = str(error)
+        return None
 
 
 def match_results(
@@ -219,9 +256,7 @@ def _select(results: list[SharedResult], member: str | None, tracker: str) -> li
     chosen = [result for result in results if wanted in (part.lower() for part in result.parts)]
     if member and not chosen:
         folders = sorted({part for result in results for part in result.parts[:-1]})
-        raise DataError(
-            f"there is nothing under {member!r}; there are {', '.join(folders[:30]) or 'no folders or keys'}"
-        )
+        raise DataError(f"there is nothing under {member!r}; there are {listed(folders, 30) or 'no folders or keys'}")
     return chosen or results
 
 
@@ -251,13 +286,6 @@ def _check_first_boxes(found: list[tuple[Sequence, np.ndarray]], form: str) -> b
     return form == "xyxy" and bool(short.mean() > 0.5)
 
 
-def _check_boxes(boxes: np.ndarray) -> None:
-    """Raise DataError: some are no boxes x, y, w, h."""
-    bad = ~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1)
-    if bad.any():
-        raise DataError(f"frame {bad.argmax()} is {boxes[bad.argmax()].tolist()}, not a box")
-
-
 def _fitting_scores(scores: np.ndarray, sequence: Sequence, boxes: int) -> np.ndarray:
     """A score for each box, 1 for the first one, which is given. Raises DataError: they are others in number."""
     if sequence.omitted and len(scores) == boxes + sequence.omitted:
@@ -271,7 +299,7 @@ def _fitting_scores(scores: np.ndarray, sequence: Sequence, boxes: int) -> np.nd
     return scores
 
 
-def _hints(imported: list[tuple[Sequence, np.ndarray]], one_based: bool) -> list[str]:
+def _hints(imported: list[tuple[Sequence, np.ndarray]], one_based: bool, last_pixel: bool) -> list[str]:
     """What the first boxes, which should be those of the ground truth, say about the rest."""
     offsets = np.array([boxes[0] - one.ground_truth[0] for one, boxes in imported]).reshape(-1, 4)
     hints = []
@@ -285,9 +313,11 @@ def _hints(imported: list[tuple[Sequence, np.ndarray]], one_based: bool) -> list
     far = [one.name for (one, _), offset in zip(imported, offsets, strict=True) if _is_far(one, offset)]
     if far:
         hints.append(
-            f"the first box is far from the ground truth in {len(far)} sequences ({', '.join(far[:_SHOWN])}): are "
+            f"the first box is far from the ground truth in {len(far)} sequences ({listed(far, _SHOWN)}): are "
             "these results of this benchmark?"
         )
+    if last_pixel:
+        hints.append("by their first box the corners x2, y2 are the last pixel inside: width and height are 1 more")
     return hints
 
 

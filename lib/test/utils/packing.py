@@ -19,9 +19,9 @@ from lib.models.family import DEFAULT_FAMILY, is_family
 from lib.test.evaluation.benchmarks import get_benchmark, get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.test.evaluation.modes import ANNOTATOR
-from lib.test.evaluation.results import backend_name, read_provenance, read_result, result_files, time_path
+from lib.test.evaluation.results import backend_name, box_problem, read_provenance, read_result, result_files, time_path
 from lib.test.utils.servers import SERVERS, RawResult, Server
-from lib.utils.errors import ConfigError, DataError
+from lib.utils.errors import ConfigError, DataError, listed
 
 _SHOWN = 10
 
@@ -69,10 +69,9 @@ def check_results(form: Server, tracker: str, config: str, env: EnvSettings) -> 
         except DataError as error:
             problems[path] = str(error)
     if problems:
-        more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
         raise DataError(
             f"{len(problems)} of {len(frames)} sequences cannot be submitted:\n  "
-            + "\n  ".join([*problems.values()][:_SHOWN] + more)
+            + listed([*problems.values()], _SHOWN, between="\n  ")
             + f"\n{_advice(form, tracker, config, list(problems), folder, env)}"
         )
     return results
@@ -157,9 +156,8 @@ def _read(path: Path, name: str, frames: int | None, needs_times: bool) -> RawRe
     boxes = read_result(path)
     if frames is not None and len(boxes) != frames:
         raise DataError(f"{path}: {len(boxes)} boxes for {frames} frames")
-    bad = ~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1)
-    if bad.any():
-        raise DataError(f"{path}: frame {bad.argmax()} is {boxes[bad.argmax()].tolist()}, not a box")
+    if problem := box_problem(boxes):
+        raise DataError(f"{path}: {problem}")
     if not needs_times and not time_path(path).is_file():
         return RawResult(name, boxes, None)
     seconds = read_table(time_path(path), 1)[:, 0]
