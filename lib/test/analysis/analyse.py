@@ -7,6 +7,8 @@ from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from lib.test.analysis.plots import write_plots
 from lib.test.analysis.report import Report, TrackerReport, evaluate
 from lib.test.analysis.selection import Tracker, choose_trackers, complete_benchmarks, missing_results, tracker_label
@@ -73,8 +75,9 @@ def analyse(
     results_dir = Path(env.results_path)
     trackers = choose_trackers(results_dir, tracker, configs)
     if dataset is None:
-        rows = [[tracker_label(one), str(len(result_files(results_dir.joinpath(*one))))] for one in trackers]
-        yield f"Results in {results_dir}\n{align(['Tracker', 'Sequences'], rows)}"
+        counts = [str(len(result_files(results_dir.joinpath(*one)))) for one in trackers]
+        found = pd.DataFrame({"Tracker": map(tracker_label, trackers), "Sequences": counts})
+        yield f"Results in {results_dir}\n{align(found)}"
         names = list(complete_benchmarks(results_dir, trackers, env))
         if not names:
             yield (

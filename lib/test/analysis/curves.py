@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from lib.config import validated_epochs
 from lib.config.experiment import TrainConfig
 from lib.test.analysis.plots import figures, tidy
-from lib.test.analysis.tables import Cell, Table
+from lib.test.analysis.tables import Table
 from lib.utils.checkpoint import load_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError
 from lib.vis.draw import COLORS
@@ -106,10 +108,10 @@ def read_run(path: str | Path, label: str = "") -> Run:
 
 def runs_table(runs: Seq[Run]) -> Table:
     """A row for each run: epochs, pairs, and where IoU and loss have come to."""
-    header = ("Run", "Epochs", "Pairs", "Validation IoU", "Validation loss", "Training IoU", "Training loss")
+    header = ["Run", "Epochs", "Pairs", "Validation IoU", "Validation loss", "Training IoU", "Training loss"]
     keys = [(split, name) for split in ("val", "train") for name in ("IoU", "Loss/total")]
-    rows: list[list[Cell]] = [[run.label, run.epochs, run.pairs, *(run.last(*key) for key in keys)] for run in runs]
-    return Table("At the end of training:", header, rows)
+    rows = [[run.label, run.epochs, run.pairs, *(run.last(*key) for key in keys)] for run in runs]
+    return Table("At the end of training:", pd.DataFrame(rows, columns=header))
 
 
 def write_curves(runs: Seq[Run], path: Path) -> Path:

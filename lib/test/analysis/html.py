@@ -25,15 +25,7 @@ from lib.test.analysis.metrics import FrameErrors
 from lib.test.analysis.plots import COLORS, CURVES, STYLES, plotted_scores
 from lib.test.analysis.report import RepeatedRuns, Report
 from lib.test.analysis.statistics import compare_scores
-from lib.test.analysis.tables import (
-    attribute_parts,
-    cell_text,
-    mode_tables,
-    notes,
-    part_scores,
-    run_spreads,
-    scope,
-)
+from lib.test.analysis.tables import mode_tables, notes, scope
 from lib.test.evaluation.results import LOST_BELOW
 from lib.test.evaluation.sequence import Sequence
 from lib.utils.errors import OSTrackError
@@ -93,8 +85,8 @@ def page_data(report: Report, thumbnails: int, lost_below: float = LOST_BELOW) -
             low, frames = map(sum, zip(*told, strict=True))
             lines.append(f"{tracker.label}: score below {lost_below:g} in {low} of {frames} frames")
     for table in mode_tables(report).values():
-        for label, *cells in table.rows:
-            told_of = ", ".join(f"{name} {cell_text(cell)}" for name, cell in zip(table.header[1:], cells, strict=True))
+        for label, *cells in table.texts.to_numpy().tolist():
+            told_of = ", ".join(f"{name} {cell}" for name, cell in zip(table.frame.columns[1:], cells, strict=True))
             lines.append(f"{label}: {told_of}")
     if unseen:
         name, reason = next(iter(unseen.items()))
@@ -108,15 +100,15 @@ def page_data(report: Report, thumbnails: int, lost_below: float = LOST_BELOW) -
         "notes": lines,
         "differences": report.differences,
         "trackers": [_tracker(report, number) for number in range(len(report.trackers))],
-        "repeated": [_repeated(one, list(range(len(report.data)))) for one in report.repeated],
+        "repeated": [_repeated(one) for one in report.repeated],
         "curves": _curves(report),
         "attributes": [
             {
                 "name": name,
                 "sequences": len(indices),
-                "scores": [_rounded(part_scores(tracker, indices)) for tracker in report.trackers],
+                "scores": [_rounded(tracker.part_scores(indices)) for tracker in report.trackers],
             }
-            for name, indices in attribute_parts(report).items()
+            for name, indices in report.attributes.items()
         ],
         "sequences": sequences,
         "noTarget": NO_TARGET,
@@ -147,9 +139,9 @@ def _tracker(report: Report, number: int) -> dict[str, Any]:
     }
 
 
-def _repeated(runs: RepeatedRuns, sequences: list[int]) -> dict[str, Any]:
+def _repeated(runs: RepeatedRuns) -> dict[str, Any]:
     """The row of repeated runs: mean, standard deviation and interval of each score."""
-    spreads = run_spreads(runs, sequences)
+    spreads = runs.scores()
     return {
         "label": runs.label,
         "scores": _rounded([one.mean for one in spreads]),

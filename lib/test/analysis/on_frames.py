@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
@@ -22,9 +21,10 @@ from lib.test.evaluation.results import found_result, read_result
 from lib.test.evaluation.sequence import Sequence
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.image_io import write_image
+from lib.utils.replacing import replacing
 from lib.utils.video_io import VideoWriter
-from lib.vis.compare import TRUE, Entry, Mark, choose_frames, line, marked_frame, marked_sheet, stacked
-from lib.vis.draw import COLORS, Color, rgb
+from lib.vis.compare import Entry, Mark, choose_frames, line, marked_frame, marked_sheet, stacked
+from lib.vis.draw import COLORS, TRUTH_AMONG_TRACKERS, Color, rgb
 from lib.vis.panels import fitted
 
 _FRAME_RATE = 25.0  # of a video of picture files
@@ -126,12 +126,14 @@ def frame_marks(sequence: Sequence, tracks: Seq[Track], t: int) -> list[Mark]:
     """The boxes of frame ``t``; below all others the true one, where there is one."""
     truth = sequence.ground_truth[t] if t < len(sequence.ground_truth) else np.full(4, np.nan)
     there = np.isfinite(truth).all() and min(truth[2:]) > 0
-    return [*(track.mark(t) for track in tracks), Mark(truth.tolist() if there else None, TRUE, "")]
+    return [*(track.mark(t) for track in tracks), Mark(truth.tolist() if there else None, TRUTH_AMONG_TRACKERS, "")]
 
 
 def legend(tracks: Seq[Track]) -> list[Entry]:
     """What the colours of :func:`frame_marks` stand for."""
-    return [Entry(track.color, f"{track.label}  {track.mean}") for track in tracks] + [Entry(TRUE, "ground truth")]
+    return [Entry(track.color, f"{track.label}  {track.mean}") for track in tracks] + [
+        Entry(TRUTH_AMONG_TRACKERS, "ground truth")
+    ]
 
 
 def _sheet(sequence: Sequence, tracks: Seq[Track], count: int) -> np.ndarray:
@@ -153,18 +155,14 @@ def _write_video(path: Path, sequence: Sequence, tracks: Seq[Track]) -> None:
     sequence.check_length()
     # Digits differ in width, the frames of a video must not: the legend has room for the widest.
     width = max(line([Entry(entry.color, f"{entry.text}  now 0.0000")]).shape[1] for entry in legend(tracks))
-    unfinished = path.with_suffix(".part.mp4")
-    try:
-        with VideoWriter(unfinished, getattr(sequence.frames, "fps", _FRAME_RATE)) as writer:
-            size: tuple[int, int] | None = None
-            for t, image in enumerate(tqdm(sequence.frames, total=sequence.num_frames, unit="frame")):
-                marks = frame_marks(sequence, tracks, t)
-                texts = [f"  now {mark.text}" if mark.text else "" for mark in marks]
-                entries = [Entry(e.color, e.text + text) for e, text in zip(legend(tracks), texts, strict=True)]
-                frame = marked_frame(image, marks)
-                size = size or (frame.shape[0], frame.shape[1])
-                shown = frame if frame.shape[:2] == size else fitted(frame, *size)
-                writer.write(stacked([shown, *(line([entry]) for entry in entries)], width))
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    rate = getattr(sequence.frames, "fps", _FRAME_RATE)
+    with replacing(path, ".part.mp4") as unfinished, VideoWriter(unfinished, rate) as writer:
+        size: tuple[int, int] | None = None
+        for t, image in enumerate(tqdm(sequence.frames, total=sequence.num_frames, unit="frame")):
+            marks = frame_marks(sequence, tracks, t)
+            texts = [f"  now {mark.text}" if mark.text else "" for mark in marks]
+            entries = [Entry(e.color, e.text + text) for e, text in zip(legend(tracks), texts, strict=True)]
+            frame = marked_frame(image, marks)
+            size = size or (frame.shape[0], frame.shape[1])
+            shown = frame if frame.shape[:2] == size else fitted(frame, *size)
+            writer.write(stacked([shown, *(line([entry]) for entry in entries)], width))

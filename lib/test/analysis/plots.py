@@ -13,7 +13,7 @@ from tqdm import tqdm
 from lib.test.analysis.metrics import Curves, mean_curves
 from lib.test.analysis.protocols import CURVE_ENDS, Rules, Score
 from lib.test.analysis.report import Report
-from lib.test.analysis.tables import attribute_parts, part_scores, scope
+from lib.test.analysis.tables import scope
 from lib.utils.errors import OSTrackError
 from lib.vis.draw import COLORS
 
@@ -81,8 +81,8 @@ def write_plots(report: Report, folder: Path) -> list[Path]:
         for score in plotted_scores(report.rules):
             figure = drawn[CURVES[score.curve][0]] = figure_type(figsize=(6.4, 4.8))
             draw_plot(figure.add_subplot(), score, report)
-        if attribute_parts(report):
-            figure = drawn["attribute_plot"] = figure_type(figsize=(6.4, 1.2 + 0.3 * len(attribute_parts(report))))
+        if report.attributes:
+            figure = drawn["attribute_plot"] = figure_type(figsize=(6.4, 1.2 + 0.3 * len(report.attributes)))
             draw_attributes(figure.add_subplot(), report)
             drawn["attribute_curves"] = figure_type(layout="constrained")
             draw_attribute_curves(drawn["attribute_curves"], report)
@@ -100,9 +100,9 @@ def _style(number: int) -> dict[str, Any]:
 
 def draw_attributes(axes: Axes, report: Report) -> None:
     """Draw the first score of every tracker over the sequences that have each attribute, as dots on a line."""
-    parts = attribute_parts(report)
+    parts = report.attributes
     for number, tracker in enumerate(report.trackers):
-        values = [part_scores(tracker, indices)[0] for indices in parts.values()]
+        values = [tracker.part_scores(indices)[0] for indices in parts.values()]
         marker = "osD^"[number // len(COLORS) % 4]
         axes.plot(values, range(len(parts)), marker, color=COLORS[number % len(COLORS)], label=tracker.label)
     axes.set_yticks(range(len(parts)), [f"{name} ({len(indices)})" for name, indices in parts.items()])
@@ -115,7 +115,7 @@ def draw_attributes(axes: Axes, report: Report) -> None:
 def draw_attribute_curves(figure: Figure, report: Report) -> None:
     """Draw the first curve of every tracker over the sequences that have each attribute, a panel for each."""
     score = plotted_scores(report.rules)[0]
-    parts = sorted(attribute_parts(report).items(), key=lambda part: -len(part[1]))[:_PANELS]
+    parts = sorted(report.attributes.items(), key=lambda part: -len(part[1]))[:_PANELS]
     columns = min(_COLUMNS, len(parts))
     rows = -(-len(parts) // columns)
     figure.set_size_inches(3.2 * columns, 2.6 * rows + 0.3 * len(report.trackers))

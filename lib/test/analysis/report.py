@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Seq
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from tqdm import tqdm
 
 from lib.test.analysis.cache import cached_boxes
@@ -24,6 +26,7 @@ from lib.test.analysis.metrics import (
     mean_curves,
     sequence_curves,
     stack_curves,
+    weighted_mean,
 )
 from lib.test.analysis.protocols import Rules, get_protocol
 from lib.test.analysis.selection import (
@@ -90,6 +93,13 @@ class TrackerReport:
         """The scores of every sequence, in percent, ``(sequences, scores)``; NaN where the rules leave no frame."""
         return curve_scores(self.curves, self.rules.scores)
 
+    def part_scores(self, indices: list[int]) -> list[float]:
+        """The scores over some of the sequences, in percent; NaN where the rules leave no frame of them."""
+        weights = self.weights[indices]
+        if not weights.any():
+            return [math.nan] * len(self.rules.scores)
+        return weighted_mean(self.sequence_scores()[indices], weights).tolist()
+
     def frame_scores(self, index: int) -> np.ndarray | None:
         """The tracker's own scores in the frames of sequence ``index``, ``(frames,)``, read from beside its result.
 
@@ -112,6 +122,19 @@ class TrackerReport:
         return dict(zip(self.rules.score_names, map(tuple, pairs), strict=True))
 
 
+class Spread(NamedTuple):
+    """A score of several runs: their mean, and their standard deviation (of a sample: divided by one less)."""
+
+    mean: float
+    deviation: float
+
+
+def run_spreads(values: Seq[Seq[float]]) -> list[Spread]:
+    """Mean and deviation over the runs of each of their scores, ``(runs, scores)``."""
+    scores = np.array(values)
+    return list(map(Spread, scores.mean(axis=0).tolist(), scores.std(axis=0, ddof=1).tolist()))
+
+
 @dataclass(frozen=True)
 class RepeatedRuns:
     """Several runs of one tracker and configuration on the same sequences.
@@ -123,6 +146,11 @@ class RepeatedRuns:
 
     label: str
     trackers: list[TrackerReport]
+
+    def scores(self) -> list[Spread]:
+        """The scores over all sequences, in percent."""
+        everything = list(range(len(self.trackers[0].errors)))
+        return run_spreads([one.part_scores(everything) for one in self.trackers])
 
     def intervals(self) -> dict[str, tuple[float, float]]:
         """The 95 % bootstrap interval over sequences of the mean of each score, in percent; NaN for one sequence."""
@@ -189,6 +217,36 @@ class Report:
                 found.setdefault(tracker.run[0], []).append((tracker.run[1], tracker))
         runs = {label: [one for _, one in sorted(some, key=lambda run: int(run[0]))] for label, some in found.items()}
         return [RepeatedRuns(f"{label} (mean of {len(some)} runs)", some) for label, some in runs.items() if some[1:]]
+
+    @property
+    def attributes(self) -> dict[str, list[int]]:
+        """Which sequences have each attribute, attributes in alphabetical order; empty where there are none."""
+        parts: dict[str, list[int]] = {}
+        for index, sequence in enumerate(self.data):
+            for attribute in sequence.attributes:
+                parts.setdefault(attribute, []).append(index)
+        return dict(sorted(parts.items()))
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """A row per tracker and sequence: frames, frames with a valid target, and all scores in percent."""
+        parts = []
+        for tracker in self.trackers:
+            valid = [int(one.valid.sum()) for one in tracker.errors]
+            about = {"Tracker": tracker.label, "Sequence": self.sequences, "Frames": self.frames, "Valid frames": valid}
+            scores = dict(zip(self.score_names, tracker.sequence_scores().T, strict=True))
+            parts.append(pd.DataFrame({**about, **scores, "Protocol": self.protocol}))
+        return pd.concat(parts, ignore_index=True)
+
+    @property
+    def attribute_frame(self) -> pd.DataFrame:
+        """A row per tracker and attribute: how many sequences have it, and all scores over them in percent."""
+        rows = [
+            [tracker.label, name, len(indices), *tracker.part_scores(indices), self.protocol]
+            for tracker in self.trackers
+            for name, indices in self.attributes.items()
+        ]
+        return pd.DataFrame(rows, columns=["Tracker", "Attribute", "Sequences", *self.score_names, "Protocol"])
 
     def summary(self) -> dict[str, dict[str, float]]:
         """``{label: {score: percent}}``: the table."""
