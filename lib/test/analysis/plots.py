@@ -6,20 +6,18 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure  # no pyplot: no window system and no global state
 from tqdm import tqdm
 
 from lib.test.analysis.metrics import Curves, mean_curves
 from lib.test.analysis.protocols import CURVE_ENDS, Rules, Score
 from lib.test.analysis.report import Report
 from lib.test.analysis.tables import scope
-from lib.utils.errors import OSTrackError
 from lib.vis.draw import COLORS
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # Line styles change when the colours run out.
 STYLES = ("-", "--", ":", "-.")
@@ -40,20 +38,11 @@ def plotted_scores(rules: Rules) -> list[Score]:
 
 
 @contextmanager
-def figures() -> Iterator[type[Figure]]:
-    """matplotlib's class for a figure, with the fonts of all plots here while entered.
-
-    Raises:
-        OSTrackError: matplotlib is not installed.
-    """
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure  # no pyplot: no window system and no global state
-    except ImportError as error:
-        raise OSTrackError("plots need matplotlib: pip install matplotlib, or ask for no plots") from error
+def plot_style() -> Iterator[None]:
+    """The fonts of all plots here."""
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every glyph that goes into a PDF
     with matplotlib.rc_context({"text.usetex": False, "font.size": 11, "pdf.fonttype": 42}):
-        yield Figure
+        yield
 
 
 def tidy(axes: Axes) -> None:
@@ -70,21 +59,18 @@ def write_plots(report: Report, folder: Path) -> list[Path]:
     Where sequences have attributes, there is one of the first score by attribute, and one with the first curve of each
     (of the 24 that most sequences have). A tracker has the same colour in all of them. Legends are sorted by the score
     of their plot.
-
-    Raises:
-        OSTrackError: matplotlib is not installed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = []
-    with figures() as figure_type:
+    with plot_style():
         drawn = {}
         for score in plotted_scores(report.rules):
-            figure = drawn[CURVES[score.curve][0]] = figure_type(figsize=(6.4, 4.8))
+            figure = drawn[CURVES[score.curve][0]] = Figure(figsize=(6.4, 4.8))
             draw_plot(figure.add_subplot(), score, report)
         if report.attributes:
-            figure = drawn["attribute_plot"] = figure_type(figsize=(6.4, 1.2 + 0.3 * len(report.attributes)))
+            figure = drawn["attribute_plot"] = Figure(figsize=(6.4, 1.2 + 0.3 * len(report.attributes)))
             draw_attributes(figure.add_subplot(), report)
-            drawn["attribute_curves"] = figure_type(layout="constrained")
+            drawn["attribute_curves"] = Figure(layout="constrained")
             draw_attribute_curves(drawn["attribute_curves"], report)
         for name, figure in tqdm(drawn.items(), "plots", delay=2, leave=False):
             for suffix in ("png", "pdf"):
