@@ -63,7 +63,7 @@ def compare(known: dict[str, dict[str, float]], fresh: dict[str, float]) -> tupl
 def update(
     known: dict[str, dict[str, float]], fresh: dict[str, float], tolerance: float
 ) -> dict[str, dict[str, float]]:
-    """The known ratios with the fresh ones in their place; a known ratio keeps its tolerance, a new one gets this."""
+    """The known ratios replaced by the fresh ones; a known ratio keeps its tolerance, a new one gets this."""
     new = {
         name: {"ratio": round(ratio, 3), "tolerance": known.get(name, {}).get("tolerance", tolerance)}
         for name, ratio in fresh.items()

@@ -53,7 +53,7 @@ def write_html(report: Report, path: str | Path, thumbnails: int = 6, lost_below
         path: the file; its folder is made.
         thumbnails: how many pictures of the worst frames to put in for each sequence, at most; 0 needs no frames.
             Where frames cannot be read the page says so and does without.
-        lost_below: frames of a lower score are counted and marked, where trackers told scores.
+        lost_below: frames of a lower score are counted and marked, where trackers give scores.
 
     Returns:
         The file.
@@ -217,7 +217,7 @@ def strip(overlap: np.ndarray, columns: int) -> bytes:
 
 
 def _told(scores: np.ndarray | None, columns: int, lost_below: float) -> dict[str, Any] | None:
-    """The scores that a tracker told in the frames of a sequence: a strip, and where they are low; None without any.
+    """A tracker's own scores over a sequence: a strip, and where they are low; None without any.
 
     Args:
         scores: ``(frames,)``, NaN for none.
@@ -254,7 +254,7 @@ def score_strip(scores: np.ndarray, columns: int, lost_below: float) -> bytes:
 
 
 def stretches(marked: np.ndarray) -> list[tuple[int, int]]:
-    """The first and last frame of each unbroken stretch of marked frames; ``marked`` is bool ``(frames,)``."""
+    """The first and last frame of each unbroken run of marked frames; ``marked`` is bool ``(frames,)``."""
     edges = np.flatnonzero(np.diff(np.concatenate(([False], marked, [False])).astype(np.int8)))
     return [(first, end - 1) for first, end in edges.reshape(-1, 2).tolist()]
 

@@ -87,8 +87,8 @@ def missing_message(missing: Mapping[str, list[str]], dataset: str, sequences: S
     lines.append("Track them (tracking/test.py goes on where it stopped), or score without them: --skip_missing")
     for label, names in missing.items():
         group, folder = sequences[0].group, results_dir / label
-        places = (folder, *folder.glob("folder_*/")) if group and len(names) == len(sequences) else ()
-        if found := next((place for place in places if (place / f"{names[0]}.txt").is_file()), None):
+        others = (folder, *folder.glob("folder_*/")) if group and len(names) == len(sequences) else ()
+        if found := next((other for other in others if (other / f"{names[0]}.txt").is_file()), None):
             lines.append(
                 f"{found} has results of these names: of another folder, of this one before it was moved, or of an "
                 f"earlier version. If you know them to be of this one, move them to {folder / group}"

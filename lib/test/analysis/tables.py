@@ -25,7 +25,7 @@ class Table:
 
     Attributes:
         title: one line; it names data set and protocol.
-        frame: holds a :data:`Cell` in each place; the first column says what a row is about.
+        frame: of a :data:`Cell` each; the first column says what a row is about.
         best: along what the best score stands out, where that can be set: each ``column``, each ``row``, or neither.
     """
 

@@ -58,18 +58,18 @@ def smooth(graph: NetworkGraph, calibration: list[dict[str, np.ndarray]]) -> Non
         found = inputs[0].abs().amax((0, 1))
         largest[linear] = torch.maximum(largest.get(linear, found), found)
 
-    places = [
+    layers = [
         (module, name, child)
         for module in graph.network.encoder.blocks.modules()
         for name, child in module.named_children()
         if isinstance(child, nn.Linear)
     ]
-    hooks = [linear.register_forward_pre_hook(watch) for _, _, linear in places]
+    hooks = [linear.register_forward_pre_hook(watch) for _, _, linear in layers]
     for inputs in calibration:
         graph(**tensors(inputs))
     for hook in hooks:
         hook.remove()
-    for module, name, linear in places:
+    for module, name, linear in layers:
         scale = largest[linear] ** _SHIFT / linear.weight.abs().amax(0) ** (1 - _SHIFT)
         unusable = ~scale.isfinite() | (scale <= 0)  # of a channel that is always zero
         setattr(module, name, SmoothedLinear(linear, scale.masked_fill(unusable, 1.0)))
