@@ -1,4 +1,4 @@
-.PHONY: install vot-env demo web docs test lint types dead-code
+.PHONY: install vot-env demo web docs test test-all lint types dead-code
 
 install:
 	@./install.sh
@@ -21,8 +21,16 @@ web: install
 	@.venv/bin/python tracking/web.py
 
 # Settings of all of these are in pyproject.toml.
+pytest = OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist worksteal
+
+# What to run while working: all but the tests that are marked end_to_end.
 test: lint types dead-code
-	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist worksteal --cov --cov-report=term
+	@$(pytest) -m "not end_to_end" $(coverage)
+
+# Everything, and the coverage of it.
+test-all: coverage = --cov --cov-report=
+test-all: test
+	@$(pytest) -m end_to_end --cov --cov-append --cov-report=term
 
 lint: install
 	@.venv/bin/ruff check .

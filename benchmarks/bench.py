@@ -41,9 +41,9 @@ from benchmarks.variants import (
 )
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
+from lib.drawing.textures import procedural_textures
 from lib.test.profiling import count_flops
 from lib.test.tracker.build import tracking_model
-from lib.train.data.drawing.textures import procedural_textures
 from lib.train.run_training import pick_device
 from lib.utils.cpu import cpu_count, fast_bf16
 from lib.utils.errors import ConfigError, OSTrackError, run_cli

@@ -21,21 +21,20 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.published import published_crop, published_read
-from lib.train.data import processing
-from lib.train.data.drawing.pictures import list_pictures
-from lib.train.data.drawing.textures import procedural_textures
-from lib.train.data.frames import PairSampling
-from lib.train.data.pair import CropSpec, JointAugmentation, jitter_box
-from lib.train.data.sampler import AnnotatedPairs
-from lib.train.data.samples import TrackingDataset
-from lib.train.dataset.base import SequenceInfo
+from lib.data.base import SequenceInfo
+from lib.data.crops import CropSpec, JointAugmentation, jitter_box
+from lib.data.image_io import read_image, write_image
+from lib.drawing.pictures import list_pictures
+from lib.drawing.textures import procedural_textures
+from lib.train.data import augmentation
+from lib.train.data.sampler import PairSampling
+from lib.train.data.samples import AnnotatedPairs, SampleSpec, TrackingDataset
 from lib.utils.crop import box_to_crop, crop_window
 from lib.utils.errors import ConfigError, run_cli
-from lib.utils.image_io import read_image, write_image
 
 TEMPLATE = CropSpec(size=128, factor=2.0, center_jitter=0.0, scale_jitter=0.0, number=1)
 SEARCH = CropSpec(size=256, factor=4.0, center_jitter=3.0, scale_jitter=0.25, number=1)
-NORMALISE = processing.Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+NORMALISE = augmentation.Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 STRIDE = 16
 SEQUENCES, FRAMES = 5, 24
 
@@ -80,7 +79,7 @@ def plain_sample(samples: TrackingDataset, key: tuple[int, int]) -> dict[str, to
     """The sample ``key`` by the published steps; random numbers are drawn in the order of :class:`TrackingDataset`."""
     rng = np.random.default_rng([samples.seed, samples.stream, *key])
     source = samples.sources[rng.choice(1, p=samples.probabilities)]
-    joint = processing.draw_joint_augmentation(rng)
+    joint = augmentation.draw_joint_augmentation(rng)
     index = int(rng.integers(len(source.usable)))
     info = source.dataset.sequence(index)
     frames = dict(zip(("template", "search"), source.sampling.draw(info, rng), strict=True))
@@ -91,10 +90,10 @@ def plain_sample(samples: TrackingDataset, key: tuple[int, int]) -> dict[str, to
         cut[kind] = plain_crop(image, mask, box, torch.from_numpy(jitter_box(box.numpy(), spec, rng)), spec)
     sample = {}
     for kind, (image, mask, padding, box) in cut.items():
-        brightness = rng.uniform(1 - processing.BRIGHTNESS_JITTER, 1 + processing.BRIGHTNESS_JITTER)
+        brightness = rng.uniform(1 - augmentation.BRIGHTNESS_JITTER, 1 + augmentation.BRIGHTNESS_JITTER)
         tensor = torch.from_numpy(image.transpose(2, 0, 1)).float().mul(brightness / 255.0).clamp(0.0, 1.0)
         padding = torch.from_numpy(padding)
-        if rng.random() < processing.FLIP_PROBABILITY:
+        if rng.random() < augmentation.FLIP_PROBABILITY:
             tensor, padding, mask = tensor.flip(2), padding.flip(1), mask.flip(1)
             box = torch.stack((1 - box[0] - box[2], *box[1:]))
         mean, std = (torch.tensor(values)[:, None, None] for values in (NORMALISE.mean, NORMALISE.std))
@@ -175,7 +174,7 @@ def measure(size: str, pictures: list[np.ndarray], quality: int, pairs: int, rou
         data = Drawn(Path(folder), parse_size(size), pictures, quality)
         files = [data.path(i, t) for i in range(SEQUENCES) for t in range(FRAMES)]
         source = AnnotatedPairs(data, PairSampling("causal", 200, 1, 1))
-        samples = TrackingDataset([source], [1], TEMPLATE, SEARCH, NORMALISE, STRIDE, seed=0, stream=0)
+        samples = TrackingDataset([source], [1], SampleSpec(TEMPLATE, SEARCH, NORMALISE, STRIDE, seed=0, stream=0))
         check_equal(samples, 40)
         ways = [
             lambda index: plain_sample(samples, (2, index)),

@@ -10,8 +10,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import cv2
 import numpy as np
 
-from lib.train.data.pair import CropSpec
-from lib.train.dataset.images import ImagesDataset, build_images_dataset
+from lib.data.crops import CropSpec
+from lib.drawing.pairs import ImagesDataset, build_images_dataset
 from lib.utils.errors import run_cli
 
 TEMPLATE = CropSpec(size=128, factor=2.0, center_jitter=0.0, scale_jitter=0.0, number=1)

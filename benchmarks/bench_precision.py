@@ -21,11 +21,11 @@ import numpy as np
 from benchmarks.variants import VARIANTS, Variant, project_tracker
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
+from lib.data.sequence import Sequence
 from lib.test.analysis.metrics import curve_scores, frame_errors, sequence_curves
 from lib.test.analysis.protocols import Rules
 from lib.test.analysis.statistics import compare_scores
 from lib.test.evaluation.benchmarks import get_dataset
-from lib.test.evaluation.sequence import Sequence
 from lib.test.tracker import Tracker, find_checkpoint
 from lib.train.run_training import pick_device
 from lib.utils.crop import crop_window

@@ -8,9 +8,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from lib.drawing.sequences import make_images_sequences
 from lib.test.evaluation.evaluate import RunOptions, track_benchmarks
 from lib.test.spec import TrackerSpec, add_device_option
-from lib.train.data.drawing.sequences import make_images_sequences
 from lib.utils.errors import OSTrackError, run_cli
 
 

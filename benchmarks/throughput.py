@@ -15,9 +15,9 @@ from benchmarks.report import Row
 from benchmarks.variants import PUBLISHED, Scene, Variant
 from lib.config import config_hash, load_config
 from lib.config.ostrack import OSTrackConfig
+from lib.data.sequence import Annotations, ImageFrames, Sequence
 from lib.test.evaluation.results import run_provenance
 from lib.test.evaluation.runner import RunOptions, run_sequences
-from lib.test.evaluation.sequence import Annotations, ImageFrames, Sequence
 from lib.test.tracker import Tracker
 from lib.utils.errors import OSTrackError
 

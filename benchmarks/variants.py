@@ -21,6 +21,7 @@ from benchmarks.bench_data import FRAMES, SEQUENCES, Drawn
 from benchmarks.published import PublishedTracker, published_read
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
+from lib.data.image_io import read_image
 from lib.models.ostrack import build_ostrack
 from lib.test.evaluation.protocol import BatchTracker
 from lib.test.export import ExportOptions
@@ -28,7 +29,6 @@ from lib.test.spec import TrackerSpec
 from lib.test.tracker import Tracker, build_tracker
 from lib.test.tracker.backends import FORMAT_OF
 from lib.utils.errors import ConfigError, OSTrackError
-from lib.utils.image_io import read_image
 from tracking.export import export_experiment
 
 

@@ -2,11 +2,15 @@
 
 import importlib.util
 import json
+import multiprocessing
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+
+from lib.utils.checkpoint import load_checkpoint
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 GOLDEN = REPOSITORY / "tests" / "golden"
@@ -18,6 +22,29 @@ def load_script(name: str, folder: str = "tracking") -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def forked_workers(monkeypatch):
+    """Workers of an evaluation are forked, which takes milliseconds instead of seconds.
+
+    That they can be spawned, as they are elsewhere, is tested by the runs of real programs.
+    """
+    fork = multiprocessing.get_context("fork")
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: fork)
+
+
+@pytest.fixture(scope="session")
+def whole_run(tmp_path_factory):
+    """``whole_run(*overrides)``: the last checkpoint of the tiny experiment, trained without a stop, once each."""
+    from tests.train_processes import in_process
+
+    @cache
+    def train(*overrides):
+        with pytest.MonkeyPatch.context() as patch:
+            return load_checkpoint(in_process(tmp_path_factory.mktemp("whole"), patch)("out", *overrides))
+
+    return train
 
 
 @pytest.fixture(scope="session")

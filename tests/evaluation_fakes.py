@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from lib.data.own_folder import folder_label
 from lib.test.evaluation import get_dataset
 from lib.test.evaluation.protocol import TrackResult
 from lib.test.evaluation.results import result_files
@@ -20,7 +21,6 @@ from lib.test.evaluation.runner import RunOptions, run_sequences
 from lib.test.evaluation.summary import Summary
 from lib.utils.dist_info import ALONE, DistInfo
 from lib.utils.errors import CheckpointError
-from lib.utils.own_folder import folder_label
 
 RUN = {"tracker": "ostrack", "config": "c", "config_hash": "abc", "checkpoint_sha256": "123", "precision": "float32"}
 LENGTHS = {"a": 4, "b": 9, "c": 6}

@@ -15,10 +15,10 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 
+from lib.data.image_io import write_image
+from lib.data.video_io import VideoWriter
 from lib.train.admin.environment import EnvironmentSettings
-from lib.utils.image_io import write_image
 from lib.utils.paths import PROJECT_DIR
-from lib.utils.video_io import VideoWriter
 
 Boxes = dict[str, np.ndarray]
 

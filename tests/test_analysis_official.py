@@ -5,12 +5,12 @@ from itertools import product
 import numpy as np
 import pytest
 
+from lib.data.sequence import Annotations, Sequence
 from lib.test.analysis.differences import protocol_differences
 from lib.test.analysis.metrics import clip_boxes, frame_errors, sequence_curves
 from lib.test.analysis.protocols import AUC, OP50, OP75, PRECISION, PROTOCOLS, WHY, differing
 from lib.test.analysis.report import Report, score_tracker
 from lib.test.evaluation.benchmarks import BENCHMARKS
-from lib.test.evaluation.sequence import Annotations, Sequence
 from lib.utils.errors import DataError
 
 TRUTH = np.array([[10.0, 10, 20, 20], [12, 10, 20, 20], [14, 10, 20, 20], [16, 10, 20, 20]])

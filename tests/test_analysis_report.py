@@ -4,8 +4,6 @@ import csv
 import itertools
 import json
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from lib.data.own_folder import folder_label
 from lib.test.analysis.analyse import AnalysisOptions, analyse, folder_name
 from lib.test.analysis.plots import CURVES, draw_plot, write_plots
 from lib.test.analysis.protocols import AUC
@@ -22,9 +21,8 @@ from lib.test.analysis.tables import sequence_table, summary_text, text
 from lib.test.evaluation.environment import EnvSettings
 from lib.test.evaluation.results import file_hash
 from lib.utils.errors import DataError
-from lib.utils.own_folder import folder_label
+from tests.factories import run_program
 
-SCRIPT = Path(__file__).parents[1] / "tracking/analysis_results.py"
 TRUTH = {
     "boat": np.array([[10.0 + 2 * t, 20, 16, 16] for t in range(4)]),
     "car": np.array([[30.0, 5 + t, 20, 10] for t in range(6)]),
@@ -339,19 +337,17 @@ def test_folder_name(name, folder):
     assert folder_name(name) == folder
 
 
-def run_script(workspace, *arguments):
-    command = [sys.executable, str(SCRIPT), "--save_dir", "output", *arguments]
-    return subprocess.run(command, cwd=workspace, capture_output=True, text=True, timeout=120)
-
-
-def test_script_prints_the_table_and_writes_the_plots(workspace):
-    done = run_script(workspace, "--tracker", "ostrack", "--config", "still", "--dataset", "folder:seqs", "--sequences")
+def test_script_prints_the_table_and_writes_the_plots(workspace, monkeypatch, capsys):
+    monkeypatch.chdir(workspace)
+    arguments = ["--tracker", "ostrack", "--config", "still", "--dataset", "folder:seqs", "--sequences"]
+    status = run_program(monkeypatch, "analysis_results", ["--save_dir", "output", *arguments])
+    said = capsys.readouterr()
     # A bar, where plots take longer than two seconds, and nothing else.
-    told = [line for line in re.split(r"[\r\n]", done.stderr) if line.strip() and not line.startswith("plots:")]
-    assert (done.returncode, told) == (0, [])
-    assert "folder:seqs (2 sequences), 10 frames, protocol pytracking" in done.stdout
-    assert f"ostrack/still  {expected_still().mean(axis=0)[0]:.2f}" in done.stdout
-    assert "ostrack/still by sequence" in done.stdout
+    told = [line for line in re.split(r"[\r\n]", said.err) if line.strip() and not line.startswith("plots:")]
+    assert (status, told) == (0, [])
+    assert "folder:seqs (2 sequences), 10 frames, protocol pytracking" in said.out
+    assert f"ostrack/still  {expected_still().mean(axis=0)[0]:.2f}" in said.out
+    assert "ostrack/still by sequence" in said.out
     names = {path.name for path in (workspace / "output/test/result_plots").glob("folder_seqs_*/*")}
     assert names == {
         "per_sequence.csv",
@@ -359,9 +355,10 @@ def test_script_prints_the_table_and_writes_the_plots(workspace):
     }
 
 
-def test_script_fails_with_one_clear_message(workspace):
-    done = run_script(workspace, "--config", "stil", "--dataset", "folder:seqs")
-    assert done.returncode == 1
-    assert done.stderr.strip() == (
+def test_script_fails_with_one_clear_message(workspace, monkeypatch, capsys):
+    monkeypatch.chdir(workspace)
+    arguments = ["--save_dir", "output", "--config", "stil", "--dataset", "folder:seqs"]
+    assert run_program(monkeypatch, "analysis_results", arguments) == 1
+    assert capsys.readouterr().err.strip() == (
         "error: no results of config stil in output/test/tracking_results: did you mean still?"
     )

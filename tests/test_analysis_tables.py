@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lib.data.own_folder import folder_label
+from lib.data.sequence import Annotations, Sequence
 from lib.test.analysis.analyse import AnalysisOptions, analyse, comparison_text, folder_name
 from lib.test.analysis.plots import (
     draw_attribute_curves,
@@ -35,9 +37,7 @@ from lib.test.analysis.tables import (
 )
 from lib.test.evaluation.environment import EnvSettings
 from lib.test.evaluation.results import file_hash
-from lib.test.evaluation.sequence import Annotations, Sequence
 from lib.utils.errors import DataError
-from lib.utils.own_folder import folder_label
 
 TRUTH = np.array([[10.0, 10, 20, 20]] * 5)
 HALF = TRUTH + [[0] * 4, *[[0, 0, 0, 20]] * 4]  # overlap 1/2, and 1 in the first frame

@@ -11,8 +11,8 @@ from benchmarks import bench_precision, variants
 from benchmarks.variants import VARIANTS
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
+from lib.data.sequence import Annotations, Sequence
 from lib.test.evaluation.protocol import TrackResult
-from lib.test.evaluation.sequence import Annotations, Sequence
 from lib.utils.errors import ConfigError
 
 FRAMES = 6

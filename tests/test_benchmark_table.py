@@ -11,15 +11,17 @@ import cv2
 import numpy as np
 import pytest
 
+from lib.data.annotations import parse_exist
+from lib.data.datasets import BENCHMARKS
+from lib.data.layouts import attribute_list
+from lib.data.regions import parse_region_boxes
+from lib.data.splits import DATA_SPECS
+from lib.data.video_io import VideoWriter
 from lib.test.analysis.selection import complete_benchmarks
-from lib.test.evaluation import layouts
-from lib.test.evaluation.benchmarks import benchmark_presence, describe_benchmarks, get_dataset
+from lib.test.evaluation import benchmarks
+from lib.test.evaluation.benchmarks import benchmark_status, describe_benchmarks, get_dataset
 from lib.test.evaluation.environment import EnvSettings
-from lib.test.evaluation.table import BENCHMARKS
 from lib.utils.errors import DataError
-from lib.utils.regions import parse_region_boxes
-from lib.utils.splits import DATA_SPECS
-from lib.utils.video_io import VideoWriter
 from tests.conftest import REPOSITORY
 
 PUBLISHED = (
@@ -281,7 +283,7 @@ ROOTS = {"got10k_val": "got10k", "got10k_test": "got10k", "images_val": "images"
 
 def root_of(env: EnvSettings, name: str) -> Path:
     """The folder that the setting names, above a split."""
-    return Path(getattr(env, BENCHMARKS[name].path_field))
+    return Path(getattr(env, BENCHMARKS[name].setting))
 
 
 def write_case(root: Path, case: Case) -> None:
@@ -337,15 +339,15 @@ IN_THE_FOLDER = ("list.txt", "vasttrack_test_list.txt", "TNL2K_testing_set.txt",
 
 def test_every_row_names_a_setting_and_its_lists(env: EnvSettings) -> None:
     for name, row in BENCHMARKS.items():
-        assert Path(env.prj_dir) in row.root(env).parents, name
-        for listed in (row.sequence_list, row.attributes):
+        assert Path(env.prj_dir) in env.folder(row).parents, name
+        for listed in (getattr(row.find, "keywords", {}).get("listed"), row.layout.attributes):
             if listed and "{" not in listed and listed not in IN_THE_FOLDER:
                 assert (DATA_SPECS / listed).is_file(), name
 
 
 @pytest.mark.parametrize("name", ["otb", "avist"])
 def test_listed_attributes_are_complete(name: str) -> None:
-    listed = layouts._attribute_list(f"{name}_attributes.txt")
+    listed = attribute_list(f"{name}_attributes.txt")
     assert len(listed) == BENCHMARKS[name].expected
     known = {"otb": "IV SV OCC DEF MB FM IPR OPR OV BC LR", "avist": "WC OE IE TE CM"}[name].split()
     assert {attribute for attributes in listed.values() for attribute in attributes} == set(known)
@@ -446,7 +448,7 @@ def test_other_layouts(env: EnvSettings, name: str) -> None:
 )
 def test_bad_json_of_anti_uav_is_named(bad: str) -> None:
     with pytest.raises(DataError, match=r"a\.json: expected JSON with lists exist and gt_rect"):
-        layouts.parse_exist(bad, "a.json")
+        parse_exist(bad, "a.json")
 
 
 # Benchmarks that are made by a rule
@@ -531,7 +533,7 @@ def test_lasot_from_an_lmdb_is_the_same(env: EnvSettings) -> None:
     check_case(CASES["lasot"], sequences)
     zebra = next(one for one in sequences if one.name == "zebra-17")
     assert len(zebra.frames) == 3
-    (entry,) = (one for one in benchmark_presence(env) if one.name == "lasot_lmdb")
+    (entry,) = (one for one in benchmark_status(env) if one.name == "lasot_lmdb")
     assert (entry.found, entry.expected) == (1, 280)
     with pytest.raises(DataError, match=r"airplane/airplane-1/groundtruth\.txt is not in the lmdb"):
         sequences[0].ground_truth  # noqa: B018
@@ -543,7 +545,7 @@ def test_lasot_from_an_lmdb_is_the_same(env: EnvSettings) -> None:
 def test_missing_flags_of_the_evaluator_are_warned_about_once(
     env: EnvSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    layouts._warn_once.cache_clear()
+    benchmarks._warn_once.cache_clear()
     root = root_of(env, "tnl2k")
     case = CASES["tnl2k"]
     write_case(root, case)
@@ -586,7 +588,7 @@ def test_presence_counts_sequences_with_boxes_and_frames(env: EnvSettings) -> No
     write_case(root_of(env, "avist"), CASES["avist"])
     (root_of(env, "avist") / "anno/air_show.txt").write_text(rows(" "))
     write_case(root_of(env, "images_val"), CASES["images_val"])
-    found = {one.name: one for one in benchmark_presence(env)}
+    found = {one.name: one for one in benchmark_status(env)}
     assert list(found) == list(BENCHMARKS)
     assert (found["avist"].found, found["avist"].expected) == (1, 120)
     assert found["avist"].note == "incomplete: air_show"
@@ -614,7 +616,7 @@ def test_the_documentation_lists_every_row() -> None:
     text = (REPOSITORY / "docs/benchmarks.md").read_text()
     for name, row in BENCHMARKS.items():
         (line,) = (line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
-        assert f"`{row.path_field}`" in line and f"| {row.expected or 'any'} |" in line, name
+        assert f"`{row.setting}`" in line and f"| {row.expected or 'any'} |" in line, name
 
 
 # VOT's regions

@@ -16,13 +16,13 @@ from benchmarks.bench_data import Drawn
 from benchmarks.throughput import measure_pass
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
+from lib.data.image_io import read_image
 from lib.models.layers.candidate_elimination import box_mask
 from lib.models.ostrack import build_ostrack
 from lib.test.export import ExportOptions
 from lib.test.spec import TrackerSpec
 from lib.test.tracker import Tracker
 from lib.utils.errors import ConfigError, DataError
-from lib.utils.image_io import read_image
 from tests.miniature import draw, moving_boxes
 
 SMALL = (

@@ -11,16 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from lib.train.data.frames import PairSampling
-from lib.train.data.loader import EpochSampler, PairLoader, batches
-from lib.train.data.loader import _start_worker as start_worker
-from lib.train.data.pair import CropSpec
-from lib.train.data.processing import Normalisation
-from lib.train.data.sampler import AnnotatedPairs
-from lib.train.data.samples import BrokenImages, TrackingDataset, collate
-from lib.train.dataset.base import SequenceInfo
+from lib.data.base import SequenceInfo
+from lib.data.crops import CropSpec
+from lib.data.image_io import decode_image, read_image, write_image
+from lib.train.data.augmentation import Normalisation
+from lib.train.data.loader import BrokenImages, PairLoader, batches, collate
+from lib.train.data.sampler import EpochSampler, PairSampling
+from lib.train.data.samples import AnnotatedPairs, SampleSpec, TrackingDataset
+from lib.train.data.workers import start_worker
 from lib.utils.errors import DataError, ImageError, WorkerError
-from lib.utils.image_io import decode_image, read_image, write_image
 
 TEMPLATE, SEARCH = CropSpec(32, 2.0, 0.0, 0.0, 1), CropSpec(64, 4.0, 0.0, 0.0, 1)
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
@@ -61,7 +60,7 @@ def folder(tmp_path):
 
 def samples_of(dataset):
     source = AnnotatedPairs(dataset, PairSampling("causal", 200, 1, 1))
-    return TrackingDataset([source], [1], TEMPLATE, SEARCH, PLAIN, 16, 0, 0)
+    return TrackingDataset([source], [1], SampleSpec(TEMPLATE, SEARCH, PLAIN, 16, 0, 0))
 
 
 def loader_of(samples, workers=0, count=40, max_share=1.0):
@@ -223,11 +222,12 @@ class TestWorkers:
         drawn = [len(batch["pid"]) for batch in batches(loader_of(Deadly(send), workers=1))]
         assert drawn == [4] * 10
 
-    @pytest.mark.slow
+    @pytest.mark.end_to_end
     def test_an_interrupted_program_ends_its_workers(self, tmp_path):
         program = """
 import os, signal, time, torch
-from lib.train.data.loader import _start_worker, batches
+from lib.train.data.workers import start_worker
+from lib.train.data.loader import batches
 signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with SIGINT ignored
 class Slow(torch.utils.data.Dataset):
     def __getitem__(self, index):
@@ -236,7 +236,7 @@ class Slow(torch.utils.data.Dataset):
         return index
     def __len__(self):
         return 10**6
-loader = torch.utils.data.DataLoader(Slow(), num_workers=2, worker_init_fn=_start_worker, persistent_workers=True)
+loader = torch.utils.data.DataLoader(Slow(), num_workers=2, worker_init_fn=start_worker, persistent_workers=True)
 for batch in batches(loader):
     pass
 """

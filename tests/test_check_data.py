@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.train.data.frames import PairSampling
-from lib.train.dataset import check, decode_check
-from lib.train.dataset.check import check_dataset
-from lib.train.dataset.decode_check import decode_spans
-from lib.train.dataset.registry import open_dataset, open_source
+from lib.config.experiment import DataConfig
+from lib.data import decode_check
+from lib.data.decode_check import decode_spans
+from lib.data.image_io import write_image
+from lib.data.registry import open_dataset
+from lib.train.data import check
+from lib.train.data.check import check_dataset
+from lib.train.data.sampler import PairSampling
+from lib.train.data.samples import open_source
 from lib.utils.errors import ConfigError, DataError
-from lib.utils.image_io import write_image
 from tests import miniature
 from tests.conftest import load_script
 
@@ -36,7 +39,6 @@ def truncate(path):
 
 
 NAME = "GOT10K_train_full"
-CAUSAL = PairSampling("causal", 200, 1, 1)
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -138,7 +140,7 @@ def test_sequences_that_training_cannot_use_are_named(env, caplog):
         f"{NAME}: PARTLY USABLE, 2 of 3 sequences, 58 frames, 6 decoded, in {env.got10k_dir}; "
         f"1 cannot be used, {needs} (first: GOT-10k_Train_000002: 10 frames, visible in 8)"
     )
-    assert len(open_source(NAME, env, CAUSAL).usable) == report.usable
+    assert len(open_source(NAME, env, DataConfig()).usable) == report.usable
     # Visible too seldom for two templates, but not for one.
     (folder(env, 3) / "absence.label").write_text("0\n" * 6 + "1\n" * 18)
     assert check_dataset(NAME, env).usable == 2
@@ -148,7 +150,7 @@ def test_sequences_that_training_cannot_use_are_named(env, caplog):
     for number in (1, 3):
         cut(folder(env, number), 19)
     with pytest.raises(DataError) as refused:
-        open_source(NAME, env, CAUSAL)
+        open_source(NAME, env, DataConfig())
     report = check_dataset(NAME, env)
     assert report.broken == [f"none of 3 sequences can be used; {needs}"]
     assert str(refused.value) == f"{NAME}: {report.broken[0]}"
@@ -167,7 +169,7 @@ def test_a_box_wholly_outside_of_its_still_picture_is_not_drawn(env, box):
     assert (
         "; 1 boxes lie wholly outside of their pictures and count as invisible (first: 000000000002_21 frame 0)" in line
     )
-    source = open_source("COCO17", env, CAUSAL)
+    source = open_source("COCO17", env, DataConfig())
     assert "000000000002_21" not in {source.dataset.sequence_name(index) for index in source.usable}
     # The picture itself tells, where the file names no sizes.
     for picture in content["images"]:

@@ -7,9 +7,9 @@ import torch
 from lib.test.tracker import Tracker
 from lib.test.tracker.build import build_network
 from lib.utils.device_crop import cut_crops
+from tests.factories import TINY, drawn_model, track_clip
 from tests.golden.fixtures import clip_frame
 from tests.test_device_crop import CPU, drawn_windows
-from tests.test_tracker import TINY, reference_model, run
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -18,9 +18,9 @@ NAMES = [TINY, "vitb_256_mae_ce_32x4_ep300"]
 
 def boxes(name, folder, device, precision="float32", backend="torch", compiled=False):
     """Boxes and scores of six frames of the clip, (5, 5)."""
-    cfg, model = reference_model(name)
+    cfg, model = drawn_model(name)
     network = build_network(cfg, model, torch.device(device), precision, backend, compiled, folder=folder)
-    return np.array([[*found["target_bbox"], found["best_score"]] for found in run(Tracker(cfg, network), 6)])
+    return np.array([[*found["target_bbox"], found["best_score"]] for found in track_clip(Tracker(cfg, network), 6)])
 
 
 def test_crops_have_the_bytes_of_the_cpu():
@@ -54,7 +54,7 @@ def test_half_precision_is_near(precision, tmp_path):
     np.testing.assert_allclose(boxes(TINY, tmp_path, "cuda", precision)[0], expected[0], atol=1)
 
 
-@pytest.mark.slow
+@pytest.mark.end_to_end
 def test_compiled_it_gives_the_same_boxes(tmp_path):
     expected = boxes(TINY, tmp_path, "cuda")
     np.testing.assert_allclose(boxes(TINY, tmp_path, "cuda", compiled=True), expected, atol=2e-3)
@@ -62,7 +62,7 @@ def test_compiled_it_gives_the_same_boxes(tmp_path):
 
 @pytest.mark.parametrize("backend", ["torch", "cudagraph"])
 def test_a_batch_gives_what_single_targets_give(backend, tmp_path):
-    cfg, model = reference_model(TINY)
+    cfg, model = drawn_model(TINY)
     tracker = Tracker(cfg, build_network(cfg, model, torch.device("cuda"), "float32", backend, folder=tmp_path))
     image, box = clip_frame(0)
     near = [box[0] + 3, box[1] - 2, box[2], box[3]]

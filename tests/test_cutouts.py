@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from lib.train.dataset.cutouts import cut_out_coco
+from lib.data.image_io import read_image, write_image
+from lib.drawing.cutouts import cut_out_coco
 from lib.utils.errors import DataError
-from lib.utils.image_io import read_image, write_image
 
 SIZE = (120, 160)  # height, width
 

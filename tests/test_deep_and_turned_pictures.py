@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 import pytest
 
+from lib.data.exif import exif_orientation, turned
+from lib.data.image_io import SequenceDecoder, decode_image
+from lib.data.levels import WHOLE, Levels, levels_of, to_8_bit
+from lib.data.registry import open_dataset
+from lib.data.sequence import ImageFrames
 from lib.test.evaluation import get_dataset
 from lib.test.evaluation.environment import EnvSettings
-from lib.test.evaluation.sequence import ImageFrames
-from lib.train.dataset.registry import open_dataset
-from lib.utils.exif import exif_orientation, turned
-from lib.utils.image_io import SequenceDecoder, decode_image
-from lib.utils.levels import WHOLE, Levels, levels_of, to_8_bit
 from tests.evaluation_fakes import run
 from tests.miniature import environment
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from lib.data.image_io import read_image
+from lib.data.video_io import VideoFile
 from lib.utils.box_ops import box_xywh_to_xyxy, paired_iou
-from lib.utils.image_io import read_image
-from lib.utils.video_io import VideoFile
 from tests.conftest import load_script
 
 # The helicopter in three frames, annotated by hand: x, y, w, h. The last two come after the cloud.
@@ -33,7 +33,7 @@ def test_a_cloud_hides_the_target_in_some_frames_of_the_clip():
     assert (drawn[106][120:200, 160:280] > 220).all()  # where the helicopter is
 
 
-@pytest.mark.slow
+@pytest.mark.end_to_end
 def test_the_shipped_model_follows_the_helicopter(tmp_path, monkeypatch, capsys):
     demo = load_script("demo")
     tracked = []

@@ -8,7 +8,7 @@ import torch
 from lib.test.tracker import Tracker
 from lib.utils.crop import CropWindow, cut_window
 from lib.utils.device_crop import cut_crops, resize_on_device
-from tests.test_tracker import TINY, reference_model, run
+from tests.factories import SMALL, TINY, drawn_model, track_clip
 
 CPU = torch.device("cpu")
 
@@ -62,7 +62,7 @@ def test_a_window_outside_of_its_image_is_zero_and_moves_no_other():
 
 
 def test_a_tracker_that_crops_so_gives_the_same_boxes(monkeypatch):
-    expected = run(Tracker(*reference_model(TINY)), 4)
+    expected = track_clip(Tracker(*drawn_model(TINY, SMALL)), 4)
     calls = []
 
     def instead(*arguments):
@@ -70,5 +70,5 @@ def test_a_tracker_that_crops_so_gives_the_same_boxes(monkeypatch):
         return resize_on_device(*arguments)
 
     monkeypatch.setattr("lib.test.tracker.tracker.cut_crops", instead)
-    assert run(Tracker(*reference_model(TINY)), 4) == expected
+    assert track_clip(Tracker(*drawn_model(TINY, SMALL)), 4) == expected
     assert len(calls) == 4

@@ -13,16 +13,11 @@ from lib.test.spec import TrackerSpec
 from lib.test.tracker import build_tracker
 from lib.test.tracker.build import choose_precision
 from lib.train.run_training import pick_device
-from lib.utils.checkpoint import save_checkpoint
 from lib.utils.devices import checked_device, gpu_count
 from lib.utils.errors import ConfigError, run_cli
 from tests.conftest import load_script
+from tests.factories import SMALL, TINY, drawn_weights, track_clip
 from tests.pretended_gpu import GPU, pretended_gpu
-from tests.test_tracker import TINY, reference_model, run
-
-SMALL = ("DATA.SEARCH.SIZE=128", "DATA.TEMPLATE.SIZE=64", "TEST.SEARCH_SIZE=128", "TEST.TEMPLATE_SIZE=64",
-         "MODEL.BACKBONE.DEPTH=3", "MODEL.BACKBONE.CE_LOC=[1]", "MODEL.BACKBONE.CE_KEEP_RATIO=[0.7]",
-         "MODEL.HEAD.NUM_CHANNELS=16")  # fmt: skip
 
 
 @pytest.fixture
@@ -105,13 +100,13 @@ def test_precisions_of_other_gpus(monkeypatch):
 )  # fmt: skip
 def test_a_tracker_on_apples_gpu_gives_the_boxes_of_the_cpu(backend, override, tmp_path):
     overrides = [*SMALL, override]
-    save_checkpoint({"net": reference_model(TINY, overrides)[1].state_dict()}, tmp_path / "w.pth")
+    drawn_weights(tmp_path / "w.pth", TINY, overrides)
     options = {"backend": backend, "overrides": overrides}
-    expected = run(build_tracker(TINY, tmp_path / "w.pth", **options), 3)
+    expected = track_clip(build_tracker(TINY, tmp_path / "w.pth", **options), 3)
     with pretended_gpu():
         tracker = build_tracker(TINY, tmp_path / "w.pth", "mps", **options)
         assert tracker.device == GPU and tracker.window.device == GPU
-        found = run(tracker, 3)
+        found = track_clip(tracker, 3)
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours["target_bbox"], theirs["target_bbox"], atol=1e-3)
         assert ours["best_score"] == pytest.approx(theirs["best_score"], abs=1e-5)

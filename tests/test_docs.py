@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import cache
 from html.parser import HTMLParser
 from importlib.util import find_spec
 from itertools import pairwise
@@ -18,8 +19,8 @@ import pytest
 
 import lib.test.tracker
 from benchmarks import plot
+from lib.data.image_io import read_image
 from lib.utils.errors import ConfigError
-from lib.utils.image_io import read_image
 from tests.conftest import REPOSITORY, load_script
 
 DOCS = REPOSITORY / "docs"
@@ -29,7 +30,7 @@ BLOCK = re.compile(r"(?:^<!-- ([a-zA-Z ]+) -->\n)?^```([a-z ]*)\n(.*?)^```", re.
 RUN_BY = {
     r"make demo": "tests/test_demo.py",
     r"make web": "tests/test_web.py",
-    r"make (test|vot-env|docs)": ".ci/run",
+    r"make (test|test-all|vot-env|docs)": ".ci/run",
     r"git clone": ".ci/run",
     r"\.venv/bin/python tracking/demo\.py": "tests/test_demo.py",
 }
@@ -95,39 +96,35 @@ def parser_of(monkeypatch):
                     load_script(name, Path(script).parent.name).main()
         return shown.value.args[0]
 
-    return find
+    return cache(find)
 
 
-@pytest.mark.parametrize(("page", "line"), COMMANDS)
-def test_every_command_names_a_script_and_its_options(page, line, parser_of):
-    script, *arguments = shlex.split(SCRIPTS.match(line)[1] + line[SCRIPTS.match(line).end() :])
-    assert (REPOSITORY / script).is_file(), f"{page}: {line}"
-    known = {option: action for action in parser_of(script)._actions for option in action.option_strings}
-    for option, following in pairwise([*arguments, ""]):
-        if option.startswith("--"):
-            name, _, value = option.partition("=")
-            assert name in known, f"{page}: {script} has no option {name}"
-            choices, value = known[name].choices, value or following
-            if choices and not value.isupper():
-                assert value in map(str, choices), f"{page}: {script} {name} takes {', '.join(map(str, choices))}"
-
-
-@pytest.mark.parametrize(("page", "mark", "line"), ALL)
-def test_every_command_is_run_somewhere_or_marked_as_needing_something(page, mark, line):
-    if mark:
-        assert mark in MARKS, f"{page}: <!-- {mark} -->"
-        return
-    places = [place for pattern, place in RUN_BY.items() if re.match(pattern, line)]
-    assert places, f"{page}: {line} is run by no test: put <!-- needs data --> or the like before its block"
-    assert (REPOSITORY / places[0]).is_file()
-
-
-@pytest.mark.parametrize(("page", "line"), COMMANDS)
-def test_every_experiment_in_a_command_exists(page, line):
+def test_every_command_names_a_script_its_options_and_an_experiment_that_exist(parser_of):
     experiments = {path.stem for path in (REPOSITORY / "experiments/ostrack").glob("*.yaml")}
-    for name in re.findall(r"(?:--config |test\.py ostrack )([\w./]+)", line):
-        placeholder = name.isupper() or name in {"st50", "r50", "hog", "mine", "my.yaml"}
-        assert placeholder or name in experiments, f"{page}: {line}"
+    for page, line in COMMANDS:
+        script, *arguments = shlex.split(SCRIPTS.match(line)[1] + line[SCRIPTS.match(line).end() :])
+        assert (REPOSITORY / script).is_file(), f"{page}: {line}"
+        known = {option: action for action in parser_of(script)._actions for option in action.option_strings}
+        for option, following in pairwise([*arguments, ""]):
+            if option.startswith("--"):
+                name, _, value = option.partition("=")
+                assert name in known, f"{page}: {script} has no option {name}"
+                choices, value = known[name].choices, value or following
+                if choices and not value.isupper():
+                    assert value in map(str, choices), f"{page}: {script} {name} takes {', '.join(map(str, choices))}"
+        for name in re.findall(r"(?:--config |test\.py ostrack )([\w./]+)", line):
+            placeholder = name.isupper() or name in {"st50", "r50", "hog", "mine", "my.yaml"}
+            assert placeholder or name in experiments, f"{page}: {line}"
+
+
+def test_every_command_is_run_somewhere_or_marked_as_needing_something():
+    for page, mark, line in ALL:
+        if mark:
+            assert mark in MARKS, f"{page}: <!-- {mark} -->"
+            continue
+        places = [place for pattern, place in RUN_BY.items() if re.match(pattern, line)]
+        assert places, f"{page}: {line} is run by no test: put <!-- needs data --> or the like before its block"
+        assert (REPOSITORY / places[0]).is_file()
 
 
 def test_the_pages_were_found():
@@ -135,17 +132,19 @@ def test_the_pages_were_found():
     assert len(COMMANDS) > 30
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_and_files_exist(page):
-    text = page.read_text()
-    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", text):
-        linked = page.parent / target if target else page
-        assert linked.exists(), f"{page.name} links to {target}"
-        assert not anchor or anchor in anchors(linked), f"{page.name} links to {target}#{anchor}"
-    named = re.findall(r"`((?:lib|tracking|tests|docs|benchmarks|experiments)/[\w./]+\.(?:py|md|yaml|txt|csv))`", text)
-    for path in set(named) - USERS_OWN:
-        if "NAME" not in path:
-            assert (REPOSITORY / path).exists(), f"{page.name} names {path}"
+def test_links_and_files_exist():
+    for page in PAGES:
+        text = page.read_text()
+        for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", text):
+            linked = page.parent / target if target else page
+            assert linked.exists(), f"{page.name} links to {target}"
+            assert not anchor or anchor in anchors(linked), f"{page.name} links to {target}#{anchor}"
+        named = re.findall(
+            r"`((?:lib|tracking|tests|docs|benchmarks|experiments)/[\w./]+\.(?:py|md|yaml|txt|csv))`", text
+        )
+        for path in set(named) - USERS_OWN:
+            if "NAME" not in path:
+                assert (REPOSITORY / path).exists(), f"{page.name} names {path}"
 
 
 def anchors(page: Path) -> set[str]:
@@ -156,13 +155,13 @@ def anchors(page: Path) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
-def test_a_page_starts_with_its_question_and_can_be_found(page):
-    title, _, first = page.read_text().split("\n")[:3]
-    assert title.startswith("# ")
-    assert "?" in first, f"{page.name} says in its first line which question it answers"
-    assert page.name == "index.md" or f"({page.name})" in (DOCS / "index.md").read_text()
-    assert f": {page.name}\n" in (REPOSITORY / "mkdocs.yml").read_text()
+def test_every_page_starts_with_its_question_and_can_be_found():
+    for page in DOCS.glob("*.md"):
+        title, _, first = page.read_text().split("\n")[:3]
+        assert title.startswith("# "), page.name
+        assert "?" in first, f"{page.name} says in its first line which question it answers"
+        assert page.name == "index.md" or f"({page.name})" in (DOCS / "index.md").read_text(), page.name
+        assert f": {page.name}\n" in (REPOSITORY / "mkdocs.yml").read_text(), page.name
 
 
 def test_the_readme_is_short_and_its_table_is_that_of_the_figures(tmp_path):
@@ -244,7 +243,7 @@ def test_the_examples_track(drawn):
 @pytest.fixture
 def own(tmp_path, monkeypatch, drawn):
     """The page's tracker among those of the project, and a sequence to track."""
-    from lib.utils.image_io import write_image
+    from lib.data.image_io import write_image
 
     (text,) = examples(DOCS / "api.md", "python own")
     (tmp_path / "trackers").mkdir()

@@ -10,11 +10,11 @@ import yaml
 from lib.config import config_hash, experiments_dir, load_config, to_plain
 from lib.config.drawing import DrawSettings
 from lib.config.ostrack import OSTrackConfig
+from lib.data.crops import CropSpec
+from lib.drawing.pairs import build_images_dataset
+from lib.drawing.textures import procedural_textures
 from lib.train.admin.environment import EnvironmentSettings
-from lib.train.data.drawing.textures import procedural_textures
 from lib.train.data.loader import build_loader, open_sources
-from lib.train.data.pair import CropSpec
-from lib.train.dataset.images import build_images_dataset
 from lib.utils.errors import ConfigError
 from tests.conftest import REPOSITORY
 

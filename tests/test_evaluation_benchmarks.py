@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 import pytest
 
+from lib.data.annotations import read_boxes, read_flags
+from lib.data.own_folder import folder_label
+from lib.data.registry import open_dataset
+from lib.data.sequence import ImageFrames
+from lib.data.video_io import VideoFile, VideoWriter
 from lib.test.evaluation.benchmarks import BENCHMARKS, get_dataset, present_sequences
 from lib.test.evaluation.environment import EnvSettings
-from lib.test.evaluation.sequence import ImageFrames
-from lib.train.dataset.registry import open_dataset
-from lib.utils.annotations import read_boxes, read_flags
 from lib.utils.errors import ConfigError, DataError
-from lib.utils.own_folder import folder_label
-from lib.utils.video_io import VideoFile, VideoWriter
 from tests.miniature import environment
 
 
@@ -100,7 +100,7 @@ def test_flags_in_a_line_or_in_lines(tmp_path: Path) -> None:
 def test_listed_benchmarks_are_complete_and_lazy(
     env: EnvSettings, name: str, count: int, first: str, last: str
 ) -> None:
-    BENCHMARKS[name].root(env).mkdir(parents=True)  # empty: listing reads no frame and no annotation
+    env.folder(BENCHMARKS[name]).mkdir(parents=True)  # empty: listing reads no frame and no annotation
     sequences = get_dataset(name, env=env)
     names = [sequence.name for sequence in sequences]
     assert len(names) == len(set(names)) == count
@@ -170,7 +170,7 @@ def test_images_val_reads_absence_where_it_is(env: EnvSettings) -> None:
 
 def test_several_names_and_unknown_names(env: EnvSettings) -> None:
     for name in ("otb", "nfs"):
-        BENCHMARKS[name].root(env).mkdir(parents=True)
+        env.folder(BENCHMARKS[name]).mkdir(parents=True)
     assert len(get_dataset("otb", "nfs", env=env)) == 200
     with pytest.raises(ConfigError, match="unknown data set 'lasto': did you mean lasot"):
         get_dataset("lasto", env=env)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
-import textwrap
 import threading
 import time
 from pathlib import Path
@@ -15,16 +13,16 @@ import numpy as np
 import pytest
 import torch
 
+from lib.data.sequence import Annotations, Sequence
 from lib.test.evaluation import evaluate, find_results, get_dataset, read_result, results, runner
 from lib.test.evaluation.evaluate import RunOptions
 from lib.test.evaluation.prefetch import read_ahead
-from lib.test.evaluation.sequence import Annotations, Sequence
 from lib.test.evaluation.summary import Summary
 from lib.test.evaluation.writer import FrameTime, ResultWriter
 from lib.test.spec import TrackerSpec
 from lib.utils.errors import CheckpointError, ConfigError, DataError
 from tests import evaluation_fakes as fakes
-from tests.conftest import REPOSITORY, load_script
+from tests.conftest import load_script
 from tests.evaluation_fakes import (
     LENGTHS,
     RUN,
@@ -34,6 +32,7 @@ from tests.evaluation_fakes import (
     run,
     write_sequences,
 )
+from tests.factories import run_program
 
 
 @pytest.fixture
@@ -172,6 +171,7 @@ def test_run_provenance_hashes_the_checkpoint(tmp_path: Path) -> None:
 # Resuming and mixing
 
 
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_second_run_does_nothing(data: Path, tmp_path: Path, workers: int) -> None:
     run(data, tmp_path / "out")
@@ -270,22 +270,22 @@ def command_line(tmp_path: Path, data: Path, *more: str) -> list[str]:
     return ["ostrack", CONFIG, "--dataset", f"folder:{data}", "--device", "cpu", *places, *more]
 
 
-def test_the_command_reports_failures_by_its_exit_status(tmp_path: Path, data: Path) -> None:
-    script = textwrap.dedent(f"""
-        import runpy, sys
-        from pathlib import Path
-        from tests.evaluation_fakes import FakeTracker
-        from lib.test.evaluation import evaluate
-        evaluate.build_from_spec = lambda spec: FakeTracker(
-            spec.device, Path({str(tmp_path / "marks")!r}), {{11: "raise"}})
-        sys.argv = ["test.py", *{command_line(tmp_path, data)!r}]
-        runpy.run_path("tracking/test.py", run_name="__main__")
-    """)
-    ended = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True)
-    assert ended.returncode == 1, ended.stderr
-    assert "the sky fell" in ended.stderr
-    assert ended.stdout.startswith("sequences: 2 tracked, 0 already there, 1 failed")
-    assert ended.stdout.endswith("failed: b (RuntimeError: the sky fell)\n")
+def test_the_command_reports_failures_by_its_exit_status(
+    tmp_path: Path,
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def build(spec: TrackerSpec) -> FakeTracker:
+        return FakeTracker(spec.device, tmp_path / "marks", {11: "raise"})
+
+    monkeypatch.setattr(evaluate, "build_from_spec", build)
+    assert run_program(monkeypatch, "test", command_line(tmp_path, data)) == 1
+    assert "the sky fell" in caplog.text
+    printed = capsys.readouterr().out
+    assert printed.startswith("sequences: 2 tracked, 0 already there, 1 failed")
+    assert printed.endswith("failed: b (RuntimeError: the sky fell)\n")
 
 
 def test_the_command_in_turn(

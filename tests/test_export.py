@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib.config import config_hash, load_config
-from lib.config.ostrack import OSTrackConfig
+from lib.config import config_hash
 from lib.models.layers.head import HEADS
-from lib.models.ostrack import build_ostrack
 from lib.models.ostrack.elimination import template_mask
 from lib.test import export
 from lib.test.evaluation.results import differences, file_hash, provenance_path
@@ -24,28 +22,21 @@ from lib.test.export.opset import lower
 from lib.test.tracker import Tracker, build_tracker
 from lib.test.tracker.backends import FORMAT_OF, ExportedNetwork, exported_network
 from lib.test.tracker.build import choose_precision
-from lib.utils.checkpoint import save_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError, DataError, OSTrackError
 from tests.conftest import REPOSITORY, load_script
-from tests.golden.fixtures import clip_frame, fill_state_dict
+from tests.factories import SMALL, TINY, drawn_model, drawn_weights, run_command, write_clip
+from tests.golden.fixtures import clip_frame
 from tests.test_docs import DOCS, examples
 
 for package in ("onnx", "onnxscript", "onnxruntime", "openvino"):
     pytest.importorskip(package)
 
-TINY = "vitt_256_ce_images"
 NAMES = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")  # of the linear layers of a block
-SMALL = ("DATA.SEARCH.SIZE=128", "DATA.TEMPLATE.SIZE=64", "TEST.SEARCH_SIZE=128", "TEST.TEMPLATE_SIZE=64",
-         "MODEL.BACKBONE.DEPTH=3", "MODEL.BACKBONE.CE_LOC=[1]", "MODEL.BACKBONE.CE_KEEP_RATIO=[0.7]",
-         "MODEL.HEAD.NUM_CHANNELS=16")  # fmt: skip
 GT_BOX, CORNER = "MODEL.BACKBONE.CE_TEMPLATE_RANGE=GT_BOX", "MODEL.HEAD.TYPE=CORNER"
 
 
 def case(*overrides):
-    cfg = load_config(OSTrackConfig, TINY, [*SMALL, *overrides])
-    model = build_ostrack(cfg).eval()
-    model.load_state_dict(fill_state_dict(model.state_dict()))
-    return cfg, model
+    return drawn_model(TINY, [*SMALL, *overrides])
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +55,7 @@ def by_torch(cfg, model, inputs):
     return model(*crops, ce_template_mask=mask)
 
 
-@pytest.mark.slow
+@pytest.mark.end_to_end
 @pytest.mark.parametrize(
     ("format", "overrides", "batch"),
     [("torch", (), 1), ("onnx", (), 1), ("openvino", (), 1), ("onnx", (GT_BOX, CORNER), 2), ("torch", (GT_BOX,), 2)],
@@ -131,7 +122,7 @@ def test_weights_in_half_precision_are_computed_with_in_float32():
     assert np.abs(expected - (inputs @ weight + bias)).max() > 1e-4
 
 
-@pytest.mark.slow
+@pytest.mark.end_to_end
 @pytest.mark.parametrize(
     ("opset", "overrides", "absent", "present"),
     [(13, (GT_BOX, CORNER), {"Gelu", "LayerNormalization"}, {"Erf"}),
@@ -202,7 +193,7 @@ def track(tracker, count):
     return np.array([tracker.step([clip_frame(t)[0]] * count, targets).boxes for t in range(1, 5)])
 
 
-@pytest.mark.slow
+@pytest.mark.end_to_end
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("overrides", [(), (GT_BOX,)], ids=["fixed", "gt_box"])
 def test_a_backend_gives_the_boxes_of_torch(backend, overrides, kept):
@@ -214,7 +205,7 @@ def test_a_backend_gives_the_boxes_of_torch(backend, overrides, kept):
     np.testing.assert_allclose(track(tracker, 1)[:, 0], expected[:, 0], atol=0.01)
 
 
-@pytest.mark.slow
+@pytest.mark.end_to_end
 @pytest.mark.parametrize(
     "overrides",
     [(), ("DATA.SEARCH.SIZE=160", "TEST.SEARCH_FACTOR=3.2", "TEST.TEMPLATE_FACTOR=1.7",
@@ -349,8 +340,7 @@ def test_precisions(monkeypatch):
 
 def test_a_backend_is_not_compiled(tmp_path):
     path = tmp_path / "w.pth"
-    cfg, model = case()
-    save_checkpoint({"net": model.state_dict()}, path)
+    drawn_weights(path, TINY, SMALL)
     with pytest.raises(ConfigError, match="backend openvino is not compiled"):
         build_tracker(TINY, path, backend="openvino", compiled=True, overrides=SMALL, save_dir=tmp_path)
 
@@ -368,19 +358,16 @@ def test_results_of_backends_are_not_mixed(stored, now, told, tmp_path):
     assert differences(path, {"backend": now}) == told
 
 
-@pytest.mark.slow
+@pytest.mark.end_to_end
 def test_int8_is_made_by_the_script_and_found_by_the_backends(tmp_path, monkeypatch, capsys):
     cfg, model = case()
-    path = tmp_path / "weights.pth"
-    save_checkpoint({"net": model.state_dict()}, path)
+    path = drawn_weights(tmp_path / "weights.pth", TINY, SMALL)
     options = {"overrides": SMALL, "save_dir": tmp_path, "precision": "int8"}
     with pytest.raises(ConfigError, match=r"tracking/export.py --config vitt_256_ce_images --format openvino"):
         build_tracker(TINY, path, backend="openvino", **options)
-    command = ["export.py", "--config", TINY, "--checkpoint", str(path), "--precision", "int8", "--save_dir",
-               str(tmp_path)]  # fmt: skip
+    command = ["--config", TINY, "--checkpoint", path, "--precision", "int8", "--save_dir", tmp_path, *SMALL]
     for format in FORMAT_OF.values():
-        monkeypatch.setattr(sys, "argv", [*command, "--format", format, *SMALL])
-        load_script("export").main()
+        run_command(monkeypatch, "export", [*command, "--format", format])
     text = capsys.readouterr().out
     assert len(re.findall(r"wrote .*/exports/vitt_256_ce_images_int8_\w+\.(?:onnx|xml)\n", text)) == 2
     load_script("export").main()
@@ -429,37 +416,26 @@ def test_smoothing_changes_nothing_but_the_spread_between_channels():
 
 
 def test_the_script_checks_before_it_calibrates(tmp_path, monkeypatch):
-    path = tmp_path / "weights.pth"
-    save_checkpoint({"net": case()[1].state_dict()}, path)
+    path = drawn_weights(tmp_path / "weights.pth", TINY, SMALL)
     for rest in (["--format", "torch"], ["--batch", "2"]):
-        monkeypatch.setattr(sys, "argv", ["export.py", "--config", TINY, "--checkpoint", str(path), *rest, *SMALL])
         with pytest.raises(ConfigError, match="--out is needed"):
-            load_script("export").main()
+            run_command(monkeypatch, "export", ["--config", TINY, "--checkpoint", path, *rest, *SMALL])
 
 
 def test_the_command_of_the_evaluation_runs_a_backend(tmp_path, monkeypatch, capsys):
-    from lib.utils.image_io import write_image
-
-    path = tmp_path / "weights.pth"
-    save_checkpoint({"net": case()[1].state_dict()}, path)
-    for t in range(3):
-        image, box = clip_frame(t)
-        write_image(tmp_path / f"videos/clip/{t:03d}.png", image)
-    first = ",".join(map(str, clip_frame(0)[1]))
-    (tmp_path / "videos/clip/groundtruth.txt").write_text(f"{first}\n" * 3)
-    command = ["test.py", "ostrack", TINY, "--dataset", f"folder:{tmp_path}/videos", "--save_dir", str(tmp_path),
-               "--checkpoint", str(path), "--device", "cpu", *SMALL]  # fmt: skip
+    path = drawn_weights(tmp_path / "weights.pth", TINY, SMALL)
+    write_clip(tmp_path / "videos/clip", 3)
+    command = ["ostrack", TINY, "--dataset", f"folder:{tmp_path}/videos", "--save_dir", tmp_path, "--checkpoint", path,
+               "--device", "cpu", *SMALL]  # fmt: skip
     boxes, folder = {}, tmp_path / f"test/tracking_results/ostrack/{TINY}"
     for backend in ("torch", "openvino"):
-        monkeypatch.setattr(sys, "argv", [*command, "--backend", backend, "--fresh"])
-        assert load_script("test").main() == 0
+        assert run_command(monkeypatch, "test", [*command, "--backend", backend, "--fresh"]) == 0
         (result,) = folder.glob("folder_videos_*/clip.txt")
         boxes[backend] = np.loadtxt(result)
         assert json.loads(result.with_suffix(".json").read_text())["backend"] == backend
     np.testing.assert_allclose(boxes["openvino"], boxes["torch"], atol=0.01)
-    monkeypatch.setattr(sys, "argv", [*command, "--backend", "onnxruntime"])
     with pytest.raises(OSTrackError, match="backend 'openvino', now 'onnxruntime'"):
-        load_script("test").main()
+        run_command(monkeypatch, "test", [*command, "--backend", "onnxruntime"])
 
 
 def test_a_network_keeps_the_crops_of_templates_and_carries_what_the_file_changes():

@@ -8,6 +8,7 @@ import torch
 import yaml
 
 from lib.config import ExperimentConfig
+from lib.data.video_io import VideoWriter
 from lib.models.family import DEFAULT_FAMILY, Family, experiment_family, family_names, find_family, load_experiment
 from lib.test.evaluation.evaluate import track_benchmarks
 from lib.test.export import export_network
@@ -21,7 +22,6 @@ from lib.test.video_loop import VideoOptions
 from lib.train.actors import build_actor
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import ConfigError
-from lib.utils.video_io import VideoWriter
 from tests.conftest import load_script
 from tests.miniature import draw, moving_boxes, write_frames, write_rows
 from tests.small_training import small_batch

@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
+from lib.data.own_folder import folder_label
+from lib.data.video_io import VideoFile
 from lib.test.analysis.report import evaluate
 from lib.test.evaluation import get_dataset
 from lib.test.evaluation.environment import EnvSettings
@@ -18,8 +20,6 @@ from lib.test.evaluation.evaluate import select_sequence
 from lib.test.evaluation.results import find_results, result_path
 from lib.test.evaluation.runner import run_sequences
 from lib.utils.errors import ConfigError, DataError
-from lib.utils.own_folder import folder_label
-from lib.utils.video_io import VideoFile
 from tests.evaluation_fakes import RUN, FakeBatchTracker, boxes, build_broken, results, run
 
 

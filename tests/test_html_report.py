@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from lib.data.sequence import Annotations, Sequence
 from lib.test.analysis.html import (
     NO_SCORE,
     NO_TARGET,
@@ -25,7 +26,6 @@ from lib.test.analysis.plots import COLORS
 from lib.test.analysis.protocols import PROTOCOLS
 from lib.test.analysis.report import Report, score_tracker
 from lib.test.evaluation.results import write_scores
-from lib.test.evaluation.sequence import Annotations, Sequence
 from lib.utils.errors import DataError, ImageError
 from tests.browser import CHROMIUM, Browser
 
@@ -208,6 +208,7 @@ def test_frames_that_cannot_be_read_are_noted(caplog):
 # --- the page in the browser
 
 
+@pytest.mark.end_to_end
 def test_header_and_notes(browser):
     assert browser.texts("h1") == ["folder:<x>& (5 of 6 sequences)"]
     assert browser.texts("#scope") == ["854 frames, 3 trackers, protocol pytracking"]
@@ -220,6 +221,7 @@ def test_header_and_notes(browser):
     assert browser.texts("#differences .reason") == ["AUC -0.50: a reason"]
 
 
+@pytest.mark.end_to_end
 def test_summary_shows_the_scores_and_sorts(browser, report):
     expected = [
         [two(score) + " to ".join(map(two, tracker.intervals()[name])) for name, score in tracker.scores().items()]
@@ -243,6 +245,7 @@ def test_summary_shows_the_scores_and_sorts(browser, report):
     assert browser.evaluate(order) == ["none", "none", "none", "ascending", "none", "none"]
 
 
+@pytest.mark.end_to_end
 def test_repeated_runs_have_a_row(window, tmp_path):
     report = make_report(("t/c_000", "t/c_001"), {"car": 20, "boat-1": 24})
     trackers = [replace(one, run=("t/c", one.label[-3:])) for one in report.trackers]
@@ -257,6 +260,7 @@ def test_repeated_runs_have_a_row(window, tmp_path):
     assert len(column(window, "comparison", 1)) == 1 and window.errors == []
 
 
+@pytest.mark.end_to_end
 def test_comparison_is_that_of_the_report(browser, report):
     first, second = (tracker.sequence_scores()[:, 0] for tracker in report.trackers[:2])
     difference = np.mean(second - first)
@@ -266,6 +270,7 @@ def test_comparison_is_that_of_the_report(browser, report):
     assert [column(browser, "comparison", number)[0] for number in (4, 5, 6)] == ["0", "5", "within noise"]
 
 
+@pytest.mark.end_to_end
 @pytest.mark.parametrize(("number", "curve"), [(1, "success"), (2, "precision"), (3, "norm_precision")])
 def test_curves_are_read_where_the_mouse_is(browser, report, number, curve):
     figure = f"#curves .plot:nth-child({number})"
@@ -294,6 +299,7 @@ def test_curves_are_read_where_the_mouse_is(browser, report, number, curve):
     assert browser.texts(f"{figure} .tip p")[0].endswith(f" {thresholds[index + 1]:g}")
 
 
+@pytest.mark.end_to_end
 def test_a_tracker_is_hidden_everywhere_and_shown_again(browser):
     def lines():
         return browser.evaluate(
@@ -315,6 +321,7 @@ def test_a_tracker_is_hidden_everywhere_and_shown_again(browser):
     assert lines() == 3 and browser.texts("#sequences th")[3:] == [TRACKERS[1]]
 
 
+@pytest.mark.end_to_end
 def test_sequence_table_shows_the_chosen_score_from_the_worst(browser, report):
     scores = [tracker.sequence_scores() for tracker in report.trackers]
 
@@ -336,6 +343,7 @@ def test_sequence_table_shows_the_chosen_score_from_the_worst(browser, report):
     assert column(browser, "sequences", 2) == ["700", "60", "40", "30", "24"]
 
 
+@pytest.mark.end_to_end
 def test_sequences_are_filtered_by_name_and_attribute(browser):
     browser.type("#sequences input", "BOAT")
     assert sorted(column(browser, "sequences", 1)) == ["boat-1", "boat-2"]
@@ -354,6 +362,7 @@ def test_sequences_are_filtered_by_name_and_attribute(browser):
     assert column(browser, "sequences", 1) == [] and browser.texts("#sequences output") == ["0 of 5 sequences"]
 
 
+@pytest.mark.end_to_end
 def test_attribute_table(browser, report):
     assert column(browser, "attributes", 1) == ["<i>Blur</i>", "Fast motion"]
     assert column(browser, "attributes", 2) == ["2", "2"]
@@ -362,6 +371,7 @@ def test_attribute_table(browser, report):
         assert column(browser, "attributes", 3 + k) == [two((auc[2] + auc[3]) / 2), two((auc[1] + auc[2]) / 2)]
 
 
+@pytest.mark.end_to_end
 def test_sequence_opens_with_its_overlaps(browser, report):
     open_sequence(browser, "boat-1")
     assert browser.texts(".detail h3") == ["boat-1"]
@@ -385,6 +395,7 @@ def test_sequence_opens_with_its_overlaps(browser, report):
     assert browser.texts(".detail h3") == []
 
 
+@pytest.mark.end_to_end
 def test_long_sequence_has_means(browser, report):
     open_sequence(browser, "boat-2")
     assert "Means over up to 2 frames" in browser.texts(".readout")[0]
@@ -396,6 +407,7 @@ def test_long_sequence_has_means(browser, report):
     assert browser.texts(".strips .value") == list(map(two, means))
 
 
+@pytest.mark.end_to_end
 def test_sequence_shows_the_scores_that_were_told(window, tmp_path):
     report = make_report(TRACKERS[:2], {"boat-1": 24, "car": 40})
     files = [tmp_path / "boat-1.txt", tmp_path / "car.txt"]
@@ -432,6 +444,7 @@ def test_sequence_shows_the_scores_that_were_told(window, tmp_path):
         page_data(replace(report, trackers=trackers), 0)
 
 
+@pytest.mark.end_to_end
 def test_pictures_show_the_worst_frames_and_all_boxes(browser, report):
     open_sequence(browser, "car")
     frames = worst_frames(report.trackers[0].errors[3].overlap, 6)
@@ -460,6 +473,7 @@ def test_pictures_show_the_worst_frames_and_all_boxes(browser, report):
     assert browser.texts(".readout") == [f"Frame {t}"]
 
 
+@pytest.mark.end_to_end
 def test_names_are_text(browser):
     open_sequence(browser, "a<b>&\"c'</script>")
     assert browser.texts(".detail h3") == ["a<b>&\"c'</script>"]
@@ -473,6 +487,7 @@ def test_names_are_text(browser):
     )
 
 
+@pytest.mark.end_to_end
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_can_be_read_in_light_and_dark(browser, scheme):
     browser.emulate(prefers_color_scheme=scheme)
@@ -490,6 +505,7 @@ def test_text_can_be_read_in_light_and_dark(browser, scheme):
     assert (luminance("body", "backgroundColor") < 0.1) == (scheme == "dark")
 
 
+@pytest.mark.end_to_end
 def test_page_fits_a_telephone(browser):
     browser.resize(390, 844)
     open_sequence(browser, "boat-2")
@@ -497,6 +513,7 @@ def test_page_fits_a_telephone(browser):
     assert browser.evaluate("document.querySelector('.strip').getBoundingClientRect().width") > 200
 
 
+@pytest.mark.end_to_end
 def test_one_tracker_and_one_sequence(window, tmp_path):
     report = make_report(TRACKERS[:1], {"car": 3})
     window.open(write_html(report, tmp_path / "report.html"))

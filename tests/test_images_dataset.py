@@ -1,32 +1,30 @@
 """The drawn data set: geometry of targets and crops, repeatability, bad files, sequences."""
 
 import logging
-import subprocess
-import sys
 from dataclasses import fields, replace
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from lib.data.crops import CropPair, CropSpec
+from lib.data.registry import open_dataset
+from lib.drawing import patches
+from lib.drawing.assets import AssetLibrary, draw_scene_spec, load_assets
+from lib.drawing.motion import CHANGES, deformation_spread, deformed
+from lib.drawing.outlines import box_of, clip_outline, fill, largest_outline, random_outline
+from lib.drawing.pairs import DrawSettings, ImagesDataset, build_images_dataset, crop_frame
+from lib.drawing.patches import Part, cut, scaled
+from lib.drawing.photometric import Look, Tone, apply_look, line_kernel
+from lib.drawing.pictures import load_cutouts, load_pictures, make_picture
+from lib.drawing.scene import Frame, Placed
+from lib.drawing.sequences import cover_label, make_images_sequences, smooth_path
+from lib.drawing.textures import procedural_textures
+from lib.drawing.warp import BEND_SIZE, Pose, Sprite, from_frame, paint_background, to_frame
 from lib.train.admin.environment import EnvironmentSettings
-from lib.train.data.drawing import patches
-from lib.train.data.drawing.assets import AssetLibrary, draw_scene_spec, load_assets
-from lib.train.data.drawing.motion import CHANGES, deformation_spread, deformed
-from lib.train.data.drawing.outlines import box_of, clip_outline, fill, largest_outline, random_outline
-from lib.train.data.drawing.patches import Part, cut, scaled
-from lib.train.data.drawing.photometric import Look, Tone, apply_look, line_kernel
-from lib.train.data.drawing.pictures import load_cutouts, load_pictures, make_picture
-from lib.train.data.drawing.scene import Frame, Placed
-from lib.train.data.drawing.sequences import cover_label, make_images_sequences, smooth_path
-from lib.train.data.drawing.textures import procedural_textures
-from lib.train.data.drawing.warp import BEND_SIZE, Pose, Sprite, from_frame, paint_background, to_frame
-from lib.train.data.pair import CropPair, CropSpec
-from lib.train.dataset.images import DrawSettings, ImagesDataset, build_images_dataset, crop_frame
-from lib.train.dataset.registry import open_dataset
 from lib.utils.crop import sample_target
 from lib.utils.errors import DataError
+from tests.factories import run_program
 
 TEMPLATE = CropSpec(size=128, factor=2.0, center_jitter=0.0, scale_jitter=0.0, number=1)
 SEARCH = CropSpec(size=256, factor=4.0, center_jitter=3.0, scale_jitter=0.25, number=1)
@@ -418,22 +416,19 @@ def test_sequences_are_repeatable_and_never_overwritten_silently(tmp_path):
         make_images_sequences(tmp_path, "nonsense", 1, 3, seed=5)
 
 
-def test_the_script_writes_a_split_and_says_what_is_wrong(tmp_path):
+def test_the_script_writes_a_split_and_says_what_is_wrong(tmp_path, monkeypatch, capsys):
     write_photo(tmp_path / "photo.png", 1)
-    script = Path(__file__).resolve().parents[1] / "tracking" / "make_images_dataset.py"
-    command = [sys.executable, str(script), "--out", "drawn", "--sequences", "1", "--frames", "2", "--size", "96x80"]
+    monkeypatch.chdir(tmp_path)
 
-    def run(images: str) -> subprocess.CompletedProcess:
-        return subprocess.run([*command, "--images", images], cwd=tmp_path, capture_output=True, text=True)
+    def run(images: str) -> int:
+        arguments = ["--out", "drawn", "--sequences", 1, "--frames", 2, "--size", "96x80", "--images", images]
+        return run_program(monkeypatch, "make_images_dataset", arguments)
 
-    done = run(".")
-    assert done.returncode == 0 and "wrote 1 sequences of 2 frames" in done.stdout
+    assert run(".") == 0 and "wrote 1 sequences of 2 frames" in capsys.readouterr().out
     assert (tmp_path / "drawn" / "val" / "images_val_000001" / "00000002.jpg").is_file()
-    failed = run("nowhere")
-    assert failed.returncode == 1 and "drawn/val exists already" in failed.stderr
+    assert run("nowhere") == 1 and "drawn/val exists already" in capsys.readouterr().err
     (tmp_path / "drawn" / "val").rename(tmp_path / "old")
-    failed = run("nowhere")
-    assert failed.returncode == 1 and "nowhere does not exist" in failed.stderr and "Traceback" not in failed.stderr
+    assert run("nowhere") == 1 and "nowhere does not exist" in capsys.readouterr().err
 
 
 def test_cover_labels():

@@ -3,30 +3,22 @@
 import pytest
 import torch
 
-from lib.config import load_config
-from lib.config.ostrack import OSTrackConfig
 from lib.models.layers.attention import attention_rows, explicit_attention
 from lib.models.layers.linear import PackedLinear, can_pack
-from lib.models.ostrack import build_ostrack
 from lib.models.ostrack.elimination import template_mask
 from lib.models.ostrack.inference import initial_state, prepare_inference
 from lib.models.ostrack.plain import PlainModel
-from tests.golden.fixtures import fill_state_dict
+from tests.factories import SMALL, TINY, drawn_model
 
-TINY = "vitt_256_ce_images"
-SMALL = ("DATA.SEARCH.SIZE=128", "DATA.TEMPLATE.SIZE=64", "TEST.SEARCH_SIZE=128", "TEST.TEMPLATE_SIZE=64",
-         "MODEL.BACKBONE.DEPTH=4", "MODEL.BACKBONE.CE_LOC=[1, 2]", "MODEL.BACKBONE.CE_KEEP_RATIO=[0.7, 0.6]",
-         "MODEL.HEAD.NUM_CHANNELS=16")  # fmt: skip
+TWICE = ("MODEL.BACKBONE.DEPTH=4", "MODEL.BACKBONE.CE_LOC=[1, 2]", "MODEL.BACKBONE.CE_KEEP_RATIO=[0.7, 0.6]")
 
 
 def case(*overrides, batch=2):
     """An experiment, its model with running statistics as after training, and crops as bytes."""
-    torch.manual_seed(0)
-    cfg = load_config(OSTrackConfig, TINY, [*SMALL, *overrides])
-    model = build_ostrack(cfg)
-    model.load_state_dict(fill_state_dict(model.state_dict()))
+    torch.manual_seed(1)
+    cfg, model = drawn_model(TINY, [*SMALL, *TWICE, *overrides])
     template, search = (torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8) for size in (64, 128))
-    return cfg, model.eval(), template, search
+    return cfg, model, template, search
 
 
 def normalised(cfg, pixels):

@@ -260,7 +260,7 @@ def test_exports_without_graph_breaks():
         np.testing.assert_allclose(exported[name], expected[name], atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.end_to_end
 def test_compiles_to_one_graph(tmp_path, monkeypatch):
     # The compiler's cache is shared by all programs of a user; one that was killed may have left it damaged.
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))

@@ -10,6 +10,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from lib.data.image_io import read_image
 from lib.test.analysis.card import score_table, write_card
 from lib.test.analysis.curves import Run, draw_curves, read_run, read_runs, write_curves
 from lib.test.analysis.failures import failure_frames, failure_strip, scored_track, worst_sequences
@@ -18,7 +19,6 @@ from lib.test.analysis.selection import Selection
 from lib.test.evaluation.environment import EnvSettings
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError, DataError
-from lib.utils.image_io import read_image
 from lib.vis.draw import COLORS, rgb
 from tests.conftest import load_script
 from tests.train_processes import in_process

@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from lib.data.sequence import Annotations, Sequence
 from lib.models.family import load_experiment
 from lib.test.analysis.analyse import AnalysisOptions, analyse
 from lib.test.evaluation import job, read_result
@@ -16,7 +17,6 @@ from lib.test.evaluation.environment import EnvSettings
 from lib.test.evaluation.evaluate import RunOptions, track_benchmarks
 from lib.test.evaluation.modes import Annotator
 from lib.test.evaluation.results import read_scores
-from lib.test.evaluation.sequence import Annotations, Sequence
 from lib.test.spec import TrackerSpec
 from lib.test.tracker.build import tracking_model
 from lib.utils.checkpoint import save_checkpoint

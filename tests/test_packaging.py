@@ -80,6 +80,7 @@ def installed(wheel, tmp_path_factory) -> Path:
     return root / "bin"
 
 
+@pytest.mark.end_to_end
 def test_the_wheel_holds_what_ships_and_nothing_of_this_machine(wheel):
     with ZipFile(wheel) as archive:
         names = set(archive.namelist())
@@ -88,7 +89,7 @@ def test_the_wheel_holds_what_ships_and_nothing_of_this_machine(wheel):
     }
     for experiment in (REPOSITORY / "experiments/ostrack").glob("*.yaml"):
         assert f"lib/shipped/experiments/ostrack/{experiment.name}" in names
-    for resource in ("lib/utils/data_specs", "lib/test/analysis/page"):
+    for resource in ("lib/data/data_specs", "lib/test/analysis/page"):
         for path in (REPOSITORY / resource).iterdir():
             assert f"{resource}/{path.name}" in names
     for path in (REPOSITORY / "web").rglob("*.*"):
@@ -96,7 +97,7 @@ def test_the_wheel_holds_what_ships_and_nothing_of_this_machine(wheel):
     assert not [name for name in names if name.endswith("/local.py") or name.startswith("tests")]
 
 
-@pytest.mark.slow
+@pytest.mark.end_to_end
 def test_every_script_is_a_command(installed):
     scripts = {path.stem for path in (REPOSITORY / "tracking").glob("*.py")} - {"__init__", "commands", "vot_tracker"}
     commands = {path.name for path in installed.glob("ostrack-*")}
@@ -106,7 +107,7 @@ def test_every_script_is_a_command(installed):
         assert run([installed / command, "--help"], installed).startswith(f"usage: {command} ")
 
 
-@pytest.mark.slow
+@pytest.mark.end_to_end
 def test_wrong_input_of_a_command_is_one_line_and_a_status(installed, tmp_path):
     ended = subprocess.run(
         [installed / "ostrack-test", "ostrack", "no_such"], cwd=tmp_path, capture_output=True, text=True, timeout=300
@@ -115,7 +116,7 @@ def test_wrong_input_of_a_command_is_one_line_and_a_status(installed, tmp_path):
     assert ended.stderr.startswith("error: no experiment 'no_such'") and "Traceback" not in ended.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.end_to_end
 def test_the_commands_track_and_score_in_another_folder(installed, tmp_path):
     code = (
         "import lib, ostrack, tracking; print(lib.__file__, ostrack.__file__, tracking.__file__); "
@@ -143,7 +144,7 @@ def test_the_commands_track_and_score_in_another_folder(installed, tmp_path):
     assert f"{tmp_path}/data/lasot" in (tmp_path / "local_train.py").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.end_to_end
 def test_files_of_the_project_folder_go_before_those_in_the_package(installed, tmp_path):
     code = (
         "from lib.config import config_path; from lib.config.ostrack import OSTrackConfig; "

@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 
 from lib.config.drawing import DrawSettings
+from lib.config.experiment import DataConfig
+from lib.data.crops import Crop, CropSpec
+from lib.data.registry import open_dataset
+from lib.data.selection import selected, split_selection
+from lib.drawing.extents import draw_loosening, draw_part_box, draw_part_outline, draw_rectangle, loosen
+from lib.drawing.photometric import Look, Tone, draw_video_look, tone_table
 from lib.train.admin.environment import EnvironmentSettings
-from lib.train.data.augment import degrade, warp_crop
-from lib.train.data.drawing.extents import draw_loosening, draw_part_box, draw_part_outline, draw_rectangle, loosen
-from lib.train.data.drawing.photometric import Look, Tone, draw_video_look, tone_table
-from lib.train.data.frames import PairSampling
-from lib.train.data.pair import Crop, CropSpec
-from lib.train.data.sampler import AnnotatedPairs
-from lib.train.dataset.check import check_dataset
-from lib.train.dataset.registry import open_dataset, open_source
-from lib.train.dataset.selection import selected, split_selection
+from lib.train.data.augmentation import degrade, warp_crop
+from lib.train.data.check import check_dataset
+from lib.train.data.sampler import PairSampling
+from lib.train.data.samples import AnnotatedPairs, open_source
 from lib.utils.errors import ConfigError, DataError
 
 SAMPLING = PairSampling("causal", 50, 1, 1)
@@ -194,4 +195,4 @@ def test_augmented_pairs_of_stills_show_parts_and_rectangles(env):
     assert share_of_red(whole).min() > 0.9 and share_of_red(parts).min() > 0.9  # a part is all red as well
     boxes = [parts.draw_pair(np.random.default_rng(seed), spec, spec).search[0].box for seed in range(8)]
     np.testing.assert_allclose([box[2] * box[3] for box in boxes], 1 / 9, rtol=0.02)  # the crop follows the part
-    assert open_source("PICTURES", env, SAMPLING, augment=0.3).augment == 0.3
+    assert open_source("PICTURES", env, DataConfig(AUGMENT=0.3)).augment == 0.3

@@ -47,7 +47,7 @@ def write_mae(path):
     return state
 
 
-@pytest.mark.slow
+@pytest.mark.end_to_end
 def test_two_processes_killed_and_resumed_end_where_an_uninterrupted_run_does(runs, tmp_path):
     mae = write_mae(tmp_path / "mae.pth")
     command = ("--mode", "multiple", "--nproc_per_node", "2", *SMALLER, f"MODEL.PRETRAIN_FILE={tmp_path / 'mae.pth'}")

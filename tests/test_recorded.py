@@ -8,8 +8,8 @@ from lib.test.tracker import Tracker
 from lib.test.tracker.build import choose_precision
 from lib.test.tracker.networks import ModelNetwork
 from lib.utils.errors import ConfigError
+from tests.factories import SMALL, TINY, drawn_model, track_clip
 from tests.test_inference import case
-from tests.test_tracker import TINY, reference_model, run
 
 
 class Tape:
@@ -56,9 +56,9 @@ def test_a_replay_takes_what_it_is_given_now(tape):
 
 
 def test_a_tracker_gives_the_same_boxes(tape):
-    cfg, model = reference_model(TINY)
-    expected = run(Tracker(cfg, ModelNetwork(prepare_inference(cfg, model))), 5)
-    assert run(Tracker(cfg, ModelNetwork(prepare_inference(cfg, model), recorded=True)), 5) == expected
+    cfg, model = drawn_model(TINY, SMALL)
+    expected = track_clip(Tracker(cfg, ModelNetwork(prepare_inference(cfg, model))), 5)
+    assert track_clip(Tracker(cfg, ModelNetwork(prepare_inference(cfg, model), recorded=True)), 5) == expected
     assert len(tape.recorded) == 1
 
 

@@ -6,14 +6,10 @@ import csv
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
 
-from lib.config import load_config
-from lib.config.ostrack import OSTrackConfig
-from lib.models.ostrack import build_ostrack
 from lib.test.evaluation import get_dataset, read_result
 from lib.test.evaluation.job import Job, track_jobs
 from lib.test.evaluation.results import read_scores, sequence_provenance
@@ -21,10 +17,13 @@ from lib.test.evaluation.runner import RunOptions, run_sequences
 from lib.test.tracker import Tracker
 from lib.utils.errors import ConfigError
 from tests.evaluation_fakes import LENGTHS, RUN, FakeBatchTracker, FakeTracker, boxes, results, run, write_sequences
-from tests.golden.fixtures import clip_frame, fill_state_dict
+from tests.factories import SMALL, TINY, drawn_model, write_clip
+from tests.golden.fixtures import clip_frame
 
 # Height, width and number of frames of each sequence.
 CLIPS = {"p": (240, 320, 6), "q": (200, 300, 3), "r": (230, 410, 4), "s": (180, 260, 3), "t": (240, 320, 5)}
+
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 
 @pytest.fixture
@@ -37,23 +36,13 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sequences of different sizes and lengths, each a cut-out of the procedural clip from another frame on."""
     root = tmp_path_factory.mktemp("clips")
     for offset, (name, (height, width, frames)) in enumerate(CLIPS.items()):
-        (root / name / "img").mkdir(parents=True)
-        for t in range(frames):
-            image, box = clip_frame(t + offset, height, width)
-            cv2.imwrite(str(root / name / f"img/{t}.png"), image[..., ::-1])
-            with open(root / name / "groundtruth.txt", "a") as file:
-                file.write(",".join(map(str, box)) + "\n")
+        write_clip(root / name, frames, (height, width), offset)
     return root
 
 
 def build_real(*overrides: str) -> Tracker:
-    """The smallest model, with random weights that give each frame another box."""
-    cfg = load_config(OSTrackConfig, "vitt_256_ce_images", list(overrides))
-    model = build_ostrack(cfg)
-    state = fill_state_dict(model.state_dict())
-    state["box_head.conv5_size.bias"].fill_(-1.1)
-    model.load_state_dict(state)
-    return Tracker(cfg, model)
+    """A small model, with random weights that give each frame another box."""
+    return Tracker(*drawn_model(TINY, [*SMALL, *overrides]))
 
 
 def track(clips: Path, out: Path, tracker: Any, batch: int) -> dict[str, np.ndarray]:

@@ -21,14 +21,16 @@ import cv2
 import numpy as np
 import pytest
 
+from lib.data.sequence import Sequence
 from lib.test.evaluation import get_dataset, prefetch
 from lib.test.evaluation import workers as workers_module
 from lib.test.evaluation.job import Job
-from lib.test.evaluation.sequence import Sequence
 from lib.test.evaluation.workers import run_in_processes
 from lib.utils.errors import DataError, OSTrackError
 from tests.conftest import REPOSITORY
 from tests.evaluation_fakes import FakeBatchTracker, boxes, build_broken, build_dying, results, run, write_sequences
+
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 
 @pytest.fixture
@@ -37,6 +39,7 @@ def data(tmp_path: Path) -> Path:
     return write_sequences(tmp_path / "data")
 
 
+@pytest.mark.end_to_end
 @pytest.mark.parametrize(("workers", "batch"), [(0, 1), (0, 2), (2, 2)])
 def test_a_killed_run_goes_on(tmp_path: Path, workers: int, batch: int) -> None:
     data = write_sequences(tmp_path / "data", {"a": 4, "b": 9, "c": 6, "d": 120, "e": 40})

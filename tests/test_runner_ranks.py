@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lib.data.sequence import Annotations, Sequence
 from lib.test.evaluation.ranks import devices_of, part_of
-from lib.test.evaluation.sequence import Annotations, Sequence
 from lib.utils.dist_info import ALONE, DistInfo, dist_info
 from lib.utils.errors import ConfigError, DataError
 from tests.conftest import REPOSITORY

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from lib.train.data.frames import PairSampling, causal_frames, trident_frames
-from lib.train.data.pair import Crop, CropPair, CropSpec, JointAugmentation
-from lib.train.data.processing import Normalisation
-from lib.train.data.sampler import AnnotatedPairs, DrawnPairs, centre_box
-from lib.train.data.samples import TrackingDataset, collate
-from lib.train.dataset.base import SequenceInfo
+from lib.data.base import SequenceInfo
+from lib.data.crops import Crop, CropPair, CropSpec, JointAugmentation
+from lib.drawing.pairs import ImagesDataset
+from lib.train.data.augmentation import Normalisation, centre_box
+from lib.train.data.loader import collate
+from lib.train.data.sampler import PairSampling, causal_frames, trident_frames
+from lib.train.data.samples import AnnotatedPairs, SampleSpec, TrackingDataset
 from lib.utils.errors import ConfigError, DataError
 
 TEMPLATE, SEARCH = CropSpec(32, 2.0, 0.0, 0.0, 1), CropSpec(64, 4.0, 0.0, 0.0, 1)
@@ -168,7 +169,7 @@ def samples_of(*datasets, ratios=None, templates=1, searches=1, mode="trident", 
     sampling = PairSampling(mode, 200, templates, searches)
     sources = [AnnotatedPairs(dataset, sampling) for dataset in datasets]
     specs = (CropSpec(32, 2.0, 0.0, 0.0, templates), CropSpec(64, 4.0, 0.0, 0.0, searches))
-    return TrackingDataset(sources, ratios or [1] * len(sources), *specs, PLAIN, 16, 0, 0, negatives)
+    return TrackingDataset(sources, ratios or [1] * len(sources), SampleSpec(*specs, PLAIN, 16, 0, 0, negatives))
 
 
 def level(images, scale=255):
@@ -224,10 +225,10 @@ class TestNegatives:
         assert "label" not in samples_of(Colours(), negatives=False)[1, 0]
 
     def test_drawn_pairs_take_the_search_of_another_pair(self):
-        class Counting:
-            name, drawn = "DRAWN", 0
+        class Counting(ImagesDataset):
+            drawn = 0
 
-            def draw_pair(self, rng, template, search):
+            def draw_plain(self, rng, template, search):
                 self.drawn += 1
                 crop = [
                     Crop(np.full((s.size, s.size, 3), self.drawn, np.uint8), np.full(4, 0.25, np.float32),
@@ -235,15 +236,14 @@ class TestNegatives:
                 ]  # fmt: skip
                 return CropPair([crop[0]] * template.number, [crop[1]] * search.number, "DRAWN", f"{self.drawn}")
 
-        dataset = Counting()
-        source = DrawnPairs(dataset)
+        source = Counting(None)
         two = CropSpec(64, 4.0, 0.0, 0.0, 2)
-        samples = TrackingDataset([source], [1], TEMPLATE, two, PLAIN, 16, 0, 0, negatives=True)
+        samples = TrackingDataset([source], [1], SampleSpec(TEMPLATE, two, PLAIN, 16, 0, 0, negatives=True))
         for index in range(30):
-            before = dataset.drawn
+            before = source.drawn
             sample = samples[1, index]
             positive = sample["label"] == 1
-            assert dataset.drawn - before == (1 if positive else 2)
+            assert source.drawn - before == (1 if positive else 2)
             assert sample["search_images"].shape == (2, 3, 64, 64)
             assert sample["template_images"].shape == (1, 3, 32, 32)
         pair = source.draw_search(np.random.default_rng(0), TEMPLATE, two, JointAugmentation())

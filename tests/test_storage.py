@@ -15,10 +15,10 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from lib.utils import lmdb_pack
+from lib.data import lmdb_pack
+from lib.data.lmdb_pack import pack_folder
+from lib.data.storage import image_digest, image_names, natural_key, open_storage
 from lib.utils.errors import ConfigError, DataError
-from lib.utils.lmdb_pack import pack_folder
-from lib.utils.storage import image_digest, image_names, natural_key, open_storage
 from tests.conftest import REPOSITORY
 
 FILES = {
@@ -191,7 +191,7 @@ def test_pack_takes_only_what_belongs_to_the_data_set(tmp_path):
 def test_pack_goes_on_after_a_kill(tmp_path, monkeypatch):
     root = write_files(tmp_path / "data", {f"{i:03d}": bytes([i]) * 1000 for i in range(200)})
     program = (
-        "import sys, time; from pathlib import Path; from lib.utils import lmdb_pack as p\n"
+        "import sys, time; from pathlib import Path; from lib.data import lmdb_pack as p\n"
         "p._COMMIT, commit = 1000, p._commit\n"
         "def slow(*a):\n    commit(*a); print('committed', flush=True); time.sleep(0.02)\n"
         "p._commit = slow\np.pack_folder(Path(sys.argv[1]), Path(sys.argv[2]))\n"

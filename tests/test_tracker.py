@@ -4,33 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from lib.config import load_config
-from lib.config.ostrack import OSTrackConfig
-from lib.models.ostrack import build_ostrack
 from lib.test.tracker import Tracker, build_tracker, find_checkpoint
 from lib.test.tracker.video import track_frames
-from lib.utils.checkpoint import save_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError, DataError
-from tests.golden.fixtures import clip_frame, fill_state_dict
-
-TINY = "vitt_256_ce_images"
-
-
-def reference_model(name, overrides=()):
-    """A model with the weights of the reference trajectories."""
-    cfg = load_config(OSTrackConfig, name, list(overrides))
-    model = build_ostrack(cfg)
-    state = fill_state_dict(model.state_dict())
-    if "box_head.conv5_size.bias" in state:
-        state["box_head.conv5_size.bias"].fill_(-1.1)
-    model.load_state_dict(state)
-    return cfg, model
-
-
-def run(tracker, frames):
-    image, box = clip_frame(0)
-    tracker.initialize(image, {"init_bbox": box})
-    return [tracker.track(clip_frame(t)[0]) for t in range(1, frames)]
+from tests.factories import SMALL, TINY, drawn_model, drawn_weights, track_clip
+from tests.golden.fixtures import clip_frame
 
 
 @pytest.mark.parametrize(
@@ -38,7 +16,7 @@ def run(tracker, frames):
 )
 def test_trajectories_are_the_published_ones(name, golden):
     expected = golden("tracker_trajectory.json")[name]
-    outputs = run(Tracker(*reference_model(name)), len(expected))
+    outputs = track_clip(Tracker(*drawn_model(name)), len(expected))
     for output, box in zip(outputs, expected[1:], strict=True):
         np.testing.assert_allclose(output["target_bbox"], box, atol=0.01)
         assert 0 < output["best_score"] < 1
@@ -46,15 +24,14 @@ def test_trajectories_are_the_published_ones(name, golden):
 
 @pytest.mark.parametrize("head", ["CORNER", "MLP"])
 def test_the_other_heads_track(head):
-    cfg, model = reference_model(TINY, [f"MODEL.HEAD.TYPE={head}"])
-    for output in run(Tracker(cfg, model), 4):
+    for output in track_clip(Tracker(*drawn_model(TINY, [*SMALL, f"MODEL.HEAD.TYPE={head}"])), 4):
         x, y, w, h = output["target_bbox"]
         assert w >= 10 and h >= 10 and 0 <= x <= 310 and 0 <= y <= 230
         assert 0 < output["best_score"] < 1
 
 
 def test_gt_box_ranks_by_the_box_of_the_first_frame():
-    cfg, model = reference_model(TINY, ["MODEL.BACKBONE.CE_TEMPLATE_RANGE=GT_BOX"])
+    cfg, model = drawn_model(TINY, ["MODEL.BACKBONE.CE_TEMPLATE_RANGE=GT_BOX"])
     image, box = clip_frame(0)
     target = Tracker(cfg, model).start(image, box)
     # The target fills the middle half of the template crop, 48 x 36 pixels.
@@ -63,36 +40,36 @@ def test_gt_box_ranks_by_the_box_of_the_first_frame():
 
 
 def test_reduced_precision_stays_near_float32():
-    cfg, model = reference_model(TINY)
-    exact = run(Tracker(cfg, model), 3)
-    rough = run(Tracker(cfg, model.to(torch.bfloat16)), 3)
+    cfg, model = drawn_model(TINY, SMALL)
+    exact = track_clip(Tracker(cfg, model), 3)
+    rough = track_clip(Tracker(cfg, model.to(torch.bfloat16)), 3)
     np.testing.assert_allclose(rough[0]["best_score"], exact[0]["best_score"], atol=0.02)
 
 
 def test_weights_are_found_in_the_published_place(tmp_path):
-    cfg, model = reference_model(TINY)
+    cfg, model = drawn_model(TINY, SMALL)
     path = tmp_path / "checkpoints/train/ostrack" / TINY / f"OSTrack_ep{cfg.TEST.EPOCH:04d}.pth.tar"
     with pytest.raises(CheckpointError, match=path.name):
         find_checkpoint(cfg, tmp_path)
-    save_checkpoint({"net": model.state_dict()}, path)
-    tracker = build_tracker(TINY, save_dir=tmp_path)
+    drawn_weights(path, TINY, SMALL)
+    tracker = build_tracker(TINY, save_dir=tmp_path, overrides=SMALL)
     assert tracker.checkpoint == str(path)
-    for ours, theirs in zip(run(tracker, 3), run(Tracker(cfg, model), 3), strict=True):
+    for ours, theirs in zip(track_clip(tracker, 3), track_clip(Tracker(cfg, model), 3), strict=True):
         assert ours["target_bbox"] == pytest.approx(theirs["target_bbox"], abs=1e-4)
 
 
 def test_the_target_is_only_what_initialize_and_track_saw():
-    cfg, model = reference_model(TINY)
+    cfg, model = drawn_model(TINY, SMALL)
     tracker = Tracker(cfg, model)
     with pytest.raises(RuntimeError, match="initialize"):
         tracker.track(clip_frame(0)[0])
-    first = run(tracker, 3)
-    assert run(tracker, 3) == first
+    first = track_clip(tracker, 3)
+    assert track_clip(tracker, 3) == first
 
 
 def test_calls_of_other_scripts_give_the_same():
-    tracker = Tracker(*reference_model(TINY))
-    expected = run(tracker, 3)
+    tracker = Tracker(*drawn_model(TINY, SMALL))
+    expected = track_clip(tracker, 3)
     box = clip_frame(0)[1]
     for form in (np.array(box), np.array([box], np.float32), torch.tensor(box), tuple(map(str, box))):
         assert tracker.initialize(clip_frame(0)[0], info={"init_bbox": form, "seq_name": "clip"}) is None
@@ -101,8 +78,8 @@ def test_calls_of_other_scripts_give_the_same():
 
 
 def test_a_stream_of_frames_gives_the_same_boxes():
-    cfg, model = reference_model(TINY)
-    expected = run(Tracker(cfg, model), 3)
+    cfg, model = drawn_model(TINY, SMALL)
+    expected = track_clip(Tracker(cfg, model), 3)
     image, box = clip_frame(0)
     frames = list(track_frames(Tracker(cfg, model), (clip_frame(t)[0] for t in range(3)), box))
     assert [frame.box for frame in frames] == [box] + [output["target_bbox"] for output in expected]
@@ -111,7 +88,7 @@ def test_a_stream_of_frames_gives_the_same_boxes():
 
 
 def test_bad_input_is_named(tmp_path):
-    cfg, model = reference_model(TINY)
+    cfg, model = drawn_model(TINY, SMALL)
     tracker = Tracker(cfg, model)
     image = clip_frame(0)[0]
     for box in ([0, 0, 0, 5], [400, 10, 20, 20], [-30, 10, 20, 20], [0, 0, float("nan"), 4], [1, 2, 3]):

@@ -119,7 +119,7 @@ def test_a_copy_of_a_compiled_network_runs_its_own_weights(monkeypatch):
     assert (found - start).abs().max() > 1e-4
 
 
-@pytest.mark.slow
+@pytest.mark.end_to_end
 def test_compiled_and_recomputed_blocks_with_the_real_compiler(monkeypatch, tmp_path):
     # The compiler's cache is shared by all programs of a user; one that was killed may have left it damaged.
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))

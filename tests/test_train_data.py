@@ -9,23 +9,33 @@ import torch
 
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
+from lib.data.base import SequenceInfo
+from lib.data.crops import (
+    Crop,
+    CropPair,
+    CropSpec,
+    JointAugmentation,
+    flip_box_fraction,
+    flip_crop,
+    flip_image,
+    jitter_box,
+    to_grayscale,
+)
+from lib.drawing.pairs import ImagesDataset
 from lib.train.actors.ostrack import OSTrackActor
 from lib.train.admin.environment import EnvironmentSettings
-from lib.train.data import transforms
-from lib.train.data.frames import PairSampling
-from lib.train.data.loader import EpochSampler, batches, build_loader, open_sources
-from lib.train.data.pair import Crop, CropPair, CropSpec, JointAugmentation, jitter_box
-from lib.train.data.processing import (
+from lib.train.data.augmentation import (
     Normalisation,
     cut_crop,
     draw_joint_augmentation,
     finish_pair,
-    flip_crop,
+    flip_box_pixels,
     is_usable,
+    normalised,
 )
-from lib.train.data.sampler import AnnotatedPairs, DrawnPairs
-from lib.train.data.samples import TrackingDataset
-from lib.train.dataset.base import SequenceInfo
+from lib.train.data.loader import batches, build_loader, open_sources
+from lib.train.data.sampler import EpochSampler, PairSampling
+from lib.train.data.samples import AnnotatedPairs, SampleSpec, TrackingDataset
 from lib.utils.errors import ConfigError, DataError
 from tests.golden.fixtures import clip_frame
 
@@ -68,25 +78,25 @@ class ClipDataset:
 class TestTransforms:
     def test_brightness_and_normalisation(self, image):
         both = torch.from_numpy(np.stack((image, image)))
-        jittered = transforms.normalised(both, torch.tensor([1.13, 1.0]).double(), (0.0,) * 3, (1.0,) * 3)
+        jittered = normalised(both, torch.tensor([1.13, 1.0]).double(), (0.0,) * 3, (1.0,) * 3)
         np.testing.assert_allclose(jittered[0, :, ::7, ::9].numpy(), GOLDEN["jitter_1.13"], atol=1e-5)
         np.testing.assert_allclose(jittered[1].numpy() * 255, image.transpose(2, 0, 1), atol=1e-4)
-        found = transforms.normalised(torch.from_numpy(image), torch.tensor(1.0), MEAN, STD)
+        found = normalised(torch.from_numpy(image), torch.tensor(1.0), MEAN, STD)
         assert found.is_contiguous()
         np.testing.assert_allclose(found[..., ::7, ::9].numpy(), GOLDEN["normalize"], atol=1e-5)
 
     def test_brightness_is_clamped(self):
         white = torch.full((2, 2, 3), 255, dtype=torch.uint8)
-        assert transforms.normalised(white, torch.tensor(1.2), (0, 0, 0), (1, 1, 1)).max() == 1
+        assert normalised(white, torch.tensor(1.2), (0, 0, 0), (1, 1, 1)).max() == 1
 
     def test_grayscale_and_mirror(self, image):
-        np.testing.assert_array_equal(transforms.to_grayscale(image)[::7, ::9], GOLDEN["gray"])
-        np.testing.assert_array_equal(transforms.flip_image(image)[::7, ::9], GOLDEN["flip_img"])
+        np.testing.assert_array_equal(to_grayscale(image)[::7, ::9], GOLDEN["gray"])
+        np.testing.assert_array_equal(flip_image(image)[::7, ::9], GOLDEN["flip_img"])
 
     def test_mirrored_boxes(self):
-        pixels = transforms.flip_box_pixels(np.array([10.0, 12, 30, 20]), 96)
+        pixels = flip_box_pixels(np.array([10.0, 12, 30, 20]), 96)
         np.testing.assert_allclose(pixels, GOLDEN["flip_box_pixels"])
-        fraction = transforms.flip_box_fraction(np.array([0.1, 0.2, 0.3, 0.4], np.float32))
+        fraction = flip_box_fraction(np.array([0.1, 0.2, 0.3, 0.4], np.float32))
         np.testing.assert_allclose(fraction, GOLDEN["flip_box_norm"], atol=1e-6)
         assert fraction.dtype == np.float32
 
@@ -118,12 +128,12 @@ class TestProcessing:
     @pytest.mark.parametrize("spec", [TEMPLATE, SEARCH])
     def test_joint_augmentation_is_that_of_the_whole_frame(self, box, spec):
         frame, box = clip_frame(0)[0], np.array(box)
-        mirrored, where = transforms.flip_image(frame), transforms.flip_box_pixels(box, frame.shape[1])
+        mirrored, where = flip_image(frame), flip_box_pixels(box, frame.shape[1])
         expected = cut_crop(mirrored, where, spec, np.random.default_rng(7))
         crop = cut_crop(frame, box, spec, np.random.default_rng(7), JointAugmentation(mirror=True))
         for kind in ("image", "box", "padding"):
             np.testing.assert_array_equal(getattr(crop, kind), getattr(expected, kind))
-        gray = cut_crop(transforms.to_grayscale(mirrored), where, spec, np.random.default_rng(7))
+        gray = cut_crop(to_grayscale(mirrored), where, spec, np.random.default_rng(7))
         crop = cut_crop(frame, box, spec, np.random.default_rng(7), JointAugmentation(gray=True, mirror=True))
         assert np.abs(crop.image.astype(int) - gray.image).max() <= 1  # rounded after and not before resizing
 
@@ -205,21 +215,19 @@ class TestSampler:
             np.testing.assert_array_equal(crop.box, expected.box)
 
     def test_drawn_pairs_get_the_joint_step_on_their_crops(self):
-        class Drawn:
-            name = "DRAWN"
-
-            def draw_pair(self, rng, template, search):
+        class Drawn(ImagesDataset):
+            def draw_plain(self, rng, template, search):
                 noise = np.random.default_rng(1).integers(0, 255, (8, 8, 3)).astype(np.uint8)
                 crop = Crop(noise, np.array([0, 0, 0.25, 1], np.float32), np.zeros((8, 8), bool))
                 return CropPair([crop], [crop], "DRAWN", "noise")
 
         def draw(joint):
-            pair = DrawnPairs(Drawn()).draw_pair(np.random.default_rng(0), TEMPLATE, SEARCH, joint)
+            pair = Drawn(None).draw_pair(np.random.default_rng(0), TEMPLATE, SEARCH, joint)
             np.testing.assert_array_equal(pair.template[0].image, pair.search[0].image)
             return pair.search[0]
 
         plain, both = draw(JointAugmentation()), draw(JointAugmentation(gray=True, mirror=True))
-        np.testing.assert_array_equal(both.image, transforms.to_grayscale(plain.image)[:, ::-1])
+        np.testing.assert_array_equal(both.image, to_grayscale(plain.image)[:, ::-1])
         np.testing.assert_allclose(both.box, [0.75, 0, 0.25, 1])
 
 
@@ -357,7 +365,7 @@ class TestLoader:
             def draw_pair(self, *args):
                 raise DataError("image /data/17.jpg is truncated")
 
-        samples = TrackingDataset([Broken()], [1], TEMPLATE, SEARCH, PLAIN, 16, 0, 0)
+        samples = TrackingDataset([Broken()], [1], SampleSpec(TEMPLATE, SEARCH, PLAIN, 16, 0, 0))
         loader = torch.utils.data.DataLoader(samples, sampler=[(0, 0)], num_workers=workers)
         with pytest.raises(DataError, match=r"^image /data/17.jpg is truncated$"):
             list(batches(loader))
@@ -372,7 +380,7 @@ class TestLoader:
                 return CropPair([crop], [crop], "EMPTY", "nothing")
 
         source = Empty()
-        samples = TrackingDataset([source], [1], TEMPLATE, SEARCH, PLAIN, 16, 0, 0)
+        samples = TrackingDataset([source], [1], SampleSpec(TEMPLATE, SEARCH, PLAIN, 16, 0, 0))
         with pytest.raises(DataError, match="EMPTY: 100 samples in a row"):
             samples[1, 0]
         assert source.tries == 100
@@ -386,7 +394,9 @@ class TestLoader:
                 crop = Crop(np.zeros((64, 64, 3), np.uint8), np.zeros(4, np.float32), np.zeros((64, 64), bool))
                 return CropPair([crop], [crop], self.name, "")
 
-        samples = TrackingDataset([Fixed("A"), Fixed("B"), Fixed("C")], [3, 1, 0], TEMPLATE, SEARCH, PLAIN, 16, 0, 0)
+        samples = TrackingDataset(
+            [Fixed("A"), Fixed("B"), Fixed("C")], [3, 1, 0], SampleSpec(TEMPLATE, SEARCH, PLAIN, 16, 0, 0)
+        )
         names = [samples[1, index]["dataset"] for index in range(400)]
         assert names.count("C") == 0
         assert 260 < names.count("A") < 340

@@ -12,19 +12,25 @@ import cv2
 import numpy as np
 import pytest
 
+from lib.config.experiment import DataConfig
+from lib.data.annotations import parse_flags
+from lib.data.crops import CropSpec
+from lib.data.datasets import BENCHMARKS, TRAINING, BenchmarkSpec, TrainingSpec
+from lib.data.layouts import Layout, SequenceEntry, SequenceFiles, SequenceSet
+from lib.data.listings import by_folder
+from lib.data.lmdb_pack import pack_folder
+from lib.data.registry import NAMES, lmdb_jobs, open_dataset
+from lib.data.splits import got10k_indices, lasot_train, numbers_by_class
+from lib.data.storage import FolderStorage
+from lib.data.tracks import FrameKind
+from lib.data.video_io import VideoFile, VideoWriter
+from lib.test.evaluation.benchmarks import get_dataset
+from lib.test.evaluation.environment import EnvSettings
 from lib.train.admin.environment import EnvironmentSettings, env_settings
-from lib.train.data.pair import CropSpec
-from lib.train.data.sampler import PairSampling
-from lib.train.dataset import layouts, registry
-from lib.train.dataset.registry import NAMES, TABLE, lmdb_jobs, open_dataset, open_source
-from lib.train.dataset.tracks import FrameKind
+from lib.train.data.samples import open_source
 from lib.utils.errors import ConfigError, DataError, ImageError
-from lib.utils.lmdb_pack import pack_folder
-from lib.utils.splits import got10k_indices, lasot_train, numbers_by_class
-from lib.utils.video_io import VideoFile
 from tests import miniature
 
-SAMPLING = PairSampling("causal", 200, 1, 1)
 WRITTEN = ("LASOT", "GOT10K_train_full", "GOT10K_official_val", "COCO17", "TRACKINGNET", "VID", "TNL2K", "VASTTRACK")
 
 
@@ -93,7 +99,7 @@ def test_frames_in_which_the_target_cannot_be_seen(world):
 
 def test_pairs_show_the_target(world):
     for name in ("LASOT", "COCO17", "FOLDER"):
-        source = open_source(name, world[0], SAMPLING, use_lmdb=name == "LASOT")
+        source = open_source(name, world[0], DataConfig(), use_lmdb=name == "LASOT")
         rng = np.random.default_rng(3)
         for _ in range(4):
             pair = source.draw_pair(rng, CropSpec(64, 2, 0, 0, 1), CropSpec(128, 4, 0, 0, 1))
@@ -346,10 +352,10 @@ def test_folder_takes_several_folders_or_one_sequence(world, tmp_path):
         open_dataset("FOLDER", replace(env, folder_dir=str(tmp_path / "none")))
 
 
-@pytest.mark.parametrize("name", [name for name in TABLE])
+@pytest.mark.parametrize("name", [name for name in TRAINING])
 @pytest.mark.parametrize("use_lmdb", [False, True])
 def test_a_missing_folder_is_named_with_its_setting(tmp_path, name, use_lmdb):
-    setting = TABLE[name].lmdb_setting if use_lmdb else TABLE[name].setting
+    setting = TRAINING[name].lmdb_setting if use_lmdb else TRAINING[name].setting
     env = miniature.environment(tmp_path)
     with pytest.raises(DataError, match=f"^{name}: there is no folder {getattr(env, setting)}; set {setting} in"):
         open_dataset(name, env, use_lmdb)
@@ -362,7 +368,7 @@ def test_an_unknown_name_is_an_error_with_the_nearest_one():
     with pytest.raises(
         ConfigError, match="unknown training data set 'COCO': did you mean COCO17.*known are LASOT, .*IMAGES"
     ):
-        open_source("COCO", EnvironmentSettings(), SAMPLING)
+        open_source("COCO", EnvironmentSettings(), DataConfig())
     assert {"LASOT", "GOT10K_vottrain", "GOT10K_votval", "GOT10K_train_full", "GOT10K_official_val", "COCO17", "VID",
             "TRACKINGNET", "IMAGES", "FOLDER", "PICTURES", "TNL2K", "VASTTRACK"} == set(NAMES)  # fmt: skip
 
@@ -394,7 +400,7 @@ def got10k(tmp_path):
 
 def test_annotation_is_parsed_once(got10k, monkeypatch):
     first = open_dataset("GOT10K_train_full", got10k)
-    monkeypatch.setattr(layouts, "read_info", lambda *_: pytest.fail("the annotation was parsed again"))
+    monkeypatch.setattr(SequenceFiles, "track", lambda *_: pytest.fail("the annotation was parsed again"))
     second = open_dataset("GOT10K_train_full", got10k)
     for key, value in vars(first.table).items():
         np.testing.assert_array_equal(getattr(second.table, key), value)
@@ -455,17 +461,42 @@ def test_two_places_have_two_caches(got10k, tmp_path):
     assert len(list(Path(got10k.cache_dir).iterdir())) == 2
 
 
-def test_a_new_row_is_all_that_a_known_layout_needs(tmp_path, monkeypatch):
-    row = registry.DatasetSpec("got10k_dir", layouts.SequenceFiles(
-        lambda storage: [("", name) for name in storage.names()], "{name}/gt.txt", "{name}/color"), "got10k_lmdb_dir",
-    )  # fmt: skip
-    monkeypatch.setitem(TABLE, "MINE", row)
-    env = miniature.environment(tmp_path)
+def test_a_layout_and_a_row_for_each_half_are_all_that_a_new_data_set_needs(tmp_path, monkeypatch):
+    layout = Layout(("{name}/color",), ("{name}/gt.txt",), hidden=(("{name}/gone.txt", parse_flags),))
+    row = TrainingSpec("got10k_dir", "mine", SequenceSet(by_folder, layout), "got10k_lmdb_dir")
+    monkeypatch.setitem(TRAINING, "MINE", row)
+    monkeypatch.setitem(BENCHMARKS, "mine", BenchmarkSpec(by_folder, 1, layout, "my_", "mine", "mine_path", "mine"))
+    env = replace(miniature.environment(tmp_path), got10k_dir=str(tmp_path / "mine"))
     boxes = miniature.moving_boxes(3)
     folder = Path(env.got10k_dir) / "one"
     miniature.write_frames([folder / "color" / f"f{n}.png" for n in (8, 9, 10)], boxes)
     miniature.write_rows(folder / "gt.txt", boxes)
+    (folder / "gone.txt").write_text("0,1,0")
     dataset = open_dataset("MINE", env)
-    np.testing.assert_array_equal(dataset.sequence(0).bbox, boxes)
+    (sequence,) = get_dataset("mine", env=EnvSettings(tmp_path, tmp_path, tmp_path))
+    assert (dataset.sequence_name(0), sequence.name) == ("one", "my_one")
     last = cv2.imread(str(folder / "color/f10.png"))[..., ::-1]
-    np.testing.assert_array_equal(dataset.frame(0, 2), last)
+    for info, frame in (
+        (dataset.sequence(0).bbox, dataset.frame(0, 2)),
+        (sequence.ground_truth, sequence.frames.frame(2)),
+    ):
+        np.testing.assert_array_equal(info, boxes)
+        np.testing.assert_array_equal(frame, last)
+    assert dataset.sequence(0).visible.tolist() == sequence.visible.tolist() == [True, False, True]
+
+
+def test_a_layout_of_videos_and_one_of_listed_frames_can_be_trained_on(tmp_path):
+    boxes = miniature.moving_boxes(6)
+    with VideoWriter(tmp_path / "a/clip.mp4") as writer:
+        for box in boxes:
+            writer.write(miniature.draw(box))
+    names = [f"{n:04d}.png" for n in range(6)]
+    miniature.write_frames([tmp_path / "a" / name for name in names], boxes)
+    miniature.write_rows(tmp_path / "a/gt.txt", boxes)
+    storage = FolderStorage(str(tmp_path))
+    video = SequenceFiles(Layout(("{name}/clip.mp4",), ("{name}/gt.txt",)), storage, SequenceEntry("a")).track()
+    assert (video.kind, video.place) == (FrameKind.VIDEO, "a/clip.mp4")
+    entry = SequenceEntry("a", label="x/a", frames=tuple(names[2:]), omitted=2)
+    listed = SequenceFiles(Layout(boxes=("{name}/gt.txt",)), storage, entry).track()
+    assert (listed.name, listed.kind, listed.files) == ("x/a", FrameKind.LISTED, tuple(names[2:]))
+    np.testing.assert_array_equal(listed.info.bbox, boxes[2:])

@@ -159,7 +159,7 @@ with rank_process():
             assert time.monotonic() < deadline
             time.sleep(0.1)
 
-    @pytest.mark.slow
+    @pytest.mark.end_to_end
     def test_two_machines_end_together(self, tmp_path):
         """Two launchers on one machine; on one of them a process dies."""
         port = launch_module._free_port()
@@ -223,7 +223,7 @@ def assert_close(found, expected):
         torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-5, msg=lambda text, n=name: f"{n}: {text}")
 
 
-@pytest.mark.slow
+@pytest.mark.end_to_end
 def test_gradient_of_two_processes_is_that_of_the_joined_batch(tmp_path):
     config = tmp_path / "tiny.yaml"
     config.write_text(yaml.safe_dump(TINY))
@@ -254,7 +254,7 @@ def test_gradient_of_two_processes_is_that_of_the_joined_batch(tmp_path):
     assert found["broadcast_object"] == ["of rank 0"] * 2
 
 
-@pytest.mark.slow
+@pytest.mark.end_to_end
 def test_two_processes_train_like_one_that_accumulates_and_resume_bit_for_bit(runs):
     changes = (
         "DATA.TRAIN.SAMPLE_PER_EPOCH=16",

@@ -13,8 +13,8 @@ from lib.models.layers.score_map import gaussian_maps
 from lib.models.ostrack import build_ostrack
 from lib.train.actors import build_actor
 from lib.train.admin.settings import Settings
-from lib.train.data.loader import EpochSampler, PairLoader
-from lib.train.data.samples import BrokenImages, collate
+from lib.train.data.loader import BrokenImages, PairLoader, collate
+from lib.train.data.sampler import EpochSampler
 from lib.train.optim import build_optimizer, lr_factor, set_learning_rate
 from lib.train.trainers import trainer as trainer_module
 from lib.train.trainers.step import eval_step

@@ -32,7 +32,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.mark.slow
+@pytest.mark.end_to_end
 def test_killed_at_many_moments_and_resumed_is_bit_identical(runs):
     changes = (EIGHT_STEPS, "TRAIN.EPOCH=3", "TRAIN.VAL_EPOCH_INTERVAL=2", "TRAIN.SAVE_EVERY_STEPS=3",
                "TRAIN.EMA_DECAY=0.9")  # fmt: skip
@@ -78,8 +78,8 @@ def test_killed_at_many_moments_and_resumed_is_bit_identical(runs):
     assert not any("partial" in name for name in names(folder))
 
 
-def test_resumed_after_an_epoch_is_bit_identical(run):
-    whole = load_checkpoint(run("whole", "TRAIN.VAL_EPOCH_INTERVAL=4"))
+def test_resumed_after_an_epoch_is_bit_identical(run, whole_run):
+    whole = whole_run("TRAIN.VAL_EPOCH_INTERVAL=4")
     run("parts", "TRAIN.EPOCH=2", "TRAIN.VAL_EPOCH_INTERVAL=9")
     parts = load_checkpoint(run("parts", "TRAIN.VAL_EPOCH_INTERVAL=4"))
     parts["stats"]["val"] = {name: values[1:] for name, values in parts["stats"]["val"].items()}  # of epoch 2
@@ -107,9 +107,9 @@ def interrupt(monkeypatch, name, call):
         ("eval_step", 1, "partial_ep0002_step000008.pth.tar"),
     ],
 )
-def test_sigterm_saves_and_the_run_goes_on_bit_identically(run, monkeypatch, caplog, name, call, left):
+def test_sigterm_saves_and_the_run_goes_on_bit_identically(run, whole_run, monkeypatch, caplog, name, call, left):
     changes = (EIGHT_STEPS, "TRAIN.EPOCH=2")
-    whole = load_checkpoint(run("whole", *changes))
+    whole = whole_run(*changes)
     with monkeypatch.context() as patch:
         interrupt(patch, name, call)
         with pytest.raises(Preempted, match=f"stopped by SIGTERM after step .* saved .*{left}"):
@@ -293,6 +293,7 @@ def test_a_checkpoint_with_a_hole_gives_way_to_the_one_before(run, caplog):
     assert "resumed from" in caplog.text and "OSTrack_ep0001.pth.tar: 1 epochs" in caplog.text
 
 
+@pytest.mark.end_to_end
 def test_sigterm_before_training_exits_as_after_saving(runs):
     """The file of paths stands for data sets that take long to open."""
     (runs.folder / "no_local.py").write_text("import time\nopen('reached', 'w')\ntime.sleep(120)\n")

@@ -313,6 +313,7 @@ class TestCommandLine:
         assert call(*(tiny if word == "TINY" else word for word in arguments)) == 1
         assert message in capsys.readouterr().err
 
+    @pytest.mark.end_to_end
     def test_from_any_folder(self, tmp_path):
         command = [sys.executable, str(SCRIPT), "--config", "no_such_experiment"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)

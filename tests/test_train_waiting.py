@@ -18,12 +18,11 @@ import torch
 
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
+from lib.data.crops import Crop, CropPair
 from lib.train import distributed
 from lib.train import launch as launch_module
 from lib.train.data import samples as samples_module
-from lib.train.data import shared_memory
 from lib.train.data.loader import batches, build_loader
-from lib.train.data.pair import Crop, CropPair
 from lib.train.distributed import process_group
 from lib.train.launch import PREEMPTED, launch
 from lib.train.trainers import stop as stop_module
@@ -72,7 +71,7 @@ def many_cpus(monkeypatch):
 
 def let_shared_memory_be(monkeypatch, total, free):
     space = SimpleNamespace(f_frsize=4096, f_blocks=total // 4096, f_bavail=free // 4096)
-    monkeypatch.setattr(shared_memory.os, "statvfs", lambda path: space)
+    monkeypatch.setattr(os, "statvfs", lambda path: space)
 
 
 class TestSharedMemory:
@@ -133,7 +132,7 @@ class TestSharedMemory:
             list(batches(loader))
         assert "\n" not in str(caught.value)
 
-    @pytest.mark.slow
+    @pytest.mark.end_to_end
     def test_a_real_small_one(self, tmp_path):
         """In a mount namespace of its own, where that is allowed."""
         script = tmp_path / "script.py"
@@ -177,14 +176,14 @@ class TestWorkers:
         loader.end_workers()
         assert time.monotonic() - start < 5  # torch would wait five seconds for each worker
 
-    @pytest.mark.slow
+    @pytest.mark.end_to_end
     def test_workers_that_hang_end_with_the_process_that_trains(self, tmp_path):
         script = tmp_path / "script.py"
         script.write_text(
             textwrap.dedent("""
-            import lib.train.data.loader as loader
+            import lib.train.data.workers as workers
             from tests.test_train_waiting import Blank, loader_for
-            loader._PARENT_SECONDS = 0.2
+            workers._PARENT_SECONDS = 0.2
             Blank.wait = 100
             iterator = iter(loader_for())
             print(*(worker.pid for worker in iterator._workers), flush=True)
@@ -243,7 +242,7 @@ EIGHT_STEPS = ("DATA.TRAIN.SAMPLE_PER_EPOCH=16", "TRAIN.EPOCH=2")
         (2, 2, "after step 8 of 8 of epoch 2, saved .*partial_ep0002_step000008.pth.tar; the same command goes on"),
     ],
 )
-def test_sigterm_ends_the_wait_for_data_and_saves(run, monkeypatch, tmp_path, number, of_length, message):
+def test_sigterm_ends_the_wait_for_data_and_saves(run, whole_run, monkeypatch, number, of_length, message):
     start = time.monotonic()
     with monkeypatch.context() as patch, pytest.raises(Preempted, match=f"^stopped by SIGTERM {message}"):
         stall(patch, number, of_length)
@@ -251,7 +250,7 @@ def test_sigterm_ends_the_wait_for_data_and_saves(run, monkeypatch, tmp_path, nu
     assert time.monotonic() - start < 30
     parts = load_checkpoint(run("parts", *EIGHT_STEPS))
     if number != 1:
-        assert_same_run(load_checkpoint(run("whole", *EIGHT_STEPS)), parts)
+        assert_same_run(whole_run(*EIGHT_STEPS), parts)
 
 
 def test_data_that_come_in_time_are_still_used(run, monkeypatch):

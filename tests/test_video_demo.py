@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.config import load_config
-from lib.config.ostrack import OSTrackConfig
-from lib.models.ostrack import build_ostrack
+from lib.data.image_io import read_image, write_image
+from lib.data.picture_video import PictureVideo, open_frames
+from lib.data.video_io import LiveVideo, VideoFile, VideoWriter, open_video
 from lib.test import video_demo
 from lib.test.evaluation.protocol import TrackResult
 from lib.test.evaluation.results import read_result, read_scores
@@ -23,16 +23,12 @@ from lib.test.video_demo import result_path, track_video
 from lib.test.video_loop import Demo, DemoSummary, VideoOptions, run_demo
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import ConfigError, DataError, run_cli
-from lib.utils.image_io import read_image, write_image
-from lib.utils.picture_video import PictureVideo, open_frames
-from lib.utils.video_io import LiveVideo, VideoFile, VideoWriter, open_video
 from lib.vis.draw import COLORS, rgb
 from lib.vis.views import LeaveSequence
 from lib.vis.window import CvWindow, DrawnBox, display_problem
-from tests.conftest import load_script
+from tests.factories import SMALL, TINY, drawn_weights, run_command
 from tests.golden.fixtures import clip_frame
 
-TINY = "vitt_256_ce_images"
 SCORES = [1, 0.8, 0.7, 0.6, 0.5, 0.4]  # of the tracker below, in six frames
 ORANGE = (230, 120, 20)
 R, SPACE, Q, NOTHING = ord("r"), ord(" "), ord("q"), -1
@@ -403,9 +399,7 @@ def test_why_there_is_no_window(monkeypatch):
 
 @pytest.fixture
 def weights(tmp_path):
-    model = build_ostrack(load_config(OSTrackConfig, TINY))
-    save_checkpoint({"net": model.state_dict()}, tmp_path / "tiny.pth.tar")
-    return tmp_path / "tiny.pth.tar"
+    return drawn_weights(tmp_path / "tiny.pth.tar", TINY, SMALL)
 
 
 def test_the_command_writes_what_the_tracker_finds(tmp_path, weights, monkeypatch, capsys, caplog):
@@ -416,12 +410,11 @@ def test_the_command_writes_what_the_tracker_finds(tmp_path, weights, monkeypatc
         for t in range(4):
             writer.write(clip_frame(t)[0])
     box_options = [text for box in boxes for text in ("--optional_box", *map(str, box))]
-    monkeypatch.setattr(sys, "argv", ["video_demo.py", "ostrack", TINY, str(source), *box_options, "--save_results",
-        "--save_dir", str(tmp_path / "out"), "--output", str(tmp_path / "out.mp4"), "--checkpoint", str(weights),
-        "--device", "cpu", "--no_display", "--lost_below", "0", "--label", "dog", "--save", str(tmp_path / "mot.csv"),
-        str(tmp_path / "cvat.xml")])  # fmt: skip
-    load_script("video_demo").main()
-    frames = list(track_frames(build_tracker(TINY, weights), VideoFile(source), *boxes))
+    run_command(monkeypatch, "video_demo", ["ostrack", TINY, source, *SMALL, *box_options, "--save_results",
+        "--save_dir", tmp_path / "out", "--output", tmp_path / "out.mp4", "--checkpoint", weights, "--device", "cpu",
+        "--no_display", "--lost_below", 0, "--label", "dog",
+        "--save", tmp_path / "mot.csv", tmp_path / "cvat.xml"])  # fmt: skip
+    frames = list(track_frames(build_tracker(TINY, weights, overrides=SMALL), VideoFile(source), *boxes))
     for number in (1, 2):
         path = tmp_path / f"out/test/tracking_results/ostrack/{TINY}/video_my_clip_target{number}.txt"
         np.testing.assert_allclose(read_result(path), [frame.boxes[number - 1] for frame in frames], atol=0.01)
@@ -446,15 +439,14 @@ def test_the_command_takes_grey_pictures_late_targets_and_small_boxes(tmp_path, 
     state = load_checkpoint(weights)
     state["net"]["box_head.conv5_size.bias"].fill_(-3)  # boxes of a twentieth of the search region
     save_checkpoint(state, weights)
-    command = ["video_demo.py", "ostrack", TINY, f"{tmp_path}/walk/%04d.png", "--start_frame", "1", "--box_at", "3",
-               "60", "70", "4", "5", "--optional_box", "60", "70", "48", "36", "--min_size", "2", "--save_results",
-               "--save_dir", str(tmp_path / "out"), "--checkpoint", str(weights), "--no_display"]  # fmt: skip
-    monkeypatch.setattr(sys, "argv", command)
-    load_script("video_demo").main()
+    command = ["ostrack", TINY, f"{tmp_path}/walk/%04d.png", *SMALL]
+    run_command(monkeypatch, "video_demo", [*command, "--start_frame", 1, "--box_at", 3, 60, 70, 4, 5, "--optional_box",
+        60, 70, 48, 36, "--min_size", 2, "--save_results", "--save_dir", tmp_path / "out", "--checkpoint", weights,
+        "--no_display"])  # fmt: skip
     folder = tmp_path / f"out/test/tracking_results/ostrack/{TINY}"
     late, first = (read_result(folder / f"video_walk_target{number}.txt") for number in (1, 2))
     assert (len(late), len(first)) == (2, 4) and late[0].tolist() == [60, 70, 4, 5]
-    tracker = build_tracker(TINY, weights, overrides=["TEST.MIN_SIZE=2"])
+    tracker = build_tracker(TINY, weights, overrides=[*SMALL, "TEST.MIN_SIZE=2"])
     tracker.initialize(read_image(tmp_path / "walk/0003.png"), {"init_bbox": [60, 70, 4, 5]})
     expected = tracker.track(read_image(tmp_path / "walk/0004.png"))["target_bbox"]
     np.testing.assert_allclose(late[1], expected, atol=0.01)
@@ -464,17 +456,15 @@ def test_the_command_takes_grey_pictures_late_targets_and_small_boxes(tmp_path, 
         (["--start_frame", "9"], "has 5 frames, 0 to 4: no target can start after them"),
         (["--box_at", "1.5", "1", "2", "3", "4"], "FRAME is a whole number"),
     ):
-        monkeypatch.setattr(sys, "argv", [*command[:4], *wrong, "--optional_box", "1", "2", "3", "4"])
         with pytest.raises(ConfigError, match=message):
-            load_script("video_demo").main()
+            run_command(monkeypatch, "video_demo", [*command, *wrong, "--optional_box", 1, 2, 3, 4])
 
 
 def test_debug_shows_the_first_target(tmp_path, weights, monkeypatch, caplog):
     source = write_video(tmp_path / "clip.mp4", frames=3)
-    monkeypatch.setattr(sys, "argv", ["video_demo.py", "ostrack", TINY, str(source), "--optional_box", "20", "20", "20",
-        "20", "--save_dir", str(tmp_path), "--checkpoint", str(weights), "--device", "cpu", "--no_display", "--debug",
-        "1", "--visdom_port", "9"])  # fmt: skip
-    load_script("video_demo").main()
+    run_command(monkeypatch, "video_demo", ["ostrack", TINY, source, *SMALL, "--optional_box", 20, 20, 20, 20,
+        "--save_dir", tmp_path, "--checkpoint", weights, "--device", "cpu", "--no_display", "--debug", 1,
+        "--visdom_port", 9])  # fmt: skip
     assert f"the pictures go to {tmp_path / 'test/debug'}" in caplog.text
     assert len(list((tmp_path / "test/debug").rglob("video_clip/**/*.*"))) >= 3
 
@@ -534,7 +524,7 @@ def test_a_video_that_cannot_be_written_whole_is_an_error(tmp_path, monkeypatch)
             write_video(tmp_path / name)
     for suffix in (".mp4", ".avi", ".mkv", ".mov"):
         assert len(VideoFile(write_video(tmp_path / f"whole{suffix}"))) == 6
-    monkeypatch.setattr("lib.utils.video_io._read_packets", lambda path: (3, 12.0))  # as a full disk leaves it
+    monkeypatch.setattr("lib.data.video_io._read_packets", lambda path: (3, 12.0))  # as a full disk leaves it
     with pytest.raises(DataError, match="long.mp4 was not written whole"):
         write_video(tmp_path / "long.mp4")
 
@@ -542,18 +532,22 @@ def test_a_video_that_cannot_be_written_whole_is_an_error(tmp_path, monkeypatch)
 def test_a_folder_that_refuses_results_is_one_line(tmp_path, weights, monkeypatch, capsys):
     source, taken = write_video(tmp_path / "clip.mp4"), tmp_path / "taken"
     taken.write_text("no folder")
-    monkeypatch.setattr(sys, "argv", ["video_demo.py", "ostrack", TINY, str(source), "--optional_box", "20", "20", "20",
-        "20", "--save_dir", str(taken), "--checkpoint", str(weights), "--device", "cpu", "--no_display",
-        "--save_results"])  # fmt: skip
+    command = ["ostrack", TINY, source, *SMALL, "--optional_box", 20, 20, 20, 20, "--save_dir", taken, "--checkpoint",
+               weights, "--device", "cpu", "--no_display", "--save_results"]  # fmt: skip
     with pytest.raises(SystemExit) as ended:
-        run_cli(load_script("video_demo").main)
+        run_cli(lambda: run_command(monkeypatch, "video_demo", command))
     error = capsys.readouterr().err.splitlines()[-1]
     assert ended.value.code == 1 and error.startswith(f"error: {taken}") and error.endswith("Not a directory")
 
 
 def test_trouble_on_the_way_is_an_error(video, weights, tmp_path):
     with pytest.raises(DataError, match=r"\[95.0, 5.0, 10.0, 10.0\] has no area inside the 90 x 60 image"):
-        track_video(TrackerSpec(TINY, checkpoint=weights), video, [[95, 5, 10, 10]], VideoOptions(display=False))
+        track_video(
+            TrackerSpec(TINY, checkpoint=weights, overrides=SMALL),
+            video,
+            [[95, 5, 10, 10]],
+            VideoOptions(display=False),
+        )
     with pytest.raises(ConfigError, match="is the video that is read"):
         run(video, boxes=[[1, 2, 3, 4]], output=video)
     assert len(VideoFile(video)) == 6

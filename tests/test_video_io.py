@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lib.data.containers import is_broken
+from lib.data.registry import open_dataset
+from lib.data.tracks import FrameKind
+from lib.data.video_io import VideoFile, VideoWriter
 from lib.test.evaluation import get_dataset
-from lib.train.dataset.check import check_dataset
-from lib.train.dataset.registry import open_dataset
-from lib.train.dataset.tracks import FrameKind
-from lib.utils.containers import is_broken
+from lib.train.data.check import check_dataset
 from lib.utils.errors import DataError
-from lib.utils.video_io import VideoFile, VideoWriter
 from tests import miniature
 from tests.evaluation_fakes import FakeBatchTracker, run
 from tests.video_files import picture, write_avi, write_mkv

@@ -8,34 +8,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.config import load_config
-from lib.config.ostrack import OSTrackConfig
-from lib.models.ostrack import build_ostrack
+from lib.data.image_io import write_image
+from lib.data.own_folder import folder_label
+from lib.data.video_io import VideoFile
 from lib.test.tracker import Tracker
 from lib.test.tracker.inspected import InspectedTracker
-from lib.utils.checkpoint import save_checkpoint
 from lib.utils.crop import sample_target
 from lib.utils.errors import ConfigError
-from lib.utils.image_io import write_image
-from lib.utils.own_folder import folder_label
-from lib.utils.video_io import VideoFile
 from lib.vis.draw import PREDICTION, TRUTH
 from lib.vis.panels import faded, heat, lit, score_strip
 from lib.vis.recorder import Dashboard, record_pictures, record_video
 from lib.vis.views import View, captions, frame_picture, panels
-from tests.conftest import load_script
-from tests.golden.fixtures import clip_frame, fill_state_dict
+from tests.factories import SMALL, TINY, drawn_model, drawn_weights, run_command, write_clip
+from tests.golden.fixtures import clip_frame
 
-TINY = "vitt_256_ce_images"
 FRAMES = 4
 
 
 @pytest.fixture(scope="module")
 def tracker() -> Tracker:
-    cfg = load_config(OSTrackConfig, TINY)
-    model = build_ostrack(cfg)
-    model.load_state_dict(fill_state_dict(model.state_dict()))
-    return Tracker(cfg, model)
+    return Tracker(*drawn_model())
 
 
 def watched_views(tracker: Tracker, layers: tuple[int, ...] = ()) -> list[View]:
@@ -177,25 +169,20 @@ def test_pictures_of_an_earlier_run_go(tracker: Tracker, tmp_path: Path) -> None
     assert (tmp_path / "clip/00000001.jpg").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("options", [["--batch", "2"], pytest.param(["--threads", "2"], marks=pytest.mark.slow)])
-def test_the_command_writes_a_video_of_each_sequence(options, tracker, tmp_path, monkeypatch, caplog) -> None:
+@pytest.mark.parametrize("options", [["--batch", "2"], pytest.param(["--threads", "2"], marks=pytest.mark.end_to_end)])
+def test_the_command_writes_a_video_of_each_sequence(options, tmp_path, monkeypatch, caplog) -> None:
     for name in ("first", "second"):
-        for t in range(FRAMES):
-            write_image(tmp_path / "data" / name / "img" / f"{t}.jpg", clip_frame(t)[0])
-        boxes = "".join(",".join(map(str, clip_frame(t)[1])) + "\n" for t in range(FRAMES))
-        (tmp_path / "data" / name / "groundtruth.txt").write_text(boxes)
-    weights = tmp_path / "tiny.pth.tar"
-    save_checkpoint({"net": tracker.network.model.model.state_dict()}, weights)
-    arguments = ["test.py", "ostrack", TINY, "--dataset", f"folder:{tmp_path / 'data'}", "--device", "cpu"]
-    arguments += ["--checkpoint", str(weights), "--save_dir", str(tmp_path / "out")]
-    arguments += ["--save_vis", str(tmp_path / "vis"), "--vis_attention", "2", *options]
-    monkeypatch.setattr("sys.argv", arguments)
-    assert load_script("test").main() == 0
+        write_clip(tmp_path / "data" / name, FRAMES)
+    weights = drawn_weights(tmp_path / "tiny.pth.tar", TINY, SMALL)
+    arguments = ["ostrack", TINY, "--dataset", f"folder:{tmp_path / 'data'}", "--device", "cpu"]
+    arguments += ["--checkpoint", weights, "--save_dir", tmp_path / "out"]
+    arguments += ["--save_vis", tmp_path / "vis", "--vis_attention", "2", *options, *SMALL]
+    assert run_command(monkeypatch, "test", arguments) == 0
     assert sorted(path.name for path in (tmp_path / "vis").iterdir()) == ["first.mp4", "second.mp4"]
     assert [len(VideoFile(path)) for path in (tmp_path / "vis").iterdir()] == [FRAMES] * 2
     results = tmp_path / "out/test/tracking_results/ostrack" / TINY / folder_label(tmp_path / "data")
     assert len((results / "first.txt").read_text().splitlines()) == FRAMES
-    assert load_script("test").main() == 0
+    assert run_command(monkeypatch, "test", arguments) == 0
     assert "2 sequences were tracked before and are not shown: use --fresh" in caplog.text
 
 
@@ -209,6 +196,5 @@ def test_the_command_writes_a_video_of_each_sequence(options, tracker, tmp_path,
     ],
 )
 def test_options_that_do_not_go_together(options, told, monkeypatch) -> None:
-    monkeypatch.setattr("sys.argv", ["test.py", "ostrack", TINY, *options])
     with pytest.raises(ConfigError, match=told):
-        load_script("test").main()
+        run_command(monkeypatch, "test", ["ostrack", TINY, *options])

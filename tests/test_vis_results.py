@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
+from lib.data.image_io import read_image
+from lib.data.own_folder import folder_label
+from lib.data.video_io import VideoFile
 from lib.test.analysis.on_frames import draw_results, read_track
 from lib.test.analysis.selection import Selection
 from lib.test.evaluation import get_dataset
 from lib.test.evaluation.environment import EnvSettings
 from lib.utils.errors import ConfigError, DataError
-from lib.utils.image_io import read_image
-from lib.utils.own_folder import folder_label
-from lib.utils.video_io import VideoFile
 from lib.vis.compare import Entry, choose_frames, line, stacked
 from lib.vis.draw import COLORS, rgb
 from tests.conftest import load_script

@@ -12,26 +12,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.config import load_config
-from lib.config.ostrack import OSTrackConfig
-from lib.models.ostrack import build_ostrack
+from lib.data.image_io import decode_image, read_image
 from lib.test.evaluation.results import result_files
 from lib.test.tracker import Tracker
 from lib.test.tracker.inspected import InspectedTracker
-from lib.utils.checkpoint import save_checkpoint
 from lib.utils.errors import DataError
-from lib.utils.image_io import decode_image, read_image, write_image
 from lib.vis.views import LeaveSequence, View
 from tests.browser import CHROMIUM, Browser
-from tests.conftest import load_script
-from tests.golden.fixtures import clip_frame, fill_state_dict
+from tests.factories import TINY, drawn_model, drawn_weights, run_command, write_clip
+from tests.golden.fixtures import clip_frame
 
 pytest.importorskip("visdom", reason="visdom is not installed: pip install '.[debug]'")
 
 from lib.vis.visdom_client import ENVIRONMENT, Keys, NoVisdomError, visdom_screen  # noqa: E402
 from tests.visdom_server import STATIC, free_port, running_server  # noqa: E402
 
-TINY = "vitt_256_ce_images"
 HOST = "http://127.0.0.1"
 FRAMES = 4
 
@@ -46,25 +41,19 @@ def port(tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model whose weights are drawn."""
-    path = tmp_path_factory.mktemp("weights") / "tiny.pth.tar"
-    save_checkpoint({"net": fill_state_dict(build_ostrack(load_config(OSTrackConfig, TINY)).state_dict())}, path)
-    return path
+    return drawn_weights(tmp_path_factory.mktemp("weights") / "tiny.pth.tar")
 
 
 @pytest.fixture
 def command(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch):
     """Runs ``tracking/test.py`` on two drawn sequences, with more options; returns its exit status."""
     for name in ("first", "second"):
-        for t in range(FRAMES):
-            write_image(tmp_path / "data" / name / "img" / f"{t}.jpg", clip_frame(t)[0])
-        boxes = "".join(",".join(map(str, clip_frame(t)[1])) + "\n" for t in range(FRAMES))
-        (tmp_path / "data" / name / "groundtruth.txt").write_text(boxes)
+        write_clip(tmp_path / "data" / name, FRAMES)
 
     def run(*options: str) -> int:
-        arguments = ["test.py", "ostrack", TINY, "--dataset", f"folder:{tmp_path / 'data'}", "--device", "cpu"]
-        arguments += ["--checkpoint", str(weights), "--save_dir", str(tmp_path / "out"), *options]
-        monkeypatch.setattr("sys.argv", arguments)
-        return load_script("test").main()
+        arguments = ["ostrack", TINY, "--dataset", f"folder:{tmp_path / 'data'}", "--device", "cpu"]
+        arguments += ["--checkpoint", weights, "--save_dir", tmp_path / "out", *options]
+        return run_command(monkeypatch, "test", arguments)
 
     return run
 
@@ -98,15 +87,14 @@ class Windows:
         page.close()
 
 
+@pytest.mark.end_to_end
 def test_windows_hold_what_the_tracker_saw(command, port: int, weights: Path, tmp_path: Path) -> None:
     assert command(*debug(port), "--sequence", "first", "--vis_attention", "0,3") == 0
     windows = Windows(port)
     held = windows.all()
-    cfg = load_config(OSTrackConfig, TINY)
-    model = build_ostrack(cfg)
-    model.load_state_dict(fill_state_dict(model.state_dict()))
+    cfg, model = drawn_model()
     watched = InspectedTracker(Tracker(cfg, model), None, (0, 3))
-    frames = [read_image(tmp_path / f"data/first/img/{t}.jpg") for t in range(FRAMES)]
+    frames = [read_image(tmp_path / f"data/first/img/{t}.png") for t in range(FRAMES)]
     target = watched.start(frames[0], clip_frame(0)[1])
     for image in frames[1:]:
         watched.step([image], [target])
@@ -141,6 +129,7 @@ def test_windows_hold_what_the_tracker_saw(command, port: int, weights: Path, tm
     assert len(results.read_text().splitlines()) == FRAMES and not (tmp_path / "out/test/tracking_results").exists()
 
 
+@pytest.mark.end_to_end
 def test_a_new_sequence_leaves_nothing_of_the_one_before(port: int) -> None:
     first, windows = view_of(0), Windows(port)
     first = replace(first, score=np.nan, maps={"score_map": np.zeros((0, 0))})
@@ -172,6 +161,7 @@ def view_of(number: int) -> View:
     return View(number, image, box, 0.5, None, image[:64, :64])
 
 
+@pytest.mark.end_to_end
 def test_keys_pause_step_and_leave(port: int) -> None:
     """The views are shown from a thread, as the tracker would; the keys come over the server."""
     screen, windows = visdom_screen(HOST, port), Windows(port)
@@ -213,6 +203,7 @@ def test_keys_pause_step_and_leave(port: int) -> None:
     assert left == [stopped - 1]
 
 
+@pytest.mark.end_to_end
 def test_next_sequence_leaves_no_result_and_is_told(command, port: int, capsys, monkeypatch, tmp_path: Path) -> None:
     pressed = []
 
@@ -240,6 +231,7 @@ def test_a_step_taken_early_does_not_outlive_the_pause() -> None:
     assert [keys.wait(0) for _ in range(3)] == [True, True, False]
 
 
+@pytest.mark.end_to_end
 def test_a_server_that_dies_during_a_pause_is_an_error(tmp_path: Path) -> None:
     with running_server(tmp_path / "state") as port:
         screen = visdom_screen(HOST, port)
@@ -280,6 +272,7 @@ def test_without_a_server_the_pictures_go_to_files(command, caplog, tmp_path: Pa
         assert len({read_image(path).shape for path in pictures}) == 1
 
 
+@pytest.mark.end_to_end
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
 @pytest.mark.skipif(not STATIC.is_dir(), reason="the page's scripts are missing: python -m tests.visdom_server --fetch")
 def test_the_page_shows_the_windows_and_hears_the_keys(port: int, tmp_path: Path) -> None:

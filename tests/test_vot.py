@@ -12,34 +12,26 @@ import numpy as np
 import pytest
 import yaml
 
-from lib.config import load_config
-from lib.config.ostrack import OSTrackConfig
-from lib.models.ostrack import build_ostrack
 from lib.test.evaluation import get_dataset
 from lib.test.tracker import Tracker
 from lib.test.vot import workspace
 from lib.test.vot.regions import region_box
 from lib.test.vot.trax import parse_message
-from lib.utils.checkpoint import save_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError, DataError
 from tests.conftest import REPOSITORY, load_script
 from tests.evaluation_fakes import write_sequences
-from tests.golden.fixtures import clip_frame, fill_state_dict
-
-TINY = "vitt_256_ce_images"
+from tests.factories import TINY, drawn_model, drawn_weights
+from tests.golden.fixtures import clip_frame
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """A small tracker with weights drawn from a seed, and their file."""
-    cfg = load_config(OSTrackConfig, TINY)
-    model = build_ostrack(cfg)
-    model.load_state_dict(fill_state_dict(model.state_dict()))
-    path = tmp_path_factory.mktemp("weights") / "tiny.pth"
-    save_checkpoint({"net": model.state_dict()}, path)
-    return Tracker(cfg, model), path
+    path = drawn_weights(tmp_path_factory.mktemp("weights") / "tiny.pth")
+    return Tracker(*drawn_model()), path
 
 
+@pytest.mark.end_to_end
 def test_the_script_tracks_and_prints_nothing_but_the_protocol(tmp_path, tiny):
     tracker, weights = tiny
     frames, box = [clip_frame(t)[0] for t in range(3)], clip_frame(0)[1]

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from lib.data.image_io import read_image
 from lib.test.tracker import build_tracker
 from lib.test.vot import workspace
 from lib.test.vot.regions import box_region
 from lib.utils.box_ops import box_xywh_to_xyxy, paired_iou
-from lib.utils.image_io import read_image
 from tests.conftest import REPOSITORY, load_script
 
 CONFIG, NAME = "vits_256_ce_images", "ostrack"
@@ -23,7 +23,7 @@ FRAMES, ANCHOR = 12, 11  # both runs have all frames: EAO is that of one length
 STARTS = {"a": ((60, 50, 50, 40), (3, 2)), "b": ((120, 90, 36, 48), (-4, 1))}
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.end_to_end,
     pytest.mark.skipif(not VOT.is_file(), reason="the VOT toolkit is not installed: ./install_vot.sh, or make vot-env"),
 ]
 

@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
+from lib.data.image_io import SequenceDecoder
 from lib.test.vot import trax
 from lib.test.vot.regions import box_region, load_image, region_box
 from lib.test.vot.session import serve
 from lib.test.vot.trax import Connection, Message, TraxError, connect, format_message, parse_message
 from lib.utils.errors import DataError
-from lib.utils.image_io import SequenceDecoder
 from tests.evaluation_fakes import FakeBatchTracker
 
 # ---------------------------------------------------------------------------------------------------------- messages

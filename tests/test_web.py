@@ -20,30 +20,24 @@ import numpy as np
 import pytest
 import torch
 
-from lib.config import load_config
-from lib.config.ostrack import OSTrackConfig
+from lib.data.image_io import write_image
+from lib.data.video_io import VideoFile
 from lib.models.layers.candidate_elimination import box_mask
-from lib.models.ostrack import build_ostrack
 from lib.test import export, web
 from lib.test.evaluation.environment import env_settings
 from lib.test.tracker import Tracker, build_tracker
-from lib.utils.checkpoint import save_checkpoint
 from lib.utils.crop import box_to_crop, crop_window, cut_window
 from lib.utils.errors import OSTrackError
-from lib.utils.image_io import write_image
-from lib.utils.video_io import VideoFile
 from tests.browser import CHROMIUM, Browser
 from tests.conftest import load_script
-from tests.golden.fixtures import clip_frame, fill_state_dict
+from tests.factories import SMALL, TINY, drawn_model, drawn_weights
+from tests.golden.fixtures import clip_frame
 from tests.web_page import BOX, CLIP, FLAGS, SECONDS, choose, draw_box, open_page, saved_boxes, served, set_box
 
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package)
 
-TINY = "vitt_256_ce_images"
-SMALL = ("DATA.SEARCH.SIZE=160", "DATA.TEMPLATE.SIZE=64", "TEST.SEARCH_SIZE=128", "TEST.TEMPLATE_SIZE=64",
-         "MODEL.BACKBONE.DEPTH=3", "MODEL.BACKBONE.CE_LOC=[1]", "MODEL.BACKBONE.CE_KEEP_RATIO=[0.7]",
-         "MODEL.HEAD.NUM_CHANNELS=16", "TEST.SIZE_SMOOTHING=0.5")  # fmt: skip
+NARROWED = (*SMALL, "DATA.SEARCH.SIZE=160", "TEST.SIZE_SMOOTHING=0.5")
 OTHER = ("DATA.SEARCH.SIZE=128", "MODEL.BACKBONE.TOKEN_TYPES=true", "MODEL.BACKBONE.CE_TEMPLATE_RANGE=GT_BOX",
          "MODEL.HEAD.TYPE=CORNER")  # fmt: skip
 
@@ -83,15 +77,14 @@ def build(script, folder, runtime, patch, *arguments):
 def tiny(runtime, tmp_path_factory):
     """The page with a small network of drawn weights: its folder, and the Python tracker that runs the same file."""
     folder = tmp_path_factory.mktemp("tiny")
-    model = build_ostrack(load_config(OSTrackConfig, TINY, SMALL))
-    save_checkpoint({"net": fill_state_dict(model.state_dict())}, folder / "weights.pth")
+    drawn_weights(folder / "weights.pth", TINY, NARROWED)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(web._Server, "serve_forever", Mock(side_effect=KeyboardInterrupt))  # Ctrl-C at once
-        options = ["--config", TINY, "--checkpoint", str(folder / "weights.pth"), "--port", "0", *SMALL]
+        options = ["--config", TINY, "--checkpoint", str(folder / "weights.pth"), "--port", "0", *NARROWED]
         site, printed = build(load_script("web"), folder, runtime, patch, *options)
     assert re.search(r"Open http://localhost:[0-9]{4,} in a browser; Ctrl-C ends this.\n\nended\n$", printed)
     tracker = build_tracker(
-        TINY, folder / "weights.pth", backend="onnxruntime", precision="fp16", overrides=list(SMALL), save_dir=folder
+        TINY, folder / "weights.pth", backend="onnxruntime", precision="fp16", overrides=NARROWED, save_dir=folder
     )
     assert len(list((folder / "exports").iterdir())) == 1  # of which the page has a copy
     return site, tracker
@@ -124,6 +117,7 @@ def frames_drawn(folder, count=6):
     return images, clip_frame(0)[1]
 
 
+@pytest.mark.end_to_end
 def test_crops_have_the_bytes_of_opencv(window, runtime, tmp_path):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (60, 84, 3), np.uint8)
@@ -153,6 +147,7 @@ def test_crops_have_the_bytes_of_opencv(window, runtime, tmp_path):
     assert len(found) == len(boxes) and np.ptp([len(set(values)) for values in found]) > 50
 
 
+@pytest.mark.end_to_end
 def test_a_network_gets_the_state_that_it_wants_and_others_are_refused(window):
     boxes = [[20.3, 11.6, 23.0, 31.5], [3, 4, 60, 5.5], [0, 0, 79, 70], [30, 30, 0.4, 0.3], [12.5, 9, 7, 41]]
     description = {
@@ -224,6 +219,7 @@ def tracked_pictures(browser, folder, box):
     return saved_boxes(browser, folder)[1]
 
 
+@pytest.mark.end_to_end
 def test_pictures_are_tracked_as_in_python(page, tiny, tmp_path):
     images, box = frames_drawn(tmp_path)
     boxes, scores = tracked(tiny[1], images, box)
@@ -250,7 +246,7 @@ def test_pictures_are_tracked_as_in_python(page, tiny, tmp_path):
     np.testing.assert_allclose(rows[1:, 5], scores, atol=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.end_to_end
 def test_a_gpu_gives_the_same_boxes(window, address, tiny, tmp_path):
     images, box = frames_drawn(tmp_path, 3)
     window.open(f"{address}style.css")
@@ -264,12 +260,11 @@ def test_a_gpu_gives_the_same_boxes(window, address, tiny, tmp_path):
     assert "WebAssembly" in window.texts("#network")[0]
 
 
+@pytest.mark.end_to_end
 def test_any_exported_tracker_is_tracked_with(window, runtime, tmp_path):
-    cfg = load_config(OSTrackConfig, TINY, [*SMALL, *OTHER])
-    model = build_ostrack(cfg)
-    model.load_state_dict(fill_state_dict(model.state_dict()))
+    cfg, model = drawn_model(TINY, [*NARROWED, *OTHER])
     path = tmp_path / "network.onnx"
-    export.export_network(cfg, model.eval(), "onnx", path)
+    export.export_network(cfg, model, "onnx", path)
     images, box = frames_drawn(tmp_path)
     with pytest.MonkeyPatch.context() as patch:
         arguments = ("--network", str(path), "--build_only")
@@ -289,6 +284,7 @@ def test_any_exported_tracker_is_tracked_with(window, runtime, tmp_path):
     np.testing.assert_allclose(rows[1:, 5], scores, atol=1e-3)
 
 
+@pytest.mark.end_to_end
 def test_a_video_is_tracked_paused_stepped_and_started_again(page):
     choose(page, lambda: page.click("#sample"))
     assert page.evaluate("[view.width, view.height, document.activeElement.id]") == [640, 512, "view"]
@@ -306,6 +302,7 @@ def test_a_video_is_tracked_paused_stepped_and_started_again(page):
     assert page.evaluate("play.disabled && save.disabled")
 
 
+@pytest.mark.end_to_end
 def test_a_box_is_drawn_by_finger_and_by_keys(page, tmp_path):
     frames_drawn(tmp_path, 2)
     choose(page, lambda: page.choose("#files", sorted(tmp_path.glob("*.png"))))
@@ -329,6 +326,7 @@ def test_a_box_is_drawn_by_finger_and_by_keys(page, tmp_path):
     assert page.evaluate(f"{controls}.length >= 14 && {controls}.every({labelled})")
 
 
+@pytest.mark.end_to_end
 def test_a_camera_is_shown_and_tracked(page):
     permission = {"name": "camera"}
     page.send("Browser.setPermission", permission=permission, setting="denied")
@@ -346,6 +344,7 @@ def test_a_camera_is_shown_and_tracked(page):
     page.wait("play.textContent === 'Track' && save.disabled")
 
 
+@pytest.mark.end_to_end
 def test_the_benchmark_tells_speed_and_takes_a_picture(page, tiny, tmp_path, monkeypatch, capsys):
     script = load_script("bench_web", "benchmarks")
     monkeypatch.setattr(script, "Browser", lambda **_: contextlib.nullcontext(page))
@@ -365,6 +364,7 @@ def test_the_benchmark_tells_speed_and_takes_a_picture(page, tiny, tmp_path, mon
         script.main()
 
 
+@pytest.mark.end_to_end
 def test_files_that_cannot_be_shown_are_named(page, tmp_path):
     (tmp_path / "film.mp4").write_bytes(b"no video")
     (tmp_path / "a.png").write_bytes(b"no picture")
@@ -377,6 +377,7 @@ def test_files_that_cannot_be_shown_are_named(page, tmp_path):
         assert message in page.texts("#problem")[0]
 
 
+@pytest.mark.end_to_end
 def test_a_network_that_cannot_be_loaded_is_told(window, tiny, tmp_path):
     site = tmp_path / "site"
     shutil.copytree(tiny[0], site, copy_function=os.link)
@@ -395,7 +396,7 @@ def test_a_network_that_cannot_be_loaded_is_told(window, tiny, tmp_path):
         assert "could not be loaded" in window.texts("#problem")[0]  # still
 
 
-@pytest.mark.slow
+@pytest.mark.end_to_end
 def test_the_shipped_network_tracks_the_clip_as_in_python(window, runtime, tmp_path):
     script = load_script("web")
     with pytest.MonkeyPatch.context() as patch:

@@ -11,10 +11,10 @@ import pytest
 import torch
 import yaml
 
+from lib.config.experiment import DataConfig
 from lib.train import run_training as run_training_module
 from lib.train.admin import environment
-from lib.train.data.frames import PairSampling
-from lib.train.dataset.registry import open_source
+from lib.train.data.samples import open_source
 from tests.conftest import REPOSITORY
 
 SCRIPT = REPOSITORY / "tracking" / "train.py"
@@ -151,7 +151,7 @@ def in_process(folder: Path, monkeypatch: pytest.MonkeyPatch):
 @cache
 def procedural():
     """Procedural pictures, made once."""
-    return {"IMAGES": open_source("IMAGES", environment.EnvironmentSettings(), PairSampling("causal", 200, 1, 1))}
+    return {"IMAGES": open_source("IMAGES", environment.EnvironmentSettings(), DataConfig())}
 
 
 def assert_same(a, b):

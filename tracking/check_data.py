@@ -16,8 +16,8 @@ from lib.config import drawn_datasets
 from lib.models.family import load_experiment
 from lib.test.spec import add_family_option
 from lib.train.admin.environment import env_settings
-from lib.train.data.frames import pair_sampling
-from lib.train.dataset.check import check_dataset
+from lib.train.data.check import check_dataset
+from lib.train.data.sampler import pair_sampling
 from lib.utils.console import next_step
 from lib.utils.cpu import cpu_count
 from lib.utils.errors import ConfigError, run_cli

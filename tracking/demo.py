@@ -16,6 +16,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from lib.data.image_io import write_image
+from lib.data.video_io import VideoFile, VideoWriter
+from lib.drawing.sequences import make_images_sequences
 from lib.models.family import experiment_family
 from lib.test.analysis.analyse import AnalysisOptions, analyse
 from lib.test.evaluation.environment import env_settings
@@ -25,12 +28,9 @@ from lib.test.spec import TrackerSpec
 from lib.test.tracker import build_tracker
 from lib.test.tracker.inspected import InspectedTracker
 from lib.test.tracker.video import track_frames
-from lib.train.data.drawing.sequences import make_images_sequences
 from lib.utils.console import next_step
 from lib.utils.errors import run_cli
-from lib.utils.image_io import write_image
 from lib.utils.paths import shipped_file
-from lib.utils.video_io import VideoFile, VideoWriter
 from lib.vis.draw import contact_sheet
 from lib.vis.recorder import record_video
 from lib.vis.views import View

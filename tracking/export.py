@@ -13,6 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from lib.config import ExperimentConfig
+from lib.drawing.assets import load_assets
+from lib.drawing.sequences import SEQUENCE_SETTINGS, draw_sequence
 from lib.models.family import experiment_family, family_of, load_experiment, resolve
 from lib.test.evaluation.results import file_hash
 from lib.test.export import FORMATS, Exported, ExportOptions, export_network
@@ -23,8 +25,6 @@ from lib.test.spec import PRECISIONS, TrackerSpec, add_family_option
 from lib.test.tracker import find_checkpoint
 from lib.test.tracker.backends import FORMAT_OF, ExportedNetwork, kept_file
 from lib.test.tracker.build import exports_folder, tracking_model
-from lib.train.data.drawing.assets import load_assets
-from lib.train.data.drawing.sequences import SEQUENCE_SETTINGS, draw_sequence
 from lib.utils.console import next_step
 from lib.utils.errors import ConfigError, run_cli
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.train.dataset.cutouts import cut_out_coco
+from lib.drawing.cutouts import cut_out_coco
 from lib.utils.console import next_step
 from lib.utils.errors import run_cli
 

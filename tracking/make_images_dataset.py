@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.train.data.drawing.sequences import FRAME_SIZE, SPLITS, make_images_sequences
+from lib.drawing.sequences import FRAME_SIZE, SPLITS, make_images_sequences
 from lib.utils.console import next_step
 from lib.utils.errors import run_cli
 

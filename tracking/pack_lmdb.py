@@ -10,11 +10,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from lib.data.lmdb_pack import pack_folder
+from lib.data.registry import lmdb_jobs
 from lib.train.admin.environment import env_settings
-from lib.train.dataset.registry import lmdb_jobs
 from lib.utils.console import next_step
 from lib.utils.errors import ConfigError, run_cli
-from lib.utils.lmdb_pack import pack_folder
 
 
 def main() -> None:

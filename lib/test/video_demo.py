@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from lib.config import config_hash
+from lib.data.picture_video import PictureVideo, open_frames
+from lib.data.video_io import VideoFile
 from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.results import read_provenance, run_folder, run_provenance
 from lib.test.evaluation.writer import ResultWriter
@@ -24,8 +26,6 @@ from lib.test.tracker.inspected import InspectedTracker
 from lib.test.video_loop import KEYS, Box, Demo, DemoSummary, VideoOptions, run_demo
 from lib.utils.devices import checked_device
 from lib.utils.errors import ConfigError, DataError
-from lib.utils.picture_video import PictureVideo, open_frames
-from lib.utils.video_io import VideoFile
 from lib.vis.window import CvWindow, display_problem
 
 logger = logging.getLogger(__name__)

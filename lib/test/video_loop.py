@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from tqdm import tqdm
 
+from lib.data.video_io import LiveVideo, VideoFile, VideoWriter
 from lib.test.evaluation.prefetch import read_ahead
 from lib.test.evaluation.protocol import BatchTracker
 from lib.test.evaluation.results import LOST_BELOW
@@ -22,7 +23,6 @@ from lib.test.evaluation.writer import FrameTime, ResultWriter
 from lib.test.track_formats import Track, VideoTracks, check_names, save_tracks
 from lib.test.tracker.video import TrackedFrame, VideoTracker
 from lib.utils.errors import ConfigError, DataError
-from lib.utils.video_io import LiveVideo, VideoFile, VideoWriter
 from lib.vis.panels import write_fitted
 from lib.vis.views import LeaveSequence, Screen
 

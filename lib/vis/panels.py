@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from lib.utils.video_io import VideoWriter
+from lib.data.video_io import VideoWriter
 from lib.vis.draw import PAPER, Color
 
 INK: Color = (228, 228, 231)

@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lib.utils.image_io import write_image
-from lib.utils.video_io import VideoWriter
+from lib.data.image_io import write_image
+from lib.data.video_io import VideoWriter
 from lib.vis.draw import PAPER, contact_sheet
 from lib.vis.panels import CAPTION_HEIGHT, captioned, fitted, score_strip
 from lib.vis.views import Panel, Show, View, captions, frame_picture, panels

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from lib.data.own_folder import folder_label
 from lib.test.analysis.plots import write_plots
 from lib.test.analysis.report import Report, TrackerReport, evaluate
 from lib.test.analysis.selection import Tracker, choose_trackers, complete_benchmarks, missing_results, tracker_label
@@ -18,7 +19,6 @@ from lib.test.evaluation.benchmarks import FOLDER_PREFIX, get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.test.evaluation.results import LOST_BELOW, result_files
 from lib.utils.errors import DataError, suggestion
-from lib.utils.own_folder import folder_label
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
+from lib.data.image_io import write_image
 from lib.test.analysis.curves import read_runs, runs_table, write_curves
 from lib.test.analysis.failures import failure_frames, failure_strip, scored_track, worst_sequences
 from lib.test.analysis.report import Report, evaluate
@@ -16,7 +17,6 @@ from lib.test.analysis.selection import Selection, tracker_label
 from lib.test.analysis.tables import Table, markdown, notes, sequence_table
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.utils.errors import ConfigError, DataError
-from lib.utils.image_io import write_image
 
 
 def write_card(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from lib.data.sequence import Sequence
 from lib.test.analysis.html import picture_region
 from lib.test.analysis.on_frames import Track, chosen_frames, frame_marks, legend
 from lib.test.analysis.report import TrackerReport
-from lib.test.evaluation.sequence import Sequence
 from lib.vis.compare import Mark, marked_sheet
 from lib.vis.draw import COLORS, rgb
 

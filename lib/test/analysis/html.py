@@ -21,13 +21,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from lib.data.sequence import Sequence
 from lib.test.analysis.metrics import FrameErrors
 from lib.test.analysis.plots import COLORS, CURVES, STYLES, plotted_scores
 from lib.test.analysis.report import RepeatedRuns, Report
 from lib.test.analysis.statistics import compare_scores
 from lib.test.analysis.tables import mode_tables, notes, scope
 from lib.test.evaluation.results import LOST_BELOW
-from lib.test.evaluation.sequence import Sequence
 from lib.utils.errors import OSTrackError
 
 logger = logging.getLogger(__name__)

@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from lib.data.image_io import write_image
+from lib.data.sequence import Sequence
+from lib.data.video_io import VideoWriter
 from lib.test.analysis.analyse import folder_name
 from lib.test.analysis.metrics import frame_errors
 from lib.test.analysis.protocols import get_protocol
@@ -18,11 +21,8 @@ from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.test.evaluation.evaluate import select_sequence
 from lib.test.evaluation.results import found_result, read_result
-from lib.test.evaluation.sequence import Sequence
 from lib.utils.errors import ConfigError, DataError
-from lib.utils.image_io import write_image
 from lib.utils.replacing import replacing
-from lib.utils.video_io import VideoWriter
 from lib.vis.compare import Entry, Mark, choose_frames, line, marked_frame, marked_sheet, stacked
 from lib.vis.draw import COLORS, TRUTH_AMONG_TRACKERS, Color, rgb
 from lib.vis.panels import fitted

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from lib.data.sequence import Sequence
 from lib.test.analysis.cache import cached_boxes
 from lib.test.analysis.differences import protocol_differences
 from lib.test.analysis.metrics import (
@@ -41,7 +42,6 @@ from lib.test.analysis.statistics import bootstrap_intervals
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.test.evaluation.results import found_result, read_scores, scores_path
-from lib.test.evaluation.sequence import Sequence
 from lib.utils.errors import DataError
 
 logger = logging.getLogger(__name__)

@@ -9,6 +9,7 @@ from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from pathlib import Path
 
+from lib.data.sequence import Sequence
 from lib.test.evaluation.benchmarks import BENCHMARKS, get_dataset
 from lib.test.evaluation.environment import EnvSettings
 from lib.test.evaluation.modes import ANNOTATOR, REALTIME
@@ -21,7 +22,6 @@ from lib.test.evaluation.results import (
     provenance_path,
     read_provenance,
 )
-from lib.test.evaluation.sequence import Sequence
 from lib.utils.errors import ConfigError, DataError, listed, suggestion
 from lib.vis.draw import COLORS
 
@@ -179,7 +179,7 @@ def complete_benchmarks(results_dir: Path, trackers: Seq[Tracker], env: EnvSetti
     """For every benchmark that is installed and can be scored here, the trackers with results of all its sequences."""
     complete = {}
     for name, row in BENCHMARKS.items():
-        if not row.root(env).is_dir():
+        if not env.folder(row).is_dir():
             continue
         try:
             sequences = get_dataset(name, env=env)

@@ -1,8 +1,8 @@
 """Benchmarks, the runner and result files."""
 
+from lib.data.sequence import Annotations, ImageFrames, Sequence
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.results import find_results, read_result, result_path
-from lib.test.evaluation.sequence import Annotations, ImageFrames, Sequence
 
 __all__ = [
     "Annotations",

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import difflib
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
+import numpy as np
+
+from lib.data.datasets import BENCHMARKS, BenchmarkSpec
+from lib.data.layouts import SequenceFiles, SequenceSet
+from lib.data.own_folder import folder_label, own_files, own_sequences
+from lib.data.sequence import Sequence
+from lib.data.storage import open_storage
 from lib.test.evaluation.environment import EnvSettings, env_settings
-from lib.test.evaluation.finders import Found, by_folder
-from lib.test.evaluation.layouts import Benchmark, Place, parse_own, places
-from lib.test.evaluation.sequence import Sequence
-from lib.test.evaluation.table import BENCHMARKS
 from lib.utils.errors import ConfigError, DataError, listed
-from lib.utils.own_folder import OwnSequence, folder_label, own_sequences
-from lib.utils.storage import FolderStorage
 
 logger = logging.getLogger(__name__)
 
 FOLDER_PREFIX = "folder:"
-
-_OWN = Benchmark("", by_folder, "folder", parse=parse_own)  # its templates are those of each sequence
 
 
 def get_dataset(*names: str, env: EnvSettings | None = None) -> list[Sequence]:
@@ -42,13 +42,13 @@ def _load(name: str, env: EnvSettings) -> list[Sequence]:
     if name.startswith(FOLDER_PREFIX):
         return own_folder(Path(name.removeprefix(FOLDER_PREFIX)).expanduser())
     row = get_benchmark(name)
-    root = row.root(env)
+    root = env.folder(row)
     if not root.is_dir():
         raise DataError(
-            f"{name}: there is no folder {root}. Put the benchmark there, or set {row.path_field} in "
+            f"{name}: there is no folder {root}. Put the benchmark there, or set {row.setting} in "
             "lib/test/evaluation/local.py (tracking/create_default_local_file.py writes that file)"
         )
-    sequences = [place.sequence() for place in places(row, root)]
+    sequences = [_sequence(files, row.dataset, row.prefix) for files in _files(row, root)]
     if not sequences:
         raise DataError(f"{name}: there is no sequence in {root}; docs/benchmarks.md shows how it should look")
     if row.expected and len(sequences) != row.expected:
@@ -56,7 +56,7 @@ def _load(name: str, env: EnvSettings) -> list[Sequence]:
     return sequences
 
 
-def get_benchmark(name: str) -> Benchmark:
+def get_benchmark(name: str) -> BenchmarkSpec:
     """The row of that name. Raises ConfigError: there is none; the nearest name is told."""
     if name not in BENCHMARKS:
         near = difflib.get_close_matches(name, BENCHMARKS, n=1)
@@ -87,19 +87,49 @@ def present_sequences(name: str, env: EnvSettings | None = None) -> list[Sequenc
 
 
 def own_folder(root: Path) -> list[Sequence]:
-    """A folder of one's own, see :func:`lib.utils.own_folder.own_sequences`; the ground truth may be VOT regions."""
-    return [replace(_own_place(found).sequence(), group=folder_label(found.root)) for found in own_sequences(root)]
+    """A folder of one's own, see :func:`lib.data.own_folder.own_sequences`; the ground truth may be VOT regions."""
+    return [_sequence(own_files(found), "folder", group=folder_label(found.root)) for found in own_sequences(root)]
 
 
-def _own_place(found: OwnSequence) -> Place:
-    frames, boxes, *flags = (str(path).replace("{", "{{").replace("}", "}}") for path in
-                             (found.frames, found.boxes, *found.flags))  # fmt: skip
-    row = replace(_OWN, frames=(frames,), boxes=(boxes,), absence=tuple(flags))
-    return Place(row, FolderStorage(""), Found(found.name))
+def _files(row: BenchmarkSpec, root: Path) -> list[SequenceFiles]:
+    return SequenceSet(row.find, row.layout).files(open_storage(root, row.lmdb))
+
+
+def _sequence(files: SequenceFiles, dataset: str, prefix: str = "", group: str = "") -> Sequence:
+    layout = files.layout
+    return Sequence(
+        prefix + files.entry.name,
+        dataset,
+        files.frames(),
+        files.annotations,
+        files.entry.object_class,
+        read_official=partial(_official_visible, files, dataset) if layout.official_hidden else None,
+        read_language=files.language if layout.language else None,
+        read_attributes=files.attributes if layout.attributes or layout.meta else tuple,
+        omitted=files.entry.omitted,
+        group=group,
+        annotation=files.storage.path(files.key(*layout.boxes)),
+        has_frames=files.has_frames,
+        has_boxes=files.has_boxes,
+    )
+
+
+def _official_visible(files: SequenceFiles, dataset: str) -> np.ndarray | None:
+    """The flags of the benchmark's own evaluator; None, with a warning, where the user's copy lacks them."""
+    visible = files.official_visible()
+    if visible is None and files.layout.official_hidden:
+        template, _ = files.layout.official_hidden
+        _warn_once(f"{dataset}: official scores without the flags of its evaluator: there is no {template}")
+    return visible
+
+
+@cache
+def _warn_once(message: str) -> None:
+    logger.warning(message)
 
 
 @dataclass(frozen=True)
-class Presence:
+class BenchmarkStatus:
     """How much of a benchmark is on this machine.
 
     Attributes:
@@ -117,28 +147,28 @@ class Presence:
     note: str
 
 
-def benchmark_presence(env: EnvSettings) -> list[Presence]:
+def benchmark_status(env: EnvSettings) -> list[BenchmarkStatus]:
     """What is there of each benchmark. Only folders and lists are looked at, no frame and no annotation."""
-    return [_presence(name, row, row.root(env)) for name, row in BENCHMARKS.items()]
+    return [_status(name, row, env.folder(row)) for name, row in BENCHMARKS.items()]
 
 
-def _presence(name: str, row: Benchmark, root: Path) -> Presence:
+def _status(name: str, row: BenchmarkSpec, root: Path) -> BenchmarkStatus:
     if not root.is_dir():
-        return Presence(name, root, row.expected, 0, f"no such folder: set {row.path_field}")
+        return BenchmarkStatus(name, root, row.expected, 0, f"no such folder: set {row.setting}")
     try:
-        listed = places(row, root)
+        files = _files(row, root)
     except (DataError, ConfigError) as error:
-        return Presence(name, root, row.expected, 0, str(error))
-    missing = [place.found.name for place in listed if not (place.has_boxes() and place.has_frames())]
+        return BenchmarkStatus(name, root, row.expected, 0, str(error))
+    missing = [one.entry.name for one in files if not (one.has_boxes() and one.has_frames())]
     lacking = f"incomplete: {', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}" if missing else ""
     note = "; ".join(text for text in (lacking, row.note) if text)
-    return Presence(name, root, row.expected, len(listed) - len(missing), note)
+    return BenchmarkStatus(name, root, row.expected, len(files) - len(missing), note)
 
 
 def describe_benchmarks(env: EnvSettings) -> str:
     """A table of all benchmarks: sequences found and expected, the folder looked in, what to know."""
     rows = [("benchmark", "found", "expected", "folder", "note")]
-    for one in benchmark_presence(env):
+    for one in benchmark_status(env):
         rows.append((one.name, str(one.found), str(one.expected or "any"), str(one.root), one.note))
     rows.append((f"{FOLDER_PREFIX}PATH", "", "any", "PATH", "a folder of sequences of your own"))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
+from lib.data.datasets import BENCHMARKS, BenchmarkSpec
 from lib.utils.paths import PROJECT_DIR, local_file, local_settings
 
 LOCAL_FILE = local_file("test", "lib/test/evaluation/local.py")
 
 
 class EnvSettings:
-    """Paths of the test half, with the published names.
+    """Paths of the test half, with the published names; those of benchmarks are the settings of the rows of the table.
 
     Without arguments everything lies under ``./data`` and ``./output`` of the project folder.
     """
@@ -25,35 +26,8 @@ class EnvSettings:
         data = Path(data_dir)
         self.prj_dir = str(workspace_dir)
         self._put_outputs(Path(save_dir))
-        self.antiuav_path = str(data / "antiuav")
-        self.antiuav410_path = str(data / "antiuav410")
-        self.avist_path = str(data / "avist")
-        self.didi_path = str(data / "didi")
-        self.dtb70_path = str(data / "dtb70")
-        self.got10k_path = str(data / "got10k")
-        self.images_path = str(data / "images")
-        self.itb_path = str(data / "itb")
-        self.lasher_path = str(data / "lasher")
-        self.lasot_path = str(data / "lasot")
-        self.lasot_lmdb_path = str(data / "lasot_lmdb")
-        self.lasot_extension_subset_path = str(data / "lasot_extension_subset")
-        self.nfs_path = str(data / "nfs")
-        self.nt_vot211_path = str(data / "nt_vot211")
-        self.otb_path = str(data / "otb")
-        self.tc128_path = str(data / "TC128")
-        self.tnl2k_path = str(data / "tnl2k")
-        self.trackingnet_path = str(data / "trackingnet")
-        self.uav_path = str(data / "uav")
-        self.uav123_10fps_path = str(data / "uav123_10fps")
-        self.uav20l_path = str(data / "uav")
-        self.uavdt_path = str(data / "uavdt")
-        self.uavtrack112_path = str(data / "uavtrack112")
-        self.uavtrack112_l_path = str(data / "uavtrack112")
-        self.vasttrack_path = str(data / "vasttrack")
-        self.visdrone_path = str(data / "visdrone")
-        self.vot18_path = str(data / "vot2018")
-        self.vot20_path = str(data / "vot2020")
-        self.vot22_path = str(data / "vot2022")
+        for row in sorted(BENCHMARKS.values(), key=lambda row: row.setting):
+            setattr(self, row.setting, str(data / row.folder))
 
     def _put_outputs(self, save: Path) -> None:
         self.save_dir = str(save)
@@ -69,6 +43,10 @@ class EnvSettings:
         if save_dir is not None:
             settings._put_outputs(Path(save_dir))
         return settings
+
+    def folder(self, row: BenchmarkSpec) -> Path:
+        """The folder that a benchmark is looked for in."""
+        return Path(getattr(self, row.setting)) / row.subfolder
 
 
 def env_settings(path: str | Path = LOCAL_FILE) -> EnvSettings:

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from lib.data.sequence import ImageFrames, Sequence
 from lib.test.evaluation.modes import ANNOTATOR, CORRECTIONS, REALTIME, SKIPPED, Annotator, Arrivals
 from lib.test.evaluation.prefetch import read_ahead
 from lib.test.evaluation.protocol import BatchTracker, TrackResult
 from lib.test.evaluation.results import FRAMES
-from lib.test.evaluation.sequence import ImageFrames, Sequence
 from lib.test.evaluation.writer import FrameTime, ResultWriter
 from lib.utils.errors import ConfigError, OSTrackError, may_pass
 from lib.vis.views import LeaveSequence

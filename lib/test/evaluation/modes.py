@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from lib.data.sequence import Sequence as Video
 from lib.test.evaluation.protocol import BatchTracker, Tracker, batch_tracker
-from lib.test.evaluation.sequence import Sequence as Video
 from lib.utils.box_ops import box_xywh_to_xyxy, paired_iou
 from lib.utils.errors import ConfigError, DataError
 

@@ -14,7 +14,7 @@ from datetime import timedelta
 
 import torch.distributed
 
-from lib.test.evaluation.sequence import Sequence
+from lib.data.sequence import Sequence
 from lib.utils.dist_info import DistInfo
 from lib.utils.errors import OSTrackError
 

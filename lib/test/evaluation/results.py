@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from lib.test.evaluation.sequence import FrameSource, Sequence
+from lib.data.annotations import read_boxes, read_table
+from lib.data.sequence import FrameSource, Sequence
 from lib.test.spec import SAME_BOXES
-from lib.utils.annotations import read_boxes, read_table
 from lib.utils.errors import DataError
 from lib.utils.versions import versions
 

@@ -16,11 +16,11 @@ from typing import Any
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from lib.data.sequence import Sequence
 from lib.test.evaluation.job import Job, Outcome, track_jobs
 from lib.test.evaluation.protocol import BatchTracker, Tracker, batch_tracker
 from lib.test.evaluation.ranks import part_of
 from lib.test.evaluation.results import differences, result_path, run_folder, sequence_provenance
-from lib.test.evaluation.sequence import Sequence
 from lib.test.evaluation.summary import Summary
 from lib.test.evaluation.workers import run_in_processes
 from lib.utils.devices import checked_device, gpu_count

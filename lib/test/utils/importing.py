@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from lib.data.sequence import Sequence
 from lib.test.evaluation.benchmarks import FOLDER_PREFIX, get_benchmark, get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.test.evaluation.results import (
@@ -26,7 +27,6 @@ from lib.test.evaluation.results import (
     times_path,
     write_scores,
 )
-from lib.test.evaluation.sequence import Sequence
 from lib.test.utils.box_forms import check_form, to_xywh
 from lib.test.utils.shared_results import SharedResult, read_source
 from lib.utils.errors import ConfigError, DataError, listed

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from lib.data.annotations import read_table
 from lib.models.family import DEFAULT_FAMILY, is_family
 from lib.test.evaluation.benchmarks import get_benchmark, get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.test.evaluation.modes import ANNOTATOR
 from lib.test.evaluation.results import backend_name, box_problem, read_provenance, read_result, result_files, time_path
 from lib.test.utils.servers import SERVERS, RawResult, Server
-from lib.utils.annotations import read_table
 from lib.utils.errors import ConfigError, DataError, listed
 from lib.utils.replacing import replacing
 
@@ -127,10 +127,12 @@ def expected_frames(form: Server, env: EnvSettings, folder: Path) -> dict[str, i
         DataError: neither is possible.
     """
     row = get_benchmark(form.dataset)
-    if row.root(env).is_dir():
+    if env.folder(row).is_dir():
         sequences = get_dataset(form.dataset, env=env)
         if len(sequences) != row.expected:
-            raise DataError(f"{row.root(env)} has {len(sequences)} of the {row.expected} sequences: complete it first")
+            raise DataError(
+                f"{env.folder(row)} has {len(sequences)} of the {row.expected} sequences: complete it first"
+            )
         return {one.name: one.num_frames for one in sequences}
     if form.names:
         return dict.fromkeys(form.names)
@@ -139,7 +141,7 @@ def expected_frames(form: Server, env: EnvSettings, folder: Path) -> dict[str, i
         return dict.fromkeys(sorted(there))
     raise DataError(
         f"{form.dataset} has {row.expected} sequences; {folder} has results of {len(there)}, and the benchmark itself, "
-        f"which would tell their names, is not in {row.root(env)}"
+        f"which would tell their names, is not in {env.folder(row)}"
     )
 
 
@@ -185,6 +187,6 @@ def pack_cli(server: str, description: str) -> None:
     args = parser.parse_args()
     env = env_settings().saving_to(args.save_dir)
     path = pack(server, args.tracker_name, args.cfg_name, getattr(args, "decimals", None), env)
-    if not get_benchmark(form.dataset).root(env).is_dir():
-        print(f"numbers of frames were not checked: {form.dataset} is not in {get_benchmark(form.dataset).root(env)}")
+    if not env.folder(get_benchmark(form.dataset)).is_dir():
+        print(f"numbers of frames were not checked: {form.dataset} is not in {env.folder(get_benchmark(form.dataset))}")
     print(f"checked and packed: {path} ({path.stat().st_size / 1e6:.1f} MB)")

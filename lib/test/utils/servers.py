@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lib.utils.annotations import parse_table
+from lib.data.annotations import parse_table
 from lib.utils.errors import DataError
 
 

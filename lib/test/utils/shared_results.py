@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from scipy.io import loadmat
 
-from lib.test.evaluation.layouts import parse_own
-from lib.utils.annotations import decode_text
+from lib.data.annotations import decode_text
+from lib.data.regions import parse_own
 from lib.utils.errors import DataError
 
 # Names, with that of the sequence before them, of what lies beside results.

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lib.data import regions
+from lib.data.image_io import SequenceDecoder, read_file
 from lib.test.vot.trax import TraxError
-from lib.utils import regions
-from lib.utils.image_io import SequenceDecoder, read_file
 
 _MASK = "mask:"
 

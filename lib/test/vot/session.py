@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lib.data.image_io import SequenceDecoder
 from lib.test.evaluation.protocol import BatchTracker
 from lib.test.vot.regions import box_region, is_mask, load_image, region_box
 from lib.test.vot.trax import Connection, Message, TraxError
 from lib.utils.errors import OSTrackError
-from lib.utils.image_io import SequenceDecoder
 
 
 @dataclass

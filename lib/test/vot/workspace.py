@@ -13,9 +13,9 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
-from lib.test.evaluation.sequence import ImageFrames, Sequence
+from lib.data.sequence import ImageFrames, Sequence
+from lib.data.storage import FolderStorage
 from lib.utils.errors import ConfigError, DataError
-from lib.utils.storage import FolderStorage
 
 REGISTRY, STACK = "trackers.ini", "stack.yaml"
 ANCHOR_STEP = 50  # frames between the starts of a multi-start experiment, as in VOT2020

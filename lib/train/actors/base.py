@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lib.config import ExperimentConfig
 from lib.models.layers.head import HEADS
 from lib.train.actors.distill import distillation_losses
-from lib.train.data.transforms import normalised
+from lib.train.data.augmentation import normalised
 from lib.train.losses import giou_loss, l1_loss, mean
 from lib.utils.box_ops import box_cxcywh_to_xyxy, box_xywh_to_xyxy
 
@@ -44,7 +44,7 @@ class Actor:
         """Losses of a batch as the loader gives it.
 
         Args:
-            batch: see :func:`lib.train.data.processing.finish_pair`; tensors are stacked on dimension 1. ``label``,
+            batch: see :func:`lib.train.data.augmentation.finish_pair`; tensors are stacked on dimension 1. ``label``,
                 where there is one, is (B,), 1 or 0: whether the search regions show the templates' target.
             epoch: counted from 1.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 
+from lib.data.datasets import TRAINING
 from lib.utils.paths import PROJECT_DIR, local_file, local_settings
 
 LOCAL_FILE = local_file("train", "lib/train/admin/local.py")
@@ -14,32 +15,24 @@ def _data(name: str) -> str:
     return str(PROJECT_DIR / "data" / name)
 
 
+_DATA_FOLDERS = {name: folder for row in TRAINING.values() for name, folder in row.default_folders().items()}
+_DataFolders = make_dataclass(
+    "_DataFolders", [(name, str, field(default=_data(folder))) for name, folder in _DATA_FOLDERS.items()]
+)
+
+
 @dataclass
-class EnvironmentSettings:
+class EnvironmentSettings(_DataFolders):  # type: ignore[misc, valid-type]  # made of the table
     """Folders for training, with the published names; all under ``./data`` and ``./output`` of the project folder.
 
-    ``cache_dir`` keeps parsed annotation. ``folder_dir`` names a folder of sequences, or a list of such, for the data
-    set ``FOLDER``; ``pictures_dir`` one of pictures with boxes, or a folder or list of such, for ``PICTURES``.
-    ``images_dir`` and ``cutouts_dir`` feed the data set ``IMAGES``: one folder or a list of folders of pictures, and of
-    PNG cut-outs with alpha; an empty value means procedural textures only.
+    Those of data sets are the settings of the rows of the table. ``cache_dir`` keeps parsed annotation. ``folder_dir``
+    names a folder of sequences, or a list of such, for the data set ``FOLDER``; ``pictures_dir`` one of pictures with
+    boxes, or a folder or list of such, for ``PICTURES``. ``images_dir`` and ``cutouts_dir`` feed the data set
+    ``IMAGES``: one folder or a list of folders of pictures, and of PNG cut-outs with alpha; an empty value means
+    procedural textures only.
     """
 
     workspace_dir: str = str(PROJECT_DIR)
-    lasot_dir: str = _data("lasot")
-    lasot_lmdb_dir: str = _data("lasot_lmdb")
-    got10k_dir: str = _data("got10k/train")
-    got10k_val_dir: str = _data("got10k/val")
-    got10k_lmdb_dir: str = _data("got10k_lmdb")
-    trackingnet_dir: str = _data("trackingnet")
-    trackingnet_lmdb_dir: str = _data("trackingnet_lmdb")
-    coco_dir: str = _data("coco")
-    coco_lmdb_dir: str = _data("coco_lmdb")
-    imagenet_dir: str = _data("vid")
-    imagenet_lmdb_dir: str = _data("vid_lmdb")
-    tnl2k_dir: str = _data("tnl2k/train")
-    tnl2k_lmdb_dir: str = _data("tnl2k_lmdb")
-    vasttrack_dir: str = _data("vasttrack/train")
-    vasttrack_lmdb_dir: str = _data("vasttrack_lmdb")
     cache_dir: str = _data("cache")
     folder_dir: str | list[str] = ""
     pictures_dir: str | list[str] = ""

@@ -4,68 +4,25 @@ from __future__ import annotations
 
 import logging
 import math
-import multiprocessing.queues
-import os
-import re
-import signal
-import sys
-import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
 
-import cv2
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, get_worker_info
 
 from lib.config import ExperimentConfig, drawn_datasets
-from lib.config.experiment import CropConfig
 from lib.train.admin.environment import EnvironmentSettings
-from lib.train.data.frames import pair_sampling
-from lib.train.data.pair import CropSpec
-from lib.train.data.processing import Normalisation, sample_bytes
-from lib.train.data.sampler import PairSource
-from lib.train.data.samples import BrokenImages, Sample, TrackingDataset, collate
-from lib.train.data.shared_memory import FILES_ADVICE, PREFETCH, loader_bytes, require_shared_memory
-from lib.train.dataset.registry import open_source
+from lib.train.data.sampler import EpochSampler
+from lib.train.data.samples import PairSource, Sample, SampleSpec, TrackingDataset, open_source
+from lib.train.data.workers import PREFETCH, loader_bytes, require_shared_memory, share, start_worker, worker_errors
 from lib.utils.cpu import cpu_count
-from lib.utils.errors import ConfigError, OSTrackError, WorkerError
+from lib.utils.errors import ConfigError, DataError, OSTrackError
 
 log = logging.getLogger(__name__)
 
 # Each split draws from its own stream of random numbers.
 _STREAMS = {"TRAIN": 0, "VAL": 1}
-_PARENT_SECONDS = 5.0  # how often a worker looks whether the process that trains is still there
-
-
-class EpochSampler(Sampler):
-    """Keys ``(epoch, index)`` for :class:`TrackingDataset`, those of one rank.
-
-    Optimiser step s, micro-batch a of ``accumulate``, rank r of ``world`` and item j of ``batch_size`` get the index
-    ``((s * accumulate + a) * world + r) * batch_size + j``: the samples of a step are the same however they are shared
-    out. Indices from ``count`` on do not occur, so that the last batches may be smaller, or missing on some ranks.
-
-    Attributes:
-        epoch: is drawn next.
-        start_step: that epoch begins with this step, counted from 0; nothing is drawn for those before.
-    """
-
-    def __init__(self, count: int, batch_size: int, rank: int = 0, world: int = 1, accumulate: int = 1):
-        self.count, self.batch_size = count, batch_size
-        self.rank, self.world, self.accumulate = rank, world, accumulate
-        self.epoch = 0
-        self.start_step = 0
-
-    def _batches(self) -> list[range]:
-        size = self.batch_size
-        first = (self.start_step * self.accumulate * self.world + self.rank) * size
-        return [range(i, min(i + size, self.count)) for i in range(first, self.count, self.world * size)]
-
-    def __len__(self) -> int:
-        return sum(map(len, self._batches()))
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        return iter([(self.epoch, index) for batch in self._batches() for index in batch])
+_FEW_BROKEN = 10
+_MOST_LISTED = 20
 
 
 class PairLoader(DataLoader):
@@ -87,13 +44,11 @@ def open_sources(cfg: ExperimentConfig, env: EnvironmentSettings, use_lmdb: bool
     Raises:
         ConfigError, DataError: a data set is unknown or cannot be used.
     """
-    data = cfg.DATA
-    sampling = pair_sampling(data)
     trained = drawn_datasets(cfg, "TRAIN")
     sources: dict[str, PairSource] = {}
     for name in dict.fromkeys([*trained, *drawn_datasets(cfg, "VAL")]):
         try:
-            sources[name] = open_source(name, env, sampling, use_lmdb=use_lmdb, drawing=data.DRAW, augment=data.AUGMENT)
+            sources[name] = open_source(name, env, cfg.DATA, use_lmdb)
         except OSTrackError as error:
             if name in trained:
                 raise
@@ -120,36 +75,17 @@ def build_loader(
             not enough shared memory for the workers.
     """
     train, ratios = cfg.TRAIN, drawn_datasets(cfg, split)
-    template, search = _crop_spec(cfg.DATA.TEMPLATE), _crop_spec(cfg.DATA.SEARCH)
-    as_bytes = cfg.DATA.NORMALISE_ON_DEVICE
-    samples = TrackingDataset(
-        [sources[name] for name in ratios],
-        list(ratios.values()),
-        template,
-        search,
-        None if as_bytes else Normalisation(cfg.DATA.MEAN, cfg.DATA.STD),
-        stride=cfg.MODEL.BACKBONE.STRIDE,
-        seed=train.SEED,
-        stream=_STREAMS[split],
-        negatives=train.TRAIN_CLS,
-    )
-    count, accumulate = (cfg.DATA.TRAIN if split == "TRAIN" else cfg.DATA.VAL).SAMPLE_PER_EPOCH, 1
-    if split == "TRAIN":
-        accumulate = train.ACCUM_STEPS
-        per_step = train.BATCH_SIZE * accumulate * world
-        if count < per_step:
-            raise ConfigError(
-                f"DATA.TRAIN.SAMPLE_PER_EPOCH is {count}, less than the {per_step} samples of one step "
-                f"(TRAIN.BATCH_SIZE {train.BATCH_SIZE} x TRAIN.ACCUM_STEPS {accumulate} x {world} processes)"
-            )
-        count -= count % per_step
+    spec = SampleSpec.of(cfg, _STREAMS[split])
+    samples = TrackingDataset([sources[name] for name in ratios], list(ratios.values()), spec)
+    accumulate = train.ACCUM_STEPS if split == "TRAIN" else 1
+    count = _epoch_size(cfg, world) if split == "TRAIN" else cfg.DATA.VAL.SAMPLE_PER_EPOCH
     workers = min(train.NUM_WORKER, cpu_count())
     if workers < train.NUM_WORKER and rank == 0:
         log.info("%s: %d worker processes, as many as there are CPUs (TRAIN.NUM_WORKER is %d)",
                  split.lower(), workers, train.NUM_WORKER)  # fmt: skip
     if workers:
         # While a step's batches are awaited, the process that trains still holds those of the step before.
-        batch = sample_bytes(template, search, not as_bytes) * min(train.BATCH_SIZE, count)
+        batch = spec.nbytes * min(train.BATCH_SIZE, count)
         most = batch * math.ceil(count / (world * train.BATCH_SIZE))
         require_shared_memory(min(most, loader_bytes(batch, workers, held=2 * accumulate)))
     loader = PairLoader(
@@ -162,12 +98,24 @@ def build_loader(
         persistent_workers=workers > 0,
         prefetch_factor=PREFETCH if workers else None,
         timeout=train.DATA_TIMEOUT if workers else 0,
-        worker_init_fn=_start_worker,
+        worker_init_fn=start_worker,
         # Its own, or every pass over the data would move the global generator, which stochastic depth draws from.
         generator=torch.Generator(),
     )
     loader.broken = BrokenImages(cfg.DATA.MAX_BROKEN_SHARE)
     return loader
+
+
+def _epoch_size(cfg: ExperimentConfig, world: int) -> int:
+    """Samples of a training epoch over all ranks, a whole number of optimization steps."""
+    train, count = cfg.TRAIN, cfg.DATA.TRAIN.SAMPLE_PER_EPOCH
+    per_step = train.BATCH_SIZE * train.ACCUM_STEPS * world
+    if count < per_step:
+        raise ConfigError(
+            f"DATA.TRAIN.SAMPLE_PER_EPOCH is {count}, less than the {per_step} samples of one step "
+            f"(TRAIN.BATCH_SIZE {train.BATCH_SIZE} x TRAIN.ACCUM_STEPS {train.ACCUM_STEPS} x {world} processes)"
+        )
+    return count - count % per_step
 
 
 def batches(loader: DataLoader) -> Iterator[Sample]:
@@ -176,7 +124,7 @@ def batches(loader: DataLoader) -> Iterator[Sample]:
     Raises:
         DataError: too many samples met broken images.
         OSTrackError: whatever was raised in a worker, with its own message and not the worker's trace.
-        WorkerError: a worker has died; see :func:`worker_errors`.
+        WorkerError: a worker has died; see :func:`lib.train.data.workers.worker_errors`.
     """
     with worker_errors():
         for batch in loader:
@@ -185,69 +133,53 @@ def batches(loader: DataLoader) -> Iterator[Sample]:
             yield batch
 
 
-@contextmanager
-def worker_errors() -> Iterator[None]:
-    """Turn what torch raises for a worker into errors of ours.
+class BrokenImages:
+    """Counts the samples that met a broken image, in the process that trains.
 
-    A worker that dies is noticed at once, by a signal, so that the error may come up anywhere in the main process, not
-    only while it waits for a batch: whoever wants the clear error there too puts this around the whole epoch.
+    Args:
+        max_share: of the samples that may meet one. Up to ten are put up with in any case, so that a bad file met early
+            does not end a long run; but with 0 the first one ends it.
     """
-    try:
-        yield
-    except OSTrackError as error:
-        kind = type(error)
-        if not str(error).startswith(f"Caught {kind.__name__} in DataLoader worker"):
-            raise
-        raise kind(str(error).rpartition(f"{kind.__name__}: ")[2].strip()) from error
-    except RuntimeError as error:
-        message = next(iter(str(error).splitlines()), "")
-        advice = next((advice for start, advice in _TORCH_ERRORS.items() if message.startswith(start)), None)
-        if advice is None:
-            raise
-        raise WorkerError(f"{re.split(r'[.] ?', message)[0]}. {advice}") from error
+
+    def __init__(self, max_share: float):
+        self.max_share = max_share
+        self.drawn = self.replaced = 0
+        self.errors: dict[str, None] = {}
+
+    def add(self, batch: Sample) -> None:
+        """Count a batch, and log each error once.
+
+        Raises:
+            DataError: too many samples had to be replaced; it lists the errors.
+        """
+        self.drawn += len(batch["broken"])
+        for errors in batch["broken"]:
+            self.replaced += bool(errors)
+            for error in errors:
+                if error not in self.errors:
+                    self.errors[error] = None
+                    log.warning("%s; another sample takes its place", error)
+        if self.replaced > max(self.max_share * self.drawn, _FEW_BROKEN if self.max_share else 0):
+            listed = "".join(f"\n  {error}" for error in list(self.errors)[:_MOST_LISTED])
+            more = f"\n  and {len(self.errors) - _MOST_LISTED} more" if len(self.errors) > _MOST_LISTED else ""
+            raise DataError(
+                f"{self.replaced} of {self.drawn} samples met a broken image, more than DATA.MAX_BROKEN_SHARE = "
+                f"{self.max_share} allows:{listed}{more}"
+            )
 
 
-# What to do, by the beginning of what torch says when workers fail; the first sentence of that is kept.
-_TORCH_ERRORS = {
-    "DataLoader worker (pid": "See above for what it said; if memory ran out (of /dev/shm after a bus error), lower "
-    "TRAIN.NUM_WORKER or TRAIN.BATCH_SIZE",
-    "DataLoader timed out": "A worker process hangs, or cannot read the data so fast: does their file system answer? "
-    "TRAIN.DATA_TIMEOUT is the limit, in seconds",
-    "Too many open files": FILES_ADVICE,
-}
+def collate(samples: list[Sample]) -> Sample:
+    """Stack tensors behind the number of templates or searches, single numbers to (B,); all else becomes a list.
 
-
-def _crop_spec(section: CropConfig) -> CropSpec:
-    return CropSpec(section.SIZE, section.FACTOR, section.CENTER_JITTER, section.SCALE_JITTER, section.NUMBER)
-
-
-def _start_worker(worker: int) -> None:
-    """One thread per worker: the workers themselves fill the cores.
-
-    Ctrl-C and a cluster's SIGTERM reach workers too, while the main process may still have a step to finish and a
-    checkpoint to save. So the one is left to it, and the other counts only when it comes from there. A worker whose
-    main process has gone ends by itself, and so does one that cannot hand a batch over, for which the main process
-    would wait.
+    Raises:
+        WorkerError: in a worker process, see :func:`lib.train.data.workers.share`.
     """
-    queue: Any = multiprocessing.queues.Queue
-    queue._on_queue_feeder_error = staticmethod(_cannot_hand_over)
-    # Not 1: in a forked process that makes OpenCV wait for ever for the threads of the process it was forked from.
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_heed_parent, args=(os.getppid(),), daemon=True).start()
-
-
-def _cannot_hand_over(error: Exception, batch: object) -> None:
-    os.write(sys.stderr.fileno(), f"a batch cannot be handed over: {error}\n".encode())
-    os._exit(1)
-
-
-def _heed_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        sent = signal.sigtimedwait({signal.SIGTERM}, _PARENT_SECONDS)
-        if sent and sent.si_pid == parent:
-            break
-    os._exit(0)
+    batch = {
+        key: torch.stack([sample[key] for sample in samples], dim=min(value.ndim, 1))
+        if isinstance(value, torch.Tensor)
+        else [sample[key] for sample in samples]
+        for key, value in samples[0].items()
+    }
+    if worker := get_worker_info():
+        share((value for value in batch.values() if isinstance(value, torch.Tensor)), worker.num_workers)
+    return batch

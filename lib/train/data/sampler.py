@@ -1,77 +1,74 @@
-"""Drawing template/search pairs from data sets."""
+"""What is drawn: the samples of an epoch, and the frames of a sequence, by the published modes."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
-from functools import cache
-from typing import Protocol
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
+from torch.utils.data import Sampler
 
-from lib.config.drawing import DrawSettings
-from lib.train.data.augment import degrade, warp_crop
-from lib.train.data.drawing.extents import draw_loosening, draw_part_box, draw_rectangle, loosen
-from lib.train.data.drawing.photometric import draw_video_look
-from lib.train.data.frames import PairSampling
-from lib.train.data.pair import PLAIN, Crop, CropPair, CropSpec, JointAugmentation
-from lib.train.data.processing import augment_crop, cut_crop
-from lib.train.dataset.base import AnnotatedDataset
-from lib.utils.errors import DataError, ImageError
+from lib.config.experiment import DataConfig
+from lib.data.base import AnnotatedDataset, SequenceInfo
+from lib.utils.errors import ConfigError
 
-log = logging.getLogger(__name__)
+# In these modes further templates come from near the search frame. The value tells which frames will do: those where
+# the target is visible, or all whose box can be cropped around. (The published ``trident_pro`` draws from all frames
+# and throws the sample away when the box has no area, so that the two modes with "valid" come to the same.)
+_FURTHER_TEMPLATES = {"trident": "visible", "trident_pro": "valid", "stark": "valid"}
+_MODES = ("causal", *_FURTHER_TEMPLATES)
 
-_CENTRE_SHARE = 1 / 8
+_SHORTEST_SEQUENCE = 20
+_GAP_GROWTH = 5
 
 
-class PairSource(Protocol):
-    """Anything that crop pairs can be drawn from.
+@dataclass(frozen=True)
+class PairSampling:
+    """How frames of a sequence are chosen: ``DATA.SAMPLER_MODE``, ``DATA.MAX_SAMPLE_INTERVAL``, and the number of
+    template and search frames of a pair.
 
-    Attributes:
-        single: there is one sequence only, so that no other can be drawn beside it.
+    Raises:
+        ConfigError: unknown mode.
     """
 
-    name: str
-    single: bool
+    mode: str
+    max_gap: int
+    templates: int
+    searches: int
 
-    def draw_pair(
-        self,
-        rng: np.random.Generator,
-        template: CropSpec,
-        search: CropSpec,
-        joint: JointAugmentation = ...,
-        positive: bool = ...,
-    ) -> CropPair:
-        """Draw a sequence, its frames and their crops.
+    def __post_init__(self) -> None:
+        if self.mode not in _MODES:
+            raise ConfigError(f"DATA.SAMPLER_MODE is {self.mode!r}; known are {', '.join(_MODES)}")
 
-        Args:
-            joint: what all crops of the sample share.
-            positive: the search frames show the target. If False they come from the same sequence but do not show it;
-                where it has no such frame ``search`` is empty, and the caller takes it from :meth:`draw_search`.
+    @property
+    def least_visible(self) -> int:
+        """In how many frames the target must be visible."""
+        return 2 * (self.templates + self.searches) + 1
 
-        Raises:
-            ImageError: an image cannot be used.
+    def needs(self) -> str:
+        """What a sequence must have, in words."""
+        return f"{_SHORTEST_SEQUENCE} frames, the target visible in {self.least_visible} of them"
+
+    def suits(self, visible: np.ndarray) -> bool:
+        """Whether frames can be drawn from a sequence with these visible frames, bool (N,): the published rule.
+
+        It suffices for every mode. ``causal``: taking away the first ``templates - 1`` and the last ``searches``
+        frames leaves a visible one with others on both sides. The trident family: template and search may be the same
+        frame, and then it may be the further templates too.
         """
-        ...
+        return len(visible) >= _SHORTEST_SEQUENCE and int(visible.sum()) >= self.least_visible
 
-    def draw_search(
-        self,
-        rng: np.random.Generator,
-        template: CropSpec,
-        search: CropSpec,
-        joint: JointAugmentation,
-        besides: int | None = None,
-    ) -> CropPair:
-        """Search crops of a sequence other than number ``besides``; no templates."""
-        ...
+    def draw(self, info: SequenceInfo, rng: np.random.Generator) -> tuple[list[int], list[int]]:
+        """Indices of the template frames and of the search frames of a sequence that suits; one may come twice."""
+        if self.mode == "causal":
+            return causal_frames(info.visible, self.templates, self.searches, self.max_gap, rng)
+        allowed = getattr(info, _FURTHER_TEMPLATES[self.mode])
+        return trident_frames(info.visible, allowed, self.templates, self.searches, self.max_gap, rng)
 
 
-class DrawablePairs(Protocol):
-    """A data set that draws its crops itself, without joint augmentation."""
-
-    name: str
-
-    def draw_pair(self, rng: np.random.Generator, template: CropSpec, search: CropSpec) -> CropPair: ...
+def pair_sampling(data: DataConfig) -> PairSampling:
+    """Return how frames are chosen by the section ``DATA`` of an experiment."""
+    return PairSampling(data.SAMPLER_MODE, data.MAX_SAMPLE_INTERVAL, data.TEMPLATE.NUMBER, data.SEARCH.NUMBER)
 
 
 def usable_sequences(dataset: AnnotatedDataset, sampling: PairSampling) -> tuple[list[int], str]:
@@ -81,171 +78,90 @@ def usable_sequences(dataset: AnnotatedDataset, sampling: PairSampling) -> tuple
     return usable, sampling.needs() if dataset.is_video else "a box with width and height, not outside of its picture"
 
 
-class AnnotatedPairs:
-    """Pairs from sequences or still images with boxes.
+def causal_frames(
+    visible: np.ndarray, templates: int, searches: int, max_gap: int, rng: np.random.Generator
+) -> tuple[list[int], list[int]]:
+    """Draw frames so that every search frame comes after the first template frame.
 
-    Sequences from which frames can never be drawn are found here, once, and left out: see :meth:`PairSampling.suits`.
+    The first template frame is any visible one that has others on the sides where they are needed; further ones lie at
+    most ``max_gap`` before it, search frames less than ``max_gap`` after it. Where none is visible, everything is
+    drawn again with a gap that is larger by 5, until at last the gap spans the sequence.
 
     Args:
-        sampling: how frames are chosen.
-        augment: share of the pairs that are augmented, see :mod:`lib.train.data.augment`.
-        drawing: how much.
+        visible: bool (N,), with which the sequence :meth:`PairSampling.suits`.
+    """
+    frames = np.flatnonzero(visible)
+    lowest = max(templates - 1, frames[0] + (templates > 1))
+    first = frames[(frames >= lowest) & (frames < min(len(visible) - searches, frames[-1]))]
+    gap = max_gap
+    while True:
+        base = int(rng.choice(first))
+        earlier = _between(frames, base - gap, base)
+        later = _between(frames, base + 1, base + gap)
+        if len(later) and (len(earlier) or templates == 1):
+            before = rng.choice(earlier, templates - 1).tolist() if templates > 1 else []
+            return [base, *before], rng.choice(later, searches).tolist()
+        gap += _GAP_GROWTH
 
-    Raises:
-        DataError: no sequence of the data set is left.
+
+def trident_frames(
+    visible: np.ndarray, allowed: np.ndarray, templates: int, searches: int, max_gap: int, rng: np.random.Generator
+) -> tuple[list[int], list[int]]:
+    """Draw the first template frame and the search frames freely, and further templates close to the first of these.
+
+    Each further template is an ``allowed`` frame that lies, where the template frame t comes before the search frame s,
+    in ``[s - max_gap, s)``, and otherwise in ``[s, s + max_gap)``. The published code draws t and s uniformly from the
+    visible frames until such frames exist; here the pairs for which they exist are counted, and one of them is drawn.
+
+    Args:
+        visible, allowed: bool (N,); whatever is visible is allowed.
+    """
+    frames, near = np.flatnonzero(visible), np.flatnonzero(allowed)
+    count = len(frames)
+    # From t >= s there is always one, s itself. With t < s it takes an allowed frame in the gap before s.
+    reachable = np.searchsorted(near, frames - max_gap) < np.searchsorted(near, frames)
+    lowest = np.where(reachable | (templates == 1), 0, np.arange(count))  # the first t that goes with each s
+    pairs = np.cumsum(count - lowest)
+    chosen = int(np.searchsorted(pairs, rng.integers(pairs[-1]), side="right"))
+    s, t = int(frames[chosen]), int(frames[rng.integers(lowest[chosen], count)])
+    if templates == 1:
+        further = []
+    else:
+        window = _between(near, s, s + max_gap) if t >= s else _between(near, s - max_gap, s)
+        further = rng.choice(window, templates - 1).tolist()
+    return [t, *further], [s, *rng.choice(frames, searches - 1).tolist()]
+
+
+def _between(frames: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """Those of the rising ``frames`` that lie in ``[start, stop)``."""
+    return frames[np.searchsorted(frames, start) : np.searchsorted(frames, stop)]
+
+
+class EpochSampler(Sampler):
+    """Keys ``(epoch, index)`` for :class:`lib.train.data.samples.TrackingDataset`, those of one rank.
+
+    Optimiser step s, micro-batch a of ``accumulate``, rank r of ``world`` and item j of ``batch_size`` get the index
+    ``((s * accumulate + a) * world + r) * batch_size + j``: the samples of a step are the same however they are shared
+    out. Indices from ``count`` on do not occur, so that the last batches may be smaller, or missing on some ranks.
+
+    Attributes:
+        epoch: is drawn next.
+        start_step: that epoch begins with this step, counted from 0; nothing is drawn for those before.
     """
 
-    def __init__(
-        self,
-        dataset: AnnotatedDataset,
-        sampling: PairSampling,
-        augment: float = 0.0,
-        drawing: DrawSettings | None = None,
-    ):
-        self.augment, self.drawing = augment, drawing or DrawSettings()
-        self.name = dataset.name
-        self.dataset = dataset
-        self.sampling = sampling
-        self.usable, needed = usable_sequences(dataset, sampling)
-        self.single = len(self.usable) == 1
-        left_out = len(dataset) - len(self.usable)
-        if not self.usable:
-            raise DataError(f"{self.name}: none of {left_out} sequences can be used; one needs {needed}")
-        if left_out:
-            log.info("%s: %d of %d sequences are left out; one needs %s", self.name, left_out, len(dataset), needed)
+    def __init__(self, count: int, batch_size: int, rank: int = 0, world: int = 1, accumulate: int = 1):
+        self.count, self.batch_size = count, batch_size
+        self.rank, self.world, self.accumulate = rank, world, accumulate
+        self.epoch = 0
+        self.start_step = 0
 
-    def draw_pair(
-        self,
-        rng: np.random.Generator,
-        template: CropSpec,
-        search: CropSpec,
-        joint: JointAugmentation = PLAIN,
-        positive: bool = True,
-    ) -> CropPair:
-        """See :class:`PairSource`. A negative search region is the middle of a frame without the target."""
-        number = int(rng.integers(len(self.usable)))
-        index = self.usable[number]
-        info = self.dataset.sequence(index)
-        if self.dataset.is_video:
-            shown, sought = self.sampling.draw(info, rng)
-        else:
-            shown, sought = [0] * template.number, [0] * search.number
-        if not positive:
-            absent = np.flatnonzero(~info.visible)
-            sought = rng.choice(absent, search.number).tolist() if len(absent) else []
-        frame = cache(lambda t: self._frame(index, t))  # a frame that comes twice is decoded once
-        if self.augment and positive and rng.random() < self.augment:
-            crops = self._augmented(
-                rng, frame, info.bbox, [(t, template) for t in shown] + [(t, search) for t in sought]
-            )
-            crops = [augment_crop(crop, joint) for crop in crops]
-            source = self._describe(index, shown, sought) + ", augmented"
-            return CropPair(crops[: len(shown)], crops[len(shown) :], self.name, source, number)
-        templates = [cut_crop(frame(t), info.bbox[t], template, rng, joint) for t in shown]
-        boxes = [info.bbox[t] if positive else centre_box(frame(t).shape) for t in sought]
-        searches = [cut_crop(frame(t), box, search, rng, joint) for t, box in zip(sought, boxes, strict=True)]
-        return CropPair(templates, searches, self.name, self._describe(index, shown, sought), number)
+    def _batches(self) -> list[range]:
+        size = self.batch_size
+        first = (self.start_step * self.accumulate * self.world + self.rank) * size
+        return [range(i, min(i + size, self.count)) for i in range(first, self.count, self.world * size)]
 
-    def _augmented(
-        self,
-        rng: np.random.Generator,
-        frame: Callable[[int], np.ndarray],
-        boxes: np.ndarray,
-        wanted: Sequence[tuple[int, CropSpec]],
-    ) -> list[Crop]:
-        """Crops of frames by their numbers, the first of which is the first template.
+    def __len__(self) -> int:
+        return sum(map(len, self._batches()))
 
-        The parts of a still picture move with it, those of the target in a video do not: it is taken as a whole.
-        """
-        settings, change, video = self.drawing, np.zeros(4), draw_video_look(rng, self.drawing)
-        if settings.LOOSE:
-            change = draw_loosening(rng, settings)
-        if not self.dataset.is_video:
-            boxes, kind = boxes[:1], rng.random()
-            if kind < settings.RECTANGLE:
-                boxes = draw_rectangle(rng, frame(0))[None]
-            elif rng.random() < settings.SUB_BOX:
-                boxes = draw_part_box(rng, boxes[0])[None]
-        crops = []
-        for place, (t, spec) in enumerate(wanted):
-            box = loosen(boxes[t], change)
-            if self.dataset.is_video or place == 0:
-                crop = cut_crop(frame(t), box, spec, rng)
-            else:
-                crop = warp_crop(frame(t), box, spec, rng, settings)
-            crops.append(degrade(crop, rng, settings, video))
-        return crops
-
-    def draw_search(
-        self,
-        rng: np.random.Generator,
-        template: CropSpec,
-        search: CropSpec,
-        joint: JointAugmentation,
-        besides: int | None = None,
-    ) -> CropPair:
-        """See :class:`PairSource`. The frames are any with a valid box."""
-        number = int(rng.integers(len(self.usable) - (besides is not None)))
-        number += besides is not None and number >= besides
-        index = self.usable[number]
-        info = self.dataset.sequence(index)
-        sought = rng.choice(np.flatnonzero(info.valid), search.number).tolist()
-        searches = [cut_crop(self._frame(index, t), info.bbox[t], search, rng, joint) for t in sought]
-        return CropPair([], searches, self.name, self._describe(index, [], sought), number)
-
-    def _frame(self, index: int, t: int) -> np.ndarray:
-        try:
-            return self.dataset.frame(index, t)
-        except DataError as error:
-            raise ImageError(str(error)) from error
-
-    def _describe(self, index: int, shown: Sequence[int], sought: Sequence[int]) -> str:
-        return f"{self.name}/{self.dataset.sequence_name(index)} frames {shown} -> {sought}"
-
-
-def centre_box(shape: Sequence[int]) -> np.ndarray:
-    """The box in the middle of a frame (height, width, ...) that has an eighth of its width and height."""
-    height, width = shape[:2]
-    size = np.array([width, height]) * _CENTRE_SHARE
-    return np.floor(np.concatenate((0.5 * (np.array([width, height]) - size), size)))
-
-
-class DrawnPairs:
-    """Pairs from a data set that draws its crops itself; the joint augmentation is applied to the crops."""
-
-    single = False
-
-    def __init__(self, dataset: DrawablePairs):
-        self.name = dataset.name
-        self.dataset = dataset
-
-    def draw_pair(
-        self,
-        rng: np.random.Generator,
-        template: CropSpec,
-        search: CropSpec,
-        joint: JointAugmentation = PLAIN,
-        positive: bool = True,
-    ) -> CropPair:
-        """See :class:`PairSource`. Its target is in every frame, so a negative pair has no search crops yet."""
-        pair = self.dataset.draw_pair(rng, template, search)
-        pair.template = self._augment(pair.template, joint)
-        pair.search = self._augment(pair.search, joint) if positive else []
-        return pair
-
-    def draw_search(
-        self,
-        rng: np.random.Generator,
-        template: CropSpec,
-        search: CropSpec,
-        joint: JointAugmentation,
-        besides: int | None = None,
-    ) -> CropPair:
-        """See :class:`PairSource`: those of another pair."""
-        pair = self.draw_pair(rng, template, search, joint)
-        pair.template = []
-        return pair
-
-    @staticmethod
-    def _augment(crops: Sequence[Crop], joint: JointAugmentation) -> list[Crop]:
-        return [augment_crop(crop, joint) for crop in crops]
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return iter([(self.epoch, index) for batch in self._batches() for index in batch])

@@ -1,29 +1,235 @@
-"""Training samples by number, and what is done about those that cannot be used."""
+"""What training samples are drawn from, and samples by number."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Protocol
 
 import numpy as np
-import torch
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import Dataset
 
-from lib.train.data.pair import CropPair, CropSpec
-from lib.train.data.processing import Normalisation, draw_joint_augmentation, finish_pair, is_usable
-from lib.train.data.sampler import PairSource
-from lib.train.data.shared_memory import share
+from lib.config import ExperimentConfig
+from lib.config.drawing import DrawSettings
+from lib.config.experiment import DataConfig
+from lib.data.base import AnnotatedDataset
+from lib.data.crops import PLAIN, CropPair, CropSpec, JointAugmentation, augment_crop
+from lib.data.registry import folders, open_dataset
+from lib.drawing.pairs import build_images_dataset
+from lib.train.admin.environment import EnvironmentSettings
+from lib.train.data.augmentation import (
+    Normalisation,
+    augmented_crops,
+    centre_box,
+    cut_crop,
+    draw_joint_augmentation,
+    finish_pair,
+    is_usable,
+    sample_bytes,
+)
+from lib.train.data.sampler import PairSampling, pair_sampling, usable_sequences
 from lib.utils.errors import ConfigError, DataError, ImageError
 
 log = logging.getLogger(__name__)
 
 POSITIVE_PROBABILITY = 0.5
 _MAX_TRIES = 100
-_FEW_BROKEN = 10
-_MOST_LISTED = 20
 
 Sample = dict[str, Any]
+
+
+class PairSource(Protocol):
+    """Anything that crop pairs can be drawn from.
+
+    Attributes:
+        single: there is one sequence only, so that no other can be drawn beside it.
+    """
+
+    name: str
+    single: bool
+
+    def draw_pair(
+        self,
+        rng: np.random.Generator,
+        template: CropSpec,
+        search: CropSpec,
+        joint: JointAugmentation = ...,
+        positive: bool = ...,
+    ) -> CropPair:
+        """Draw a sequence, its frames and their crops.
+
+        Args:
+            joint: what all crops of the sample share.
+            positive: the search frames show the target. If False they come from the same sequence but do not show it;
+                where it has no such frame ``search`` is empty, and the caller takes it from :meth:`draw_search`.
+
+        Raises:
+            ImageError: an image cannot be used.
+        """
+        ...
+
+    def draw_search(
+        self,
+        rng: np.random.Generator,
+        template: CropSpec,
+        search: CropSpec,
+        joint: JointAugmentation,
+        besides: int | None = None,
+    ) -> CropPair:
+        """Search crops of a sequence other than number ``besides``; no templates."""
+        ...
+
+
+class AnnotatedPairs:
+    """Pairs from sequences or still images with boxes.
+
+    Sequences from which frames can never be drawn are found here, once, and left out: see :meth:`PairSampling.suits`.
+
+    Args:
+        sampling: how frames are chosen.
+        augment: share of the pairs that are augmented, see :func:`augmented_crops`.
+        drawing: how much.
+
+    Raises:
+        DataError: no sequence of the data set is left.
+    """
+
+    def __init__(
+        self,
+        dataset: AnnotatedDataset,
+        sampling: PairSampling,
+        augment: float = 0.0,
+        drawing: DrawSettings | None = None,
+    ):
+        self.augment, self.drawing = augment, drawing or DrawSettings()
+        self.name = dataset.name
+        self.dataset = dataset
+        self.sampling = sampling
+        self.usable, needed = usable_sequences(dataset, sampling)
+        self.single = len(self.usable) == 1
+        left_out = len(dataset) - len(self.usable)
+        if not self.usable:
+            raise DataError(f"{self.name}: none of {left_out} sequences can be used; one needs {needed}")
+        if left_out:
+            log.info("%s: %d of %d sequences are left out; one needs %s", self.name, left_out, len(dataset), needed)
+
+    def draw_pair(
+        self,
+        rng: np.random.Generator,
+        template: CropSpec,
+        search: CropSpec,
+        joint: JointAugmentation = PLAIN,
+        positive: bool = True,
+    ) -> CropPair:
+        """See :class:`PairSource`. A negative search region is the middle of a frame without the target."""
+        number = int(rng.integers(len(self.usable)))
+        index = self.usable[number]
+        info = self.dataset.sequence(index)
+        if self.dataset.is_video:
+            shown, sought = self.sampling.draw(info, rng)
+        else:
+            shown, sought = [0] * template.number, [0] * search.number
+        if not positive:
+            absent = np.flatnonzero(~info.visible)
+            sought = rng.choice(absent, search.number).tolist() if len(absent) else []
+        frame = cache(lambda t: self._frame(index, t))  # a frame that comes twice is decoded once
+        if self.augment and positive and rng.random() < self.augment:
+            wanted = [(t, template) for t in shown] + [(t, search) for t in sought]
+            crops = augmented_crops(rng, frame, info.bbox, wanted, self.drawing, self.dataset.is_video)
+            crops = [augment_crop(crop, joint) for crop in crops]
+            source = self._describe(index, shown, sought) + ", augmented"
+            return CropPair(crops[: len(shown)], crops[len(shown) :], self.name, source, number)
+        templates = [cut_crop(frame(t), info.bbox[t], template, rng, joint) for t in shown]
+        boxes = [info.bbox[t] if positive else centre_box(frame(t).shape) for t in sought]
+        searches = [cut_crop(frame(t), box, search, rng, joint) for t, box in zip(sought, boxes, strict=True)]
+        return CropPair(templates, searches, self.name, self._describe(index, shown, sought), number)
+
+    def draw_search(
+        self,
+        rng: np.random.Generator,
+        template: CropSpec,
+        search: CropSpec,
+        joint: JointAugmentation,
+        besides: int | None = None,
+    ) -> CropPair:
+        """See :class:`PairSource`. The frames are any with a valid box."""
+        number = int(rng.integers(len(self.usable) - (besides is not None)))
+        number += besides is not None and number >= besides
+        index = self.usable[number]
+        info = self.dataset.sequence(index)
+        sought = rng.choice(np.flatnonzero(info.valid), search.number).tolist()
+        searches = [cut_crop(self._frame(index, t), info.bbox[t], search, rng, joint) for t in sought]
+        return CropPair([], searches, self.name, self._describe(index, [], sought), number)
+
+    def _frame(self, index: int, t: int) -> np.ndarray:
+        try:
+            return self.dataset.frame(index, t)
+        except DataError as error:
+            raise ImageError(str(error)) from error
+
+    def _describe(self, index: int, shown: Sequence[int], sought: Sequence[int]) -> str:
+        return f"{self.name}/{self.dataset.sequence_name(index)} frames {shown} -> {sought}"
+
+
+def open_source(name: str, env: EnvironmentSettings, data: DataConfig, use_lmdb: bool = False) -> PairSource:
+    """Open a data set as something that pairs are drawn from.
+
+    Args:
+        name: name of a data set.
+        data: how frames of annotated data are chosen and augmented, and how much of everything ``IMAGES`` draws.
+        use_lmdb: read it from its lmdb, see :func:`lib.data.registry.open_dataset`; ``IMAGES`` has none.
+
+    Raises:
+        ConfigError: unknown name or mode.
+        DataError: the data are missing or damaged.
+    """
+    if name == "IMAGES":
+        return build_images_dataset(folders(env.images_dir), folders(env.cutouts_dir), data.DRAW)
+    return AnnotatedPairs(open_dataset(name, env, use_lmdb), pair_sampling(data), data.AUGMENT, data.DRAW)
+
+
+@dataclass(frozen=True)
+class SampleSpec:
+    """What a training sample is made of.
+
+    Attributes:
+        template, search: the crops to take.
+        normalise: see :func:`finish_pair`.
+        stride: of the model's grid; a crop with no image at any cell is drawn again.
+        seed, stream: choose the random numbers.
+        negatives: half of the samples show something else than the target in the search region (``TRAIN.TRAIN_CLS``):
+            frames of the sequence without the target, and where it has none, another sequence of any source.
+    """
+
+    template: CropSpec
+    search: CropSpec
+    normalise: Normalisation | None
+    stride: int
+    seed: int
+    stream: int
+    negatives: bool = False
+
+    @classmethod
+    def of(cls, cfg: ExperimentConfig, stream: int) -> SampleSpec:
+        """Return what an experiment makes samples of."""
+        data = cfg.DATA
+        normalise = None if data.NORMALISE_ON_DEVICE else Normalisation(data.MEAN, data.STD)
+        return cls(
+            CropSpec.of(data.TEMPLATE),
+            CropSpec.of(data.SEARCH),
+            normalise,
+            stride=cfg.MODEL.BACKBONE.STRIDE,
+            seed=cfg.TRAIN.SEED,
+            stream=stream,
+            negatives=cfg.TRAIN.TRAIN_CLS,
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of a sample's images and masks; the rest is next to nothing."""
+        return sample_bytes(self.template, self.search, normalised=self.normalise is not None)
 
 
 class TrackingDataset(Dataset):
@@ -36,37 +242,17 @@ class TrackingDataset(Dataset):
     Args:
         sources: what pairs are drawn from.
         ratios: how often each source is chosen, relative to the others.
-        template, search: the crops to take.
-        normalise: see :func:`finish_pair`.
-        stride: of the model's grid; a crop with no image at any cell is drawn again.
-        negatives: half of the samples show something else than the target in the search region (``TRAIN.TRAIN_CLS``):
-            frames of the sequence without the target, and where it has none, another sequence of any source.
+        spec: what a sample is made of.
 
     Raises:
         ConfigError: negatives are asked for, and there is but one sequence.
     """
 
-    def __init__(
-        self,
-        sources: Sequence[PairSource],
-        ratios: Sequence[float],
-        template: CropSpec,
-        search: CropSpec,
-        normalise: Normalisation | None,
-        stride: int,
-        seed: int,
-        stream: int,
-        negatives: bool = False,
-    ):
-        self.sources = sources
+    def __init__(self, sources: Sequence[PairSource], ratios: Sequence[float], spec: SampleSpec):
+        self.sources, self.spec = sources, spec
         self.probabilities = np.asarray(ratios, np.float64) / np.sum(ratios)
-        self.template, self.search = template, search
-        self.normalise = normalise
-        self.stride = stride
-        self.seed, self.stream = seed, stream
-        self.negatives = negatives
         drawn = np.flatnonzero(self.probabilities)
-        if negatives and len(drawn) == 1 and sources[drawn[0]].single:
+        if spec.negatives and len(drawn) == 1 and sources[drawn[0]].single:
             raise ConfigError(
                 f"TRAIN.TRAIN_CLS needs a second sequence; {sources[drawn[0]].name} has only one that can be used"
             )
@@ -77,7 +263,7 @@ class TrackingDataset(Dataset):
         Raises:
             DataError: a hundred draws gave nothing to use, or something else than an image is damaged.
         """
-        rng = np.random.default_rng([self.seed, self.stream, *key])
+        rng = np.random.default_rng([self.spec.seed, self.spec.stream, *key])
         broken = []
         for _ in range(_MAX_TRIES):
             try:
@@ -85,8 +271,8 @@ class TrackingDataset(Dataset):
             except ImageError as error:
                 broken.append(str(error))
                 continue
-            if all(is_usable(crop, self.stride) for crop in (*pair.template, *pair.search)):
-                return {**finish_pair(pair, self.normalise, rng), "broken": broken}
+            if all(is_usable(crop, self.spec.stride) for crop in (*pair.template, *pair.search)):
+                return {**finish_pair(pair, self.spec.normalise, rng), "broken": broken}
         if broken:
             raise DataError(f"{_MAX_TRIES} draws in a row cannot be used, {len(broken)} for their images: {broken[-1]}")
         raise DataError(
@@ -95,11 +281,12 @@ class TrackingDataset(Dataset):
         )
 
     def _draw(self, rng: np.random.Generator) -> CropPair:
+        template, search = self.spec.template, self.spec.search
         chosen = rng.choice(len(self.sources), p=self.probabilities)
-        positive = not self.negatives or rng.random() < POSITIVE_PROBABILITY
+        positive = not self.spec.negatives or rng.random() < POSITIVE_PROBABILITY
         joint = draw_joint_augmentation(rng)
-        pair = self.sources[chosen].draw_pair(rng, self.template, self.search, joint, positive)
-        if not self.negatives:
+        pair = self.sources[chosen].draw_pair(rng, template, search, joint, positive)
+        if not self.spec.negatives:
             return pair
         pair.positive = positive
         if not pair.search:
@@ -108,58 +295,6 @@ class TrackingDataset(Dataset):
                 weights[chosen] = 0
             other = rng.choice(len(self.sources), p=weights / weights.sum())
             besides = pair.sequence if other == chosen else None
-            stranger = self.sources[other].draw_search(rng, self.template, self.search, joint, besides)
-            pair.search, pair.source = stranger.search, f"{pair.source}, not to be found in {stranger.source}"
+            negative = self.sources[other].draw_search(rng, template, search, joint, besides)
+            pair.search, pair.source = negative.search, f"{pair.source}, not to be found in {negative.source}"
         return pair
-
-
-class BrokenImages:
-    """Counts the samples that met a broken image, in the process that trains.
-
-    Args:
-        max_share: of the samples that may meet one. Up to ten are put up with in any case, so that a bad file met early
-            does not end a long run; but with 0 the first one ends it.
-    """
-
-    def __init__(self, max_share: float):
-        self.max_share = max_share
-        self.drawn = self.replaced = 0
-        self.errors: dict[str, None] = {}
-
-    def add(self, batch: Sample) -> None:
-        """Count a batch, and log each error once.
-
-        Raises:
-            DataError: too many samples had to be replaced; it lists the errors.
-        """
-        self.drawn += len(batch["broken"])
-        for errors in batch["broken"]:
-            self.replaced += bool(errors)
-            for error in errors:
-                if error not in self.errors:
-                    self.errors[error] = None
-                    log.warning("%s; another sample takes its place", error)
-        if self.replaced > max(self.max_share * self.drawn, _FEW_BROKEN if self.max_share else 0):
-            listed = "".join(f"\n  {error}" for error in list(self.errors)[:_MOST_LISTED])
-            more = f"\n  and {len(self.errors) - _MOST_LISTED} more" if len(self.errors) > _MOST_LISTED else ""
-            raise DataError(
-                f"{self.replaced} of {self.drawn} samples met a broken image, more than DATA.MAX_BROKEN_SHARE = "
-                f"{self.max_share} allows:{listed}{more}"
-            )
-
-
-def collate(samples: list[Sample]) -> Sample:
-    """Stack tensors behind the number of templates or searches, single numbers to (B,); all else becomes a list.
-
-    Raises:
-        WorkerError: in a worker process, see :func:`lib.train.data.shared_memory.share`.
-    """
-    batch = {
-        key: torch.stack([sample[key] for sample in samples], dim=min(value.ndim, 1))
-        if isinstance(value, torch.Tensor)
-        else [sample[key] for sample in samples]
-        for key, value in samples[0].items()
-    }
-    if worker := get_worker_info():
-        share((value for value in batch.values() if isinstance(value, torch.Tensor)), worker.num_workers)
-    return batch

@@ -18,7 +18,8 @@ from lib.train.admin.loggers import RunLogger
 from lib.train.admin.progress import Progress
 from lib.train.admin.settings import Settings
 from lib.train.admin.stats import EpochStats, History
-from lib.train.data.loader import PairLoader, batches, worker_errors
+from lib.train.data.loader import PairLoader, batches
+from lib.train.data.workers import worker_errors
 from lib.train.ema import Ema
 from lib.train.trainers import checkpoints
 from lib.train.trainers import state as run_state

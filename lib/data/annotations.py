@@ -1,0 +1,145 @@
+"""Annotation files: text, tables of numbers, flags."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from lib.utils.errors import DataError
+
+_SHOWN = 100  # characters of a line
+_DECIMAL_COMMAS = (
+    "are these decimal commas? Write 10.5 for 10,5 (and polygons with nothing but commas between their numbers)"
+)
+_NUMBER_WORDS = {1: "one number", 4: "four numbers x, y, w, h"}
+
+
+def read_text(path: Path) -> str:
+    """The text of an annotation, list or result file. Raises DataError: missing, unreadable or no text."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    return decode_text(data, path)
+
+
+def decode_text(data: bytes, name: str | Path) -> str:
+    """The text that the bytes of a file hold, with ``\\n`` at the ends of lines; ``name`` is for the DataError."""
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name} is not a text file: {error}") from error
+
+
+def read_table(path: str | Path, columns: int) -> np.ndarray:
+    """Read a file with ``columns`` numbers per line, see :func:`parse_table`. Raises DataError: also, it is missing."""
+    return parse_table(read_text(Path(path)), columns, path)
+
+
+def parse_table(text: str, columns: int, path: str | Path) -> np.ndarray:
+    """``columns`` numbers per line, separated by commas, tabs, spaces or a mixture of them.
+
+    Args:
+        text: the text of a file.
+        path: what to call it in an error.
+
+    Returns:
+        (N, columns) float64; NaN stays NaN.
+
+    Raises:
+        DataError: the text is empty, or a line holds something else (its number is named).
+    """
+    written = text.rstrip().split("\n")
+    lines = text.rstrip().replace(",", " ").replace(";", " ").split("\n")
+    table = _numbers(lines)
+    if table is None or table.shape != (len(lines), columns):  # empty lines are skipped
+        number = next(i for i, line in enumerate(lines) if not _is_row(line, columns))
+        expected = _NUMBER_WORDS.get(columns, f"{columns} numbers")
+        raise DataError(f"{path}, line {number + 1}: expected {expected}, found {describe_line(written[number])}")
+    return table
+
+
+def describe_line(line: str) -> str:
+    """What was found in a line, to say in an error: its numbers or, where it seems so, that commas mark decimals."""
+    if has_decimal_commas(line):
+        return f"{' '.join(line.split())!r}; {_DECIMAL_COMMAS}"
+    shown = " ".join(line.replace(",", " ").split())
+    return repr(shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]} ...")
+
+
+def has_decimal_commas(line: str) -> bool:
+    """Whether numbers in a line seem to be written with decimal commas (``10,5``), four of them as boxes have.
+
+    They stand apart by something else than a comma; or what follows every other comma begins with a zero as no whole
+    number does (``10,5000,20,0625,...``).
+    """
+    parts = line.replace(";", " ").split()
+    if len(parts) == 4 and any("," in part for part in parts):
+        return all(re.fullmatch(r"[-+]?\d+(,\d+)?", part) for part in parts)
+    decimals = line.split(",")[1::2] if re.fullmatch(r"\s*[-+]?\d+,\d+(,[-+]?\d+,\d+){3}\s*", line) else []
+    return any(re.fullmatch(r"0\d+", part.strip()) for part in decimals)
+
+
+def refuse_decimal_commas(lines: Iterable[str], path: str | Path) -> None:
+    """Raise DataError, which names the line, where boxes with decimal commas would be read as polygons."""
+    for number, line in enumerate(lines, start=1):
+        if has_decimal_commas(line):
+            raise DataError(f"{path}, line {number}: found {describe_line(line)}")
+
+
+def _numbers(lines: list[str]) -> np.ndarray | None:
+    """The numbers of ``lines``, two-dimensional; None where a line holds other things, or another number of them."""
+    try:
+        table = np.loadtxt(lines, ndmin=2, comments=None) if any(map(str.strip, lines)) else None
+    except ValueError:
+        return None
+    return None if table is None or np.isinf(table).any() else table
+
+
+def _is_row(line: str, columns: int) -> bool:
+    table = _numbers([line])
+    return table is not None and table.shape == (1, columns)
+
+
+def read_boxes(path: str | Path) -> np.ndarray:
+    """Read a file with one ``x, y, w, h`` box per line, see :func:`read_table`."""
+    return read_table(path, 4)
+
+
+def read_flags(path: str | Path) -> np.ndarray:
+    """Read 0/1 flags, one per frame, separated by commas or white space. Returns (N,) bool. Raises DataError."""
+    return parse_flags(read_text(Path(path)), path)
+
+
+def parse_boxes(text: str, path: str) -> np.ndarray:
+    """A box x, y, w, h per line: (N, 4) float64."""
+    return parse_table(text, 4, path)
+
+
+def parse_exist(text: str, path: str) -> np.ndarray:
+    """Anti-UAV's JSON, ``{"exist": [0 or 1, ...], "gt_rect": [[x, y, w, h] or [], ...]}``; zeros: no target."""
+    try:
+        content = json.loads(text)
+        exist, rows = content["exist"], content["gt_rect"]
+        boxes = [row if there and len(row) == 4 else [0, 0, 0, 0] for there, row in zip(exist, rows, strict=True)]
+        return np.array(boxes, np.float64).reshape(-1, 4)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: expected JSON with lists exist and gt_rect of one length: {error!r}") from error
+
+
+def parse_cover(text: str, path: str) -> np.ndarray:
+    """Which frames hide the target by GOT-10k's labels: how many eighths of it can be seen, 0 for nothing."""
+    return ~(parse_table(text, 1, path)[:, 0] > 0)
+
+
+def parse_flags(text: str, path: str | Path) -> np.ndarray:
+    """0/1 flags of a text, see :func:`read_flags`; ``path`` is what to call it in an error."""
+    values = re.sub(",", " ", text).split()
+    if not set(values) <= {"0", "1"}:
+        bad = next(value for value in values if value not in ("0", "1"))
+        raise DataError(f"{path}: expected flags 0 and 1, found {bad!r}")
+    return np.array(values) == "1"

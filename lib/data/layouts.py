@@ -1,0 +1,268 @@
+"""How the sequences of a data set lie in its folder, and what is read of them: for training and evaluation alike.
+
+Paths are templates below the data set's folder: ``{name}`` is a sequence's name there; the listings of
+:mod:`lib.data.listings` say what else they fill in.
+"""
+
+from __future__ import annotations
+
+import configparser
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from lib.data.annotations import decode_text, parse_boxes, parse_flags
+from lib.data.base import SequenceInfo, valid_boxes
+from lib.data.sequence import Annotations, ImageFrames
+from lib.data.splits import read_spec
+from lib.data.storage import Storage, any_case, image_names
+from lib.data.tracks import FrameKind, LeftOut, Track, TrackTable, literal
+from lib.data.video_io import VIDEO_SUFFIXES, VideoFile
+from lib.utils.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+# Makes an array of the text of a file, whose name is for errors: boxes (N, 4), or flags bool (N,).
+Parse = Callable[[str, str], np.ndarray]
+Flags = tuple[str, Parse]  # the template of a file of flags, and what reads it
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the files of a sequence are. The defaults fit a data set without the thing in question.
+
+    Attributes:
+        frames: template of the folder of frames, or of a video; of several, the first that is there is taken.
+        boxes: template of the file of boxes, likewise.
+        parse: makes boxes of the text of that file.
+        numbered: file name of a frame by its number, like ``{:08d}.jpg``, by which training finds frames without a look
+            into their folder; where the first frame is not called so, and in evaluation, it is every picture there.
+        first: number of the first frame.
+        hidden: files of flags that mark frames in which the target cannot be seen.
+        hidden_optional: these files may be missing; then they mark no frame.
+        official_hidden: the flags that only the benchmark's own evaluator reads.
+        zero_is_absent: a box of zeros marks such frames (VastTrack, Anti-UAV).
+        as_stored: in evaluation too, pictures are taken as they are stored, whatever EXIF orientation they bear.
+        language: template of the description.
+        attributes: template of a file of 0/1 for each of ``attribute_names``; or, without ``{``, the name of a list in
+            ``lib/data/data_specs`` of lines ``NAME: ATTRIBUTE ATTRIBUTE ...``.
+        meta: template of GOT-10k's ``meta_info.ini``, whose classes of object and motion serve as attributes.
+    """
+
+    frames: tuple[str, ...] = ("{name}",)
+    boxes: tuple[str, ...] = ("{name}/groundtruth.txt",)
+    parse: Parse = parse_boxes
+    numbered: str = ""
+    first: int = 1
+    hidden: tuple[Flags, ...] = ()
+    hidden_optional: bool = False
+    official_hidden: Flags | None = None
+    zero_is_absent: bool = False
+    as_stored: bool = False
+    language: str = ""
+    attributes: str = ""
+    attribute_names: tuple[str, ...] = ()
+    meta: str = ""
+
+
+@dataclass(frozen=True)
+class SequenceEntry:
+    """A sequence of a listing.
+
+    Attributes:
+        name: its name on disk.
+        keys: what templates are filled with, besides ``{name}``.
+        label: what training calls it; empty: its name.
+        frames: the file names of its frames in order; ``None`` takes all pictures of the frame folder.
+        omitted: frames and annotation rows to leave out at the start; ``frames`` is without them already.
+    """
+
+    name: str
+    keys: dict[str, str] = field(default_factory=dict)
+    label: str = ""
+    frames: tuple[str, ...] | None = None
+    omitted: int = 0
+    object_class: str | None = None
+
+
+Listing = Callable[[Storage, Layout], list[SequenceEntry]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to make the table of a training set.
+
+    Attributes:
+        files: keys of the files and folders whose content, or list of names, the table depends on.
+        read: makes the table. Raises DataError, which names a file that is damaged.
+    """
+
+    files: list[str]
+    read: Callable[[], TrackTable]
+
+
+@dataclass(frozen=True)
+class SequenceSet:
+    """The sequences that a listing finds, all of one layout. Called with a storage, it plans a training set."""
+
+    find: Listing
+    layout: Layout
+
+    def files(self, storage: Storage) -> list[SequenceFiles]:
+        """List the sequences. Raises DataError: folder or list is missing or damaged."""
+        return [SequenceFiles(self.layout, storage, entry) for entry in self.find(storage, self.layout)]
+
+    def __call__(self, storage: Storage) -> Plan:
+        found = self.files(storage)
+        if not found:
+            raise DataError(f"{storage.path()}: there is no sequence in it; expected {self.layout.boxes[0]}")
+        return plan_of(found)
+
+
+def plan_of(found: list[SequenceFiles]) -> Plan:
+    """Return how to make the table of some sequences."""
+    keys = [key for one in found for key in one.annotation_keys()]
+    return Plan(keys, lambda: TrackTable.join(one.track() for one in tqdm(found, desc="annotation", delay=2)))
+
+
+@dataclass(frozen=True)
+class SequenceFiles:
+    """The files of one sequence; they are read when asked for."""
+
+    layout: Layout
+    storage: Storage
+    entry: SequenceEntry
+
+    def key(self, *templates: str) -> str:
+        """The first of the templates, filled in, that is there, as it is spelled there; the first of all when none is.
+
+        The last part of a path may have other capitals, unless it is filled in.
+        """
+        keys = [template.format(name=self.entry.name, **self.entry.keys) for template in templates]
+        fixed = (key for key, one in zip(keys, templates, strict=True) if "{" not in one.rpartition("/")[2])
+        found = next(filter(self.storage.exists, keys), None)
+        return found or next(filter(None, (any_case(self.storage, key) for key in fixed)), keys[0])
+
+    def has_boxes(self) -> bool:
+        """Whether the file of boxes is there."""
+        return self.storage.exists(self.key(*self.layout.boxes))
+
+    def has_frames(self) -> bool:
+        """Whether the folder of frames or the video is there."""
+        key = self.key(*self.layout.frames)
+        return self.storage.exists(key) or bool(self.storage.names(key))  # an lmdb has no folders
+
+    def annotation_keys(self) -> Iterator[str]:
+        """The files and folders that :meth:`track` depends on."""
+        yield self.key(*self.layout.boxes)
+        yield from (self.key(template) for template, _ in self.layout.hidden)
+        if not self.layout.numbered:
+            yield self.key(*self.layout.frames)
+
+    def frames(self) -> ImageFrames | VideoFile:
+        """The frames, unread."""
+        key = self.key(*self.layout.frames)
+        if video := self._video(key):
+            return video
+        return ImageFrames(self.storage.within(key), self.entry.frames, upright=not self.layout.as_stored)
+
+    def annotations(self) -> Annotations:
+        """Boxes and flags. Raises DataError: a file is missing or damaged, or they differ in length."""
+        key = self.key(*self.layout.boxes)
+        boxes = self.layout.parse(self._text(key), self.storage.path(key))
+        hidden = [(boxes == 0).all(axis=1)] if self.layout.zero_is_absent else []
+        for template, parse in self.layout.hidden:
+            flags_key = self.key(template)
+            if self.layout.hidden_optional and not self.storage.exists(flags_key):
+                continue
+            flags = parse(self._text(flags_key), self.storage.path(flags_key))
+            if len(flags) != len(boxes):
+                name = self.storage.path(flags_key)
+                raise DataError(f"{name} has {len(flags)} flags for the {len(boxes)} boxes of {key}")
+            hidden.append(flags)
+        visible = ~np.any(hidden, axis=0) if hidden else None
+        start = self.entry.omitted
+        return Annotations(boxes[start:], None if visible is None else visible[start:])
+
+    def official_visible(self) -> np.ndarray | None:
+        """The flags of the benchmark's own evaluator; None where the user's copy lacks them."""
+        template, parse = self.layout.official_hidden or ("", parse_flags)
+        key = self.key(template)
+        hidden = parse(self._text(key), self.storage.path(key)) if template and self.storage.exists(key) else None
+        return None if hidden is None else ~hidden[self.entry.omitted :]
+
+    def language(self) -> str | None:
+        """The description of the target; None where the user's copy lacks it."""
+        key = self.key(self.layout.language)
+        return self._text(key).strip() if self.storage.exists(key) else None
+
+    def attributes(self) -> tuple[str, ...]:
+        """Names of attributes; none where the user's copy lacks the file. Raises DataError: it is damaged."""
+        if self.layout.attributes and "{" not in self.layout.attributes:
+            return attribute_list(self.layout.attributes).get(self.entry.name, ())
+        key = self.key(self.layout.meta or self.layout.attributes)
+        if not self.storage.exists(key):
+            return ()
+        text, path, names = self._text(key), self.storage.path(key), self.layout.attribute_names
+        if self.layout.meta:
+            return _got10k_classes(text, path)
+        flags = parse_flags(text, path)
+        if len(flags) != len(names):
+            raise DataError(f"{path}: expected {len(names)} attributes, found {len(flags)}")
+        return tuple(name for name, flag in zip(names, flags, strict=True) if flag)
+
+    def track(self) -> Track | LeftOut:
+        """The sequence for training; it is left out if it has not as many frames as boxes.
+
+        A video is decoded once: to count its frames, and to try whether seeking in it is exact.
+        """
+        layout, label, key = self.layout, self.entry.label or self.entry.name, self.key(*self.layout.frames)
+        boxes, visible = self.annotations()
+        valid = valid_boxes(boxes)
+        info = SequenceInfo(boxes, valid if visible is None else valid & visible, valid)
+        video = self._video(key)
+        if layout.numbered and not video:
+            track = Track(label, info, f"{literal(key)}/{layout.numbered}", first=layout.first)
+            there = self.storage.exists(track.place.format(layout.first))
+            if there or len(image_names(self.storage, key)) != len(boxes):
+                return track  # where pictures are missing, the first one may be
+        files = () if video else self.entry.frames or image_names(self.storage, key)
+        if (count := len(video or files)) != len(boxes):
+            counts = f"{count} frames but {len(boxes)} boxes in the annotation"
+            return LeftOut(f"{self.storage.path(key)} is left out: {counts}; is the copy complete?")
+        if not video:
+            return Track(label, info, key, FrameKind.LISTED, files=files)
+        exact = video.seeks_exactly()
+        if not exact:
+            logger.warning("%s: seeking is inexact, so each frame is decoded from the start, which is slow; pictures "
+                           "in img/ are faster", video.path)  # fmt: skip
+        return Track(label, info, key, FrameKind.VIDEO if exact else FrameKind.SLOW_VIDEO)
+
+    def _video(self, key: str) -> VideoFile | None:
+        path = Path(self.storage.path(key))
+        return VideoFile(path) if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir() else None
+
+    def _text(self, key: str) -> str:
+        return decode_text(self.storage.read(key), self.storage.path(key))
+
+
+@cache
+def attribute_list(name: str) -> dict[str, tuple[str, ...]]:
+    """Attributes by sequence, from a list in ``lib/data/data_specs``."""
+    pairs = (line.rsplit(":", 1) for line in read_spec(name))
+    return {sequence: tuple(attributes.split()) for sequence, attributes in pairs}
+
+
+def _got10k_classes(text: str, path: str) -> tuple[str, ...]:
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(text)
+        section = parser["METAINFO"]
+    except (configparser.Error, KeyError) as error:
+        raise DataError(f"{path} is not a file with a section METAINFO: {error}") from error
+    return tuple(section[key].strip() for key in ("object_class", "motion_class") if section.get(key))

@@ -1,0 +1,207 @@
+"""Which sequences a data set has: those of a list, or what lies in its folder. One function for each rule.
+
+A listing takes the storage and the layout of its sequences; what else it takes stands in the row of the data set
+(:mod:`lib.data.datasets`). ``listed`` is a file in ``lib/data/data_specs`` or, where that is said, in the folder.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import re
+from collections.abc import Iterator, Sequence
+
+from lib.data.annotations import decode_text, parse_table
+from lib.data.layouts import Layout, SequenceEntry, SequenceFiles
+from lib.data.splits import GOT10K_TRAIN_SEQUENCES, got10k_indices, lasot_train, numbers_by_class, read_spec
+from lib.data.storage import IMAGE_SUFFIXES, Storage
+from lib.utils.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+_IMAGES = sum(IMAGE_SUFFIXES, ())
+_TEST = re.compile(r"(.*[_-])?test([_-]?(dev|set|subset|ing|ingset|ing[_-]set))?", re.IGNORECASE)
+
+
+def by_class_list(storage: Storage, layout: Layout, listed: str) -> list[SequenceEntry]:
+    """LaSOT's way, sequences ``CLASS-NUMBER`` in a folder ``{group}`` = CLASS: those of a list of numbers by class."""
+    return [_of_class(f"{group}-{n}", group) for group, numbers in numbers_by_class(listed).items() for n in numbers]
+
+
+def lasot_training_split(storage: Storage, layout: Layout) -> list[SequenceEntry]:
+    """LaSOT's training split, cut with a warning to what is there."""
+    split = [_of_class(name, name.rpartition("-")[0]) for name in lasot_train()]
+    found = [entry for entry in split if _has_boxes(storage, layout, entry)]
+    if not found:
+        raise DataError(f"{storage.path()} holds none of the training sequences, like airplane/airplane-2")
+    if len(found) < len(split):
+        logger.warning("%s has %d of the %d training sequences of LaSOT", storage.path(), len(found), len(split))
+    return found
+
+
+def by_class_folder(storage: Storage, layout: Layout, listed: str = "", depth: int = 0) -> list[SequenceEntry]:
+    """The same from what lies in the folder, or from the list there. ``{group}`` is the path of the class: classes may
+    lie up to ``depth`` levels deeper, in folders of parts, or of a test split, which is then looked into alone."""
+    start = _test_split(storage, layout) if depth else ""
+    classes = {folder.rpartition("/")[2]: folder for folder in _class_folders(storage, start, depth)}
+    names = _list_there(storage, listed) or [
+        name for group, folder in classes.items() for name in storage.names(folder) if name.startswith(f"{group}-")
+    ]
+    return [_of_class(name, group, classes.get(group)) for name in names for group in [name.rpartition("-")[0]]]
+
+
+def by_folder(storage: Storage, layout: Layout, listed: str = "") -> list[SequenceEntry]:
+    """A folder per sequence: those of the list in the data set's folder or, without it, all."""
+    names = _list_there(storage, listed) or [name for name in storage.names() if storage.names(name)]
+    return [SequenceEntry(name) for name in names]
+
+
+def by_annotated_folder(
+    storage: Storage, layout: Layout, listed: str = "", depth: int = 2, test: bool = True
+) -> list[SequenceEntry]:
+    """Folders with a file of boxes, also up to ``depth`` levels deeper (parts, scenes, splits); ``{folder}`` is the
+    path of each. With ``test`` a folder of a test split is looked into alone; of a list there, no others are taken."""
+    names = _list_there(storage, listed)
+    folders = _annotated_folders(storage, layout, _test_split(storage, layout) if test else "", depth)
+    found = [SequenceEntry(folder.rpartition("/")[2], {"folder": folder}, folder) for folder in folders]
+    return [entry for entry in found if not names or entry.name in names]
+
+
+def by_annotation(storage: Storage, layout: Layout, group: str = "") -> list[SequenceEntry]:
+    """All files of boxes that lie together in one folder, the first of several in which there are any; ``{group}`` is
+    as given."""
+    for template in layout.boxes:
+        before, after = template.replace("{group}", group).split("{name}")
+        names = [name for name in storage.names(before.rstrip("/")) if name.endswith(after)]
+        if names:
+            return [_in_group(name.removesuffix(after), group) for name in names]
+    return []
+
+
+def trackingnet_sets(storage: Storage, layout: Layout, sets: Sequence[int]) -> list[SequenceEntry]:
+    """The sequences of some of TrackingNet's training sets, each of which must be there."""
+    found: list[SequenceEntry] = []
+    for group in (f"TRAIN_{number}" for number in sets):
+        entries = by_annotation(storage, layout, group)
+        if not entries:
+            raise DataError(f"{storage.path(group)} has no anno/*.txt; to train on some of the sets, name them: "
+                            "TRACKINGNET[0,1,4-7]")  # fmt: skip
+        found += entries
+    return found
+
+
+def by_table(storage: Storage, layout: Layout, listed: str) -> list[SequenceEntry]:
+    """A table: frame folder, frame numbers and file of boxes of each sequence.
+
+    Fills in ``{frames}``, ``{boxes}``, and ``{boxes_folder}`` and ``{boxes_name}``, the parts of the latter.
+    """
+    return [_from_table(entry) for entry in csv.DictReader(read_spec(listed))]
+
+
+def by_table_every_third(storage: Storage, layout: Layout, listed: str) -> list[SequenceEntry]:
+    """UAV123@10fps: every third frame of UAV123, numbered anew, in folders called ``UAV123_10fps``, see
+    :func:`by_table`."""
+    return [
+        _from_table(
+            {key: value.replace("UAV123/", "UAV123_10fps/") for key, value in entry.items()}
+            | {key: str((int(entry[key]) - 1) // 3 + 1) for key in ("first", "last")}
+        )
+        for entry in csv.DictReader(read_spec(listed))
+    ]
+
+
+def by_range_file(storage: Storage, layout: Layout, only: str = "") -> list[SequenceEntry]:
+    """TC-128: a folder per sequence with ``*_gt.txt`` (``{boxes}``) and ``*_frames.txt``, the first and last frame.
+
+    ``only`` takes the sequences whose name contains it.
+    """
+    found = []
+    for name in storage.names():
+        inside = storage.names(name)
+        boxes = next((file for file in inside if file.endswith("_gt.txt")), None)
+        limits = next((f"{name}/{file}" for file in inside if file.endswith("_frames.txt")), None)
+        if boxes is None or only not in name:
+            continue
+        if limits is None:
+            raise DataError(f"{storage.path(name)} has no file *_frames.txt that tells its first and last frame")
+        text = decode_text(storage.read(limits), storage.path(limits))
+        first, last = parse_table(text, 2, storage.path(limits))[0].astype(int)
+        files = tuple(f"{number:04d}.jpg" for number in range(first, last + 1))
+        found.append(SequenceEntry(name, {"boxes": boxes}, frames=files))
+    return found
+
+
+def got10k_split(storage: Storage, layout: Layout, split: str = "") -> list[SequenceEntry]:
+    """GOT-10k's sequences of ``list.txt``: those of ``vottrain`` or ``votval``, or all; a shorter list cuts a split."""
+    names = decode_text(storage.read("list.txt"), storage.path("list.txt")).split()
+    if split and len(names) != GOT10K_TRAIN_SEQUENCES:
+        logger.warning("%s has %d of the %d official sequences; the %s split is cut to them",
+                       storage.path("list.txt"), len(names), GOT10K_TRAIN_SEQUENCES, split)  # fmt: skip
+    return [SequenceEntry(names[i]) for i in (got10k_indices(split, len(names)) if split else range(len(names)))]
+
+
+def got10k_held_out(storage: Storage, layout: Layout) -> list[SequenceEntry]:
+    """The held-out tenth of GOT-10k's training sequences, by their numbers in ``list.txt``."""
+    names = _list_there(storage, "list.txt")
+    if not names:
+        raise DataError(f"{storage.path('list.txt')} is missing or empty: the sequences are chosen by it")
+    chosen = [int(number) for line in read_spec("got10k_val_ids.txt") for number in line.split()]
+    return [SequenceEntry(names[index]) for index in chosen if index < len(names)]
+
+
+def _of_class(name: str, group: str, folder: str | None = None) -> SequenceEntry:
+    return SequenceEntry(name, {"group": folder or group}, f"{folder or group}/{name}", object_class=group)
+
+
+def _in_group(name: str, group: str) -> SequenceEntry:
+    return SequenceEntry(name, {"group": group}, f"{group}/{name}" if group else name)
+
+
+def _list_there(storage: Storage, listed: str) -> list[str]:
+    if not listed or not storage.exists(listed):
+        return []
+    lines = decode_text(storage.read(listed), storage.path(listed)).splitlines()
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _test_split(storage: Storage, layout: Layout) -> str:
+    """The folder of a test split, as it lies beside that of a training split: ``test``, ``TNL2K_test_subset``."""
+    names = (name for name in storage.names() if _TEST.fullmatch(name) and storage.names(name))
+    return next((name for name in names if not _has_boxes(storage, layout, _at(name))), "")
+
+
+def _class_folders(storage: Storage, start: str, deeper: int) -> Iterator[str]:
+    """The paths below ``start`` of folders CLASS with something in them that is called ``CLASS-...``."""
+    for name in storage.names(start):
+        folder = f"{start}/{name}" if start else name
+        if any(inner.startswith(f"{name}-") for inner in storage.names(folder)):
+            yield folder
+        elif deeper:
+            yield from _class_folders(storage, folder, deeper - 1)
+
+
+def _annotated_folders(storage: Storage, layout: Layout, start: str, deeper: int) -> Iterator[str]:
+    """The paths below ``start`` of folders with a file of boxes; nothing is looked for in these."""
+    for name in storage.names(start):
+        folder = f"{start}/{name}" if start else name
+        if _has_boxes(storage, layout, _at(folder)):
+            yield folder
+        elif deeper and not name.endswith(_IMAGES):
+            yield from _annotated_folders(storage, layout, folder, deeper - 1)
+
+
+def _at(folder: str) -> SequenceEntry:
+    return SequenceEntry(folder, {"folder": folder, "group": folder})
+
+
+def _has_boxes(storage: Storage, layout: Layout, entry: SequenceEntry) -> bool:
+    return SequenceFiles(layout, storage, entry).has_boxes()
+
+
+def _from_table(entry: dict[str, str]) -> SequenceEntry:
+    omitted = int(entry["init_omit"])
+    numbers = range(int(entry["first"]) + omitted, int(entry["last"]) + 1)
+    files = tuple(f"{number:0{entry['digits']}d}.{entry['ext']}" for number in numbers)
+    folder, _, name = entry["anno"].rpartition("/")
+    keys = {"frames": entry["frames_dir"], "boxes": entry["anno"], "boxes_folder": folder, "boxes_name": name}
+    return SequenceEntry(entry["name"], keys, "", files, omitted, entry["object_class"])

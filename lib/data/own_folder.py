@@ -1,0 +1,177 @@
+"""Folders of sequences of one's own, for training and for tracking alike."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from lib.data.annotations import parse_flags
+from lib.data.layouts import Layout, SequenceEntry, SequenceFiles
+from lib.data.regions import parse_own
+from lib.data.storage import IMAGE_TYPES, FolderStorage, image_names
+from lib.data.tracks import literal
+from lib.data.video_io import VIDEO_SUFFIXES
+from lib.utils.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+_ANNOTATIONS = ("groundtruth.txt", "groundtruth_rect.txt")
+FRAME_FOLDERS = ("img", "imgs", "color", ".")
+_FLAGS = ("absence.label", "full_occlusion.txt", "out_of_view.txt")
+# Where frames and boxes lie apart: the folder of sequences, and that of their files NAME.txt; and of files of flags.
+_APART = tuple((frames, boxes) for frames in ("sequences", "data_seq", "frames") for boxes in ("anno", "annotations"))
+_FLAGS_APART = (
+    *("absence/{name}.txt", "absence/{name}.label"),
+    *("full_occlusion/{name}_full_occlusion.txt", "out_of_view/{name}_out_of_view.txt"),
+)
+_FORMS = "SEQ/ with frames and groundtruth.txt, or sequences/SEQ with anno/SEQ.txt"
+
+
+@dataclass(frozen=True)
+class OwnSequence:
+    """One sequence.
+
+    Attributes:
+        name: what it is called.
+        root: the folder that it is one of, see :func:`folder_label`.
+        folder: where it lies: its folder, or its video file where that stands alone.
+        boxes: the file with a box per frame.
+        flags: files of flags that mark frames in which the target cannot be seen.
+        frames: the folder of pictures, or the video file.
+    """
+
+    name: str
+    root: Path
+    folder: Path
+    boxes: Path
+    flags: tuple[Path, ...]
+    frames: Path
+
+
+def own_sequences(root: Path) -> list[OwnSequence]:
+    """The sequences of a folder of sequences, or of a folder that is one sequence itself.
+
+    A sequence is a folder with ``groundtruth.txt`` (or ``groundtruth_rect.txt``) and pictures in ``img/``, ``imgs/``,
+    ``color/`` or itself, or one video file. Flags (``absence.label``, ``full_occlusion.txt``, ``out_of_view.txt``) are
+    optional. Boxes may lie apart: ``sequences/NAME`` (such a folder, or a video ``NAME.mp4``) with ``anno/NAME.txt``,
+    also ``data_seq`` or ``frames`` with ``annotations``; flags then are ``full_occlusion/NAME_full_occlusion.txt``,
+    ``out_of_view/NAME_out_of_view.txt`` or ``absence/NAME.txt``.
+
+    What has no annotation, or no frames that can be read, is left out with a warning.
+
+    Raises:
+        DataError: there is no such folder, or no sequence in it.
+    """
+    if not root.is_dir():
+        raise DataError(f"folder:{root}: there is no such folder")
+    sequences, problems = [], {}
+    for candidate in _candidates(root):
+        try:
+            sequences.append(_sequence(candidate))
+        except DataError as error:
+            problems[candidate.folder] = str(error)
+    if not sequences:
+        reason = next((f"; {folder}: {problem}" for folder, problem in problems.items()), "")
+        raise DataError(f"folder:{root}: no sequences; expected {_FORMS}{reason}")
+    for folder, problem in problems.items():
+        _warn_once(f"{folder} is left out: {problem}")
+    return sequences
+
+
+def own_files(found: OwnSequence, label: str = "") -> SequenceFiles:
+    """Return the files of a sequence, by absolute paths; its ground truth may be VOT regions.
+
+    Args:
+        label: what training calls it.
+    """
+    frames, boxes, *flags = (literal(str(path)) for path in (found.frames, found.boxes, *found.flags))
+    layout = Layout((frames,), (boxes,), parse_own, hidden=tuple((path, parse_flags) for path in flags))
+    return SequenceFiles(layout, FolderStorage(""), SequenceEntry(found.name, label=label))
+
+
+def folder_label(root: Path) -> str:
+    """What the results and plots of a folder are kept under: ``folder_NAME_HASH``, from its real path.
+
+    So folders of one name are kept apart, whatever path or link leads to each.
+    """
+    real = os.path.realpath(root)
+    mark = hashlib.sha256(os.fsencode(real)).hexdigest()[:8]
+    return "_".join(("folder", re.sub(r"[^\w.-]+", "_", os.path.basename(real)), mark))
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """What may be a sequence: its name, the folder that it is one of, where it lies, its files."""
+
+    name: str
+    root: Path
+    folder: Path
+    boxes: tuple[Path, ...]
+    flags: tuple[Path, ...]
+
+
+def _candidates(root: Path) -> list[_Candidate]:
+    whole = Path(os.path.abspath(root))
+    inside = [root / name for name in FolderStorage(str(root)).names()]
+    if any((root / name).is_file() for name in _ANNOTATIONS):
+        return [_with_boxes_inside(whole.name, whole.parent, root)]
+    apart = next(((root / f, root / b) for f, b in _APART if (root / f).is_dir() and (root / b).is_dir()), None)
+    if apart is None:
+        return [_with_boxes_inside(folder.name, whole, folder) for folder in inside if folder.is_dir()]
+    places = [apart[0] / name for name in FolderStorage(str(apart[0])).names()]
+    names = {place: place.stem if _is_video(place) else place.name for place in places}
+    return [
+        _Candidate(
+            name,
+            whole,
+            place,
+            (apart[1] / f"{name}.txt", *(place / file for file in _ANNOTATIONS)),
+            tuple(root / template.format(name=name) for template in _FLAGS_APART),
+        )
+        for place, name in names.items()
+        if _is_video(place) or place.is_dir()
+    ]
+
+
+def _with_boxes_inside(name: str, root: Path, folder: Path) -> _Candidate:
+    boxes, flags = (tuple(folder / file for file in files) for files in (_ANNOTATIONS, _FLAGS))
+    return _Candidate(name, root, folder, boxes, flags)
+
+
+def _sequence(candidate: _Candidate) -> OwnSequence:
+    boxes = next((path for path in candidate.boxes if path.is_file()), None)
+    if boxes is None:
+        names = (path.relative_to(candidate.folder) if path.is_relative_to(candidate.folder) else path
+                 for path in candidate.boxes)  # fmt: skip
+        raise DataError(f"it has no {' or '.join(map(str, names))}")
+    frames = candidate.folder if _is_video(candidate.folder) else frames_in(candidate.folder)
+    flags = tuple(path for path in candidate.flags if path.is_file())
+    return OwnSequence(candidate.name, candidate.root, candidate.folder, boxes, flags, frames)
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+
+
+def frames_in(folder: Path) -> Path:
+    """Where a sequence's frames are: the folder of its pictures, or its video. Raises DataError: there are none."""
+    for place in (folder / name for name in FRAME_FOLDERS):
+        if image_names(FolderStorage(str(place)), ""):
+            return place
+    videos = [path for path in folder.iterdir() if _is_video(path)]
+    if len(videos) != 1:
+        raise DataError(
+            f"expected pictures ({IMAGE_TYPES}, in img/, imgs/, color/ or itself) or one video, "
+            f"found {len(videos)} videos ({', '.join(sorted(VIDEO_SUFFIXES))})"
+        )
+    return videos[0]
+
+
+@cache
+def _warn_once(message: str) -> None:
+    logger.warning(message)

@@ -1,0 +1,132 @@
+"""The data set ``PICTURES``: still pictures with boxes, in COCO's or Pascal VOC's form. Every object is a sequence."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+
+from lib.data.annotations import decode_text
+from lib.data.base import SequenceInfo, boxes_outside, valid_boxes
+from lib.data.coco import picture_size
+from lib.data.layouts import Plan
+from lib.data.selection import selected
+from lib.data.storage import Storage, image_names
+from lib.data.tracks import LeftOut, Track, TrackTable, literal
+from lib.utils.errors import DataError
+
+log = logging.getLogger(__name__)
+
+_VOC_ANNOTATIONS, _VOC_IMAGES = "Annotations", "JPEGImages"
+_COCO_IMAGES = ("images", "JPEGImages", ".")
+_EXPECTED = "annotations.json or annotations/*.json beside images/ (COCO), or Annotations/*.xml and JPEGImages/ (VOC)"
+
+
+def pictures_layout(storage: Storage, roots: Sequence[str], patterns: Sequence[str] = ()) -> Plan:
+    """Folders of pictures with boxes, or folders of such folders; keys are absolute paths.
+
+    Args:
+        roots: the folders.
+        patterns: of the names of the folders to take, see :func:`selected`.
+
+    Raises:
+        DataError: a folder is missing, or holds no annotation; no name matches a pattern.
+    """
+    found = {folder.name: (folder, files) for root in roots for folder, files in _annotated(Path(root).resolve())}
+    chosen = [found[name] for name in selected(list(found), patterns, "PICTURES")]
+    # The folders of the pictures too, since those that are missing are left out.
+    files = [str(path) for folder, paths in chosen for path in (*paths, *(folder / name for name in _COCO_IMAGES))]
+    return Plan(files, lambda: TrackTable.join(track for place in chosen for track in _read(storage, *place)))
+
+
+def _annotated(root: Path) -> list[tuple[Path, list[Path]]]:
+    """The folders of one form or the other at ``root`` or below it, each with its annotation files."""
+    if not root.is_dir():
+        raise DataError(f"{root}: there is no such folder")
+    folders = [root] if _annotation_files(root) else sorted(path for path in root.iterdir() if path.is_dir())
+    found = [(folder, files) for folder in folders if (files := _annotation_files(folder))]
+    for folder in sorted({*folders} - {folder for folder, _ in found}):
+        log.warning("%s is left out: expected %s", folder, _EXPECTED)
+    if not found:
+        raise DataError(f"{root}: no pictures with boxes; expected {_EXPECTED}")
+    return found
+
+
+def _annotation_files(folder: Path) -> list[Path]:
+    single = folder / "annotations.json"
+    if single.is_file():
+        return [single]
+    return sorted((folder / "annotations").glob("*.json")) or sorted((folder / _VOC_ANNOTATIONS).glob("*.xml"))
+
+
+def _read(storage: Storage, folder: Path, files: Sequence[Path]) -> list[Track | LeftOut]:
+    read: Callable[[Path, str], list[_Picture]] = _read_voc if files[0].suffix == ".xml" else _read_coco
+    images = {Path(name).stem: name for name in image_names(storage, str(folder / _VOC_IMAGES))}
+    tracks: list[Track | LeftOut] = []
+    missing = 0
+    for path in files:
+        for image, boxes, size in read(path, decode_text(storage.read(str(path)), str(path))):
+            key = _image_key(storage, folder, image, images)
+            missing += key is None
+            for number, box in enumerate(boxes if key else ()):
+                valid = valid_boxes(box[None]) & ~boxes_outside(box[None], np.array(size, np.float64))
+                info = SequenceInfo(box[None], valid, valid)
+                tracks.append(Track(f"{folder.name}/{Path(image).stem}_{number}", info, literal(str(key))))
+    if not tracks:
+        raise DataError(f"{folder}: no picture of its annotation is there; expected {_EXPECTED}")
+    if missing:
+        tracks.append(LeftOut(f"{folder}: {missing} pictures of its annotation are missing, and left out"))
+    return tracks
+
+
+def _image_key(storage: Storage, folder: Path, image: str, by_stem: dict[str, str]) -> str | None:
+    """The key of a picture by the name that its annotation gives; VOC's may lack or change the suffix."""
+    for place in _COCO_IMAGES:
+        if storage.exists(key := str(folder / place / image)):
+            return key
+    name = by_stem.get(Path(image).stem)
+    return None if name is None else str(folder / _VOC_IMAGES / name)
+
+
+# The file name of a picture, its boxes (N, 4), ``xywh``, and its width and height, NaN where they are not known.
+_Picture = tuple[str, np.ndarray, tuple[float, float]]
+
+
+def _read_coco(path: Path, text: str) -> list[_Picture]:
+    """The pictures of a file; crowds are left out."""
+    try:
+        content = json.loads(text)
+        boxes: dict[object, list[list[float]]] = {picture["id"]: [] for picture in content["images"]}
+        for item in content["annotations"]:
+            if not item.get("iscrowd", 0):
+                boxes[item["image_id"]].append(item["bbox"])
+        return [
+            (
+                str(picture["file_name"]),
+                np.array(boxes[picture["id"]], np.float64).reshape(-1, 4),
+                picture_size(picture),
+            )
+            for picture in content["images"]
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is not a COCO annotation file: {type(error).__name__} {error}") from error
+
+
+def _read_voc(path: Path, text: str) -> list[_Picture]:
+    """The one picture of a file; VOC counts pixels from 1, both ends included."""
+    try:
+        root = ElementTree.fromstring(text)
+        corners = [
+            [float(box.findtext(side, "")) for side in ("xmin", "ymin", "xmax", "ymax")] for box in root.iter("bndbox")
+        ]
+        width, height = (float(root.findtext(f"size/{side}") or 0) or math.nan for side in ("width", "height"))
+    except (ElementTree.ParseError, ValueError) as error:
+        raise DataError(f"{path} is not a Pascal VOC annotation file: {error}") from error
+    table = np.array(corners, np.float64).reshape(-1, 4)
+    boxes = np.concatenate((table[:, :2] - 1, table[:, 2:] - table[:, :2] + 1), axis=1)
+    return [(path.stem, boxes, (width, height))]

@@ -1,0 +1,112 @@
+"""Ground truth of the VOT toolkit: regions as text, and the boxes around them.
+
+A line holds a rectangle (``x,y,w,h``), a polygon (``x1,y1,x2,y2,x3,y3,...``), a mask (``m`` and numbers), or one
+number, a code that stands for no region.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from lib.data.annotations import describe_line, parse_boxes, parse_table, refuse_decimal_commas
+from lib.data.coco_rle import decode_rle
+from lib.utils.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+_NOTHING = np.full(4, np.nan)
+
+
+def parse_region_boxes(text: str, path: str | Path) -> np.ndarray:
+    """The axis-aligned box around each region of a text.
+
+    Args:
+        text: the text of a file, a region per line.
+        path: what to call it in an error.
+
+    Returns:
+        (N, 4) float64 x, y, w, h; NaN where a line says that there is no region, or an empty mask.
+
+    Raises:
+        DataError: a line holds something else (its number is named).
+    """
+    lines = text.rstrip().split("\n")
+    refuse_decimal_commas(lines, path)
+    columns = len(lines[0].replace(",", " ").split())
+    if columns in (4, 8) and "m" not in text and all(line.count(",") == lines[0].count(",") for line in lines):
+        table = parse_table(text, columns, path)
+        return table if columns == 4 else _around(table[:, 0::2], table[:, 1::2])
+    boxes = np.empty((len(lines), 4))
+    for i, line in enumerate(lines):
+        try:
+            boxes[i] = region_box(line)
+        except ValueError as error:
+            raise DataError(
+                f"{path}, line {i + 1}: expected a rectangle, polygon or mask: {error}, found {describe_line(line)}"
+            ) from error
+    return boxes
+
+
+def region_box(line: str) -> np.ndarray:
+    """The box (4,) around one region, see :func:`parse_region_boxes`. Raises ValueError: it is none."""
+    line = line.strip()
+    if line.startswith("m"):
+        return _mask_box([int(value) for value in line[1:].split(",")])
+    values = np.array([float(value) for value in line.replace(",", " ").split()])
+    if len(values) == 1:
+        return _NOTHING
+    if len(values) == 4:
+        return values
+    if len(values) < 6 or len(values) % 2:
+        raise ValueError(f"{len(values)} numbers")
+    return _around(values[None, 0::2], values[None, 1::2])[0]
+
+
+def _around(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Boxes (N, 4) around the points (N, K)."""
+    corner = np.stack((x.min(axis=1), y.min(axis=1)), axis=1)
+    return np.hstack((corner, np.stack((x.max(axis=1), y.max(axis=1)), axis=1) - corner))
+
+
+def _mask_box(numbers: list[int]) -> np.ndarray:
+    """The box around a mask: left, top, width and height of a window, then lengths of alternating runs of 0 and 1 that
+    fill the window row by row; what is left after the last run is 0."""
+    if len(numbers) < 4:
+        raise ValueError("a mask begins with left, top, width and height")
+    (left, top, width, height), runs = numbers[:4], numbers[4:]
+    rest = [0] * (len(runs) % 2) + [width * height - sum(runs)]
+    rows, columns = decode_rle((width, height), runs + rest).T.nonzero()  # COCO's go column by column
+    if not rows.size:
+        return _NOTHING
+    x, y = columns.min(), rows.min()
+    return np.array([left + x, top + y, columns.max() - x + 1, rows.max() - y + 1], np.float64)
+
+
+def parse_vot(text: str, path: str) -> np.ndarray:
+    """The boxes around VOT regions; where there is no region, a box of zeros, which no protocol counts as a target."""
+    return np.nan_to_num(parse_region_boxes(text, path), nan=0.0)
+
+
+def parse_own(text: str, path: str) -> np.ndarray:
+    """Boxes or, if the first line holds a polygon or mask, VOT regions; NaN stands for no target."""
+    first = text.lstrip().partition("\n")[0]
+    mask, numbers = first.startswith("m"), len(first.replace(",", " ").replace(";", " ").split())
+    if not mask and numbers <= 4:
+        return parse_boxes(text, path)
+    boxes = parse_region_boxes(text, path)
+    if not mask:
+        _say_polygons(path, numbers)
+    return boxes
+
+
+_polygons_said: set[int] = set()
+
+
+def _say_polygons(path: str, numbers: int) -> None:
+    """Say once that, and where, lines are read as polygons: boxes in another form than expected look like them."""
+    if numbers not in _polygons_said:
+        _polygons_said.add(numbers)
+        logger.info("%s: its %d numbers a line are read as polygons, around which boxes are put", path, numbers)

@@ -1,0 +1,152 @@
+"""Training sets by the names that experiments use: the rows of :data:`TRAINING`, and folders of one's own."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from lib.data.base import CONFIGURE
+from lib.data.cache import cache_path, cached_table
+from lib.data.datasets import TRACKINGNET_SETS, TRAINING, TrainingSpec, trackingnet
+from lib.data.layouts import Plan
+from lib.data.own import own_layout
+from lib.data.pictures import pictures_layout
+from lib.data.selection import split_selection
+from lib.data.storage import FolderStorage, Storage, open_storage
+from lib.data.tracks import TrackDataset
+from lib.utils.errors import ConfigError, DataError
+
+log = logging.getLogger(__name__)
+
+_MOST_LISTED = 5
+
+
+class FolderSettings(Protocol):
+    """Settings that name folders: ``cache_dir``, those of the rows of ``TRAINING``, and of :data:`OWN_FOLDERS`."""
+
+    cache_dir: str
+
+
+class FolderLayout(Protocol):
+    """Finds data in several folders; takes those whose name matches one of the patterns, or all without patterns."""
+
+    def __call__(self, storage: Storage, roots: Sequence[str], patterns: Sequence[str] = ()) -> Plan: ...
+
+
+# Data in folders of one's own: the entry that names them, their layout, whether they are video. They have no lmdb.
+OWN_FOLDERS: dict[str, tuple[str, FolderLayout, bool]] = {
+    "FOLDER": ("folder_dir", own_layout, True),
+    "PICTURES": ("pictures_dir", pictures_layout, False),
+}
+NAMES = (*TRAINING, *OWN_FOLDERS, "IMAGES")
+
+
+def own_setting(name: str) -> str:
+    """The entry of ``local.py`` that names the folders of ``FOLDER`` or ``PICTURES``; empty for other data sets."""
+    kind, _ = split_selection(name)
+    return OWN_FOLDERS[kind][0] if kind in OWN_FOLDERS else ""
+
+
+def find_spec(name: str) -> TrainingSpec:
+    """The row of a data set. ``TRACKINGNET[0,4-7]`` is TrackingNet with some of its 12 sets only.
+
+    Raises:
+        ConfigError: there is no such data set.
+    """
+    if match := re.fullmatch(r"TRACKINGNET\[(.*)]", name):
+        return trackingnet(_numbers(match[1], name))
+    if name not in TRAINING:
+        near = difflib.get_close_matches(name, NAMES, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ConfigError(f"unknown training data set {name!r}: {hint}known are {', '.join(NAMES)}")
+    return TRAINING[name]
+
+
+def _numbers(text: str, name: str) -> tuple[int, ...]:
+    """``0,4-6`` as (0, 4, 5, 6)."""
+    parts = [re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part) for part in text.split(",")]
+    numbers = [n for part in parts if part for n in range(int(part[1]), int(part[2] or part[1]) + 1)]
+    if not all(parts) or not numbers or not set(numbers) <= set(TRACKINGNET_SETS):
+        raise ConfigError(f"{name}: expected sets from 0 to 11, like TRACKINGNET[0,4-7]")
+    return tuple(sorted(set(numbers)))
+
+
+def open_dataset(name: str, env: FolderSettings, use_lmdb: bool = False) -> TrackDataset:
+    """Open an annotated data set: any name but ``IMAGES``.
+
+    Args:
+        name: name of a data set. ``FOLDER[cars_*,bike]`` takes the sequences with such names alone, ``PICTURES[voc*]``
+            the folders.
+        use_lmdb: read it from its lmdb; ``FOLDER`` and ``PICTURES`` have none, and are read from their folders.
+
+    Raises:
+        ConfigError: unknown name, or its place is not set.
+        DataError: the data are missing or damaged.
+    """
+    kind, patterns = split_selection(name)
+    if kind in OWN_FOLDERS:
+        setting, layout, is_video = OWN_FOLDERS[kind]
+        roots = folders(getattr(env, setting))
+        if not roots:
+            raise ConfigError(f"{kind}: " + CONFIGURE.format(setting=setting))
+        found = partial(layout, roots=roots, patterns=patterns)
+        return _open(name, FolderStorage(""), found, env, setting, "\n".join(roots), is_video)
+    row = find_spec(name)
+    setting = row.lmdb_setting if use_lmdb else row.setting
+    place = getattr(env, setting)
+    try:
+        storage = open_storage(place, use_lmdb)
+    except DataError as error:
+        raise DataError(f"{name}: {error}; " + CONFIGURE.format(setting=setting)) from error
+    storage = storage.within(row.lmdb_folder) if use_lmdb else storage
+    return _open(name, storage, row.plan, env, setting, place, row.is_video)
+
+
+def _open(
+    name: str,
+    storage: Storage,
+    make_plan: Callable[[Storage], Plan],
+    env: FolderSettings,
+    setting: str,
+    place: str,
+    video: bool = True,
+) -> TrackDataset:
+    try:
+        plan = make_plan(storage)
+    except DataError as error:
+        raise DataError(f"{name}: {error}; " + CONFIGURE.format(setting=setting)) from error
+    try:
+        table = cached_table(cache_path(env.cache_dir, name, place), storage.stamp(plan.files), plan.read)
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error
+    reasons = [text.decode() for text in table.left_out]
+    for reason in reasons[:_MOST_LISTED]:
+        log.warning("%s", reason)
+    if len(reasons) > _MOST_LISTED:
+        log.warning("%s: %d more sequences are left out", name, len(reasons) - _MOST_LISTED)
+    return TrackDataset(name, storage, table, video, upright=split_selection(name)[0] == "FOLDER")
+
+
+def folders(value: str | list[str]) -> list[str]:
+    """A setting that takes one folder, several or none, as a list."""
+    return [value] if isinstance(value, str) and value else list(value)
+
+
+def lmdb_jobs(name: str, env: FolderSettings) -> list[tuple[Path, Path, str, tuple[str, ...]]]:
+    """What makes the lmdb of a data set: source folder, lmdb, start of the keys, and what of the folder to take.
+
+    Raises:
+        ConfigError: there is no such data set, or it has no lmdb.
+    """
+    if own_setting(name) or name == "IMAGES":
+        raise ConfigError(f"{name} has no lmdb: it is read from its folders, with --use_lmdb 1 too")
+    row = find_spec(name)
+    source, target = Path(getattr(env, row.setting)), Path(getattr(env, row.lmdb_setting))
+    if row.lmdb_per_folder:
+        return [(source / part, target / f"{part}_lmdb", "", ()) for part in row.content]
+    return [(source, target, row.lmdb_folder, row.content)]

@@ -1,0 +1,201 @@
+"""Who plays: a background, a target, things that look like it, and something to hide it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from lib.config.drawing import DrawSettings
+from lib.drawing.extents import draw_part_outline
+from lib.drawing.outlines import box_of
+from lib.drawing.patches import (
+    Part,
+    cut,
+    draw_part,
+    neighbour,
+    pick,
+    same_shape,
+    same_texture,
+    scaled,
+    shrunk,
+)
+from lib.drawing.photometric import Look, draw_video_look
+from lib.drawing.pictures import Cutout, Picture, load_cutouts, load_pictures, make_picture
+from lib.drawing.textures import procedural_textures
+from lib.drawing.warp import Sprite
+
+_WHOLE = np.array(((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)))
+_MOST_OF_FRAME = 0.9  # of its width or height
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    """A sprite with the width and height of its whole image in a frame, in pixels, before any deformation."""
+
+    sprite: Sprite
+    size: np.ndarray
+
+    @property
+    def body(self) -> np.ndarray:
+        """Width and height of the box of its outline, in pixels of a frame."""
+        return np.ptp(self.sprite.outline, axis=0) * self.size
+
+
+@dataclass(frozen=True)
+class SceneSpec:
+    """All that a pair or a sequence is made of.
+
+    Attributes:
+        frame_size: width and height of the frames.
+        background: the picture behind everything.
+        other_background: the picture that may take its place.
+        target: the target. When ``painted`` is False it is a part of the background: the same image and size.
+        distractors: things that look like the target.
+        occluder: a thing to go in front of the target, if any.
+        look: what the frames have in common.
+        source: the files it was made from.
+    """
+
+    frame_size: tuple[int, int]
+    background: SceneObject
+    other_background: SceneObject
+    target: SceneObject
+    painted: bool
+    distractors: list[SceneObject]
+    occluder: SceneObject | None
+    look: Look
+    source: str
+
+
+@dataclass(frozen=True)
+class AssetLibrary:
+    """What casts are made from: at least one picture; cut-outs if there are any."""
+
+    pictures: Sequence[Picture]
+    cutouts: Sequence[Cutout]
+    settings: DrawSettings
+
+
+def load_assets(
+    image_dirs: Sequence[str | Path], cutout_dirs: Sequence[str | Path], settings: DrawSettings | None = None
+) -> AssetLibrary:
+    """Load pictures and cut-outs (folders, searched with all below them) into memory.
+
+    Without picture folders, procedural textures take their place.
+
+    Raises:
+        DataError: a folder is missing, or holds nothing that can be used.
+    """
+    cutouts = load_cutouts(cutout_dirs)
+    if image_dirs:
+        pictures = load_pictures(image_dirs)
+    else:
+        textures = enumerate(procedural_textures())
+        pictures = [make_picture(image, f"procedural texture {index}", index) for index, image in textures]
+    return AssetLibrary(pictures, cutouts, settings or DrawSettings())
+
+
+def _scenery(image: np.ndarray, frame_size: tuple[int, int]) -> SceneObject:
+    """A background, in its own size or enlarged until it covers the frame."""
+    height, width = image.shape[:2]
+    cover = max(1.0, frame_size[0] / width, frame_size[1] / height)
+    return SceneObject(Sprite(image, _WHOLE), np.array((width, height)) * cover)
+
+
+def _paste(rng: np.random.Generator, part: Part, pixels: float, backdrop: np.ndarray | None) -> SceneObject:
+    sprite = cut(rng, part, pixels, backdrop)
+    return SceneObject(sprite, scaled(sprite, pixels))
+
+
+def _draw_distractor(
+    rng: np.random.Generator, stock: AssetLibrary, target: SceneObject, part: Part | None, backdrop: np.ndarray | None
+) -> SceneObject:
+    """Something like the target (``part`` of a picture, or a cut-out if ``None``), yet never quite the same."""
+    pixels = np.sqrt(target.body.prod()) * np.exp(rng.normal(0, 0.2))
+    kind = rng.random()
+    if part is None and kind < 0.6:
+        sprite = shrunk(pick(rng, stock.cutouts).sprite, pixels)
+        return SceneObject(sprite, scaled(sprite, pixels))
+    if part is None:
+        other = same_shape(rng, target.sprite.outline, pick(rng, stock.pictures))
+    elif kind < 0.4:
+        other = neighbour(rng, part)
+    elif kind < 0.6:
+        other = same_texture(rng, part)
+    elif kind < 0.8:
+        other = same_shape(rng, part.outline, pick(rng, stock.pictures))
+    else:
+        other = draw_part(rng, part.picture, stock.settings)
+    return _paste(rng, other, pixels, backdrop)
+
+
+def _draw_target(
+    rng: np.random.Generator, stock: AssetLibrary, scenery: Picture, span: float, backdrop: np.ndarray | None
+) -> tuple[SceneObject, Part | None, str]:
+    """A target to be pasted, the part of a picture that it is (``None``: a cut-out), and its file."""
+    settings = stock.settings
+    least, most = settings.MIN_SIZE * span, settings.MAX_SIZE * span
+    if stock.cutouts and rng.random() < settings.CUTOUT:
+        cutout = pick(rng, stock.cutouts)
+        pixels = np.exp(rng.uniform(np.log(least), np.log(most)))
+        sprite = shrunk(cutout.sprite, pixels)
+        return SceneObject(sprite, scaled(sprite, pixels)), None, cutout.source
+    picture = scenery if rng.random() < settings.SAME_PICTURE else pick(rng, stock.pictures)
+    part = draw_part(rng, picture, settings)
+    own = np.sqrt(box_of(part.outline)[2:].prod())
+    pixels = float(np.clip(own * np.exp(rng.uniform(-0.8, 0.1)), least, most))
+    return _paste(rng, part, pixels, backdrop), part, picture.source
+
+
+def draw_scene_spec(
+    rng: np.random.Generator, stock: AssetLibrary, frame_size: tuple[int, int] | None = None
+) -> SceneSpec:
+    """Choose everything at random.
+
+    Args:
+        frame_size: width and height of the frames; by default they follow from the background picture.
+    """
+    settings = stock.settings
+    scenery, other = pick(rng, stock.pictures), pick(rng, stock.pictures)
+    height, width = scenery.image.shape[:2]
+    zoom = rng.uniform(1, settings.CAMERA_ZOOM)
+    size = frame_size or (max(int(width / zoom), 1), max(int(height / zoom), 1))
+    backdrop = scenery.image[::16, ::16].reshape(-1, 3).mean(0) if rng.random() < settings.HARMONISE else None
+    painted = rng.random() >= settings.VIEW
+    background = _scenery(scenery.image, size)
+    part: Part | None
+    if painted:
+        target, part, file = _draw_target(rng, stock, scenery, np.sqrt(size[0] * size[1]), backdrop)
+        if settings.SUB_BOX and rng.random() < settings.SUB_BOX:
+            sprite = target.sprite
+            target = replace(target, sprite=Sprite(sprite.image, draw_part_outline(rng, sprite.outline)))
+        target = SceneObject(
+            target.sprite, target.size * min((_MOST_OF_FRAME * np.array(size) / target.body).min(), 1.0)
+        )
+        source = f"{file} over {scenery.source}"
+        if file == scenery.source:  # upside down, so that the target's own place does not show it a second time
+            background = _scenery(np.ascontiguousarray(scenery.image[::-1]), size)
+    else:
+        part = draw_part(rng, scenery, settings)
+        target = SceneObject(Sprite(scenery.image, part.outline / (width, height) - 0.5), background.size)
+        source = f"part of {scenery.source}"
+    number = int(np.searchsorted(np.cumsum(settings.DISTRACTORS), rng.random() * sum(settings.DISTRACTORS)))
+    distractors = [_draw_distractor(rng, stock, target, part, backdrop) for _ in range(number)]
+    occluder = None
+    if rng.random() < settings.OCCLUDER:
+        pixels = np.sqrt(target.body.prod()) * np.exp(rng.uniform(np.log(0.45), np.log(1.1)))
+        occluder = _paste(rng, draw_part(rng, pick(rng, stock.pictures), settings), pixels, backdrop)
+    return SceneSpec(
+        size,
+        background,
+        _scenery(other.image, size),
+        target,
+        painted,
+        distractors,
+        occluder,
+        draw_video_look(rng, settings),
+        source,
+    )

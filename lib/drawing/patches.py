@@ -1,0 +1,120 @@
+"""Parts of pictures: chosen, varied and cut out as sprites."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import cv2
+import numpy as np
+
+from lib.config.drawing import DrawSettings
+from lib.drawing.extents import draw_rectangle, rectangle_outline
+from lib.drawing.outlines import box_of, fill, random_outline
+from lib.drawing.pictures import Picture
+from lib.drawing.warp import Sprite
+
+T = TypeVar("T")
+
+_PAD = 3  # pixels around a sprite, so that its edge is never cut
+_MIN_SIDE = 6
+_SOFT = 0.4  # share of the sprites whose edge is soft
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a picture, its outline ``(N, 2)`` in pixels of the picture."""
+
+    picture: Picture
+    outline: np.ndarray
+
+
+def pick(rng: np.random.Generator, items: Sequence[T]) -> T:
+    """One of the items."""
+    return items[int(rng.integers(len(items)))]
+
+
+def _salient_box(rng: np.random.Generator, picture: Picture) -> np.ndarray:
+    """A salient place, more often one of the best."""
+    return picture.boxes[int(len(picture.boxes) * rng.random() ** 1.5)].astype(np.float64)
+
+
+def draw_part(rng: np.random.Generator, picture: Picture, settings: DrawSettings) -> Part:
+    """A rectangle anywhere, a segment of the picture, or a random shape over one of its salient places."""
+    if settings.RECTANGLE and rng.random() < settings.RECTANGLE:
+        return Part(picture, rectangle_outline(draw_rectangle(rng, picture.image)))
+    if picture.segments and rng.random() < settings.SEGMENT:
+        return Part(picture, pick(rng, picture.segments))
+    box = _salient_box(rng, picture)
+    return Part(picture, box[:2] + random_outline(rng) * box[2:])
+
+
+def same_shape(rng: np.random.Generator, outline: np.ndarray, picture: Picture) -> Part:
+    """This shape over a salient place of a picture."""
+    x, y, w, h = box_of(outline)
+    box = _salient_box(rng, picture)
+    return Part(picture, box[:2] + (outline - (x, y)) / (w, h) * box[2:])
+
+
+def neighbour(rng: np.random.Generator, part: Part) -> Part:
+    """The same shape over another place of the same picture, next to it."""
+    x, y, w, h = box_of(part.outline)
+    angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(0.7, 1.4)
+    room = np.maximum(np.array(part.picture.image.shape[1::-1]) - (w, h), 0)
+    low = np.clip((x + np.cos(angle) * distance * w, y + np.sin(angle) * distance * h), 0, room)
+    return Part(part.picture, part.outline - (x, y) + low)
+
+
+def same_texture(rng: np.random.Generator, part: Part) -> Part:
+    """The same place of the picture turned by 180 degrees, in another shape."""
+    x, y, w, h = box_of(part.outline)
+    height, width = part.picture.image.shape[:2]
+    turned = replace(part.picture, image=part.picture.image[::-1, ::-1])
+    return Part(turned, (width - x - w, height - y - h) + random_outline(rng) * (w, h))
+
+
+def cut(rng: np.random.Generator, part: Part, pixels: float, backdrop: np.ndarray | None) -> Sprite:
+    """Cut a part out of its picture, with a random softness of its edge.
+
+    Args:
+        pixels: square root of the area that the part's box will have in the frame. The sprite gets no more pixels than
+            that: else it would be sharper than its surroundings.
+        backdrop: mean colour that it takes on to some extent, if any.
+    """
+    height, width = part.picture.image.shape[:2]
+    low = np.clip(np.floor(part.outline.min(0)).astype(int), 0, (width - 2, height - 2))
+    high = np.clip(np.ceil(part.outline.max(0)).astype(int), low + 2, (width, height))
+    sides = (high - low).astype(np.float64)
+    inner = np.maximum(np.round(sides * min(pixels / np.sqrt(sides.prod()), 1.0)), _MIN_SIDE).astype(int)
+    image = cv2.resize(
+        part.picture.image[low[1] : high[1], low[0] : high[0]],
+        (int(inner[0]), int(inner[1])),
+        interpolation=cv2.INTER_AREA,
+    )
+    image = cv2.copyMakeBorder(image, _PAD, _PAD, _PAD, _PAD, cv2.BORDER_REPLICATE)
+    if backdrop is not None:
+        mean = np.maximum(image[::4, ::4].reshape(-1, 3).mean(0), 8)
+        gain = (np.maximum(backdrop, 8) / mean) ** rng.uniform(0.3, 0.9)
+        image = cv2.LUT(image, np.clip(np.arange(256)[:, None] * gain, 0, 255).astype(np.uint8)[None])
+    outline = (part.outline - low) * (inner / sides) + _PAD
+    alpha = fill(outline, image.shape[1], image.shape[0])
+    softness = rng.random()
+    if softness < _SOFT:
+        most = np.clip(0.02 * np.sqrt(inner.prod()), 0.5, 1.5)
+        alpha = cv2.GaussianBlur(alpha, (0, 0), 0.3 + softness / _SOFT * most)
+    return Sprite(cv2.merge((*cv2.split(image), alpha)), outline / (image.shape[1], image.shape[0]) - 0.5)
+
+
+def scaled(sprite: Sprite, pixels: float) -> np.ndarray:
+    """Width and height of the whole sprite that make its outline's box ``pixels`` large (square root of area)."""
+    size = np.array((sprite.image.shape[1], sprite.image.shape[0]), np.float64)
+    return size * (pixels / np.sqrt((np.ptp(sprite.outline, axis=0) * size).prod()))
+
+
+def shrunk(sprite: Sprite, pixels: float) -> Sprite:
+    """The sprite with no more pixels than it will have in the frame, where its outline's box is ``pixels`` large."""
+    size = np.maximum(np.round(scaled(sprite, pixels)), _MIN_SIDE).astype(int)
+    if size[0] >= sprite.image.shape[1]:
+        return sprite
+    return Sprite(cv2.resize(sprite.image, (int(size[0]), int(size[1])), interpolation=cv2.INTER_AREA), sprite.outline)

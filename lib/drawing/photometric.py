@@ -1,0 +1,187 @@
+"""What light, lens, sensor and compression do to a picture: fast operations on uint8 crops."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+
+import cv2
+import numpy as np
+
+from lib.config.drawing import DrawSettings
+from lib.data.crops import to_grayscale
+
+_LEVELS = np.arange(256, dtype=np.float64)[:, None] / 255
+_HUE_AXES = np.array(((0.299, 0.587, 0.114), (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)))  # RGB to YIQ
+_HUE_AXES_INVERSE = np.linalg.inv(_HUE_AXES)
+_SHADE_GRID = 3
+_DARKNESS = (0.5, 1.6)  # log of the light that is missing
+_FADE = (0.3, 0.75)
+_NOISE_SIDE, _NOISE_SIGMA = 512, 32.0
+
+
+@dataclass(frozen=True)
+class Tone:
+    """Colour change: logs of gain per channel, of gamma and of saturation, and the turn of hue in radians."""
+
+    gain: np.ndarray
+    gamma: float
+    saturation: float
+    hue: float
+
+    def plus(self, other: Tone) -> Tone:
+        """Both changes, one after the other (nearly)."""
+        return Tone(
+            self.gain + other.gain, self.gamma + other.gamma, self.saturation + other.saturation, self.hue + other.hue
+        )
+
+    def scaled(self, factor: float) -> Tone:
+        """The same change, weaker or stronger."""
+        return Tone(self.gain * factor, self.gamma * factor, self.saturation * factor, self.hue * factor)
+
+
+@dataclass(frozen=True)
+class Look:
+    """All that happens to one frame between the scene and the file; what is ``None`` or 0 does not happen.
+
+    Attributes:
+        tone: colour change.
+        grey: the picture has no colour.
+        shade: (3, 3) float32 log gains, a light field over the picture.
+        blur: convolution kernel.
+        defocus: sigma in pixels.
+        low_factor: the picture is shrunk by this and enlarged again.
+        noise: grey levels.
+        noise_offset: place in the bank of noise.
+        jpeg: quality, 0 for none.
+        fade: how far all levels move towards the middle, 0 not at all, 1 to grey.
+    """
+
+    tone: Tone
+    grey: bool = False
+    shade: np.ndarray | None = None
+    blur: np.ndarray | None = None
+    defocus: float = 0.0
+    low_factor: float = 0.0
+    noise: float = 0.0
+    noise_offset: tuple[int, int] = (0, 0)
+    jpeg: int = 0
+    fade: float = 0.0
+
+
+def draw_tone(rng: np.random.Generator, settings: DrawSettings) -> Tone:
+    """A random colour change of the magnitudes of the settings."""
+    gain, gamma, saturation, hue, *white = rng.standard_normal(7)
+    return Tone(
+        gain * settings.GAIN + np.array(white) * settings.WHITE,
+        gamma * settings.GAMMA,
+        saturation * settings.SATURATION,
+        np.deg2rad(hue * settings.HUE),
+    )
+
+
+def line_kernel(length: float, angle: float) -> np.ndarray:
+    """Kernel of a straight motion over ``length`` pixels, antialiased; odd side, sum 1."""
+    reach = int(np.ceil(length / 2))
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    along = np.abs(x * np.cos(angle) + y * np.sin(angle))
+    across = np.abs(y * np.cos(angle) - x * np.sin(angle))
+    kernel = np.clip(length / 2 + 0.5 - along, 0, 1) * np.clip(1 - across, 0, 1)
+    return (kernel / kernel.sum()).astype(np.float32)
+
+
+def draw_noise_offset(rng: np.random.Generator) -> tuple[int, int]:
+    """A random place in the bank of noise."""
+    top, left = rng.integers(0, _NOISE_SIDE, 2)
+    return int(top), int(left)
+
+
+def draw_look(rng: np.random.Generator, settings: DrawSettings, video: Look) -> Look:
+    """The look of one frame of a video whose own look (tone, grey, compression, resolution) is ``video``."""
+    probabilities = (settings.SHADE, settings.MOTION_BLUR, settings.DEFOCUS, settings.NOISE)
+    shade, motion, defocus, noise = rng.random(4) < probabilities
+    own: dict = {"tone": video.tone.plus(draw_tone(rng, settings))}
+    if shade:
+        own["shade"] = rng.normal(0, settings.SHADE_DEPTH, (_SHADE_GRID, _SHADE_GRID)).astype(np.float32)
+    if motion:
+        own["blur"] = line_kernel(rng.uniform(2, settings.BLUR_LENGTH), rng.uniform(0, np.pi))
+    elif defocus:
+        own["defocus"] = rng.uniform(0.6, settings.BLUR_LENGTH / 4)
+    if noise:
+        own["noise"] = rng.uniform(1, settings.NOISE_LEVEL)
+        own["noise_offset"] = draw_noise_offset(rng)
+    return replace(video, **own)
+
+
+def draw_video_look(rng: np.random.Generator, settings: DrawSettings) -> Look:
+    """What the frames of one video have in common."""
+    grey, jpeg, low = rng.random(3) < (settings.GREY, settings.JPEG, settings.LOW_RESOLUTION)
+    tone = draw_tone(rng, settings).scaled(settings.VIDEO_TONE)
+    if settings.DARK and rng.random() < settings.DARK:
+        tone = replace(tone, gain=tone.gain - rng.uniform(*_DARKNESS))
+    fade = rng.uniform(*_FADE) if settings.FADE and rng.random() < settings.FADE else 0.0
+    return Look(
+        tone,
+        grey=bool(grey),
+        jpeg=int(rng.integers(settings.JPEG_QUALITY, 96)) if jpeg else 0,
+        low_factor=rng.uniform(1.2, settings.LOW_FACTOR) if low else 0.0,
+        fade=fade,
+    )
+
+
+def tone_table(tone: Tone, fade: float = 0.0) -> np.ndarray:
+    """Gain and gamma of a tone, and a loss of contrast, as a table (1, 256, 3) uint8 for ``cv2.LUT``."""
+    table = _LEVELS ** np.exp(tone.gamma) * np.exp(tone.gain)
+    table = np.clip(table, 0, 1) * (1 - fade) + 0.5 * fade
+    return (np.clip(table, 0, 1) * 255 + 0.5).astype(np.uint8)[None]
+
+
+def _colour_matrix(tone: Tone) -> np.ndarray:
+    cos, sin, saturation = np.cos(tone.hue), np.sin(tone.hue), np.exp(tone.saturation)
+    turn = np.array(((1, 0, 0), (0, cos * saturation, -sin * saturation), (0, sin * saturation, cos * saturation)))
+    return (_HUE_AXES_INVERSE @ turn @ _HUE_AXES).astype(np.float32)
+
+
+@cache
+def _noise_bank(copies: int) -> np.ndarray:
+    """Noise around 128, partly the same in the three channels and a little smooth, as sensors'; uint8 (side, side, 3).
+
+    The side is ``copies`` times ``_NOISE_SIDE``: the noise repeats itself.
+    """
+    rng = np.random.default_rng(0)
+    shape = (_NOISE_SIDE, _NOISE_SIDE)
+    noise = rng.standard_normal((*shape, 1)) + 0.6 * rng.standard_normal((*shape, 3))
+    noise += 0.7 * cv2.GaussianBlur(rng.standard_normal((*shape, 3)), (0, 0), 0.7)
+    bank = np.clip(128 + noise / noise.std() * _NOISE_SIGMA, 0, 255).astype(np.uint8)
+    return np.tile(bank, (copies, copies, 1))
+
+
+def apply_look(image: np.ndarray, look: Look) -> np.ndarray:
+    """An RGB uint8 picture as this look shows it. The input may be overwritten."""
+    height, width = image.shape[:2]
+    if look.shade is not None:
+        field = (np.exp(look.shade) * 128).clip(0, 255).astype(np.uint8)
+        field = cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
+        image = cv2.multiply(image, cv2.merge((field, field, field)), scale=1 / 128)
+    if look.blur is not None:
+        image = cv2.filter2D(image, -1, look.blur)
+    if look.defocus:
+        image = cv2.GaussianBlur(image, (0, 0), look.defocus)
+    if look.grey:
+        image = to_grayscale(image)
+    elif look.tone.hue or look.tone.saturation:
+        image = cv2.transform(image, _colour_matrix(look.tone))
+    image = cv2.LUT(image, tone_table(look.tone, look.fade))
+    if look.low_factor > 1:
+        size = (max(round(width / look.low_factor), 1), max(round(height / look.low_factor), 1))
+        image = cv2.resize(cv2.resize(image, size, interpolation=cv2.INTER_AREA), (width, height))
+    if look.noise:
+        strength = look.noise / _NOISE_SIGMA
+        top, left = look.noise_offset
+        bank = _noise_bank(1 + -(-max(height, width) // _NOISE_SIDE))
+        noise = bank[top : top + height, left : left + width]
+        image = cv2.addWeighted(image, 1, noise, strength, -128 * strength)
+    if look.jpeg:
+        _, data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, look.jpeg))
+        return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))  # written and read in the same order of channels
+    return image

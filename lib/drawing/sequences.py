@@ -1,0 +1,250 @@
+"""Sequences drawn from pictures, written in the layout of GOT-10k."""
+
+from __future__ import annotations
+
+import shutil
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from lib.config.drawing import DrawSettings
+from lib.data.image_io import write_image
+from lib.drawing.assets import AssetLibrary, SceneObject, SceneSpec, draw_scene_spec, load_assets
+from lib.drawing.motion import (
+    CHANGES,
+    Start,
+    body_centre,
+    camera_spread,
+    deformation_spread,
+    deformed,
+    draw_start,
+    object_tone,
+)
+from lib.drawing.photometric import Look, Tone, draw_look, draw_noise_offset, line_kernel
+from lib.drawing.scene import Frame, Placed
+from lib.drawing.warp import Pose
+from lib.utils.errors import DataError
+
+SPLITS = ("train", "val", "test")
+FRAME_SIZE = (480, 360)
+_PERIODS = (30.0, 300.0)  # frames: shortest and longest of the waves that a path is made of
+_WAVES = 5
+_JPEG_QUALITY = 92
+_COVER_LEVELS = (0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9)  # GOT-10k: upper ends of levels 0 to 6; 7 is less than all
+
+# A sequence is longer than a pair is far apart, and something goes wrong in most of them.
+SEQUENCE_SETTINGS = DrawSettings(
+    VIEW=0.15, OCCLUDER=0.6, DISTRACTORS=(0.2, 0.4, 0.3, 0.1), MIN_SIZE=0.1, MAX_SIZE=0.3, NEW_BACKGROUND=0.0
+)
+
+_META_INFO = """[METAINFO]
+url: drawn
+begin: 00:00:00
+end: 00:00:00
+anno_fps: 10Hz
+object_class: drawn
+motion_class: drawn
+major_class: drawn
+root_class: drawn
+motion_adverb: smoothly
+resolution: {}
+"""
+
+
+@dataclass(frozen=True)
+class DrawnFrame:
+    """One frame of a sequence: RGB uint8 image, ``xywh`` box (zeros: outside of the frame), visible share."""
+
+    image: np.ndarray
+    box: np.ndarray
+    visible: float
+
+
+def smooth_path(rng: np.random.Generator, frames: int, numbers: int) -> np.ndarray:
+    """Smooth random curves ``(frames, numbers)`` that start at 0 and stray by about 1: sums of slow waves."""
+    shortest, longest = np.log(_PERIODS)
+    periods = np.exp(rng.uniform(shortest, longest, (_WAVES, numbers)))
+    weights = np.sqrt(periods)
+    weights *= np.sqrt(2) / np.linalg.norm(weights, axis=0)
+    angles = 2 * np.pi * np.arange(frames)[:, None, None] / periods + rng.uniform(0, 2 * np.pi, (_WAVES, numbers))
+    path = (np.sin(angles) * weights).sum(1)
+    return path - path[0]
+
+
+def _reflect(path: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """The path mirrored at two bounds, so that it stays between them."""
+    span = np.maximum(high - low, 1e-6)
+    phase = np.mod(path - low, 2 * span)
+    return low + np.minimum(phase, 2 * span - phase)
+
+
+def _target_path(rng: np.random.Generator, cast: SceneSpec, start: np.ndarray, frames: int) -> np.ndarray:
+    """Centres ``(frames, 2)`` of the target's body, which keeps nearly all of itself inside of the frame."""
+    size = np.array(cast.frame_size, np.float64)
+    margin = np.minimum(0.4 * cast.target.body, 0.45 * size)
+    way = smooth_path(rng, frames, 2) * size * rng.uniform(0.1, 0.3)
+    return _reflect(start + way, margin, size - margin)
+
+
+def _passing(rng: np.random.Generator, occluder: SceneObject, target: Sequence[np.ndarray], body: float) -> list[Pose]:
+    """Poses of an occluder that crosses the target (its centres, and its size) once, off its middle."""
+    frames = len(target)
+    angle = rng.uniform(0, 2 * np.pi)
+    ahead = np.array((np.cos(angle), np.sin(angle)))
+    aside = np.array((-ahead[1], ahead[0])) * rng.normal(0, 0.35) * body
+    speed = body * rng.uniform(0.06, 0.25)
+    meeting = rng.uniform(0.2, 0.9) * frames
+    return [
+        Pose(center + aside + ahead * (time - meeting) * speed, occluder.size) for time, center in enumerate(target)
+    ]
+
+
+def _wandering(
+    rng: np.random.Generator, pose: Pose, frame_size: tuple[int, int], frames: int, settings: DrawSettings
+) -> list[Pose]:
+    """Poses of a distractor that goes its own way."""
+    way = pose.center + smooth_path(rng, frames, 2) * frame_size * 0.25
+    changes = smooth_path(rng, frames, CHANGES) * deformation_spread(settings)
+    return [deformed(pose, change, center) for change, center in zip(changes, way, strict=True)]
+
+
+def _leading(
+    rng: np.random.Generator, cast: SceneSpec, start: Start, frames: int, settings: DrawSettings
+) -> tuple[list[Pose], list[Pose]]:
+    """Poses of the camera and of the target."""
+    changes = smooth_path(rng, frames, CHANGES) * deformation_spread(settings) * start.strength
+    centers = _target_path(rng, cast, body_centre(cast.target.sprite, start.target), frames)
+    if not cast.painted:
+        changes[:, 5:] = 0  # a picture does not bend
+        centers = centers[0] + 0.3 * (centers - centers[0])  # nor goes the camera far beyond its borders
+    targets = []
+    for change, center in zip(changes, centers, strict=True):
+        pose = deformed(start.target, change, center)
+        targets.append(replace(pose, center=2 * center - body_centre(cast.target.sprite, pose)))
+    if not cast.painted:
+        return targets, targets
+    pans = smooth_path(rng, frames, 2) * settings.CAMERA_SHIFT * np.sqrt(np.prod(cast.frame_size))
+    turns = smooth_path(rng, frames, CHANGES) * camera_spread(settings)
+    cameras = [deformed(start.camera, turn, start.camera.center + pan) for turn, pan in zip(turns, pans, strict=True)]
+    return cameras, targets
+
+
+def _looks(rng: np.random.Generator, cast: SceneSpec, frames: int, settings: DrawSettings) -> Iterator[Look]:
+    """Slow changes of light and bursts of motion blur; grain, compression and shadow stay what they are."""
+    first = draw_look(rng, settings, cast.look)
+    spread = (settings.GAIN, *(settings.WHITE,) * 3, settings.GAMMA, settings.SATURATION, np.deg2rad(settings.HUE))
+    tones = smooth_path(rng, frames, len(spread)) * spread
+    bursts = smooth_path(rng, frames, 1)[:, 0] - 1.5
+    direction = rng.uniform(0, np.pi)
+    for tone, burst in zip(tones, bursts, strict=True):
+        change = Tone(tone[0] + tone[1:4], *tone[4:])
+        blur = line_kernel(2 + settings.BLUR_LENGTH * min(burst, 1.0), direction) if burst > 0 else None
+        yield replace(first, tone=first.tone.plus(change), blur=blur, noise_offset=draw_noise_offset(rng))
+
+
+def draw_sequence(
+    rng: np.random.Generator, stock: AssetLibrary, frames: int, frame_size: tuple[int, int] = FRAME_SIZE
+) -> Iterator[DrawnFrame]:
+    """Draw the frames of one sequence, one after the other.
+
+    One world: a background under a moving camera, a target on a smooth path that is smoothly deformed, distractors on
+    paths of their own, an occluder that passes by at times.
+    """
+    settings = stock.settings
+    cast = draw_scene_spec(rng, stock, frame_size)
+    start = draw_start(rng, cast, settings)
+    cameras, targets = _leading(rng, cast, start, frames, settings)
+    moving: list[tuple[list[Placed], bool]] = []  # one thing over all frames, and whether it is behind the target
+    for actor, pose in zip(cast.distractors, start.distractors, strict=True):
+        tone, below = object_tone(rng, settings), bool(rng.random() < settings.DISTRACTOR_BELOW)
+        track = _wandering(rng, pose, frame_size, frames, settings)
+        moving.append(([Placed(actor.sprite, pose, tone) for pose in track], below))
+    if cast.occluder:
+        tone = object_tone(rng, settings)
+        centers = [body_centre(cast.target.sprite, pose) for pose in targets]
+        track = _passing(rng, cast.occluder, centers, float(np.sqrt(cast.target.body.prod())))
+        moving.append(([Placed(cast.occluder.sprite, pose, tone) for pose in track], False))
+    target_tone = object_tone(rng, settings)
+    for time, look in enumerate(_looks(rng, cast, frames, settings)):
+        frame = Frame(
+            frame_size,
+            Placed(cast.background.sprite, cameras[time]),
+            Placed(cast.target.sprite, targets[time], target_tone),
+            cast.painted,
+            [track[time] for track, below in moving if below],
+            [track[time] for track, below in moving if not below],
+            look,
+        )
+        box = np.zeros(4) if frame.target_box is None else frame.target_box
+        yield DrawnFrame(frame.draw(np.eye(3), frame_size), box, frame.visible_fraction())
+
+
+def cover_label(visible: float) -> int:
+    """GOT-10k's level 0 to 8 of a visible share in [0, 1]."""
+    return 8 if visible >= 1 else bisect_left(_COVER_LEVELS, visible)
+
+
+def _write_sequence(folder: Path, frames: Iterator[DrawnFrame], frame_size: tuple[int, int], progress: tqdm) -> None:
+    folder.mkdir(parents=True)
+    boxes, covers = [], []
+    for number, frame in enumerate(frames, 1):
+        write_image(folder / f"{number:08d}.jpg", frame.image, _JPEG_QUALITY)
+        boxes.append(",".join(f"{value:.4f}" for value in frame.box))
+        covers.append(cover_label(frame.visible))
+        progress.update()
+    (folder / "groundtruth.txt").write_text("\n".join(boxes) + "\n")
+    (folder / "cover.label").write_text("".join(f"{cover}\n" for cover in covers))
+    (folder / "absence.label").write_text("".join(f"{int(cover == 0)}\n" for cover in covers))
+    (folder / "meta_info.ini").write_text(_META_INFO.format(frame_size))
+
+
+def make_images_sequences(
+    out: str | Path,
+    split: str,
+    sequences: int,
+    frames: int,
+    seed: int,
+    image_dirs: Sequence[str | Path] = (),
+    cutout_dirs: Sequence[str | Path] = (),
+    frame_size: tuple[int, int] = FRAME_SIZE,
+    force: bool = False,
+) -> Path:
+    """Draw a split of sequences and write it to ``out/split`` as GOT-10k lays it out.
+
+    The same arguments (and pictures) give the same files. The split appears under its name only when it is complete.
+
+    Args:
+        split: ``train``, ``val`` or ``test``; each is drawn from a seed of its own.
+        frames: per sequence.
+        frame_size: width and height.
+        force: replace an existing split.
+
+    Returns:
+        The folder of the split.
+
+    Raises:
+        DataError: the split exists already, or a folder of pictures cannot be used.
+    """
+    if split not in SPLITS:
+        raise DataError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
+    if sequences < 1 or frames < 1 or min(frame_size) < 64:
+        raise DataError(f"nothing to draw: {sequences} sequences of {frames} frames, {frame_size[0]} x {frame_size[1]}")
+    folder, partial = Path(out) / split, Path(out) / f"{split}.partial"
+    if folder.exists() and not force:
+        raise DataError(f"{folder} exists already: choose another --out, or --force to replace it")
+    stock = load_assets(image_dirs, cutout_dirs, SEQUENCE_SETTINGS)
+    names = [f"images_{split}_{index:06d}" for index in range(1, sequences + 1)]
+    shutil.rmtree(partial, ignore_errors=True)
+    with tqdm(total=sequences * frames, unit="frame", desc=str(folder)) as progress:
+        for index, name in enumerate(names):
+            rng = np.random.default_rng((seed, SPLITS.index(split), index))
+            _write_sequence(partial / name, draw_sequence(rng, stock, frames, frame_size), frame_size, progress)
+    (partial / "list.txt").write_text("\n".join(names) + "\n")
+    if folder.exists():
+        shutil.rmtree(folder)
+    partial.rename(folder)
+    return folder

@@ -1,0 +1,208 @@
+"""From frames and boxes to crops, and from crops to the tensors of a training sample.
+
+Pictures stay uint8 until the one conversion at the end. How much annotated frames are augmented beyond the published
+training is set by ``DATA.DRAW``, as for drawn pairs, so that every kind of data shows the same range of conditions;
+``DATA.AUGMENT`` is the share of annotated pairs that are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib.config.drawing import DrawSettings
+from lib.data.crops import PLAIN, Crop, CropPair, CropSpec, JointAugmentation, flip_crop, gray_crop, jitter_box
+from lib.drawing.extents import draw_loosening, draw_part_box, draw_rectangle, loosen
+from lib.drawing.photometric import Look, apply_look, draw_look, draw_video_look
+from lib.utils.crop import box_to_crop, sample_target
+
+GRAYSCALE_PROBABILITY = 0.05
+FLIP_PROBABILITY = 0.5
+BRIGHTNESS_JITTER = 0.2
+_CENTRE_SHARE = 1 / 8  # of a frame's sides, for a search region without the target
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Mean and standard deviation of each RGB channel of a picture in [0, 1]."""
+
+    mean: Sequence[float]
+    std: Sequence[float]
+
+
+def draw_joint_augmentation(rng: np.random.Generator) -> JointAugmentation:
+    """Draw the augmentation that all frames of a sample share."""
+    return JointAugmentation(gray=rng.random() < GRAYSCALE_PROBABILITY, mirror=rng.random() < FLIP_PROBABILITY)
+
+
+def flip_box_pixels(box: np.ndarray, width: int) -> np.ndarray:
+    """Mirror an ``xywh`` pixel box with a picture of ``width`` columns.
+
+    Quirk: a box is mirrored about ``width - 1`` though its edges span ``width``, so it lands one pixel to the left.
+    """
+    return np.array([width - 1 - box[0] - box[2], *box[1:]], dtype=box.dtype)
+
+
+def cut_crop(
+    frame: np.ndarray, box: np.ndarray, spec: CropSpec, rng: np.random.Generator, joint: JointAugmentation = PLAIN
+) -> Crop:
+    """Take one crop around the jittered ``box`` (``xywh`` pixels, float64 (4,)) of ``frame`` (RGB uint8).
+
+    The joint augmentation is that of the whole frame, before the crop, with the published one-pixel quirk of the
+    mirrored box; yet only what the crop shows is worked on. Mirrored pixels are the same, grey ones up to rounding.
+    """
+    if joint.mirror:
+        box = flip_box_pixels(box, frame.shape[1])
+    around = jitter_box(box, spec, rng)
+    image, resize_factor, padding = sample_target(frame, around, spec.factor, spec.size, joint.mirror)
+    box_in_crop = box_to_crop(torch.from_numpy(box), torch.from_numpy(around), resize_factor, spec.size)
+    crop = Crop(image, box_in_crop.numpy().astype(np.float32), padding)
+    return gray_crop(crop) if joint.gray else crop
+
+
+def centre_box(shape: Sequence[int]) -> np.ndarray:
+    """The box in the middle of a frame (height, width, ...) that has an eighth of its width and height."""
+    height, width = shape[:2]
+    size = np.array([width, height]) * _CENTRE_SHARE
+    return np.floor(np.concatenate((0.5 * (np.array([width, height]) - size), size)))
+
+
+def is_usable(crop: Crop, stride: int) -> bool:
+    """Whether something of the image is left at the cells of the model's grid (one pixel stands for each cell).
+
+    A crop that is all padding has no such cell either.
+    """
+    return not crop.padding[::stride, ::stride].all()
+
+
+def warp_crop(
+    frame: np.ndarray, box: np.ndarray, spec: CropSpec, rng: np.random.Generator, settings: DrawSettings
+) -> Crop:
+    """Take one crop around the jittered ``box`` of a still picture, turned and stretched at random.
+
+    The new box is that of the ellipse inside of the old one, which is nearer to an object's than that of its corners.
+
+    Args:
+        frame: RGB uint8 (H, W, 3).
+        box: ``xywh`` in pixels, float64 (4,).
+    """
+    angle = np.deg2rad(settings.ROTATION) * rng.standard_normal()
+    stretch = np.exp(0.5 * settings.ASPECT * rng.standard_normal() * np.array((1, -1)))
+    around = jitter_box(box, spec, rng)
+    scale = spec.size / (spec.factor * np.sqrt(around[2:].prod()))
+    cos, sin = np.cos(angle), np.sin(angle)
+    linear = scale * stretch[:, None] * np.array(((cos, -sin), (sin, cos)))
+    middle = around[:2] + 0.5 * around[2:]
+    shift = 0.5 * spec.size - linear @ middle
+    # OpenCV counts from the centers of pixels, boxes from their edges.
+    matrix = np.column_stack((linear, shift + linear @ (0.5, 0.5) - 0.5))
+    image = cv2.warpAffine(frame, matrix, (spec.size, spec.size))
+    inside = cv2.warpAffine(np.full(frame.shape[:2], 255, np.uint8), matrix, (spec.size, spec.size))
+    center = linear @ (box[:2] + 0.5 * box[2:]) + shift
+    size = np.sqrt((linear**2) @ box[2:] ** 2)
+    fractions = np.concatenate((center - 0.5 * size, size)) / spec.size
+    return Crop(image, fractions.astype(np.float32), inside < 255)
+
+
+def degrade(crop: Crop, rng: np.random.Generator, settings: DrawSettings, video: Look) -> Crop:
+    """Show a crop as a frame of a video with the look ``video``; padding stays black."""
+    image = apply_look(crop.image.copy(), draw_look(rng, settings, video))
+    image[crop.padding] = 0
+    return Crop(image, crop.box, crop.padding)
+
+
+def augmented_crops(
+    rng: np.random.Generator,
+    frame: Callable[[int], np.ndarray],
+    boxes: np.ndarray,
+    wanted: Sequence[tuple[int, CropSpec]],
+    settings: DrawSettings,
+    is_video: bool,
+) -> list[Crop]:
+    """Take crops of frames by their numbers: other extents of the target, warped still pictures, poor video.
+
+    The parts of a still picture move with it, those of the target in a video do not: it is taken as a whole.
+
+    Args:
+        frame: reads a frame, RGB uint8 (H, W, 3).
+        boxes: of all frames, ``xywh`` in pixels, float64 (N, 4).
+        wanted: number and kind of each crop; the first is the first template.
+    """
+    change, video = np.zeros(4), draw_video_look(rng, settings)
+    if settings.LOOSE:
+        change = draw_loosening(rng, settings)
+    if not is_video:
+        boxes, kind = boxes[:1], rng.random()
+        if kind < settings.RECTANGLE:
+            boxes = draw_rectangle(rng, frame(0))[None]
+        elif rng.random() < settings.SUB_BOX:
+            boxes = draw_part_box(rng, boxes[0])[None]
+    crops = []
+    for position, (t, spec) in enumerate(wanted):
+        box = loosen(boxes[t], change)
+        if is_video or position == 0:
+            crop = cut_crop(frame(t), box, spec, rng)
+        else:
+            crop = warp_crop(frame(t), box, spec, rng, settings)
+        crops.append(degrade(crop, rng, settings, video))
+    return crops
+
+
+def sample_bytes(template: CropSpec, search: CropSpec, normalised: bool) -> int:
+    """Return the bytes of a sample's images and masks, see :func:`finish_pair`; the rest is next to nothing."""
+    pixel = 3 * (4 if normalised else 1) + 1
+    return sum(spec.number * spec.size**2 * pixel for spec in (template, search))
+
+
+def finish_pair(pair: CropPair, normalise: Normalisation | None, rng: np.random.Generator) -> dict[str, Any]:
+    """Brightness, mirror and normalisation, drawn for each crop by itself, and everything stacked into tensors.
+
+    Args:
+        normalise: None leaves brightness and normalisation to whoever has the pixels on the device, see
+            :func:`normalised`.
+
+    Returns:
+        ``template_images`` float32 (T, 3, Ht, Ht), ``template_anno`` float32 (T, 4) ``xywh`` in fractions of the crop,
+        ``template_att`` bool (T, Ht, Ht) True where padded; ``search_...`` likewise; ``dataset``, ``source``; and with
+        ``TRAIN.TRAIN_CLS`` ``label``, float32 (), 1 where the search regions show the templates' target and else 0.
+        Without ``normalise`` images are uint8 (T, Ht, Ht, 3), and ``template_brightness`` is float64 (T,).
+    """
+    sample: dict[str, Any] = {"dataset": pair.dataset, "source": pair.source}
+    if pair.positive is not None:
+        sample["label"] = torch.tensor(float(pair.positive))
+    for kind, crops in (("template", pair.template), ("search", pair.search)):
+        brightness = rng.uniform(1 - BRIGHTNESS_JITTER, 1 + BRIGHTNESS_JITTER, len(crops))
+        flips = rng.random(len(crops)) < FLIP_PROBABILITY
+        crops = [flip_crop(crop) if flip else crop for crop, flip in zip(crops, flips, strict=True)]
+        images, factors = torch.from_numpy(np.stack([crop.image for crop in crops])), torch.from_numpy(brightness)
+        if normalise is None:
+            sample[f"{kind}_images"], sample[f"{kind}_brightness"] = images, factors
+        else:
+            sample[f"{kind}_images"] = normalised(images, factors, normalise.mean, normalise.std)
+        sample[f"{kind}_anno"] = torch.from_numpy(np.stack([crop.box for crop in crops]))
+        sample[f"{kind}_att"] = torch.from_numpy(np.stack([crop.padding for crop in crops]))
+    return sample
+
+
+def normalised(
+    pixels: Tensor, brightness: Tensor, mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor
+) -> Tensor:
+    """Scale to [0, 1] times ``brightness``, clamp to [0, 1], subtract ``mean`` and divide by ``std`` per channel.
+
+    Args:
+        pixels: RGB uint8 (..., H, W, 3), on any device.
+        brightness: float64 (...), there too; tensors of ``mean`` and ``std`` as well.
+
+    Returns:
+        float32 (..., 3, H, W), contiguous.
+    """
+    values = pixels.movedim(-1, -3).to(torch.float32, memory_format=torch.contiguous_format)
+    values.mul_((brightness / 255).float()[..., None, None, None]).clamp_(0, 1)
+    mean, std = (torch.as_tensor(numbers, device=pixels.device).view(3, 1, 1) for numbers in (mean, std))
+    return values.sub_(mean).div_(std)

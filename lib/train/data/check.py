@@ -1,0 +1,203 @@
+"""The doctor: what is wrong with a data set on disk, before a week of training finds out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from tqdm import tqdm
+
+from lib.config.drawing import DrawSettings
+from lib.data.base import CONFIGURE, valid_boxes
+from lib.data.cache import cache_path
+from lib.data.decode_check import CHUNK, Span, decode_spans
+from lib.data.registry import find_spec, folders, open_dataset, own_setting
+from lib.data.storage import image_names
+from lib.data.tracks import FrameKind, TrackDataset
+from lib.drawing.pairs import build_images_dataset
+from lib.train.admin.environment import EnvironmentSettings
+from lib.train.data.sampler import PairSampling, usable_sequences
+from lib.utils.errors import OSTrackError
+
+_PUBLISHED = PairSampling("causal", 200, 1, 1)
+_SAMPLE = 400  # sequences whose first and last frame is decoded, unless all are
+
+
+@dataclass
+class Report:
+    """What was found in one data set.
+
+    Attributes:
+        name: as in an experiment.
+        place: where it was looked for.
+        sequences, frames: how many there are.
+        usable: sequences that training can draw from.
+        decoded: frames that were decoded.
+        broken: what is wrong.
+        left_out: which sequences training cannot draw from, and why.
+        notes: what is odd, but does no harm.
+    """
+
+    name: str
+    place: str
+    sequences: int = 0
+    usable: int = 0
+    frames: int = 0
+    decoded: int = 0
+    broken: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def line(self) -> str:
+        """The report as one line."""
+        counts = f"{self.sequences} sequences, {self.frames} frames, {self.decoded} decoded, in {self.place}"
+        if self.broken:
+            more = f" (and {len(self.broken) - 1} more)" if len(self.broken) > 1 else ""
+            return f"{self.name}: BROKEN, {counts}; first: {self.broken[0]}{more}"
+        state = f"PARTLY USABLE, {self.usable} of" if self.left_out else "ok,"
+        return "; ".join([f"{self.name}: {state} {counts}", *self.left_out, *self.notes])
+
+
+def check_dataset(
+    name: str,
+    env: EnvironmentSettings,
+    use_lmdb: bool = False,
+    full: bool = False,
+    jobs: int = 1,
+    sampling: PairSampling = _PUBLISHED,
+    drawing: DrawSettings | None = None,
+) -> Report:
+    """Examine a training data set.
+
+    Every annotation is read and every sequence judged as in training, every frame is looked for, and the first and last
+    frame of up to 400 sequences is decoded.
+
+    Args:
+        full: decode every frame. What was decoded is noted in ``cache_dir``; after an interruption only the rest, and
+            what was broken, is decoded.
+        jobs: threads that decode.
+        sampling: how frames are chosen, on which it depends which sequences can be used.
+        drawing: how much of everything ``IMAGES`` draws.
+    """
+    if name == "IMAGES":
+        return _check_images(env, drawing)
+    report = Report(name, _place(name, env, use_lmdb))
+    try:
+        dataset = open_dataset(name, env, use_lmdb)
+    except OSTrackError as error:
+        report.broken.append(str(error))
+        return report
+    report.sequences, report.frames = len(dataset), len(dataset.table.bbox)
+    report.notes = _notes(dataset)
+    _judge(dataset, sampling, report)
+    report.broken += _missing(dataset, counted=dataset.is_video if own_setting(name) else find_spec(name).counted)
+    spans = _all_spans(dataset) if full else _sample_spans(dataset)
+    note = cache_path(env.cache_dir, name, report.place, ".checked") if full else None
+    outside: list[str] = []
+    for frames, broken in decode_spans(dataset, spans, jobs, note, outside):
+        report.decoded += frames
+        report.broken += broken
+    if outside:
+        found = f"{len(outside)} boxes lie wholly outside of their pictures (first: {outside[0]})"
+        (report.notes if dataset.is_video else report.broken).append(found)
+    return report
+
+
+def _judge(dataset: TrackDataset, sampling: PairSampling, report: Report) -> None:
+    """Say which sequences training can draw from, by its own rule."""
+    usable, needed = usable_sequences(dataset, sampling)
+    report.usable = len(usable)
+    if not dataset.table.visible.any():
+        report.broken.append("the target is visible in no frame at all")
+    elif not usable:
+        report.broken.append(f"none of {len(dataset)} sequences can be used; one needs {needed}")
+    elif len(usable) < len(dataset):
+        first = min(set(range(len(dataset))) - set(usable))
+        shown = int(dataset.sequence(first).visible.sum())
+        counts = f": {dataset.length(first)} frames, visible in {shown}" if dataset.is_video else ""
+        report.left_out.append(
+            f"{len(dataset) - len(usable)} cannot be used, one needs {needed} "
+            f"(first: {dataset.sequence_name(first)}{counts})"
+        )
+    if reasons := [text.decode() for text in dataset.table.left_out]:
+        more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+        report.left_out.append(f"not counted: {reasons[0]}{more}")
+
+
+def _place(name: str, env: EnvironmentSettings, use_lmdb: bool) -> str:
+    if setting := own_setting(name):
+        return ", ".join(folders(getattr(env, setting))) or "no folder"
+    row = find_spec(name)
+    return getattr(env, row.lmdb_setting if use_lmdb else row.setting)
+
+
+def _check_images(env: EnvironmentSettings, drawing: DrawSettings | None) -> Report:
+    """Pictures of ``IMAGES`` are all decoded when it is opened, which passes over those that cannot be used."""
+    pictures, cutouts = folders(env.images_dir), folders(env.cutouts_dir)
+    report = Report("IMAGES", ", ".join([*pictures, *cutouts]) or "no folder: procedural textures")
+    try:
+        stock = build_images_dataset(pictures, cutouts, drawing).stock
+    except OSTrackError as error:
+        report.broken.append(f"{error}; " + CONFIGURE.format(setting="images_dir and cutouts_dir"))
+        return report
+    report.decoded = report.frames = len(stock.pictures) + len(stock.cutouts)
+    return report
+
+
+def _notes(dataset: TrackDataset) -> list[str]:
+    """Boxes that are not there: the target counts as invisible in these frames, so they do no harm."""
+    table, notes = dataset.table, []
+    for what, found in (
+        ("boxes are NaN", np.isnan(table.bbox).any(1)),
+        ("boxes have no area", ~valid_boxes(table.bbox) & ~np.isnan(table.bbox).any(1)),
+        ("boxes lie wholly outside of their pictures", ~table.valid & valid_boxes(table.bbox)),
+    ):
+        if found.any():
+            frame = int(np.argmax(found))
+            index = int(np.searchsorted(table.starts, frame, "right")) - 1
+            where = f"{dataset.sequence_name(index)} frame {frame - table.starts[index]}"
+            notes.append(f"{int(found.sum())} {what} and count as invisible (first: {where})")
+    return notes
+
+
+def _missing(dataset: TrackDataset, counted: bool) -> list[str]:
+    """Frames that are not there, and folders with another number of pictures than there are boxes."""
+    problems: list[str] = []
+    listed: str | None = None
+    names: frozenset[str] = frozenset()
+    for index in tqdm(range(len(dataset)), desc=f"{dataset.name}: frames", delay=2):
+        if dataset.table.kinds[index] != FrameKind.NUMBERED:
+            continue  # listed frames and videos were counted when the data set was opened
+        keys = [dataset.frame_key(index, t).rpartition("/")[::2] for t in range(dataset.length(index))]
+        folder = keys[0][0]
+        if folder != listed:
+            listed, names = folder, frozenset(image_names(dataset.storage, folder))
+        absent = [name for _, name in keys if name not in names]
+        if absent:
+            first = dataset.storage.path(f"{folder}/{absent[0]}")
+            problems.append(f"{first} is missing ({len(absent)} of {len(keys)} frames of its sequence are)")
+        elif counted and len(names) != len(keys):
+            problems.append(f"{dataset.storage.path(folder)} has {len(names)} frames but {len(keys)} boxes")
+    return problems
+
+
+def _sample_spans(dataset: TrackDataset) -> Iterator[Span]:
+    """The first and last frame of some sequences, spread over the data set."""
+    for index in np.unique(np.linspace(0, len(dataset) - 1, _SAMPLE).round().astype(int)).tolist():
+        for t in sorted({0, dataset.length(index) - 1}):
+            yield index, t, t + 1
+
+
+def _all_spans(dataset: TrackDataset) -> Iterator[Span]:
+    """Every frame; a still image with several objects once."""
+    seen: set[bytes] = set()
+    for index in range(len(dataset)):
+        if not dataset.is_video:
+            if dataset.table.places[index] in seen:
+                continue
+            seen.add(dataset.table.places[index])
+        length = dataset.length(index)
+        step = length if dataset.video(index) else CHUNK  # a video is decoded in one go
+        for start in range(0, length, step):
+            yield index, start, min(start + step, length)
