@@ -8,6 +8,7 @@ the few functions that rebuild tensors; every other name becomes an inert :class
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -132,6 +133,8 @@ def save_checkpoint(state: dict[str, Any], path: str | Path) -> None:
     try:
         with replacing(Path(path)) as unfinished, open(unfinished, "wb") as file:
             torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:
         # torch says "unexpected pos" of a full disk; what the disk said lies behind.
         reason = error.__context__ if isinstance(error.__context__, OSError) else error

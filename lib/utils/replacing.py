@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def replacing(path: Path, suffix: str = ".tmp") -> Iterator[Path]:
-    """Yield ``path`` with ``suffix`` at its end, to write to; flush that file to disk and rename it to ``path``.
+    """Yield ``path`` with ``suffix`` at its end, to write to; that file is renamed to ``path`` in the end.
 
     Where writing fails, nothing of it stays, and an earlier file ``path`` is untouched. Its folder is made.
 
@@ -21,8 +21,6 @@ def replacing(path: Path, suffix: str = ".tmp") -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield unfinished
-        with open(unfinished, "rb") as file:
-            os.fsync(file.fileno())
         os.replace(unfinished, path)
     except BaseException:
         with contextlib.suppress(OSError):

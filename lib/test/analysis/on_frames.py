@@ -14,8 +14,8 @@ from lib.data.image_io import write_image
 from lib.data.sequence import Sequence
 from lib.data.video_io import VideoWriter
 from lib.test.analysis.analyse import folder_name
-from lib.test.analysis.metrics import frame_errors
 from lib.test.analysis.protocols import get_protocol
+from lib.test.analysis.report import sequence_errors
 from lib.test.analysis.selection import Selection, Tracker, result_origin, tracker_label
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
@@ -115,9 +115,7 @@ def read_track(results_dir: Path, tracker: Tracker, sequence: Sequence, number: 
         raise DataError(f"{path} has {counts}: delete it and track this sequence again")
     overlap = np.full(len(boxes), np.nan)
     if len(truth) == len(boxes):
-        rules = get_protocol(protocol).rules(sequence.dataset)
-        visible = sequence.official_visible if rules.official_flags else sequence.visible
-        errors = frame_errors(boxes, truth, visible, rules, str(path), sequence.image_size if rules.clipped else None)
+        errors = sequence_errors(boxes, sequence, get_protocol(protocol).rules(sequence.dataset), str(path))
         boxes, overlap = errors.boxes, np.where(errors.valid, errors.overlap, np.nan)
     return Track(label, rgb(COLORS[number % len(COLORS)]), boxes, overlap, result_origin(path, sequence, frames=True))
 

@@ -253,6 +253,13 @@ class Report:
         return {tracker.label: tracker.scores() for tracker in self.trackers}
 
 
+def sequence_errors(boxes: np.ndarray, sequence: Sequence, rules: Rules, source: str) -> FrameErrors:
+    """Score boxes on a sequence frame by frame, see :func:`lib.test.analysis.metrics.frame_errors`."""
+    visible = sequence.official_visible if rules.official_flags else sequence.visible
+    size = sequence.image_size if rules.clipped else None
+    return frame_errors(boxes, sequence.ground_truth, visible, rules, source, size)
+
+
 def score_tracker(
     label: str, predictions: Iterable[np.ndarray], sequences: Seq[Sequence], rules: Rules, sources: Seq[str]
 ) -> TrackerReport:
@@ -268,12 +275,10 @@ def score_tracker(
     Raises:
         DataError: boxes or annotations that cannot be scored.
     """
-    errors = []
-    for boxes, sequence, source in zip(predictions, sequences, sources, strict=True):
-        truth = sequence.ground_truth
-        visible = sequence.official_visible if rules.official_flags else sequence.visible
-        size = sequence.image_size if rules.clipped else None
-        errors.append(frame_errors(boxes, truth, visible, rules, f"{source}, sequence {sequence.name}", size))
+    errors = [
+        sequence_errors(boxes, sequence, rules, f"{source}, sequence {sequence.name}")
+        for boxes, sequence, source in zip(predictions, sequences, sources, strict=True)
+    ]
     if not any(one.scored.any() for one in errors):
         raise DataError(f"{label}: no frame of {len(errors)} sequences has a target that could be scored")
     return TrackerReport(label, errors, stack_curves([sequence_curves(one, rules) for one in errors]), rules)
