@@ -1,4 +1,4 @@
-"""How fast OSTrack runs here: next to the published way, to OpenCV's CSRT, and to what the machine can do at most.
+"""How fast OSTrack runs here: next to the published way, to OpenCV's CSRT, and to the machine's roofline.
 
 All variants track the same drawn frames with the same random weights, and take turns. ``network`` is the time from the
 crop's pixels to the box and its score, ``all`` that of decoding, crop, network and box one after the other, with the
@@ -54,7 +54,7 @@ BYTES = {"float32": 4, "bf16": 2, "fp16": 2}
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run measures: turns of the first table and of the others, repeats of the roofline, points of each axis."""
+    """Extent of a run: turns of the first table and of the others, repeats of the roofline, points of each axis."""
 
     turns: Turns
     growth: Turns
@@ -72,7 +72,7 @@ QUICK = Plan(Turns(3, 3), Turns(2, 1), 5, (), (), (), ())
 
 
 def machine(device: torch.device) -> dict[str, str | int]:
-    """What the figures hold for; ``kind`` is what ratios are comparable within."""
+    """Description of the machine; ratios are comparable between machines of the same ``kind``."""
     threads = torch.get_num_threads()
     if device.type == "cuda":
         name = kind = torch.cuda.get_device_name(device)
@@ -85,7 +85,7 @@ def machine(device: torch.device) -> dict[str, str | int]:
 
 
 def limit_seconds(scene: Scene, variant: Variant, targets: int, rates: dict[str, float]) -> float | None:
-    """The least time for the network of one target: for its operations, or to read the weights once for all targets."""
+    """Roofline time of the network for one target: of its operations, or of reading weights once for all targets."""
     if variant.precision not in rates or variant.backend == "opencv":
         return None
     cfg = load_config(OSTrackConfig, scene.config, list(scene.overrides))

@@ -56,7 +56,7 @@ class Followed:
 
 
 def follow(leader: Tracker, others: Mapping[str, Tracker], sequence: Sequence, frames: int) -> Followed:
-    """Where all find the target in the first ``frames`` frames of a sequence.
+    """Track the first ``frames`` frames of a sequence with all trackers.
 
     Raises:
         ConfigError: these frames are not all annotated.
@@ -98,7 +98,7 @@ def row(name: str, distances: np.ndarray, scales: np.ndarray, scores: np.ndarray
 
 
 def build(names: list[str], args: argparse.Namespace) -> tuple[Tracker, dict[str, Tracker]]:
-    """The leader, and the others that can be had here; of the rest it is said why not."""
+    """Build the leader, and the others that are available here; print the reason for the rest."""
     device, checkpoint = pick_device(args.device), args.checkpoint
     if checkpoint is None:
         checkpoint = find_checkpoint(load_config(OSTrackConfig, args.config, args.overrides))

@@ -55,7 +55,7 @@ def use_plain_attention(net: OSTrack) -> None:
 
 
 def published_forward(net: OSTrack, template: Tensor, search: Tensor, mask: Tensor | None) -> dict[str, Any]:
-    """What :meth:`OSTrack.forward` computes, by the published steps.
+    """Compute :meth:`OSTrack.forward` by the published steps.
 
     Args:
         net: a model with a CENTER head, after :func:`use_plain_attention`.
@@ -145,7 +145,7 @@ def published_crop(image: np.ndarray, window: CropWindow, size: int) -> tuple[np
 
 @dataclass
 class PublishedTarget:
-    """What is known of one target: template (1, 3, H, W), chosen template tokens (1, Lz), last ``xywh`` box."""
+    """State of one target: template (1, 3, H, W), chosen template tokens (1, Lz), last ``xywh`` box."""
 
     template: Tensor
     mask: Tensor | None

@@ -1,4 +1,4 @@
-"""What the machine can do at most, as measured: the best rate of matrix products, and the rate of a large copy."""
+"""The machine's roofline, as measured: the best rate of matrix products, and the rate of a large copy."""
 
 from __future__ import annotations
 

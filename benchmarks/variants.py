@@ -98,7 +98,7 @@ class Runner(Protocol):
 
 @dataclass(frozen=True)
 class Scene:
-    """What is tracked: drawn sequences, one for each target (they repeat), and with which experiment and weights."""
+    """The work that is timed: drawn sequences, one for each target (they repeat), experiment and weights."""
 
     data: Drawn
     config: str

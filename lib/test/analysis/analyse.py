@@ -1,4 +1,4 @@
-"""What ``tracking/analysis_results.py`` does: choose results, score them, write tables, plots and a page."""
+"""The analysis behind ``tracking/analysis_results.py``: choose results, score them, write tables, plots and a page."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def _written(report: Report, options: AnalysisOptions, folder: Path) -> list[Pat
 def _usable(
     results_dir: Path, trackers: Seq[Tracker], dataset: str, skip_missing: bool, env: EnvSettings
 ) -> tuple[list[Tracker], str]:
-    """Of trackers that nobody named, those with all sequences (``skip_missing``: with some); if there are none, all.
+    """Keep the trackers with results of all sequences (``skip_missing``: of some); if there are none, all of them.
 
     Returns:
         the trackers, and a line that names those left out though they have results of the data set.

@@ -1,4 +1,4 @@
-"""What a model card shows, made from finished results: scores by sequence, curves of training, the worst failures."""
+"""The contents of a model card from finished results: scores by sequence, training curves, the worst failures."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _COUNTED = ("EPOCH", "BATCH_SIZE", "ACCUM_STEPS", "VAL_EPOCH_INTERVAL")  # keys 
 
 @dataclass(frozen=True)
 class Run:
-    """What a training run has come to.
+    """The history of a training run.
 
     Attributes:
         label: what to call it.
@@ -105,7 +105,7 @@ def read_run(path: str | Path, label: str = "") -> Run:
 
 
 def runs_table(runs: Seq[Run]) -> Table:
-    """A row for each run: epochs, pairs, and where IoU and loss have come to."""
+    """A row for each run: epochs, pairs, and the last values of IoU and loss."""
     header = ["Run", "Epochs", "Pairs", "Validation IoU", "Validation loss", "Training IoU", "Training loss"]
     keys = [(split, name) for split in ("val", "train") for name in ("IoU", "Loss/total")]
     rows = [[run.label, run.epochs, run.pairs, *(run.last(*key) for key in keys)] for run in runs]

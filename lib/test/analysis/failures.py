@@ -1,4 +1,4 @@
-"""Pictures of the sequences that a tracker does worst on: what it was shown, where it went wrong, what became of it."""
+"""Pictures of the sequences that a tracker does worst on: the template, the frame of the failure, and a later one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results drawn on the frames of a sequence: what ``tracking/vis_results.py`` does."""
+"""Results drawn on the frames of a sequence, for ``tracking/vis_results.py``."""
 
 from __future__ import annotations
 
@@ -121,14 +121,14 @@ def read_track(results_dir: Path, tracker: Tracker, sequence: Sequence, number: 
 
 
 def frame_marks(sequence: Sequence, tracks: Seq[Track], t: int) -> list[Mark]:
-    """The boxes of frame ``t``; below all others the true one, where there is one."""
+    """The boxes of frame ``t``; the annotated one, where there is one, is below all others."""
     truth = sequence.ground_truth[t] if t < len(sequence.ground_truth) else np.full(4, np.nan)
     there = np.isfinite(truth).all() and min(truth[2:]) > 0
     return [*(track.mark(t) for track in tracks), Mark(truth.tolist() if there else None, TRUTH_AMONG_TRACKERS, "")]
 
 
 def legend(tracks: Seq[Track]) -> list[Entry]:
-    """What the colours of :func:`frame_marks` stand for."""
+    """The legend of the colours of :func:`frame_marks`."""
     return [Entry(track.color, f"{track.label}  {track.mean}") for track in tracks] + [
         Entry(TRUTH_AMONG_TRACKERS, "ground truth")
     ]

@@ -39,14 +39,14 @@ def plotted_scores(rules: Rules) -> list[Score]:
 
 @contextmanager
 def plot_style() -> Iterator[None]:
-    """The fonts of all plots here."""
+    """Use the fonts of all plots here."""
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every glyph that goes into a PDF
     with matplotlib.rc_context({"text.usetex": False, "font.size": 11, "pdf.fonttype": 42}):
         yield
 
 
 def tidy(axes: Axes) -> None:
-    """What the axes of all plots here look like."""
+    """Give axes the look of all plots here."""
     axes.grid(color="0.9")
     axes.tick_params(length=0, pad=6)
     axes.spines[["top", "right"]].set_visible(False)

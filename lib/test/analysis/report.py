@@ -49,16 +49,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrackerReport:
-    """How one tracker did.
+    """Scores of one tracker.
 
     Attributes:
         label: ``NAME/CONFIG``.
         errors: per-frame errors, one entry per sequence.
         curves: curves of every sequence, arrays of shape ``(sequences, thresholds)``.
-        rules: what counted.
-        origins: what the results come from, with the number of sequences; more than one entry means mixed results.
+        rules: the scoring rules.
+        origins: where results come from, with the number of sequences; more than one entry means mixed results.
         files: the result files, one entry per sequence; empty where there are none.
-        run: what this is a run of, and its number, see :func:`lib.test.analysis.selection.run_of`.
+        run: name and number of the run, if it is one of several, see :func:`lib.test.analysis.selection.run_of`.
     """
 
     label: str
@@ -76,7 +76,7 @@ class TrackerReport:
 
     @property
     def weights(self) -> np.ndarray:
-        """What each sequence weighs in the scores over all of them: 1, or its scored frames where these are pooled."""
+        """The weight of each sequence in the mean scores: 1, or its scored frames where the rules pool frames."""
         frames = np.array([one.scored.sum() for one in self.errors], np.float64)
         return frames if self.rules.pooled else (frames > 0).astype(np.float64)
 
@@ -169,7 +169,7 @@ class Report:
         data: the sequences that were scored.
         trackers: one entry per tracker, the highest first score first.
         missing: sequences of the data set without results, by label of the tracker; they are left out for every one.
-        differences: lines of text that say what the other protocol prints, and why.
+        differences: lines of text with the scores under the other protocols, and the rules that differ.
         absent: names of sequences whose annotation is not on this machine.
         first_only: names of sequences of which only the first box is known.
     """
@@ -200,7 +200,7 @@ class Report:
 
     @property
     def rules(self) -> Rules:
-        """What counted."""
+        """The rules that the trackers were scored by."""
         return self.trackers[0].rules
 
     @property
@@ -210,7 +210,7 @@ class Report:
 
     @property
     def repeated(self) -> list[RepeatedRuns]:
-        """What there are several runs of."""
+        """The trackers with several runs."""
         found: dict[str, list[tuple[str, TrackerReport]]] = {}
         for tracker in self.trackers:
             if tracker.run:
@@ -266,11 +266,11 @@ def score_tracker(
     """Score boxes that are already in memory.
 
     Args:
-        label: what to call the tracker.
+        label: name of the tracker.
         predictions: boxes ``(any, 4)``, x, y, w, h, for every sequence.
         sequences: the sequences, in the same order.
-        rules: what counts.
-        sources: what to call each prediction in an error.
+        rules: the scoring rules.
+        sources: name of each prediction in an error.
 
     Raises:
         DataError: boxes or annotations that cannot be scored.
@@ -304,7 +304,7 @@ def evaluate(
         skip_missing: leave out the sequences that some tracker has no results for; otherwise they are an error.
         env: paths; by default those of ``lib/test/evaluation/local.py``.
         cache: folder in which to keep the numbers of the result files; None reads the files every time.
-        differences: say what the other protocols print, and why.
+        differences: add the scores under the other protocols, and the rules that differ.
 
     Raises:
         OSTrackError: unknown data set or protocol, missing results, or data that cannot be scored.

@@ -25,7 +25,7 @@ class Table:
 
     Attributes:
         title: one line; it names data set and protocol.
-        frame: of a :data:`Cell` each; the first column says what a row is about.
+        frame: of a :data:`Cell` each; the first column names the row.
         best: along what the best score stands out, where that can be set: each ``column``, each ``row``, or neither.
     """
 
@@ -141,7 +141,7 @@ def summary_table(report: Report) -> Table:
 
 
 def mode_tables(report: Report) -> dict[str, Table]:
-    """What was counted in runs with a simulated annotator, and in real time, by name; none of ordinary runs."""
+    """Tables of runs with a simulated annotator and in real time, by name; empty for ordinary runs."""
     corrected: list[list[Cell]] = []
     skipped: list[list[Cell]] = []
     for tracker in report.trackers:
@@ -166,7 +166,7 @@ def mode_tables(report: Report) -> dict[str, Table]:
 
 
 def notes(report: Report) -> list[str]:
-    """What was left out, what was missing, and what the results come from: a line each."""
+    """Lines about sequences that were left out, missing results, and the origin of results."""
     lines = []
     if report.absent:
         lines.append(f"left out, {len(report.absent)} of which there is no annotation here: {listed(report.absent)}")

@@ -25,7 +25,7 @@ _FACTOR = "factor"
 
 
 class SmoothedLinear(nn.Module):
-    """A linear layer that first divides its input by ``scale``, by channel, for which its weights make up."""
+    """A linear layer that first divides its input by ``scale``, by channel, which its weights compensate for."""
 
     factor: Tensor
 
@@ -43,7 +43,7 @@ class SmoothedLinear(nn.Module):
 
 @torch.no_grad()
 def smooth(graph: NetworkGraph, calibration: list[dict[str, np.ndarray]]) -> None:
-    """Move the spread between channels from the inputs of the linear layers into their weights, in place.
+    """Smooth activations: move the spread between input channels of linear layers into their weights, in place.
 
     What the graph computes stays the same. With inputs of largest values ``a`` by channel and weights of largest values
     ``w`` by input channel, inputs are divided by ``a ** _SHIFT / w ** (1 - _SHIFT)``.
@@ -118,7 +118,7 @@ def quantise(model: Any, calibration: list[dict[str, np.ndarray]]) -> Any:
 
 
 class _Reader:
-    """Hands out inputs one by one, as onnxruntime's calibration asks for them."""
+    """Calibration data for onnxruntime, one input at a time."""
 
     def __init__(self, inputs: list[dict[str, np.ndarray]]):
         self._inputs = iter(inputs)

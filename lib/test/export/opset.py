@@ -1,4 +1,4 @@
-"""Older versions of the ONNX operators, for programs that do not know the newer ones, as TensorRT on a Jetson."""
+"""Conversion to older ONNX opsets, for runtimes that lack the newer operators, as TensorRT on a Jetson."""
 
 from __future__ import annotations
 
