@@ -42,7 +42,7 @@ class MeanMemory(nn.Module):
     def forward(self, template: Tensor, search: Tensor, memory: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Crops (B, 3, H, H) and memory (B, Lz, C) to the head's outputs with ``pred_boxes``, and the new memory."""
         backbone = self.backbone
-        template, search = backbone._embed(template, "template"), backbone._embed(search, "search")
+        template, search = backbone.embed(template, "template"), backbone.embed(search, "search")
         encoded = backbone.encode(template + self.project(memory.to(template.dtype)), search)
         features = head_features(encoded.search, encoded.context, backbone.search_grid, self.correlation)
         maps = self.box_head(features)

@@ -63,7 +63,7 @@ def drawn_inputs(cfg: ExperimentConfig) -> list[dict[str, np.ndarray]]:
         first, *others = draw_sequence(np.random.default_rng(number), stock, _FRAMES)
         target = tracker.start(first.image, first.box.tolist())
         for frame in others:
-            search, _ = tracker.crop_search([frame.image], [target])
+            search, _ = tracker.crop_search([frame.image], [target.box])
             found.append({name: value.numpy() for name, value in (*target.state.items(), ("search", search))})
             if frame.visible > 0:
                 target.box = frame.box.tolist()

@@ -47,6 +47,7 @@ class DrawSettings(Section):
         DISTRACTORS: probabilities of 0, 1, 2, ... things that look like the target. DISTRACTOR_BELOW: that one is
             behind the target, not in front of it.
         OCCLUDER: probability of a thing in front of the target. OCCLUDER_TEMPLATE: of those, in the template too.
+        EXIT: of drawn sequences, probability that the target leaves the frame for a while; pairs have none.
         MIN_VISIBLE, MIN_VISIBLE_TEMPLATE: least fraction of the target that must be seen, else the pair is redrawn.
 
     What camera and light do:
@@ -94,6 +95,7 @@ class DrawSettings(Section):
     DISTRACTOR_BELOW: Share = 0.7
     OCCLUDER: Share = 0.25
     OCCLUDER_TEMPLATE: Share = 0.25
+    EXIT: Share = 0.0
     MIN_VISIBLE: Share = 0.4
     MIN_VISIBLE_TEMPLATE: Share = 0.75
 

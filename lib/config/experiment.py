@@ -159,7 +159,7 @@ class CropConfig(Section):
 class DataConfig(Section):
     """``DATA``. ``MEAN``, ``STD``: of the RGB channels in [0, 1]."""
 
-    SAMPLER_MODE: Literal["causal", "trident", "trident_pro", "stark"] = "causal"
+    SAMPLER_MODE: Literal["causal", "trident", "trident_pro", "stark", "clip"] = "causal"
     MEAN: tuple[float, float, float] = (0.485, 0.456, 0.406)
     STD: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
     MAX_SAMPLE_INTERVAL: PositiveInt = 200
@@ -175,6 +175,8 @@ class DataConfig(Section):
     # parts, rectangles and warps.
     AUGMENT: Extension[Share] = 0.0
     DRAW: Extension[DrawSettings] = DrawSettings()
+    # Share of the search frames that do not show the target: half look past it, in the others it is covered.
+    ABSENT: Extension[Share] = 0.0
 
 
 @dataclass(frozen=True)

@@ -51,12 +51,17 @@ class OSTrackBackboneConfig(BackboneConfig):
     TOKEN_TYPES: Extension[bool] = False
 
     @property
+    def variant(self) -> Variant:
+        """Shape of the backbone."""
+        return VARIANTS[self.TYPE]
+
+    @property
     def blocks(self) -> int:
         """How many transformer blocks the backbone has."""
-        return self.DEPTH or VARIANTS[self.TYPE].depth
+        return self.DEPTH or self.variant.depth
 
     def conflicts(self) -> Conflicts:
-        variant, layers = VARIANTS[self.TYPE], self.CE_LOC
+        variant, layers = self.variant, self.CE_LOC
         if self.DEPTH > variant.depth:
             yield "DEPTH", f"be at most {variant.depth}, the blocks of {self.TYPE}"
         if layers and not variant.ce:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -20,6 +20,7 @@ class CropSpec:
         center_jitter: width of the uniform shift of that box, in units of its ``sqrt(w h)``.
         scale_jitter: standard deviation of the logarithm of its sides.
         number: crops of this kind in a sample.
+        away: share of the crops that look past the target, in any direction.
     """
 
     size: int
@@ -27,11 +28,12 @@ class CropSpec:
     center_jitter: float
     scale_jitter: float
     number: int
+    away: float = 0.0
 
     @classmethod
-    def of(cls, section: CropConfig) -> CropSpec:
+    def of(cls, section: CropConfig, away: float = 0.0) -> CropSpec:
         """Return how an experiment takes the crops of one kind."""
-        return cls(section.SIZE, section.FACTOR, section.CENTER_JITTER, section.SCALE_JITTER, section.NUMBER)
+        return cls(section.SIZE, section.FACTOR, section.CENTER_JITTER, section.SCALE_JITTER, section.NUMBER, away)
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class JointAugmentation:
 
 
 PLAIN = JointAugmentation()
+_AWAY_MARGIN = 0.02  # crops are cut at whole pixels
 
 
 @dataclass
@@ -53,11 +56,18 @@ class Crop:
         image: RGB uint8 (size, size, 3), zeros where there was no image.
         box: float32 ``xywh`` of the target as fractions of the crop; parts of it may lie outside of [0, 1].
         padding: bool (size, size), True where there was no image.
+        hidden: the target is not to be seen where the box is.
     """
 
     image: np.ndarray
     box: np.ndarray
     padding: np.ndarray
+    hidden: bool = False
+
+    @property
+    def present(self) -> bool:
+        """Whether the crop shows the target, or a part of it."""
+        return not self.hidden and bool((self.box[:2] < 1).all() and (self.box[:2] + self.box[2:] > 0).all())
 
 
 @dataclass
@@ -83,11 +93,16 @@ def jitter_box(box: np.ndarray, spec: CropSpec, rng: np.random.Generator) -> np.
     """The ``xywh`` box, changed at random, around which a crop is taken.
 
     Each side is multiplied by ``exp(N(0, 1) * scale_jitter)``; then the centre moves, on each axis, by
-    ``U(-0.5, 0.5) * center_jitter`` times ``sqrt(w h)`` of the changed box.
+    ``U(-0.5, 0.5) * center_jitter`` times ``sqrt(w h)`` of the changed box. If the crop is to look past the target, one
+    axis moves so far that the target is just outside.
     """
     box = np.asarray(box, np.float64)
     size = box[2:] * np.exp(rng.standard_normal(2) * spec.scale_jitter)
     shift = np.sqrt(size.prod()) * spec.center_jitter * (rng.random(2) - 0.5)
+    if spec.away and rng.random() < spec.away:
+        axis = int(rng.integers(2))
+        outside = 0.5 * (spec.factor * np.sqrt(size.prod()) + box[2 + axis]) * (1 + _AWAY_MARGIN)
+        shift[axis] = rng.choice((-1, 1)) * outside
     return np.concatenate((box[:2] + 0.5 * box[2:] + shift - 0.5 * size, size))
 
 
@@ -109,12 +124,12 @@ def flip_box_fraction(box: np.ndarray) -> np.ndarray:
 def flip_crop(crop: Crop) -> Crop:
     """Mirror a crop left to right."""
     image, padding = flip_image(crop.image), flip_image(crop.padding)
-    return Crop(image, flip_box_fraction(crop.box), padding)
+    return replace(crop, image=image, box=flip_box_fraction(crop.box), padding=padding)
 
 
 def gray_crop(crop: Crop) -> Crop:
     """A crop without colour."""
-    return Crop(to_grayscale(crop.image), crop.box, crop.padding)
+    return replace(crop, image=to_grayscale(crop.image))
 
 
 def augment_crop(crop: Crop, joint: JointAugmentation) -> Crop:

@@ -34,6 +34,8 @@ FRAME_SIZE = (480, 360)
 _PERIODS = (30.0, 300.0)  # frames: shortest and longest of the waves that a path is made of
 _WAVES = 5
 _JPEG_QUALITY = 92
+_EXIT_FRAMES = 6  # that a target takes to leave the frame, and to come back
+_EXIT_MARGIN = 0.5  # of its body, between it and the frame
 _COVER_LEVELS = (0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9)  # GOT-10k: upper ends of levels 0 to 6; 7 is less than all
 
 # A sequence is longer than a pair is far apart, and something goes wrong in most of them.
@@ -127,10 +129,32 @@ def _leading(
         targets.append(replace(pose, center=2 * center - body_centre(cast.target.sprite, pose)))
     if not cast.painted:
         return targets, targets
+    if settings.EXIT and rng.random() < settings.EXIT:
+        targets = _leaving(rng, cast, targets)
     pans = smooth_path(rng, frames, 2) * settings.CAMERA_SHIFT * np.sqrt(np.prod(cast.frame_size))
     turns = smooth_path(rng, frames, CHANGES) * camera_spread(settings)
     cameras = [deformed(start.camera, turn, start.camera.center + pan) for turn, pan in zip(turns, pans, strict=True)]
     return cameras, targets
+
+
+def _leaving(rng: np.random.Generator, cast: SceneSpec, targets: Sequence[Pose]) -> list[Pose]:
+    """The target's poses with a stay beyond the nearest border of the frame in the middle of them."""
+    frames, size = len(targets), np.array(cast.frame_size, np.float64)
+    gone, back = np.sort(rng.uniform(0.2, 0.9, 2)) * frames
+    back = max(back, gone + 2 * _EXIT_FRAMES)
+    middle = targets[min(round(gone), frames - 1)].center
+    room = np.concatenate((middle, size - middle))
+    axis, low = int(np.argmin(room)) % 2, int(np.argmin(room)) < 2
+    outside = (-1, 1)[not low] * (0.5 + _EXIT_MARGIN) * cast.target.body.max() + (0 if low else size[axis])
+    times = np.arange(frames)
+    share = np.clip(np.minimum(times - gone, back - times) / _EXIT_FRAMES, 0, 1)
+    share = share**2 * (3 - 2 * share)
+    moved = []
+    for pose, part in zip(targets, share, strict=True):
+        center = pose.center.copy()
+        center[axis] += part * (outside - center[axis])
+        moved.append(replace(pose, center=center))
+    return moved
 
 
 def _looks(rng: np.random.Generator, cast: SceneSpec, frames: int, settings: DrawSettings) -> Iterator[Look]:

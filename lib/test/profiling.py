@@ -201,7 +201,7 @@ def _time_tracker(tracker: Tracker, frames: int, batch: int) -> tuple[Timing, Ti
     images = [noise.integers(0, 256, (*FRAME_SIZE, 3), np.uint8) for _ in range(batch + 3)]
     targets = [tracker.start(image, TARGET_BOX) for image in images[:batch]]
     state = join_states([target.state for target in targets])
-    search, _ = tracker.crop_search(images[:batch], targets)
+    search, _ = tracker.crop_search(images[:batch], [target.box for target in targets])
 
     def whole(number: int) -> None:
         for target in targets:

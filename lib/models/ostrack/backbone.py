@@ -111,11 +111,7 @@ class Backbone(Encoder):
         template_box: Tensor | None = None,
     ) -> Encoded:
         """Embed and encode both images; arguments as in :meth:`OSTrack.forward`."""
-        z, x = self._embed(template, "template"), self._embed(search, "search")
-        if self.token_types is not None:
-            if template_box is None:
-                raise ValueError("MODEL.BACKBONE.TOKEN_TYPES needs the target's box in the template")
-            z, x = z + self.token_types(template_box, self.template_grid), x + self.token_types.search
+        z, x = self.embed(template, "template", template_box), self.embed(search, "search")
         return self.encode(z, x, ce_template_mask, ce_keep_rate, attention_layers)
 
     def position_embeddings(self, part: str) -> tuple[Tensor, Tensor | None]:
@@ -124,8 +120,14 @@ class Backbone(Encoder):
             return self.pos_embed_z, self.template_segment_pos_embed
         return self.pos_embed_x, self.search_segment_pos_embed
 
-    def _embed(self, image: Tensor, part: str) -> Tensor:
-        """Patch tokens with position (and segment) embeddings."""
+    def embed(self, image: Tensor, part: str, box: Tensor | None = None) -> Tensor:
+        """Tokens (B, grid * grid, C) with all their embeddings.
+
+        Args:
+            image: (B, 3, H, H), normalized.
+            part: ``template`` or ``search``.
+            box: the target in a template, (B, 4) ``xywh`` as fractions of it; needed with token types.
+        """
         grid = self.template_grid if part == "template" else self.search_grid
         position, segment = self.position_embeddings(part)
         expected = grid * self.patch_embed.patch_size[0]
@@ -134,7 +136,15 @@ class Backbone(Encoder):
                 f"the {part} is {tuple(image.shape[-2:])} pixels, the model was built for {expected} x {expected}"
             )
         tokens = self.patch_embed(image) + position
-        return tokens if segment is None else tokens + segment
+        if segment is not None:
+            tokens = tokens + segment
+        if self.token_types is None:
+            return tokens
+        if part == "search":
+            return tokens + self.token_types.search
+        if box is None:
+            raise ValueError("MODEL.BACKBONE.TOKEN_TYPES needs the target's box in the template")
+        return tokens + self.token_types(box, grid)
 
 
 def resize_position_embedding(tokens: Tensor, grid: int) -> Tensor:

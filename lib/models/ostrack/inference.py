@@ -9,6 +9,8 @@ recorded. All shapes are static, nothing depends on values: it compiles and expo
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from lib.config.ostrack import OSTrackConfig
 from lib.models.layers.attention import explicit_attention
 from lib.models.layers.block import DIRECT, Execution
-from lib.models.layers.encoder import Encoder
+from lib.models.layers.encoder import Encoded, Encoder
 from lib.models.layers.head import ConvHead
 from lib.models.layers.linear import pack_linears
 from lib.models.ostrack.elimination import template_mask
@@ -143,10 +145,23 @@ class InferenceModel(nn.Module):
         Returns:
             The head's outputs, float32.
         """
+        return self.find(tokens, pixels, mask)[0]
+
+    def find(self, context: Tensor, pixels: Tensor, mask: Tensor | None = None) -> tuple[dict[str, Tensor], Encoded]:
+        """The head's outputs, and what they were read from.
+
+        Args:
+            context: tokens (B, Lc, C), those of the template first.
+            pixels, mask: as of :meth:`forward`.
+        """
         if mask is None and self.ranking is not None:
-            mask = self.ranking.expand(len(tokens), -1)
-        encoded = self.encoder.encode(tokens, self.embed(pixels, "search"), mask, record=False)
-        return self.head(head_features(encoded.search, encoded.context, self.grids["search"], self.correlation))
+            mask = self.ranking.expand(len(context), -1)
+        encoded = self.encoder.encode(context, self.embed(pixels, "search"), mask, record=False)
+        template = encoded.context[:, : self.grids["template"] ** 2]
+        return self.head(head_features(encoded.search, template, self.grids["search"], self.correlation)), encoded
+
+
+Form = TypeVar("Form", bound=InferenceModel)
 
 
 class FusedConvHead(nn.Module):
@@ -192,9 +207,21 @@ def prepare_inference(
         device: to run on.
         pack: on a CPU, keep the weights of linear layers in the order that its kernels read; not for export.
     """
+    return prepare_form(InferenceModel, cfg, model, dtype, device, pack)
+
+
+def prepare_form(
+    form_type: Callable[[Any, Any, Execution], Form],
+    cfg: OSTrackConfig,
+    model: nn.Module,
+    dtype: torch.dtype,
+    device: torch.device | str,
+    pack: bool,
+) -> Form:
+    """An inference form of type ``form_type``; the other arguments are those of :func:`prepare_inference`."""
     device = torch.device(device)
     execution = Execution(kernel=explicit_attention) if device.type == "cpu" else DIRECT
-    form = InferenceModel(cfg, model, execution).eval().requires_grad_(False).to(device, dtype)
+    form = form_type(cfg, model, execution).eval().requires_grad_(False).to(device, dtype)
     if isinstance(form.head, FusedConvHead):
         form.head.last.float()  # what they give is not to be rounded
     if device.type != "mps":  # see lib.test.tracker.networks.feed_contiguous

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lib.config.ostrack import OSTrackConfig
 from lib.models.layers.block import DIRECT, Execution
+from lib.models.layers.encoder import Encoded
 from lib.models.layers.head import HEADS, BoxHead
 from lib.models.ostrack.backbone import Backbone
 from lib.models.ostrack.pretrained import load_pretrained
@@ -62,13 +63,18 @@ class OSTrack(nn.Module):
             tokens in them, which CE reorders. From the CENTER and MLP heads ``score_map`` (B, 1, S, S), ``size_map``
             and ``offset_map`` (B, 2, S, S); from CORNER ``corner_map`` (B, 2, S, S). Boxes and maps are float32.
         """
-        encoded = self.backbone(template, search, ce_template_mask, ce_keep_rate, attention_layers, template_box)
-        grid = self.backbone.search_grid
-        maps = self.box_head(head_features(encoded.search, encoded.context, grid, self.correlation))
+        return self.read(
+            self.backbone(template, search, ce_template_mask, ce_keep_rate, attention_layers, template_box)
+        )
+
+    def read(self, encoded: Encoded) -> dict[str, Any]:
+        """What :meth:`forward` returns, from encoded tokens, the template's first in the context."""
+        grid, template = self.backbone.search_grid, encoded.context[:, : self.backbone.template_grid**2]
+        maps = self.box_head(head_features(encoded.search, template, grid, self.correlation))
         out: dict[str, Any] = {"pred_boxes": self.box_head.decode(maps)[0][:, None], **maps}
         out["backbone_feat"] = torch.cat((encoded.context, encoded.search), dim=1)
         out["removed_indexes_s"] = encoded.removed
-        if attention_layers:
+        if encoded.attention:
             out["attn"] = [weights for weights, _ in encoded.attention]
             out["attn_indices"] = [indices for _, indices in encoded.attention]
         return out

@@ -58,16 +58,16 @@ class PlainModel(nn.Module):
         """Mean over heads and the template's middle tokens of what they pay the search tokens, (grid, grid).
 
         Args:
-            weights: (1, heads, N, N), template tokens first.
-            indices: (1, N - template tokens), where in the grid the search tokens lie.
+            weights: (1, heads, N, N), template tokens first, search tokens last.
+            indices: (1, n), where in the grid the n search tokens lie.
 
         Returns:
             On the model's device; NaN where a token was dropped before.
         """
         backbone = self.model.backbone
-        count, grid = backbone.template_grid**2, backbone.search_grid
+        grid, before = backbone.search_grid, weights.shape[-1] - indices.shape[-1]
         rows = central_tokens(backbone.template_grid, point=False, device=weights.device)
-        paid = weights[0, :, rows, count:].float().mean(dim=(0, 1))
+        paid = weights[0, :, rows, before:].float().mean(dim=(0, 1))
         whole = torch.full((grid * grid,), math.nan, device=weights.device)
         return whole.scatter(0, indices[0], paid).view(grid, grid)
 
@@ -77,18 +77,21 @@ class PlainModel(nn.Module):
 
     def run(self, state: State, crops: Tensor) -> tuple[dict[str, Tensor], State]:
         """See :class:`TrackingModel`. Nothing changes from frame to frame."""
-        template, mask = state["template"], state.get("mask")
-        if mask is None:
-            mask = template_mask(self.cfg, template.shape[-1], len(template), template.device)
-        search = self._normalized(crops)
         outputs = self.model(
-            template,
-            search,
-            ce_template_mask=mask,
+            state["template"],
+            self._normalized(crops),
+            ce_template_mask=self._ranking(state),
             attention_layers=self.attention_layers,
             template_box=state.get("box"),
         )
         return outputs, {}
+
+    def _ranking(self, state: State) -> Tensor | None:
+        """The template tokens that rank search tokens."""
+        if "mask" in state:
+            return state["mask"]
+        template = state["template"]
+        return template_mask(self.cfg, template.shape[-1], len(template), template.device)
 
     def _normalized(self, crops: Tensor) -> Tensor:
         pixels = crops.permute(0, 3, 1, 2).float()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lib.config import experiments_dir, load_config
-from lib.config.ostrack import VARIANTS, OSTrackConfig
+from lib.config.ostrack import OSTrackConfig
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _experiments_like(wanted: ArchSpec) -> list[str]:
     for path in sorted(experiments_dir(OSTrackConfig).glob("*.yaml")):
         cfg = load_config(OSTrackConfig, path)
         built = ArchSpec(
-            width=VARIANTS[cfg.MODEL.BACKBONE.TYPE].embed_dim,
+            width=cfg.MODEL.BACKBONE.variant.embed_dim,
             blocks=cfg.MODEL.BACKBONE.blocks,
             template=cfg.DATA.TEMPLATE.SIZE,
             search=cfg.DATA.SEARCH.SIZE,

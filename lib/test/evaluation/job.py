@@ -210,5 +210,5 @@ def _step(tracker: BatchTracker, slots: list[_Slot]) -> None:
         return
     each = 1 / len(slots)
     share = (each * (time.perf_counter() - start), each * step.crop, each * step.network)
-    for slot, box, score in zip(slots, step.boxes, step.scores, strict=True):
+    for slot, box, score in zip(slots, step.boxes, step.confidence, strict=True):
         slot.answer(box, score, share)

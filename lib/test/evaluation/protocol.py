@@ -19,7 +19,10 @@ class Tracker(Protocol):
         ...
 
     def track(self, image: np.ndarray) -> dict[str, Any]:
-        """Find the target in the next frame; its box is ``target_bbox``, its score, if there is one, ``best_score``."""
+        """Find the target in the next frame; its box is ``target_bbox``.
+
+        Where it tells them, its score is ``best_score``, and the probability that the target is there ``presence``.
+        """
         ...
 
 
@@ -31,12 +34,19 @@ class TrackResult(NamedTuple):
         scores: likewise, in [0, 1]; NaN where the tracker tells none.
         crop: seconds to cut out the search regions, normalise them and bring them to the device.
         network: seconds of the forward pass, waited for. Both are NaN where the tracker does not tell them apart.
+        presence: the probability that each target is in sight; empty where the tracker tells none.
     """
 
     boxes: list[list[float]]
     scores: list[float]
     crop: float = math.nan
     network: float = math.nan
+    presence: Sequence[float] = ()
+
+    @property
+    def confidence(self) -> Sequence[float]:
+        """How sure the tracker is of each box: presence where it knows that, else the score."""
+        return self.presence or self.scores
 
 
 class BatchTracker(Protocol):
@@ -74,4 +84,5 @@ class _OneTarget:
 
     def step(self, images: Sequence[np.ndarray], targets: Sequence[None]) -> TrackResult:
         found = self.tracker.track(images[0])
-        return TrackResult([found["target_bbox"]], [found.get("best_score", math.nan)])
+        presence = [found["presence"]] if "presence" in found else []
+        return TrackResult([found["target_bbox"]], [found.get("best_score", math.nan)], presence=presence)

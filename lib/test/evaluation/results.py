@@ -1,8 +1,9 @@
 """Result files: boxes, scores and times of one sequence, with a record of what they came from.
 
 ``RESULTS/TRACKER/CONFIG/SEQ.txt`` has a line ``x y w h`` per frame (tab separated; floats, or integers by truncation as
-the published code writes them), ``SEQ_scores.txt`` the tracker's score per frame (1 where the box was given, ``nan``
-where there is none; no file of a tracker without scores), ``SEQ_time.txt`` its seconds per frame (the first is the
+the published code writes them), ``SEQ_scores.txt`` how sure the tracker is per frame, which is presence
+where it knows that and its score elsewhere (1 where the box was given, ``nan`` where there is none; no file of a
+tracker without scores), ``SEQ_time.txt`` its seconds per frame (the first is the
 initialisation), ``SEQ_times.csv`` where they went, ``SEQ.json`` the provenance. While a sequence is tracked its boxes
 stream into ``SEQ.txt.part``; the ``.txt`` appears when it is complete. GOT-10k and TrackingNet results lie in a
 sub-folder of that name, as published; those of a folder of one's own in one that is named after its path.

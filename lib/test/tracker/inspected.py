@@ -118,7 +118,7 @@ class InspectedTracker:
         around = [list(inspected.target.box) for inspected in targets]
         step = self.tracker.step(images, [inspected.target for inspected in targets])
         for i, inspected in enumerate(targets):
-            inspected.image, inspected.around, inspected.score = images[i], around[i], step.scores[i]
+            inspected.image, inspected.around, inspected.score = images[i], around[i], step.confidence[i]
             inspected.output = _sample(self._outputs.last, i)
         return step
 

@@ -49,6 +49,23 @@ class Target:
     box: list[float]
 
 
+@dataclass
+class Found:
+    """What one look gave of a target.
+
+    Attributes:
+        box: ``xywh`` in pixels of the image.
+        score: in (0, 1).
+        state: the entries of its state that have changed.
+        presence: the probability that the target is there; NaN where the model tells none.
+    """
+
+    box: list[float]
+    score: float
+    state: State
+    presence: float = math.nan
+
+
 class Tracker:
     """Tracks one target through RGB images with a model that is given, not built, here.
 
@@ -107,12 +124,14 @@ class Tracker:
             info: taken because scripts of this field hand it over; it is not read.
 
         Returns:
-            ``target_bbox``, ``[x, y, w, h]`` in pixels; ``best_score`` in (0, 1), the score of the chosen cell.
+            ``target_bbox``, ``[x, y, w, h]`` in pixels; ``best_score`` in (0, 1), the score of the chosen cell; and
+            ``presence``, the probability that the target is in sight, from trackers that know it.
         """
         if self._target is None:
             raise RuntimeError("call initialize() before track()")
         step = self.step([image], [self._target])
-        return {"target_bbox": step.boxes[0], "best_score": step.scores[0]}
+        found: dict[str, Any] = {"target_bbox": step.boxes[0], "best_score": step.scores[0]}
+        return found | ({"presence": step.presence[0]} if step.presence else {})
 
     def step(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> TrackResult:
         """Find each target in its next image, all in one run of the model. When this raises, no target has changed.
@@ -120,43 +139,67 @@ class Tracker:
         The images may be of different sizes. Boxes differ from those of a target tracked alone by rounding in the model
         at most. No targets are no work.
         """
+        found, crop, network = self.find(images, targets)
+        for target, one in zip(targets, found, strict=True):
+            self.keep(target, one)
+        presence = [one.presence for one in found if not math.isnan(one.presence)]
+        return TrackResult([list(one.box) for one in found], [one.score for one in found], crop, network, presence)
+
+    def find(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> tuple[list[Found], float, float]:
+        """Look for each target in its next image, and change nothing.
+
+        Returns:
+            What was found of each; seconds that crops took, and the model.
+        """
+        return self.look(images, targets, [target.box for target in targets])
+
+    def keep(self, target: Target, found: Found) -> None:
+        """Note in ``target`` what was found of it."""
+        target.box, target.state = found.box, {**target.state, **found.state}
+
+    def look(
+        self, images: Sequence[np.ndarray], targets: Sequence[Target], around: Sequence[Sequence[float]]
+    ) -> tuple[list[Found], float, float]:
+        """Look for each target in the search region around a ``xywh`` box of its image; returns as :meth:`find`."""
         if not targets:
-            return TrackResult([], [], 0.0, 0.0)
+            return [], 0.0, 0.0
         start = time.perf_counter()
-        search, resize_factors = self.crop_search(images, targets)
+        search, factors = self.crop_search(images, around)
         cropped = time.perf_counter()
         predictions, changed = self.predict(join_states([target.state for target in targets]), search)
-        found = predictions.tolist()  # waits for the device
+        rows = predictions.tolist()  # waits for the device
         predicted = time.perf_counter()
-        scores = [score for *_, score in found]
-        each = zip(found, targets, resize_factors, images, strict=True)
-        boxes = [self.decode(box, score, target, factor, image.shape) for (*box, score), target, factor, image in each]
-        for target, box, entries in zip(targets, boxes, split_state(changed, len(targets)), strict=True):
-            target.box, target.state = box, {**target.state, **entries}
-        return TrackResult([list(box) for box in boxes], scores, cropped - start, predicted - cropped)
+        found = []
+        states = split_state(changed, len(targets))
+        for (*box, score), place, factor, image, state in zip(rows, around, factors, images, states, strict=True):
+            found.append(Found(self.decode(box, score, place, factor, image.shape), score, state))
+        return found, cropped - start, predicted - cropped
 
     @torch.inference_mode()
     def start(self, image: np.ndarray, box: Sequence[float]) -> Target:
         """Crop the template around the first ``xywh`` box."""
         _check_image(image)
         box = _checked_box(box, image.shape)
+        return Target(self.network.prepare(self.first_state(image, box)), box)
+
+    def first_state(self, image: np.ndarray, box: Sequence[float]) -> State:
+        """The state of a target at a ``xywh`` box that is seen for the first time, before the network prepares it."""
         test = self.cfg.TEST
         window = crop_window(box, test.TEMPLATE_FACTOR)
         crop = cut_crops([image], [window], test.TEMPLATE_SIZE, self.device)
         around = torch.tensor(box, dtype=torch.float32)
         inside = box_to_crop(around, around, test.TEMPLATE_SIZE / window.side, test.TEMPLATE_SIZE)[None]
-        state = self.family.initial_state(self.cfg, crop, inside.to(self.device))
-        return Target(self.network.prepare(state), box)
+        return self.family.initial_state(self.cfg, crop, inside.to(self.device))
 
-    def crop_search(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> tuple[Tensor, list[float]]:
-        """The search regions around the targets' last boxes, and their crop pixels per image pixel.
+    def crop_search(self, images: Sequence[np.ndarray], boxes: Sequence[Sequence[float]]) -> tuple[Tensor, list[float]]:
+        """The search regions around ``xywh`` boxes, one in each image, and their crop pixels per image pixel.
 
         The regions are uint8 (B, H, W, 3) on the network's device.
         """
         test = self.cfg.TEST
         for image in images:
             _check_image(image)
-        windows = [crop_window(target.box, test.SEARCH_FACTOR) for target in targets]
+        windows = [crop_window(box, test.SEARCH_FACTOR) for box in boxes]
         crops = cut_crops(images, windows, test.SEARCH_SIZE, self.device)
         return crops, [test.SEARCH_SIZE / window.side for window in windows]
 
@@ -172,9 +215,17 @@ class Tracker:
         return torch.cat((boxes, scores[:, None]), dim=1), {name: value.clone() for name, value in changed.items()}
 
     def decode(
-        self, box: Sequence[float], score: float, target: Target, resize_factor: float, image_shape: Sequence[int]
+        self,
+        box: Sequence[float],
+        score: float,
+        around: Sequence[float],
+        resize_factor: float,
+        image_shape: Sequence[int],
     ) -> list[float]:
         """Carry a predicted box into the image, smooth its size and clip it there.
+
+        Args:
+            around: the ``xywh`` box that the search region was cut around.
 
         Raises:
             CheckpointError: box or score are no finite numbers, which clipping would hide.
@@ -185,8 +236,8 @@ class Tracker:
                 "or the precision is too low for them; try float32"
             )
         test = self.cfg.TEST
-        pixels = box_from_crop(box, target.box, resize_factor, test.SEARCH_SIZE)
-        pixels = smooth_size(pixels, target.box, test.SIZE_SMOOTHING * (1 - score))
+        pixels = box_from_crop(box, around, resize_factor, test.SEARCH_SIZE)
+        pixels = smooth_size(pixels, around, test.SIZE_SMOOTHING * (1 - score))
         height, width = image_shape[:2]
         return clip_box(pixels, height, width, margin=min(test.MIN_SIZE, height, width))
 

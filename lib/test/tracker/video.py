@@ -22,7 +22,7 @@ class TrackedFrame:
     Attributes:
         image: RGB uint8 (H, W, 3).
         boxes: ``xywh`` in pixels, one for each target.
-        scores: in (0, 1), likewise; 1 for a box that was given.
+        scores: how sure the tracker is of each, in (0, 1); 1 for a box that was given.
         seconds: that the tracker took.
         step: what the tracker says of the times in it; None where all boxes were given.
         numbers: which of all targets these are, from 1; by default all.
@@ -102,7 +102,7 @@ class VideoTracker:
         start, new = time.perf_counter(), joining or {}
         started = [self.tracker.start(image, box) for box in new.values()]
         found = self.tracker.step([image] * len(self.targets), self.targets) if self.targets else None
-        boxes, scores = (found.boxes, found.scores) if found else ([], [])
+        boxes, scores = (found.boxes, found.confidence) if found else ([], [])
         boxes = [*boxes, *([float(v) for v in box] for box in new.values())]
         self.targets, self.numbers = [*self.targets, *started], [*self.numbers, *new]
         seconds = time.perf_counter() - start

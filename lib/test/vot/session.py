@@ -76,7 +76,8 @@ def _converse(connection: Connection, tracker: BatchTracker) -> None:
             image, states = load_image(message.arguments[0], decode), []
             if targets:
                 step = tracker.step([image] * len(targets), [target.known for target in targets])
-                states = [t.state(box, score) for t, box, score in zip(targets, step.boxes, step.scores, strict=True)]
+                each = zip(targets, step.boxes, step.confidence, strict=True)
+                states = [target.state(box, score) for target, box, score in each]
             for region in announced:
                 box = region_box(region)
                 targets.append(_Target(tracker.start(image, box), is_mask(region)))

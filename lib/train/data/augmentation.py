@@ -8,7 +8,7 @@ training is set by ``DATA.DRAW``, as for drawn pairs, so that every kind of data
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -25,6 +25,8 @@ from lib.utils.crop import box_to_crop, sample_target
 GRAYSCALE_PROBABILITY = 0.05
 FLIP_PROBABILITY = 0.5
 BRIGHTNESS_JITTER = 0.2
+_COVER_MARGIN = 0.1  # of the target's sides, on each of them
+_LEAST_COVER = 12  # pixels of what may cover the target
 _CENTRE_SHARE = 1 / 8  # of a frame's sides, for a search region without the target
 
 
@@ -114,7 +116,40 @@ def degrade(crop: Crop, rng: np.random.Generator, settings: DrawSettings, video:
     """Show a crop as a frame of a video with the look ``video``; padding stays black."""
     image = apply_look(crop.image.copy(), draw_look(rng, settings, video))
     image[crop.padding] = 0
-    return Crop(image, crop.box, crop.padding)
+    return replace(crop, image=image)
+
+
+def cover(crop: Crop, rng: np.random.Generator) -> Crop:
+    """Hide the target of a crop behind a piece of what is beside it, a little larger than its box.
+
+    A crop without the target, or with too little beside it, stays as it is.
+    """
+    side = crop.image.shape[0]
+    grown = _COVER_MARGIN * crop.box[2:]
+    low = np.clip(np.floor((crop.box[:2] - grown) * side), 0, side)
+    high = np.clip(np.ceil((crop.box[:2] + crop.box[2:] + grown) * side), 0, side)
+    (left, top), (right, bottom) = low.astype(int).tolist(), high.astype(int).tolist()
+    columns, rows = (np.flatnonzero(~crop.padding.all(axis=axis)) for axis in (0, 1))
+    if not crop.present or not len(columns) or not len(rows):
+        return crop
+    first_x, last_x, first_y, last_y = columns[0], columns[-1] + 1, rows[0], rows[-1] + 1
+    beside = [
+        (first_x, first_y, left, last_y),
+        (right, first_y, last_x, last_y),
+        (first_x, first_y, last_x, top),
+        (first_x, bottom, last_x, last_y),
+    ]
+    beside = [(x1, y1, x2, y2) for x1, y1, x2, y2 in beside if min(x2 - x1, y2 - y1) >= _LEAST_COVER]
+    if not beside or right <= left or bottom <= top:
+        return crop
+    x1, y1, x2, y2 = beside[int(rng.integers(len(beside)))]
+    width, height = min(right - left, x2 - x1), min(bottom - top, y2 - y1)
+    x, y = int(rng.integers(x1, x2 - width + 1)), int(rng.integers(y1, y2 - height + 1))
+    piece = cv2.resize(crop.image[y : y + height, x : x + width], (right - left, bottom - top))
+    image = crop.image.copy()
+    image[top:bottom, left:right] = piece
+    image[crop.padding] = 0
+    return replace(crop, image=image, hidden=True)
 
 
 def augmented_crops(
@@ -160,21 +195,27 @@ def sample_bytes(template: CropSpec, search: CropSpec, normalised: bool) -> int:
     return sum(spec.number * spec.size**2 * pixel for spec in (template, search))
 
 
-def finish_pair(pair: CropPair, normalise: Normalisation | None, rng: np.random.Generator) -> dict[str, Any]:
+def finish_pair(
+    pair: CropPair, normalise: Normalisation | None, rng: np.random.Generator, presence: bool = False
+) -> dict[str, Any]:
     """Brightness, mirror and normalisation, drawn for each crop by itself, and everything stacked into tensors.
 
     Args:
         normalise: None leaves brightness and normalisation to whoever has the pixels on the device, see
             :func:`normalised`.
+        presence: tell of each search frame whether it shows the target.
 
     Returns:
         ``template_images`` float32 (T, 3, Ht, Ht), ``template_anno`` float32 (T, 4) ``xywh`` in fractions of the crop,
         ``template_att`` bool (T, Ht, Ht) True where padded; ``search_...`` likewise; ``dataset``, ``source``; and with
         ``TRAIN.TRAIN_CLS`` ``label``, float32 (), 1 where the search regions show the templates' target and else 0.
+        With ``presence`` it is (S,), of each search frame.
         Without ``normalise`` images are uint8 (T, Ht, Ht, 3), and ``template_brightness`` is float64 (T,).
     """
     sample: dict[str, Any] = {"dataset": pair.dataset, "source": pair.source}
-    if pair.positive is not None:
+    if presence:
+        sample["label"] = torch.tensor([float(crop.present and pair.positive is not False) for crop in pair.search])
+    elif pair.positive is not None:
         sample["label"] = torch.tensor(float(pair.positive))
     for kind, crops in (("template", pair.template), ("search", pair.search)):
         brightness = rng.uniform(1 - BRIGHTNESS_JITTER, 1 + BRIGHTNESS_JITTER, len(crops))

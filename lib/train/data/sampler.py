@@ -16,7 +16,7 @@ from lib.utils.errors import ConfigError
 # the target is visible, or all whose box can be cropped around. (The published ``trident_pro`` draws from all frames
 # and throws the sample away when the box has no area, so that the two modes with "valid" come to the same.)
 _FURTHER_TEMPLATES = {"trident": "visible", "trident_pro": "valid", "stark": "valid"}
-_MODES = ("causal", *_FURTHER_TEMPLATES)
+_MODES = ("causal", "clip", *_FURTHER_TEMPLATES)
 
 _SHORTEST_SEQUENCE = 20
 _GAP_GROWTH = 5
@@ -59,9 +59,13 @@ class PairSampling:
         return len(visible) >= _SHORTEST_SEQUENCE and int(visible.sum()) >= self.least_visible
 
     def draw(self, info: SequenceInfo, rng: np.random.Generator) -> tuple[list[int], list[int]]:
-        """Indices of the template frames and of the search frames of a sequence that suits; one may come twice."""
-        if self.mode == "causal":
-            return causal_frames(info.visible, self.templates, self.searches, self.max_gap, rng)
+        """Indices of the template frames and of the search frames of a sequence that suits; one may come twice.
+
+        The target is visible in all of them, except in mode ``clip`` in search frames after the first.
+        """
+        if self.mode in ("causal", "clip"):
+            draw = causal_frames if self.mode == "causal" else clip_frames
+            return draw(info.visible, self.templates, self.searches, self.max_gap, rng)
         allowed = getattr(info, _FURTHER_TEMPLATES[self.mode])
         return trident_frames(info.visible, allowed, self.templates, self.searches, self.max_gap, rng)
 
@@ -102,6 +106,27 @@ def causal_frames(
             before = rng.choice(earlier, templates - 1).tolist() if templates > 1 else []
             return [base, *before], rng.choice(later, searches).tolist()
         gap += _GAP_GROWTH
+
+
+def clip_frames(
+    visible: np.ndarray, templates: int, searches: int, max_gap: int, rng: np.random.Generator
+) -> tuple[list[int], list[int]]:
+    """Draw search frames that follow each other at one distance, whether the target is visible in them or not.
+
+    The clip spans at most ``max_gap`` frames and begins with a visible one. The first template is any visible frame;
+    further ones lie less than ``max_gap`` before the clip, or are the first one where nothing is visible there.
+
+    Args:
+        visible: bool (N,), with which the sequence :meth:`PairSampling.suits`.
+    """
+    frames = np.flatnonzero(visible)
+    longest = min(max_gap, len(visible) - 1 - int(frames[0]))
+    stride = int(rng.integers(1, max(1, longest // max(1, searches - 1)) + 1))
+    span = stride * (searches - 1)
+    start = int(rng.choice(frames[frames + span < len(visible)]))
+    first, before = int(rng.choice(frames)), _between(frames, start - max_gap + 1, start)
+    further = rng.choice(before, templates - 1).tolist() if len(before) else [first] * (templates - 1)
+    return [first, *further], list(range(start, start + span + 1, stride))
 
 
 def trident_frames(

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from lib.config import ExperimentConfig
 from lib.config.drawing import DrawSettings
 from lib.config.experiment import DataConfig
-from lib.data.base import AnnotatedDataset
+from lib.data.base import AnnotatedDataset, SequenceInfo
 from lib.data.crops import PLAIN, CropPair, CropSpec, JointAugmentation, augment_crop
 from lib.data.registry import folders, open_dataset
 from lib.drawing.pairs import build_images_dataset
@@ -23,6 +23,7 @@ from lib.train.data.augmentation import (
     Normalisation,
     augmented_crops,
     centre_box,
+    cover,
     cut_crop,
     draw_joint_augmentation,
     finish_pair,
@@ -135,16 +136,19 @@ class AnnotatedPairs:
             absent = np.flatnonzero(~info.visible)
             sought = rng.choice(absent, search.number).tolist() if len(absent) else []
         frame = cache(lambda t: self._frame(index, t))  # a frame that comes twice is decoded once
+        known = last_visible(info)
         if self.augment and positive and rng.random() < self.augment:
             wanted = [(t, template) for t in shown] + [(t, search) for t in sought]
-            crops = augmented_crops(rng, frame, info.bbox, wanted, self.drawing, self.dataset.is_video)
+            crops = augmented_crops(rng, frame, known, wanted, self.drawing, self.dataset.is_video)
             crops = [augment_crop(crop, joint) for crop in crops]
             source = self._describe(index, shown, sought) + ", augmented"
-            return CropPair(crops[: len(shown)], crops[len(shown) :], self.name, source, number)
+            pair = CropPair(crops[: len(shown)], crops[len(shown) :], self.name, source, number)
+            return _hide_invisible(pair, info.visible[sought])
         templates = [cut_crop(frame(t), info.bbox[t], template, rng, joint) for t in shown]
-        boxes = [info.bbox[t] if positive else centre_box(frame(t).shape) for t in sought]
+        boxes = [known[t] if positive else centre_box(frame(t).shape) for t in sought]
         searches = [cut_crop(frame(t), box, search, rng, joint) for t, box in zip(sought, boxes, strict=True)]
-        return CropPair(templates, searches, self.name, self._describe(index, shown, sought), number)
+        pair = CropPair(templates, searches, self.name, self._describe(index, shown, sought), number)
+        return _hide_invisible(pair, info.visible[sought]) if positive else pair
 
     def draw_search(
         self,
@@ -171,6 +175,21 @@ class AnnotatedPairs:
 
     def _describe(self, index: int, shown: Sequence[int], sought: Sequence[int]) -> str:
         return f"{self.name}/{self.dataset.sequence_name(index)} frames {shown} -> {sought}"
+
+
+def last_visible(info: SequenceInfo) -> np.ndarray:
+    """The boxes of a sequence, (N, 4), those of frames without the target from the last frame that shows it."""
+    if info.visible.all():
+        return info.bbox
+    last = np.maximum.accumulate(np.where(info.visible, np.arange(len(info.visible)), 0))
+    return info.bbox[last]
+
+
+def _hide_invisible(pair: CropPair, visible: np.ndarray) -> CropPair:
+    """Mark the search crops of frames in which the target is not ``visible``."""
+    for crop, seen in zip(pair.search, visible.tolist(), strict=True):
+        crop.hidden = not seen
+    return pair
 
 
 def open_source(name: str, env: EnvironmentSettings, data: DataConfig, use_lmdb: bool = False) -> PairSource:
@@ -201,6 +220,8 @@ class SampleSpec:
         seed, stream: choose the random numbers.
         negatives: half of the samples show something else than the target in the search region (``TRAIN.TRAIN_CLS``):
             frames of the sequence without the target, and where it has none, another sequence of any source.
+        presence: samples tell of each search frame whether it shows the target.
+        covered: share of the search frames in which the target is covered.
     """
 
     template: CropSpec
@@ -210,6 +231,8 @@ class SampleSpec:
     seed: int
     stream: int
     negatives: bool = False
+    presence: bool = False
+    covered: float = 0.0
 
     @classmethod
     def of(cls, cfg: ExperimentConfig, stream: int) -> SampleSpec:
@@ -218,12 +241,14 @@ class SampleSpec:
         normalise = None if data.NORMALISE_ON_DEVICE else Normalisation(data.MEAN, data.STD)
         return cls(
             CropSpec.of(data.TEMPLATE),
-            CropSpec.of(data.SEARCH),
+            CropSpec.of(data.SEARCH, away=0.5 * data.ABSENT),
             normalise,
             stride=cfg.MODEL.BACKBONE.STRIDE,
             seed=cfg.TRAIN.SEED,
             stream=stream,
             negatives=cfg.TRAIN.TRAIN_CLS,
+            presence=bool(data.ABSENT) or data.SAMPLER_MODE == "clip",
+            covered=0.5 * data.ABSENT,
         )
 
     @property
@@ -272,7 +297,7 @@ class TrackingDataset(Dataset):
                 broken.append(str(error))
                 continue
             if all(is_usable(crop, self.spec.stride) for crop in (*pair.template, *pair.search)):
-                return {**finish_pair(pair, self.spec.normalise, rng), "broken": broken}
+                return {**finish_pair(pair, self.spec.normalise, rng, self.spec.presence), "broken": broken}
         if broken:
             raise DataError(f"{_MAX_TRIES} draws in a row cannot be used, {len(broken)} for their images: {broken[-1]}")
         raise DataError(
@@ -286,6 +311,9 @@ class TrackingDataset(Dataset):
         positive = not self.spec.negatives or rng.random() < POSITIVE_PROBABILITY
         joint = draw_joint_augmentation(rng)
         pair = self.sources[chosen].draw_pair(rng, template, search, joint, positive)
+        if self.spec.covered:
+            covered = rng.random(len(pair.search)) < self.spec.covered
+            pair.search = [cover(crop, rng) if hit else crop for crop, hit in zip(pair.search, covered, strict=True)]
         if not self.spec.negatives:
             return pair
         pair.positive = positive

@@ -1,0 +1,109 @@
+"""How well a tracker knows that its target is gone: AUROC, calibration, returns, from results of tracking/test.py.
+
+    python tracking/test.py ostrack_memory vits_192_memory --dataset folder:DIR
+    python benchmarks/presence.py ostrack_memory vits_192_memory --dataset folder:DIR --plot calibration.png
+
+The annotation of the set says where the target is absent: boxes of nan or without area, or flags. Of a tracker without
+presence its scores are taken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lib.data.sequence import Sequence
+from lib.test.analysis.presence import PresenceReport, TrackedSequence, presence_report
+from lib.test.evaluation.benchmarks import get_dataset
+from lib.test.evaluation.environment import env_settings
+from lib.test.evaluation.results import found_result, read_result, read_scores
+from lib.utils.errors import DataError, run_cli
+
+
+def tracked(sequence: Sequence, path: Path) -> TrackedSequence:
+    """A sequence with the result file ``path`` of it.
+
+    Raises:
+        DataError: there is no result, it tells no confidence, or it has another length than the annotation.
+    """
+    if not path.is_file():
+        raise DataError(f"there is no {path}: track {sequence.name} with tracking/test.py first")
+    confidence = read_scores(path)
+    if confidence is None:
+        raise DataError(f"{path}: there are no scores beside it: this tracker does not tell how sure it is")
+    boxes, truth = read_result(path), sequence.ground_truth
+    if not len(boxes) == len(truth) == len(confidence):
+        raise DataError(f"{path} has {len(boxes)} boxes and {len(confidence)} scores, its annotation {len(truth)}")
+    shown = np.isfinite(truth).all(axis=1) & (truth[:, 2:] > 0).all(axis=1)
+    if sequence.visible is not None:
+        shown &= sequence.visible
+    return TrackedSequence(boxes, truth, shown, np.nan_to_num(confidence))
+
+
+def lines(report: PresenceReport, within: int) -> list[str]:
+    """The report in words."""
+    found = f"{report.found} of {report.returns} ({report.found / report.returns:.0%})" if report.returns else "none"
+    false = f"{report.false_finds} of {report.absent}" + (
+        f" ({report.false_finds / report.absent:.1%})" if report.absent else ""
+    )
+    return [
+        f"AUROC of confidence: {report.auroc:.3f}",
+        f"expected calibration error: {report.calibration_error:.3f}",
+        f"found again within {within} frames of coming back: {found}",
+        f"frames without the target in which it was sure: {false}",
+    ]
+
+
+def plot(reports: dict[str, PresenceReport], path: Path) -> None:
+    """Draw the share of visible frames over mean confidence, a line for each tracker."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(5, 4.5), layout="constrained")
+    axes.plot((0, 1), (0, 1), color="0.7", linewidth=1)
+    for label, report in reports.items():
+        rows = report.bins[~np.isnan(report.bins[:, 0])]
+        axes.plot(rows[:, 0], rows[:, 1], marker="o", label=f"{label} (error {report.calibration_error:.3f})")
+    axes.set(xlabel="confidence", ylabel="share of frames that show the target", xlim=(0, 1), ylim=(0, 1.02))
+    axes.legend(loc="lower right")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tracker", help="its name, as of tracking/test.py")
+    parser.add_argument("configs", nargs="+", metavar="config")
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--save_dir", type=Path, help="output folder of the runs (default: as configured)")
+    parser.add_argument("--threshold", type=float, default=0.6, help="confidence from which it is sure (default 0.6)")
+    parser.add_argument("--within", type=int, default=30, help="frames to be found again in (default 30)")
+    parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the calibration curves")
+    args = parser.parse_args()
+    env = env_settings().saving_to(args.save_dir)
+    reports = {}
+    for config in args.configs:
+        sequences = get_dataset(args.dataset, env=env)
+        data = [tracked(one, found_result(env.results_path, args.tracker, config, one)) for one in sequences]
+        reports[config] = presence_report(data, args.threshold, args.within)
+        print(f"{args.tracker} {config} on {args.dataset}: {len(data)} sequences")
+        print("\n".join(f"  {line}" for line in lines(reports[config], args.within)), flush=True)
+    if args.json:
+        values = {name: asdict(report) | {"bins": report.bins.tolist()} for name, report in reports.items()}
+        args.json.write_text(json.dumps(values, indent=1) + "\n")
+    if args.plot:
+        plot(reports, args.plot)
+
+
+if __name__ == "__main__":
+    run_cli(main)

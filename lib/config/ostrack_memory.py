@@ -1,0 +1,88 @@
+"""What an experiment of OSTrack with a memory holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lib.config.experiment import TestConfig
+from lib.config.ostrack import OSTrackConfig, OSTrackModelConfig, OSTrackTrainConfig
+from lib.config.section import Conflicts, NonNegative, NonNegativeInt, PositiveInt, Section, Share
+
+
+@dataclass(frozen=True)
+class MemoryConfig(Section):
+    """``MODEL.MEMORY``: the parts of the memory, each of which can be left out."""
+
+    # A second template of what the target looked like last, beside that of the first frame.
+    DYNAMIC_TEMPLATE: bool = True
+    # Side of its middle, in pixels of the template, that the model sees.
+    DYNAMIC_SIZE: PositiveInt = 64
+    # A token that is carried from frame to frame (ODTrack, Zheng et al., AAAI 2024).
+    TOKEN: bool = True
+    # The probability that the search region shows the target.
+    PRESENCE: bool = True
+
+
+@dataclass(frozen=True)
+class MemoryModelConfig(OSTrackModelConfig):
+    """``MODEL``."""
+
+    MEMORY: MemoryConfig = MemoryConfig()
+
+
+@dataclass(frozen=True)
+class MemoryTrainConfig(OSTrackTrainConfig):
+    """``TRAIN``. ``PRESENCE_WEIGHT``: of the loss of presence, a binary cross entropy."""
+
+    PRESENCE_WEIGHT: NonNegative = 1.0
+
+
+@dataclass(frozen=True)
+class MemoryRules(Section):
+    """``TEST.MEMORY``: when the tracker takes a template, gives a target up, and accepts that it is found again.
+
+    They speak of presence, and of the score where the model has no presence; without one nothing is given up.
+    """
+
+    # The dynamic template is taken every so many frames, where presence is at least the threshold (SUTrack's numbers).
+    UPDATE_INTERVAL: PositiveInt = 25
+    UPDATE_THRESHOLD: Share = 0.7
+    # Below it the target is lost: its box stays where it is.
+    LOST_THRESHOLD: Share = 0.3
+    # A lost target is found, there or elsewhere in the frame, at this presence or more.
+    FOUND_THRESHOLD: Share = 0.6
+    # Search regions elsewhere in the frame that are looked at in each frame without the target.
+    LOOKS: NonNegativeInt = 2
+
+    def conflicts(self) -> Conflicts:
+        if self.LOST_THRESHOLD > self.FOUND_THRESHOLD:
+            yield "LOST_THRESHOLD", f"be at most FOUND_THRESHOLD = {self.FOUND_THRESHOLD}"
+
+
+@dataclass(frozen=True)
+class MemoryTestConfig(TestConfig):
+    """``TEST``."""
+
+    MEMORY: MemoryRules = MemoryRules()
+
+
+@dataclass(frozen=True)
+class OSTrackMemoryConfig(OSTrackConfig):
+    """An experiment of OSTrack with a memory."""
+
+    family: ClassVar[str] = "ostrack_memory"
+
+    MODEL: MemoryModelConfig = MemoryModelConfig()
+    TRAIN: MemoryTrainConfig = MemoryTrainConfig()
+    TEST: MemoryTestConfig = MemoryTestConfig()
+
+    def conflicts(self) -> Conflicts:
+        yield from super().conflicts()
+        memory, template, step = self.MODEL.MEMORY, self.DATA.TEMPLATE, 2 * self.MODEL.BACKBONE.STRIDE
+        if memory.DYNAMIC_TEMPLATE:
+            if memory.DYNAMIC_SIZE > template.SIZE or (template.SIZE - memory.DYNAMIC_SIZE) % step:
+                must = f"be DATA.TEMPLATE.SIZE = {template.SIZE}, or less by a multiple of {step}"
+                yield "MODEL.MEMORY.DYNAMIC_SIZE", must
+        if template.NUMBER != (wanted := 1 + memory.DYNAMIC_TEMPLATE):
+            yield "DATA.TEMPLATE.NUMBER", f"be {wanted}, with MODEL.MEMORY.DYNAMIC_TEMPLATE {memory.DYNAMIC_TEMPLATE}"

@@ -1,0 +1,90 @@
+"""OSTrack with a memory, as it is trained, and its construction from a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lib.config.ostrack_memory import OSTrackMemoryConfig
+from lib.models.layers.block import DIRECT, Execution
+from lib.models.ostrack.ostrack import OSTrack, build_ostrack
+from lib.models.ostrack_memory.memory import Memory
+
+
+class OSTrackMemory(OSTrack):
+    """OSTrack whose encoder also sees a dynamic template and a token, and that tells whether the target is there.
+
+    Backbone and head have the names that they have in OSTrack, so training starts from weights of that.
+
+    Args:
+        base: gives backbone and head.
+        memory: the rest.
+    """
+
+    def __init__(self, base: OSTrack, memory: Memory):
+        super().__init__(base.backbone, base.box_head, base.correlation)
+        self.memory = memory
+
+    def forward(  # type: ignore[override]  # it sees more than OSTrack
+        self,
+        template: Tensor,
+        search: Tensor,
+        dynamic: Tensor | None = None,
+        memory: Mapping[str, Tensor] = MappingProxyType({}),
+        ce_template_mask: Tensor | None = None,
+        ce_keep_rate: float | None = None,
+        attention_layers: Sequence[int] = (),
+        boxes: tuple[Tensor | None, Tensor | None] = (None, None),
+    ) -> dict[str, Any]:
+        """Find the target in the search region of one frame.
+
+        Args:
+            template, search: as of :meth:`OSTrack.forward`; the template is of the first frame.
+            dynamic: (B, 3, Hz, Hz), of a later frame.
+            memory: ``token`` (B, 1, C) and ``presence`` (B, 1), as the frame before gave them; nothing, or
+                :func:`first_memory`, in the first one.
+            ce_template_mask, ce_keep_rate, attention_layers: as of :meth:`OSTrack.forward`; the first template ranks.
+            boxes: the target in both templates, each (B, 4) ``xywh`` as fractions; needed with token types.
+
+        Returns:
+            That of :meth:`OSTrack.forward`; ``token`` (B, 1, C) and the logit ``presence_logit`` (B, 1), float32, where
+            the model has them.
+        """
+        backbone = self.backbone
+        z, x, d = backbone.embed(template, "template", boxes[0]), backbone.embed(search, "search"), None
+        if self.memory.dynamic is not None:
+            if dynamic is None:
+                raise ValueError("MODEL.MEMORY.DYNAMIC_TEMPLATE needs a dynamic template")
+            d = self.memory.embed_dynamic(backbone.embed(dynamic, "template", boxes[1]))
+        context = self.memory.context(z, d, memory.get("token"), memory.get("presence"))
+        encoded = backbone.encode(context, x, ce_template_mask, ce_keep_rate, attention_layers)
+        out = self.read(encoded)
+        token, logit = self.memory.read(encoded, out["score_map"])
+        if token is not None:
+            out["token"] = token
+        if logit is not None:
+            out["presence_logit"] = logit
+        return out
+
+
+def build_ostrack_memory(
+    cfg: OSTrackMemoryConfig, pretrained: bool = False, execution: Execution = DIRECT
+) -> OSTrackMemory:
+    """Build the model that an experiment describes; see :func:`build_ostrack`."""
+    base, stride = build_ostrack(cfg, pretrained, execution), cfg.MODEL.BACKBONE.STRIDE
+    options, backbone = cfg.MODEL.MEMORY, base.backbone
+    memory = Memory(backbone.embed_dim, options, backbone.template_grid, options.DYNAMIC_SIZE // stride)
+    return OSTrackMemory(base, memory)
+
+
+def first_memory(cfg: OSTrackMemoryConfig, batch: int, device: torch.device | str) -> dict[str, Tensor]:
+    """``token`` and ``presence`` before the first search frame, those of them that the model takes."""
+    options = cfg.MODEL.MEMORY
+    if not options.TOKEN:
+        return {}
+    memory = {"token": torch.zeros(batch, 1, cfg.MODEL.BACKBONE.variant.embed_dim, device=device)}
+    return memory | ({"presence": torch.ones(batch, 1, device=device)} if options.PRESENCE else {})

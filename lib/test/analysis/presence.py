@@ -1,0 +1,123 @@
+"""How well a tracker knows that its target is gone, and how soon it has it again.
+
+Frames are told apart by the annotation: a box that is nan or has no area, or a frame that a flag marks, is an absence.
+The first frame, whose box was given, counts nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from lib.test.analysis.metrics import box_overlap
+
+_BINS = 10
+FOUND_OVERLAP = 0.5
+
+
+@dataclass(frozen=True)
+class TrackedSequence:
+    """What is compared of one sequence.
+
+    Attributes:
+        boxes, truth: float64 (N, 4) ``xywh``; the truth is read in visible frames alone.
+        visible: bool (N,).
+        confidence: float64 (N,) in [0, 1], how sure the tracker was.
+    """
+
+    boxes: np.ndarray
+    truth: np.ndarray
+    visible: np.ndarray
+    confidence: np.ndarray
+
+
+@dataclass(frozen=True)
+class PresenceReport:
+    """Attributes:
+    auroc: chance that a visible frame has more confidence than one without the target.
+    calibration_error: expected calibration error over ten bins of equal width.
+    bins: for each bin, mean confidence, share of visible frames, and frames; (10, 3), nan where there are none.
+    returns: how often a target came back after at least ``min_absence`` frames.
+    found: how many of these it was found again within the allowed frames, by overlap of at least 0.5.
+    absent: frames without the target.
+    false_finds: how many of these the tracker was sure of, at or above the threshold.
+    """
+
+    auroc: float
+    calibration_error: float
+    bins: np.ndarray
+    returns: int
+    found: int
+    absent: int
+    false_finds: int
+
+
+def presence_report(
+    sequences: Iterable[TrackedSequence], threshold: float = 0.6, within: int = 30, min_absence: int = 3
+) -> PresenceReport:
+    """Compare confidence with the annotation over all frames of some sequences.
+
+    Args:
+        threshold: from here on the tracker says that the target is there.
+        within: frames after a return in which it has to be found again.
+        min_absence: shorter gaps are no absence to return from.
+    """
+    taken = list(sequences)
+    visible = np.concatenate([one.visible[1:] for one in taken])
+    confidence = np.concatenate([one.confidence[1:] for one in taken])
+    returns = [
+        bool((overlap_by_frame(one)[start : start + within] >= FOUND_OVERLAP).any())
+        for one in taken
+        for start in returns_of(one.visible, min_absence)
+    ]
+    bins, error = calibration(confidence, visible)
+    return PresenceReport(
+        auroc(confidence, visible),
+        error,
+        bins,
+        len(returns),
+        sum(returns),
+        int((~visible).sum()),
+        int((confidence[~visible] >= threshold).sum()),
+    )
+
+
+def overlap_by_frame(one: TrackedSequence) -> np.ndarray:
+    """IoU of each frame, (N,), 0 where the target is not visible."""
+    truth = np.where(one.visible[:, None], one.truth, 0.0)
+    return np.where(one.visible, box_overlap(one.boxes, truth, pixel=0), 0.0)
+
+
+def returns_of(visible: np.ndarray, least: int) -> list[int]:
+    """The frames in which a target is seen again after at least ``least`` frames without it."""
+    starts, gap = [], 0
+    for frame, seen in enumerate(visible.tolist()):
+        if seen and gap >= least:
+            starts.append(frame)
+        gap = 0 if seen else gap + 1
+    return starts
+
+
+def auroc(score: np.ndarray, positive: np.ndarray) -> float:
+    """Area under the ROC curve, (Mann and Whitney's U by ranks, ties shared); nan without both kinds."""
+    positives, negatives = int(positive.sum()), int((~positive).sum())
+    if not positives or not negatives:
+        return float("nan")
+    _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
+    rank = np.cumsum(counts) - 0.5 * (counts - 1)  # the mean rank of each value, from 1
+    u = rank[inverse][positive].sum() - 0.5 * positives * (positives + 1)
+    return float(u / (positives * negatives))
+
+
+def calibration(confidence: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, float]:
+    """Bins as of :class:`PresenceReport`, and the expected calibration error (Guo et al., ICML 2017)."""
+    which = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+    rows = np.full((_BINS, 3), np.nan)
+    for i in range(_BINS):
+        inside = which == i
+        if inside.any():
+            rows[i] = confidence[inside].mean(), positive[inside].mean(), inside.sum()
+    gaps = np.abs(rows[:, 0] - rows[:, 1]) * rows[:, 2] / len(confidence)
+    return rows, float(np.nansum(gaps))

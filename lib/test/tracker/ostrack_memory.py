@@ -1,0 +1,129 @@
+"""The tracker of models with a memory: when it takes a new template, and what it does without the target."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from lib.config.ostrack_memory import MemoryRules, OSTrackMemoryConfig
+from lib.models.state import State
+from lib.test.tracker.tracker import Found, Target, Tracker
+from lib.utils.crop import crop_window
+
+_DYNAMIC = ("dynamic", "dynamic_box")
+_CARRIED = ("token", "presence")
+
+
+@dataclass
+class MemoryTarget(Target):
+    """See :class:`Target`.
+
+    Attributes:
+        first: the state of the first frame, before the network prepared it.
+        frames: how many came after the first one.
+        lost: how many of the last ones were without the target.
+    """
+
+    first: State = field(default_factory=dict)
+    frames: int = 0
+    lost: int = 0
+
+
+class MemoryTracker(Tracker):
+    """See :class:`Tracker`. ``TEST.MEMORY`` has its rules, the same for all videos."""
+
+    cfg: OSTrackMemoryConfig
+
+    @torch.inference_mode()
+    def start(self, image: np.ndarray, box: Sequence[float]) -> MemoryTarget:
+        """See :class:`Tracker`."""
+        target = super().start(image, box)
+        return MemoryTarget(target.state, target.box, first=self.first_state(image, target.box))
+
+    def find(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> tuple[list[Found], float, float]:
+        """See :class:`Tracker`. A target that is lost is looked for elsewhere too; its box stays until it is found."""
+        rules = self.cfg.TEST.MEMORY
+        found, crop, network = super().find(images, targets)
+        for i, (image, target) in enumerate(zip(images, targets, strict=True)):
+            assert isinstance(target, MemoryTarget)
+            if found[i].presence < least_presence(rules, target.lost):  # false where there is no presence
+                again, more_crop, more_network = self.look_elsewhere(image, target)
+                found[i] = again or Found(target.box, found[i].score, {}, found[i].presence)
+                crop, network = crop + more_crop, network + more_network
+            if updates_template(rules, target.frames + 1, found[i]):
+                found[i].state |= self.new_template(image, target, found[i].box)
+        return found, crop, network
+
+    def look(
+        self, images: Sequence[np.ndarray], targets: Sequence[Target], around: Sequence[Sequence[float]]
+    ) -> tuple[list[Found], float, float]:
+        """See :class:`Tracker`."""
+        found, crop, network = super().look(images, targets, around)
+        for one, target in zip(found, targets, strict=True):
+            if "presence" in one.state:
+                one.presence = float(one.state["presence"])
+            # Presence is read also where the model does not take it in again.
+            one.state = {name: value for name, value in one.state.items() if name in target.state}
+        return found, crop, network
+
+    def look_elsewhere(self, image: np.ndarray, target: MemoryTarget) -> tuple[Found | None, float, float]:
+        """Look for a lost target in the next few places of the frame: what confirms it best, if anything does."""
+        rules = self.cfg.TEST.MEMORY
+        boxes = places(image.shape, target.box, self.cfg.TEST.SEARCH_FACTOR)
+        if not boxes or not rules.LOOKS:
+            return None, 0.0, 0.0
+        chosen = [boxes[(target.lost * rules.LOOKS + i) % len(boxes)] for i in range(min(rules.LOOKS, len(boxes)))]
+        found, crop, network = self.look([image] * len(chosen), [target] * len(chosen), chosen)
+        best = max(found, key=lambda one: one.presence)
+        return best if best.presence >= rules.FOUND_THRESHOLD else None, crop, network
+
+    @torch.inference_mode()
+    def new_template(self, image: np.ndarray, target: MemoryTarget, box: Sequence[float]) -> State:
+        """The entries of the state that a dynamic template around ``box`` changes."""
+        seen = self.first_state(image, box)
+        fresh = {name: seen[name] for name in _DYNAMIC if name in seen}
+        prepared = self.network.prepare(target.first | fresh)
+        return {name: value for name, value in prepared.items() if name in _DYNAMIC}
+
+    def keep(self, target: Target, found: Found) -> None:
+        """See :class:`Tracker`."""
+        assert isinstance(target, MemoryTarget)
+        rules = self.cfg.TEST.MEMORY
+        absent = found.presence < least_presence(rules, target.lost)
+        super().keep(target, found)
+        target.frames += 1
+        target.lost = target.lost + 1 if absent else 0
+
+
+def least_presence(rules: MemoryRules, lost: int) -> float:
+    """The presence at which a target counts as there, after ``lost`` frames without it."""
+    return rules.FOUND_THRESHOLD if lost else rules.LOST_THRESHOLD
+
+
+def updates_template(rules: MemoryRules, frame: int, found: Found) -> bool:
+    """Whether the dynamic template is taken from frame number ``frame``, counted from 0 at the first template."""
+    sure = found.score if math.isnan(found.presence) else found.presence
+    return frame % rules.UPDATE_INTERVAL == 0 and sure >= rules.UPDATE_THRESHOLD
+
+
+def places(shape: Sequence[int], box: Sequence[float], factor: float) -> list[list[float]]:
+    """Where else a target can be: boxes of its size, half a search region apart, the nearest first.
+
+    Args:
+        shape: height and width of the frame.
+        box: where it was last, ``xywh`` in pixels; itself not among the results.
+        factor: side of a search region over the square root of the box's area.
+    """
+    height, width = shape[:2]
+    x, y, w, h = box
+    step = crop_window(box, factor).side / 2
+    cx, cy = x + w / 2, y + h / 2
+    columns = np.arange(-np.floor(cx / step), np.floor((width - cx) / step) + 1)
+    rows = np.arange(-np.floor(cy / step), np.floor((height - cy) / step) + 1)
+    offsets = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
+    offsets = offsets[np.argsort((offsets**2).sum(axis=1), kind="stable")]
+    return [[x + step * i, y + step * j, w, h] for i, j in offsets.tolist() if (i, j) != (0, 0)]
