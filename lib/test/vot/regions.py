@@ -30,10 +30,10 @@ def region_box(region: str) -> list[float]:
             ``mask:x,y,w,h,runs``, or holds nothing.
     """
     try:
-        box = regions.region_box(region.replace(_MASK, "m", 1))
+        box = regions.region_box(region.replace(_MASK, "m", 1) if is_mask(region) else region)
         if not np.isfinite(box).all():
             raise ValueError("it holds nothing, or is not finite")
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise TraxError(f"the region {region[:80]!r} cannot be tracked: {error}") from error
     return box.tolist()
 
