@@ -3,11 +3,13 @@
 import argparse
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.drawing.sequences import FRAME_SIZE, SPLITS, make_images_sequences
+from lib.drawing.assets import load_assets
+from lib.drawing.sequences import FRAME_SIZE, SEQUENCE_SETTINGS, SPLITS, make_images_sequences
 from lib.utils.console import next_step
 from lib.utils.errors import run_cli
 
@@ -30,8 +32,9 @@ def main() -> None:
     parser.add_argument("--size", type=frame_size, default=FRAME_SIZE, metavar="WxH")
     parser.add_argument("--force", action="store_true", help="replace a split that exists")
     args = parser.parse_args()
+    load = partial(load_assets, args.images, args.cutouts, SEQUENCE_SETTINGS)
     folder = make_images_sequences(
-        args.out, args.split, args.sequences, args.frames, args.seed, args.images, args.cutouts, args.size, args.force
+        args.out, args.split, args.sequences, args.frames, args.seed, load, args.size, args.force
     )
     print(f"wrote {args.sequences} sequences of {args.frames} frames to {folder}")
     next_step(f"python tracking/test.py ostrack vits_256_ce_images --dataset folder:{shlex.quote(str(folder))}")

@@ -76,7 +76,7 @@ def _mask_box(numbers: list[int]) -> np.ndarray:
     if len(numbers) < 4:
         raise ValueError("a mask begins with left, top, width and height")
     (left, top, width, height), runs = numbers[:4], np.array(numbers[4:], np.int64)
-    if (runs < 0).any() or runs.sum() > width * height:
+    if min(width, height, *runs) < 0 or runs.sum() > width * height:
         raise ValueError(f"runs of {runs.sum()} pixels in a mask of {width} x {height}")
     inside = np.flatnonzero(np.repeat(np.arange(len(runs)) % 2, runs))
     if not inside.size:
