@@ -80,7 +80,7 @@ setup(
         "opencv-python>=4.11",  # the first that decodes to RGB
         "safetensors>=0.4",
         "numpy>=1.26",
-        "pandas>=2.0",
+        "pandas>=2.1",
         "pyyaml>=6.0",
         "matplotlib>=3.7",
         "scipy>=1.10",

@@ -73,7 +73,7 @@ def card(data, dataset=None, config="mine", compare=(), **options):
 def test_the_table_has_every_score_of_the_one_and_the_first_of_the_others(data):
     report = report_of(data, "ostrack/mine", "opencv/csrt")
     table = score_table(report, "ostrack/mine")
-    assert table.header == (
+    assert tuple(table.frame) == (
         *("Sequence", "Frames", "AUC", "OP50", "OP75", "Precision", "Norm Precision"),
         "AUC of opencv/csrt",
     )
@@ -82,15 +82,15 @@ def test_the_table_has_every_score_of_the_one_and_the_first_of_the_others(data):
     expected = [[name, 20, right * s, 100 * s, 100 * s, 100 * s, 100 * s, right] for name, s in shares.items()]
     mean = np.mean(list(shares.values()))
     expected.append(["all", 60, right * mean, *[100 * mean] * 4, right])
-    for row, wanted in zip(table.rows, expected, strict=True):
+    for row, wanted in zip(table.frame.to_numpy().tolist(), expected, strict=True):
         assert row[:2] == wanted[:2]
         np.testing.assert_allclose(row[2:], wanted[2:])
 
 
 def test_the_table_of_a_tracker_alone(data):
     table = score_table(report_of(data, "ostrack/mine"), "ostrack/mine")
-    assert table.header[-1] == "Norm Precision" and table.title.startswith("ostrack/mine by sequence, folder:")
-    assert [row[0] for row in table.rows] == ["early", "good", "late", "all"]
+    assert table.frame.columns[-1] == "Norm Precision" and table.title.startswith("ostrack/mine by sequence, folder:")
+    assert table.frame.iloc[:, 0].tolist() == ["early", "good", "late", "all"]
 
 
 # Failures

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import re
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from lib.data.pictures import plan_pictures
 from lib.data.selection import split_selection
 from lib.data.storage import FolderStorage, Storage, open_storage
 from lib.data.tracks import TrackDataset
-from lib.utils.errors import ConfigError, DataError
+from lib.utils.errors import ConfigError, DataError, suggestion
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +60,8 @@ def find_spec(name: str) -> TrainingSpec:
     if match := re.fullmatch(r"TRACKINGNET\[(.*)]", name):
         return trackingnet(_numbers(match[1], name))
     if name not in TRAINING:
-        near = difflib.get_close_matches(name, NAMES, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ConfigError(f"unknown training data set {name!r}: {hint}known are {', '.join(NAMES)}")
+        known = f"known are {', '.join(NAMES)}"
+        raise ConfigError(f"unknown training data set {name!r}: {suggestion(name, NAMES, known)}")
     return TRAINING[name]
 
 
