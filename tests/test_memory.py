@@ -11,6 +11,8 @@ import yaml
 from lib.config.ostrack_memory import MemoryRules
 from lib.data.base import SequenceInfo
 from lib.data.crops import Crop, CropPair, CropSpec, jitter_box
+from lib.drawing.assets import load_assets
+from lib.drawing.sequences import SEQUENCE_SETTINGS, draw_sequence
 from lib.models.family import find_family, load_experiment
 from lib.models.ostrack_memory.inference import MemoryInferenceModel
 from lib.models.weights import load_matching
@@ -417,3 +419,16 @@ def test_presence_is_judged_by_rank_by_calibration_and_by_returns():
 
 def test_the_tracker_of_the_family_is_built(cfg):
     assert find_family(FAMILY).tracker.endswith(MemoryTracker.__name__) and issubclass(MemoryTracker, Tracker)
+
+
+def test_a_drawn_target_leaves_the_frame_and_comes_back():
+    stock = load_assets((), (), replace(SEQUENCE_SETTINGS, EXIT=1.0, VIEW=0.0, OCCLUDER=0.0))
+    left = 0
+    for seed in range(3):
+        frames = list(draw_sequence(np.random.default_rng(seed), stock, 40))
+        seen = np.array([frame.visible for frame in frames])
+        assert seen[0] > 0.9 and seen[-1] > 0.5
+        gone = np.flatnonzero(seen == 0)
+        assert all((frames[t].box == 0).all() for t in gone)
+        left += len(gone) > 0
+    assert left == 3

@@ -127,7 +127,7 @@ def test_several_targets_are_one_step_and_one_file_each(video, tmp_path):
         np.testing.assert_allclose(read_scores(path), SCORES)
     assert (summary.frames, summary.tracked, summary.lost) == (6, 5, [2, 2]) and not summary.left
     assert summary.lowest == pytest.approx([0.4, 0.4])
-    assert "target 2: lowest score 0.40, lost in 2 frames" in str(summary)
+    assert "target 2: lowest score 0.40, lost in 2 frames: 4 to 5" in str(summary)
     rows = np.loadtxt(tmp_path / "a_times.csv", delimiter=",", skiprows=1)
     np.testing.assert_allclose(rows[1:, 1:3], [[0.125, 0.25]] * 5)  # of the batch, divided by its size
 

@@ -3,6 +3,7 @@
 import argparse
 import shlex
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -30,9 +31,18 @@ def main() -> None:
     parser.add_argument("--images", nargs="+", default=[], metavar="DIR", help="folders of pictures")
     parser.add_argument("--cutouts", nargs="+", default=[], metavar="DIR", help="folders of cut-outs with alpha")
     parser.add_argument("--size", type=frame_size, default=FRAME_SIZE, metavar="WxH")
+    parser.add_argument(
+        "--exits",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of the sequences whose target leaves the frame for a while (default 0)",
+    )
     parser.add_argument("--force", action="store_true", help="replace a split that exists")
     args = parser.parse_args()
-    load = partial(load_assets, args.images, args.cutouts, SEQUENCE_SETTINGS)
+    if not 0 <= args.exits <= 1:
+        parser.error(f"--exits {args.exits} is a share, from 0 to 1")
+    load = partial(load_assets, args.images, args.cutouts, replace(SEQUENCE_SETTINGS, EXIT=args.exits))
     folder = make_images_sequences(
         args.out, args.split, args.sequences, args.frames, args.seed, load, args.size, args.force
     )
