@@ -1,7 +1,6 @@
 """What goes into a model card: the numbers of its tables, the points of its curves, the frames of its pictures."""
 
 import logging
-import sys
 from pathlib import Path
 
 import cv2
@@ -20,7 +19,7 @@ from lib.test.evaluation.environment import EnvSettings
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError, DataError
 from lib.vis.draw import COLORS, rgb
-from tests.conftest import load_script
+from tests.factories import run_command
 from tests.train_processes import in_process
 
 FRAMES, SIZE = 20, (320, 160)
@@ -355,9 +354,8 @@ def test_frames_that_cannot_be_read_are_named(data):
 
 
 def test_the_command(data, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["model_card.py", "--output", str(data / "card"),
-        "--dataset", f"folder:{data / 'data'}", "--config", "mine", "--compare", "opencv/csrt",
-        "--failures", "1", "--save_dir", str(data / "out")])  # fmt: skip
-    load_script("model_card").main()
+    arguments = ["--output", data / "card", "--dataset", f"folder:{data / 'data'}", "--config", "mine"]
+    arguments += ["--compare", "opencv/csrt", "--failures", 1, "--save_dir", data / "out"]
+    run_command(monkeypatch, "model_card", arguments)
     wrote, _ = capsys.readouterr().out.splitlines()
     assert wrote == f"Wrote to {Path(data / 'card')}: card.md, failure_early.png"
