@@ -161,7 +161,7 @@ class TestSequencesLeftOut:
             AnnotatedPairs(Mixed(sequences=1), PairSampling("stark", 200, 1, 1))
 
     def test_unknown_mode(self):
-        with pytest.raises(ConfigError, match="'spiral'; known are causal, trident, trident_pro, stark"):
+        with pytest.raises(ConfigError, match="'spiral'; known are causal, clip, trident, trident_pro, stark"):
             PairSampling("spiral", 200, 1, 1)
 
 
