@@ -25,7 +25,7 @@ from lib.test.labeling.pseudo_label import (
     longest_run,
     moves,
 )
-from lib.test.labeling.sheet import write_sheets
+from lib.test.labeling.sheet import label_sheets
 from lib.utils.errors import CheckpointError, ConfigError, DataError
 from tests.factories import run_command, run_program
 
@@ -233,12 +233,12 @@ def test_frames_are_thinned_and_made_smaller(tmp_path):
 def test_the_sheet_shows_every_sequence(tmp_path):
     video = write_video(tmp_path / "a.mp4", clip())
     label_videos([video], tmp_path / "out", ColorTracker(), ORIGIN, detect, SHORT)
-    assert write_sheets(tmp_path / "out", tmp_path / "sheet.png") == [tmp_path / "sheet.png"]
+    assert label_sheets(tmp_path / "out", tmp_path / "sheet.png") == [tmp_path / "sheet.png"]
     sheet = read_image(tmp_path / "sheet.png")
     assert sheet.shape[1] == 3 * 604 + 4
     assert (sheet.reshape(-1, 3) == (255, 200, 0)).all(1).any()  # a box
-    with pytest.raises(DataError, match="no sequences in .*none"):
-        write_sheets(tmp_path / "none", tmp_path / "sheet.png")
+    with pytest.raises(DataError, match="nothing to draw on the sheet"):
+        label_sheets(tmp_path / "none", tmp_path / "sheet.png")
 
 
 class Network:

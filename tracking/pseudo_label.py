@@ -14,7 +14,7 @@ from lib.models.family import is_family
 from lib.test.evaluation.protocol import batch_tracker
 from lib.test.labeling.candidates import Detector, check_classes
 from lib.test.labeling.pseudo_label import LabelOptions, find_videos, label_videos
-from lib.test.labeling.sheet import write_sheets
+from lib.test.labeling.sheet import label_sheets
 from lib.test.spec import TrackerSpec, add_tracker_options
 from lib.test.tracker.custom import build_custom
 from lib.utils.console import next_step
@@ -65,7 +65,7 @@ def main() -> None:
     videos = find_videos(args.videos)
     written, broken = label_videos(videos, args.out, tracker, origin, detector, options)
     print(f"wrote {written} sequences to {args.out}; {broken} of {len(videos)} videos could not be read")
-    for path in write_sheets(args.out, args.sheet) if args.sheet else ():
+    for path in label_sheets(args.out, args.sheet) if args.sheet else ():
         print(f"wrote {path}")
     next_step(
         f"set folder_dir to {args.out} in the file of paths to train from them",
