@@ -74,7 +74,8 @@ def cutout_sheets(folder: Path, sheet: Path) -> list[Path]:
 
     def tile(path: Path) -> np.ndarray:
         image = read_image(path, alpha=True)
-        return fitted(np.where(image[..., 3:] > 0, image[..., :3], np.array(_BEHIND, np.uint8)), _CUTOUT_TILE, _CUTOUT_TILE)
+        object_alone = np.where(image[..., 3:] > 0, image[..., :3], np.array(_BEHIND, np.uint8))
+        return fitted(object_alone, _CUTOUT_TILE, _CUTOUT_TILE)
 
     return write_sheets(sheet, sorted(folder.glob("*.png")), tile, _CUTOUT_COLUMNS, _CUTOUT_ROWS, _CUTOUT_TILE)
 
