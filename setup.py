@@ -40,6 +40,10 @@ SHIPPED = {
     "lib.shipped.web": "web",
 }
 
+# A package for each family of trackers.
+FAMILIES = sorted({path.parent.name for path in Path(__file__).parent.glob("experiments/*/*.yaml")})
+EXPERIMENTS = [f"lib.shipped.experiments.{family}" for family in FAMILIES]
+
 
 class BuildWithoutLocalFiles(build_py):
     """A wheel must not carry the paths of the machine that it is built on (lib/*/**/local.py)."""
@@ -57,12 +61,12 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     python_requires=">=3.10",
-    packages=[*find_packages(include=["lib", "lib.*", "tracking"]), *SHIPPED, "lib.shipped.experiments.ostrack"],
+    packages=[*find_packages(include=["lib", "lib.*", "tracking"]), *SHIPPED, *EXPERIMENTS],
     py_modules=["ostrack"],
     package_dir=SHIPPED,
     package_data={
         "": ["data_specs/*", "page/*"],
-        "lib.shipped.experiments.ostrack": ["*.yaml"],
+        **dict.fromkeys(EXPERIMENTS, ["*.yaml"]),
         "lib.shipped.pretrained_models": ["README.md", "ostrack_vits_256_ce_images.*"],
         "lib.shipped.web": ["*.html", "*.css", "*.js", "*.json", "sample/*"],
     },
@@ -80,7 +84,7 @@ setup(
         "opencv-python>=4.11",  # the first that decodes to RGB
         "safetensors>=0.4",
         "numpy>=1.26",
-        "pandas>=2.0",
+        "pandas>=2.1",
         "pyyaml>=6.0",
         "matplotlib>=3.7",
         "scipy>=1.10",

@@ -1,6 +1,6 @@
-"""How fast OSTrack runs here: next to the published way, to OpenCV's CSRT, and to what the machine can do at most.
+"""How fast OSTrack runs here: next to the published way, to OpenCV's CSRT, and to the machine's roofline.
 
-All ways track the same drawn frames with the same random weights, and take turns. ``network`` is the time from the
+All variants track the same drawn frames with the same random weights, and take turns. ``network`` is the time from the
 crop's pixels to the box and its score, ``all`` that of decoding, crop, network and box one after the other, with the
 95th percentiles beside the medians and the shares of the parts at the right; milliseconds for one frame of one target.
 ``speed`` is how many times as fast as the published way (benchmarks/published.py), ``limit`` how near to the limit that
@@ -24,20 +24,20 @@ import cv2
 import torch
 
 from benchmarks.bench_data import SEQUENCES, Drawn, parse_size
-from benchmarks.ceiling import measured_ceiling
 from benchmarks.compare import write_json
-from benchmarks.passes import LENGTH, measure_pass
 from benchmarks.report import HEADER, Row, figures
-from benchmarks.ways import (
+from benchmarks.roofline import measure_roofline
+from benchmarks.throughput import LENGTH, measure_pass
+from benchmarks.variants import (
     PUBLISHED,
     VARIANTS,
     Scene,
     Turns,
     Variant,
-    build_way,
+    build_runner,
+    interleave,
     random_weights,
     set_threads,
-    take_turns,
 )
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
@@ -54,7 +54,7 @@ BYTES = {"float32": 4, "bf16": 2, "fp16": 2}
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run measures: turns of the first table and of the others, repeats of the ceiling, points of each axis."""
+    """Extent of a run: turns of the first table and of the others, repeats of the roofline, points of each axis."""
 
     turns: Turns
     growth: Turns
@@ -72,7 +72,7 @@ QUICK = Plan(Turns(3, 3), Turns(2, 1), 5, (), (), (), ())
 
 
 def machine(device: torch.device) -> dict[str, str | int]:
-    """What the figures hold for; ``kind`` is what ratios are comparable within."""
+    """Description of the machine; ratios are comparable between machines of the same ``kind``."""
     threads = torch.get_num_threads()
     if device.type == "cuda":
         name = kind = torch.cuda.get_device_name(device)
@@ -85,7 +85,7 @@ def machine(device: torch.device) -> dict[str, str | int]:
 
 
 def limit_seconds(scene: Scene, variant: Variant, targets: int, rates: dict[str, float]) -> float | None:
-    """The least time for the network of one target: for its operations, or to read the weights once for all targets."""
+    """Roofline time of the network for one target: of its operations, or of reading weights once for all targets."""
     if variant.precision not in rates or variant.backend == "opencv":
         return None
     cfg = load_config(OSTrackConfig, scene.config, list(scene.overrides))
@@ -100,15 +100,15 @@ def measure(
     """Rows of ``variants`` at a ``point``, an axis and a value; the published way is always among them."""
     targets, rows = point[1] if point[0] == "batch" else 1, []
     with ExitStack() as stack:
-        ways, missing = {}, {}
+        runners, missing = {}, {}
         for variant in variants:
             try:
-                ways[variant.name] = build_way(variant, scene, targets, contrib, stack)
+                runners[variant.name] = build_runner(variant, scene, targets, contrib, stack)
             except (OSTrackError, ImportError) as error:
                 if variant == PUBLISHED:
                     raise
                 missing[variant.name] = str(error)
-        found = {name: figures(frames) for name, frames in take_turns(ways, turns).items()}
+        found = {name: figures(frames) for name, frames in interleave(runners, turns).items()}
     base: dict[str, Any] = found[PUBLISHED.name]
     for variant in variants:
         if variant.name in missing:
@@ -181,7 +181,7 @@ def main() -> None:
     set_threads(args.cpu_threads)
     about = machine(device)
     print(", ".join(f"{name} {value}" for name, value in about.items()))
-    rates = measured_ceiling(device, plan.repeats)
+    rates = measure_roofline(device, plan.repeats)
     products = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in rates.items() if name != "copy")
     print(
         f"at most: {products} GFLOP/s in matrix products, {rates['copy'] / 1e9:.1f} GB/s in a copy (read and written)"
@@ -195,7 +195,7 @@ def main() -> None:
         rows += piece
         if args.json:  # after each piece, so that a long run that is stopped has left what it measured
             settings = {"size": args.size, **asdict(plan)}
-            write_json(args.json, {"machine": about, "settings": settings, "ceiling": rates,
+            write_json(args.json, {"machine": about, "settings": settings, "roofline": rates,
                                    "rows": [asdict(row) for row in rows]})  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """How many training samples a second one core makes from JPEG frames, next to the published steps done plainly.
 
-Sequences are drawn and written to a temporary folder. Both ways make the same samples from the same random numbers,
+Sequences are drawn and written to a temporary folder. Both variants make the same samples from the same random numbers,
 which is checked first. The published steps are: decode both frames to BGR and convert them to RGB; grayscale and
 mirror of whole frames; jitter; crop by padding and resizing, with an attention mask and a segmentation mask (of zeros,
 but carried through all steps); conversion to float, brightness, mirror, normalisation, and the check for padding. Left
@@ -134,7 +134,7 @@ def plain_crop(
 
 
 def check_equal(samples: TrackingDataset, count: int) -> None:
-    """Both ways give the same samples, but that grey is rounded before or after resizing.
+    """Check that both variants give the same samples, but that grey is rounded before or after resizing.
 
     Raises:
         ConfigError: they do not.
@@ -144,7 +144,7 @@ def check_equal(samples: TrackingDataset, count: int) -> None:
         for name, expected in plain.items():
             difference = (ours[name].float() - expected.float()).abs().max().item()
             if difference > (0.025 if name.endswith("images") else 1e-6):
-                raise ConfigError(f"the two ways differ by {difference} in {name} of sample {index}")
+                raise ConfigError(f"the two variants differ by {difference} in {name} of sample {index}")
 
 
 def seconds(work, count: int) -> float:
@@ -168,7 +168,7 @@ def measure(size: str, pictures: list[np.ndarray], quality: int, pairs: int, rou
     """A row of the table, for frames of ``size`` WIDTHxHEIGHT.
 
     Raises:
-        ConfigError: the size cannot be read, or the two ways differ.
+        ConfigError: the size cannot be read, or the two variants differ.
     """
     with tempfile.TemporaryDirectory() as folder:
         data = Drawn(Path(folder), parse_size(size), pictures, quality)
@@ -176,12 +176,14 @@ def measure(size: str, pictures: list[np.ndarray], quality: int, pairs: int, rou
         source = AnnotatedPairs(data, PairSampling("causal", 200, 1, 1))
         samples = TrackingDataset([source], [1], SampleSpec(TEMPLATE, SEARCH, NORMALISE, STRIDE, seed=0, stream=0))
         check_equal(samples, 40)
-        ways = [
+        variants = [
             lambda index: plain_sample(samples, (2, index)),
             lambda index: samples[2, index],
             lambda index: [read_image(files[(2 * index + k) % len(files)]) for k in range(2)],
         ]
-        plain, ours, decoding = np.median([[seconds(way, pairs) for way in ways] for _ in range(rounds)], axis=0)
+        plain, ours, decoding = np.median(
+            [[seconds(variant, pairs) for variant in variants] for _ in range(rounds)], axis=0
+        )
         kilobytes = np.mean([path.stat().st_size for path in files]) / 1000
     shares = f"{1000 * decoding:.2f} of {1000 * ours:.2f} ms"
     return f"{size:>10} {kilobytes:5.0f} {1 / plain:8.1f} /s {1 / ours:9.1f} /s {plain / ours:6.2f}  {shares}"
@@ -191,7 +193,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", nargs="+", default=["1280x720", "1920x1080"], metavar="WxH", help="sizes of frames")
     parser.add_argument("--pairs", type=int, default=100, help="samples in a round (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="the ways take turns; the median counts (%(default)s)")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="variants are interleaved; the median counts (%(default)s)"
+    )
     parser.add_argument("--images", metavar="FOLDER", help="pictures to draw from (default: procedural textures)")
     parser.add_argument("--quality", type=int, default=90, help="of the JPEGs (default: %(default)s)")
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-"""How far boxes of reduced precisions and other runtimes are from those of float32, looking from the same place.
+"""How far boxes of reduced precisions and other runtimes are from those of float32, from the same state in every frame.
 
 A target that is lost in one precision and not in another makes whole sequences differ, and says little of either. So
 float32 leads here: in every frame all look around the box that it found in the frame before. Distances are the largest
@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from benchmarks.ways import VARIANTS, Variant, project_tracker
+from benchmarks.variants import VARIANTS, Variant, project_tracker
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
 from lib.data.sequence import Sequence
@@ -56,7 +56,7 @@ class Followed:
 
 
 def follow(leader: Tracker, others: Mapping[str, Tracker], sequence: Sequence, frames: int) -> Followed:
-    """Where all find the target in the first ``frames`` frames of a sequence.
+    """Track the first ``frames`` frames of a sequence with all trackers.
 
     Raises:
         ConfigError: these frames are not all annotated.
@@ -98,7 +98,7 @@ def row(name: str, distances: np.ndarray, scales: np.ndarray, scores: np.ndarray
 
 
 def build(names: list[str], args: argparse.Namespace) -> tuple[Tracker, dict[str, Tracker]]:
-    """The leader, and the others that can be had here; of the rest it is said why not."""
+    """Build the leader, and the others that are available here; print the reason for the rest."""
     device, checkpoint = pick_device(args.device), args.checkpoint
     if checkpoint is None:
         checkpoint = find_checkpoint(load_config(OSTrackConfig, args.config, args.overrides))
@@ -121,7 +121,9 @@ def main() -> None:
     parser.add_argument("--config", default="vits_256_ce_images", help="name or path of an experiment")
     parser.add_argument("--checkpoint", type=Path, help="weight file (default: the experiment's own)")
     known = list(REDUCED)
-    parser.add_argument("--ways", nargs="+", choices=known, default=known, metavar="WAY", help=f"of {', '.join(known)}")
+    parser.add_argument(
+        "--variants", nargs="+", choices=known, default=known, metavar="VARIANT", help=f"of {', '.join(known)}"
+    )
     parser.add_argument("--frames", type=int, default=10**9, metavar="N", help="the first N of each sequence")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="settings on top of the experiment")
@@ -129,7 +131,7 @@ def main() -> None:
     if args.frames < 2:
         raise ConfigError(f"--frames {args.frames}: the first frame is given, so at least 2")
     sequences = get_dataset(args.dataset)
-    leader, others = build(args.ways, args)
+    leader, others = build(args.variants, args)
     found = [follow(leader, others, sequence, args.frames) for sequence in sequences]
     leading = np.array([area(one.leading, sequence) for one, sequence in zip(found, sequences, strict=True)])
     scales = np.concatenate([one.scales for one in found])

@@ -45,7 +45,7 @@ from lib.utils.errors import run_cli
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to train: what it overrides; ``plain`` = the published step; ``cuda`` = of no use elsewhere."""
+    """A variant of training: its overrides; ``plain`` = the published step; ``cuda`` = of no use elsewhere."""
 
     name: str
     overrides: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ VARIANTS = (
 
 @dataclass(frozen=True)
 class Measured:
-    """What a step of a variant costs.
+    """Cost of a training step of a variant.
 
     Attributes:
         seconds: the median.
@@ -111,7 +111,7 @@ def memory_of(run: Callable[[], object], device: torch.device) -> tuple[int, int
 
 
 def now(device: torch.device) -> float:
-    """Seconds of the clock, when all that was asked of the device is done."""
+    """Clock time in seconds, after waiting for the device."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

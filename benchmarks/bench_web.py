@@ -60,8 +60,8 @@ def main() -> None:
             take_picture(browser, args.picture)
             print(f"wrote {args.picture}")
         with tempfile.TemporaryDirectory() as folder:
-            places = saved_boxes(browser, Path(folder))[1][:, 0].round(2)
-        count = ((places > before[1]) & (places <= last)).sum()
+            times = saved_boxes(browser, Path(folder))[1][:, 0].round(2)
+        count = ((times > before[1]) & (times <= last)).sum()
         print(f"{browser.texts('#network')[0]}: {browser.texts('#speed')[0]}")
         print(f"CPU time of a frame, in all processes of the browser: {1000 * cpu / count:.0f} ms")
 

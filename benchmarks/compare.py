@@ -51,7 +51,7 @@ def run_ratios(run: dict[str, Any], path: Path) -> tuple[str, dict[str, float]]:
 
 
 def compare(known: dict[str, dict[str, float]], fresh: dict[str, float]) -> tuple[list[str], list[str]]:
-    """Lines that say what has fallen; and the names that were not measured this time."""
+    """Lines for the ratios that have fallen, and the names that were not measured this time."""
     fallen = []
     for name, entry in known.items():
         least = entry["ratio"] * (1 - entry["tolerance"])
@@ -63,7 +63,7 @@ def compare(known: dict[str, dict[str, float]], fresh: dict[str, float]) -> tupl
 def update(
     known: dict[str, dict[str, float]], fresh: dict[str, float], tolerance: float
 ) -> dict[str, dict[str, float]]:
-    """The known ratios with the fresh ones in their place; a known ratio keeps its tolerance, a new one gets this."""
+    """The known ratios replaced by the fresh ones; a known ratio keeps its tolerance, a new one gets this."""
     new = {
         name: {"ratio": round(ratio, 3), "tolerance": known.get(name, {}).get("tolerance", tolerance)}
         for name, ratio in fresh.items()

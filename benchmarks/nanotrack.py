@@ -50,7 +50,7 @@ SETTINGS = {"v2": Settings(16, 0.490, 0.150, 0.385), "v3": Settings(15, 0.455, 0
 
 @dataclass(frozen=True)
 class Parameters:
-    """What the tracker is built from; ``checkpoint`` is what results are tied to."""
+    """Parameters of the tracker; results are tied to the file ``checkpoint``."""
 
     settings: Settings
     backbone: str
@@ -75,7 +75,7 @@ def parameters(config: str) -> Parameters:
 
 
 def get_tracker_class() -> type[NanoTrack]:
-    """What ``tracking/test.py`` builds."""
+    """The class that ``tracking/test.py`` builds."""
     return NanoTrack
 
 

@@ -32,14 +32,14 @@ INSTALL = "pip install --no-deps --target FOLDER opencv-contrib-python-headless"
 
 
 def parameters(config: str) -> str:
-    """The kind of tracker: what ``tracking/test.py`` is given as configuration. Raises ConfigError: not one of them."""
+    """The kind of tracker, given to ``tracking/test.py`` as configuration. Raises ConfigError: not one of them."""
     if config not in KINDS:
         raise ConfigError(f"OpenCV's tracker {config!r} is unknown; choose one of {', '.join(KINDS)}")
     return config
 
 
 def get_tracker_class() -> Callable[..., OpenCVTracker]:
-    """What ``tracking/test.py`` builds."""
+    """The class that ``tracking/test.py`` builds."""
     return OpenCVTracker
 
 

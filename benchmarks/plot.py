@@ -2,7 +2,7 @@
 
     python benchmarks/plot.py
 
-``figures.json`` is the one place where the figures of a model stand: change a row there, and run this. A row has
+``figures.json`` holds the figures of all models: change a row there, and run this. A row has
 
 - ``tracker`` and ``run``: which tracker, and how it was run;
 - ``lasot``: AUC on LaSOT as the paper prints it;
@@ -68,13 +68,13 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         shown = [row for row in rows if row["fps"] and row[key]]
-        # Labels stand above and below by turns: those of one tracker are near to each other.
+        # Labels stand above and below alternately: those of one tracker are near to each other.
         for number, row in enumerate(sorted(shown, key=lambda row: (row["tracker"], row["fps"]))):
             color = COLORS[trackers.index(row["tracker"]) % len(COLORS)]
             axes.plot(row["fps"], row[key], "o", color=color, markersize=8, label=row["tracker"])
-            place = (row["fps"], row[key])
+            point = (row["fps"], row[key])
             axes.annotate(
-                row["run"], place, (0, -14 if number % 2 else 7), textcoords="offset points", ha="center", fontsize=7
+                row["run"], point, (0, -14 if number % 2 else 7), textcoords="offset points", ha="center", fontsize=7
             )
         axes.margins(y=0.25)
     known = {label: point for axes in panels for point, label in zip(*axes.get_legend_handles_labels(), strict=True)}

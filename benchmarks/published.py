@@ -55,7 +55,7 @@ def use_plain_attention(net: OSTrack) -> None:
 
 
 def published_forward(net: OSTrack, template: Tensor, search: Tensor, mask: Tensor | None) -> dict[str, Any]:
-    """What :meth:`OSTrack.forward` computes, by the published steps.
+    """Compute :meth:`OSTrack.forward` by the published steps.
 
     Args:
         net: a model with a CENTER head, after :func:`use_plain_attention`.
@@ -71,7 +71,7 @@ def published_forward(net: OSTrack, template: Tensor, search: Tensor, mask: Tens
     if backbone.template_segment_pos_embed is not None:
         z, x = z + backbone.template_segment_pos_embed, x + backbone.search_segment_pos_embed
     template_count, search_count = z.shape[1], x.shape[1]
-    places = torch.arange(search_count, device=x.device).repeat(len(x), 1)
+    indices = torch.arange(search_count, device=x.device).repeat(len(x), 1)
     tokens, removed = torch.cat((z, x), dim=1), []
     for layer, block in enumerate(backbone.blocks):
         update, weights = block.attn(block.norm1(tokens), slice(None))
@@ -84,7 +84,7 @@ def published_forward(net: OSTrack, template: Tensor, search: Tensor, mask: Tens
                 chosen = mask[:, None, :, None].expand_as(ranking)
                 ranking = ranking[chosen].view(len(x), ranking.shape[1], -1, remaining)
             order = ranking.mean(dim=2).mean(dim=1).sort(dim=1, descending=True).indices
-            places, dropped = places.gather(1, order[:, :keep]), places.gather(1, order[:, keep:])
+            indices, dropped = indices.gather(1, order[:, :keep]), indices.gather(1, order[:, keep:])
             kept = order[:, :keep, None].expand(-1, -1, tokens.shape[-1])
             tokens = torch.cat((tokens[:, :template_count], tokens[:, template_count:].gather(1, kept)), dim=1)
             removed.append(dropped)
@@ -93,7 +93,7 @@ def published_forward(net: OSTrack, template: Tensor, search: Tensor, mask: Tens
     z, x = tokens[:, :template_count], tokens[:, template_count:]
     if removed:
         padding = torch.zeros(len(x), search_count - x.shape[1], x.shape[2], device=x.device)
-        every = torch.cat((places, *removed), dim=1)[..., None].expand(-1, -1, x.shape[2])
+        every = torch.cat((indices, *removed), dim=1)[..., None].expand(-1, -1, x.shape[2])
         padded = torch.cat((x, padding), dim=1)
         x = torch.zeros_like(padded).scatter(1, every, padded)
     grid = backbone.search_grid
@@ -145,7 +145,7 @@ def published_crop(image: np.ndarray, window: CropWindow, size: int) -> tuple[np
 
 @dataclass
 class PublishedTarget:
-    """What is known of one target: template (1, 3, H, W), chosen template tokens (1, Lz), last ``xywh`` box."""
+    """State of one target: template (1, 3, H, W), chosen template tokens (1, Lz), last ``xywh`` box."""
 
     template: Tensor
     mask: Tensor | None
@@ -176,9 +176,9 @@ class PublishedTracker:
 
     def start(self, image: np.ndarray, box: Sequence[float]) -> PublishedTarget:
         """Crop the template around the first ``xywh`` box."""
-        size, place = self.cfg.TEST.TEMPLATE_SIZE, torch.tensor(box, dtype=torch.float32)
+        size, whole = self.cfg.TEST.TEMPLATE_SIZE, torch.tensor(box, dtype=torch.float32)
         crop, factor = self._crop(image, box, self.cfg.TEST.TEMPLATE_FACTOR, size)
-        mask = template_mask(self.cfg, size, 1, self.device, box_to_crop(place, place, factor, size)[None])
+        mask = template_mask(self.cfg, size, 1, self.device, box_to_crop(whole, whole, factor, size)[None])
         if mask is not None and mask.dtype != torch.bool:
             tokens = (size // self.cfg.MODEL.BACKBONE.STRIDE) ** 2
             mask = torch.zeros(1, tokens, dtype=torch.bool, device=self.device).scatter(1, mask, True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.ways import Frame
+from benchmarks.variants import Frame
 
 
 @dataclass(frozen=True)

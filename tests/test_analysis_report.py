@@ -315,9 +315,7 @@ def test_several_data_sets_by_comma(workspace, env):
 def test_a_damaged_record_of_origin_is_named(workspace, env, record):
     path = results_of(workspace, "still") / "car.json"
     path.write_text(record)
-    with pytest.raises(
-        DataError, match=r"still/folder_seqs_\w+/car\.json .*: delete car\.txt and track this sequence again"
-    ):
+    with pytest.raises(DataError, match=r"still/folder_seqs_\w+/car\.json .*delete car\.txt"):
         list(analyse(f"folder:{workspace / 'seqs'}", env=env, options=AnalysisOptions(plots=False)))
 
 
@@ -359,6 +357,5 @@ def test_script_fails_with_one_clear_message(workspace, monkeypatch, capsys):
     monkeypatch.chdir(workspace)
     arguments = ["--save_dir", "output", "--config", "stil", "--dataset", "folder:seqs"]
     assert run_program(monkeypatch, "analysis_results", arguments) == 1
-    assert capsys.readouterr().err.strip() == (
-        "error: no results of config stil in output/test/tracking_results: did you mean still?"
-    )
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and "config stil in output/test/tracking_results" in line and "still?" in line

@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lib.data.own_folder import folder_label
@@ -26,7 +27,6 @@ from lib.test.analysis.tables import (
     Table,
     attribute_table,
     latex,
-    long_table,
     markdown,
     sequence_table,
     summary_table,
@@ -66,6 +66,14 @@ def report(*trackers, protocol="official", tag="otb", **options):
     return Report(tag, protocol, data, scored, **options)
 
 
+def header(table):
+    return tuple(table.frame)
+
+
+def rows(table):
+    return table.frame.to_numpy().tolist()
+
+
 @pytest.fixture
 def two():
     return report(("net/good_1", [TRUTH, TRUTH, HALF]), ("net/half", [HALF] * 3))
@@ -74,11 +82,11 @@ def two():
 def test_summary_names_protocol_and_interval(two):
     table = summary_table(two)
     assert table.title == "otb (3 sequences), 15 frames, protocol official"
-    assert table.header == ("Tracker", "AUC", "OP50", "Precision", "AUC 95%")
+    assert header(table) == ("Tracker", "AUC", "OP50", "Precision", "AUC 95%")
     good, half = 100 * 20 / 21, 100 * (20 + 4 * 10) / 105
-    assert table.rows[1][:2] == ["net/half", pytest.approx(half)]
-    assert table.rows[0][1] == pytest.approx((2 * good + half) / 3)
-    np.testing.assert_allclose(table.rows[0][-1], (half, good), rtol=1e-6)  # three sequences: all of one or the other
+    assert rows(table)[1][:2] == ["net/half", pytest.approx(half)]
+    assert rows(table)[0][1] == pytest.approx((2 * good + half) / 3)
+    np.testing.assert_allclose(rows(table)[0][-1], (half, good), rtol=1e-6)  # three sequences: all of one or the other
     assert text(table).splitlines()[-1].split() == ["net/half", "57.14", "20.00", "100.00", "57.14..57.14"]
 
 
@@ -91,7 +99,7 @@ def test_markdown(two):
         "| net/good_1 | 82.54 | 73.33 | 100.00 | 57.14..95.24 |",
         "| net/half | 57.14 | 20.00 | 100.00 | 57.14..57.14 |",
     ]
-    assert r"a\|b" in markdown(Table("t", ("x",), [["a|b"]]))
+    assert r"a\|b" in markdown(Table("t", pd.DataFrame({"x": ["a|b"]})))
 
 
 def test_latex_escapes_and_sets_the_best_in_bold(two):
@@ -105,9 +113,9 @@ def test_latex_escapes_and_sets_the_best_in_bold(two):
 
 def test_csv_has_four_decimals_and_two_columns_for_an_interval(two, tmp_path):
     with write_csv(summary_table(two), tmp_path / "t.csv").open() as file:
-        rows = list(csv.reader(file))
-    assert rows[0] == ["Tracker", "AUC", "OP50", "Precision", "AUC 95% low", "AUC 95% high"]
-    assert rows[2] == ["net/half", "57.1429", "20.0000", "100.0000", "57.1429", "57.1429"]
+        lines = list(csv.reader(file))
+    assert lines[0] == ["Tracker", "AUC", "OP50", "Precision", "AUC 95% low", "AUC 95% high"]
+    assert lines[2] == ["net/half", "57.1429", "20.0000", "100.0000", "57.1429", "57.1429"]
 
 
 @pytest.fixture
@@ -121,8 +129,8 @@ def runs():
 def test_repeated_runs_have_a_row_of_their_mean_and_spread(runs, tmp_path):
     aucs = np.array([(2 * 2000 / 21 + 1200 / 21) / 3, 1200 / 21])
     label = "net/c (mean of 2 runs)"
-    row = summary_table(runs).rows[-1]
-    assert [one[0] for one in summary_table(runs).rows] == ["net/c_001", "other/x", "net/c_000", label]
+    row = rows(summary_table(runs))[-1]
+    assert [one[0] for one in rows(summary_table(runs))] == ["net/c_001", "other/x", "net/c_000", label]
     assert (row[1].mean, row[1].deviation) == pytest.approx((aucs.mean(), aucs.std(ddof=1)))
     assert (row[3].mean, row[3].deviation) == pytest.approx((100, 0))
     np.testing.assert_allclose(row[-1], (1200 / 21, (2000 + 1200) / 42), rtol=1e-6)  # of the means by sequence
@@ -133,13 +141,13 @@ def test_repeated_runs_have_a_row_of_their_mean_and_spread(runs, tmp_path):
     assert r"net/c (mean of 2 runs) & 69.84 $\pm$ 17.96 & " in latex(summary_table(runs))
     assert r"net/c\_001 & \textbf{82.54} &" in latex(summary_table(runs))  # of single runs the best
     with write_csv(summary_table(runs), tmp_path / "t.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert list(rows[0])[:5] == ["Tracker", "AUC", "AUC sd", "OP50", "OP50 sd"]
-    assert [one["AUC sd"] for one in rows] == ["", "", "", f"{aucs.std(ddof=1):.4f}"]
-    assert rows[-1]["AUC"] == f"{aucs.mean():.4f}" and rows[-1]["AUC 95% low"] == "57.1429"
+        lines = list(csv.DictReader(file))
+    assert list(lines[0])[:5] == ["Tracker", "AUC", "AUC sd", "OP50", "OP50 sd"]
+    assert [one["AUC sd"] for one in lines] == ["", "", "", f"{aucs.std(ddof=1):.4f}"]
+    assert lines[-1]["AUC"] == f"{aucs.mean():.4f}" and lines[-1]["AUC 95% low"] == "57.1429"
     assert f"{label}: 000, 001, with their standard deviation" in summary_text(runs)
-    assert attribute_table(runs).header[2:] == ("net/c_001", "other/x", "net/c_000", label)
-    assert attribute_table(runs).rows[0][-1].mean == pytest.approx((2000 / 21 + 1200 / 21) / 2)
+    assert header(attribute_table(runs))[2:] == ("net/c_001", "other/x", "net/c_000", label)
+    assert rows(attribute_table(runs))[0][-1].mean == pytest.approx((2000 / 21 + 1200 / 21) / 2)
     write_tables(runs, ("md", "tex", "csv"), tmp_path)
     for suffix in ("md", "tex"):
         assert all(label in (tmp_path / f"{name}.{suffix}").read_text("utf-8") for name in ("summary", "per_sequence"))
@@ -147,7 +155,7 @@ def test_repeated_runs_have_a_row_of_their_mean_and_spread(runs, tmp_path):
 
 def test_one_run_has_no_mean(runs):
     alone = replace(runs, trackers=runs.trackers[:2])
-    assert len(summary_table(alone).rows) == 2 and "mean of" not in summary_text(alone)
+    assert len(rows(summary_table(alone))) == 2 and "mean of" not in summary_text(alone)
 
 
 def test_runs_are_told_from_names_with_numbers(tmp_path):
@@ -167,28 +175,37 @@ def test_runs_are_told_from_names_with_numbers(tmp_path):
     assert found("exp_001", config="exp_001") is None  # of an experiment exp_001.yaml
 
 
-def test_long_table_holds_every_score(two):
-    table = long_table(two)
-    assert table.header == ("Tracker", "Sequence", "Frames", "Valid frames", "AUC", "OP50", "Precision", "Protocol")
-    assert table.rows[5] == ["net/half", "dog", 5, 5, *map(pytest.approx, (57.142857, 20, 100)), "official"]
+def test_the_frame_holds_every_score(two):
+    frame = two.frame
+    assert tuple(frame) == ("Tracker", "Sequence", "Frames", "Valid frames", "AUC", "OP50", "Precision", "Protocol")
+    assert frame.loc[5].tolist() == ["net/half", "dog", 5, 5, *map(pytest.approx, (57.142857, 20, 100)), "official"]
 
 
 def test_attributes_are_scored_over_the_sequences_that_have_them(two):
     table = attribute_table(two)
-    assert table.header == ("Attribute", "Sequences", "net/good_1", "net/half")
+    assert header(table) == ("Attribute", "Sequences", "net/good_1", "net/half")
     assert table.title == "AUC by attribute, otb (3 sequences), protocol official"
-    assert table.rows == [
+    assert rows(table) == [
         ["OV", 1, pytest.approx(95.238095), pytest.approx(57.142857)],
         ["SV", 2, pytest.approx(95.238095), pytest.approx(57.142857)],
     ]
     single = attribute_table(report(("net/half", [HALF] * 3)))
-    assert single.header == ("Attribute", "Sequences", "AUC", "OP50", "Precision")
-    assert single.rows[0] == ["OV", 1, *map(pytest.approx, (57.142857, 20, 100))]
+    assert header(single) == ("Attribute", "Sequences", "AUC", "OP50", "Precision")
+    assert rows(single)[0] == ["OV", 1, *map(pytest.approx, (57.142857, 20, 100))]
+
+
+def test_the_attribute_frame_has_a_row_per_tracker_and_attribute(two):
+    frame = two.attribute_frame
+    assert tuple(frame) == ("Tracker", "Attribute", "Sequences", "AUC", "OP50", "Precision", "Protocol")
+    assert frame[["Tracker", "Attribute", "Sequences"]].to_numpy().tolist() == [
+        ["net/good_1", "OV", 1], ["net/good_1", "SV", 2], ["net/half", "OV", 1], ["net/half", "SV", 2]
+    ]  # fmt: skip
+    np.testing.assert_allclose(frame["AUC"], [95.238095, 95.238095, 57.142857, 57.142857])
 
 
 def test_attributes_weigh_frames_where_these_are_pooled():
     found = report(("net/half", [HALF, TRUTH, TRUTH]), tag="vot18", official=np.array([1, 1, 0, 0, 0], bool))
-    assert attribute_table(found).rows[1][2] == pytest.approx(75)  # one frame of each
+    assert rows(attribute_table(found))[1][2] == pytest.approx(75)  # one frame of each
 
 
 def test_no_attributes_no_table(monkeypatch):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from benchmarks import bench_precision, ways
-from benchmarks.ways import VARIANTS
+from benchmarks import bench_precision, variants
+from benchmarks.variants import VARIANTS
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
 from lib.data.sequence import Annotations, Sequence
@@ -75,10 +75,10 @@ def test_the_table(monkeypatch, capsys):
             raise ConfigError("onnxruntime is not installed")
         return Drifting(speeds[f"{backend} {precision}"])
 
-    monkeypatch.setattr(ways, "build_tracker", tracker)
-    monkeypatch.setattr(ways, "export_experiment", lambda *arguments: None)
+    monkeypatch.setattr(variants, "build_tracker", tracker)
+    monkeypatch.setattr(variants, "export_experiment", lambda *arguments: None)
     monkeypatch.setattr(bench_precision, "get_dataset", lambda name: [sequence("a"), sequence("b")])
-    arguments = ["x", "folder:F", "TEST.SIZE_SMOOTHING=0.5", "--checkpoint", "w.pth", "--device", "cpu", "--ways",
+    arguments = ["x", "folder:F", "TEST.SIZE_SMOOTHING=0.5", "--checkpoint", "w.pth", "--device", "cpu", "--variants",
                  "torch bf16", "torch fp16", "openvino int8", "onnxruntime int8"]  # fmt: skip
     monkeypatch.setattr("sys.argv", arguments)
     bench_precision.main()

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import bench, compare, opencv_trackers, published, report, ways
+from benchmarks import bench, compare, opencv_trackers, published, report, variants
 from benchmarks.bench_data import Drawn
-from benchmarks.passes import measure_pass
+from benchmarks.throughput import measure_pass
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
 from lib.data.image_io import read_image
@@ -52,8 +52,8 @@ def scene(tmp_path):
     """Drawn frames of 200 x 160 pixels and a small model with random weights."""
     textures = [np.random.default_rng(i).integers(0, 255, (40, 50, 3), np.uint8) for i in range(5)]
     data = Drawn(tmp_path / "frames", (200, 160), textures, 90)
-    weights = ways.random_weights("vitt_256_ce_images", SMALL, tmp_path / "weights.pth")
-    return ways.Scene(data, "vitt_256_ce_images", SMALL, weights, torch.device("cpu"))
+    weights = variants.random_weights("vitt_256_ce_images", SMALL, tmp_path / "weights.pth")
+    return variants.Scene(data, "vitt_256_ce_images", SMALL, weights, torch.device("cpu"))
 
 
 # The published way
@@ -115,23 +115,23 @@ def test_published_tracker_refuses_heads_that_it_does_not_know(tmp_path):
         published.PublishedTracker(cfg, tmp_path / "none.pth", torch.device("cpu"))
 
 
-# Ways and turns
+# Variants and turns
 
 
 class Counting:
-    """A way that writes down when it ran."""
+    """A runner that writes down when it ran."""
 
     def __init__(self, name, log):
         self.name, self.log = name, log
 
     def run(self, number):
         self.log.append(f"{self.name}{number}")
-        return ways.Frame(float(len(self.log)), 0.0, 0.0, 0.0)
+        return variants.Frame(float(len(self.log)), 0.0, 0.0, 0.0)
 
 
-def test_ways_take_turns_on_the_same_frames_and_first_ones_do_not_count():
+def test_variants_take_turns_on_the_same_frames_and_first_ones_do_not_count():
     log = []
-    found = ways.take_turns({name: Counting(name, log) for name in "ab"}, ways.Turns(2, 1))
+    found = variants.interleave({name: Counting(name, log) for name in "ab"}, variants.Turns(2, 1))
     assert log == ["a1", "a2", "b1", "b2", "a3", "a4", "b3", "b4", "a5", "a6", "b5", "b6"]
     assert [frame.total for frame in found["a"]] == [6, 10]
     assert [frame.total for frame in found["b"]] == [8, 12]
@@ -139,24 +139,24 @@ def test_ways_take_turns_on_the_same_frames_and_first_ones_do_not_count():
 
 def test_turns_go_round_the_frames():
     log = []
-    ways.take_turns({"a": Counting("a", log)}, ways.Turns(3, 7))
+    variants.interleave({"a": Counting("a", log)}, variants.Turns(3, 7))
     assert log[22:26] == ["a23", "a1", "a2", "a3"]
 
 
-@pytest.mark.parametrize(("variant", "targets"), [(ways.PUBLISHED, 1), (ways.Variant("ours", "torch"), 3)])
+@pytest.mark.parametrize(("variant", "targets"), [(variants.PUBLISHED, 1), (variants.Variant("ours", "torch"), 3)])
 def test_a_way_looks_around_the_true_boxes_and_divides_by_its_targets(scene, variant, targets, monkeypatch):
     with ExitStack() as stack:
-        way = ways.build_way(variant, scene, 3, None, stack)
-    assert len(way.targets) == targets
+        runner = variants.build_runner(variant, scene, 3, None, stack)
+    assert len(runner.targets) == targets
     seen = []
-    whole = way.tracker.step
+    whole = runner.tracker.step
 
     def step(images, around):
         seen.extend((image.copy(), list(target.box)) for image, target in zip(images, around, strict=True))
         return whole(images, around)._replace(crop=0.3, network=0.6)
 
-    monkeypatch.setattr(way.tracker, "step", step)
-    frame = way.run(5)
+    monkeypatch.setattr(runner.tracker, "step", step)
+    frame = runner.run(5)
     for i, (image, box) in enumerate(seen):
         assert box == scene.data.boxes[i][4].tolist()
         np.testing.assert_array_equal(image, read_image(scene.data.path(i, 5)))
@@ -167,26 +167,26 @@ def test_a_way_looks_around_the_true_boxes_and_divides_by_its_targets(scene, var
 def test_what_cannot_be_had_says_so(scene, tmp_path):
     with ExitStack() as stack:
         with pytest.raises(ConfigError, match="for CUDA only"):
-            ways.build_way(ways.Variant("graphs", "torch", cuda=True), scene, 1, None, stack)
+            variants.build_runner(variants.Variant("graphs", "torch", cuda=True), scene, 1, None, stack)
         if not hasattr(opencv_trackers.cv2, "TrackerCSRT"):
             with pytest.raises(ConfigError, match="not installed: OpenCV .* has no CSRT; run: pip install"):
-                ways.build_way(ways.VARIANTS[-1], scene, 1, None, stack)
+                variants.build_runner(variants.VARIANTS[-1], scene, 1, None, stack)
 
 
 def test_what_is_not_installed_has_a_row_that_says_so(scene, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    variants = [ways.PUBLISHED, *(ways.Variant(name, "openvino", name) for name in ("float32", "int8"))]
-    rows = bench.measure(scene, variants, ("model", 1), ways.Turns(1, 1), {}, None)
+    chosen = [variants.PUBLISHED, *(variants.Variant(name, "openvino", name) for name in ("float32", "int8"))]
+    rows = bench.measure(scene, chosen, ("model", 1), variants.Turns(1, 1), {}, None)
     assert rows[0].missing is None and rows[0].total_speed == 1
     assert all("openvino is not installed" in row.missing for row in rows[1:])
 
 
 def test_int8_is_calibrated_before_its_tracker_is_built(scene, monkeypatch):
     calls = []
-    monkeypatch.setattr(ways, "export_experiment", lambda *args: calls.append(args))
-    monkeypatch.setattr(ways, "build_tracker", lambda *args, **options: calls.append((args, options)))
-    scene.tracker(ways.Variant("a", "onnxruntime", "int8"))
-    scene.tracker(ways.Variant("b", "onnxruntime"))
+    monkeypatch.setattr(variants, "export_experiment", lambda *args: calls.append(args))
+    monkeypatch.setattr(variants, "build_tracker", lambda *args, **options: calls.append((args, options)))
+    scene.tracker(variants.Variant("a", "onnxruntime", "int8"))
+    scene.tracker(variants.Variant("b", "onnxruntime"))
     spec = TrackerSpec(scene.config, checkpoint=scene.checkpoint, overrides=tuple(scene.overrides))
     assert calls[0] == (spec, "onnx", ExportOptions("int8"))
     assert [args[:4] for args, _ in calls[1:]] == [
@@ -210,10 +210,10 @@ class TrackerCSRT:
 def test_opencv_is_timed_in_a_process_with_an_opencv_of_its_own(scene, tmp_path):
     (tmp_path / "contrib").mkdir()
     (tmp_path / "contrib/cv2.py").write_text(FAKE_OPENCV)
-    way = ways.OpenCVWay("CSRT", scene, tmp_path / "contrib")
-    frames = [way.run(number) for number in (1, 2, 1)]
-    way.close()
-    assert way.process.returncode == 0
+    runner = variants.OpenCVRunner("CSRT", scene, tmp_path / "contrib")
+    frames = [runner.run(number) for number in (1, 2, 1)]
+    runner.close()
+    assert runner.process.returncode == 0
     for frame in frames:
         assert 0 < frame.decode < frame.total and np.isnan(frame.network)
 
@@ -244,11 +244,11 @@ def test_opencv_tracker_keeps_its_box_when_it_loses_the_target(monkeypatch):
 
 
 def test_figures_are_medians_percentiles_and_shares_of_the_mean():
-    frames = [ways.Frame(total / 1000, 0.001, 0.002, total / 1000 - 0.004) for total in (10, 20, 30, 40)]
+    frames = [variants.Frame(total / 1000, 0.001, 0.002, total / 1000 - 0.004) for total in (10, 20, 30, 40)]
     found = report.figures(frames)
     assert found["total"] == pytest.approx((25, 38.5)) and found["network"] == pytest.approx((21, 34.5))
     assert found["shares"] == pytest.approx({"decode": 0.04, "crop": 0.08, "network": 0.84, "rest": 0.04})
-    whole = report.figures([ways.Frame(0.02, 0.005, np.nan, np.nan)])
+    whole = report.figures([variants.Frame(0.02, 0.005, np.nan, np.nan)])
     assert "network" not in whole and whole["shares"] == pytest.approx({"decode": 0.25, "rest": 0.75})
 
 
@@ -263,17 +263,21 @@ def test_rows_have_ratios_and_their_cells_stand_below_the_header():
 
 def test_the_limit_is_that_of_operations_or_of_memory(scene):
     rates = {"float32": 1e9, "bf16": 1e15, "copy": 1e9}
-    operations = bench.limit_seconds(scene, ways.Variant("a", "torch"), 1, rates)
+    operations = bench.limit_seconds(scene, variants.Variant("a", "torch"), 1, rates)
     cfg = load_config(OSTrackConfig, scene.config, list(SMALL))
     net = build_ostrack(cfg)
     assert operations == pytest.approx(bench.count_flops(cfg, net))
     count = sum(parameter.numel() for parameter in net.parameters())
-    assert bench.limit_seconds(scene, ways.Variant("b", "torch", "bf16"), 4, rates) == pytest.approx(count / 2 / 1e9)
-    assert bench.limit_seconds(scene, ways.Variant("c", "torch", "fp16"), 1, rates) is None
+    assert bench.limit_seconds(scene, variants.Variant("b", "torch", "bf16"), 4, rates) == pytest.approx(
+        count / 2 / 1e9
+    )
+    assert bench.limit_seconds(scene, variants.Variant("c", "torch", "fp16"), 1, rates) is None
 
 
 def test_a_pass_of_several_sequences(scene, tmp_path):
-    rows = measure_pass(scene, [ways.PUBLISHED, ways.Variant("ours", "torch")], 2, 1, tmp_path / "out", frames=3)
+    rows = measure_pass(
+        scene, [variants.PUBLISHED, variants.Variant("ours", "torch")], 2, 1, tmp_path / "out", frames=3
+    )
     assert [row.variant for row in rows] == ["published", "ours"]
     assert rows[0].total_speed == 1 and rows[1].total_speed == pytest.approx(rows[0].total[0] / rows[1].total[0])
     results = sorted((tmp_path / "out").rglob("*.txt"))
@@ -287,8 +291,8 @@ def run_script(monkeypatch, main, *arguments):
 
 def test_the_command_prints_a_table_and_writes_what_compare_reads(monkeypatch, tmp_path, capsys):
     rates = {"float32": 1e11, "bf16": 1e11, "copy": 1e10}
-    monkeypatch.setattr(bench, "measured_ceiling", lambda device, repeats: rates)
-    monkeypatch.setattr(bench, "QUICK", bench.Plan(ways.Turns(1, 1), ways.Turns(1, 1), 1, (), (), (), ()))
+    monkeypatch.setattr(bench, "measure_roofline", lambda device, repeats: rates)
+    monkeypatch.setattr(bench, "QUICK", bench.Plan(variants.Turns(1, 1), variants.Turns(1, 1), 1, (), (), (), ()))
     arguments = ["--quick", "--device", "cpu", "--cpu_threads", 1, "--config", "vitt_256_ce_images", "--size",
                  "160x120", "--variants", "torch float32", "torch fp16", "--json", tmp_path / "run.json"]  # fmt: skip
     run_script(monkeypatch, bench.main, *arguments)
@@ -296,7 +300,7 @@ def test_the_command_prints_a_table_and_writes_what_compare_reads(monkeypatch, t
     assert "float32 100, bf16 100 GFLOP/s" in printed and "for CUDA only" in printed
     run = json.loads((tmp_path / "run.json").read_text())
     kind, ratios = compare.run_ratios(run, tmp_path / "run.json")
-    assert kind == run["machine"]["kind"] and run["ceiling"] == rates
+    assert kind == run["machine"]["kind"] and run["roofline"] == rates
     name = "vitt_256_ce_images, model 1, torch float32: network"
     row = run["rows"][1]
     assert ratios[name] == pytest.approx(run["rows"][0]["network"][0] / row["network"][0])
@@ -307,7 +311,7 @@ def test_the_command_prints_a_table_and_writes_what_compare_reads(monkeypatch, t
 
 @pytest.mark.parametrize("arguments", [("--batch", "0"), ("--cpu_threads", "0"), ("--size", "wide", "--quick")])
 def test_numbers_that_cannot_be(monkeypatch, arguments):
-    monkeypatch.setattr(bench, "measured_ceiling", lambda device, repeats: {"copy": 1.0})
+    monkeypatch.setattr(bench, "measure_roofline", lambda device, repeats: {"copy": 1.0})
     with pytest.raises(ConfigError, match="1 or more|WIDTHxHEIGHT"):
         run_script(monkeypatch, bench.main, "--device", "cpu", *arguments)
 

@@ -1,7 +1,5 @@
 """Devices: which are there, what is said of others, and a tracker on a GPU that is pretended."""
 
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -14,9 +12,8 @@ from lib.test.tracker import build_tracker
 from lib.test.tracker.build import choose_precision
 from lib.train.run_training import pick_device
 from lib.utils.devices import checked_device, gpu_count
-from lib.utils.errors import ConfigError, run_cli
-from tests.conftest import load_script
-from tests.factories import SMALL, TINY, drawn_weights, track_clip
+from lib.utils.errors import ConfigError
+from tests.factories import SMALL, TINY, drawn_weights, run_program, track_clip
 from tests.pretended_gpu import GPU, pretended_gpu
 
 
@@ -63,11 +60,9 @@ def test_what_cannot_be_had_is_one_line_everywhere(gpus, monkeypatch, capsys, tm
     ):
         with pytest.raises(ConfigError, match=message):
             build(device)
-    monkeypatch.setattr(sys, "argv", ["test.py", "ostrack", TINY, "--dataset", "otb", "--device", device])
-    with pytest.raises(SystemExit) as ended:
-        run_cli(load_script("test").main)
+    assert run_program(monkeypatch, "test", ["ostrack", TINY, "--dataset", "otb", "--device", device]) == 1
     error = capsys.readouterr().err
-    assert ended.value.code == 1 and error.count("\n") == 1 and "device" in error
+    assert error.count("\n") == 1 and "device" in error
 
 
 def test_numbers_beyond_the_last_and_training_elsewhere_are_refused(gpus):

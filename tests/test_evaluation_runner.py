@@ -32,7 +32,7 @@ from tests.evaluation_fakes import (
     run,
     write_sequences,
 )
-from tests.factories import run_program
+from tests.factories import run_command, run_program
 
 
 @pytest.fixture
@@ -291,7 +291,6 @@ def test_the_command_reports_failures_by_its_exit_status(
 def test_the_command_in_turn(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    test = load_script("test")
 
     def build(spec: TrackerSpec) -> FakeTracker:
         assert (spec.config, spec.checkpoint, spec.device, spec.precision) == (
@@ -299,8 +298,7 @@ def test_the_command_in_turn(
         return FakeTracker(spec.device, tmp_path / "marks")
 
     def call(*more: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["test.py", *command_line(tmp_path, data, *more)])
-        return test.main()
+        return run_command(monkeypatch, "test", command_line(tmp_path, data, *more))
 
     monkeypatch.setattr(evaluate, "build_from_spec", build)
     assert call("--sequence", "1", "--runid", "7") == 0
@@ -326,8 +324,7 @@ def test_the_command_in_turn(
 def test_the_list_of_benchmarks_needs_no_tracker(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["test.py", "--list"])
-    assert load_script("test").main() == 0
+    assert run_command(monkeypatch, "test", ["--list"]) == 0
     printed = capsys.readouterr().out
     assert all(name in printed for name in ("lasot", "got10k_test", "uav"))
 

@@ -1,7 +1,5 @@
 """What every family of trackers gets from the project, tried on OSTrack and on a family outside of it with a memory."""
 
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -22,7 +20,7 @@ from lib.test.video_loop import VideoOptions
 from lib.train.actors import build_actor
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import ConfigError
-from tests.conftest import load_script
+from tests.factories import run_command
 from tests.miniature import draw, moving_boxes, write_frames, write_rows
 from tests.small_training import small_batch
 from tests.train_processes import TINY, assert_same_run, in_process
@@ -125,21 +123,10 @@ def test_training_along_a_sample_is_what_the_tracker_does_along_a_clip(experimen
 
 def test_it_trains_and_resumes_exactly(experiment, tmp_path, monkeypatch):
     in_process(tmp_path, monkeypatch)  # drawn pictures
-    train = load_script("train")
 
     def run(out):
-        options = [
-            "--script",
-            MEMORY,
-            "--config",
-            str(experiment),
-            "--save_dir",
-            str(tmp_path / out),
-            "--device",
-            "cpu",
-        ]
-        monkeypatch.setattr(sys, "argv", ["train.py", *options, "TRAIN.EPOCH=2", "TRAIN.CHECKPOINT_INTERVAL=1"])
-        assert train.main() == 0
+        options = ["--script", MEMORY, "--config", experiment, "--save_dir", tmp_path / out, "--device", "cpu"]
+        assert run_command(monkeypatch, "train", [*options, "TRAIN.EPOCH=2", "TRAIN.CHECKPOINT_INTERVAL=1"]) == 0
         return tmp_path / out / "checkpoints/train/mean_memory/tiny"
 
     whole = run("whole")

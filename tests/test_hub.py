@@ -13,7 +13,7 @@ from lib.test.tracker.build import tracking_model
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError, OSTrackError
 from ostrack import Tracker, build_tracker
-from tests.conftest import load_script
+from tests.factories import run_command
 from tests.miniature import draw, moving_boxes
 from tests.train_processes import TINY
 
@@ -36,8 +36,7 @@ def export(monkeypatch, capsys, source, out, family="ostrack", *options):
     halves = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
     save_checkpoint({"net": halves}, weights)
     line = ["--config", config, "--script", family, "--checkpoint", weights, "--format", "hub", "--out", out, *options]
-    monkeypatch.setattr(sys, "argv", ["export.py", *map(str, line)])
-    load_script("export").main()
+    run_command(monkeypatch, "export", line)
     return capsys.readouterr().out
 
 

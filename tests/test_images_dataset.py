@@ -18,7 +18,7 @@ from lib.drawing.patches import Part, cut, scaled
 from lib.drawing.photometric import Look, Tone, apply_look, line_kernel
 from lib.drawing.pictures import load_cutouts, load_pictures, make_picture
 from lib.drawing.scene import Frame, Placed
-from lib.drawing.sequences import cover_label, make_images_sequences, smooth_path
+from lib.drawing.sequences import SEQUENCE_SETTINGS, cover_label, make_images_sequences, smooth_path
 from lib.drawing.textures import procedural_textures
 from lib.drawing.warp import BEND_SIZE, Pose, Sprite, from_frame, paint_background, to_frame
 from lib.train.admin.environment import EnvironmentSettings
@@ -396,7 +396,7 @@ def test_sequences_are_repeatable_and_never_overwritten_silently(tmp_path):
     photos.mkdir()
     for seed in range(3):
         write_photo(photos / f"{seed}.png", seed)
-    common = dict(frames=3, image_dirs=[photos], frame_size=(96, 80))
+    common = dict(frames=3, load=lambda: load_assets([photos], [], SEQUENCE_SETTINGS), frame_size=(96, 80))
     first = make_images_sequences(tmp_path / "a", "train", 1, seed=4, **common)
     again = make_images_sequences(tmp_path / "b", "train", 1, seed=4, **common)
     other = make_images_sequences(tmp_path / "c", "train", 1, seed=5, **common)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import io
 
 from lib.test.evaluation.environment import EnvSettings
 from lib.test.evaluation.results import file_hash, read_result, read_scores
@@ -158,7 +159,6 @@ def test_a_zip_with_late_starts_and_strangers(tmp_path: Path, env: EnvSettings) 
 
 
 def test_mat_files_of_the_otb_toolkit(tmp_path: Path, env: EnvSettings) -> None:
-    io = pytest.importorskip("scipy.io")
     source = tmp_path / "mats"
     source.mkdir()
     for name in FRAMES:

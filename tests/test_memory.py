@@ -1,5 +1,6 @@
 """OSTrack with a memory: its parts, its training on clips, its tracker's rules, and how presence is judged."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -8,13 +9,19 @@ import pytest
 import torch
 import yaml
 
+from benchmarks import presence
 from lib.config.ostrack_memory import MemoryRules
 from lib.data.base import SequenceInfo
 from lib.data.crops import Crop, CropPair, CropSpec, jitter_box
+from lib.data.image_io import read_image
+from lib.drawing.assets import load_assets
+from lib.drawing.sequences import SEQUENCE_SETTINGS, draw_sequence
 from lib.models.family import find_family, load_experiment
 from lib.models.ostrack_memory.inference import MemoryInferenceModel
 from lib.models.weights import load_matching
 from lib.test.analysis.presence import TrackedSequence, auroc, calibration, presence_report, returns_of
+from lib.test.evaluation.benchmarks import get_dataset
+from lib.test.evaluation.results import result_path, write_scores
 from lib.test.export import export_network
 from lib.test.tracker.backends import exported_network
 from lib.test.tracker.build import tracking_model
@@ -26,9 +33,9 @@ from lib.train.data.augmentation import cover, finish_pair
 from lib.train.data.sampler import PairSampling, clip_frames
 from lib.train.data.samples import SampleSpec, TrackingDataset, last_visible
 from lib.utils.checkpoint import load_checkpoint
-from lib.utils.errors import ConfigError
+from lib.utils.errors import ConfigError, DataError
 from tests.conftest import load_script
-from tests.miniature import draw, moving_boxes
+from tests.miniature import draw, moving_boxes, write_frames, write_rows
 from tests.small_training import small_batch
 from tests.train_processes import TINY, assert_same_run, in_process
 
@@ -205,11 +212,11 @@ def test_the_dynamic_template_is_of_every_nth_frame_that_is_sure(cfg):
     torch.testing.assert_close(target.state["dynamic"], state["dynamic"])
     torch.testing.assert_close(target.state["template"], first)  # the first one stays
     rules = MemoryRules(UPDATE_INTERVAL=25, UPDATE_THRESHOLD=0.7)
-    for frame, score, presence, updates in (
+    for frame, score, sure, updates in (
         *((25, 0.1, 0.7, True), (25, 0.9, 0.6, False), (26, 0.9, 0.9, False)),
         *((50, 0.7, math.nan, True), (50, 0.6, math.nan, False)),
     ):
-        assert updates_template(rules, frame, Found([], score, {}, presence)) == updates
+        assert updates_template(rules, frame, Found([], score, {}, sure)) == updates
 
 
 class Sure(MemoryTracker):
@@ -417,3 +424,39 @@ def test_presence_is_judged_by_rank_by_calibration_and_by_returns():
 
 def test_the_tracker_of_the_family_is_built(cfg):
     assert find_family(FAMILY).tracker.endswith(MemoryTracker.__name__) and issubclass(MemoryTracker, Tracker)
+
+
+def test_the_benchmark_of_presence_reads_results(tmp_path, monkeypatch, capsys):
+    boxes = moving_boxes(8)
+    write_frames([tmp_path / f"set/one/img/{t:08d}.jpg" for t in range(1, 9)], boxes)
+    write_rows(tmp_path / "set/one/groundtruth.txt", boxes)
+    write_rows(tmp_path / "set/one/absence.label", np.array([[0], [0], [1], [1], [1], [0], [0], [0]]))
+    (sequence,) = get_dataset(f"folder:{tmp_path / 'set'}")
+    path = result_path(tmp_path / "out/test/tracking_results", "any", "one", sequence)
+    write_rows(path, boxes)
+    write_scores(path, [1, 0.9, 0.2, 0.7, 0.1, 0.6, 0.8, 0.9])
+    options = ["--dataset", f"folder:{tmp_path / 'set'}", "--save_dir", str(tmp_path / "out")]
+    extra = ["--json", str(tmp_path / "p.json"), "--plot", str(tmp_path / "p.png")]
+    monkeypatch.setattr("sys.argv", ["presence.py", "any", "one", *options, *extra])
+    presence.main()
+    printed = capsys.readouterr().out
+    assert "AUROC of confidence: 0.917" in printed and "coming back: 1 of 1 (100%)" in printed
+    assert "it was sure: 1 of 3 (33.3%)" in printed
+    assert json.loads((tmp_path / "p.json").read_text())["one"]["false_finds"] == 1
+    assert read_image(tmp_path / "p.png").shape[2] == 3
+    monkeypatch.setattr("sys.argv", ["presence.py", "any", "two", *options])
+    with pytest.raises(DataError, match="one.txt: track one with tracking/test.py first"):
+        presence.main()
+
+
+def test_a_drawn_target_leaves_the_frame_and_comes_back():
+    stock = load_assets((), (), replace(SEQUENCE_SETTINGS, EXIT=1.0, VIEW=0.0, OCCLUDER=0.0))
+    left = 0
+    for seed in range(3):
+        frames = list(draw_sequence(np.random.default_rng(seed), stock, 40))
+        seen = np.array([frame.visible for frame in frames])
+        assert seen[0] > 0.9 and seen[-1] > 0.5
+        gone = np.flatnonzero(seen == 0)
+        assert all((frames[t].box == 0).all() for t in gone)
+        left += len(gone) > 0
+    assert left == 3

@@ -1,7 +1,6 @@
 """What goes into a model card: the numbers of its tables, the points of its curves, the frames of its pictures."""
 
 import logging
-import sys
 from pathlib import Path
 
 import cv2
@@ -20,7 +19,7 @@ from lib.test.evaluation.environment import EnvSettings
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError, DataError
 from lib.vis.draw import COLORS, rgb
-from tests.conftest import load_script
+from tests.factories import run_command
 from tests.train_processes import in_process
 
 FRAMES, SIZE = 20, (320, 160)
@@ -73,7 +72,7 @@ def card(data, dataset=None, config="mine", compare=(), **options):
 def test_the_table_has_every_score_of_the_one_and_the_first_of_the_others(data):
     report = report_of(data, "ostrack/mine", "opencv/csrt")
     table = score_table(report, "ostrack/mine")
-    assert table.header == (
+    assert tuple(table.frame) == (
         *("Sequence", "Frames", "AUC", "OP50", "OP75", "Precision", "Norm Precision"),
         "AUC of opencv/csrt",
     )
@@ -82,15 +81,15 @@ def test_the_table_has_every_score_of_the_one_and_the_first_of_the_others(data):
     expected = [[name, 20, right * s, 100 * s, 100 * s, 100 * s, 100 * s, right] for name, s in shares.items()]
     mean = np.mean(list(shares.values()))
     expected.append(["all", 60, right * mean, *[100 * mean] * 4, right])
-    for row, wanted in zip(table.rows, expected, strict=True):
+    for row, wanted in zip(table.frame.to_numpy().tolist(), expected, strict=True):
         assert row[:2] == wanted[:2]
         np.testing.assert_allclose(row[2:], wanted[2:])
 
 
 def test_the_table_of_a_tracker_alone(data):
     table = score_table(report_of(data, "ostrack/mine"), "ostrack/mine")
-    assert table.header[-1] == "Norm Precision" and table.title.startswith("ostrack/mine by sequence, folder:")
-    assert [row[0] for row in table.rows] == ["early", "good", "late", "all"]
+    assert table.frame.columns[-1] == "Norm Precision" and table.title.startswith("ostrack/mine by sequence, folder:")
+    assert table.frame.iloc[:, 0].tolist() == ["early", "good", "late", "all"]
 
 
 # Failures
@@ -355,9 +354,8 @@ def test_frames_that_cannot_be_read_are_named(data):
 
 
 def test_the_command(data, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["model_card.py", "--output", str(data / "card"),
-        "--dataset", f"folder:{data / 'data'}", "--config", "mine", "--compare", "opencv/csrt",
-        "--failures", "1", "--save_dir", str(data / "out")])  # fmt: skip
-    load_script("model_card").main()
+    arguments = ["--output", data / "card", "--dataset", f"folder:{data / 'data'}", "--config", "mine"]
+    arguments += ["--compare", "opencv/csrt", "--failures", 1, "--save_dir", data / "out"]
+    run_command(monkeypatch, "model_card", arguments)
     wrote, _ = capsys.readouterr().out.splitlines()
     assert wrote == f"Wrote to {Path(data / 'card')}: card.md, failure_early.png"

@@ -1,7 +1,6 @@
 """Runs with a simulated annotator, and in real time: what is tracked, counted, kept apart and shown."""
 
 import json
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,8 +21,8 @@ from lib.test.tracker.build import tracking_model
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.errors import ConfigError, DataError
 from tests import evaluation_fakes as fakes
-from tests.conftest import load_script
 from tests.evaluation_fakes import FakeBatchTracker, FakeTracker, write_sequences
+from tests.factories import run_command
 from tests.miniature import moving_boxes, write_frames, write_rows
 from tests.train_processes import TINY
 
@@ -107,11 +106,10 @@ def spec(tmp_path):
 def test_their_results_lie_apart_and_are_reported(spec, tmp_path, monkeypatch, capsys):
     dataset = f"folder:{tmp_path / 'set'}"
     track_benchmarks(spec, [dataset])
-    command = ["test.py", "ostrack", str(spec.config), "--dataset", dataset, "--checkpoint", str(spec.checkpoint)]
-    command += ["--save_dir", str(spec.save_dir), "--device", "cpu"]
+    command = ["ostrack", spec.config, "--dataset", dataset, "--checkpoint", spec.checkpoint]
+    command += ["--save_dir", spec.save_dir, "--device", "cpu"]
     for options in (["--annotator", "1"], ["--realtime", "1e9"], ["--realtime", "0.001"]):
-        monkeypatch.setattr(sys, "argv", [*command, *options])
-        assert load_script("test").main() == 0
+        assert run_command(monkeypatch, "test", [*command, *options]) == 0
     said = capsys.readouterr().out
     assert "corrected 7 times: 100.00 in a hundred frames" in said  # no box is the true one to the last bit
     assert "in real time 6 of 7 frames were skipped" in said

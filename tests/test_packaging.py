@@ -87,8 +87,8 @@ def test_the_wheel_holds_what_ships_and_nothing_of_this_machine(wheel):
     assert {f"lib/shipped/pretrained_models/{name}" for name in ("README.md", f"{WEIGHTS}.md", f"{WEIGHTS}.pth")} == {
         name for name in names if "pretrained_models" in name
     }
-    for experiment in (REPOSITORY / "experiments/ostrack").glob("*.yaml"):
-        assert f"lib/shipped/experiments/ostrack/{experiment.name}" in names
+    for experiment in REPOSITORY.glob("experiments/*/*.yaml"):
+        assert f"lib/shipped/{experiment.relative_to(REPOSITORY)}" in names
     for resource in ("lib/data/data_specs", "lib/test/analysis/page"):
         for path in (REPOSITORY / resource).iterdir():
             assert f"{resource}/{path.name}" in names

@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 import time
 
 import pytest
@@ -14,7 +13,7 @@ from lib.models.ostrack import build_ostrack
 from lib.test.profiling import count_flops, count_operations, measure, profile
 from lib.test.spec import TrackerSpec
 from lib.utils.errors import ConfigError
-from tests.conftest import load_script
+from tests.factories import TINY, run_command
 
 pytest.importorskip("thop")
 NAMES = [f"vitb_{size}_mae{ce}_32x4_ep300" for size in (256, 384) for ce in ("", "_ce")]
@@ -34,11 +33,10 @@ def test_macs_parameters_and_flops_are_the_published_ones(name, golden):
 
 def test_the_file_holds_what_the_text_says(tmp_path, monkeypatch, capsys):
     path = tmp_path / "new" / "profile.json"
-    monkeypatch.setattr(sys, "argv", ["profile_model.py", "--config", "vitt_256_ce_images", "--frames", "2", "--batch",
-                                      "2", "--json", str(path), "MODEL.HEAD.NUM_CHANNELS=16"])  # fmt: skip
-    load_script("profile_model").main()
+    arguments = ["--config", TINY, "--frames", 2, "--batch", 2, "--json", path, "MODEL.HEAD.NUM_CHANNELS=16"]
+    run_command(monkeypatch, "profile_model", arguments)
     text, found = capsys.readouterr().out, json.loads(path.read_text())
-    assert found["name"] == "vitt_256_ce_images" and found["batch"] == 2 and not found["compiled"]
+    assert found["name"] == TINY and found["batch"] == 2 and not found["compiled"]
     assert f"vitt_256_ce_images on cpu, {torch.get_num_threads()} CPU threads, torch, float32, batch 2; 2 timed" in text
     for pattern, values in {
         r"MACs +([\d.]+) G": [found["gmacs"]],
@@ -69,6 +67,6 @@ def test_times_are_percentiles_of_the_steps_after_the_warm_up():
 
 def test_bad_numbers_and_devices_are_named():
     with pytest.raises(ConfigError, match="batch 0"):
-        profile(TrackerSpec("vitt_256_ce_images"), batch=0)
+        profile(TrackerSpec(TINY), batch=0)
     with pytest.raises(ConfigError, match="'gpu'"):
-        profile(TrackerSpec("vitt_256_ce_images", device="gpu"))
+        profile(TrackerSpec(TINY, device="gpu"))

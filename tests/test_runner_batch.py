@@ -62,7 +62,8 @@ def test_a_batch_gives_the_boxes_of_one_at_a_time(clips: Path, tmp_path: Path, t
 
 
 def test_targets_choose_different_tokens_in_one_step() -> None:
-    tracker = build_real("MODEL.BACKBONE.CE_TEMPLATE_RANGE=GT_BOX")
+    fine = ("DATA.TEMPLATE.SIZE=128", "TEST.TEMPLATE_SIZE=128")  # an 8 x 8 grid
+    tracker = build_real("MODEL.BACKBONE.CE_TEMPLATE_RANGE=GT_BOX", *fine)
     (image, box), (following, _) = clip_frame(0), clip_frame(1)
     other = [100, 40, 40, 120]
     targets = [tracker.start(image, box), tracker.start(image, other)]

@@ -94,6 +94,7 @@ def test_ranks_of_one_machine_share_its_devices() -> None:
     assert devices_of(["cpu"], DistInfo(1, 2, 1, 2)) == ["cpu"]
 
 
+@pytest.mark.end_to_end
 def test_two_processes_merge_in_one_folder(tmp_path: Path) -> None:
     """Rank 0 has b alone and fails at it; rank 1 has a and c, and is content."""
     data, out = write_sequences(tmp_path / "data", {"a": 5, "b": 30, "c": 6}), tmp_path / "out"
@@ -128,6 +129,7 @@ def test_two_processes_merge_in_one_folder(tmp_path: Path) -> None:
     assert boxes(out) == boxes(tmp_path / "whole")
 
 
+@pytest.mark.end_to_end
 def test_torchrun_does_not_stop_the_others_when_one_rank_fails(tmp_path: Path) -> None:
     data, out = write_sequences(tmp_path / "data", {"a": 40, "b": 50}), tmp_path / "out"
     script = tmp_path / "script.py"

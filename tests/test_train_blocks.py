@@ -81,6 +81,7 @@ DEEP = ("MODEL.BACKBONE.DEPTH=5", "MODEL.BACKBONE.CE_LOC=[1, 3]", "MODEL.BACKBON
         "TRAIN.DROP_PATH_RATE=0.3")  # fmt: skip
 
 
+@pytest.mark.end_to_end
 def test_changing_numbers_of_tokens_compile_nothing_anew(monkeypatch):
     net, plain = compiled(monkeypatch, "eager", *DEEP)
     batch = small_batch(8)
@@ -103,6 +104,7 @@ def test_changing_numbers_of_tokens_compile_nothing_anew(monkeypatch):
     assert net.state_dict().keys() == plain.state_dict().keys()
 
 
+@pytest.mark.end_to_end
 def test_a_copy_of_a_compiled_network_runs_its_own_weights(monkeypatch):
     net, other = compiled(monkeypatch, "eager")
     ema = Ema(net, 0.0)

@@ -365,10 +365,9 @@ def test_a_missing_folder_is_named_with_its_setting(tmp_path, name, use_lmdb):
 
 
 def test_an_unknown_name_is_an_error_with_the_nearest_one():
-    with pytest.raises(
-        ConfigError, match="unknown training data set 'COCO': did you mean COCO17.*known are LASOT, .*IMAGES"
-    ):
-        open_source("COCO", EnvironmentSettings(), DataConfig())
+    for name, hint in (("COCO", "did you mean COCO17"), ("nothing", "known are LASOT, .*IMAGES")):
+        with pytest.raises(ConfigError, match=f"unknown training data set '{name}': {hint}"):
+            open_source(name, EnvironmentSettings(), DataConfig())
     assert {"LASOT", "GOT10K_vottrain", "GOT10K_votval", "GOT10K_train_full", "GOT10K_official_val", "COCO17", "VID",
             "TRACKINGNET", "IMAGES", "FOLDER", "PICTURES", "TNL2K", "VASTTRACK"} == set(NAMES)  # fmt: skip
 
@@ -500,3 +499,14 @@ def test_a_layout_of_videos_and_one_of_listed_frames_can_be_trained_on(tmp_path)
     listed = SequenceFiles(Layout(boxes=("{name}/gt.txt",)), storage, entry).track()
     assert (listed.name, listed.kind, listed.files) == ("x/a", FrameKind.LISTED, tuple(names[2:]))
     np.testing.assert_array_equal(listed.info.bbox, boxes[2:])
+
+
+def test_ground_truth_of_a_folder_may_be_polygons(tmp_path):
+    env = miniature.environment(tmp_path)
+    boxes = miniature.write_folder(Path(env.folder_dir))["folder/pictures"]
+    x, y, w, h = boxes.T
+    miniature.write_rows(
+        Path(env.folder_dir) / "pictures/groundtruth.txt", np.stack((x, y, x + w, y, x + w, y + h, x, y + h), 1)
+    )
+    dataset = open_dataset("FOLDER", env)
+    np.testing.assert_array_equal(dataset.sequence(by_name(dataset)["folder/pictures"]).bbox, boxes)

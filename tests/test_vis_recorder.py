@@ -15,9 +15,10 @@ from lib.test.tracker import Tracker
 from lib.test.tracker.inspected import InspectedTracker
 from lib.utils.crop import sample_target
 from lib.utils.errors import ConfigError
+from lib.vis.draw import PREDICTION, TRUTH
 from lib.vis.panels import faded, heat, lit, score_strip
 from lib.vis.recorder import Dashboard, record_pictures, record_video
-from lib.vis.views import PREDICTED, TRUE, View, captions, frame_picture, panels
+from lib.vis.views import View, captions, frame_picture, panels
 from tests.factories import SMALL, TINY, drawn_model, drawn_weights, run_command, write_clip
 from tests.golden.fixtures import clip_frame
 
@@ -116,11 +117,11 @@ def test_frame_has_both_boxes_and_no_box_where_there_is_none() -> None:
     view = View(3, image, [20.0, 40.0, 40.0, 30.0], 0.25, [90.0, 40.0, 30.0, 20.0], image)
     drawn = frame_picture(view, 200, 320)
     assert drawn.shape == (200, 320, 3)
-    assert (drawn[79, 50:100] == PREDICTED).all() and (drawn[79, 190:230] == TRUE).all()
-    assert (drawn[195:, :40] == TRUE).all(axis=2).mean() > 0.5, "the tag that says what green is"
+    assert (drawn[79, 50:100] == PREDICTION).all() and (drawn[79, 190:230] == TRUTH).all()
+    assert (drawn[195:, :40] == TRUTH).all(axis=2).mean() > 0.5, "the tag that says what green is"
     for truth in (None, [np.nan] * 4, [0.0, 0.0, 0.0, 0.0]):
         drawn = frame_picture(View(3, image, view.box, 0.25, truth, image), 200, 320)
-        assert not (drawn == TRUE).all(axis=2).any()
+        assert not (drawn == TRUTH).all(axis=2).any()
 
 
 def test_captions_name_frame_and_score() -> None:

@@ -1,7 +1,5 @@
 """Results drawn on frames: which frames, which boxes in which colours, what is said of them, and bad input."""
 
-import sys
-
 import cv2
 import numpy as np
 import pytest
@@ -16,7 +14,7 @@ from lib.test.evaluation.environment import EnvSettings
 from lib.utils.errors import ConfigError, DataError
 from lib.vis.compare import Entry, choose_frames, line, stacked
 from lib.vis.draw import COLORS, rgb
-from tests.conftest import load_script
+from tests.factories import run_command
 
 FRAMES, SIZE = 20, (200, 120)
 TRUTH = np.array([[40.0 + 2 * t, 40, 40, 30] for t in range(FRAMES)])
@@ -183,10 +181,9 @@ def test_missing_and_short_results_are_named(data):
 
 
 def test_the_command_takes_several_trackers(data, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["vis_results.py", "--dataset", f"folder:{data / 'data'}", "--sequence", "0",
-        "--tracker", "other", "--config", "bad", "--compare", "ostrack/good", "--save_dir", str(data / "out"),
-        "--output", str(data / "two.jpg")])  # fmt: skip
-    load_script("vis_results").main()
+    arguments = ["--dataset", f"folder:{data / 'data'}", "--sequence", 0, "--tracker", "other", "--config", "bad"]
+    arguments += ["--compare", "ostrack/good", "--save_dir", data / "out", "--output", data / "two.jpg"]
+    run_command(monkeypatch, "vis_results", arguments)
     lines = capsys.readouterr().out.splitlines()
     assert [row.split()[0] for row in lines[1:3]] == ["other/bad", "ostrack/good"]
     assert read_image(data / "two.jpg").ndim == 3

@@ -18,9 +18,9 @@ from lib.test.vot import workspace
 from lib.test.vot.regions import region_box
 from lib.test.vot.trax import parse_message
 from lib.utils.errors import CheckpointError, ConfigError, DataError
-from tests.conftest import REPOSITORY, load_script
+from tests.conftest import REPOSITORY
 from tests.evaluation_fakes import write_sequences
-from tests.factories import TINY, drawn_model, drawn_weights
+from tests.factories import TINY, drawn_model, drawn_weights, run_command
 from tests.golden.fixtures import clip_frame
 
 
@@ -150,12 +150,10 @@ def test_sequences_that_vot_cannot_take_are_named(tmp_path):
 
 
 def test_the_workspace_script_writes_absolute_paths(tmp_path, tiny, monkeypatch, capsys):
-    script = load_script("make_vot_workspace")
     monkeypatch.chdir(tmp_path)
     os.symlink(tiny[1], "weights.pth")
     arguments = ["--workspace", "w", "--config", TINY, "--checkpoint", "weights.pth", "TEST.EPOCH=3"]
-    monkeypatch.setattr(sys, "argv", ["x", *arguments])
-    script.main()
+    run_command(monkeypatch, "make_vot_workspace", arguments)
     assert f"vot evaluate --workspace {tmp_path}/w ostrack_{TINY}" in capsys.readouterr().out
     registry = configparser.ConfigParser()
     registry.read("w/trackers.ini")
@@ -165,7 +163,6 @@ def test_the_workspace_script_writes_absolute_paths(tmp_path, tiny, monkeypatch,
     assert Path(config) == REPOSITORY / f"experiments/ostrack/{TINY}.yaml"
     running = ["--device", "auto", "--precision", "float32", "--backend", "torch"]
     assert options == ["--script", "ostrack", "--checkpoint", str(tiny[1]), *running]
-    monkeypatch.setattr(sys, "argv", ["x", "--workspace", "v", "--checkpoint", "none.pth"])
     with pytest.raises(CheckpointError, match=r"none\.pth"):
-        script.main()
+        run_command(monkeypatch, "make_vot_workspace", ["--workspace", "v", "--checkpoint", "none.pth"])
     assert not Path("v").exists()

@@ -14,7 +14,8 @@ from lib.test.tracker import build_tracker
 from lib.test.vot import workspace
 from lib.test.vot.regions import box_region
 from lib.utils.box_ops import box_xywh_to_xyxy, paired_iou
-from tests.conftest import REPOSITORY, load_script
+from tests.conftest import REPOSITORY
+from tests.factories import run_command
 
 CONFIG, NAME = "vits_256_ce_images", "ostrack"
 WEIGHTS = REPOSITORY / "pretrained_models/ostrack_vits_256_ce_images.pth"
@@ -80,9 +81,8 @@ def vot(*arguments):
 
 
 def make_workspace(place, monkeypatch, *options):
-    arguments = ["--workspace", str(place), "--config", CONFIG, "--checkpoint", str(WEIGHTS), "--name", NAME, *options]
-    monkeypatch.setattr("sys.argv", ["make_vot_workspace.py", *arguments])
-    load_script("make_vot_workspace").main()
+    arguments = ["--workspace", place, "--config", CONFIG, "--checkpoint", WEIGHTS, "--name", NAME, *options]
+    run_command(monkeypatch, "make_vot_workspace", arguments)
 
 
 def overlap(boxes, times):

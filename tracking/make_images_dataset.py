@@ -3,11 +3,14 @@
 import argparse
 import shlex
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.drawing.sequences import FRAME_SIZE, SPLITS, make_images_sequences
+from lib.drawing.assets import load_assets
+from lib.drawing.sequences import FRAME_SIZE, SEQUENCE_SETTINGS, SPLITS, make_images_sequences
 from lib.utils.console import next_step
 from lib.utils.errors import run_cli
 
@@ -28,10 +31,20 @@ def main() -> None:
     parser.add_argument("--images", nargs="+", default=[], metavar="DIR", help="folders of pictures")
     parser.add_argument("--cutouts", nargs="+", default=[], metavar="DIR", help="folders of cut-outs with alpha")
     parser.add_argument("--size", type=frame_size, default=FRAME_SIZE, metavar="WxH")
+    parser.add_argument(
+        "--exits",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of the sequences whose target leaves the frame for a while (default 0)",
+    )
     parser.add_argument("--force", action="store_true", help="replace a split that exists")
     args = parser.parse_args()
+    if not 0 <= args.exits <= 1:
+        parser.error(f"--exits {args.exits} is a share, from 0 to 1")
+    load = partial(load_assets, args.images, args.cutouts, replace(SEQUENCE_SETTINGS, EXIT=args.exits))
     folder = make_images_sequences(
-        args.out, args.split, args.sequences, args.frames, args.seed, args.images, args.cutouts, args.size, args.force
+        args.out, args.split, args.sequences, args.frames, args.seed, load, args.size, args.force
     )
     print(f"wrote {args.sequences} sequences of {args.frames} frames to {folder}")
     next_step(f"python tracking/test.py ostrack vits_256_ce_images --dataset folder:{shlex.quote(str(folder))}")

@@ -8,13 +8,13 @@ import os
 import re
 import zipfile
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
 from lib.data.tracks import TrackTable
+from lib.utils.replacing import replacing
 
 log = logging.getLogger(__name__)
 
@@ -58,15 +58,9 @@ def _load(path: Path, stamp: str) -> TrackTable | None:
 
 
 def _save(path: Path, stamp: str, table: TrackTable) -> None:
-    """Write the file under another name and rename it, so that no process ever sees a part of it."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(unfinished, "wb") as file:
+        with replacing(path, f".{os.getpid()}.tmp") as unfinished, open(unfinished, "wb") as file:
             np.savez(file, stamp=np.array(stamp), **vars(table))
-        os.replace(unfinished, path)
     except OSError as error:
         log.warning("%s cannot be written (%s): the annotation will be read again next time; set cache_dir in "
                     "lib/train/admin/local.py to a folder that can", path, error)  # fmt: skip
-        with suppress(OSError):
-            unfinished.unlink()

@@ -20,7 +20,7 @@ ANNOTATION = "annotations/instances_train2017.json"
 IMAGES = "images/train2017"
 
 
-def coco_layout(storage: Storage) -> Plan:
+def plan_coco(storage: Storage) -> Plan:
     """``annotations/instances_train2017.json`` and ``images/train2017/``; crowds are left out.
 
     Objects whose box lies wholly outside of its picture count as invisible. Those of any size count, as in published

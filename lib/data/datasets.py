@@ -130,7 +130,7 @@ TRAINING = {
     "COCO17": TrainingSpec(
         "coco_dir",
         "coco",
-        coco.coco_layout,
+        coco.plan_coco,
         "coco_lmdb_dir",
         content=(coco.ANNOTATION, coco.IMAGES),
         is_video=False,
@@ -139,7 +139,7 @@ TRAINING = {
     "VID": TrainingSpec(
         "imagenet_dir",
         "vid",
-        imagenet_vid.vid_layout,
+        imagenet_vid.plan_vid,
         "imagenet_lmdb_dir",
         content=(imagenet_vid.ANNOTATIONS, imagenet_vid.FRAMES),
         counted=False,

@@ -24,7 +24,7 @@ PUBLISHED_CACHE = "cache.json"
 _Rows = list[tuple[list[float], bool]]
 
 
-def vid_layout(storage: Storage) -> Plan:
+def plan_vid(storage: Storage) -> Plan:
     """``Annotations/VID/train/SET/VIDEO/%06d.xml`` and ``Data/VID/train/SET/VIDEO/%06d.JPEG``.
 
     A track begins with the first frame that names it and ends before the first that does not; frames in which it is

@@ -167,7 +167,7 @@ class SequenceFiles:
     def frames(self) -> ImageFrames | VideoFile:
         """The frames, unread."""
         key = self.key(*self.layout.frames)
-        if video := self._video(key):
+        if (video := self._video(key)) is not None:  # its length would decode it
             return video
         return ImageFrames(self.storage.within(key), self.entry.frames, upright=not self.layout.as_stored)
 

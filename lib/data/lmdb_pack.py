@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from lib.data.storage import FolderStorage, check_whole, import_lmdb
 from lib.utils.errors import DataError
+from lib.utils.replacing import replacing
 
 if TYPE_CHECKING:
     import lmdb
@@ -90,9 +91,8 @@ def _claim(folder: Path, out: Path, start: str) -> None:
     others = [f"{key}* of {source}" for key, source in sources.items() if (key, source) != (start, str(folder))]
     if start in sources and sources[start] != str(folder) or (others and "" in (start, *sources)):
         raise DataError(f"{out} holds {', '.join(others)}; {folder} needs a folder of its own")
-    unfinished = note.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(sources | {start: str(folder)}, indent=1))
-    os.replace(unfinished, note)
+    with replacing(note) as unfinished:
+        unfinished.write_text(json.dumps(sources | {start: str(folder)}, indent=1))
 
 
 def _write(database: lmdb.Environment, folder: Path, start: str, keys: list[str]) -> None:

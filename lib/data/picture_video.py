@@ -12,9 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.image_io import decode_deep, read_file
-from lib.data.levels import Levels, levels_of, sequence_levels, to_8_bit
 from lib.data.own_folder import FRAME_FOLDERS, frames_in
+from lib.data.sequence import ImageFrames
 from lib.data.storage import FolderStorage, image_names, natural_key
 from lib.data.video_io import VideoFile, open_video
 from lib.utils.errors import DataError
@@ -63,15 +62,11 @@ class PictureVideo(VideoFile):
     def frame(self, t: int) -> np.ndarray:
         if not 0 <= t < len(self.files):
             raise DataError(f"{self.path} has no frame {t}")
-        image = self._deep(t)
-        return image if image.dtype == np.uint8 else to_8_bit(image, self._levels or levels_of([image]))
-
-    def _deep(self, t: int) -> np.ndarray:
-        return decode_deep(read_file(self.files[t]), str(self.files[t]), upright=True)
+        return self._pictures.frame(t)
 
     @cached_property
-    def _levels(self) -> Levels | None:
-        return sequence_levels(self._deep, len(self))
+    def _pictures(self) -> ImageFrames:
+        return ImageFrames(FolderStorage(""), tuple(map(str, self.files)))
 
     seek = frame
 

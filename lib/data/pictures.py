@@ -27,7 +27,7 @@ _COCO_IMAGES = ("images", "JPEGImages", ".")
 _EXPECTED = "annotations.json or annotations/*.json beside images/ (COCO), or Annotations/*.xml and JPEGImages/ (VOC)"
 
 
-def pictures_layout(storage: Storage, roots: Sequence[str], patterns: Sequence[str] = ()) -> Plan:
+def plan_pictures(storage: Storage, roots: Sequence[str], patterns: Sequence[str] = ()) -> Plan:
     """Folders of pictures with boxes, or folders of such folders; keys are absolute paths.
 
     Args:

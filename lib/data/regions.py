@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.data.annotations import describe_line, parse_boxes, parse_table, refuse_decimal_commas
+from lib.data.coco_rle import decode_rle
 from lib.utils.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -75,13 +76,11 @@ def _mask_box(numbers: list[int]) -> np.ndarray:
     fill the window row by row; what is left after the last run is 0."""
     if len(numbers) < 4:
         raise ValueError("a mask begins with left, top, width and height")
-    (left, top, width, height), runs = numbers[:4], np.array(numbers[4:], np.int64)
-    if (runs < 0).any() or runs.sum() > width * height:
-        raise ValueError(f"runs of {runs.sum()} pixels in a mask of {width} x {height}")
-    inside = np.flatnonzero(np.repeat(np.arange(len(runs)) % 2, runs))
-    if not inside.size:
+    (left, top, width, height), runs = numbers[:4], numbers[4:]
+    rest = [0] * (len(runs) % 2) + [width * height - sum(runs)]
+    rows, columns = decode_rle((width, height), runs + rest).T.nonzero()  # COCO's go column by column
+    if not rows.size:
         return _NOTHING
-    rows, columns = np.divmod(inside, width)
     x, y = columns.min(), rows.min()
     return np.array([left + x, top + y, columns.max() - x + 1, rows.max() - y + 1], np.float64)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import re
 from collections.abc import Callable, Sequence
@@ -14,12 +13,12 @@ from lib.data.base import CONFIGURE
 from lib.data.cache import cache_path, cached_table
 from lib.data.datasets import TRACKINGNET_SETS, TRAINING, TrainingSpec, trackingnet
 from lib.data.layouts import Plan
-from lib.data.own import own_layout
-from lib.data.pictures import pictures_layout
+from lib.data.own_folder import plan_own
+from lib.data.pictures import plan_pictures
 from lib.data.selection import split_selection
 from lib.data.storage import FolderStorage, Storage, open_storage
 from lib.data.tracks import TrackDataset
-from lib.utils.errors import ConfigError, DataError
+from lib.utils.errors import ConfigError, DataError, suggestion
 
 log = logging.getLogger(__name__)
 
@@ -32,16 +31,16 @@ class FolderSettings(Protocol):
     cache_dir: str
 
 
-class FolderLayout(Protocol):
+class FolderPlan(Protocol):
     """Finds data in several folders; takes those whose name matches one of the patterns, or all without patterns."""
 
     def __call__(self, storage: Storage, roots: Sequence[str], patterns: Sequence[str] = ()) -> Plan: ...
 
 
-# Data in folders of one's own: the entry that names them, their layout, whether they are video. They have no lmdb.
-OWN_FOLDERS: dict[str, tuple[str, FolderLayout, bool]] = {
-    "FOLDER": ("folder_dir", own_layout, True),
-    "PICTURES": ("pictures_dir", pictures_layout, False),
+# Data in folders of one's own: the entry that names them, their plan, whether they are video. They have no lmdb.
+OWN_FOLDERS: dict[str, tuple[str, FolderPlan, bool]] = {
+    "FOLDER": ("folder_dir", plan_own, True),
+    "PICTURES": ("pictures_dir", plan_pictures, False),
 }
 NAMES = (*TRAINING, *OWN_FOLDERS, "IMAGES")
 
@@ -61,9 +60,8 @@ def find_spec(name: str) -> TrainingSpec:
     if match := re.fullmatch(r"TRACKINGNET\[(.*)]", name):
         return trackingnet(_numbers(match[1], name))
     if name not in TRAINING:
-        near = difflib.get_close_matches(name, NAMES, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ConfigError(f"unknown training data set {name!r}: {hint}known are {', '.join(NAMES)}")
+        known = f"known are {', '.join(NAMES)}"
+        raise ConfigError(f"unknown training data set {name!r}: {suggestion(name, NAMES, known)}")
     return TRAINING[name]
 
 
@@ -90,11 +88,11 @@ def open_dataset(name: str, env: FolderSettings, use_lmdb: bool = False) -> Trac
     """
     kind, patterns = split_selection(name)
     if kind in OWN_FOLDERS:
-        setting, layout, is_video = OWN_FOLDERS[kind]
+        setting, make_plan, is_video = OWN_FOLDERS[kind]
         roots = folders(getattr(env, setting))
         if not roots:
             raise ConfigError(f"{kind}: " + CONFIGURE.format(setting=setting))
-        found = partial(layout, roots=roots, patterns=patterns)
+        found = partial(make_plan, roots=roots, patterns=patterns)
         return _open(name, FolderStorage(""), found, env, setting, "\n".join(roots), is_video)
     row = find_spec(name)
     setting = row.lmdb_setting if use_lmdb else row.setting

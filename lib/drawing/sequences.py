@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -226,14 +227,16 @@ def _write_sequence(folder: Path, frames: Iterator[DrawnFrame], frame_size: tupl
     (folder / "meta_info.ini").write_text(_META_INFO.format(frame_size))
 
 
+_load_procedural = partial(load_assets, (), (), SEQUENCE_SETTINGS)
+
+
 def make_images_sequences(
     out: str | Path,
     split: str,
     sequences: int,
     frames: int,
     seed: int,
-    image_dirs: Sequence[str | Path] = (),
-    cutout_dirs: Sequence[str | Path] = (),
+    load: Callable[[], AssetLibrary] = _load_procedural,
     frame_size: tuple[int, int] = FRAME_SIZE,
     force: bool = False,
 ) -> Path:
@@ -244,6 +247,7 @@ def make_images_sequences(
     Args:
         split: ``train``, ``val`` or ``test``; each is drawn from a seed of its own.
         frames: per sequence.
+        load: loads what is drawn from; by default procedural textures.
         frame_size: width and height.
         force: replace an existing split.
 
@@ -251,24 +255,24 @@ def make_images_sequences(
         The folder of the split.
 
     Raises:
-        DataError: the split exists already, or a folder of pictures cannot be used.
+        DataError: the split exists already, or its assets cannot be used.
     """
     if split not in SPLITS:
         raise DataError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
     if sequences < 1 or frames < 1 or min(frame_size) < 64:
         raise DataError(f"nothing to draw: {sequences} sequences of {frames} frames, {frame_size[0]} x {frame_size[1]}")
-    folder, partial = Path(out) / split, Path(out) / f"{split}.partial"
+    folder, unfinished = Path(out) / split, Path(out) / f"{split}.partial"
     if folder.exists() and not force:
         raise DataError(f"{folder} exists already: choose another --out, or --force to replace it")
-    stock = load_assets(image_dirs, cutout_dirs, SEQUENCE_SETTINGS)
+    stock = load()
     names = [f"images_{split}_{index:06d}" for index in range(1, sequences + 1)]
-    shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(unfinished, ignore_errors=True)
     with tqdm(total=sequences * frames, unit="frame", desc=str(folder)) as progress:
         for index, name in enumerate(names):
             rng = np.random.default_rng((seed, SPLITS.index(split), index))
-            _write_sequence(partial / name, draw_sequence(rng, stock, frames, frame_size), frame_size, progress)
-    (partial / "list.txt").write_text("\n".join(names) + "\n")
+            _write_sequence(unfinished / name, draw_sequence(rng, stock, frames, frame_size), frame_size, progress)
+    (unfinished / "list.txt").write_text("\n".join(names) + "\n")
     if folder.exists():
         shutil.rmtree(folder)
-    partial.rename(folder)
+    unfinished.rename(folder)
     return folder

@@ -22,7 +22,7 @@ from lib.test.evaluation.results import LOST_BELOW
 from lib.test.evaluation.writer import FrameTime, ResultWriter
 from lib.test.track_formats import Track, VideoTracks, check_names, save_tracks
 from lib.test.tracker.video import TrackedFrame, VideoTracker
-from lib.utils.errors import ConfigError, DataError
+from lib.utils.errors import ConfigError, DataError, listed
 from lib.vis.panels import write_fitted
 from lib.vis.views import LeaveSequence, Screen
 
@@ -140,6 +140,7 @@ class DemoSummary:
         wall: from the first frame to the end.
         lowest: the lowest score of each target.
         lost: frames in which each target was lost.
+        gaps: of each target, first and last frame of each time that it was lost.
         left: the user left before the end.
         video: what was tracked in.
         fps: frames per second of the video.
@@ -157,6 +158,7 @@ class DemoSummary:
     wall: float = 0.0
     lowest: list[float] = field(default_factory=list)
     lost: list[int] = field(default_factory=list)
+    gaps: list[list[list[int]]] = field(default_factory=list)
     left: bool = False
     video: str = ""
     fps: float = 25.0
@@ -175,12 +177,19 @@ class DemoSummary:
                 self.found.extend((self.last, target, *box, score))
         unseen = max(frame.numbers, default=0) - len(self.lost)
         self.lowest, self.lost = self.lowest + [1.0] * unseen, self.lost + [0] * unseen
+        self.gaps = self.gaps + [[] for _ in range(unseen)]
         self.frames += 1
         if frame.step is not None:
             self.tracked, self.seconds = self.tracked + 1, self.seconds + frame.seconds
         for number, score in zip(frame.numbers, frame.scores, strict=True):
             self.lowest[number - 1] = min(self.lowest[number - 1], score)
             self.lost[number - 1] += score < lost_below
+            if score < lost_below:
+                gaps = self.gaps[number - 1]
+                if gaps and gaps[-1][1] == self.last - 1:
+                    gaps[-1][1] = self.last
+                else:
+                    gaps.append([self.last, self.last])
 
     def tracks(self) -> VideoTracks:
         """Where the targets were, frame by frame of the video; nan where they were lost or not yet there."""
@@ -203,7 +212,11 @@ class DemoSummary:
             whole = self.frames / max(self.wall - self.waited, 1e-9)
             lines[0] += f"; tracker {self.tracked / self.seconds:.1f} FPS, end to end {whole:.1f} FPS"
         for number, (lowest, lost) in enumerate(zip(self.lowest, self.lost, strict=True), start=1):
-            lines.append(f"target {number}: lowest score {lowest:.2f}, lost in {_frames(lost)}")
+            gaps = self.gaps[number - 1] if self.gaps else ()
+            when = listed([f"{first} to {last}" if last > first else f"{first}" for first, last in gaps], most=5)
+            lines.append(
+                f"target {number}: lowest score {lowest:.2f}, lost in {_frames(lost)}{f': {when}' if when else ''}"
+            )
         return "\n".join(lines)
 
 

@@ -27,6 +27,7 @@ from lib.train.trainers.checkpoints import checkpoint_path, find_resume, set_asi
 from lib.train.trainers.state import changes, restore, seed_generators
 from lib.train.trainers.stop import Preempted
 from lib.train.trainers.trainer import Trainer
+from lib.utils.devices import checked_device, gpu_count
 from lib.utils.dist_info import ALONE, DistInfo
 from lib.utils.errors import CheckpointError, ConfigError
 
@@ -149,29 +150,19 @@ def pick_device(name: str, info: DistInfo = ALONE) -> torch.device:
     Raises:
         ConfigError: no such device here.
     """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"--device {name}: no such device; use auto, cpu, cuda or cuda:N") from error
+    device = checked_device(name)
     if device.type not in ("cpu", "cuda"):
         raise ConfigError(f"--device {name}: training runs on cpu and cuda, only trackers run on mps and xpu")
-    if device.type == "cpu":
+    if device.type == "cpu" or info.world == 1:
         return device
-    count = torch.cuda.device_count()
-    if info.world > 1:
-        if device.index is not None:
-            raise ConfigError(f"--device {name}: with several processes each takes a GPU of its own; use --device cuda")
-        device = torch.device("cuda", info.local_rank)
-        if info.local_rank >= count:
-            raise ConfigError(
-                f"process {info.local_rank} of this machine has no GPU, there are {count}: "
-                "start as many processes as there are GPUs, or use --device cpu"
-            )
-    elif (device.index or 0) >= count:
-        raise ConfigError(f"--device {name}: this machine has {count} CUDA devices")
-    return device
+    if device.index is not None:
+        raise ConfigError(f"--device {name}: with several processes each takes a GPU of its own; use --device cuda")
+    if info.local_rank >= (count := gpu_count("cuda")):
+        raise ConfigError(
+            f"process {info.local_rank} of this machine has no GPU, there are {count}: "
+            "start as many processes as there are GPUs, or use --device cpu"
+        )
+    return torch.device("cuda", info.local_rank)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ the few functions that rebuild tensors; every other name becomes an inert :class
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import pickle
@@ -23,6 +22,7 @@ from safetensors.torch import load_file
 
 from lib.utils.errors import CheckpointError
 from lib.utils.paths import shipped_file
+from lib.utils.replacing import replacing
 
 _ALLOWED = {
     ("collections", "OrderedDict"),
@@ -130,18 +130,12 @@ def save_checkpoint(state: dict[str, Any], path: str | Path) -> None:
     Raises:
         CheckpointError: the folder cannot be written or the disk is full; an earlier file of that name is untouched.
     """
-    path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
+        with replacing(Path(path)) as unfinished, open(unfinished, "wb") as file:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         # torch says "unexpected pos" of a full disk; what the disk said lies behind.
         reason = error.__context__ if isinstance(error.__context__, OSError) else error
         raise CheckpointError(f"checkpoint {path} cannot be written: {reason}") from error

@@ -8,10 +8,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from lib.vis.draw import PAPER, Color, contact_sheet, draw_box
+from lib.vis.draw import PAPER, TRUTH_AMONG_TRACKERS, Color, contact_sheet, draw_box
 from lib.vis.panels import CAPTION_HEIGHT, blank, write
 
-TRUE: Color = (255, 255, 255)
 TILE_WIDTH, COLUMNS = 480, 3
 _SWATCH, _GAP, _SCALE = 12, 6, 0.45
 
@@ -43,7 +42,7 @@ def marked_frame(image: np.ndarray, marks: Sequence[Mark], scale: float = 1.0) -
     picture = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     for mark in reversed(marks):
         if mark.box is not None:
-            label = "ground truth" if mark.color == TRUE else None
+            label = "ground truth" if mark.color == TRUTH_AMONG_TRACKERS else None
             picture = draw_box(picture, [scale * float(value) for value in mark.box], mark.color, label)
     return picture
 

@@ -21,6 +21,10 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _CAP_HEIGHT = 22  # of that font at scale 1, in pixels
 _SHEET_GAP = 4
 PAPER: Color = (24, 24, 27)
+TRUTH: Color = (60, 200, 90)  # of an annotated box
+TRUTH_AMONG_TRACKERS: Color = (255, 255, 255)  # of one beside boxes in COLORS, which have a green, too
+PREDICTION: Color = (255, 170, 0)  # of a predicted box beside an annotated one
+TARGET: Color = (255, 200, 0)  # of the box of a target that is alone
 _RIM_COLOR: Color = (0, 0, 0)
 
 
@@ -44,7 +48,7 @@ def line_width(image: np.ndarray) -> int:
 def draw_box(
     image: np.ndarray,
     box: Sequence[float],
-    color: Color = (255, 200, 0),
+    color: Color = TARGET,
     label: str | None = None,
     thickness: int | None = None,
 ) -> np.ndarray:

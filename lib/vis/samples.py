@@ -11,7 +11,7 @@ import numpy as np
 
 from lib.data.image_io import read_image
 from lib.utils.box_ops import box_cxcywh_to_xyxy, box_xywh_to_xyxy, paired_iou
-from lib.vis.draw import Color, contact_sheet, draw_box, write_sheets
+from lib.vis.draw import PREDICTION, TRUTH, Color, contact_sheet, draw_box, write_sheets
 from lib.vis.panels import fitted
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 MAX_SAMPLES = 8
 TILE = 256  # side in pixels
 _SAMPLES_PER_ROW = 2
-_TRUE: Color = (60, 200, 90)
-_PREDICTED: Color = (255, 170, 0)
 _PEAK: Color = (255, 255, 255)
 _BEHIND: Color = (255, 0, 255)  # what is cut off: no object has this color
 _CUTOUT_TILE, _CUTOUT_COLUMNS, _CUTOUT_ROWS = 120, 14, 10
@@ -56,12 +54,12 @@ def sample_sheet(batch: Mapping[str, Any], output: Mapping[str, Tensor], cfg: Ex
     names = batch.get("dataset", ["target"] * len(predicted))
     tiles = []
     for i, search in enumerate(searches):
-        tiles.append(_boxed(templates[i], template_boxes[i], _TRUE, names[i]))
+        tiles.append(_boxed(templates[i], template_boxes[i], TRUTH, names[i]))
         if labels[i] > 0:
-            seen = _boxed(search, search_boxes[i], _TRUE)
-            tiles.append(_boxed(seen, predicted[i].numpy(), _PREDICTED, f"IoU {overlaps[i]:.2f}"))
+            seen = _boxed(search, search_boxes[i], TRUTH)
+            tiles.append(_boxed(seen, predicted[i].numpy(), PREDICTION, f"IoU {overlaps[i]:.2f}"))
         else:
-            tiles.append(_boxed(search, predicted[i].numpy(), _PREDICTED, "not shown"))
+            tiles.append(_boxed(search, predicted[i].numpy(), PREDICTION, "not shown"))
         if "score_map" in last:
             tiles.append(_scored(search, _values(last["score_map"][i, 0])))
     return contact_sheet(

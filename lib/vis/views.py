@@ -10,11 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lib.vis.draw import Color, draw_box, draw_label, line_width
+from lib.vis.draw import PREDICTION, TRUTH, draw_box, draw_label, line_width
 from lib.vis.panels import blank, faded, heat, lit, resized
 
-PREDICTED: Color = (255, 170, 0)
-TRUE: Color = (60, 200, 90)
 _MAP_TITLES = {"score_map": "score map", "score_map_hann": "score map x Hann window"}
 
 
@@ -86,10 +84,10 @@ def frame_picture(view: View, height: int, width: int) -> np.ndarray:
     scale = min(height / view.image.shape[0], width / view.image.shape[1])
     image = resized(view.image, scale)
     if view.truth is not None and np.isfinite(view.truth).all() and min(view.truth[2:]) > 0:
-        image = draw_box(image, [scale * value for value in view.truth], TRUE)
-        draw_label(image, "ground truth (not told to the tracker)", (0, image.shape[0]), TRUE, line_width(image))
+        image = draw_box(image, [scale * value for value in view.truth], TRUTH)
+        draw_label(image, "ground truth (not told to the tracker)", (0, image.shape[0]), TRUTH, line_width(image))
     label = f"{view.score:.2f}" if np.isfinite(view.score) else "start"
-    return draw_box(image, [scale * value for value in view.box], PREDICTED, label)
+    return draw_box(image, [scale * value for value in view.box], PREDICTION, label)
 
 
 def panels(view: View) -> dict[str, Panel]:

@@ -1,4 +1,4 @@
-"""What ``tracking/analysis_results.py`` does: choose results, score them, write tables, plots and a page."""
+"""The analysis behind ``tracking/analysis_results.py``: choose results, score them, write tables, plots and a page."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from pathlib import Path
+
+import pandas as pd
 
 from lib.data.own_folder import folder_label
 from lib.test.analysis.plots import write_plots
@@ -73,8 +75,9 @@ def analyse(
     results_dir = Path(env.results_path)
     trackers = choose_trackers(results_dir, tracker, configs)
     if dataset is None:
-        rows = [[tracker_label(one), str(len(result_files(results_dir.joinpath(*one))))] for one in trackers]
-        yield f"Results in {results_dir}\n{align(['Tracker', 'Sequences'], rows)}"
+        counts = [str(len(result_files(results_dir.joinpath(*one)))) for one in trackers]
+        found = pd.DataFrame({"Tracker": map(tracker_label, trackers), "Sequences": counts})
+        yield f"Results in {results_dir}\n{align(found)}"
         names = list(complete_benchmarks(results_dir, trackers, env))
         if not names:
             yield (
@@ -124,7 +127,7 @@ def _written(report: Report, options: AnalysisOptions, folder: Path) -> list[Pat
 def _usable(
     results_dir: Path, trackers: Seq[Tracker], dataset: str, skip_missing: bool, env: EnvSettings
 ) -> tuple[list[Tracker], str]:
-    """Of trackers that nobody named, those with all sequences (``skip_missing``: with some); if there are none, all.
+    """Keep the trackers with results of all sequences (``skip_missing``: of some); if there are none, all of them.
 
     Returns:
         the trackers, and a line that names those left out though they have results of the data set.

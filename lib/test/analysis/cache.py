@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.test.evaluation.results import read_result
+from lib.utils.replacing import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -35,10 +36,8 @@ def cached_boxes(path: Path, folder: Path | None) -> np.ndarray:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         boxes = read_result(path)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        part = entry.with_suffix(f".{os.getpid()}.npz")
-        np.savez(part, boxes=boxes)
-        os.replace(part, entry)
+        with replacing(entry, f".{os.getpid()}.npz") as unfinished:
+            np.savez(unfinished, boxes=boxes)
     except OSError as error:
         logger.debug("%s is not kept in %s: %s", path, folder, error)
     return boxes

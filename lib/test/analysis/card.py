@@ -1,4 +1,4 @@
-"""What a model card shows, made from finished results: scores by sequence, curves of training, the worst failures."""
+"""The contents of a model card from finished results: scores by sequence, training curves, the worst failures."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence as Seq
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 from tqdm import tqdm
 
 from lib.data.image_io import write_image
@@ -13,7 +14,7 @@ from lib.test.analysis.curves import read_runs, runs_table, write_curves
 from lib.test.analysis.failures import failure_frames, failure_strip, scored_track, worst_sequences
 from lib.test.analysis.report import Report, evaluate
 from lib.test.analysis.selection import Selection, tracker_label
-from lib.test.analysis.tables import Cell, Table, markdown, notes, sequence_table
+from lib.test.analysis.tables import Table, markdown, notes, sequence_table
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.utils.errors import ConfigError, DataError
 
@@ -75,13 +76,13 @@ def score_table(report: Report, label: str) -> Table:
     """A row per sequence and one over all: every score of the tracker ``label``, and the first score of the others."""
     one = next(tracker for tracker in report.trackers if tracker.label == label)
     others = [tracker for tracker in report.trackers if tracker is not one]
-    own = sequence_table(replace(report, trackers=[one]))
-    beside = [tracker.sequence_scores()[:, 0].tolist() for tracker in others]
-    rows: list[list[Cell]] = [[*row, *scores] for row, *scores in zip(own.rows, *beside, strict=True)]
     first = report.score_names[0]
-    whole = [tracker.scores()[first] for tracker in others]
-    rows.append(["all", sum(report.frames), *one.scores().values(), *whole])
-    return replace(own, header=(*own.header, *(f"{first} of {tracker.label}" for tracker in others)), rows=rows)
+    own = sequence_table(replace(report, trackers=[one]))
+    beside = {f"{first} of {tracker.label}": tracker.sequence_scores()[:, 0] for tracker in others}
+    rows = own.frame.assign(**beside)
+    whole = ["all", sum(report.frames), *one.scores().values(), *(tracker.scores()[first] for tracker in others)]
+    last = pd.DataFrame([whole], columns=rows.columns)
+    return replace(own, frame=pd.concat([rows, last], ignore_index=True))
 
 
 def _bullets(lines: Seq[str]) -> str:

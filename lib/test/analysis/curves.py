@@ -7,18 +7,18 @@ import math
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from lib.config import validated_epochs
 from lib.config.experiment import TrainConfig
-from lib.test.analysis.plots import figures, tidy
-from lib.test.analysis.tables import Cell, Table
+from lib.test.analysis.plots import plot_style, tidy
+from lib.test.analysis.tables import Table
 from lib.utils.checkpoint import load_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError
 from lib.vis.draw import COLORS
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ _COUNTED = ("EPOCH", "BATCH_SIZE", "ACCUM_STEPS", "VAL_EPOCH_INTERVAL")  # keys 
 
 @dataclass(frozen=True)
 class Run:
-    """What a training run has come to.
+    """The history of a training run.
 
     Attributes:
         label: what to call it.
@@ -105,18 +105,18 @@ def read_run(path: str | Path, label: str = "") -> Run:
 
 
 def runs_table(runs: Seq[Run]) -> Table:
-    """A row for each run: epochs, pairs, and where IoU and loss have come to."""
-    header = ("Run", "Epochs", "Pairs", "Validation IoU", "Validation loss", "Training IoU", "Training loss")
+    """A row for each run: epochs, pairs, and the last values of IoU and loss."""
+    header = ["Run", "Epochs", "Pairs", "Validation IoU", "Validation loss", "Training IoU", "Training loss"]
     keys = [(split, name) for split in ("val", "train") for name in ("IoU", "Loss/total")]
-    rows: list[list[Cell]] = [[run.label, run.epochs, run.pairs, *(run.last(*key) for key in keys)] for run in runs]
-    return Table("At the end of training:", header, rows)
+    rows = [[run.label, run.epochs, run.pairs, *(run.last(*key) for key in keys)] for run in runs]
+    return Table("At the end of training:", pd.DataFrame(rows, columns=header))
 
 
 def write_curves(runs: Seq[Run], path: Path) -> Path:
-    """Draw all runs into one picture, see :func:`draw_curves`. Raises OSTrackError: matplotlib is not installed."""
+    """Draw all runs into one picture, see :func:`draw_curves`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with figures() as figure_type:
-        figure = figure_type(layout="constrained")
+    with plot_style():
+        figure = Figure(layout="constrained")
         draw_curves(figure, runs)
         figure.savefig(path, dpi=DPI)
     return path
@@ -124,8 +124,6 @@ def write_curves(runs: Seq[Run], path: Path) -> Path:
 
 def draw_curves(figure: Figure, runs: Seq[Run]) -> None:
     """A panel for IoU and for each loss: validation as a line with dots, training as a faint one, a colour per run."""
-    from matplotlib.ticker import EngFormatter  # matplotlib is optional
-
     names = list(dict.fromkeys(name for run in runs for stats in run.curves.values() for name in stats))
     names.sort(key=lambda name: (name != "IoU", name != "Loss/total"))
     columns = min(COLUMNS, len(names))

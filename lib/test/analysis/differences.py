@@ -1,4 +1,4 @@
-"""What the other protocols print for the same results, by how much that differs, and which rules are the reason."""
+"""Differences between protocols on the same results: the other scores, the change, and the rules that cause it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of the sequences that a tracker does worst on: what it was shown, where it went wrong, what became of it."""
+"""Pictures of the sequences that a tracker does worst on: the template, the frame of the failure, and a later one."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def scored_track(tracker: TrackerReport, index: int) -> Track:
 def failure_frames(overlap: np.ndarray) -> tuple[int, int]:
     """The frame in which a tracker went wrong, and a later one: both ends of its longest failure.
 
-    A failure is a stretch of frames with an overlap of 0.1 at most, or of the lowest one where that is more; of
-    stretches of equal length the earliest counts. If it is a single frame, the later one is the last with a target.
+    A failure is a run of frames with an overlap of 0.1 at most, or of the lowest one where that is more; of
+    runs of equal length the earliest counts. If it is a single frame, the later one is the last with a target.
 
     Args:
         overlap: (frames,); NaN without a target, which neither makes nor ends a failure. The first frame is left out;

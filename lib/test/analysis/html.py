@@ -26,15 +26,7 @@ from lib.test.analysis.metrics import FrameErrors
 from lib.test.analysis.plots import COLORS, CURVES, STYLES, plotted_scores
 from lib.test.analysis.report import RepeatedRuns, Report
 from lib.test.analysis.statistics import compare_scores
-from lib.test.analysis.tables import (
-    attribute_parts,
-    cell_text,
-    mode_tables,
-    notes,
-    part_scores,
-    run_spreads,
-    scope,
-)
+from lib.test.analysis.tables import mode_tables, notes, scope
 from lib.test.evaluation.results import LOST_BELOW
 from lib.utils.errors import OSTrackError
 
@@ -61,7 +53,7 @@ def write_html(report: Report, path: str | Path, thumbnails: int = 6, lost_below
         path: the file; its folder is made.
         thumbnails: how many pictures of the worst frames to put in for each sequence, at most; 0 needs no frames.
             Where frames cannot be read the page says so and does without.
-        lost_below: frames of a lower score are counted and marked, where trackers told scores.
+        lost_below: frames of a lower score are counted and marked, where trackers give scores.
 
     Returns:
         The file.
@@ -93,8 +85,8 @@ def page_data(report: Report, thumbnails: int, lost_below: float = LOST_BELOW) -
             low, frames = map(sum, zip(*told, strict=True))
             lines.append(f"{tracker.label}: score below {lost_below:g} in {low} of {frames} frames")
     for table in mode_tables(report).values():
-        for label, *cells in table.rows:
-            told_of = ", ".join(f"{name} {cell_text(cell)}" for name, cell in zip(table.header[1:], cells, strict=True))
+        for label, *cells in table.texts.to_numpy().tolist():
+            told_of = ", ".join(f"{name} {cell}" for name, cell in zip(table.frame.columns[1:], cells, strict=True))
             lines.append(f"{label}: {told_of}")
     if unseen:
         name, reason = next(iter(unseen.items()))
@@ -108,15 +100,15 @@ def page_data(report: Report, thumbnails: int, lost_below: float = LOST_BELOW) -
         "notes": lines,
         "differences": report.differences,
         "trackers": [_tracker(report, number) for number in range(len(report.trackers))],
-        "repeated": [_repeated(one, list(range(len(report.data)))) for one in report.repeated],
+        "repeated": [_repeated(one) for one in report.repeated],
         "curves": _curves(report),
         "attributes": [
             {
                 "name": name,
                 "sequences": len(indices),
-                "scores": [_rounded(part_scores(tracker, indices)) for tracker in report.trackers],
+                "scores": [_rounded(tracker.part_scores(indices)) for tracker in report.trackers],
             }
-            for name, indices in attribute_parts(report).items()
+            for name, indices in report.attributes.items()
         ],
         "sequences": sequences,
         "noTarget": NO_TARGET,
@@ -147,9 +139,9 @@ def _tracker(report: Report, number: int) -> dict[str, Any]:
     }
 
 
-def _repeated(runs: RepeatedRuns, sequences: list[int]) -> dict[str, Any]:
+def _repeated(runs: RepeatedRuns) -> dict[str, Any]:
     """The row of repeated runs: mean, standard deviation and interval of each score."""
-    spreads = run_spreads(runs, sequences)
+    spreads = runs.scores()
     return {
         "label": runs.label,
         "scores": _rounded([one.mean for one in spreads]),
@@ -225,7 +217,7 @@ def strip(overlap: np.ndarray, columns: int) -> bytes:
 
 
 def _told(scores: np.ndarray | None, columns: int, lost_below: float) -> dict[str, Any] | None:
-    """The scores that a tracker told in the frames of a sequence: a strip, and where they are low; None without any.
+    """A tracker's own scores over a sequence: a strip, and where they are low; None without any.
 
     Args:
         scores: ``(frames,)``, NaN for none.
@@ -262,7 +254,7 @@ def score_strip(scores: np.ndarray, columns: int, lost_below: float) -> bytes:
 
 
 def stretches(marked: np.ndarray) -> list[tuple[int, int]]:
-    """The first and last frame of each unbroken stretch of marked frames; ``marked`` is bool ``(frames,)``."""
+    """The first and last frame of each unbroken run of marked frames; ``marked`` is bool ``(frames,)``."""
     edges = np.flatnonzero(np.diff(np.concatenate(([False], marked, [False])).astype(np.int8)))
     return [(first, end - 1) for first, end in edges.reshape(-1, 2).tolist()]
 

@@ -1,6 +1,6 @@
-"""How well boxes fit: per-frame errors, curves over thresholds, and the scores read from them.
+"""Accuracy of boxes: per-frame errors, curves over thresholds, and the scores read from them.
 
-Pure functions on numpy arrays. Boxes are ``x, y, w, h`` in pixels. What counts is said by the rules of a protocol, see
+Pure functions on numpy arrays. Boxes are ``x, y, w, h`` in pixels. The rules of a protocol say which frames count, see
 :mod:`lib.test.analysis.protocols`.
 """
 

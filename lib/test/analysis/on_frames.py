@@ -1,8 +1,7 @@
-"""Results drawn on the frames of a sequence: what ``tracking/vis_results.py`` does."""
+"""Results drawn on the frames of a sequence, for ``tracking/vis_results.py``."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
@@ -15,16 +14,17 @@ from lib.data.image_io import write_image
 from lib.data.sequence import Sequence
 from lib.data.video_io import VideoWriter
 from lib.test.analysis.analyse import folder_name
-from lib.test.analysis.metrics import frame_errors
 from lib.test.analysis.protocols import get_protocol
+from lib.test.analysis.report import sequence_errors
 from lib.test.analysis.selection import Selection, Tracker, result_origin, tracker_label
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.test.evaluation.evaluate import select_sequence
 from lib.test.evaluation.results import found_result, read_result
 from lib.utils.errors import ConfigError, DataError
-from lib.vis.compare import TRUE, Entry, Mark, choose_frames, line, marked_frame, marked_sheet, stacked
-from lib.vis.draw import COLORS, Color, rgb
+from lib.utils.replacing import replacing
+from lib.vis.compare import Entry, Mark, choose_frames, line, marked_frame, marked_sheet, stacked
+from lib.vis.draw import COLORS, TRUTH_AMONG_TRACKERS, Color, rgb
 from lib.vis.panels import fitted
 
 _FRAME_RATE = 25.0  # of a video of picture files
@@ -115,23 +115,23 @@ def read_track(results_dir: Path, tracker: Tracker, sequence: Sequence, number: 
         raise DataError(f"{path} has {counts}: delete it and track this sequence again")
     overlap = np.full(len(boxes), np.nan)
     if len(truth) == len(boxes):
-        rules = get_protocol(protocol).rules(sequence.dataset)
-        visible = sequence.official_visible if rules.official_flags else sequence.visible
-        errors = frame_errors(boxes, truth, visible, rules, str(path), sequence.image_size if rules.clipped else None)
+        errors = sequence_errors(boxes, sequence, get_protocol(protocol).rules(sequence.dataset), str(path))
         boxes, overlap = errors.boxes, np.where(errors.valid, errors.overlap, np.nan)
     return Track(label, rgb(COLORS[number % len(COLORS)]), boxes, overlap, result_origin(path, sequence, frames=True))
 
 
 def frame_marks(sequence: Sequence, tracks: Seq[Track], t: int) -> list[Mark]:
-    """The boxes of frame ``t``; below all others the true one, where there is one."""
+    """The boxes of frame ``t``; the annotated one, where there is one, is below all others."""
     truth = sequence.ground_truth[t] if t < len(sequence.ground_truth) else np.full(4, np.nan)
     there = np.isfinite(truth).all() and min(truth[2:]) > 0
-    return [*(track.mark(t) for track in tracks), Mark(truth.tolist() if there else None, TRUE, "")]
+    return [*(track.mark(t) for track in tracks), Mark(truth.tolist() if there else None, TRUTH_AMONG_TRACKERS, "")]
 
 
 def legend(tracks: Seq[Track]) -> list[Entry]:
-    """What the colours of :func:`frame_marks` stand for."""
-    return [Entry(track.color, f"{track.label}  {track.mean}") for track in tracks] + [Entry(TRUE, "ground truth")]
+    """The legend of the colours of :func:`frame_marks`."""
+    return [Entry(track.color, f"{track.label}  {track.mean}") for track in tracks] + [
+        Entry(TRUTH_AMONG_TRACKERS, "ground truth")
+    ]
 
 
 def _sheet(sequence: Sequence, tracks: Seq[Track], count: int) -> np.ndarray:
@@ -153,18 +153,14 @@ def _write_video(path: Path, sequence: Sequence, tracks: Seq[Track]) -> None:
     sequence.check_length()
     # Digits differ in width, the frames of a video must not: the legend has room for the widest.
     width = max(line([Entry(entry.color, f"{entry.text}  now 0.0000")]).shape[1] for entry in legend(tracks))
-    unfinished = path.with_suffix(".part.mp4")
-    try:
-        with VideoWriter(unfinished, getattr(sequence.frames, "fps", _FRAME_RATE)) as writer:
-            size: tuple[int, int] | None = None
-            for t, image in enumerate(tqdm(sequence.frames, total=sequence.num_frames, unit="frame")):
-                marks = frame_marks(sequence, tracks, t)
-                texts = [f"  now {mark.text}" if mark.text else "" for mark in marks]
-                entries = [Entry(e.color, e.text + text) for e, text in zip(legend(tracks), texts, strict=True)]
-                frame = marked_frame(image, marks)
-                size = size or (frame.shape[0], frame.shape[1])
-                shown = frame if frame.shape[:2] == size else fitted(frame, *size)
-                writer.write(stacked([shown, *(line([entry]) for entry in entries)], width))
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    rate = getattr(sequence.frames, "fps", _FRAME_RATE)
+    with replacing(path, ".part.mp4") as unfinished, VideoWriter(unfinished, rate) as writer:
+        size: tuple[int, int] | None = None
+        for t, image in enumerate(tqdm(sequence.frames, total=sequence.num_frames, unit="frame")):
+            marks = frame_marks(sequence, tracks, t)
+            texts = [f"  now {mark.text}" if mark.text else "" for mark in marks]
+            entries = [Entry(e.color, e.text + text) for e, text in zip(legend(tracks), texts, strict=True)]
+            frame = marked_frame(image, marks)
+            size = size or (frame.shape[0], frame.shape[1])
+            shown = frame if frame.shape[:2] == size else fitted(frame, *size)
+            writer.write(stacked([shown, *(line([entry]) for entry in entries)], width))

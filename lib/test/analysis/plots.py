@@ -6,20 +6,18 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure  # no pyplot: no window system and no global state
 from tqdm import tqdm
 
 from lib.test.analysis.metrics import Curves, mean_curves
 from lib.test.analysis.protocols import CURVE_ENDS, Rules, Score
 from lib.test.analysis.report import Report
-from lib.test.analysis.tables import attribute_parts, part_scores, scope
-from lib.utils.errors import OSTrackError
+from lib.test.analysis.tables import scope
 from lib.vis.draw import COLORS
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # Line styles change when the colours run out.
 STYLES = ("-", "--", ":", "-.")
@@ -40,24 +38,15 @@ def plotted_scores(rules: Rules) -> list[Score]:
 
 
 @contextmanager
-def figures() -> Iterator[type[Figure]]:
-    """matplotlib's class for a figure, with the fonts of all plots here while entered.
-
-    Raises:
-        OSTrackError: matplotlib is not installed.
-    """
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure  # no pyplot: no window system and no global state
-    except ImportError as error:
-        raise OSTrackError("plots need matplotlib: pip install matplotlib, or ask for no plots") from error
+def plot_style() -> Iterator[None]:
+    """Use the fonts of all plots here."""
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every glyph that goes into a PDF
     with matplotlib.rc_context({"text.usetex": False, "font.size": 11, "pdf.fonttype": 42}):
-        yield Figure
+        yield
 
 
 def tidy(axes: Axes) -> None:
-    """What the axes of all plots here look like."""
+    """Give axes the look of all plots here."""
     axes.grid(color="0.9")
     axes.tick_params(length=0, pad=6)
     axes.spines[["top", "right"]].set_visible(False)
@@ -70,21 +59,18 @@ def write_plots(report: Report, folder: Path) -> list[Path]:
     Where sequences have attributes, there is one of the first score by attribute, and one with the first curve of each
     (of the 24 that most sequences have). A tracker has the same colour in all of them. Legends are sorted by the score
     of their plot.
-
-    Raises:
-        OSTrackError: matplotlib is not installed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = []
-    with figures() as figure_type:
+    with plot_style():
         drawn = {}
         for score in plotted_scores(report.rules):
-            figure = drawn[CURVES[score.curve][0]] = figure_type(figsize=(6.4, 4.8))
+            figure = drawn[CURVES[score.curve][0]] = Figure(figsize=(6.4, 4.8))
             draw_plot(figure.add_subplot(), score, report)
-        if attribute_parts(report):
-            figure = drawn["attribute_plot"] = figure_type(figsize=(6.4, 1.2 + 0.3 * len(attribute_parts(report))))
+        if report.attributes:
+            figure = drawn["attribute_plot"] = Figure(figsize=(6.4, 1.2 + 0.3 * len(report.attributes)))
             draw_attributes(figure.add_subplot(), report)
-            drawn["attribute_curves"] = figure_type(layout="constrained")
+            drawn["attribute_curves"] = Figure(layout="constrained")
             draw_attribute_curves(drawn["attribute_curves"], report)
         for name, figure in tqdm(drawn.items(), "plots", delay=2, leave=False):
             for suffix in ("png", "pdf"):
@@ -100,9 +86,9 @@ def _style(number: int) -> dict[str, Any]:
 
 def draw_attributes(axes: Axes, report: Report) -> None:
     """Draw the first score of every tracker over the sequences that have each attribute, as dots on a line."""
-    parts = attribute_parts(report)
+    parts = report.attributes
     for number, tracker in enumerate(report.trackers):
-        values = [part_scores(tracker, indices)[0] for indices in parts.values()]
+        values = [tracker.part_scores(indices)[0] for indices in parts.values()]
         marker = "osD^"[number // len(COLORS) % 4]
         axes.plot(values, range(len(parts)), marker, color=COLORS[number % len(COLORS)], label=tracker.label)
     axes.set_yticks(range(len(parts)), [f"{name} ({len(indices)})" for name, indices in parts.items()])
@@ -115,7 +101,7 @@ def draw_attributes(axes: Axes, report: Report) -> None:
 def draw_attribute_curves(figure: Figure, report: Report) -> None:
     """Draw the first curve of every tracker over the sequences that have each attribute, a panel for each."""
     score = plotted_scores(report.rules)[0]
-    parts = sorted(attribute_parts(report).items(), key=lambda part: -len(part[1]))[:_PANELS]
+    parts = sorted(report.attributes.items(), key=lambda part: -len(part[1]))[:_PANELS]
     columns = min(_COLUMNS, len(parts))
     rows = -(-len(parts) // columns)
     figure.set_size_inches(3.2 * columns, 2.6 * rows + 0.3 * len(report.trackers))

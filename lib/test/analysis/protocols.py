@@ -1,4 +1,4 @@
-"""What counts: the scores, and the rules of a protocol for each benchmark, as data.
+"""Scoring protocols: the scores, and the rules of a protocol for each benchmark, as data.
 
 ``pytracking`` prints what PyTracking, STARK and OSTrack print. ``official`` does as each benchmark's own toolkit;
 the toolkits were read for it, and ``docs/metrics.md`` says which and what they do. Oddities are marked *quirk*; all of
@@ -56,7 +56,7 @@ AREAS = tuple(Score(score.name, score.curve, "area") for score in (AUC, NORM_PRE
 
 @dataclass(frozen=True)
 class Rules:
-    """What a protocol does with the frames and files of one benchmark.
+    """Rules of a protocol for the frames and result files of one benchmark.
 
     Attributes:
         scores: the columns of the table; the first one ranks.

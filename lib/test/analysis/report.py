@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Seq
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from tqdm import tqdm
 
 from lib.data.sequence import Sequence
@@ -25,6 +27,7 @@ from lib.test.analysis.metrics import (
     mean_curves,
     sequence_curves,
     stack_curves,
+    weighted_mean,
 )
 from lib.test.analysis.protocols import Rules, get_protocol
 from lib.test.analysis.selection import (
@@ -46,16 +49,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrackerReport:
-    """How one tracker did.
+    """Scores of one tracker.
 
     Attributes:
         label: ``NAME/CONFIG``.
         errors: per-frame errors, one entry per sequence.
         curves: curves of every sequence, arrays of shape ``(sequences, thresholds)``.
-        rules: what counted.
-        origins: what the results come from, with the number of sequences; more than one entry means mixed results.
+        rules: the scoring rules.
+        origins: where results come from, with the number of sequences; more than one entry means mixed results.
         files: the result files, one entry per sequence; empty where there are none.
-        run: what this is a run of, and its number, see :func:`lib.test.analysis.selection.run_of`.
+        run: name and number of the run, if it is one of several, see :func:`lib.test.analysis.selection.run_of`.
     """
 
     label: str
@@ -73,7 +76,7 @@ class TrackerReport:
 
     @property
     def weights(self) -> np.ndarray:
-        """What each sequence weighs in the scores over all of them: 1, or its scored frames where these are pooled."""
+        """The weight of each sequence in the mean scores: 1, or its scored frames where the rules pool frames."""
         frames = np.array([one.scored.sum() for one in self.errors], np.float64)
         return frames if self.rules.pooled else (frames > 0).astype(np.float64)
 
@@ -89,6 +92,13 @@ class TrackerReport:
     def sequence_scores(self) -> np.ndarray:
         """The scores of every sequence, in percent, ``(sequences, scores)``; NaN where the rules leave no frame."""
         return curve_scores(self.curves, self.rules.scores)
+
+    def part_scores(self, indices: list[int]) -> list[float]:
+        """The scores over some of the sequences, in percent; NaN where the rules leave no frame of them."""
+        weights = self.weights[indices]
+        if not weights.any():
+            return [math.nan] * len(self.rules.scores)
+        return weighted_mean(self.sequence_scores()[indices], weights).tolist()
 
     def frame_scores(self, index: int) -> np.ndarray | None:
         """The tracker's own scores in the frames of sequence ``index``, ``(frames,)``, read from beside its result.
@@ -112,6 +122,19 @@ class TrackerReport:
         return dict(zip(self.rules.score_names, map(tuple, pairs), strict=True))
 
 
+class Spread(NamedTuple):
+    """A score of several runs: their mean, and their standard deviation (of a sample: divided by one less)."""
+
+    mean: float
+    deviation: float
+
+
+def run_spreads(values: Seq[Seq[float]]) -> list[Spread]:
+    """Mean and deviation over the runs of each of their scores, ``(runs, scores)``."""
+    scores = np.array(values)
+    return list(map(Spread, scores.mean(axis=0).tolist(), scores.std(axis=0, ddof=1).tolist()))
+
+
 @dataclass(frozen=True)
 class RepeatedRuns:
     """Several runs of one tracker and configuration on the same sequences.
@@ -123,6 +146,11 @@ class RepeatedRuns:
 
     label: str
     trackers: list[TrackerReport]
+
+    def scores(self) -> list[Spread]:
+        """The scores over all sequences, in percent."""
+        everything = list(range(len(self.trackers[0].errors)))
+        return run_spreads([one.part_scores(everything) for one in self.trackers])
 
     def intervals(self) -> dict[str, tuple[float, float]]:
         """The 95 % bootstrap interval over sequences of the mean of each score, in percent; NaN for one sequence."""
@@ -141,7 +169,7 @@ class Report:
         data: the sequences that were scored.
         trackers: one entry per tracker, the highest first score first.
         missing: sequences of the data set without results, by label of the tracker; they are left out for every one.
-        differences: lines of text that say what the other protocol prints, and why.
+        differences: lines of text with the scores under the other protocols, and the rules that differ.
         absent: names of sequences whose annotation is not on this machine.
         first_only: names of sequences of which only the first box is known.
     """
@@ -172,7 +200,7 @@ class Report:
 
     @property
     def rules(self) -> Rules:
-        """What counted."""
+        """The rules that the trackers were scored by."""
         return self.trackers[0].rules
 
     @property
@@ -182,7 +210,7 @@ class Report:
 
     @property
     def repeated(self) -> list[RepeatedRuns]:
-        """What there are several runs of."""
+        """The trackers with several runs."""
         found: dict[str, list[tuple[str, TrackerReport]]] = {}
         for tracker in self.trackers:
             if tracker.run:
@@ -190,9 +218,46 @@ class Report:
         runs = {label: [one for _, one in sorted(some, key=lambda run: int(run[0]))] for label, some in found.items()}
         return [RepeatedRuns(f"{label} (mean of {len(some)} runs)", some) for label, some in runs.items() if some[1:]]
 
+    @property
+    def attributes(self) -> dict[str, list[int]]:
+        """Which sequences have each attribute, attributes in alphabetical order; empty where there are none."""
+        parts: dict[str, list[int]] = {}
+        for index, sequence in enumerate(self.data):
+            for attribute in sequence.attributes:
+                parts.setdefault(attribute, []).append(index)
+        return dict(sorted(parts.items()))
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """A row per tracker and sequence: frames, frames with a valid target, and all scores in percent."""
+        parts = []
+        for tracker in self.trackers:
+            valid = [int(one.valid.sum()) for one in tracker.errors]
+            about = {"Tracker": tracker.label, "Sequence": self.sequences, "Frames": self.frames, "Valid frames": valid}
+            scores = dict(zip(self.score_names, tracker.sequence_scores().T, strict=True))
+            parts.append(pd.DataFrame({**about, **scores, "Protocol": self.protocol}))
+        return pd.concat(parts, ignore_index=True)
+
+    @property
+    def attribute_frame(self) -> pd.DataFrame:
+        """A row per tracker and attribute: how many sequences have it, and all scores over them in percent."""
+        rows = [
+            [tracker.label, name, len(indices), *tracker.part_scores(indices), self.protocol]
+            for tracker in self.trackers
+            for name, indices in self.attributes.items()
+        ]
+        return pd.DataFrame(rows, columns=["Tracker", "Attribute", "Sequences", *self.score_names, "Protocol"])
+
     def summary(self) -> dict[str, dict[str, float]]:
         """``{label: {score: percent}}``: the table."""
         return {tracker.label: tracker.scores() for tracker in self.trackers}
+
+
+def sequence_errors(boxes: np.ndarray, sequence: Sequence, rules: Rules, source: str) -> FrameErrors:
+    """Score boxes on a sequence frame by frame, see :func:`lib.test.analysis.metrics.frame_errors`."""
+    visible = sequence.official_visible if rules.official_flags else sequence.visible
+    size = sequence.image_size if rules.clipped else None
+    return frame_errors(boxes, sequence.ground_truth, visible, rules, source, size)
 
 
 def score_tracker(
@@ -201,21 +266,19 @@ def score_tracker(
     """Score boxes that are already in memory.
 
     Args:
-        label: what to call the tracker.
+        label: name of the tracker.
         predictions: boxes ``(any, 4)``, x, y, w, h, for every sequence.
         sequences: the sequences, in the same order.
-        rules: what counts.
-        sources: what to call each prediction in an error.
+        rules: the scoring rules.
+        sources: name of each prediction in an error.
 
     Raises:
         DataError: boxes or annotations that cannot be scored.
     """
-    errors = []
-    for boxes, sequence, source in zip(predictions, sequences, sources, strict=True):
-        truth = sequence.ground_truth
-        visible = sequence.official_visible if rules.official_flags else sequence.visible
-        size = sequence.image_size if rules.clipped else None
-        errors.append(frame_errors(boxes, truth, visible, rules, f"{source}, sequence {sequence.name}", size))
+    errors = [
+        sequence_errors(boxes, sequence, rules, f"{source}, sequence {sequence.name}")
+        for boxes, sequence, source in zip(predictions, sequences, sources, strict=True)
+    ]
     if not any(one.scored.any() for one in errors):
         raise DataError(f"{label}: no frame of {len(errors)} sequences has a target that could be scored")
     return TrackerReport(label, errors, stack_curves([sequence_curves(one, rules) for one in errors]), rules)
@@ -241,7 +304,7 @@ def evaluate(
         skip_missing: leave out the sequences that some tracker has no results for; otherwise they are an error.
         env: paths; by default those of ``lib/test/evaluation/local.py``.
         cache: folder in which to keep the numbers of the result files; None reads the files every time.
-        differences: say what the other protocols print, and why.
+        differences: add the scores under the other protocols, and the rules that differ.
 
     Raises:
         OSTrackError: unknown data set or protocol, missing results, or data that cannot be scored.

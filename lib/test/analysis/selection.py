@@ -1,4 +1,4 @@
-"""Which results there are, what they lack, and what they came from."""
+"""Find results, the sequences they miss, and where they come from."""
 
 from __future__ import annotations
 
@@ -80,15 +80,15 @@ def missing_results(results_dir: Path, tracker: Tracker, sequences: Seq[Sequence
 
 
 def missing_message(missing: Mapping[str, list[str]], dataset: str, sequences: Seq[Sequence], results_dir: Path) -> str:
-    """Says which results of the sequences of a data set are missing, by label of the tracker, and what can be done."""
+    """The error text for missing results, by label of the tracker, with what to do."""
     lines = [f"results are missing in {results_dir}:"]
     for label, names in missing.items():
         lines.append(f"  {label}: {len(names)} of {len(sequences)} sequences of {dataset}: {listed(names)}")
     lines.append("Track them (tracking/test.py goes on where it stopped), or score without them: --skip_missing")
     for label, names in missing.items():
         group, folder = sequences[0].group, results_dir / label
-        places = (folder, *folder.glob("folder_*/")) if group and len(names) == len(sequences) else ()
-        if found := next((place for place in places if (place / f"{names[0]}.txt").is_file()), None):
+        others = (folder, *folder.glob("folder_*/")) if group and len(names) == len(sequences) else ()
+        if found := next((other for other in others if (other / f"{names[0]}.txt").is_file()), None):
             lines.append(
                 f"{found} has results of these names: of another folder, of this one before it was moved, or of an "
                 f"earlier version. If you know them to be of this one, move them to {folder / group}"
@@ -97,7 +97,7 @@ def missing_message(missing: Mapping[str, list[str]], dataset: str, sequences: S
 
 
 def result_origin(path: Path, sequence: Sequence, frames: bool = False) -> str:
-    """What the provenance beside the result file ``path`` says it was made with.
+    """Describe the weights and settings of a result file by the provenance beside it.
 
     Args:
         frames: ask whether it was made from the frames that are there now, also of a benchmark, whose frames do not
@@ -136,7 +136,7 @@ def result_origin(path: Path, sequence: Sequence, frames: bool = False) -> str:
 
 
 def run_of(tracker: Tracker, path: Path) -> tuple[str, str] | None:
-    """What ``tracker`` is a run of, ``NAME/CONFIG``, and the number of the run; None where it is no numbered run.
+    """The ``NAME/CONFIG`` that ``tracker`` is a run of, and the number of the run; None where it is no numbered run.
 
     Runs lie in ``CONFIG_000``, ``CONFIG_001`` ... (``--runid``, and PyTracking's). A name may end in a number for other
     reasons (``vitb_256``): the provenance beside ``path``, one of its results, says what the configuration was. Where

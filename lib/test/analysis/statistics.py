@@ -1,4 +1,4 @@
-"""Do differences mean anything? Intervals and a paired test over sequences, after Efron and Tibshirani (1993).
+"""Bootstrap intervals and a paired permutation test over sequences, after Efron and Tibshirani (1993).
 
 The sequences of a benchmark are taken for a sample of those that a tracker may meet; scores are (weighted) means over
 them. All draws come from a fixed seed, so that the same results give the same figures.

@@ -2,86 +2,75 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 
-from lib.test.analysis.metrics import weighted_mean
-from lib.test.analysis.report import RepeatedRuns, Report, TrackerReport
+from lib.test.analysis.report import Report, Spread, run_spreads
 from lib.test.analysis.selection import ORIGIN_UNKNOWN
 from lib.test.evaluation.modes import ANNOTATOR, CORRECTIONS, REALTIME, SKIPPED
 from lib.test.evaluation.results import read_provenance
 from lib.utils.errors import listed
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A score of several runs: their mean, and their standard deviation (of a sample: divided by one less)."""
-
-    mean: float
-    deviation: float
-
 
 Cell = str | int | float | tuple[float, float] | Spread  # a float is a score, a pair an interval
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under a header.
+    """A frame under a title.
 
     Attributes:
         title: one line; it names data set and protocol.
-        header: names of the columns.
-        rows: cells; the first of a row says what the row is about.
+        frame: of a :data:`Cell` each; the first column names the row.
         best: along what the best score stands out, where that can be set: each ``column``, each ``row``, or neither.
     """
 
     title: str
-    header: tuple[str, ...]
-    rows: list[list[Cell]]
+    frame: pd.DataFrame
     best: str = ""
+
+    @property
+    def texts(self) -> pd.DataFrame:
+        """The frame as it is printed."""
+        return self.frame.map(cell_text)
 
 
 def cell_text(cell: Cell) -> str:
     """A cell with two decimals; a dash where there is no number."""
-    if isinstance(cell, tuple):
-        return "-" if math.isnan(cell[0]) else f"{cell[0]:.2f}..{cell[1]:.2f}"
     if isinstance(cell, Spread):
         return "-" if math.isnan(cell.mean) else f"{cell.mean:.2f} \N{PLUS-MINUS SIGN} {cell.deviation:.2f}"
+    if isinstance(cell, tuple):
+        return "-" if math.isnan(cell[0]) else f"{cell[0]:.2f}..{cell[1]:.2f}"
     if isinstance(cell, float):
         return "-" if math.isnan(cell) else f"{cell:.2f}"
     return str(cell)
 
 
-def align(header: Seq[str], rows: Seq[Seq[str]]) -> str:
-    """Text columns under a ruled header: the first flush left, the others flush right."""
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-
-    def line(cells: Seq[str]) -> str:
-        return "  ".join([cells[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))])
-
-    return "\n".join([line(header).rstrip(), "-" * len(line(header)), *map(line, rows)])
+def align(texts: pd.DataFrame) -> str:
+    """Columns of text under a ruled header: the first flush left, the others flush right."""
+    columns = [[str(name), *map(str, column)] for name, column in texts.items()]
+    widths = [max(map(len, column)) for column in columns]
+    left = [[cell.ljust(widths[0]) for cell in columns[0]]]
+    right = [[cell.rjust(w) for cell in column] for column, w in zip(columns[1:], widths[1:], strict=True)]
+    header, *rows = map("  ".join, zip(*left, *right, strict=True))
+    return "\n".join([header.rstrip(), "-" * len(header), *rows])
 
 
 def text(table: Table) -> str:
     """A table as aligned text below its title."""
-    return f"{table.title}\n{align(table.header, [list(map(cell_text, row)) for row in table.rows])}"
+    return f"{table.title}\n{align(table.texts)}"
 
 
 def markdown(table: Table) -> str:
     """A table in Markdown below its title."""
-
-    def line(cells: Seq[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
-
-    ruler = ["---", *["---:"] * (len(table.header) - 1)]
-    rows = [line(list(map(cell_text, row))) for row in table.rows]
-    return "\n".join([f"{table.title}", "", line(table.header), line(ruler), *rows, ""])
+    ruler = ["---", *["---:"] * (table.frame.shape[1] - 1)]
+    rows: list[list[str]] = [list(map(str, table.frame)), ruler, *table.texts.to_numpy().tolist()]
+    lines = ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows]
+    return "\n".join([table.title, "", *lines, ""])
 
 
 _TEX = {
@@ -99,19 +88,16 @@ def latex(table: Table) -> str:
     def escape(cell: str) -> str:
         return "".join(_TEX.get(character, character) for character in cell).replace("..", "--")
 
-    def top(cells: Iterable[Cell]) -> float:
-        return max((cell for cell in cells if isinstance(cell, float)), default=math.nan)
-
-    columns = [top(column) for column in zip(*table.rows, strict=True)]
-    lines = []
-    for row in table.rows:
-        tops = {"column": columns, "row": [top(row)] * len(row)}.get(table.best, [math.nan] * len(row))
-        cells = [escape(cell_text(cell)) for cell in row]
-        cells = [rf"\textbf{{{c}}}" if v == best else c for c, v, best in zip(cells, row, tops, strict=True)]
-        lines.append(" & ".join(cells) + r" \\")
-    header = " & ".join(map(escape, table.header)) + r" \\"
+    cells = table.texts.map(escape)
+    scores = table.frame.map(lambda cell: cell if isinstance(cell, float) else math.nan)
+    if table.best == "column":
+        cells = cells.mask(scores == scores.max(), r"\textbf{" + cells + "}")
+    elif table.best == "row":
+        cells = cells.mask(scores.eq(scores.max(axis=1), axis=0), r"\textbf{" + cells + "}")
+    names = [escape(str(name)) for name in table.frame]
+    header, *lines = [" & ".join(row) + r" \\" for row in (names, *cells.to_numpy().tolist())]
     begin = [r"\begin{table}", r"\centering", rf"\caption{{{escape(table.title)}}}"]
-    begin.append(rf"\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}")
+    begin.append(rf"\begin{{tabular}}{{l{'r' * (table.frame.shape[1] - 1)}}}")
     end = [r"\hline", r"\end{tabular}", r"\end{table}", ""]
     return "\n".join([*begin, r"\hline", header, r"\hline", *lines, *end])
 
@@ -122,27 +108,17 @@ def write_csv(table: Table, path: Path) -> Path:
     A column with spreads is two also: the mean, or the score of one run, and ``sd``, empty for one run.
     """
 
-    def parts(cell: Cell, count: int) -> tuple[str | int | float, ...]:
-        if isinstance(cell, tuple):
-            return cell
-        return (cell.mean, cell.deviation) if isinstance(cell, Spread) else (cell, *[""] * (count - 1))
+    def part(cell: Cell, number: int) -> str | int:
+        value = cell[number] if isinstance(cell, tuple) else ("" if number else cell)
+        return f"{value:.4f}" if isinstance(value, float) else value
 
-    ends = [_csv_ends(column) for column in zip(*table.rows, strict=True)]
-    header = [f"{name}{end}" for name, of_column in zip(table.header, ends, strict=True) for end in of_column]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        for row in table.rows:
-            values = [v for cell, of_column in zip(row, ends, strict=True) for v in parts(cell, len(of_column))]
-            writer.writerow([f"{v:.4f}" if isinstance(v, float) else v for v in values])
+    columns: dict[str, list[str | int]] = {}
+    for name, column in table.frame.items():
+        kinds = {type(cell) for cell in column}
+        ends = ("", " sd") if Spread in kinds else (" low", " high") if tuple in kinds else ("",)
+        columns |= {f"{name}{end}": [part(cell, number) for cell in column] for number, end in enumerate(ends)}
+    pd.DataFrame(columns).to_csv(path, index=False, lineterminator="\r\n")
     return path
-
-
-def _csv_ends(column: Seq[Cell]) -> tuple[str, ...]:
-    """What comes after a column's name in a CSV, for each of the columns that it becomes."""
-    if any(isinstance(cell, tuple) for cell in column):
-        return " low", " high"
-    return ("", " sd") if any(isinstance(cell, Spread) for cell in column) else ("",)
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {"md": markdown, "tex": latex}
@@ -159,14 +135,13 @@ def summary_table(report: Report) -> Table:
     """A row per tracker: its scores, and the 95 % interval of the first one; at the end, a row for repeated runs."""
     first = report.score_names[0]
     rows: list[list[Cell]] = [[one.label, *one.scores().values(), one.intervals()[first]] for one in report.trackers]
-    everything = list(range(len(report.data)))
-    rows += [[one.label, *run_spreads(one, everything), one.intervals()[first]] for one in report.repeated]
+    rows += [[one.label, *one.scores(), one.intervals()[first]] for one in report.repeated]
     title = f"{scope(report)}, {sum(report.frames)} frames, protocol {report.protocol}"
-    return Table(title, ("Tracker", *report.score_names, f"{first} 95%"), rows, "column")
+    return Table(title, pd.DataFrame(rows, columns=["Tracker", *report.score_names, f"{first} 95%"]), "column")
 
 
 def mode_tables(report: Report) -> dict[str, Table]:
-    """What was counted in runs with a simulated annotator, and in real time, by name; none of ordinary runs."""
+    """Tables of runs with a simulated annotator and in real time, by name; empty for ordinary runs."""
     corrected: list[list[Cell]] = []
     skipped: list[list[Cell]] = []
     for tracker in report.trackers:
@@ -181,23 +156,17 @@ def mode_tables(report: Report) -> dict[str, Table]:
         if all(SKIPPED in record for record in records):
             count = sum(record[SKIPPED] for record in records)
             skipped.append([tracker.label, records[0][REALTIME], count, frames, 100 * count / max(frames, 1)])
+    header = ["Tracker", "Below IoU", "Corrections", "Frames", "Per hundred frames"]
+    in_time = ["Tracker", "Frames per second", "Skipped", "Frames", "Skipped %"]
     tables = {
-        "annotator": Table(
-            f"Corrections by a simulated annotator, {scope(report)}",
-            ("Tracker", "Below IoU", "Corrections", "Frames", "Per hundred frames"),
-            corrected,
-        ),
-        "realtime": Table(
-            f"In real time, {scope(report)}",
-            ("Tracker", "Frames per second", "Skipped", "Frames", "Skipped %"),
-            skipped,
-        ),
+        "annotator": (f"Corrections by a simulated annotator, {scope(report)}", header, corrected),
+        "realtime": (f"In real time, {scope(report)}", in_time, skipped),
     }
-    return {name: table for name, table in tables.items() if table.rows}
+    return {name: Table(title, pd.DataFrame(rows, columns=c)) for name, (title, c, rows) in tables.items() if rows}
 
 
 def notes(report: Report) -> list[str]:
-    """What was left out, what was missing, and what the results come from: a line each."""
+    """Lines about sequences that were left out, missing results, and the origin of results."""
     lines = []
     if report.absent:
         lines.append(f"left out, {len(report.absent)} of which there is no annotation here: {listed(report.absent)}")
@@ -208,8 +177,8 @@ def notes(report: Report) -> list[str]:
     if report.rules.flags_expected:
         unflagged = [one.name for one in report.data if one.official_visible is None]
         if unflagged:
-            shown = ", ".join(unflagged[:5]) + (" ..." if len(unflagged) > 5 else "")
-            lines.append(f"WARNING: no absence flags of {len(unflagged)} sequences ({shown}): scored as always visible")
+            count, shown = len(unflagged), listed(unflagged, 5)
+            lines.append(f"WARNING: no absence flags of {count} sequences ({shown}): scored as always visible")
     unknown = [tracker.label for tracker in report.trackers if list(tracker.origins) == [ORIGIN_UNKNOWN]]
     if unknown:
         lines.append(f"{ORIGIN_UNKNOWN}: {', '.join(unknown)}")
@@ -231,71 +200,28 @@ def summary_text(report: Report) -> str:
     return "\n".join([text(summary_table(report)), *notes(report), *report.differences, *counted])
 
 
-def part_scores(tracker: TrackerReport, indices: list[int]) -> list[float]:
-    """The scores over some of the sequences, in percent; NaN where the rules leave no frame of them."""
-    weights = tracker.weights[indices]
-    values = weighted_mean(tracker.sequence_scores()[indices], weights) if weights.any() else None
-    return [math.nan] * len(tracker.rules.scores) if values is None else values.tolist()
-
-
-def run_spreads(repeated: RepeatedRuns, indices: list[int]) -> list[Spread]:
-    """Mean and spread over runs of their scores over some of the sequences."""
-    values = np.array([part_scores(one, indices) for one in repeated.trackers])
-    return list(map(Spread, values.mean(axis=0).tolist(), values.std(axis=0, ddof=1).tolist()))
-
-
-def _rows(report: Report, parts: Mapping[tuple[str, int], list[int]], header: tuple[str, ...], title: str) -> Table:
-    """A row for each part of the sequences: all scores of a single tracker, or the first score of several, and of
-    repeated runs."""
+def _parts_table(report: Report, frame: pd.DataFrame, by: list[str], title: str) -> Table:
+    """Of a frame with a row per tracker and part: all scores of a single tracker, or the first score of several, and of
+    repeated runs. ``by`` are the columns that say what a part is."""
     one, first = report.trackers[0], report.score_names[0]
-    single = len(report.trackers) == 1
-    shown = len(report.score_names) if single else 1
-    labels = *(each.label for each in report.trackers), *(each.label for each in report.repeated)
-    columns = report.score_names if single else labels
-    rows: list[list[Cell]] = [
-        [
-            *cells,
-            *(score for tracker in report.trackers for score in part_scores(tracker, indices)[:shown]),
-            *(run_spreads(repeated, indices)[0] for repeated in report.repeated),
-        ]
-        for cells, indices in parts.items()
-    ]
-    heading = f"{one.label if single else first} {title}, {scope(report)}, protocol {report.protocol}"
-    return Table(heading, (*header, *columns), rows, "" if single else "row")
+    heading = f"{scope(report)}, protocol {report.protocol}"
+    if len(report.trackers) == 1:
+        return Table(f"{one.label} {title}, {heading}", frame[[*by, *report.score_names]])
+    columns = {str(label): rows[first].tolist() for label, rows in frame.groupby("Tracker", sort=False)}
+    columns |= {runs.label: run_spreads([columns[run.label] for run in runs.trackers]) for runs in report.repeated}
+    parts = frame.loc[frame["Tracker"] == one.label, by]
+    return Table(f"{first} {title}, {heading}", parts.assign(**columns), "row")
 
 
 def sequence_table(report: Report) -> Table:
     """A row per sequence: all scores of a single tracker, or the first score of several."""
-    parts = {(one.name, len(one.ground_truth)): [index] for index, one in enumerate(report.data)}
-    return _rows(report, parts, ("Sequence", "Frames"), "by sequence")
-
-
-def attribute_parts(report: Report) -> dict[str, list[int]]:
-    """Which sequences have each attribute, attributes in alphabetical order; empty where there are none."""
-    parts: dict[str, list[int]] = {}
-    for index, sequence in enumerate(report.data):
-        for attribute in sequence.attributes:
-            parts.setdefault(attribute, []).append(index)
-    return dict(sorted(parts.items()))
+    return _parts_table(report, report.frame, ["Sequence", "Frames"], "by sequence")
 
 
 def attribute_table(report: Report) -> Table | None:
     """A row per attribute, scored over the sequences that have it; None where the benchmark has no attributes."""
-    cells = {(name, len(indices)): indices for name, indices in attribute_parts(report).items()}
-    return _rows(report, cells, ("Attribute", "Sequences"), "by attribute") if cells else None
-
-
-def long_table(report: Report) -> Table:
-    """A row per tracker and sequence: frames, frames with a valid target, and all scores."""
-    header = ("Tracker", "Sequence", "Frames", "Valid frames", *report.score_names, "Protocol")
-    rows = [
-        [tracker.label, name, len(errors.valid), int(errors.valid.sum()), *scores, report.protocol]
-        for tracker in report.trackers
-        for name, errors, scores in zip(
-            report.sequences, tracker.errors, tracker.sequence_scores().tolist(), strict=True
-        )
-    ]
-    return Table(f"{scope(report)}, protocol {report.protocol}", header, rows)
+    frame = report.attribute_frame
+    return None if frame.empty else _parts_table(report, frame, ["Attribute", "Sequences"], "by attribute")
 
 
 def write_tables(report: Report, formats: Seq[str], folder: Path) -> list[Path]:
@@ -303,7 +229,7 @@ def write_tables(report: Report, formats: Seq[str], folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     candidates = {"summary": summary_table(report), "per_attribute": attribute_table(report)} if formats else {}
     tables = {name: table for name, table in candidates.items() if table} | (mode_tables(report) if formats else {})
-    files = [write_csv(long_table(report), folder / "per_sequence.csv")]
+    files = [write_csv(Table(scope(report), report.frame), folder / "per_sequence.csv")]
     if "csv" in formats:
         files += [write_csv(table, folder / f"{name}.csv") for name, table in tables.items()]
     for suffix in (one for one in FORMATS if one in formats):

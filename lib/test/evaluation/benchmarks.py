@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from dataclasses import dataclass
 from functools import cache, partial
@@ -16,7 +15,7 @@ from lib.data.own_folder import folder_label, own_files, own_sequences
 from lib.data.sequence import Sequence
 from lib.data.storage import open_storage
 from lib.test.evaluation.environment import EnvSettings, env_settings
-from lib.utils.errors import ConfigError, DataError, listed
+from lib.utils.errors import ConfigError, DataError, listed, suggestion
 
 logger = logging.getLogger(__name__)
 
@@ -59,9 +58,8 @@ def _load(name: str, env: EnvSettings) -> list[Sequence]:
 def get_benchmark(name: str) -> BenchmarkSpec:
     """The row of that name. Raises ConfigError: there is none; the nearest name is told."""
     if name not in BENCHMARKS:
-        near = difflib.get_close_matches(name, BENCHMARKS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ConfigError(f"unknown data set {name!r}: {hint}known are {', '.join(BENCHMARKS)} and folder:PATH")
+        known = f"known are {', '.join(BENCHMARKS)} and folder:PATH"
+        raise ConfigError(f"unknown data set {name!r}: {suggestion(name, BENCHMARKS, known)}")
     return BENCHMARKS[name]
 
 

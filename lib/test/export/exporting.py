@@ -1,4 +1,4 @@
-"""Write a network to a file, and run the file before anybody relies on it."""
+"""Export a network to a file, and check the file's outputs before it gets its name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that was written: its outputs differ from torch's in float32 by so much at most, and on average."""
+    """A file that was written; its outputs differ from torch's float32 by ``largest`` at most, ``mean`` on average."""
 
     path: Path
     largest: float
@@ -35,7 +35,7 @@ class Exported:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What a file holds.
+    """Precision, batch size and opset of an exported file.
 
     Attributes:
         precision: one of the format's; OpenVINO's files of bf16 hold float32, and say what to compute in.

@@ -196,7 +196,7 @@ def _onnx_model(graph: NetworkGraph, inputs: Inputs, record: dict[str, str], cal
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporters' talk about their own insides from the user."""
+    """Silence the exporters' warnings and progress messages."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

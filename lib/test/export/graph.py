@@ -1,4 +1,4 @@
-"""The network of a tracker as one graph of fixed shapes, and the record of what it is."""
+"""The network of a tracker as one graph of fixed shapes, and the record that identifies it."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ def noise_inputs(cfg: ExperimentConfig, batch: int) -> dict[str, np.ndarray]:
 
 
 def network_hash(cfg: ExperimentConfig, model: nn.Module) -> str:
-    """Sixteen hex digits of all that the graph computes from: weights, architecture, normalisation and sizes.
+    """Hash of all that the graph computes from, 16 hex digits: weights, architecture, normalisation and sizes.
 
-    And of the factors of the crops: the file's record tells them, and int8 is calibrated on such crops.
+    And of the factors of the crops: the file's record holds them, and int8 is calibrated on such crops.
     """
     digest = hashlib.sha256()
     test = cfg.TEST
@@ -81,7 +81,7 @@ def network_hash(cfg: ExperimentConfig, model: nn.Module) -> str:
 
 
 def describe(cfg: ExperimentConfig, model: nn.Module, precision: str, batch: int) -> dict[str, str]:
-    """What is written into the file, beside the network: whose it is, and what a program needs to run it."""
+    """The file's record: experiment and weights of the network, and what a program needs to run it."""
     test = cfg.TEST
     record = {
         "family": cfg.family,

@@ -1,4 +1,4 @@
-"""Files of half the size: weights in half precision, and what is computed in float32 as before."""
+"""ONNX files of half the size: weights in float16, computation in float32 as before."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _FACTOR = "factor"
 
 
 class SmoothedLinear(nn.Module):
-    """A linear layer that first divides its input by ``scale``, by channel, for which its weights make up."""
+    """A linear layer that first divides its input by ``scale``, by channel, which its weights compensate for."""
 
     factor: Tensor
 
@@ -43,7 +43,7 @@ class SmoothedLinear(nn.Module):
 
 @torch.no_grad()
 def smooth(graph: NetworkGraph, calibration: list[dict[str, np.ndarray]]) -> None:
-    """Move the spread between channels from the inputs of the linear layers into their weights, in place.
+    """Smooth activations: move the spread between input channels of linear layers into their weights, in place.
 
     What the graph computes stays the same. With inputs of largest values ``a`` by channel and weights of largest values
     ``w`` by input channel, inputs are divided by ``a ** _SHIFT / w ** (1 - _SHIFT)``.
@@ -58,18 +58,18 @@ def smooth(graph: NetworkGraph, calibration: list[dict[str, np.ndarray]]) -> Non
         found = inputs[0].abs().amax((0, 1))
         largest[linear] = torch.maximum(largest.get(linear, found), found)
 
-    places = [
+    layers = [
         (module, name, child)
         for module in graph.network.encoder.blocks.modules()
         for name, child in module.named_children()
         if isinstance(child, nn.Linear)
     ]
-    hooks = [linear.register_forward_pre_hook(watch) for _, _, linear in places]
+    hooks = [linear.register_forward_pre_hook(watch) for _, _, linear in layers]
     for inputs in calibration:
         graph(**tensors(inputs))
     for hook in hooks:
         hook.remove()
-    for module, name, linear in places:
+    for module, name, linear in layers:
         scale = largest[linear] ** _SHIFT / linear.weight.abs().amax(0) ** (1 - _SHIFT)
         unusable = ~scale.isfinite() | (scale <= 0)  # of a channel that is always zero
         setattr(module, name, SmoothedLinear(linear, scale.masked_fill(unusable, 1.0)))
@@ -118,7 +118,7 @@ def quantise(model: Any, calibration: list[dict[str, np.ndarray]]) -> Any:
 
 
 class _Reader:
-    """Hands out inputs one by one, as onnxruntime's calibration asks for them."""
+    """Calibration data for onnxruntime, one input at a time."""
 
     def __init__(self, inputs: list[dict[str, np.ndarray]]):
         self._inputs = iter(inputs)

@@ -1,4 +1,4 @@
-"""Older versions of the ONNX operators, for programs that do not know the newer ones, as TensorRT on a Jetson."""
+"""Conversion to older ONNX opsets, for runtimes that lack the newer operators, as TensorRT on a Jetson."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SpelledNorm(nn.Module):
 
 
 def spell_norms(graph: nn.Module, opset: int) -> None:
-    """Put :class:`SpelledNorm` in the place of layer norms, in place, where the opset has no operator for them."""
+    """Replace layer norms by :class:`SpelledNorm`, in place, where the opset has no operator for them."""
     if opset >= _NORM:
         return
     for module in list(graph.modules()):

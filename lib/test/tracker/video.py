@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lib.test.evaluation.protocol import BatchTracker, TrackResult
-from lib.vis.draw import COLORS, Color, draw_box, rgb
+from lib.vis.draw import COLORS, TARGET, Color, draw_box, rgb
 
 LOST: Color = (150, 150, 155)
 
@@ -64,7 +64,7 @@ class TrackedFrame:
 
 def _target_color(number: int) -> Color:
     """The first is yellow as everywhere, the others as curves in plots."""
-    return (255, 200, 0) if number == 1 else rgb(COLORS[(number - 2) % len(COLORS)])
+    return TARGET if number == 1 else rgb(COLORS[(number - 2) % len(COLORS)])
 
 
 class VideoTracker:

@@ -6,7 +6,6 @@ Results are only read; nothing is removed.
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from lib.test.evaluation.modes import ANNOTATOR
 from lib.test.evaluation.results import backend_name, box_problem, read_provenance, read_result, result_files, time_path
 from lib.test.utils.servers import SERVERS, RawResult, Server
 from lib.utils.errors import ConfigError, DataError, listed
+from lib.utils.replacing import replacing
 
 _SHOWN = 10
 
@@ -45,14 +45,9 @@ def pack(server: str, tracker: str, config: str, decimals: int | None = None, en
         raise ConfigError(f"--decimals {decimals}: boxes have 0 decimals or more")
     results = check_results(form, tracker, config, env)
     path = Path(getattr(env, form.packed_field)) / f"{tracker}_{config}{form.suffix}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    try:
-        temporary.write_bytes(form.pack(results, decimals))
-        check_package(form.unpack(temporary.read_bytes()), results, decimals)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(form.pack(results, decimals))
+        check_package(form.unpack(unfinished.read_bytes()), results, decimals)
     return path
 
 

@@ -14,10 +14,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from scipy.io import loadmat
 
 from lib.data.annotations import decode_text
 from lib.data.regions import parse_own
-from lib.utils.errors import ConfigError, DataError
+from lib.utils.errors import DataError
 
 # Names, with that of the sequence before them, of what lies beside results.
 _TIMES = re.compile(r"(.*_)?times?", re.IGNORECASE)
@@ -167,10 +168,6 @@ def _text_boxes(load: Callable[[], bytes], where: str) -> np.ndarray:
 
 def _mat_boxes(load: Callable[[], bytes], where: str) -> np.ndarray:
     """``results{1}.res`` of the OTB toolkit, whose other entries are runs from other starts."""
-    try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise ConfigError("reading .mat files needs the package scipy: pip install scipy") from error
     try:
         file: Any = io.BytesIO(load())  # which scipy takes, but its types do not say so
         content = loadmat(file, squeeze_me=True, struct_as_record=False)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lib.data.coco_rle import decode_rle
+from lib.data import regions
 from lib.data.image_io import SequenceDecoder, read_file
 from lib.test.vot.trax import TraxError
 
@@ -30,30 +30,12 @@ def region_box(region: str) -> list[float]:
             ``mask:x,y,w,h,runs``, or holds nothing.
     """
     try:
-        values = np.array(region.removeprefix(_MASK).split(","), np.float64)
-        if not np.isfinite(values).all():
-            raise ValueError("it is not finite")
-        if is_mask(region):
-            return _mask_box(*values.astype(int).tolist())
-        if values.size == 4:
-            return values.tolist()
-        if values.size < 6:
-            raise ValueError("it is neither rectangle nor polygon")
-        points = values.reshape(-1, 2)
-        corner = points.min(0)
-        return [*corner.tolist(), *(points.max(0) - corner).tolist()]
-    except (ValueError, TypeError) as error:
+        box = regions.region_box(region.replace(_MASK, "m", 1) if is_mask(region) else region)
+        if not np.isfinite(box).all():
+            raise ValueError("it holds nothing, or is not finite")
+    except (ValueError, OverflowError) as error:
         raise TraxError(f"the region {region[:80]!r} cannot be tracked: {error}") from error
-
-
-def _mask_box(x: int, y: int, width: int, height: int, *runs: int) -> list[float]:
-    """The box of a mask's pixels. ``runs`` are lengths of 0s and 1s by turns, row by row; 0s that end it may lack."""
-    rest = width * height - sum(runs)
-    rows, columns = decode_rle((width, height), [*runs, *([0] * (len(runs) % 2)), rest]).T.nonzero()
-    if not rows.size:
-        raise ValueError("no pixel is set")
-    left, top = int(columns.min()), int(rows.min())
-    return [float(v) for v in (x + left, y + top, columns.max() - left + 1, rows.max() - top + 1)]
+    return box.tolist()
 
 
 def box_region(box: Sequence[float], as_mask: bool) -> str:

@@ -15,7 +15,7 @@ from lib.train.data.sampler import EpochSampler
 from lib.train.data.samples import PairSource, Sample, SampleSpec, TrackingDataset, open_source
 from lib.train.data.workers import PREFETCH, loader_bytes, require_shared_memory, share, start_worker, worker_errors
 from lib.utils.cpu import cpu_count
-from lib.utils.errors import ConfigError, DataError, OSTrackError
+from lib.utils.errors import ConfigError, DataError, OSTrackError, listed
 
 log = logging.getLogger(__name__)
 
@@ -160,11 +160,9 @@ class BrokenImages:
                     self.errors[error] = None
                     log.warning("%s; another sample takes its place", error)
         if self.replaced > max(self.max_share * self.drawn, _FEW_BROKEN if self.max_share else 0):
-            listed = "".join(f"\n  {error}" for error in list(self.errors)[:_MOST_LISTED])
-            more = f"\n  and {len(self.errors) - _MOST_LISTED} more" if len(self.errors) > _MOST_LISTED else ""
             raise DataError(
                 f"{self.replaced} of {self.drawn} samples met a broken image, more than DATA.MAX_BROKEN_SHARE = "
-                f"{self.max_share} allows:{listed}{more}"
+                f"{self.max_share} allows:\n  " + listed(list(self.errors), _MOST_LISTED, between="\n  ")
             )
 
 

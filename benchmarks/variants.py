@@ -1,4 +1,4 @@
-"""The ways to track that are timed against each other, and how they are timed: taking turns, on the same frames."""
+"""The variants of a tracker that are timed against each other, interleaved, on the same frames."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tracking.export import export_experiment
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to track.
+    """A way to track that is timed.
 
     Attributes:
         name: in tables.
@@ -80,7 +80,7 @@ VARIANTS = (
 
 @dataclass(frozen=True)
 class Frame:
-    """Seconds that one frame of one target took: all of it, and its parts, NaN where they are not told apart."""
+    """Seconds that one frame of one target took: all of it, and its parts, NaN where they are not measured apart."""
 
     total: float
     decode: float
@@ -88,7 +88,7 @@ class Frame:
     network: float
 
 
-class Way(Protocol):
+class Runner(Protocol):
     """A variant, built and ready."""
 
     def run(self, number: int) -> Frame:
@@ -98,7 +98,7 @@ class Way(Protocol):
 
 @dataclass(frozen=True)
 class Scene:
-    """What is tracked: drawn sequences, one for each target (they repeat), and with which experiment and weights."""
+    """The work that is timed: drawn sequences, one for each target (they repeat), experiment and weights."""
 
     data: Drawn
     config: str
@@ -124,10 +124,10 @@ def random_weights(config: str, overrides: Sequence[str], path: Path) -> Path:
     return path
 
 
-class TrackerWay:
+class TrackerRunner:
     """A tracker of this project, or the published one, on ``targets`` targets in one step.
 
-    The target of every frame is looked for where it truly was one frame before: all ways crop the same regions.
+    The target of every frame is looked for where it truly was one frame before: all variants crop the same regions.
     """
 
     def __init__(self, tracker: BatchTracker, scene: Scene, targets: int, read: Callable[[Path], Any], tf32: bool):
@@ -135,7 +135,7 @@ class TrackerWay:
         self.targets = [tracker.start(read(scene.file(i, 0)), scene.box(i, 0)) for i in range(targets)]
 
     def run(self, number: int) -> Frame:
-        torch.backends.cudnn.allow_tf32 = self.tf32  # one switch for all ways of this process
+        torch.backends.cudnn.allow_tf32 = self.tf32  # one switch for all runners of this process
         for i, target in enumerate(self.targets):
             target.box = self.scene.box(i, number - 1)
         start = time.perf_counter()
@@ -149,7 +149,7 @@ class TrackerWay:
         return Frame(*(seconds / len(self.targets) for seconds in parts))
 
 
-class OpenCVWay:
+class OpenCVRunner:
     """A tracker of OpenCV in a process of its own, which finds opencv-contrib in ``folder``.
 
     Raises:
@@ -208,26 +208,26 @@ def project_tracker(
     )
 
 
-def build_way(variant: Variant, scene: Scene, targets: int, contrib: Path | None, stack: ExitStack) -> Way:
+def build_runner(variant: Variant, scene: Scene, targets: int, contrib: Path | None, stack: ExitStack) -> Runner:
     """A variant, ready to track; what it leaves open ends with ``stack``. The published way has one target always.
 
     Raises:
         OSTrackError: it cannot be had here; the message says why.
     """
     if variant.backend == "opencv":
-        way = OpenCVWay(variant.name.split()[-1], scene, contrib)
-        stack.callback(way.close)
-        return way
+        runner = OpenCVRunner(variant.name.split()[-1], scene, contrib)
+        stack.callback(runner.close)
+        return runner
     if variant.backend == "published":
         cfg = load_config(OSTrackConfig, scene.config, list(scene.overrides))
         tracker = PublishedTracker(cfg, scene.checkpoint, scene.device)
-        return TrackerWay(tracker, scene, 1, published_read, variant.tf32)
-    return TrackerWay(scene.tracker(variant), scene, targets, read_image, variant.tf32)
+        return TrackerRunner(tracker, scene, 1, published_read, variant.tf32)
+    return TrackerRunner(scene.tracker(variant), scene, targets, read_image, variant.tf32)
 
 
 @dataclass(frozen=True)
 class Turns:
-    """How ways take turns: ``number`` of turns each, of so many timed ``frames``."""
+    """How runners are interleaved: ``number`` of turns each, of so many timed ``frames``."""
 
     number: int
     frames: int
@@ -236,16 +236,16 @@ class Turns:
         return f"{self.number} turns of {self.frames} frames"
 
 
-def take_turns(ways: Mapping[str, Way], turns: Turns) -> dict[str, list[Frame]]:
-    """Time the ways in turn (A B C A B C ...), so that the machine's drift falls on all of them alike.
+def interleave(runners: Mapping[str, Runner], turns: Turns) -> dict[str, list[Frame]]:
+    """Time the runners in turn (A B C A B C ...), so that the machine's drift falls on all of them alike.
 
     A first turn does not count, nor does the first frame of each: it brings weights back into the caches.
     """
-    found: dict[str, list[Frame]] = {name: [] for name in ways}
+    found: dict[str, list[Frame]] = {name: [] for name in runners}
     number = 0
     for turn in range(turns.number + 1):
-        for name, way in ways.items():
-            frames = [way.run(1 + (number + i) % (FRAMES - 1)) for i in range(turns.frames + 1)]
+        for name, runner in runners.items():
+            frames = [runner.run(1 + (number + i) % (FRAMES - 1)) for i in range(turns.frames + 1)]
             found[name] += frames[1:] if turn else []
         number += turns.frames + 1
     return found

@@ -12,7 +12,7 @@ import torch
 from benchmarks.bench_data import FRAMES
 from benchmarks.published import PublishedTracker, published_read
 from benchmarks.report import Row
-from benchmarks.ways import PUBLISHED, Scene, Variant
+from benchmarks.variants import PUBLISHED, Scene, Variant
 from lib.config import config_hash, load_config
 from lib.config.ostrack import OSTrackConfig
 from lib.data.sequence import Annotations, ImageFrames, Sequence
@@ -66,8 +66,8 @@ def measure_pass(
 ) -> list[Row]:
     """Rows of the published way and of ``variants`` with ``count`` sequences in one pass of so many ``frames`` each.
 
-    Times are medians of the passes, and the ways take turns; the first passes do not count, they may compile. Of the
-    published way, the building of a model is spread over :data:`LENGTH` frames.
+    Times are medians of the passes, and the variants are interleaved; the first passes do not count, they may compile.
+    Of the published way, the building of a model is spread over :data:`LENGTH` frames.
     """
     trackers = {variant: scene.tracker(variant) for variant in variants if variant != PUBLISHED}
     found: dict[Variant, list[float]] = {variant: [] for variant in (PUBLISHED, *trackers)}

@@ -1,4 +1,4 @@
-"""What the machine can do at most, as measured: the best rate of matrix products, and the rate of a large copy."""
+"""The machine's roofline, as measured: the best rate of matrix products, and the rate of a large copy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PRECISIONS = {"cpu": ("float32", "bf16"), "cuda": ("float32", "tf32", "bf16", "
 _DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def measured_ceiling(device: torch.device, repeats: int) -> dict[str, float]:
+def measure_roofline(device: torch.device, repeats: int) -> dict[str, float]:
     """Rates of a device: FLOP/s by precision, of square matrix products; bytes/s of ``copy``, read and written."""
     rates = {name: _product_rate(name, device, repeats) for name in _PRECISIONS[device.type]}
     source = torch.ones(_COPIED, dtype=torch.uint8, device=device)
