@@ -39,7 +39,7 @@ _SURE = 0.5  # least score of a candidate; to see it again less is enough
 _TRIES = 4  # candidates that are followed from one frame, at most
 _SAME_OBJECT = 0.5  # IoU from which on two boxes show the same object
 _MOTION_GAP = 3  # frames to either side that tell what moves
-_CUT = 45  # mean difference of small pictures, in gray levels, between two shots
+_CUT = 0.4  # correlation of small pictures below which two frames are of different shots
 _JPEG_QUALITY = 92
 
 
@@ -305,10 +305,11 @@ def _frames(video: VideoFile, options: LabelOptions) -> Iterator[np.ndarray]:
 def _shots(frames: Iterable[np.ndarray], most: int) -> Iterator[list[np.ndarray]]:
     """Frames in pieces of at most ``most``, none of which goes across a cut."""
     shot: list[np.ndarray] = []
-    last = None
+    last: np.ndarray | None = None
     for image in frames:
         small = cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA).astype(np.float32)
-        cut = last is not None and float(np.abs(small - last).mean()) > _CUT
+        small -= small.mean()
+        cut = last is not None and (small * last).sum() < _CUT * np.linalg.norm(small) * np.linalg.norm(last)
         if shot and (cut or len(shot) == most):
             yield shot
             shot = []
