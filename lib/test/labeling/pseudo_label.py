@@ -39,7 +39,8 @@ _SURE = 0.5  # least score of a candidate; to see it again less is enough
 _TRIES = 4  # candidates that are followed from one frame, at most
 _SAME_OBJECT = 0.5  # IoU from which on two boxes show the same object
 _MOTION_GAP = 3  # frames to either side that tell what moves
-_CUT = 0.4  # correlation of small pictures below which two frames are of different shots
+_CUT = 6.0  # how much more than before two frames of different shots differ
+_BEFORE, _STILL = 6, 2.0  # differences before, of which the median is taken; levels that differ without a cut
 _JPEG_QUALITY = 92
 
 
@@ -305,16 +306,17 @@ def _frames(video: VideoFile, options: LabelOptions) -> Iterator[np.ndarray]:
 def _shots(frames: Iterable[np.ndarray], most: int) -> Iterator[list[np.ndarray]]:
     """Frames in pieces of at most ``most``, none of which goes across a cut."""
     shot: list[np.ndarray] = []
-    last: np.ndarray | None = None
+    smalls: list[np.ndarray] = []
+    differences: list[float] = []
     for image in frames:
-        small = cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA).astype(np.float32)
-        small -= small.mean()
-        cut = last is not None and (small * last).sum() < _CUT * np.linalg.norm(small) * np.linalg.norm(last)
+        smalls = [*smalls[-1:], cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA).astype(np.float32)]
+        difference = float(np.abs(smalls[-1] - smalls[0]).mean())
+        cut = bool(differences) and difference > _CUT * max(_STILL, float(np.median(differences)))
         if shot and (cut or len(shot) == most):
             yield shot
             shot = []
         shot.append(image)
-        last = small
+        differences = [*differences[1 - _BEFORE :], difference]
     if shot:
         yield shot
 
