@@ -1,6 +1,7 @@
-"""Cut the objects of a data set in COCO's layout out, as foreground objects for the data set IMAGES.
+"""Cut objects out of pictures, by COCO's masks or by saliency, as foreground objects for the data set IMAGES.
 
 python tracking/make_cutouts.py --coco data/coco --split train2017 --out data/cutouts
+python tracking/make_cutouts.py --saliency PHOTOGRAPHS --out data/cutouts --sheet sheet.png
 """
 
 import argparse
@@ -9,20 +10,32 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.drawing.cutouts import cut_out_coco
+from lib.drawing.cutouts import cut_out_coco, cut_out_salient
+from lib.drawing.saliency import INSTALL, Saliency
 from lib.utils.console import next_step
 from lib.utils.errors import run_cli
+from lib.vis.samples import cutout_sheets
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--coco", type=Path, required=True, help="folder with annotations/ and images/")
-    parser.add_argument("--split", default="train2017")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--coco", type=Path, help="folder with annotations/ and images/")
+    source.add_argument(
+        "--saliency", type=Path, nargs="+", metavar="DIR", help=f"folders of photographs; needs a package: {INSTALL}"
+    )
+    parser.add_argument("--split", default="train2017", help="of COCO (train2017)")
     parser.add_argument("--out", type=Path, default=Path("data/cutouts"))
+    parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw the cut-outs of --out on sheets, to look at")
     arguments = parser.parse_args()
-    annotations = arguments.coco / "annotations" / f"instances_{arguments.split}.json"
-    count = cut_out_coco(annotations, arguments.coco / "images" / arguments.split, arguments.out)
+    if arguments.saliency:
+        count = cut_out_salient(arguments.saliency, arguments.out, Saliency())
+    else:
+        annotations = arguments.coco / "annotations" / f"instances_{arguments.split}.json"
+        count = cut_out_coco(annotations, arguments.coco / "images" / arguments.split, arguments.out)
     print(f"wrote {count} cut-outs to {arguments.out}")
+    for path in cutout_sheets(arguments.out, arguments.sheet) if arguments.sheet else ():
+        print(f"wrote {path}")
     next_step(
         "set cutouts_dir in the file of paths to train from them",
         f"python tracking/make_images_dataset.py --cutouts {arguments.out}",

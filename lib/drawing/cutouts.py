@@ -1,8 +1,10 @@
-"""Cutting objects out of pictures with masks, as foreground objects for ``IMAGES``."""
+"""Cutting objects out of pictures, by masks or by saliency, as foreground objects for ``IMAGES``."""
 
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,19 @@ from tqdm import tqdm
 
 from lib.data.coco_rle import decode_rle
 from lib.data.image_io import read_image, write_image
-from lib.utils.errors import DataError
+from lib.drawing.pictures import list_pictures
+from lib.utils.errors import DataError, ImageError
+
+logger = logging.getLogger(__name__)
 
 _MIN_SIDE = 40  # pixels, square root of the mask's area: smaller objects are a blur when enlarged
 _MIN_FILL = 0.2  # of the mask's bounding box; less is a scatter of pieces
+_MAX_SIDE = 640  # of a photograph, in pixels: outlines that are found by saliency are not finer
+_SALIENT, _DOUBTFUL = 0.6, (0.45, 0.65)  # least saliency of an object, and the range that tells nothing
+_MAX_DOUBT = 0.2  # pixels of doubtful saliency for each of the object; an outline alone has about half as many
+_ONE_PIECE = 0.95  # share of the salient pixels that must be connected
+_BAND = 0.015  # of the longest side, to both sides of the outline by saliency: there colors decide
+_MIN_AGREEMENT = 0.85  # IoU of the objects by saliency and by colors
 
 
 def cut_out_coco(annotations: Path, images: Path, out: Path) -> int:
@@ -56,6 +67,69 @@ def cut_out_coco(annotations: Path, images: Path, out: Path) -> int:
     if not written:
         raise DataError(f"{annotations}: none of {len(instances)} instances is large and whole enough to be cut out")
     return written
+
+
+def cut_out_salient(folders: Sequence[Path], out: Path, saliency: Callable[[np.ndarray], np.ndarray]) -> int:
+    """Write the object of each photograph that is one compact salient region away from the borders.
+
+    Args:
+        folders: of photographs, with the folders below them.
+        out: folder for ``FOLDER_PICTURE.png`` with alpha, at most 640 pixels wide and high.
+        saliency: (H, W) in [0, 1] of an RGB picture (H, W, 3).
+
+    Returns:
+        The number of files written. A picture that cannot be read is told of and left out.
+
+    Raises:
+        DataError: there are no pictures, or none has such an object.
+    """
+    pictures = list_pictures(folders)
+    written = 0
+    for path in tqdm(pictures, desc="cut-outs"):
+        try:
+            image = read_image(path)
+        except ImageError as error:
+            logger.warning("left out: %s", error)
+            continue
+        scale = min(1.0, _MAX_SIDE / max(image.shape[:2]))
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        mask = salient_object(image, saliency(image))
+        box = None if mask is None else _whole_object(mask)
+        if mask is not None and box is not None:
+            name = f"{path.parent.name}_{path.stem}.png"
+            write_image(out / name, np.dstack((image, mask.astype(np.uint8) * 255))[box])
+            written += 1
+    if not written:
+        raise DataError(f"none of {len(pictures)} pictures has one compact salient object that can be cut out")
+    return written
+
+
+def salient_object(image: np.ndarray, heat: np.ndarray) -> np.ndarray | None:
+    """The mask, bool (H, W), of the one salient object of a picture; None where there is none, or several.
+
+    Its outline is that of the saliency (H, W), moved by GrabCut to where colors change; None where the two disagree.
+    """
+    salient = heat >= _SALIENT
+    doubtful = (heat > _DOUBTFUL[0]) & (heat < _DOUBTFUL[1])
+    piece = _largest_piece(salient)
+    if piece.sum() < max(_MIN_SIDE**2, _ONE_PIECE * salient.sum()) or doubtful.sum() > _MAX_DOUBT * piece.sum():
+        return None
+    reach = max(1, round(_BAND * max(heat.shape)))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    inner, outer = cv2.erode(piece.astype(np.uint8), kernel), cv2.dilate(piece.astype(np.uint8), kernel)
+    if not inner.any() or outer.all():
+        return None
+    marks = np.where(piece, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    marks[inner == 1], marks[outer == 0] = cv2.GC_FGD, cv2.GC_BGD
+    cv2.grabCut(image, marks, None, np.zeros((1, 65)), np.zeros((1, 65)), 2, cv2.GC_INIT_WITH_MASK)  # type: ignore[call-overload]
+    mask = _largest_piece((marks == cv2.GC_FGD) | (marks == cv2.GC_PR_FGD))
+    return mask if (mask & piece).sum() >= _MIN_AGREEMENT * (mask | piece).sum() else None
+
+
+def _largest_piece(mask: np.ndarray) -> np.ndarray:
+    """The largest connected part of a mask."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    return labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()) if count > 1 else np.zeros_like(mask)
 
 
 def _mask(item: dict[str, Any], picture: dict[str, Any]) -> np.ndarray:

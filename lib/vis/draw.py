@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
 
+from lib.data.image_io import write_image
 from lib.utils.errors import DataError
+
+T = TypeVar("T")
 
 Color = tuple[int, int, int]
 # Paul Tol's bright and muted schemes: apart for colour-blind readers too.
@@ -137,3 +142,27 @@ def contact_sheet(images: Sequence[np.ndarray], columns: int, tile_width: int) -
         left = column * pitch_x + _SHEET_GAP
         sheet[top : top + tile.shape[0], left : left + tile_width] = tile
     return sheet
+
+
+def write_sheets(
+    path: Path, items: Sequence[T], draw: Callable[[T], np.ndarray], columns: int, rows: int, tile_width: int
+) -> list[Path]:
+    """Write contact sheets of many items, see :func:`contact_sheet`; only those of one sheet are drawn at a time.
+
+    Args:
+        path: PNG file; where one cannot hold all, the others are ``NAME_2.png``, ``NAME_3.png`` ...
+
+    Returns:
+        The files written.
+
+    Raises:
+        DataError: there are no items, or a file cannot be written.
+    """
+    if not items:
+        raise DataError(f"nothing to draw on the sheet {path}")
+    size = columns * rows
+    paths: list[Path] = []
+    for start in range(0, len(items), size):
+        paths.append(path.with_stem(f"{path.stem}_{len(paths) + 1}") if paths else path)
+        write_image(paths[-1], contact_sheet([draw(item) for item in items[start : start + size]], columns, tile_width))
+    return paths

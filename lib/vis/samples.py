@@ -1,15 +1,18 @@
-"""A picture of training samples, with what the network makes of them."""
+"""Pictures of what is trained from: samples, with what the network makes of them, and cut-outs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
+from lib.data.image_io import read_image
 from lib.utils.box_ops import box_cxcywh_to_xyxy, box_xywh_to_xyxy, paired_iou
-from lib.vis.draw import PREDICTION, TRUTH, Color, contact_sheet, draw_box
+from lib.vis.draw import PREDICTION, TRUTH, Color, contact_sheet, draw_box, write_sheets
+from lib.vis.panels import fitted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,6 +23,8 @@ MAX_SAMPLES = 8
 TILE = 256  # side in pixels
 _SAMPLES_PER_ROW = 2
 _PEAK: Color = (255, 255, 255)
+_BEHIND: Color = (255, 0, 255)  # what is cut off: no object has this color
+_CUTOUT_TILE, _CUTOUT_COLUMNS, _CUTOUT_ROWS = 120, 14, 10
 
 
 def sample_sheet(batch: Mapping[str, Any], output: Mapping[str, Tensor], cfg: ExperimentConfig) -> np.ndarray:
@@ -60,6 +65,17 @@ def sample_sheet(batch: Mapping[str, Any], output: Mapping[str, Tensor], cfg: Ex
     return contact_sheet(
         tiles, columns=len(tiles) // len(searches) * min(_SAMPLES_PER_ROW, len(searches)), tile_width=TILE
     )
+
+
+def cutout_sheets(folder: Path, sheet: Path) -> list[Path]:
+    """Draw the PNG files with alpha of a folder on magenta, see :func:`lib.vis.draw.write_sheets`."""
+
+    def tile(path: Path) -> np.ndarray:
+        image = read_image(path, alpha=True)
+        object_alone = np.where(image[..., 3:] > 0, image[..., :3], np.array(_BEHIND, np.uint8))
+        return fitted(object_alone, _CUTOUT_TILE, _CUTOUT_TILE)
+
+    return write_sheets(sheet, sorted(folder.glob("*.png")), tile, _CUTOUT_COLUMNS, _CUTOUT_ROWS, _CUTOUT_TILE)
 
 
 def _values(tensor: Tensor) -> np.ndarray:

@@ -1,0 +1,77 @@
+"""Label videos without annotation: sequences on which a tracker's two directions agree, to train from (FOLDER).
+
+python tracking/pseudo_label.py ostrack vits_256_ce_images --videos clips --detector yolox_nano.onnx --out data/pseudo
+"""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lib.models.family import is_family
+from lib.test.evaluation.protocol import batch_tracker
+from lib.test.labeling.candidates import Detector, check_classes
+from lib.test.labeling.pseudo_label import LabelOptions, find_videos, label_videos
+from lib.test.labeling.sheet import label_sheets
+from lib.test.spec import TrackerSpec, add_tracker_options
+from lib.test.tracker.custom import build_custom
+from lib.utils.console import next_step
+from lib.utils.devices import checked_device
+from lib.utils.errors import ConfigError, run_cli
+
+
+def parse_arguments() -> argparse.Namespace:
+    default = LabelOptions()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tracker", help="family, or NAME of lib/test/tracker/NAME.py (docs/api.md)")
+    parser.add_argument("config", help="name of an experiment of the family, or the path of one")
+    parser.add_argument(
+        "--videos", type=Path, nargs="+", required=True, metavar="PATH", help="videos, or their folders"
+    )
+    parser.add_argument("--out", type=Path, default=Path("data/pseudo"), help="folder of the sequences (data/pseudo)")
+    parser.add_argument("--detector", type=Path, metavar="ONNX", help="a YOLOX; default: what moves is followed")
+    parser.add_argument("--detector_size", type=int, default=416, help="side of its input, in pixels (416)")
+    parser.add_argument("--classes", nargs="+", default=[], metavar="CLASS", help="of the detector (default: all)")
+    parser.add_argument("--per_class", type=int, help="most sequences of a class (default: no limit)")
+    parser.add_argument("--per_video", type=int, default=default.per_video, help="most sequences of a video (3)")
+    parser.add_argument("--stride", type=int, default=default.stride, help="take every N-th frame (1)")
+    parser.add_argument("--frames", type=int, default=default.frames, help="most frames of a sequence (150)")
+    parser.add_argument("--min_frames", type=int, default=default.min_frames, help="fewest frames of a sequence (20)")
+    parser.add_argument("--side", type=int, default=default.side, help="longest side of a frame, in pixels (640)")
+    parser.add_argument("--agreement", type=float, default=default.agreement, help="least IoU of the directions (0.6)")
+    parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw all sequences of --out on sheets, to look at")
+    add_tracker_options(parser)
+    args = parser.parse_intermixed_args()
+    for name in ("stride", "frames", "min_frames", "side"):
+        if getattr(args, name) < 1:
+            raise ConfigError(f"--{name} {getattr(args, name)}: must be 1 or more")
+    return args
+
+
+def main() -> None:
+    args = parse_arguments()
+    spec = TrackerSpec.from_arguments(args, args.tracker)
+    if is_family(spec.family):
+        tracker = batch_tracker(spec.build(), 1)
+    else:
+        tracker = batch_tracker(build_custom(str(checked_device(spec.device)), spec.family, str(spec.config)), 1)
+    detector = Detector(args.detector, args.detector_size) if args.detector else None
+    check_classes(args.classes, detector.names if detector else [])
+    origin = {"tracker": f"{args.tracker} {args.config}", "detector": args.detector.name if args.detector else "motion"}
+    fields = ("stride", "side", "frames", "min_frames", "agreement", "per_video", "per_class")
+    options = LabelOptions(**{name: getattr(args, name) for name in fields}, classes=tuple(args.classes))
+    videos = find_videos(args.videos)
+    written, broken = label_videos(videos, args.out, tracker, origin, detector, options)
+    print(f"wrote {written} sequences to {args.out}; {broken} of {len(videos)} videos could not be read")
+    for path in label_sheets(args.out, args.sheet) if args.sheet else ():
+        print(f"wrote {path}")
+    next_step(
+        f"set folder_dir to {args.out} in the file of paths to train from them",
+        f"python tracking/test.py ostrack vits_256_ce_images --dataset folder:{shlex.quote(str(args.out))}",
+    )
+
+
+if __name__ == "__main__":
+    run_cli(main)
