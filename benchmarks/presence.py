@@ -3,6 +3,9 @@
     python tracking/test.py ostrack_memory vits_192_memory --dataset folder:DIR
     python benchmarks/presence.py ostrack_memory vits_192_memory --dataset folder:DIR --plot calibration.png
 
+``--calibrate WEIGHTS OUT`` writes weights whose presence is what these results would have it be, say those of drawn
+sequences with absences (tracking/make_images_dataset.py --exits). The weights must be those that the results are of.
+
 The annotation of the set says where the target is absent: boxes of nan or without area, or flags. Of a tracker without
 presence its scores are taken.
 """
@@ -14,17 +17,21 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.data.sequence import Sequence
-from lib.test.analysis.presence import PresenceReport, TrackedSequence, presence_report
+from lib.test.analysis.presence import PresenceReport, TrackedSequence, fit_calibration, presence_report
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.results import found_result, read_result, read_scores
-from lib.utils.errors import DataError, run_cli
+from lib.utils.checkpoint import load_checkpoint, network_state, save_checkpoint
+from lib.utils.errors import CheckpointError, DataError, run_cli
+
+LAST_LAYER = "memory.presence.layers.2."
 
 
 def tracked(sequence: Sequence, path: Path) -> TrackedSequence:
@@ -45,6 +52,24 @@ def tracked(sequence: Sequence, path: Path) -> TrackedSequence:
     if sequence.visible is not None:
         shown &= sequence.visible
     return TrackedSequence(boxes, truth, shown, np.nan_to_num(confidence))
+
+
+def calibrated(weights: Path, data: list[TrackedSequence]) -> tuple[dict[str, Any], float, float]:
+    """A checkpoint with the last layer of presence rescaled, and by what scale and offset of its logit.
+
+    Raises:
+        CheckpointError: it is damaged, or of a model without presence.
+    """
+    checkpoint = load_checkpoint(weights)
+    network = network_state(checkpoint, weights)
+    if LAST_LAYER + "weight" not in network:
+        raise CheckpointError(f"{weights} has no {LAST_LAYER}weight: its model tells no presence")
+    confidence = np.concatenate([one.confidence[1:] for one in data])
+    scale, offset = fit_calibration(confidence, np.concatenate([one.visible[1:] for one in data]))
+    for name, shift in (("weight", 0.0), ("bias", offset)):
+        before = network[LAST_LAYER + name]
+        network[LAST_LAYER + name] = (scale * before.float() + shift).to(before.dtype)
+    return {**checkpoint, "net": network}, scale, offset
 
 
 def lines(report: PresenceReport, within: int) -> list[str]:
@@ -89,7 +114,12 @@ def main() -> None:
     parser.add_argument("--within", type=int, default=30, help="frames to be found again in (default 30)")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the calibration curves")
+    parser.add_argument(
+        "--calibrate", nargs=2, type=Path, metavar=("WEIGHTS", "OUT"), help="write calibrated weights of the one config"
+    )
     args = parser.parse_args()
+    if args.calibrate and len(args.configs) > 1:
+        parser.error("--calibrate takes one config")
     env = env_settings().saving_to(args.save_dir)
     reports = {}
     for config in args.configs:
@@ -98,6 +128,10 @@ def main() -> None:
         reports[config] = presence_report(data, args.threshold, args.within)
         print(f"{args.tracker} {config} on {args.dataset}: {len(data)} sequences")
         print("\n".join(f"  {line}" for line in lines(reports[config], args.within)), flush=True)
+    if args.calibrate:
+        checkpoint, scale, offset = calibrated(args.calibrate[0], data)
+        save_checkpoint(checkpoint, args.calibrate[1])
+        print(f"wrote {args.calibrate[1]}: the logit of presence times {scale:.3f}, and {offset:+.3f}")
     if args.json:
         values = {name: asdict(report) | {"bins": report.bins.tolist()} for name, report in reports.items()}
         args.json.write_text(json.dumps(values, indent=1) + "\n")

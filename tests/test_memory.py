@@ -19,7 +19,14 @@ from lib.drawing.sequences import SEQUENCE_SETTINGS, draw_sequence
 from lib.models.family import find_family, load_experiment
 from lib.models.ostrack_memory.inference import MemoryInferenceModel
 from lib.models.weights import load_matching
-from lib.test.analysis.presence import TrackedSequence, auroc, calibration, presence_report, returns_of
+from lib.test.analysis.presence import (
+    TrackedSequence,
+    auroc,
+    calibration,
+    fit_calibration,
+    presence_report,
+    returns_of,
+)
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.results import result_path, write_scores
 from lib.test.export import export_network
@@ -32,7 +39,7 @@ from lib.train.actors.ostrack_memory import OSTrackMemoryActor
 from lib.train.data.augmentation import cover, finish_pair
 from lib.train.data.sampler import PairSampling, clip_frames
 from lib.train.data.samples import SampleSpec, TrackingDataset, last_visible
-from lib.utils.checkpoint import load_checkpoint
+from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import ConfigError, DataError
 from tests.conftest import load_script
 from tests.miniature import draw, moving_boxes, write_frames, write_rows
@@ -426,6 +433,18 @@ def test_the_tracker_of_the_family_is_built(cfg):
     assert find_family(FAMILY).tracker.endswith(MemoryTracker.__name__) and issubclass(MemoryTracker, Tracker)
 
 
+LAST = presence.LAST_LAYER
+
+
+def test_a_calibration_undoes_what_is_known_to_be_wrong():
+    rng = np.random.default_rng(0)
+    logit = rng.normal(0, 2, 20000)
+    positive = rng.random(20000) < 1 / (1 + np.exp(-logit))
+    shown = 1 / (1 + np.exp(-(2 * logit - 1)))  # too sure of itself, and too low
+    scale, offset = fit_calibration(shown, positive)
+    assert scale == pytest.approx(0.5, abs=0.03) and offset == pytest.approx(0.5, abs=0.05)
+
+
 def test_the_benchmark_of_presence_reads_results(tmp_path, monkeypatch, capsys):
     boxes = moving_boxes(8)
     write_frames([tmp_path / f"set/one/img/{t:08d}.jpg" for t in range(1, 9)], boxes)
@@ -444,6 +463,16 @@ def test_the_benchmark_of_presence_reads_results(tmp_path, monkeypatch, capsys):
     assert "it was sure: 1 of 3 (33.3%)" in printed
     assert json.loads((tmp_path / "p.json").read_text())["one"]["false_finds"] == 1
     assert read_image(tmp_path / "p.png").shape[2] == 3
+    cfg = load_experiment(experiment_file(tmp_path), family=FAMILY)
+    weights, out = tmp_path / "w.pth.tar", tmp_path / "c.pth.tar"
+    save_checkpoint({"net": random_model(cfg).state_dict()}, weights)
+    monkeypatch.setattr("sys.argv", ["presence.py", "any", "one", *options, "--calibrate", str(weights), str(out)])
+    presence.main()
+    scale, offset = fit_calibration(np.array([0.9, 0.2, 0.7, 0.1, 0.6, 0.8, 0.9]), np.array([1, 0, 0, 0, 1, 1, 1]))
+    assert f"presence times {scale:.3f}, and {offset:+.3f}" in capsys.readouterr().out
+    before, after = (load_checkpoint(path)["net"] for path in (weights, out))
+    torch.testing.assert_close(after[LAST + "weight"], scale * before[LAST + "weight"])
+    torch.testing.assert_close(after[LAST + "bias"], scale * before[LAST + "bias"] + offset)
     monkeypatch.setattr("sys.argv", ["presence.py", "any", "two", *options])
     with pytest.raises(DataError, match="one.txt: track one with tracking/test.py first"):
         presence.main()

@@ -14,6 +14,7 @@ import numpy as np
 from lib.test.analysis.metrics import box_overlap
 
 _BINS = 10
+_LEAST = 1e-6
 FOUND_OVERLAP = 0.5
 
 
@@ -109,6 +110,21 @@ def auroc(score: np.ndarray, positive: np.ndarray) -> float:
     rank = np.cumsum(counts) - 0.5 * (counts - 1)  # the mean rank of each value, from 1
     u = rank[inverse][positive].sum() - 0.5 * positives * (positives + 1)
     return float(u / (positives * negatives))
+
+
+def fit_calibration(confidence: np.ndarray, positive: np.ndarray, steps: int = 50) -> tuple[float, float]:
+    """Scale and offset of the logit of ``confidence`` under which ``positive`` is most likely (Platt, 1999).
+
+    Found by Newton's method.
+    """
+    clipped = np.clip(confidence, _LEAST, 1 - _LEAST)
+    inputs = np.stack((np.log(clipped / (1 - clipped)), np.ones(len(clipped))), axis=1)
+    found = np.array([1.0, 0.0])
+    for _ in range(steps):
+        chance = 1 / (1 + np.exp(-inputs @ found))
+        curvature = (inputs * (chance * (1 - chance))[:, None]).T @ inputs
+        found = found - np.linalg.solve(curvature + _LEAST * np.eye(2), inputs.T @ (chance - positive))
+    return float(found[0]), float(found[1])
 
 
 def calibration(confidence: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, float]:
