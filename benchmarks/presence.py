@@ -19,10 +19,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from lib.data.base import valid_boxes
 from lib.data.sequence import Sequence
 from lib.test.analysis.presence import PresenceReport, TrackedSequence, fit_calibration, presence_report
 from lib.test.evaluation.benchmarks import get_dataset
@@ -48,7 +53,7 @@ def tracked(sequence: Sequence, path: Path) -> TrackedSequence:
     boxes, truth = read_result(path), sequence.ground_truth
     if not len(boxes) == len(truth) == len(confidence):
         raise DataError(f"{path} has {len(boxes)} boxes and {len(confidence)} scores, its annotation {len(truth)}")
-    shown = np.isfinite(truth).all(axis=1) & (truth[:, 2:] > 0).all(axis=1)
+    shown = valid_boxes(truth)
     if sequence.visible is not None:
         shown &= sequence.visible
     return TrackedSequence(boxes, truth, shown, np.nan_to_num(confidence))
@@ -88,11 +93,6 @@ def lines(report: PresenceReport, within: int) -> list[str]:
 
 def plot(reports: dict[str, PresenceReport], path: Path) -> None:
     """Draw the share of visible frames over mean confidence, a line for each tracker."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     figure, axes = plt.subplots(figsize=(5, 4.5), layout="constrained")
     axes.plot((0, 1), (0, 1), color="0.7", linewidth=1)
     for label, report in reports.items():

@@ -38,7 +38,7 @@ from lib.train.actors import build_actor
 from lib.train.actors.ostrack_memory import OSTrackMemoryActor
 from lib.train.data.augmentation import cover, finish_pair
 from lib.train.data.sampler import PairSampling, clip_frames
-from lib.train.data.samples import SampleSpec, TrackingDataset, last_visible
+from lib.train.data.samples import SampleSpec, TrackingDataset, boxes_to_crop, last_visible
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import ConfigError, DataError
 from tests.conftest import load_script
@@ -354,6 +354,8 @@ def test_where_a_target_was_last_seen():
     visible = np.array([True, True, False, False, True, False])
     known = last_visible(info(visible))
     np.testing.assert_array_equal(known[:, 0], [1, 5, 5, 5, 17, 17])
+    np.testing.assert_array_equal(boxes_to_crop(info(visible), [1, 4])[:, 0], info(visible).bbox[:, 0])
+    np.testing.assert_array_equal(boxes_to_crop(info(visible), [1, 3])[:, 0], [1, 5, 9, 5, 17, 21])  # a template in 2
 
 
 def test_a_share_of_the_search_crops_looks_past_the_target():

@@ -53,7 +53,8 @@ class Cutout:
     source: str
 
 
-def _shrink(image: np.ndarray, longest: int) -> np.ndarray:
+def shrink(image: np.ndarray, longest: int) -> np.ndarray:
+    """An image whose longest side is at most ``longest`` pixels; smaller ones stay as they are."""
     height, width = image.shape[:2]
     ratio = longest / max(height, width)
     if ratio >= 1:
@@ -123,7 +124,7 @@ def _find_boxes(small: np.ndarray, rng: np.random.Generator, attempts: int = 200
 def make_picture(image: np.ndarray, source: str, seed: int) -> Picture:
     """Shrink an RGB picture to memory size and find its segments and salient places; the same for the same seed."""
     rng = np.random.default_rng((seed, *image.shape[:2]))
-    image = np.ascontiguousarray(_shrink(image, MAX_SIDE))
+    image = np.ascontiguousarray(shrink(image, MAX_SIDE))
     height, width = image.shape[:2]
     small = cv2.resize(image, (width // _REDUCTION, height // _REDUCTION), interpolation=cv2.INTER_AREA)
     back = np.array((width, height)) / (width // _REDUCTION, height // _REDUCTION)
@@ -141,7 +142,7 @@ def _read_picture(path: Path) -> Picture:
 
 def _read_cutout(path: Path) -> Cutout:
     """Read a picture with alpha, cut to its largest connected part."""
-    image = _shrink(read_image(path, alpha=True), MAX_CUTOUT_SIDE)
+    image = shrink(read_image(path, alpha=True), MAX_CUTOUT_SIDE)
     outline = largest_outline((image[..., 3] > 127).astype(np.uint8))
     if len(outline) < 3 or box_of(outline)[2:].min() < 12:
         raise DataError(f"cut-out {path} shows less than 12 pixels of an object")

@@ -36,14 +36,16 @@ class TrackedSequence:
 
 @dataclass(frozen=True)
 class PresenceReport:
-    """Attributes:
-    auroc: chance that a visible frame has more confidence than one without the target.
-    calibration_error: expected calibration error over ten bins of equal width.
-    bins: for each bin, mean confidence, share of visible frames, and frames; (10, 3), nan where there are none.
-    returns: how often a target came back after at least ``min_absence`` frames.
-    found: how many of these it was found again within the allowed frames, by overlap of at least 0.5.
-    absent: frames without the target.
-    false_finds: how many of these the tracker was sure of, at or above the threshold.
+    """How confidence and annotation compare, see :func:`presence_report`.
+
+    Attributes:
+        auroc: chance that a visible frame has more confidence than one without the target.
+        calibration_error: expected calibration error over ten bins of equal width.
+        bins: for each bin, mean confidence, share of visible frames, and frames; (10, 3), nan where there are none.
+        returns: how often a target came back after at least ``min_absence`` frames.
+        found: how many of these it was found again within the allowed frames, by overlap of at least 0.5.
+        absent: frames without the target.
+        false_finds: how many of these the tracker was sure of, at or above the threshold.
     """
 
     auroc: float
@@ -69,8 +71,9 @@ def presence_report(
     visible = np.concatenate([one.visible[1:] for one in taken])
     confidence = np.concatenate([one.confidence[1:] for one in taken])
     returns = [
-        bool((overlap_by_frame(one)[start : start + within] >= FOUND_OVERLAP).any())
+        bool(good[start : start + within].any())
         for one in taken
+        for good in [overlap_by_frame(one) >= FOUND_OVERLAP]
         for start in returns_of(one.visible, min_absence)
     ]
     bins, error = calibration(confidence, visible)

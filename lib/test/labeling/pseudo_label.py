@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from lib.data.image_io import write_image
 from lib.data.video_io import VIDEO_SUFFIXES, VideoFile
+from lib.drawing.pictures import shrink
 from lib.test.evaluation.protocol import BatchTracker
 from lib.test.evaluation.results import LOST_BELOW
 from lib.test.labeling.candidates import Candidate, moving_regions, worth_following
@@ -295,12 +296,7 @@ def _overlap(a: LabeledTrack, b: LabeledTrack) -> bool:
 
 def _frames(video: VideoFile, options: LabelOptions) -> Iterator[np.ndarray]:
     """The frames to work on: thinned, and not larger than asked for."""
-    for image in islice(video, 0, None, options.stride):
-        scale = options.side / max(image.shape[:2])
-        if scale < 1:
-            size = tuple(max(1, round(side * scale)) for side in image.shape[1::-1])
-            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        yield image
+    return (shrink(image, options.side) for image in islice(video, 0, None, options.stride))
 
 
 def _shots(frames: Iterable[np.ndarray], most: int) -> Iterator[list[np.ndarray]]:

@@ -15,7 +15,6 @@ from lib.test.tracker.tracker import Found, Target, Tracker
 from lib.utils.crop import crop_window
 
 _DYNAMIC = ("dynamic", "dynamic_box")
-_CARRIED = ("token", "presence")
 
 
 @dataclass
@@ -38,11 +37,9 @@ class MemoryTracker(Tracker):
 
     cfg: OSTrackMemoryConfig
 
-    @torch.inference_mode()
-    def start(self, image: np.ndarray, box: Sequence[float]) -> MemoryTarget:
+    def new_target(self, state: State, box: list[float]) -> MemoryTarget:
         """See :class:`Tracker`."""
-        target = super().start(image, box)
-        return MemoryTarget(target.state, target.box, first=self.first_state(image, target.box))
+        return MemoryTarget(self.network.prepare(state), box, first=state)
 
     def find(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> tuple[list[Found], float, float]:
         """See :class:`Tracker`. A target that is lost is looked for elsewhere too; its box stays until it is found."""
@@ -54,7 +51,7 @@ class MemoryTracker(Tracker):
                 again, more_crop, more_network = self.look_elsewhere(image, target)
                 found[i] = again or Found(target.box, found[i].score, {}, found[i].presence)
                 crop, network = crop + more_crop, network + more_network
-            if updates_template(rules, target.frames + 1, found[i]):
+            if "dynamic" in target.first and updates_template(rules, target.frames + 1, found[i]):
                 found[i].state |= self.new_template(image, target, found[i].box)
         return found, crop, network
 

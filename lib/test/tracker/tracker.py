@@ -180,7 +180,11 @@ class Tracker:
         """Crop the template around the first ``xywh`` box."""
         _check_image(image)
         box = _checked_box(box, image.shape)
-        return Target(self.network.prepare(self.first_state(image, box)), box)
+        return self.new_target(self.first_state(image, box), box)
+
+    def new_target(self, state: State, box: list[float]) -> Target:
+        """The target of a first state, which the network has not prepared yet."""
+        return Target(self.network.prepare(state), box)
 
     def first_state(self, image: np.ndarray, box: Sequence[float]) -> State:
         """The state of a target at a ``xywh`` box that is seen for the first time, before the network prepares it."""

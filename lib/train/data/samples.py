@@ -136,7 +136,7 @@ class AnnotatedPairs:
             absent = np.flatnonzero(~info.visible)
             sought = rng.choice(absent, search.number).tolist() if len(absent) else []
         frame = cache(lambda t: self._frame(index, t))  # a frame that comes twice is decoded once
-        known = last_visible(info)
+        known = boxes_to_crop(info, sought)
         if self.augment and positive and rng.random() < self.augment:
             wanted = [(t, template) for t in shown] + [(t, search) for t in sought]
             crops = augmented_crops(rng, frame, known, wanted, self.drawing, self.dataset.is_video)
@@ -183,6 +183,18 @@ def last_visible(info: SequenceInfo) -> np.ndarray:
         return info.bbox
     last = np.maximum.accumulate(np.where(info.visible, np.arange(len(info.visible)), 0))
     return info.bbox[last]
+
+
+def boxes_to_crop(info: SequenceInfo, sought: Sequence[int]) -> np.ndarray:
+    """The boxes of a sequence, (N, 4); search frames ``sought`` without the target have their :func:`last_visible`.
+
+    Other frames keep their own box: a further template may be of a frame in which the target is hidden, but annotated.
+    """
+    if info.visible[sought].all():
+        return info.bbox
+    boxes = info.bbox.copy()
+    boxes[sought] = last_visible(info)[sought]
+    return boxes
 
 
 def _hide_invisible(pair: CropPair, visible: np.ndarray) -> CropPair:
