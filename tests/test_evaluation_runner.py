@@ -64,19 +64,20 @@ def test_read_ahead_times_the_fetching_and_not_the_waiting() -> None:
 
     frames = read_ahead(items(), depth=1)
     _, first = next(frames)
-    time.sleep(0.3)
+    time.sleep(1.0)
     _, second = next(frames)
-    assert 0.1 <= first < 0.2 and 0.02 <= second < 0.12
+    assert first >= 0.1 and 0.02 <= second < 0.9
 
 
 def test_read_ahead_is_bounded_and_stops_with_its_consumer() -> None:
     fetched = []
+    before = set(threading.enumerate())
     frames = read_ahead((fetched.append(i) or i for i in range(1000)), depth=3)
     assert next(frames)[0] == 0
     time.sleep(0.3)
-    assert 3 <= len(fetched) <= 5
+    assert len(fetched) <= 5  # 3 wait, one was taken, one is to be put
     frames.close()
-    assert "read-ahead" not in [thread.name for thread in threading.enumerate()]
+    assert set(threading.enumerate()) <= before
 
 
 def test_read_ahead_passes_on_an_error_when_its_turn_comes() -> None:
@@ -171,7 +172,7 @@ def test_run_provenance_hashes_the_checkpoint(tmp_path: Path) -> None:
 # Resuming and mixing
 
 
-@pytest.mark.usefixtures("forked_workers")
+@pytest.mark.usefixtures("quick_workers")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_second_run_does_nothing(data: Path, tmp_path: Path, workers: int) -> None:
     run(data, tmp_path / "out")

@@ -23,7 +23,7 @@ from tests.golden.fixtures import clip_frame
 # Height, width and number of frames of each sequence.
 CLIPS = {"p": (240, 320, 6), "q": (200, 300, 3), "r": (230, 410, 4), "s": (180, 260, 3), "t": (240, 320, 5)}
 
-pytestmark = pytest.mark.usefixtures("forked_workers")
+pytestmark = pytest.mark.usefixtures("quick_workers")
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_a_tracker_of_one_target_takes_no_batch(data: Path, tmp_path: Path, work
 
 
 def test_times_are_of_each_frame(data: Path, tmp_path: Path) -> None:
-    summary = run(data, tmp_path / "out", tracker=FakeBatchTracker, batch=3, pause=0.01)
+    summary = run(data, tmp_path / "out", tracker=FakeBatchTracker, batch=3, pause=0.05)
     for name, length in LENGTHS.items():
         with open(results(tmp_path / "out", data) / f"{name}_times.csv") as file:
             rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
@@ -171,9 +171,9 @@ def test_times_are_of_each_frame(data: Path, tmp_path: Path) -> None:
         for row, whole in zip(rows[1:], seconds[1:], strict=True):
             assert row["crop"] + row["network"] + row["rest"] == pytest.approx(whole, abs=3e-6)
             assert row["network"] == pytest.approx(2 * row["crop"], abs=3e-6)  # as the fake tracker says
-            assert 0.01 <= whole < 0.02  # three frames take 0.03 seconds, and each its share
+            assert 0.05 <= whole < 0.15  # three frames take 0.15 seconds, and each its share
     times = summary.times
-    assert 0.16 <= times.tracker < summary.seconds and times.network == pytest.approx(2 * times.crop)
+    assert 0.8 <= times.tracker < summary.seconds and times.network == pytest.approx(2 * times.crop)
     fps = 16 / times.network, 16 / times.tracker, 16 / summary.seconds
     says = "; 16 frames, network {:.1f} FPS, tracker {:.1f} FPS, end to end {:.1f} FPS".format(*fps)
     first, second = str(summary).splitlines()

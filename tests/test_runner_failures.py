@@ -30,7 +30,7 @@ from lib.utils.errors import DataError, OSTrackError
 from tests.conftest import REPOSITORY
 from tests.evaluation_fakes import FakeBatchTracker, boxes, build_broken, build_dying, results, run, write_sequences
 
-pytestmark = pytest.mark.usefixtures("forked_workers")
+pytestmark = pytest.mark.usefixtures("quick_workers")
 
 
 @pytest.fixture
