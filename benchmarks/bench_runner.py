@@ -16,7 +16,7 @@ from lib.utils.errors import OSTrackError, run_cli
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", default="vits_256_ce_images", help="name or path of an experiment")
+    parser.add_argument("--config", default="vits_192", help="name or path of an experiment")
     parser.add_argument("--checkpoint", type=Path, help="weight file (default: the experiment's own)")
     add_device_option(parser)
     parser.add_argument("--precision", choices=["float32", "bf16", "fp16"], default="float32")

@@ -37,7 +37,7 @@ def frame(left, visible=True):
 def test_a_rectangle_is_followed_and_none_where_it_is_lost(cvataa):
     context = type("Context", (cvataa.TrackingFunctionShapeContext,), {"original_shape_type": "rectangle"})()
 
-    function = load().create("vits_256_ce_images", lost_below=0.3, device="cpu")
+    function = load().create("vits_192", lost_below=0.3, device="cpu")
     assert isinstance(function.spec, cvataa.TrackingFunctionSpec)
     assert function.spec.supported_shape_types == {"rectangle"}
     shape = cvataa.TrackableShape(type="rectangle", points=[50, 60, 90, 100])

@@ -28,7 +28,8 @@ SOURCES = (
     "README.md",
     "LICENSE",
 )
-WEIGHTS = "ostrack_vits_256_ce_images"
+MODELS = ("ostrack_vits_192", "ostrack_vits_256_ce_images")
+SHIPPED = {"README.md", *(f"{model}.{end}" for model in MODELS for end in ("md", "pth"))}
 
 
 def run(command: list[str | Path], folder: Path) -> str:
@@ -52,7 +53,7 @@ def wheel(tmp_path_factory) -> Path:
         else:
             shutil.copy(path, source)
     (source / "pretrained_models").mkdir()
-    for name in ("README.md", f"{WEIGHTS}.md", f"{WEIGHTS}.pth"):
+    for name in SHIPPED:
         shutil.copy(REPOSITORY / "pretrained_models" / name, source / "pretrained_models")
     (source / "pretrained_models" / "mae_pretrain_vit_base.pth").write_bytes(b"not ours")
     for place in ("lib/train/admin", "lib/test/evaluation"):
@@ -84,7 +85,7 @@ def installed(wheel, tmp_path_factory) -> Path:
 def test_the_wheel_holds_what_ships_and_nothing_of_this_machine(wheel):
     with ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    assert {f"lib/shipped/pretrained_models/{name}" for name in ("README.md", f"{WEIGHTS}.md", f"{WEIGHTS}.pth")} == {
+    assert {f"lib/shipped/pretrained_models/{name}" for name in SHIPPED} == {
         name for name in names if "pretrained_models" in name
     }
     for experiment in REPOSITORY.glob("experiments/*/*.yaml"):
@@ -120,7 +121,7 @@ def test_wrong_input_of_a_command_is_one_line_and_a_status(installed, tmp_path):
 def test_the_commands_track_and_score_in_another_folder(installed, tmp_path):
     code = (
         "import lib, ostrack, tracking; print(lib.__file__, ostrack.__file__, tracking.__file__); "
-        "ostrack.Tracker.from_pretrained('vits_256_ce_images')"
+        "ostrack.Tracker.from_pretrained('vits_192')"
     )
     place = run([installed / "python", "-c", code], tmp_path)
     assert all(Path(path).is_relative_to(installed.parent) for path in place.split())

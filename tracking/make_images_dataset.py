@@ -47,7 +47,7 @@ def main() -> None:
         args.out, args.split, args.sequences, args.frames, args.seed, load, args.size, args.force
     )
     print(f"wrote {args.sequences} sequences of {args.frames} frames to {folder}")
-    next_step(f"python tracking/test.py ostrack vits_256_ce_images --dataset folder:{shlex.quote(str(folder))}")
+    next_step(f"python tracking/test.py ostrack vits_192 --dataset folder:{shlex.quote(str(folder))}")
 
 
 if __name__ == "__main__":

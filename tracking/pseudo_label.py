@@ -1,6 +1,6 @@
 """Label videos without annotation: sequences on which a tracker's two directions agree, to train from (FOLDER).
 
-python tracking/pseudo_label.py ostrack vits_256_ce_images --videos clips --detector yolox_nano.onnx --out data/pseudo
+python tracking/pseudo_label.py ostrack vits_192 --videos clips --detector yolox_nano.onnx --out data/pseudo
 """
 
 import argparse
@@ -69,7 +69,7 @@ def main() -> None:
         print(f"wrote {path}")
     next_step(
         f"set folder_dir to {args.out} in the file of paths to train from them",
-        f"python tracking/test.py ostrack vits_256_ce_images --dataset folder:{shlex.quote(str(args.out))}",
+        f"python tracking/test.py ostrack vits_192 --dataset folder:{shlex.quote(str(args.out))}",
     )
 
 

@@ -53,7 +53,7 @@ class TrackingFunction:
         return cvataa.TrackableShape(type=_SHAPE, points=[x, y, x + w, y + h])
 
 
-def create(model: str = "vits_256_ce_images", lost_below: float = LOST_BELOW, **options: Any) -> TrackingFunction:
+def create(model: str = "vits_192", lost_below: float = LOST_BELOW, **options: Any) -> TrackingFunction:
     """Make the function, with what ``-p NAME=TYPE:VALUE`` gives.
 
     Args:

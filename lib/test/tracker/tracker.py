@@ -2,7 +2,7 @@
 
 The methods ``initialize`` and ``track`` are what most users need::
 
-    tracker = Tracker.from_pretrained("vits_256_ce_images")
+    tracker = Tracker.from_pretrained("vits_192")
     tracker.initialize(first_image, {"init_bbox": [x, y, w, h]})
     box = tracker.track(next_image)["target_bbox"]
 
