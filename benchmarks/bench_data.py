@@ -3,7 +3,7 @@
 Sequences are drawn and written to a temporary folder. Both variants make the same samples from the same random numbers,
 which is checked first. The published steps are: decode both frames to BGR and convert them to RGB; grayscale and
 mirror of whole frames; jitter; crop by padding and resizing, with an attention mask and a segmentation mask (of zeros,
-but carried through all steps); conversion to float, brightness, mirror, normalisation, and the check for padding. Left
+but carried through all steps); conversion to float, brightness, mirror, normalization, and the check for padding. Left
 out is that the published data sets read a sequence's annotation anew for every sample.
 """
 
@@ -34,7 +34,7 @@ from lib.utils.errors import ConfigError, run_cli
 
 TEMPLATE = CropSpec(size=128, factor=2.0, center_jitter=0.0, scale_jitter=0.0, number=1)
 SEARCH = CropSpec(size=256, factor=4.0, center_jitter=3.0, scale_jitter=0.25, number=1)
-NORMALISE = augmentation.Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+NORMALIZE = augmentation.Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 STRIDE = 16
 SEQUENCES, FRAMES = 5, 24
 
@@ -96,7 +96,7 @@ def plain_sample(samples: TrackingDataset, key: tuple[int, int]) -> dict[str, to
         if rng.random() < augmentation.FLIP_PROBABILITY:
             tensor, padding, mask = tensor.flip(2), padding.flip(1), mask.flip(1)
             box = torch.stack((1 - box[0] - box[2], *box[1:]))
-        mean, std = (torch.tensor(values)[:, None, None] for values in (NORMALISE.mean, NORMALISE.std))
+        mean, std = (torch.tensor(values)[:, None, None] for values in (NORMALIZE.mean, NORMALIZE.std))
         small = F.interpolate(padding[None, None].float(), size=len(padding) // STRIDE).bool()
         if padding.all() or small.all():
             raise ConfigError("the benchmark drew a sample of nothing but padding")
@@ -134,7 +134,7 @@ def plain_crop(
 
 
 def check_equal(samples: TrackingDataset, count: int) -> None:
-    """Check that both variants give the same samples, but that grey is rounded before or after resizing.
+    """Check that both variants give the same samples, but that gray is rounded before or after resizing.
 
     Raises:
         ConfigError: they do not.
@@ -174,7 +174,7 @@ def measure(size: str, pictures: list[np.ndarray], quality: int, pairs: int, rou
         data = Drawn(Path(folder), parse_size(size), pictures, quality)
         files = [data.path(i, t) for i in range(SEQUENCES) for t in range(FRAMES)]
         source = AnnotatedPairs(data, PairSampling("causal", 200, 1, 1))
-        samples = TrackingDataset([source], [1], SampleSpec(TEMPLATE, SEARCH, NORMALISE, STRIDE, seed=0, stream=0))
+        samples = TrackingDataset([source], [1], SampleSpec(TEMPLATE, SEARCH, NORMALIZE, STRIDE, seed=0, stream=0))
         check_equal(samples, 40)
         variants = [
             lambda index: plain_sample(samples, (2, index)),

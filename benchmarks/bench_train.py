@@ -1,11 +1,11 @@
 """Steps per second and peak memory of training, by precision and options, next to a step done the published way.
 
-The published way is attention as it is written down, with all its weights in memory, and an optimiser that takes one
+The published way is attention as it is written down, with all its weights in memory, and an optimizer that takes one
 tensor at a time, in true float32. Data are drawn once and left on the device, so reading them is not counted. All
 variants start from the same weights: their first losses should agree to rounding.
 
-Then come the shares of a step that forward pass, losses, backward pass and optimiser take, and what lies in memory: the
-weights with their gradients and the optimiser's state, and what the forward pass keeps for the backward pass.
+Then come the shares of a step that forward pass, losses, backward pass and optimizer take, and what lies in memory: the
+weights with their gradients and the optimizer's state, and what the forward pass keeps for the backward pass.
 """
 
 import argparse
@@ -77,8 +77,8 @@ class Measured:
         seconds: the median.
         memory: the peak in bytes, of all tensors.
         loss: of the first step.
-        shares: of forward pass, losses, backward pass and optimiser, in a step of its own; they add up to 1.
-        fixed: bytes of weights, gradients and the optimiser's state.
+        shares: of forward pass, losses, backward pass and optimizer, in a step of its own; they add up to 1.
+        fixed: bytes of weights, gradients and the optimizer's state.
         kept: bytes that the forward pass and the losses keep for the backward pass.
     """
 
@@ -120,7 +120,7 @@ def now(device: torch.device) -> float:
 def step_shares(
     actor: OSTrackActor, batch: dict, optimizer: torch.optim.Optimizer, epoch: int, limit: float, steps: int
 ) -> tuple[float, ...]:
-    """Shares of forward pass, losses, backward pass, and clipping with the optimiser's step, each waited for.
+    """Shares of forward pass, losses, backward pass, and clipping with the optimizer's step, each waited for.
 
     float16 is not scaled here: what the numbers are does not change what a step costs.
     """
@@ -248,7 +248,7 @@ def main() -> None:
                 torch.cuda.empty_cache()
         measured[variant] = found
         print(row(variant, found, args.batch, next(iter(measured.values()))), flush=True)
-    heads = " ".join(f"{name:>11s}" for name in ("forward", "losses", "backward", "optimiser"))
+    heads = " ".join(f"{name:>11s}" for name in ("forward", "losses", "backward", "optimizer"))
     print(f"\n{'':26s} {heads}  {'fixed':>6s}  {'kept':>6s} GiB")
     for variant, found in measured.items():
         print(parts_row(variant, found, next(iter(measured.values()))))

@@ -14,7 +14,7 @@ import torch
 from lib.data.base import SequenceInfo
 from lib.data.crops import CropSpec
 from lib.data.image_io import decode_image, read_image, write_image
-from lib.train.data.augmentation import Normalisation
+from lib.train.data.augmentation import Normalization
 from lib.train.data.loader import BrokenImages, PairLoader, batches, collate
 from lib.train.data.sampler import EpochSampler, PairSampling
 from lib.train.data.samples import AnnotatedPairs, SampleSpec, TrackingDataset
@@ -23,7 +23,7 @@ from lib.utils.errors import DataError, ImageError, WorkerError
 
 TEMPLATE, SEARCH = CropSpec(32, 2.0, 0.0, 0.0, 1), CropSpec(64, 4.0, 0.0, 0.0, 1)
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
-PLAIN = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+PLAIN = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 class Folder:
@@ -80,12 +80,12 @@ def frames_of(source):
 
 class TestReading:
     def test_pixels_are_rgb_whatever_the_file_stores(self, tmp_path):
-        colours = np.zeros((16, 24, 3), np.uint8)
-        colours[:] = 200, 100, 30
-        write_image(tmp_path / "a.png", colours)
-        np.testing.assert_array_equal(read_image(tmp_path / "a.png"), colours)
-        write_image(tmp_path / "a.jpg", colours)
-        assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - colours).max() <= 3
+        colors = np.zeros((16, 24, 3), np.uint8)
+        colors[:] = 200, 100, 30
+        write_image(tmp_path / "a.png", colors)
+        np.testing.assert_array_equal(read_image(tmp_path / "a.png"), colors)
+        write_image(tmp_path / "a.jpg", colors)
+        assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - colors).max() <= 3
         cv2.imwrite(str(tmp_path / "gray.jpg"), np.full((16, 24), 70, np.uint8))
         np.testing.assert_array_equal(read_image(tmp_path / "gray.jpg"), np.full((16, 24, 3), 70))
 

@@ -53,8 +53,8 @@ def write_cutout(path, seed: int) -> None:
 
 def black_frame(target: Placed, above=(), look: Look = NEUTRAL) -> Frame:
     backdrop = Sprite(np.zeros((FRAME[1], FRAME[0], 3), np.uint8), WHOLE)
-    centre, size = np.array(FRAME) / 2, np.array(FRAME, np.float64)
-    return Frame(FRAME, Placed(backdrop, Pose(centre, size)), target, True, [], above, look)
+    center, size = np.array(FRAME) / 2, np.array(FRAME, np.float64)
+    return Frame(FRAME, Placed(backdrop, Pose(center, size)), target, True, [], above, look)
 
 
 def square(center, side: float, value: int = 255) -> Placed:
@@ -64,7 +64,7 @@ def square(center, side: float, value: int = 255) -> Placed:
 
 
 def extents(mask: np.ndarray, level: float) -> np.ndarray:
-    """x1, y1, x2, y2 at which the mask (H, W) crosses a level, between pixels, in the box's pixels (centres whole)."""
+    """x1, y1, x2, y2 at which the mask (H, W) crosses a level, between pixels, in the box's pixels (centers whole)."""
     ends = []
     for profile in (mask.max(0).astype(float), mask.max(1).astype(float)):
         inside = np.nonzero(profile > level)[0]
@@ -118,7 +118,7 @@ def test_many_pairs_keep_the_promises_of_crops(stock):
         pair = dataset.draw_pair(np.random.default_rng(seed), TEMPLATE, SEARCH)
         template, search = pair.template[0], pair.search[0]
         middle = (template.box[:2] + 0.5 * template.box[2:]) * TEMPLATE.size
-        np.testing.assert_allclose(middle, 63.5, atol=1.5)  # no jitter: centred
+        np.testing.assert_allclose(middle, 63.5, atol=1.5)  # no jitter: centered
         assert np.sqrt(template.box[2:].prod()) == pytest.approx(0.5, abs=0.02)
         offsets.append((search.box[:2] + 0.5 * search.box[2:]) * SEARCH.size - 127.5)
         assert not search.image[search.padding].any()
@@ -163,9 +163,9 @@ def test_box_is_the_extent_of_the_drawn_target(monkeypatch):
         pixels = rng.uniform(60, 90)
         part = Part(white, 60 + random_outline(rng) * rng.uniform(60, 120, 2))
         sprite = cut(rng, part, pixels, None)
-        centre = np.array(FRAME) / 2 + rng.uniform(-20, 20, 2)
+        center = np.array(FRAME) / 2 + rng.uniform(-20, 20, 2)
         change = rng.standard_normal(CHANGES) * deformation_spread(DrawSettings())
-        pose = deformed(Pose(centre, scaled(sprite, pixels)), change, centre)
+        pose = deformed(Pose(center, scaled(sprite, pixels)), change, center)
         assert pose.bend.any() and pose.tilt.all()
         frame = black_frame(Placed(sprite, pose))
         crop = crop_frame(frame, frame.target_box, frame.target_box, replace(SEARCH, center_jitter=0))
@@ -279,8 +279,8 @@ def test_random_outlines_fill_the_unit_square():
 def test_looks():
     image = procedural_textures(1, 96)[0]
     np.testing.assert_array_equal(apply_look(image.copy(), NEUTRAL), image)
-    grey = apply_look(image.copy(), replace(NEUTRAL, grey=True))
-    assert (grey[..., 0] == grey[..., 2]).all()
+    gray = apply_look(image.copy(), replace(NEUTRAL, gray=True))
+    assert (gray[..., 0] == gray[..., 2]).all()
     bright = apply_look(np.full((8, 8, 3), 50, np.uint8), replace(NEUTRAL, tone=Tone(np.log((2.0, 1, 0.5)), 0, 0, 0)))
     np.testing.assert_array_equal(bright[0, 0], (100, 50, 25))
     noisy = apply_look(np.full((128, 700, 3), 128, np.uint8), replace(NEUTRAL, noise=8.0, noise_offset=(500, 500)))
@@ -385,8 +385,8 @@ def test_sequences_in_the_layout_of_got10k(tmp_path):
         assert data.frame(index, 24).shape == (120, 160, 3)
         boxes = sequence.bbox[sequence.valid]
         assert (boxes[:, :2] >= 0).all() and (boxes[:, :2] + boxes[:, 2:] <= (160.001, 120.001)).all()
-        centres = boxes[:, :2] + 0.5 * boxes[:, 2:]
-        step = np.abs(np.diff(centres, axis=0)).max()
+        centers = boxes[:, :2] + 0.5 * boxes[:, 2:]
+        step = np.abs(np.diff(centers, axis=0)).max()
         assert 0.05 < step < 20  # it moves, and it does not jump
         assert (data.frame(index, 0) != data.frame(index, 12)).mean() > 0.3
 

@@ -25,13 +25,13 @@ from lib.drawing.pairs import ImagesDataset
 from lib.train.actors.ostrack import OSTrackActor
 from lib.train.admin.environment import EnvironmentSettings
 from lib.train.data.augmentation import (
-    Normalisation,
+    Normalization,
     cut_crop,
     draw_joint_augmentation,
     finish_pair,
     flip_box_pixels,
     is_usable,
-    normalised,
+    normalized,
 )
 from lib.train.data.loader import batches, build_loader, open_sources
 from lib.train.data.sampler import EpochSampler, PairSampling
@@ -43,7 +43,7 @@ GOLDEN = np.load(Path(__file__).parent / "golden" / "transforms.npz")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TEMPLATE, SEARCH = CropSpec(64, 2.0, 0.0, 0.0, 1), CropSpec(128, 4.0, 3.0, 0.25, 1)
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
-PLAIN = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+PLAIN = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 @pytest.fixture
@@ -76,18 +76,18 @@ class ClipDataset:
 
 
 class TestTransforms:
-    def test_brightness_and_normalisation(self, image):
+    def test_brightness_and_normalization(self, image):
         both = torch.from_numpy(np.stack((image, image)))
-        jittered = normalised(both, torch.tensor([1.13, 1.0]).double(), (0.0,) * 3, (1.0,) * 3)
+        jittered = normalized(both, torch.tensor([1.13, 1.0]).double(), (0.0,) * 3, (1.0,) * 3)
         np.testing.assert_allclose(jittered[0, :, ::7, ::9].numpy(), GOLDEN["jitter_1.13"], atol=1e-5)
         np.testing.assert_allclose(jittered[1].numpy() * 255, image.transpose(2, 0, 1), atol=1e-4)
-        found = normalised(torch.from_numpy(image), torch.tensor(1.0), MEAN, STD)
+        found = normalized(torch.from_numpy(image), torch.tensor(1.0), MEAN, STD)
         assert found.is_contiguous()
         np.testing.assert_allclose(found[..., ::7, ::9].numpy(), GOLDEN["normalize"], atol=1e-5)
 
     def test_brightness_is_clamped(self):
         white = torch.full((2, 2, 3), 255, dtype=torch.uint8)
-        assert normalised(white, torch.tensor(1.2), (0, 0, 0), (1, 1, 1)).max() == 1
+        assert normalized(white, torch.tensor(1.2), (0, 0, 0), (1, 1, 1)).max() == 1
 
     def test_grayscale_and_mirror(self, image):
         np.testing.assert_array_equal(to_grayscale(image)[::7, ::9], GOLDEN["gray"])
@@ -115,12 +115,12 @@ class TestProcessing:
         assert np.abs(shift).max() <= 1.5 + 1e-9
         assert shift.std() == pytest.approx(3 / np.sqrt(12), rel=0.05)
 
-    def test_crop_of_a_box_that_is_not_jittered_is_centred(self):
+    def test_crop_of_a_box_that_is_not_jittered_is_centered(self):
         frame, box = clip_frame(0)
         crop = cut_crop(frame, np.array(box), TEMPLATE, np.random.default_rng(0))
         assert crop.image.shape == (64, 64, 3)
         assert crop.box.dtype == np.float32
-        # Quirk of the published crop: the centre is (size - 1) / 2.
+        # Quirk of the published crop: the center is (size - 1) / 2.
         np.testing.assert_allclose(crop.box[:2] + crop.box[2:] / 2, 63 / 2 / 64, atol=1e-6)
         assert crop.box[2] * crop.box[3] == pytest.approx(0.25, rel=0.05)
 
@@ -282,7 +282,7 @@ class TestLoader:
                         assert torch.equal(batch[key], reference[key])
         assert not torch.equal(epochs[0][0][0]["search_images"], epochs[0][1][0]["search_images"])
 
-    def test_crops_that_travel_as_bytes_are_normalised_to_the_same(self):
+    def test_crops_that_travel_as_bytes_are_normalized_to_the_same(self):
         loaders = [
             loader_for(config("TRAIN.NUM_WORKER=0", f"DATA.NORMALISE_ON_DEVICE={v}"), "TRAIN")
             for v in ("false", "true")

@@ -20,9 +20,9 @@ class DrawSettings(Section):
     What the target is:
         VIEW: probability that nothing is pasted: the target is a region of the picture, seen in two views.
         CUTOUT: probability that a pasted target is a cut-out with alpha, when there are cut-outs.
-        SEGMENT: probability that a region is a colour-connected segment (else a random shape over a salient place).
+        SEGMENT: probability that a region is a color-connected segment (else a random shape over a salient place).
         SAME_PICTURE: probability that a pasted region comes from the background picture itself (then upside down).
-        HARMONISE: probability that a pasted thing takes on the mean colour of the background in part.
+        HARMONISE: probability that a pasted thing takes on the mean color of the background in part.
         RECTANGLE: probability that a region is a rectangle anywhere in the picture, whatever it shows.
         SUB_BOX: probability that the target is but a rectangular part of the thing that is pasted or annotated.
         LOOSE: log of the sides of the box over those of what it is drawn around, the same in all frames of a pair.
@@ -55,9 +55,9 @@ class DrawSettings(Section):
         VIDEO_TONE: factor of the tones that all frames of a video share, over those that differ between its frames.
         OBJECT_GAIN: log gain of a single pasted thing between frames.
         SHADE: probability of a smooth shadow or light; SHADE_DEPTH: its log.
-        MOTION_BLUR, DEFOCUS, NOISE, JPEG, LOW_RESOLUTION, GREY: probabilities of each (grey: of the whole video).
+        MOTION_BLUR, DEFOCUS, NOISE, JPEG, LOW_RESOLUTION, GREY: probabilities of each (gray: of the whole video).
         DARK, FADE: probabilities of a video in the dark (a fifth to three fifths of the light), and of low contrast.
-        BLUR_LENGTH (crop pixels), NOISE_LEVEL (grey levels), JPEG_QUALITY, LOW_FACTOR: upper bound, or least quality.
+        BLUR_LENGTH (crop pixels), NOISE_LEVEL (gray levels), JPEG_QUALITY, LOW_FACTOR: upper bound, or least quality.
         OBJECT_BLUR: probability of motion blur of the target alone.
     """
 

@@ -6,5 +6,5 @@ camera do), ``pictures`` (the picture memory), ``parts`` (sprites cut out of pic
 (one frame), ``staging`` (the frames of a pair), ``sequences`` (continuous ones, and their files).
 
 Points are in *edge coordinates* everywhere: pixel ``i`` covers ``[i, i + 1)``, so that a box is two points. Only
-``warp.py`` translates to OpenCV's convention, in which whole numbers are pixel centres.
+``warp.py`` translates to OpenCV's convention, in which whole numbers are pixel centers.
 """

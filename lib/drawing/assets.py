@@ -15,7 +15,7 @@ from lib.drawing.patches import (
     Part,
     cut,
     draw_part,
-    neighbour,
+    neighbor,
     pick,
     same_shape,
     same_texture,
@@ -122,7 +122,7 @@ def _draw_distractor(
     if part is None:
         other = same_shape(rng, target.sprite.outline, pick(rng, stock.pictures))
     elif kind < 0.4:
-        other = neighbour(rng, part)
+        other = neighbor(rng, part)
     elif kind < 0.6:
         other = same_texture(rng, part)
     elif kind < 0.8:

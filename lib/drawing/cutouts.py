@@ -139,7 +139,7 @@ def _mask(item: dict[str, Any], picture: dict[str, Any]) -> np.ndarray:
         return decode_rle(shape["size"], shape["counts"])
     mask = np.zeros((picture["height"], picture["width"]), np.uint8)
     for points in shape:
-        # In sixteenths of a pixel; COCO counts from a pixel's corner, OpenCV from its centre.
+        # In sixteenths of a pixel; COCO counts from a pixel's corner, OpenCV from its center.
         outline = np.rint((np.reshape(np.asarray(points, np.float64), (-1, 2)) - 0.5) * 16).astype(np.int32)
         cv2.fillPoly(mask, [outline], 1, shift=4)
     return mask.astype(bool)

@@ -40,7 +40,7 @@ def camera_spread(settings: DrawSettings) -> np.ndarray:
 
 
 def deformed(pose: Pose, change: np.ndarray, center: np.ndarray) -> Pose:
-    """The pose after a deformation (``CHANGES`` numbers, see :func:`deformation_spread`), at a new centre."""
+    """The pose after a deformation (``CHANGES`` numbers, see :func:`deformation_spread`), at a new center."""
     stretch = np.exp(change[0] + 0.5 * change[1] * np.array((1, -1)))
     return Pose(
         center,
@@ -72,8 +72,8 @@ def calm(settings: DrawSettings) -> DrawSettings:
     )
 
 
-def body_centre(sprite: Sprite, pose: Pose) -> np.ndarray:
-    """Centre of the box around a sprite's outline in the frame, its bend left aside."""
+def body_center(sprite: Sprite, pose: Pose) -> np.ndarray:
+    """Center of the box around a sprite's outline in the frame, its bend left aside."""
     outline = project(pose.matrix(), sprite.outline)
     return 0.5 * (outline.min(0) + outline.max(0))
 
@@ -88,7 +88,7 @@ def _size(actor: SceneObject) -> float:
 
 
 def object_tone(rng: np.random.Generator, settings: DrawSettings) -> np.ndarray:
-    """Table of a small change of one thing's brightness and colour."""
+    """Table of a small change of one thing's brightness and color."""
     gain, *white = rng.standard_normal(4)
     return tone_table(Tone(settings.OBJECT_GAIN * (gain + 0.4 * np.array(white)), 0.0, 0.0, 0.0))
 
@@ -118,10 +118,10 @@ def draw_start(rng: np.random.Generator, cast: SceneSpec, settings: DrawSettings
         target = deformed(Pose(center, cast.target.size), change, center)
     else:
         target = camera
-    return Start(strength, camera, target, _surround(rng, cast, body_centre(cast.target.sprite, target), settings))
+    return Start(strength, camera, target, _surround(rng, cast, body_center(cast.target.sprite, target), settings))
 
 
-def _next_centre(
+def _next_center(
     rng: np.random.Generator, cast: SceneSpec, center: np.ndarray, shift: np.ndarray, settings: DrawSettings
 ) -> np.ndarray:
     """Where the target goes from ``center``: by ``shift``, or anywhere; rarely so far that it leaves the frame."""
@@ -137,10 +137,10 @@ def draw_next(rng: np.random.Generator, cast: SceneSpec, start: Start, settings:
     size = np.array(cast.frame_size, np.float64)
     change = rng.standard_normal(CHANGES) * deformation_spread(settings) * start.strength
     pan = rng.standard_normal(2) * settings.CAMERA_SHIFT * np.sqrt(size.prod())
-    before = body_centre(cast.target.sprite, start.target)
+    before = body_center(cast.target.sprite, start.target)
     if cast.painted:
         way = rng.standard_normal(2) * settings.MOTION * _size(cast.target)
-        target = deformed(start.target, change, _next_centre(rng, cast, before, way, settings))
+        target = deformed(start.target, change, _next_center(rng, cast, before, way, settings))
         camera = deformed(
             start.camera, rng.standard_normal(CHANGES) * camera_spread(settings), start.camera.center + pan
         )
@@ -150,15 +150,15 @@ def draw_next(rng: np.random.Generator, cast: SceneSpec, start: Start, settings:
         return Placed(cast.background.sprite, camera), target
     change[5:] = 0  # a picture does not bend
     camera = deformed(start.camera, change, start.camera.center)
-    after = _next_centre(rng, cast, before, pan, replace(settings, JUMP=0.0))
-    camera = replace(camera, center=camera.center + after - body_centre(cast.target.sprite, camera))
+    after = _next_center(rng, cast, before, pan, replace(settings, JUMP=0.0))
+    camera = replace(camera, center=camera.center + after - body_center(cast.target.sprite, camera))
     return Placed(cast.background.sprite, camera), camera
 
 
 def _draw_occluder(
     rng: np.random.Generator, cast: SceneSpec, occluder: SceneObject, target: np.ndarray, settings: DrawSettings
 ) -> Placed:
-    """The occluder over a part of the target, whose centre is given."""
+    """The occluder over a part of the target, whose center is given."""
     reach = 0.5 * (_size(cast.target) + _size(occluder)) * rng.uniform(0.35, 1)
     center = target + _direction(rng) * reach
     pose = deformed(Pose(center, occluder.size), rng.standard_normal(CHANGES) * deformation_spread(settings), center)
@@ -177,8 +177,8 @@ def draw_frame(
     background, target, distractors = Placed(cast.background.sprite, start.camera), start.target, start.distractors
     if not first:
         background, target = draw_next(rng, cast, start, settings)
-        distractors = _surround(rng, cast, body_centre(cast.target.sprite, target), settings)
-    center = body_centre(cast.target.sprite, target)
+        distractors = _surround(rng, cast, body_center(cast.target.sprite, target), settings)
+    center = body_center(cast.target.sprite, target)
     below: list[Placed] = []
     above: list[Placed] = []
     for actor, pose in zip(cast.distractors, distractors, strict=True):

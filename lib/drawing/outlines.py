@@ -36,12 +36,12 @@ def _polygon(rng: np.random.Generator) -> np.ndarray:
 def _ellipses(rng: np.random.Generator) -> np.ndarray:
     """The union of two to four ellipses that hang together, as limbs and a body do."""
     mask = np.zeros((96, 96), np.uint8)
-    centre = np.array((48.0, 48.0))
+    center = np.array((48.0, 48.0))
     for _ in range(int(rng.integers(2, 5))):
         axes = rng.uniform(6, 20, 2)
         angle = rng.uniform(0, 180)
-        cv2.ellipse(mask, (tuple(centre), tuple(2 * axes), angle), 255, -1)
-        centre = np.clip(centre + rng.normal(0, 12, 2), 20, 76)
+        cv2.ellipse(mask, (tuple(center), tuple(2 * axes), angle), 255, -1)
+        center = np.clip(center + rng.normal(0, 12, 2), 20, 76)
     return largest_outline(mask)
 
 
@@ -72,18 +72,18 @@ def largest_outline(mask: np.ndarray) -> np.ndarray:
     contours, _ = cv2.findContours(padded, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     if not contours:
         return np.zeros((0, 2))
-    contour = max(contours, key=len)[:, 0].astype(np.float64)  # through the centres of the outermost pixels
+    contour = max(contours, key=len)[:, 0].astype(np.float64)  # through the centers of the outermost pixels
     middle = 0.5 * (contour.min(0) + contour.max(0))
     size = contour.max(0) - contour.min(0)
     grown = middle + (contour - middle) * (size + 1) / np.maximum(size, 1)  # to their outer edges
-    return grown - 0.5  # one pixel of border, half a pixel from centres to edges
+    return grown - 0.5  # one pixel of border, half a pixel from centers to edges
 
 
 def fill(outline: np.ndarray, width: int, height: int) -> np.ndarray:
     """Antialiased mask (height, width) uint8 of an outline."""
     oversampling = 4
     mask = np.zeros((height * oversampling, width * oversampling), np.uint8)
-    # OpenCV fills every pixel that the outline touches: half a pixel more on every side, less the offset of its centres
+    # OpenCV fills every pixel that the outline touches: half a pixel more on every side, less the offset of its centers
     points = np.round((outline * oversampling - 0.5) * 16).astype(np.int32)
     cv2.fillPoly(mask, [points], 255, cv2.LINE_8, 4)
     return cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA)

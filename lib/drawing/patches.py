@@ -57,7 +57,7 @@ def same_shape(rng: np.random.Generator, outline: np.ndarray, picture: Picture) 
     return Part(picture, box[:2] + (outline - (x, y)) / (w, h) * box[2:])
 
 
-def neighbour(rng: np.random.Generator, part: Part) -> Part:
+def neighbor(rng: np.random.Generator, part: Part) -> Part:
     """The same shape over another place of the same picture, next to it."""
     x, y, w, h = box_of(part.outline)
     angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(0.7, 1.4)
@@ -80,7 +80,7 @@ def cut(rng: np.random.Generator, part: Part, pixels: float, backdrop: np.ndarra
     Args:
         pixels: square root of the area that the part's box will have in the frame. The sprite gets no more pixels than
             that: else it would be sharper than its surroundings.
-        backdrop: mean colour that it takes on to some extent, if any.
+        backdrop: mean color that it takes on to some extent, if any.
     """
     height, width = part.picture.image.shape[:2]
     low = np.clip(np.floor(part.outline.min(0)).astype(int), 0, (width - 2, height - 2))

@@ -22,7 +22,7 @@ _NOISE_SIDE, _NOISE_SIGMA = 512, 32.0
 
 @dataclass(frozen=True)
 class Tone:
-    """Colour change: logs of gain per channel, of gamma and of saturation, and the turn of hue in radians."""
+    """Color change: logs of gain per channel, of gamma and of saturation, and the turn of hue in radians."""
 
     gain: np.ndarray
     gamma: float
@@ -45,20 +45,20 @@ class Look:
     """All that happens to one frame between the scene and the file; what is ``None`` or 0 does not happen.
 
     Attributes:
-        tone: colour change.
-        grey: the picture has no colour.
+        tone: color change.
+        gray: the picture has no color.
         shade: (3, 3) float32 log gains, a light field over the picture.
         blur: convolution kernel.
         defocus: sigma in pixels.
         low_factor: the picture is shrunk by this and enlarged again.
-        noise: grey levels.
+        noise: gray levels.
         noise_offset: place in the bank of noise.
         jpeg: quality, 0 for none.
-        fade: how far all levels move towards the middle, 0 not at all, 1 to grey.
+        fade: how far all levels move towards the middle, 0 not at all, 1 to gray.
     """
 
     tone: Tone
-    grey: bool = False
+    gray: bool = False
     shade: np.ndarray | None = None
     blur: np.ndarray | None = None
     defocus: float = 0.0
@@ -70,7 +70,7 @@ class Look:
 
 
 def draw_tone(rng: np.random.Generator, settings: DrawSettings) -> Tone:
-    """A random colour change of the magnitudes of the settings."""
+    """A random color change of the magnitudes of the settings."""
     gain, gamma, saturation, hue, *white = rng.standard_normal(7)
     return Tone(
         gain * settings.GAIN + np.array(white) * settings.WHITE,
@@ -97,7 +97,7 @@ def draw_noise_offset(rng: np.random.Generator) -> tuple[int, int]:
 
 
 def draw_look(rng: np.random.Generator, settings: DrawSettings, video: Look) -> Look:
-    """The look of one frame of a video whose own look (tone, grey, compression, resolution) is ``video``."""
+    """The look of one frame of a video whose own look (tone, gray, compression, resolution) is ``video``."""
     probabilities = (settings.SHADE, settings.MOTION_BLUR, settings.DEFOCUS, settings.NOISE)
     shade, motion, defocus, noise = rng.random(4) < probabilities
     own: dict = {"tone": video.tone.plus(draw_tone(rng, settings))}
@@ -115,14 +115,14 @@ def draw_look(rng: np.random.Generator, settings: DrawSettings, video: Look) -> 
 
 def draw_video_look(rng: np.random.Generator, settings: DrawSettings) -> Look:
     """What the frames of one video have in common."""
-    grey, jpeg, low = rng.random(3) < (settings.GREY, settings.JPEG, settings.LOW_RESOLUTION)
+    gray, jpeg, low = rng.random(3) < (settings.GREY, settings.JPEG, settings.LOW_RESOLUTION)
     tone = draw_tone(rng, settings).scaled(settings.VIDEO_TONE)
     if settings.DARK and rng.random() < settings.DARK:
         tone = replace(tone, gain=tone.gain - rng.uniform(*_DARKNESS))
     fade = rng.uniform(*_FADE) if settings.FADE and rng.random() < settings.FADE else 0.0
     return Look(
         tone,
-        grey=bool(grey),
+        gray=bool(gray),
         jpeg=int(rng.integers(settings.JPEG_QUALITY, 96)) if jpeg else 0,
         low_factor=rng.uniform(1.2, settings.LOW_FACTOR) if low else 0.0,
         fade=fade,
@@ -136,7 +136,7 @@ def tone_table(tone: Tone, fade: float = 0.0) -> np.ndarray:
     return (np.clip(table, 0, 1) * 255 + 0.5).astype(np.uint8)[None]
 
 
-def _colour_matrix(tone: Tone) -> np.ndarray:
+def _color_matrix(tone: Tone) -> np.ndarray:
     cos, sin, saturation = np.cos(tone.hue), np.sin(tone.hue), np.exp(tone.saturation)
     turn = np.array(((1, 0, 0), (0, cos * saturation, -sin * saturation), (0, sin * saturation, cos * saturation)))
     return (_HUE_AXES_INVERSE @ turn @ _HUE_AXES).astype(np.float32)
@@ -167,10 +167,10 @@ def apply_look(image: np.ndarray, look: Look) -> np.ndarray:
         image = cv2.filter2D(image, -1, look.blur)
     if look.defocus:
         image = cv2.GaussianBlur(image, (0, 0), look.defocus)
-    if look.grey:
+    if look.gray:
         image = to_grayscale(image)
     elif look.tone.hue or look.tone.saturation:
-        image = cv2.transform(image, _colour_matrix(look.tone))
+        image = cv2.transform(image, _color_matrix(look.tone))
     image = cv2.LUT(image, tone_table(look.tone, look.fade))
     if look.low_factor > 1:
         size = (max(round(width / look.low_factor), 1), max(round(height / look.low_factor), 1))

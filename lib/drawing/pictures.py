@@ -34,7 +34,7 @@ class Picture:
 
     Attributes:
         image: RGB uint8 (h, w, 3), longest side at most ``MAX_SIDE``.
-        segments: outlines ``(N, 2)``, in pixels, of connected regions of about one colour.
+        segments: outlines ``(N, 2)``, in pixels, of connected regions of about one color.
         boxes: ``(M, 4)`` float32 ``xywh``, in pixels, of places with more detail than their surroundings.
         source: its path, or what else it is.
     """
@@ -74,7 +74,7 @@ def _find_segments(small: np.ndarray, rng: np.random.Generator, attempts: int = 
         tolerance = rng.uniform(0.7, 5)
         mask = np.zeros((height + 2, width + 2), np.uint8)
         flags = 8 | (255 << 8) | cv2.FLOODFILL_MASK_ONLY
-        if rng.random() < 0.7:  # compare with the seed, not with the neighbour: that runs over edges sooner
+        if rng.random() < 0.7:  # compare with the seed, not with the neighbor: that runs over edges sooner
             flags |= cv2.FLOODFILL_FIXED_RANGE
             tolerance *= 6
         area, _, _, (x, y, w, h) = cv2.floodFill(smooth, mask, seed, 0, (tolerance,) * 3, (tolerance,) * 3, flags)

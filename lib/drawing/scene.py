@@ -15,7 +15,7 @@ from lib.drawing.warp import Pose, Sprite, from_frame, paint, paint_background, 
 
 @dataclass(frozen=True)
 class Placed:
-    """A sprite in a frame, with the table its colours go through and its own motion blur (canvas pixels), if any."""
+    """A sprite in a frame, with the table its colors go through and its own motion blur (canvas pixels), if any."""
 
     sprite: Sprite
     pose: Pose

@@ -18,7 +18,7 @@ from lib.drawing.assets import AssetLibrary, SceneObject, SceneSpec, draw_scene_
 from lib.drawing.motion import (
     CHANGES,
     Start,
-    body_centre,
+    body_center,
     camera_spread,
     deformation_spread,
     deformed,
@@ -86,7 +86,7 @@ def _reflect(path: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 
 def _target_path(rng: np.random.Generator, cast: SceneSpec, start: np.ndarray, frames: int) -> np.ndarray:
-    """Centres ``(frames, 2)`` of the target's body, which keeps nearly all of itself inside of the frame."""
+    """Centers ``(frames, 2)`` of the target's body, which keeps nearly all of itself inside of the frame."""
     size = np.array(cast.frame_size, np.float64)
     margin = np.minimum(0.4 * cast.target.body, 0.45 * size)
     way = smooth_path(rng, frames, 2) * size * rng.uniform(0.1, 0.3)
@@ -94,7 +94,7 @@ def _target_path(rng: np.random.Generator, cast: SceneSpec, start: np.ndarray, f
 
 
 def _passing(rng: np.random.Generator, occluder: SceneObject, target: Sequence[np.ndarray], body: float) -> list[Pose]:
-    """Poses of an occluder that crosses the target (its centres, and its size) once, off its middle."""
+    """Poses of an occluder that crosses the target (its centers, and its size) once, off its middle."""
     frames = len(target)
     angle = rng.uniform(0, 2 * np.pi)
     ahead = np.array((np.cos(angle), np.sin(angle)))
@@ -120,14 +120,14 @@ def _leading(
 ) -> tuple[list[Pose], list[Pose]]:
     """Poses of the camera and of the target."""
     changes = smooth_path(rng, frames, CHANGES) * deformation_spread(settings) * start.strength
-    centers = _target_path(rng, cast, body_centre(cast.target.sprite, start.target), frames)
+    centers = _target_path(rng, cast, body_center(cast.target.sprite, start.target), frames)
     if not cast.painted:
         changes[:, 5:] = 0  # a picture does not bend
         centers = centers[0] + 0.3 * (centers - centers[0])  # nor goes the camera far beyond its borders
     targets = []
     for change, center in zip(changes, centers, strict=True):
         pose = deformed(start.target, change, center)
-        targets.append(replace(pose, center=2 * center - body_centre(cast.target.sprite, pose)))
+        targets.append(replace(pose, center=2 * center - body_center(cast.target.sprite, pose)))
     if not cast.painted:
         return targets, targets
     if settings.EXIT and rng.random() < settings.EXIT:
@@ -190,7 +190,7 @@ def draw_sequence(
         moving.append(([Placed(actor.sprite, pose, tone) for pose in track], below))
     if cast.occluder:
         tone = object_tone(rng, settings)
-        centers = [body_centre(cast.target.sprite, pose) for pose in targets]
+        centers = [body_center(cast.target.sprite, pose) for pose in targets]
         track = _passing(rng, cast.occluder, centers, float(np.sqrt(cast.target.body.prod())))
         moving.append(([Placed(cast.occluder.sprite, pose, tone) for pose in track], False))
     target_tone = object_tone(rng, settings)

@@ -161,7 +161,7 @@ def paint(
 
     Args:
         canvas_matrix: homography from pixels of the frame to pixels of the canvas.
-        tone: table (1, 256, 3) uint8 that its colours go through.
+        tone: table (1, 256, 3) uint8 that its colors go through.
         blur: kernel by which it is blurred, at the scale of the canvas.
     """
     image, matrix = _image_and_matrix(sprite, pose, canvas_matrix)
@@ -183,9 +183,9 @@ def paint(
         patch = cv2.warpPerspective(image, to_image, (right - left, bottom - top), flags=flags)
     if blur is not None:
         patch = cv2.filter2D(patch, -1, blur, borderType=cv2.BORDER_REPLICATE)
-    colour = cv2.cvtColor(patch, cv2.COLOR_RGBA2RGB)
+    color = cv2.cvtColor(patch, cv2.COLOR_RGBA2RGB)
     if tone is not None:
-        colour = cv2.LUT(colour, tone)
+        color = cv2.LUT(color, tone)
     weight = cv2.extractChannel(patch, 3).astype(np.float32) * np.float32(1 / 255)
     region = canvas[top:bottom, left:right]
-    region[:] = cv2.blendLinear(colour, np.ascontiguousarray(region), weight, 1 - weight)
+    region[:] = cv2.blendLinear(color, np.ascontiguousarray(region), weight, 1 - weight)

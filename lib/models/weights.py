@@ -74,9 +74,9 @@ def load_matching(
     missing, _ = module.load_state_dict(matched, strict=False)
     logger.info("%s: loaded %d tensors", path.name, len(matched) + len(derived))
     for text, names in (
-        ("not in the file, left as initialised", [n for n in missing if n not in {*derived, *misfits}]),
+        ("not in the file, left as initialized", [n for n in missing if n not in {*derived, *misfits}]),
         ("in the file, not in the model", [n for n in state if n not in own]),
-        ("of another shape, left as initialised", misfits),
+        ("of another shape, left as initialized", misfits),
     ):
         logger.info("  %s: %s", text, _listing(names))
 

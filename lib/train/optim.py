@@ -1,4 +1,4 @@
-"""Optimiser, learning-rate schedule and precision of an experiment."""
+"""Optimizer, learning-rate schedule and precision of an experiment."""
 
 from __future__ import annotations
 

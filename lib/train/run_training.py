@@ -104,7 +104,7 @@ def _train(cfg: ExperimentConfig, settings: Settings, device: torch.device, info
         trainer = Trainer(actor, cfg, settings, train_loader, val_loader, logger)
         if found:
             restore(trainer, found[1], found[0])
-            found = None  # as large as the network and its optimiser
+            found = None  # as large as the network and its optimizer
         if info.is_main:
             set_aside_newer(settings.checkpoint_dir, (trainer.epoch, trainer.epoch_step))
         trainer.train()

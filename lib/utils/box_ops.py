@@ -1,6 +1,6 @@
 """Box formats and overlaps.
 
-``xywh`` is the top-left corner, width and height; ``xyxy`` two corners; ``cxcywh`` the centre, width and height. All
+``xywh`` is the top-left corner, width and height; ``xyxy`` two corners; ``cxcywh`` the center, width and height. All
 functions work on tensors of shape ``(..., 4)`` in any unit, pixels or fractions of a crop.
 """
 
@@ -42,7 +42,7 @@ def paired_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def paired_giou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Generalised IoU (Rezatofighi et al., CVPR 2019) of corresponding boxes.
+    """Generalized IoU (Rezatofighi et al., CVPR 2019) of corresponding boxes.
 
     Args:
         a, b: ``xyxy`` boxes of the same shape, corners in order.

@@ -204,7 +204,7 @@ def find_weights(script: str, config: str, epoch: int, save_dir: str | Path) -> 
 
 
 def strip_checkpoint(path: str | Path, out: str | Path, half: bool = True, ema: bool = False) -> None:
-    """Write the weights of a training checkpoint, with its epoch and config, without optimiser and history.
+    """Write the weights of a training checkpoint, with its epoch and config, without optimizer and history.
 
     Args:
         half: floating-point weights in half precision; models take them back into their own.

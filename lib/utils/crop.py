@@ -31,7 +31,7 @@ class CropWindow:
 
 
 def crop_window(box: Box, factor: float) -> CropWindow:
-    """The window of side ``ceil(sqrt(w h) * factor)`` centred on the ``xywh`` pixel ``box``.
+    """The window of side ``ceil(sqrt(w h) * factor)`` centered on the ``xywh`` pixel ``box``.
 
     Raises:
         DataError: the box has no area or is not finite, so that no window exists.
@@ -111,14 +111,14 @@ def sample_target(
 def box_to_crop(box: Tensor, crop_box: Tensor, resize_factor: float, crop_size: int) -> Tensor:
     """Carry an ``xywh`` pixel box into the crop taken around ``crop_box``, as fractions of the crop.
 
-    Quirk: the centre of the crop is ``(crop_size - 1) / 2`` here but ``crop_size / 2`` in :func:`box_from_crop`.
+    Quirk: the center of the crop is ``(crop_size - 1) / 2`` here but ``crop_size / 2`` in :func:`box_from_crop`.
 
     Args:
         box, crop_box: shape ``(4,)``, pixels of the image.
     """
-    centre = (crop_size - 1) / 2 + (box[:2] + 0.5 * box[2:] - crop_box[:2] - 0.5 * crop_box[2:]) * resize_factor
+    center = (crop_size - 1) / 2 + (box[:2] + 0.5 * box[2:] - crop_box[:2] - 0.5 * crop_box[2:]) * resize_factor
     size = box[2:] * resize_factor
-    return torch.cat((centre - 0.5 * size, size)) / crop_size
+    return torch.cat((center - 0.5 * size, size)) / crop_size
 
 
 def box_from_crop(box: Sequence[float], crop_box: Sequence[float], resize_factor: float, crop_size: int) -> list[float]:

@@ -14,7 +14,7 @@ from torch import Tensor
 def central_tokens(grid: int, point: bool, device: torch.device | str = "cpu") -> Tensor:
     """Indices (n,) of the middle of a square grid: its middle rows and columns, or just the first of them.
 
-    Quirk: in an even grid the single point is up and left of the true centre, 3 of 0..7.
+    Quirk: in an even grid the single point is up and left of the true center, 3 of 0..7.
     """
     low, high = (grid - 1) // 2, grid // 2
     steps = torch.arange(low, (low if point else high) + 1, device=device)
@@ -40,9 +40,9 @@ def box_mask(boxes: Tensor, size: int, grid: int) -> Tensor:
     drawn = span(y, h)[:, :, None] & span(x, w)[:, None, :]
     cells = F.interpolate(drawn[:, None].float(), size=(grid, grid), mode="bilinear", align_corners=False)
     mask = cells.flatten(1) > 0
-    centre = torch.zeros_like(mask)
-    centre[:, central_tokens(grid, point=True, device=boxes.device)] = True
-    return torch.where(mask.any(dim=1, keepdim=True), mask, centre)
+    center = torch.zeros_like(mask)
+    center[:, central_tokens(grid, point=True, device=boxes.device)] = True
+    return torch.where(mask.any(dim=1, keepdim=True), mask, center)
 
 
 def rank_tokens(attention: Tensor, template_count: int, mask: Tensor | None = None) -> Tensor:

@@ -32,7 +32,7 @@ def decode_boxes(score_map: Tensor, size_map: Tensor, offset_map: Tensor) -> tup
     Args:
         score_map: (B, 1, S, S).
         size_map: (B, 2, S, S), width and height as fractions of the search region.
-        offset_map: (B, 2, S, S), x and y from the cell's corner to the box centre, in cells.
+        offset_map: (B, 2, S, S), x and y from the cell's corner to the box center, in cells.
 
     Returns:
         Boxes (B, 4), ``cxcywh`` as fractions of the search region, and the cells (B,), row by row, that gave them.
@@ -193,7 +193,7 @@ class CenterHead(CellHead, ConvHead):
 
 
 class MLPHead(CellHead):
-    """Center score, offset and size per cell by three linear layers on each token: no look at the neighbours."""
+    """Center score, offset and size per cell by three linear layers on each token: no look at the neighbors."""
 
     def __init__(self, in_channels: int, channels: int):
         super().__init__()
@@ -229,8 +229,8 @@ class CornerHead(ConvHead):
         chances = logits.float().flatten(2).softmax(dim=-1).unflatten(2, (grid, grid))
         steps = torch.arange(grid, device=logits.device, dtype=torch.float32) / grid
         x, y = (chances.sum(2) * steps).sum(-1), (chances.sum(3) * steps).sum(-1)
-        centre, size = torch.stack((x.mean(1), y.mean(1)), 1), torch.stack((x[:, 1] - x[:, 0], y[:, 1] - y[:, 0]), 1)
-        return {"pred_boxes": torch.cat((centre, size), dim=1)[:, None], "corner_map": chances}
+        center, size = torch.stack((x.mean(1), y.mean(1)), 1), torch.stack((x[:, 1] - x[:, 0], y[:, 1] - y[:, 0]), 1)
+        return {"pred_boxes": torch.cat((center, size), dim=1)[:, None], "corner_map": chances}
 
     @staticmethod
     def decode(maps: Maps, window: Tensor | None = None, size_scale: float = 1.0) -> tuple[Tensor, Tensor]:

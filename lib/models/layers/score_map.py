@@ -32,10 +32,10 @@ def gaussian_radius(size: Tensor, min_overlap: float = _MIN_OVERLAP) -> Tensor:
 
 
 def gaussian_maps(boxes: Tensor, size: int) -> Tensor:
-    """The score maps to learn: one Gaussian per box, 1 at the cell of its centre, cut off at its radius.
+    """The score maps to learn: one Gaussian per box, 1 at the cell of its center, cut off at its radius.
 
-    The centre is rounded to a whole cell (half to even, as torch does), the radius truncated, and sigma is a sixth of
-    the diameter ``2 radius + 1``. A centre outside of the map leaves only the part of the Gaussian that reaches in.
+    The center is rounded to a whole cell (half to even, as torch does), the radius truncated, and sigma is a sixth of
+    the diameter ``2 radius + 1``. A center outside of the map leaves only the part of the Gaussian that reaches in.
 
     Args:
         boxes: ``xywh`` in fractions of the crop, shape ``(B, 4)``.
@@ -45,11 +45,11 @@ def gaussian_maps(boxes: Tensor, size: int) -> Tensor:
         Maps in [0, 1], shape ``(B, size, size)``, rows first.
     """
     cells = boxes * size
-    centre = (cells[:, :2] + cells[:, 2:] / 2).round()
+    center = (cells[:, :2] + cells[:, 2:] / 2).round()
     radius = gaussian_radius(cells[:, 2:]).clamp(min=0).trunc()[:, None]
     sigma = (2 * radius + 1) / 6
     steps = torch.arange(size, dtype=boxes.dtype, device=boxes.device)
-    columns, rows = steps - centre[:, :1], steps - centre[:, 1:]
+    columns, rows = steps - center[:, :1], steps - center[:, 1:]
 
     def profile(distance: Tensor) -> Tensor:
         return torch.exp(-(distance**2) / (2 * sigma**2)) * (distance.abs() <= radius)
@@ -65,6 +65,6 @@ def focal_loss(score: Tensor, target: Tensor) -> Tensor:
         target: Gaussian maps of the same shape; a cell that is exactly 1 is a positive.
     """
     positive = target == 1
-    at_centres = torch.log(score) * (1 - score) ** _FOCAL_ALPHA
+    at_centers = torch.log(score) * (1 - score) ** _FOCAL_ALPHA
     elsewhere = torch.log(1 - score) * score**_FOCAL_ALPHA * (1 - target) ** _FOCAL_BETA
-    return -torch.where(positive, at_centres, elsewhere).sum() / positive.sum().clamp(min=1)
+    return -torch.where(positive, at_centers, elsewhere).sum() / positive.sum().clamp(min=1)

@@ -48,7 +48,7 @@ class OSTrack(nn.Module):
         """Find the template's target in the search region.
 
         Args:
-            template: (B, 3, Hz, Hz), RGB normalised by ImageNet mean and deviation.
+            template: (B, 3, Hz, Hz), RGB normalized by ImageNet mean and deviation.
             search: (B, 3, Hx, Hx), likewise.
             ce_template_mask: the template tokens that rank search tokens: a mask (B, Lz) of bool, or their indices
                 (B, n) of int64, which costs less; None = all.

@@ -23,7 +23,7 @@ def load_pretrained(model: OSTrack, name: str) -> None:
     """Start ``model`` from the file ``name``, a path or a file in ``pretrained_models/``.
 
     Understood are MAE, timm and DINO checkpoints of a plain ViT, Flax ``.npz`` files of one, and trackers' checkpoints.
-    What the file lacks stays as initialised, what the model lacks is passed over; both are logged.
+    What the file lacks stays as initialized, what the model lacks is passed over; both are logged.
 
     Raises:
         CheckpointError: the file is missing or damaged, or nothing in it fits.

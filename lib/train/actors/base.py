@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lib.config import ExperimentConfig
 from lib.models.layers.head import HEADS
 from lib.train.actors.distill import distillation_losses
-from lib.train.data.augmentation import normalised
+from lib.train.data.augmentation import normalized
 from lib.train.losses import giou_loss, l1_loss, mean
 from lib.utils.box_ops import box_cxcywh_to_xyxy, box_xywh_to_xyxy
 
@@ -55,12 +55,12 @@ class Actor:
         return self.losses(self.forward(moved, epoch), moved)
 
     def to_device(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """The tensors of a batch that are needed, on the network's device; crops that came as bytes, normalised."""
+        """The tensors of a batch that are needed, on the network's device; crops that came as bytes, normalized."""
         moved = {key: batch[key].to(self.device, non_blocking=True) for key in _INPUTS if key in batch}
         for kind in ("template", "search"):
             if (images := moved[f"{kind}_images"]).dtype == torch.uint8:
                 brightness = batch[f"{kind}_brightness"].to(self.device, non_blocking=True)
-                moved[f"{kind}_images"] = normalised(images, brightness, self._mean, self._std)
+                moved[f"{kind}_images"] = normalized(images, brightness, self._mean, self._std)
         return moved
 
     def forward(self, batch: dict[str, Tensor], epoch: int | None) -> dict[str, Any]:

@@ -31,7 +31,7 @@ _CENTRE_SHARE = 1 / 8  # of a frame's sides, for a search region without the tar
 
 
 @dataclass(frozen=True)
-class Normalisation:
+class Normalization:
     """Mean and standard deviation of each RGB channel of a picture in [0, 1]."""
 
     mean: Sequence[float]
@@ -57,7 +57,7 @@ def cut_crop(
     """Take one crop around the jittered ``box`` (``xywh`` pixels, float64 (4,)) of ``frame`` (RGB uint8).
 
     The joint augmentation is that of the whole frame, before the crop, with the published one-pixel quirk of the
-    mirrored box; yet only what the crop shows is worked on. Mirrored pixels are the same, grey ones up to rounding.
+    mirrored box; yet only what the crop shows is worked on. Mirrored pixels are the same, gray ones up to rounding.
     """
     if joint.mirror:
         box = flip_box_pixels(box, frame.shape[1])
@@ -68,7 +68,7 @@ def cut_crop(
     return gray_crop(crop) if joint.gray else crop
 
 
-def centre_box(shape: Sequence[int]) -> np.ndarray:
+def center_box(shape: Sequence[int]) -> np.ndarray:
     """The box in the middle of a frame (height, width, ...) that has an eighth of its width and height."""
     height, width = shape[:2]
     size = np.array([width, height]) * _CENTRE_SHARE
@@ -189,20 +189,20 @@ def augmented_crops(
     return crops
 
 
-def sample_bytes(template: CropSpec, search: CropSpec, normalised: bool) -> int:
+def sample_bytes(template: CropSpec, search: CropSpec, normalized: bool) -> int:
     """Return the bytes of a sample's images and masks, see :func:`finish_pair`; the rest is next to nothing."""
-    pixel = 3 * (4 if normalised else 1) + 1
+    pixel = 3 * (4 if normalized else 1) + 1
     return sum(spec.number * spec.size**2 * pixel for spec in (template, search))
 
 
 def finish_pair(
-    pair: CropPair, normalise: Normalisation | None, rng: np.random.Generator, presence: bool = False
+    pair: CropPair, normalize: Normalization | None, rng: np.random.Generator, presence: bool = False
 ) -> dict[str, Any]:
-    """Brightness, mirror and normalisation, drawn for each crop by itself, and everything stacked into tensors.
+    """Brightness, mirror and normalization, drawn for each crop by itself, and everything stacked into tensors.
 
     Args:
-        normalise: None leaves brightness and normalisation to whoever has the pixels on the device, see
-            :func:`normalised`.
+        normalize: None leaves brightness and normalization to whoever has the pixels on the device, see
+            :func:`normalized`.
         presence: tell of each search frame whether it shows the target.
 
     Returns:
@@ -210,7 +210,7 @@ def finish_pair(
         ``template_att`` bool (T, Ht, Ht) True where padded; ``search_...`` likewise; ``dataset``, ``source``; and with
         ``TRAIN.TRAIN_CLS`` ``label``, float32 (), 1 where the search regions show the templates' target and else 0.
         With ``presence`` it is (S,), of each search frame.
-        Without ``normalise`` images are uint8 (T, Ht, Ht, 3), and ``template_brightness`` is float64 (T,).
+        Without ``normalize`` images are uint8 (T, Ht, Ht, 3), and ``template_brightness`` is float64 (T,).
     """
     sample: dict[str, Any] = {"dataset": pair.dataset, "source": pair.source}
     if presence:
@@ -222,16 +222,16 @@ def finish_pair(
         flips = rng.random(len(crops)) < FLIP_PROBABILITY
         crops = [flip_crop(crop) if flip else crop for crop, flip in zip(crops, flips, strict=True)]
         images, factors = torch.from_numpy(np.stack([crop.image for crop in crops])), torch.from_numpy(brightness)
-        if normalise is None:
+        if normalize is None:
             sample[f"{kind}_images"], sample[f"{kind}_brightness"] = images, factors
         else:
-            sample[f"{kind}_images"] = normalised(images, factors, normalise.mean, normalise.std)
+            sample[f"{kind}_images"] = normalized(images, factors, normalize.mean, normalize.std)
         sample[f"{kind}_anno"] = torch.from_numpy(np.stack([crop.box for crop in crops]))
         sample[f"{kind}_att"] = torch.from_numpy(np.stack([crop.padding for crop in crops]))
     return sample
 
 
-def normalised(
+def normalized(
     pixels: Tensor, brightness: Tensor, mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor
 ) -> Tensor:
     """Scale to [0, 1] times ``brightness``, clamp to [0, 1], subtract ``mean`` and divide by ``std`` per channel.

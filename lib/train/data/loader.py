@@ -67,7 +67,7 @@ def build_loader(
 ) -> PairLoader:
     """The loader of ``split``, ``TRAIN`` or ``VAL``, for one rank. Its ``sampler`` says which epoch is drawn.
 
-    An epoch of ``TRAIN`` has ``SAMPLE_PER_EPOCH`` samples over all ranks, rounded down to whole optimiser steps of
+    An epoch of ``TRAIN`` has ``SAMPLE_PER_EPOCH`` samples over all ranks, rounded down to whole optimizer steps of
     ``BATCH_SIZE x ACCUM_STEPS x world``. ``VAL`` draws each of its samples on one rank.
 
     Raises:

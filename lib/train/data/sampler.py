@@ -165,7 +165,7 @@ def _between(frames: np.ndarray, start: int, stop: int) -> np.ndarray:
 class EpochSampler(Sampler):
     """Keys ``(epoch, index)`` for :class:`lib.train.data.samples.TrackingDataset`, those of one rank.
 
-    Optimiser step s, micro-batch a of ``accumulate``, rank r of ``world`` and item j of ``batch_size`` get the index
+    Optimizer step s, micro-batch a of ``accumulate``, rank r of ``world`` and item j of ``batch_size`` get the index
     ``((s * accumulate + a) * world + r) * batch_size + j``: the samples of a step are the same however they are shared
     out. Indices from ``count`` on do not occur, so that the last batches may be smaller, or missing on some ranks.
 

@@ -20,9 +20,9 @@ from lib.data.registry import folders, open_dataset
 from lib.drawing.pairs import build_images_dataset
 from lib.train.admin.environment import EnvironmentSettings
 from lib.train.data.augmentation import (
-    Normalisation,
+    Normalization,
     augmented_crops,
-    centre_box,
+    center_box,
     cover,
     cut_crop,
     draw_joint_augmentation,
@@ -145,7 +145,7 @@ class AnnotatedPairs:
             pair = CropPair(crops[: len(shown)], crops[len(shown) :], self.name, source, number)
             return _hide_invisible(pair, info.visible[sought])
         templates = [cut_crop(frame(t), info.bbox[t], template, rng, joint) for t in shown]
-        boxes = [known[t] if positive else centre_box(frame(t).shape) for t in sought]
+        boxes = [known[t] if positive else center_box(frame(t).shape) for t in sought]
         searches = [cut_crop(frame(t), box, search, rng, joint) for t, box in zip(sought, boxes, strict=True)]
         pair = CropPair(templates, searches, self.name, self._describe(index, shown, sought), number)
         return _hide_invisible(pair, info.visible[sought]) if positive else pair
@@ -227,7 +227,7 @@ class SampleSpec:
 
     Attributes:
         template, search: the crops to take.
-        normalise: see :func:`finish_pair`.
+        normalize: see :func:`finish_pair`.
         stride: of the model's grid; a crop with no image at any cell is drawn again.
         seed, stream: choose the random numbers.
         negatives: half of the samples show something else than the target in the search region (``TRAIN.TRAIN_CLS``):
@@ -238,7 +238,7 @@ class SampleSpec:
 
     template: CropSpec
     search: CropSpec
-    normalise: Normalisation | None
+    normalize: Normalization | None
     stride: int
     seed: int
     stream: int
@@ -250,11 +250,11 @@ class SampleSpec:
     def of(cls, cfg: ExperimentConfig, stream: int) -> SampleSpec:
         """Return what an experiment makes samples of."""
         data = cfg.DATA
-        normalise = None if data.NORMALISE_ON_DEVICE else Normalisation(data.MEAN, data.STD)
+        normalize = None if data.NORMALISE_ON_DEVICE else Normalization(data.MEAN, data.STD)
         return cls(
             CropSpec.of(data.TEMPLATE),
             CropSpec.of(data.SEARCH, away=0.5 * data.ABSENT),
-            normalise,
+            normalize,
             stride=cfg.MODEL.BACKBONE.STRIDE,
             seed=cfg.TRAIN.SEED,
             stream=stream,
@@ -266,7 +266,7 @@ class SampleSpec:
     @property
     def nbytes(self) -> int:
         """Bytes of a sample's images and masks; the rest is next to nothing."""
-        return sample_bytes(self.template, self.search, normalised=self.normalise is not None)
+        return sample_bytes(self.template, self.search, normalized=self.normalize is not None)
 
 
 class TrackingDataset(Dataset):
@@ -309,7 +309,7 @@ class TrackingDataset(Dataset):
                 broken.append(str(error))
                 continue
             if all(is_usable(crop, self.spec.stride) for crop in (*pair.template, *pair.search)):
-                return {**finish_pair(pair, self.spec.normalise, rng, self.spec.presence), "broken": broken}
+                return {**finish_pair(pair, self.spec.normalize, rng, self.spec.presence), "broken": broken}
         if broken:
             raise DataError(f"{_MAX_TRIES} draws in a row cannot be used, {len(broken)} for their images: {broken[-1]}")
         raise DataError(

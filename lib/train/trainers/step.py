@@ -1,4 +1,4 @@
-"""One optimiser step, and one evaluation step."""
+"""One optimizer step, and one evaluation step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The epoch loop: optimise, validate, log, save, go on."""
+"""The epoch loop: optimize, validate, log, save, go on."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class Trainer:
         return {**self.stats.averages(), **self._learning_rates(), **progress.rates()}
 
     def _step(self, group: list[dict[str, Any]], epoch: int, step: int) -> StepOutcome:
-        """One optimiser step; a failure is described and its batch kept."""
+        """One optimizer step; a failure is described and its batch kept."""
         clip_norm, stop = self.cfg.TRAIN.GRAD_CLIP_NORM, self.stop.requested
         try:
             outcome = train_step(self.actor, group, self.optimizer, self.scaler, epoch, clip_norm, stop)
