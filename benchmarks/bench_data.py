@@ -2,8 +2,8 @@
 
 Sequences are drawn and written to a temporary folder. Both variants make the same samples from the same random numbers,
 which is checked first. The published steps are: decode both frames to BGR and convert them to RGB; grayscale and
-mirror of whole frames; jitter; crop by padding and resizing, with an attention mask and a segmentation mask (of zeros,
-but carried through all steps); conversion to float, brightness, mirror, normalization, and the check for padding. Left
+flip of whole frames; jitter; crop by padding and resizing, with an attention mask and a segmentation mask (of zeros,
+but carried through all steps); conversion to float, brightness, flip, normalization, and the check for padding. Left
 out is that the published data sets read a sequence's annotation anew for every sample.
 """
 
@@ -113,7 +113,7 @@ def plain_frame(
     mask = torch.zeros(image.shape[:2])
     if joint.gray:
         image = np.stack([cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)] * 3, axis=2)
-    if joint.mirror:
+    if joint.flip:
         image, mask = np.fliplr(image).copy(), mask.flip(1)
         box = torch.stack((image.shape[1] - 1 - box[0] - box[2], *box[1:]))
     return image, mask, box

@@ -31,8 +31,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.published import use_plain_attention
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
-from lib.models.layers.block import DIRECT
-from lib.models.layers.training import training_execution
+from lib.models.layers.block import DIRECT, training_execution
 from lib.models.ostrack import build_ostrack
 from lib.models.ostrack.elimination import keep_rate
 from lib.train.actors import build_actor

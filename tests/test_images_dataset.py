@@ -34,7 +34,7 @@ FRAME = (320, 240)
 
 
 @pytest.fixture(scope="module")
-def stock() -> AssetLibrary:
+def assets() -> AssetLibrary:
     textures = enumerate(procedural_textures(12, 200))
     return AssetLibrary([make_picture(image, f"texture {i}", i) for i, image in textures], [], DrawSettings())
 
@@ -91,16 +91,16 @@ def assert_equal_pairs(first: CropPair, second: CropPair) -> None:
 # Drawing a pair
 
 
-def test_same_seed_same_pair_and_other_seed_other_pair(stock):
-    dataset = ImagesDataset(stock)
+def test_same_seed_same_pair_and_other_seed_other_pair(assets):
+    dataset = ImagesDataset(assets)
     pairs = [dataset.draw_pair(np.random.default_rng(seed), TEMPLATE, SEARCH) for seed in (1, 2, 1)]
     assert_equal_pairs(pairs[0], pairs[2])
     assert (pairs[0].search[0].image != pairs[1].search[0].image).mean() > 0.2
 
 
-def test_the_form_of_a_pair(stock):
+def test_the_form_of_a_pair(assets):
     template, search = replace(TEMPLATE, number=2), replace(SEARCH, size=192, number=3)
-    pair = ImagesDataset(stock).draw_pair(np.random.default_rng(5), template, search)
+    pair = ImagesDataset(assets).draw_pair(np.random.default_rng(5), template, search)
     assert pair.dataset == ImagesDataset.name == "IMAGES"
     assert "texture" in pair.source
     for crops, spec in ((pair.template, template), (pair.search, search)):
@@ -111,8 +111,8 @@ def test_the_form_of_a_pair(stock):
             assert crop.padding.shape == (spec.size, spec.size) and crop.padding.dtype == bool
 
 
-def test_many_pairs_keep_the_promises_of_crops(stock):
-    dataset = ImagesDataset(stock)
+def test_many_pairs_keep_the_promises_of_crops(assets):
+    dataset = ImagesDataset(assets)
     offsets, padded = [], 0
     for seed in range(60):
         pair = dataset.draw_pair(np.random.default_rng(seed), TEMPLATE, SEARCH)
@@ -132,9 +132,9 @@ def test_many_pairs_keep_the_promises_of_crops(stock):
     assert 5 < padded < 60
 
 
-def test_what_can_never_be_seen_is_replaced_by_an_easy_pair(stock):
-    settings = replace(stock.settings, MIN_VISIBLE=2.0)
-    pair = ImagesDataset(AssetLibrary(stock.pictures, [], settings)).draw_pair(
+def test_what_can_never_be_seen_is_replaced_by_an_easy_pair(assets):
+    settings = replace(assets.settings, MIN_VISIBLE=2.0)
+    pair = ImagesDataset(AssetLibrary(assets.pictures, [], settings)).draw_pair(
         np.random.default_rng(0), TEMPLATE, SEARCH
     )
     box = pair.template[0].box
@@ -142,9 +142,9 @@ def test_what_can_never_be_seen_is_replaced_by_an_easy_pair(stock):
     assert pair.search[0].image.any()
 
 
-def test_all_kinds_of_targets_occur(stock, tmp_path):
+def test_all_kinds_of_targets_occur(assets, tmp_path):
     write_cutout(tmp_path / "thing.png", 1)
-    dataset = ImagesDataset(AssetLibrary(stock.pictures, load_cutouts([tmp_path]), stock.settings))
+    dataset = ImagesDataset(AssetLibrary(assets.pictures, load_cutouts([tmp_path]), assets.settings))
     sources = [dataset.draw_pair(np.random.default_rng(seed), TEMPLATE, SEARCH).source for seed in range(40)]
     assert sum("thing.png over" in source for source in sources) > 5
     assert sum(source.startswith("part of") for source in sources) > 5
@@ -359,10 +359,10 @@ def test_cutouts_without_alpha_are_skipped(tmp_path, caplog):
     assert "plain.png has no 8-bit alpha" in caplog.text
 
 
-def test_a_cast_from_the_background_itself_turns_it_upside_down(stock):
-    settings = replace(stock.settings, VIEW=0.0, SAME_PICTURE=1.0, HARMONISE=0.0)
-    cast = draw_scene_spec(np.random.default_rng(0), AssetLibrary(stock.pictures[:1], [], settings))
-    np.testing.assert_array_equal(cast.background.sprite.image, stock.pictures[0].image[::-1])
+def test_a_cast_from_the_background_itself_turns_it_upside_down(assets):
+    settings = replace(assets.settings, VIEW=0.0, SAME_PICTURE=1.0, HARMONISE=0.0)
+    scene = draw_scene_spec(np.random.default_rng(0), AssetLibrary(assets.pictures[:1], [], settings))
+    np.testing.assert_array_equal(scene.background.sprite.image, assets.pictures[0].image[::-1])
 
 
 # Sequences

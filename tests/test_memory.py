@@ -38,7 +38,7 @@ from lib.train.actors import build_actor
 from lib.train.actors.ostrack_memory import OSTrackMemoryActor
 from lib.train.data.augmentation import cover, finish_pair
 from lib.train.data.sampler import PairSampling, clip_frames
-from lib.train.data.samples import SampleSpec, TrackingDataset, boxes_to_crop, last_visible
+from lib.train.data.samples import SampleSpec, TrackingDataset, boxes_to_crop
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import ConfigError, DataError
 from tests.conftest import load_script
@@ -352,8 +352,7 @@ def info(visible):
 
 def test_where_a_target_was_last_seen():
     visible = np.array([True, True, False, False, True, False])
-    known = last_visible(info(visible))
-    np.testing.assert_array_equal(known[:, 0], [1, 5, 5, 5, 17, 17])
+    np.testing.assert_array_equal(boxes_to_crop(info(visible), range(6))[:, 0], [1, 5, 5, 5, 17, 17])
     np.testing.assert_array_equal(boxes_to_crop(info(visible), [1, 4])[:, 0], info(visible).bbox[:, 0])
     np.testing.assert_array_equal(boxes_to_crop(info(visible), [1, 3])[:, 0], [1, 5, 9, 5, 17, 21])  # a template in 2
 
@@ -481,10 +480,10 @@ def test_the_benchmark_of_presence_reads_results(tmp_path, monkeypatch, capsys):
 
 
 def test_a_drawn_target_leaves_the_frame_and_comes_back():
-    stock = load_assets((), (), replace(SEQUENCE_SETTINGS, EXIT=1.0, VIEW=0.0, OCCLUDER=0.0))
+    assets = load_assets((), (), replace(SEQUENCE_SETTINGS, EXIT=1.0, VIEW=0.0, OCCLUDER=0.0))
     left = 0
     for seed in range(3):
-        frames = list(draw_sequence(np.random.default_rng(seed), stock, 40))
+        frames = list(draw_sequence(np.random.default_rng(seed), assets, 40))
         seen = np.array([frame.visible for frame in frames])
         assert seen[0] > 0.9 and seen[-1] > 0.5
         gone = np.flatnonzero(seen == 0)

@@ -89,11 +89,11 @@ class TestTransforms:
         white = torch.full((2, 2, 3), 255, dtype=torch.uint8)
         assert normalized(white, torch.tensor(1.2), (0, 0, 0), (1, 1, 1)).max() == 1
 
-    def test_grayscale_and_mirror(self, image):
+    def test_grayscale_and_flip(self, image):
         np.testing.assert_array_equal(to_grayscale(image)[::7, ::9], GOLDEN["gray"])
         np.testing.assert_array_equal(flip_image(image)[::7, ::9], GOLDEN["flip_img"])
 
-    def test_mirrored_boxes(self):
+    def test_flipped_boxes(self):
         pixels = flip_box_pixels(np.array([10.0, 12, 30, 20]), 96)
         np.testing.assert_allclose(pixels, GOLDEN["flip_box_pixels"])
         fraction = flip_box_fraction(np.array([0.1, 0.2, 0.3, 0.4], np.float32))
@@ -128,20 +128,20 @@ class TestProcessing:
     @pytest.mark.parametrize("spec", [TEMPLATE, SEARCH])
     def test_joint_augmentation_is_that_of_the_whole_frame(self, box, spec):
         frame, box = clip_frame(0)[0], np.array(box)
-        mirrored, where = flip_image(frame), flip_box_pixels(box, frame.shape[1])
-        expected = cut_crop(mirrored, where, spec, np.random.default_rng(7))
-        crop = cut_crop(frame, box, spec, np.random.default_rng(7), JointAugmentation(mirror=True))
+        flipped, where = flip_image(frame), flip_box_pixels(box, frame.shape[1])
+        expected = cut_crop(flipped, where, spec, np.random.default_rng(7))
+        crop = cut_crop(frame, box, spec, np.random.default_rng(7), JointAugmentation(flip=True))
         for kind in ("image", "box", "padding"):
             np.testing.assert_array_equal(getattr(crop, kind), getattr(expected, kind))
-        gray = cut_crop(to_grayscale(mirrored), where, spec, np.random.default_rng(7))
-        crop = cut_crop(frame, box, spec, np.random.default_rng(7), JointAugmentation(gray=True, mirror=True))
+        gray = cut_crop(to_grayscale(flipped), where, spec, np.random.default_rng(7))
+        crop = cut_crop(frame, box, spec, np.random.default_rng(7), JointAugmentation(gray=True, flip=True))
         assert np.abs(crop.image.astype(int) - gray.image).max() <= 1  # rounded after and not before resizing
 
     def test_joint_augmentation_is_drawn_as_published(self):
         rng = np.random.default_rng(0)
         drawn = [draw_joint_augmentation(rng) for _ in range(4000)]
         assert np.mean([joint.gray for joint in drawn]) == pytest.approx(0.05, abs=0.015)
-        assert np.mean([joint.mirror for joint in drawn]) == pytest.approx(0.5, abs=0.03)
+        assert np.mean([joint.flip for joint in drawn]) == pytest.approx(0.5, abs=0.03)
 
     def test_a_crop_with_image_only_between_the_grid_points_is_not_usable(self):
         padding = np.ones((64, 64), bool)
@@ -151,7 +151,7 @@ class TestProcessing:
         padding[16, 16] = False
         assert is_usable(crop, 16)
 
-    def test_mirror_moves_image_box_and_padding_together(self):
+    def test_flip_moves_image_box_and_padding_together(self):
         image = np.zeros((8, 8, 3), np.uint8)
         image[2:4, 1:3] = 9
         padding = np.zeros((8, 8), bool)
@@ -162,7 +162,7 @@ class TestProcessing:
         assert flipped.padding[:, 0].all()
         np.testing.assert_allclose(flipped.box, [5 / 8, 2 / 8, 2 / 8, 2 / 8])
 
-    def test_finished_sample_shapes_types_and_independent_mirrors(self):
+    def test_finished_sample_shapes_types_and_independent_flips(self):
         crop = Crop(np.arange(192, dtype=np.uint8).reshape(8, 8, 3), np.array([0, 0, 0.25, 1], np.float32),
                     np.zeros((8, 8), bool))  # fmt: skip
         pair = CropPair([crop], [crop, crop], "SET", "what")
@@ -202,7 +202,7 @@ class TestSampler:
         [
             JointAugmentation(),
             JointAugmentation(gray=True),
-            JointAugmentation(mirror=True),
+            JointAugmentation(flip=True),
             JointAugmentation(True, True),
         ],
     )
@@ -226,7 +226,7 @@ class TestSampler:
             np.testing.assert_array_equal(pair.template[0].image, pair.search[0].image)
             return pair.search[0]
 
-        plain, both = draw(JointAugmentation()), draw(JointAugmentation(gray=True, mirror=True))
+        plain, both = draw(JointAugmentation()), draw(JointAugmentation(gray=True, flip=True))
         np.testing.assert_array_equal(both.image, to_grayscale(plain.image)[:, ::-1])
         np.testing.assert_allclose(both.box, [0.75, 0, 0.25, 1])
 

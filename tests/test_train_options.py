@@ -12,7 +12,7 @@ from lib.train import optim
 from lib.train.actors.ostrack import OSTrackActor
 from lib.train.ema import Ema
 from lib.train.losses import giou_loss
-from lib.train.previous import load_previous
+from lib.train.other_experiments import load_previous
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint, strip_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError
 from tests.small_training import build, small_batch, small_config

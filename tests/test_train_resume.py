@@ -143,8 +143,8 @@ def test_checkpoints_inside_an_epoch(run, tmp_path, monkeypatch):
 def test_moments_are_in_order_and_epochs_are_epochs(tmp_path):
     paths = [
         checkpoints.checkpoint_path(tmp_path, 2),
-        checkpoints.partial_path(tmp_path, 3, 500),
-        checkpoints.partial_path(tmp_path, 3, 1500),
+        checkpoints.checkpoint_path(tmp_path, 2, 500),
+        checkpoints.checkpoint_path(tmp_path, 2, 1500),
         checkpoints.checkpoint_path(tmp_path, 3),
         checkpoints.checkpoint_path(tmp_path, 10000),
     ]

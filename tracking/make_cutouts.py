@@ -11,8 +11,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.drawing.cutouts import cut_out_coco, cut_out_salient
-from lib.drawing.saliency import INSTALL, Saliency
+from lib.drawing.saliency import Saliency
 from lib.utils.console import next_step
+from lib.utils.convert_dinov2 import INSTALL
 from lib.utils.errors import run_cli
 from lib.vis.samples import cutout_sheets
 
@@ -22,7 +23,11 @@ def main() -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--coco", type=Path, help="folder with annotations/ and images/")
     source.add_argument(
-        "--saliency", type=Path, nargs="+", metavar="DIR", help=f"folders of photographs; needs a package: {INSTALL}"
+        "--saliency",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help=f"folders of photographs; needs a package: {INSTALL.format('onnxruntime')}",
     )
     parser.add_argument("--split", default="train2017", help="of COCO (train2017)")
     parser.add_argument("--out", type=Path, default=Path("data/cutouts"))

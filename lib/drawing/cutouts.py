@@ -1,4 +1,4 @@
-"""Cutting objects out of pictures, by masks or by saliency, as foreground objects for ``IMAGES``."""
+"""Cut objects out of pictures, by masks or by saliency, as foreground objects for ``IMAGES``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def cut_out_coco(annotations: Path, images: Path, out: Path) -> int:
     """Write every instance of a COCO annotation file that is large and whole enough as a PNG with alpha.
 
     Args:
-        annotations: ``instances_*.json``; masks are polygons, as in the official files, or runs; crowds are left out.
+        annotations: ``instances_*.json`` with masks as polygons or run lengths; crowds are left out.
         images: the folder of its pictures.
         out: folder for ``IMAGE_ANNOTATION.png``.
 
@@ -73,12 +73,12 @@ def cut_out_salient(folders: Sequence[Path], out: Path, saliency: Callable[[np.n
     """Write the object of each photograph that is one compact salient region away from the borders.
 
     Args:
-        folders: of photographs, with the folders below them.
+        folders: of photographs, with their sub-folders.
         out: folder for ``FOLDER_PICTURE.png`` with alpha, at most 640 pixels wide and high.
         saliency: (H, W) in [0, 1] of an RGB picture (H, W, 3).
 
     Returns:
-        The number of files written. A picture that cannot be read is told of and left out.
+        The number of files written; unreadable pictures are logged and left out.
 
     Raises:
         DataError: there are no pictures, or none has such an object.
@@ -105,9 +105,9 @@ def cut_out_salient(folders: Sequence[Path], out: Path, saliency: Callable[[np.n
 
 
 def salient_object(image: np.ndarray, heat: np.ndarray) -> np.ndarray | None:
-    """The mask, bool (H, W), of the one salient object of a picture; None where there is none, or several.
+    """Return the mask, bool (H, W), of the one salient object of a picture; None where there is none, or several.
 
-    Its outline is that of the saliency (H, W), moved by GrabCut to where colors change; None where the two disagree.
+    Its outline is that of the saliency (H, W), refined by GrabCut; None where the two disagree.
     """
     salient = heat >= _SALIENT
     doubtful = (heat > _DOUBTFUL[0]) & (heat < _DOUBTFUL[1])
@@ -127,13 +127,13 @@ def salient_object(image: np.ndarray, heat: np.ndarray) -> np.ndarray | None:
 
 
 def _largest_piece(mask: np.ndarray) -> np.ndarray:
-    """The largest connected part of a mask."""
+    """Return the largest connected part of a mask."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     return labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()) if count > 1 else np.zeros_like(mask)
 
 
 def _mask(item: dict[str, Any], picture: dict[str, Any]) -> np.ndarray:
-    """The mask of an instance, bool (height, width), from its polygons or its runs."""
+    """Return the mask of an instance, bool (height, width), from its polygons or run lengths."""
     shape = item["segmentation"]
     if isinstance(shape, dict):
         return decode_rle(shape["size"], shape["counts"])
@@ -146,7 +146,7 @@ def _mask(item: dict[str, Any], picture: dict[str, Any]) -> np.ndarray:
 
 
 def _whole_object(mask: np.ndarray) -> tuple[slice, slice] | None:
-    """The bounding box of a mask that is large, compact and not cut off by the picture's border."""
+    """Return the bounding box of a mask that is large, compact and not cut off by the border; else None."""
     if mask.sum() < _MIN_SIDE**2:
         return None
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))

@@ -1,4 +1,4 @@
-"""What light, lens, sensor and compression do to a picture: fast operations on uint8 crops."""
+"""Effects of light, lens, sensor and compression on uint8 crops."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _LEVELS = np.arange(256, dtype=np.float64)[:, None] / 255
 _HUE_AXES = np.array(((0.299, 0.587, 0.114), (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)))  # RGB to YIQ
 _HUE_AXES_INVERSE = np.linalg.inv(_HUE_AXES)
 _SHADE_GRID = 3
-_DARKNESS = (0.5, 1.6)  # log of the light that is missing
+_DARKNESS = (0.5, 1.6)  # minus log gain
 _FADE = (0.3, 0.75)
 _NOISE_SIDE, _NOISE_SIGMA = 512, 32.0
 
 
 @dataclass(frozen=True)
 class Tone:
-    """Color change: logs of gain per channel, of gamma and of saturation, and the turn of hue in radians."""
+    """Color change: logs of gain per channel, of gamma and of saturation, and the shift of hue in radians."""
 
     gain: np.ndarray
     gamma: float
@@ -30,31 +30,31 @@ class Tone:
     hue: float
 
     def plus(self, other: Tone) -> Tone:
-        """Both changes, one after the other (nearly)."""
+        """Return both changes, nearly one after the other."""
         return Tone(
             self.gain + other.gain, self.gamma + other.gamma, self.saturation + other.saturation, self.hue + other.hue
         )
 
     def scaled(self, factor: float) -> Tone:
-        """The same change, weaker or stronger."""
+        """Return the change multiplied by ``factor``."""
         return Tone(self.gain * factor, self.gamma * factor, self.saturation * factor, self.hue * factor)
 
 
 @dataclass(frozen=True)
 class Look:
-    """All that happens to one frame between the scene and the file; what is ``None`` or 0 does not happen.
+    """Effects on one frame; None or 0 = without.
 
     Attributes:
         tone: color change.
-        gray: the picture has no color.
+        gray: without color.
         shade: (3, 3) float32 log gains, a light field over the picture.
         blur: convolution kernel.
         defocus: sigma in pixels.
-        low_factor: the picture is shrunk by this and enlarged again.
+        low_factor: of shrinking the picture, before it is enlarged again.
         noise: gray levels.
-        noise_offset: place in the bank of noise.
-        jpeg: quality, 0 for none.
-        fade: how far all levels move towards the middle, 0 not at all, 1 to gray.
+        noise_offset: origin in the bank of noise.
+        jpeg: quality.
+        fade: share by which all levels move to the middle one.
     """
 
     tone: Tone
@@ -70,7 +70,7 @@ class Look:
 
 
 def draw_tone(rng: np.random.Generator, settings: DrawSettings) -> Tone:
-    """A random color change of the magnitudes of the settings."""
+    """Draw a color change."""
     gain, gamma, saturation, hue, *white = rng.standard_normal(7)
     return Tone(
         gain * settings.GAIN + np.array(white) * settings.WHITE,
@@ -81,7 +81,7 @@ def draw_tone(rng: np.random.Generator, settings: DrawSettings) -> Tone:
 
 
 def line_kernel(length: float, angle: float) -> np.ndarray:
-    """Kernel of a straight motion over ``length`` pixels, antialiased; odd side, sum 1."""
+    """Return the antialiased kernel of a straight motion over ``length`` pixels; odd side, sum 1."""
     reach = int(np.ceil(length / 2))
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     along = np.abs(x * np.cos(angle) + y * np.sin(angle))
@@ -91,13 +91,13 @@ def line_kernel(length: float, angle: float) -> np.ndarray:
 
 
 def draw_noise_offset(rng: np.random.Generator) -> tuple[int, int]:
-    """A random place in the bank of noise."""
+    """Draw an origin in the bank of noise."""
     top, left = rng.integers(0, _NOISE_SIDE, 2)
     return int(top), int(left)
 
 
 def draw_look(rng: np.random.Generator, settings: DrawSettings, video: Look) -> Look:
-    """The look of one frame of a video whose own look (tone, gray, compression, resolution) is ``video``."""
+    """Draw the look of one frame of a video with the look ``video``."""
     probabilities = (settings.SHADE, settings.MOTION_BLUR, settings.DEFOCUS, settings.NOISE)
     shade, motion, defocus, noise = rng.random(4) < probabilities
     own: dict = {"tone": video.tone.plus(draw_tone(rng, settings))}
@@ -114,7 +114,7 @@ def draw_look(rng: np.random.Generator, settings: DrawSettings, video: Look) -> 
 
 
 def draw_video_look(rng: np.random.Generator, settings: DrawSettings) -> Look:
-    """What the frames of one video have in common."""
+    """Draw what the frames of one video share: tone, gray, compression, resolution and contrast."""
     gray, jpeg, low = rng.random(3) < (settings.GREY, settings.JPEG, settings.LOW_RESOLUTION)
     tone = draw_tone(rng, settings).scaled(settings.VIDEO_TONE)
     if settings.DARK and rng.random() < settings.DARK:
@@ -130,7 +130,7 @@ def draw_video_look(rng: np.random.Generator, settings: DrawSettings) -> Look:
 
 
 def tone_table(tone: Tone, fade: float = 0.0) -> np.ndarray:
-    """Gain and gamma of a tone, and a loss of contrast, as a table (1, 256, 3) uint8 for ``cv2.LUT``."""
+    """Return gain and gamma of a tone, and a loss of contrast, as a table (1, 256, 3) uint8 for ``cv2.LUT``."""
     table = _LEVELS ** np.exp(tone.gamma) * np.exp(tone.gain)
     table = np.clip(table, 0, 1) * (1 - fade) + 0.5 * fade
     return (np.clip(table, 0, 1) * 255 + 0.5).astype(np.uint8)[None]
@@ -144,10 +144,7 @@ def _color_matrix(tone: Tone) -> np.ndarray:
 
 @cache
 def _noise_bank(copies: int) -> np.ndarray:
-    """Noise around 128, partly the same in the three channels and a little smooth, as sensors'; uint8 (side, side, 3).
-
-    The side is ``copies`` times ``_NOISE_SIDE``: the noise repeats itself.
-    """
+    """Make noise like a sensor's around 128, uint8 (side, side, 3), periodic; side = ``copies`` x ``_NOISE_SIDE``."""
     rng = np.random.default_rng(0)
     shape = (_NOISE_SIDE, _NOISE_SIDE)
     noise = rng.standard_normal((*shape, 1)) + 0.6 * rng.standard_normal((*shape, 3))
@@ -157,7 +154,7 @@ def _noise_bank(copies: int) -> np.ndarray:
 
 
 def apply_look(image: np.ndarray, look: Look) -> np.ndarray:
-    """An RGB uint8 picture as this look shows it. The input may be overwritten."""
+    """Apply a look to an RGB uint8 picture, which may be overwritten."""
     height, width = image.shape[:2]
     if look.shade is not None:
         field = (np.exp(look.shade) * 128).clip(0, 255).astype(np.uint8)

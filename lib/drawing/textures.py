@@ -7,7 +7,7 @@ import numpy as np
 
 
 def _colors(rng: np.random.Generator, number: int) -> np.ndarray:
-    """Colors (number, 3) float32 that go together: one hue family with an outlier."""
+    """Draw colors (number, 3) float32 of one hue family with an outlier."""
     base = rng.uniform(30, 225, 3)
     colors = base + rng.normal(0, 45, (number, 1)) + rng.normal(0, 20, (number, 3))
     colors[rng.integers(number)] = rng.uniform(0, 255, 3)
@@ -15,7 +15,7 @@ def _colors(rng: np.random.Generator, number: int) -> np.ndarray:
 
 
 def _noise(rng: np.random.Generator, size: int, coarsest: int, octaves: int) -> np.ndarray:
-    """Smooth multi-octave noise (size, size) float32, mean 0, spread about 1."""
+    """Draw smooth multi-octave noise (size, size) float32, mean 0, spread about 1."""
     total = np.zeros((size, size), np.float32)
     for octave in range(octaves):
         cells = min(coarsest * 2**octave, size)
@@ -25,7 +25,7 @@ def _noise(rng: np.random.Generator, size: int, coarsest: int, octaves: int) -> 
 
 
 def _clouds(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Noise that runs through a palette."""
+    """Draw noise in the colors of a palette."""
     colors = _colors(rng, 5)
     level = np.clip((_noise(rng, size, int(rng.integers(2, 7)), 5) * 0.25 + 0.5) * 255, 0, 255).astype(np.uint8)
     steps = np.linspace(0, 4, 256)
@@ -34,7 +34,7 @@ def _clouds(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _stripes(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Wavy stripes or checks, sharp or soft."""
+    """Draw wavy stripes or checks, sharp or soft."""
     y, x = np.mgrid[:size, :size].astype(np.float32)
     angle, period = rng.uniform(0, np.pi), rng.uniform(8, 50)
     wave = _noise(rng, size, 3, 2) * rng.uniform(0, 1)
@@ -47,7 +47,7 @@ def _stripes(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _mosaic(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Voronoi cells in a few colors, each with a gradient."""
+    """Draw Voronoi cells in a few colors, each with a gradient."""
     cells = int(rng.integers(20, 150))
     seeds = np.full((size, size), 255, np.uint8)
     seeds[rng.integers(0, size, cells), rng.integers(0, size, cells)] = 0
@@ -59,7 +59,7 @@ def _mosaic(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _collage(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Polygons, discs and rings over clouds."""
+    """Draw polygons, discs and rings over clouds."""
     canvas = _clouds(rng, size)
     for color in _colors(rng, int(rng.integers(15, 50))):
         center, radius = rng.uniform(0, size, 2), size * np.exp(rng.uniform(-4, -1.6))
@@ -75,7 +75,7 @@ def _collage(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _strokes(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Letters and scribbles over a soft gradient."""
+    """Draw letters and lines over a soft gradient."""
     first, second = _colors(rng, 2)
     slope = np.linspace(0, 1, size, dtype=np.float32)
     ramp = np.add.outer(slope * rng.uniform(-1, 1), slope * rng.uniform(-1, 1))[..., None]
@@ -96,10 +96,10 @@ _FAMILIES = (_clouds, _stripes, _mosaic, _collage, _strokes)
 
 
 def procedural_textures(number: int = 64, size: int = 320, seed: int = 0) -> list[np.ndarray]:
-    """``number`` RGB uint8 pictures (size, size, 3), the same for the same seed.
+    """Draw ``number`` RGB uint8 pictures (size, size, 3), the same for the same seed.
 
-    The families take turns; every other picture has a second one showing through cloudy holes. All have a little grain,
-    so that no place of them is quite flat.
+    The families alternate; every other picture shows a second one through cloudy holes. All have a little grain, so
+    that no region is flat.
     """
     pictures = []
     for index in range(number):

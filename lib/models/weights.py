@@ -1,4 +1,4 @@
-"""Weights of a file into a model: all of them, or those that fit."""
+"""Load the weights of a file into a model: all of them, or those that fit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def load_weights(model: nn.Module, path: str | Path, explain: Explain | None = N
     """
     state = network_state(load_checkpoint(path), path)
     own = model.state_dict()
-    # Batch norm's count of batches, which is of no use here and not in old files, torch puts in itself.
+    # Old files lack batch norm's count of batches, which is not used; torch fills it in.
     missing = sorted(name for name in own.keys() - state.keys() if not name.endswith(".num_batches_tracked"))
     unexpected = sorted(state.keys() - own.keys())
     misfits = sorted(name for name in own.keys() & state.keys() if own[name].shape != state[name].shape)
@@ -54,8 +54,8 @@ def load_matching(
 
     Args:
         state: weights from ``path``.
-        derived: names that are loaded in another way.
-        skip_misfits: pass over a known name with another shape; otherwise it is an error.
+        derived: names that are loaded elsewhere.
+        skip_misfits: skip a known name with another shape, which is an error otherwise.
 
     Raises:
         CheckpointError: nothing fits, or a shape does not.

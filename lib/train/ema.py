@@ -1,4 +1,4 @@
-"""A running average of the weights (Polyak averaging): it often tracks better than the last weights do."""
+"""A running average of the weights (Polyak averaging), which often tracks better than the last weights."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 class Ema:
     """Exponential moving average of a network's weights.
 
-    Everything of floating point in its state is averaged, the running statistics of batch norm included, because those
-    of the newest weights would not belong to averaged ones; counters are copied. The average starts as ``model`` is,
-    and its decay rises as ``(1 + n) / (10 + n)`` with the updates n to the one asked for, so that the random weights
-    of a new head are soon forgotten.
+    All floating-point state is averaged, batch norm's running statistics included: those of the newest weights would
+    not fit averaged ones. The average starts as ``model``, and its decay rises with the updates n as
+    ``(1 + n) / (10 + n)`` up to ``decay``, so that the random weights of a new head are soon forgotten.
 
     Args:
         model: the network, wrapped for data parallelism or not; it is copied.
@@ -34,7 +33,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Take in the weights of ``model`` after a step."""
+        """Add the weights of ``model`` after a step to the average."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         average, current = self.module.state_dict(), _bare(model).state_dict()
@@ -44,11 +43,11 @@ class Ema:
             average[name].copy_(current[name])
 
     def state_dict(self) -> dict[str, Any]:
-        """``net``, the averaged weights under the network's own names, and ``updates``."""
+        """Return ``net``, the averaged weights under the network's own names, and ``updates``."""
         return {"net": self.module.state_dict(), "updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` gave."""
+        """Restore what :meth:`state_dict` returned."""
         self.module.load_state_dict(state["net"])
         self.updates = state["updates"]
 

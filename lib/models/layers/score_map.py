@@ -10,10 +10,10 @@ _FOCAL_ALPHA, _FOCAL_BETA = 2, 4
 
 
 def gaussian_radius(size: Tensor, min_overlap: float = _MIN_OVERLAP) -> Tensor:
-    """Distance by which the corners of a box may move with IoU still ``min_overlap`` (Law and Deng, ECCV 2018).
+    """Return how far the corners of a box may move with IoU still ``min_overlap`` (Law and Deng, ECCV 2018).
 
-    Quirk: the published code, like most that copied CornerNet's first release, divides every quadratic's root by 2,
-    not by ``2 a``; and takes the larger root. Kept, because the radius sets the width of every target map.
+    Quirk: the published code, like CornerNet's first release, divides every quadratic's root by 2, not by ``2 a``, and
+    takes the larger root. Kept, because the radius sets the width of every target map.
 
     Args:
         size: width and height in cells, shape ``(B, 2)``.
@@ -32,10 +32,10 @@ def gaussian_radius(size: Tensor, min_overlap: float = _MIN_OVERLAP) -> Tensor:
 
 
 def gaussian_maps(boxes: Tensor, size: int) -> Tensor:
-    """The score maps to learn: one Gaussian per box, 1 at the cell of its center, cut off at its radius.
+    """Draw the score maps to learn: one Gaussian per box, 1 at the cell of its center, cut off at its radius.
 
     The center is rounded to a whole cell (half to even, as torch does), the radius truncated, and sigma is a sixth of
-    the diameter ``2 radius + 1``. A center outside of the map leaves only the part of the Gaussian that reaches in.
+    the diameter ``2 radius + 1``. The center may be outside the map.
 
     Args:
         boxes: ``xywh`` in fractions of the crop, shape ``(B, 4)``.
@@ -58,7 +58,7 @@ def gaussian_maps(boxes: Tensor, size: int) -> Tensor:
 
 
 def focal_loss(score: Tensor, target: Tensor) -> Tensor:
-    """CenterNet's penalty-reduced focal loss (Zhou et al., 2019), summed and divided by the number of positives.
+    """Return CenterNet's penalty-reduced focal loss, summed and divided by the number of positives.
 
     Args:
         score: predicted scores in (0, 1), any shape.
