@@ -1,10 +1,10 @@
-"""How many training samples a second one core makes from JPEG frames, next to the published steps done plainly.
+"""Training samples per second of one core from JPEG frames, compared with a plain version of the published steps.
 
 Sequences are drawn and written to a temporary folder. Both variants make the same samples from the same random numbers,
-which is checked first. The published steps are: decode both frames to BGR and convert them to RGB; grayscale and
-flip of whole frames; jitter; crop by padding and resizing, with an attention mask and a segmentation mask (of zeros,
-but carried through all steps); conversion to float, brightness, flip, normalization, and the check for padding. Left
-out is that the published data sets read a sequence's annotation anew for every sample.
+which is checked first. The published steps are: decode both frames to BGR and convert them to RGB; grayscale and flip
+of whole frames; jitter; crop by padding and resizing, with an attention mask and a segmentation mask (of zeros, but
+through all steps); conversion to float, brightness, flip, normalization, and the check for padding. The published data
+sets also parse a sequence's annotation for every sample, which is left out.
 """
 
 import argparse
@@ -76,8 +76,8 @@ class Drawn:
 
 
 def plain_sample(samples: TrackingDataset, key: tuple[int, int]) -> dict[str, torch.Tensor]:
-    """The sample ``key`` by the published steps; random numbers are drawn in the order of :class:`TrackingDataset`."""
-    rng = np.random.default_rng([samples.seed, samples.stream, *key])
+    """Make the sample ``key`` by the published steps, with random numbers in the order of :class:`TrackingDataset`."""
+    rng = np.random.default_rng([samples.spec.seed, samples.spec.stream, *key])
     source = samples.sources[rng.choice(1, p=samples.probabilities)]
     joint = augmentation.draw_joint_augmentation(rng)
     index = int(rng.integers(len(source.usable)))
@@ -108,7 +108,7 @@ def plain_sample(samples: TrackingDataset, key: tuple[int, int]) -> dict[str, to
 def plain_frame(
     path: Path, box: torch.Tensor, joint: JointAugmentation
 ) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
-    """A whole frame with its mask and box, after the joint augmentation."""
+    """Read a whole frame with its mask and box, after the joint augmentation."""
     image = published_read(path)
     mask = torch.zeros(image.shape[:2])
     if joint.gray:
@@ -122,7 +122,7 @@ def plain_frame(
 def plain_crop(
     image: np.ndarray, mask: torch.Tensor, box: torch.Tensor, around: torch.Tensor, spec: CropSpec
 ) -> tuple[np.ndarray, torch.Tensor, np.ndarray, torch.Tensor]:
-    """Crop by padding and resizing: the picture, its mask, where it was padded, and the box in fractions."""
+    """Crop by padding and resizing; return the picture, its mask, its padding, and the box in fractions."""
     window = crop_window(around.tolist(), spec.factor)
     patch, padding, (top, bottom, left, right) = published_crop(image, window, spec.size)
     rows = slice(window.y + top, window.y + window.side - bottom)
@@ -134,7 +134,7 @@ def plain_crop(
 
 
 def check_equal(samples: TrackingDataset, count: int) -> None:
-    """Check that both variants give the same samples, but that gray is rounded before or after resizing.
+    """Check that both variants make the same samples, up to the rounding of gray before or after resizing.
 
     Raises:
         ConfigError: they do not.
@@ -148,7 +148,7 @@ def check_equal(samples: TrackingDataset, count: int) -> None:
 
 
 def seconds(work, count: int) -> float:
-    """Seconds of processor time for one of ``count`` pieces of work."""
+    """Return the processor time in seconds of one of ``count`` calls of ``work``."""
     start = time.process_time()
     for index in range(count):
         work(index)
@@ -156,7 +156,7 @@ def seconds(work, count: int) -> float:
 
 
 def parse_size(size: str) -> tuple[int, int]:
-    """Width and height of ``WIDTHxHEIGHT``. Raises ConfigError: it is none."""
+    """Parse ``WIDTHxHEIGHT``; raises ConfigError."""
     try:
         width, height = map(int, size.split("x"))
     except ValueError as error:
@@ -165,10 +165,10 @@ def parse_size(size: str) -> tuple[int, int]:
 
 
 def measure(size: str, pictures: list[np.ndarray], quality: int, pairs: int, rounds: int) -> str:
-    """A row of the table, for frames of ``size`` WIDTHxHEIGHT.
+    """Measure frames of ``size`` WIDTHxHEIGHT and return a row of the table.
 
     Raises:
-        ConfigError: the size cannot be read, or the two variants differ.
+        ConfigError: the size is invalid, or the two variants differ.
     """
     with tempfile.TemporaryDirectory() as folder:
         data = Drawn(Path(folder), parse_size(size), pictures, quality)
@@ -193,9 +193,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", nargs="+", default=["1280x720", "1920x1080"], metavar="WxH", help="sizes of frames")
     parser.add_argument("--pairs", type=int, default=100, help="samples in a round (default: %(default)s)")
-    parser.add_argument(
-        "--rounds", type=int, default=5, help="variants are interleaved; the median counts (%(default)s)"
-    )
+    parser.add_argument("--rounds", type=int, default=5, help="of which the median counts (default: %(default)s)")
     parser.add_argument("--images", metavar="FOLDER", help="pictures to draw from (default: procedural textures)")
     parser.add_argument("--quality", type=int, default=90, help="of the JPEGs (default: %(default)s)")
     args = parser.parse_args()

