@@ -15,7 +15,7 @@ from lib.drawing.motion import CHANGES, deformation_spread, deformed
 from lib.drawing.outlines import box_of, clip_outline, fill, largest_outline, random_outline
 from lib.drawing.pairs import DrawSettings, ImagesDataset, build_images_dataset, crop_frame
 from lib.drawing.patches import Part, cut, scaled
-from lib.drawing.photometric import Look, Tone, apply_look, line_kernel
+from lib.drawing.photometric import Look, apply_look, line_kernel
 from lib.drawing.pictures import load_cutouts, load_pictures, make_picture
 from lib.drawing.scene import Frame, Placed
 from lib.drawing.sequences import SEQUENCE_SETTINGS, cover_label, make_images_sequences, smooth_path
@@ -28,7 +28,7 @@ from tests.factories import run_program
 
 TEMPLATE = CropSpec(size=128, factor=2.0, center_jitter=0.0, scale_jitter=0.0, number=1)
 SEARCH = CropSpec(size=256, factor=4.0, center_jitter=3.0, scale_jitter=0.25, number=1)
-NEUTRAL = Look(Tone(np.zeros(3), 0.0, 0.0, 0.0))
+NEUTRAL = Look(np.zeros(6))
 WHOLE = np.array(((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)))
 FRAME = (320, 240)
 
@@ -281,7 +281,9 @@ def test_looks():
     np.testing.assert_array_equal(apply_look(image.copy(), NEUTRAL), image)
     gray = apply_look(image.copy(), replace(NEUTRAL, gray=True))
     assert (gray[..., 0] == gray[..., 2]).all()
-    bright = apply_look(np.full((8, 8, 3), 50, np.uint8), replace(NEUTRAL, tone=Tone(np.log((2.0, 1, 0.5)), 0, 0, 0)))
+    bright = apply_look(
+        np.full((8, 8, 3), 50, np.uint8), replace(NEUTRAL, tone=np.array((*np.log((2.0, 1, 0.5)), 0, 0, 0)))
+    )
     np.testing.assert_array_equal(bright[0, 0], (100, 50, 25))
     noisy = apply_look(np.full((128, 700, 3), 128, np.uint8), replace(NEUTRAL, noise=8.0, noise_offset=(500, 500)))
     assert noisy.std() == pytest.approx(8, rel=0.1) and noisy.mean() == pytest.approx(128, abs=1)

@@ -46,6 +46,7 @@ class SceneSpec:
         occluder: an object to go in front of the target, if any.
         look: shared by all frames.
         source: the files of background and target.
+        settings: magnitudes of their changes.
     """
 
     frame_size: tuple[int, int]
@@ -57,6 +58,7 @@ class SceneSpec:
     occluder: SceneObject | None
     look: Look
     source: str
+    settings: DrawSettings
 
 
 @dataclass(frozen=True)
@@ -177,14 +179,6 @@ def draw_scene_spec(
     if rng.random() < settings.OCCLUDER:
         pixels = np.sqrt(target.body.prod()) * np.exp(rng.uniform(np.log(0.45), np.log(1.1)))
         occluder = _paste(rng, draw_part(rng, pick(rng, assets.pictures), settings), pixels, backdrop)
-    return SceneSpec(
-        size,
-        background,
-        _scenery(other.image, size),
-        target,
-        painted,
-        distractors,
-        occluder,
-        draw_video_look(rng, settings),
-        source,
-    )
+    backgrounds = background, _scenery(other.image, size)
+    look = draw_video_look(rng, settings)
+    return SceneSpec(size, *backgrounds, target, painted, distractors, occluder, look, source, settings)

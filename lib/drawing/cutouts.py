@@ -56,8 +56,7 @@ def cut_out_coco(annotations: Path, images: Path, out: Path) -> int:
             path, mask = images / picture["file_name"], None if item.get("iscrowd") else _mask(item, picture)
         except (KeyError, ValueError, TypeError) as error:
             raise DataError(f"{annotations}: annotation {item['id']} is damaged: {error!r}") from error
-        box = None if mask is None else _whole_object(mask)
-        if mask is None or box is None:
+        if mask is None or (box := _whole_object(mask)) is None:
             continue
         image = read_image(path)
         if image.shape[:2] != mask.shape:
@@ -94,8 +93,7 @@ def cut_out_salient(folders: Sequence[Path], out: Path, saliency: Callable[[np.n
         scale = min(1.0, _MAX_SIDE / max(image.shape[:2]))
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         mask = salient_object(image, saliency(image))
-        box = None if mask is None else _whole_object(mask)
-        if mask is not None and box is not None:
+        if mask is not None and (box := _whole_object(mask)) is not None:
             name = f"{path.parent.name}_{path.stem}.png"
             write_image(out / name, np.dstack((image, mask.astype(np.uint8) * 255))[box])
             written += 1

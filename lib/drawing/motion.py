@@ -10,7 +10,7 @@ import numpy as np
 
 from lib.config.drawing import DrawSettings
 from lib.drawing.assets import SceneObject, SceneSpec
-from lib.drawing.photometric import Tone, draw_look, line_kernel, tone_table
+from lib.drawing.photometric import draw_look, line_kernel, tone_table
 from lib.drawing.scene import Frame, Placed
 from lib.drawing.warp import BEND_SIZE, Pose, Sprite, project
 
@@ -77,12 +77,12 @@ def _size(thing: SceneObject) -> float:
 def object_tone(rng: np.random.Generator, settings: DrawSettings) -> np.ndarray:
     """Draw the table of a small change of one object's brightness and color."""
     gain, *white = rng.standard_normal(4)
-    return tone_table(Tone(settings.OBJECT_GAIN * (gain + 0.4 * np.array(white)), 0.0, 0.0, 0.0))
+    return tone_table(np.concatenate((settings.OBJECT_GAIN * (gain + 0.4 * np.array(white)), np.zeros(3))))
 
 
-def _surround(rng: np.random.Generator, scene: SceneSpec, center: np.ndarray, settings: DrawSettings) -> list[Pose]:
+def _surround(rng: np.random.Generator, scene: SceneSpec, center: np.ndarray) -> list[Pose]:
     """Draw the poses of the distractors around the target."""
-    spread = 0.7 * deformation_spread(settings)
+    spread = 0.7 * deformation_spread(scene.settings)
     return [
         deformed(
             Pose(center, thing.size),
@@ -93,106 +93,95 @@ def _surround(rng: np.random.Generator, scene: SceneSpec, center: np.ndarray, se
     ]
 
 
-def draw_start(rng: np.random.Generator, scene: SceneSpec, settings: DrawSettings) -> Start:
+def draw_start(rng: np.random.Generator, scene: SceneSpec) -> Start:
     """Draw all poses of the first template frame."""
+    settings = scene.settings
     strength = settings.HARD_FACTOR if rng.random() < settings.HARD else 1.0
     size = np.array(scene.frame_size, np.float64)
     camera = Pose(0.5 * size + rng.uniform(-0.5, 0.5, 2) * (scene.background.size - size), scene.background.size)
+    target = camera
     if scene.painted:
         room = np.maximum(size - 0.8 * scene.target.body, 0)
         center = 0.5 * size + settings.PLACEMENT * rng.uniform(-0.5, 0.5, 2) * room
         change = rng.standard_normal(CHANGES) * deformation_spread(settings) * (0.5 * strength)
         target = deformed(Pose(center, scene.target.size), change, center)
-    else:
-        target = camera
-    return Start(strength, camera, target, _surround(rng, scene, body_center(scene.target.sprite, target), settings))
+    return Start(strength, camera, target, _surround(rng, scene, body_center(scene.target.sprite, target)))
 
 
 def _next_center(
-    rng: np.random.Generator, scene: SceneSpec, center: np.ndarray, shift: np.ndarray, settings: DrawSettings
+    rng: np.random.Generator, scene: SceneSpec, center: np.ndarray, shift: np.ndarray, jump: float
 ) -> np.ndarray:
     """Draw the target's next center: ``center`` plus ``shift``, or anywhere; rarely beyond the border."""
     size = np.array(scene.frame_size, np.float64)
-    margin = np.minimum(0.5 * scene.target.body, 0.5 * size) * (rng.random() >= settings.BORDER)
-    if rng.random() < settings.JUMP:
+    margin = np.minimum(0.5 * scene.target.body, 0.5 * size) * (rng.random() >= scene.settings.BORDER)
+    if rng.random() < jump:
         return margin + rng.random(2) * (size - 2 * margin)
     return np.clip(center + shift, margin, size - margin)
 
 
-def draw_next(rng: np.random.Generator, scene: SceneSpec, start: Start, settings: DrawSettings) -> tuple[Placed, Pose]:
+def draw_next(rng: np.random.Generator, scene: SceneSpec, start: Start) -> tuple[Placed, Pose]:
     """Draw the background, and the target's pose, of a frame after the first."""
-    size = np.array(scene.frame_size, np.float64)
+    settings, size = scene.settings, np.array(scene.frame_size, np.float64)
     change = rng.standard_normal(CHANGES) * deformation_spread(settings) * start.strength
     pan = rng.standard_normal(2) * settings.CAMERA_SHIFT * np.sqrt(size.prod())
     before = body_center(scene.target.sprite, start.target)
     if scene.painted:
-        way = rng.standard_normal(2) * settings.MOTION * _size(scene.target)
-        target = deformed(start.target, change, _next_center(rng, scene, before, way, settings))
-        camera = deformed(
-            start.camera, rng.standard_normal(CHANGES) * camera_spread(settings), start.camera.center + pan
-        )
+        shift = rng.standard_normal(2) * settings.MOTION * _size(scene.target)
+        target = deformed(start.target, change, _next_center(rng, scene, before, shift, settings.JUMP))
+        turn = rng.standard_normal(CHANGES) * camera_spread(settings)
+        camera = deformed(start.camera, turn, start.camera.center + pan)
         if rng.random() < settings.NEW_BACKGROUND:
             other = scene.other_background
             return Placed(other.sprite, replace(camera, size=other.size)), target
         return Placed(scene.background.sprite, camera), target
     change[5:] = 0  # a picture does not bend
     camera = deformed(start.camera, change, start.camera.center)
-    after = _next_center(rng, scene, before, pan, replace(settings, JUMP=0.0))
+    after = _next_center(rng, scene, before, pan, jump=0.0)
     camera = replace(camera, center=camera.center + after - body_center(scene.target.sprite, camera))
     return Placed(scene.background.sprite, camera), camera
 
 
-def _draw_occluder(
-    rng: np.random.Generator, scene: SceneSpec, occluder: SceneObject, target: np.ndarray, settings: DrawSettings
-) -> Placed:
+def _draw_occluder(rng: np.random.Generator, scene: SceneSpec, occluder: SceneObject, target: np.ndarray) -> Placed:
     """Draw the occluder over a part of the target, whose center is given."""
-    reach = 0.5 * (_size(scene.target) + _size(occluder)) * rng.uniform(0.35, 1)
-    center = target + _direction(rng) * reach
-    pose = deformed(Pose(center, occluder.size), rng.standard_normal(CHANGES) * deformation_spread(settings), center)
-    return Placed(occluder.sprite, pose, object_tone(rng, settings))
+    distance = 0.5 * (_size(scene.target) + _size(occluder)) * rng.uniform(0.35, 1)
+    center = target + _direction(rng) * distance
+    change = rng.standard_normal(CHANGES) * deformation_spread(scene.settings)
+    return Placed(
+        occluder.sprite, deformed(Pose(center, occluder.size), change, center), object_tone(rng, scene.settings)
+    )
 
 
-def draw_frame(
-    rng: np.random.Generator, scene: SceneSpec, start: Start, settings: DrawSettings, *, first: bool, search: bool
-) -> Frame:
+def draw_frame(rng: np.random.Generator, scene: SceneSpec, start: Start, *, first: bool, search: bool) -> Frame:
     """Draw one frame of a pair.
 
     Args:
         first: it is the first template frame.
         search: it is a search frame, which always has the occluder.
     """
+    settings, sprite = scene.settings, scene.target.sprite
     background, target, distractors = Placed(scene.background.sprite, start.camera), start.target, start.distractors
     if not first:
-        background, target = draw_next(rng, scene, start, settings)
-        distractors = _surround(rng, scene, body_center(scene.target.sprite, target), settings)
-    center = body_center(scene.target.sprite, target)
+        background, target = draw_next(rng, scene, start)
+        distractors = _surround(rng, scene, body_center(sprite, target))
     below: list[Placed] = []
     above: list[Placed] = []
     for thing, pose in zip(scene.distractors, distractors, strict=True):
         layer = below if rng.random() < settings.DISTRACTOR_BELOW else above
         layer.append(Placed(thing.sprite, pose, object_tone(rng, settings)))
     if scene.occluder and (search or rng.random() < settings.OCCLUDER_TEMPLATE):
-        above.append(_draw_occluder(rng, scene, scene.occluder, center, settings))
+        above.append(_draw_occluder(rng, scene, scene.occluder, body_center(sprite, target)))
     blur = None
     if rng.random() < settings.OBJECT_BLUR:
         blur = line_kernel(rng.uniform(2, settings.BLUR_LENGTH), rng.uniform(0, np.pi))
-    return Frame(
-        scene.frame_size,
-        background,
-        Placed(scene.target.sprite, target, object_tone(rng, settings), blur),
-        scene.painted,
-        below,
-        above,
-        draw_look(rng, settings, scene.look),
-    )
+    placed = Placed(sprite, target, object_tone(rng, settings), blur)
+    look = draw_look(rng, settings, scene.look)
+    return Frame(scene.frame_size, background, placed, scene.painted, below, above, look)
 
 
-def draw_frames(
-    rng: np.random.Generator, scene: SceneSpec, templates: int, searches: int, settings: DrawSettings
-) -> Sequence[Frame]:
+def draw_frames(rng: np.random.Generator, scene: SceneSpec, templates: int, searches: int) -> Sequence[Frame]:
     """Draw all frames of a pair, templates first."""
-    start = draw_start(rng, scene, settings)
+    start = draw_start(rng, scene)
     return [
-        draw_frame(rng, scene, start, settings, first=index == 0, search=index >= templates)
+        draw_frame(rng, scene, start, first=index == 0, search=index >= templates)
         for index in range(templates + searches)
     ]

@@ -73,7 +73,7 @@ class ImagesDataset:
         for attempt in range(_TRIES + 1):
             assets = self.assets if attempt < _TRIES else AssetLibrary(self.assets.pictures, [], calm(settings))
             scene = draw_scene_spec(rng, assets)
-            frames = draw_frames(rng, scene, template.number, search.number, assets.settings)
+            frames = draw_frames(rng, scene, template.number, search.number)
             if all(map(_usable, frames, least)):
                 break
         specs = [template] * template.number + [search] * search.number

@@ -20,24 +20,8 @@ _FADE = (0.3, 0.75)
 _NOISE_SIDE, _NOISE_SIGMA = 512, 32.0
 
 
-@dataclass(frozen=True)
-class Tone:
-    """Color change: logs of gain per channel, of gamma and of saturation, and the shift of hue in radians."""
-
-    gain: np.ndarray
-    gamma: float
-    saturation: float
-    hue: float
-
-    def plus(self, other: Tone) -> Tone:
-        """Return both changes, nearly one after the other."""
-        return Tone(
-            self.gain + other.gain, self.gamma + other.gamma, self.saturation + other.saturation, self.hue + other.hue
-        )
-
-    def scaled(self, factor: float) -> Tone:
-        """Return the change multiplied by ``factor``."""
-        return Tone(self.gain * factor, self.gamma * factor, self.saturation * factor, self.hue * factor)
+# A color change, (6,): log gains of R, G and B, log of gamma, log of saturation, and the shift of hue in radians.
+Tone = np.ndarray
 
 
 @dataclass(frozen=True)
@@ -72,12 +56,9 @@ class Look:
 def draw_tone(rng: np.random.Generator, settings: DrawSettings) -> Tone:
     """Draw a color change."""
     gain, gamma, saturation, hue, *white = rng.standard_normal(7)
-    return Tone(
-        gain * settings.GAIN + np.array(white) * settings.WHITE,
-        gamma * settings.GAMMA,
-        saturation * settings.SATURATION,
-        np.deg2rad(hue * settings.HUE),
-    )
+    gains = gain * settings.GAIN + np.array(white) * settings.WHITE
+    others = gamma * settings.GAMMA, saturation * settings.SATURATION, np.deg2rad(hue * settings.HUE)
+    return np.array((*gains, *others))
 
 
 def line_kernel(length: float, angle: float) -> np.ndarray:
@@ -100,7 +81,7 @@ def draw_look(rng: np.random.Generator, settings: DrawSettings, video: Look) -> 
     """Draw the look of one frame of a video with the look ``video``."""
     probabilities = (settings.SHADE, settings.MOTION_BLUR, settings.DEFOCUS, settings.NOISE)
     shade, motion, defocus, noise = rng.random(4) < probabilities
-    own: dict = {"tone": video.tone.plus(draw_tone(rng, settings))}
+    own: dict = {"tone": video.tone + draw_tone(rng, settings)}
     if shade:
         own["shade"] = rng.normal(0, settings.SHADE_DEPTH, (_SHADE_GRID, _SHADE_GRID)).astype(np.float32)
     if motion:
@@ -116,9 +97,9 @@ def draw_look(rng: np.random.Generator, settings: DrawSettings, video: Look) -> 
 def draw_video_look(rng: np.random.Generator, settings: DrawSettings) -> Look:
     """Draw what the frames of one video share: tone, gray, compression, resolution and contrast."""
     gray, jpeg, low = rng.random(3) < (settings.GREY, settings.JPEG, settings.LOW_RESOLUTION)
-    tone = draw_tone(rng, settings).scaled(settings.VIDEO_TONE)
+    tone = draw_tone(rng, settings) * settings.VIDEO_TONE
     if settings.DARK and rng.random() < settings.DARK:
-        tone = replace(tone, gain=tone.gain - rng.uniform(*_DARKNESS))
+        tone[:3] -= rng.uniform(*_DARKNESS)
     fade = rng.uniform(*_FADE) if settings.FADE and rng.random() < settings.FADE else 0.0
     return Look(
         tone,
@@ -131,13 +112,13 @@ def draw_video_look(rng: np.random.Generator, settings: DrawSettings) -> Look:
 
 def tone_table(tone: Tone, fade: float = 0.0) -> np.ndarray:
     """Return gain and gamma of a tone, and a loss of contrast, as a table (1, 256, 3) uint8 for ``cv2.LUT``."""
-    table = _LEVELS ** np.exp(tone.gamma) * np.exp(tone.gain)
+    table = _LEVELS ** np.exp(tone[3]) * np.exp(tone[:3])
     table = np.clip(table, 0, 1) * (1 - fade) + 0.5 * fade
     return (np.clip(table, 0, 1) * 255 + 0.5).astype(np.uint8)[None]
 
 
 def _color_matrix(tone: Tone) -> np.ndarray:
-    cos, sin, saturation = np.cos(tone.hue), np.sin(tone.hue), np.exp(tone.saturation)
+    saturation, cos, sin = np.exp(tone[4]), np.cos(tone[5]), np.sin(tone[5])
     turn = np.array(((1, 0, 0), (0, cos * saturation, -sin * saturation), (0, sin * saturation, cos * saturation)))
     return (_HUE_AXES_INVERSE @ turn @ _HUE_AXES).astype(np.float32)
 
@@ -166,7 +147,7 @@ def apply_look(image: np.ndarray, look: Look) -> np.ndarray:
         image = cv2.GaussianBlur(image, (0, 0), look.defocus)
     if look.gray:
         image = to_grayscale(image)
-    elif look.tone.hue or look.tone.saturation:
+    elif look.tone[4:].any():
         image = cv2.transform(image, _color_matrix(look.tone))
     image = cv2.LUT(image, tone_table(look.tone, look.fade))
     if look.low_factor > 1:

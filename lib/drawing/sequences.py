@@ -25,7 +25,7 @@ from lib.drawing.motion import (
     draw_start,
     object_tone,
 )
-from lib.drawing.photometric import Look, Tone, draw_look, draw_noise_offset, line_kernel
+from lib.drawing.photometric import Look, draw_look, draw_noise_offset, line_kernel
 from lib.drawing.scene import Frame, Placed
 from lib.drawing.warp import Pose
 from lib.utils.errors import DataError
@@ -106,19 +106,16 @@ def _passing(rng: np.random.Generator, occluder: SceneObject, target: Sequence[n
     ]
 
 
-def _wandering(
-    rng: np.random.Generator, pose: Pose, frame_size: tuple[int, int], frames: int, settings: DrawSettings
-) -> list[Pose]:
+def _wandering(rng: np.random.Generator, scene: SceneSpec, pose: Pose, frames: int) -> list[Pose]:
     """Draw poses of a distractor on its own path."""
-    path = pose.center + smooth_path(rng, frames, 2) * frame_size * 0.25
-    changes = smooth_path(rng, frames, CHANGES) * deformation_spread(settings)
+    path = pose.center + smooth_path(rng, frames, 2) * scene.frame_size * 0.25
+    changes = smooth_path(rng, frames, CHANGES) * deformation_spread(scene.settings)
     return [deformed(pose, change, center) for change, center in zip(changes, path, strict=True)]
 
 
-def _leading(
-    rng: np.random.Generator, scene: SceneSpec, start: Start, frames: int, settings: DrawSettings
-) -> tuple[list[Pose], list[Pose]]:
+def _leading(rng: np.random.Generator, scene: SceneSpec, start: Start, frames: int) -> tuple[list[Pose], list[Pose]]:
     """Draw poses of the camera and of the target."""
+    settings = scene.settings
     changes = smooth_path(rng, frames, CHANGES) * deformation_spread(settings) * start.strength
     centers = _target_path(rng, scene, body_center(scene.target.sprite, start.target), frames)
     if not scene.painted:
@@ -159,17 +156,18 @@ def _leaving(rng: np.random.Generator, scene: SceneSpec, targets: Sequence[Pose]
     return moved
 
 
-def _looks(rng: np.random.Generator, scene: SceneSpec, frames: int, settings: DrawSettings) -> Iterator[Look]:
+def _looks(rng: np.random.Generator, scene: SceneSpec, frames: int) -> Iterator[Look]:
     """Draw slow changes of light and bursts of motion blur; grain, compression and shadow do not change."""
+    settings = scene.settings
     first = draw_look(rng, settings, scene.look)
     spread = (settings.GAIN, *(settings.WHITE,) * 3, settings.GAMMA, settings.SATURATION, np.deg2rad(settings.HUE))
     tones = smooth_path(rng, frames, len(spread)) * spread
     bursts = smooth_path(rng, frames, 1)[:, 0] - 1.5
     direction = rng.uniform(0, np.pi)
     for tone, burst in zip(tones, bursts, strict=True):
-        change = Tone(tone[0] + tone[1:4], *tone[4:])
+        change = np.concatenate((tone[0] + tone[1:4], tone[4:]))
         blur = line_kernel(2 + settings.BLUR_LENGTH * min(burst, 1.0), direction) if burst > 0 else None
-        yield replace(first, tone=first.tone.plus(change), blur=blur, noise_offset=draw_noise_offset(rng))
+        yield replace(first, tone=first.tone + change, blur=blur, noise_offset=draw_noise_offset(rng))
 
 
 def draw_sequence(
@@ -182,12 +180,12 @@ def draw_sequence(
     """
     settings = assets.settings
     scene = draw_scene_spec(rng, assets, frame_size)
-    start = draw_start(rng, scene, settings)
-    cameras, targets = _leading(rng, scene, start, frames, settings)
+    start = draw_start(rng, scene)
+    cameras, targets = _leading(rng, scene, start, frames)
     moving: list[tuple[list[Placed], bool]] = []  # an object in all frames, and whether it is behind the target
     for thing, pose in zip(scene.distractors, start.distractors, strict=True):
         tone, below = object_tone(rng, settings), bool(rng.random() < settings.DISTRACTOR_BELOW)
-        track = _wandering(rng, pose, frame_size, frames, settings)
+        track = _wandering(rng, scene, pose, frames)
         moving.append(([Placed(thing.sprite, pose, tone) for pose in track], below))
     if scene.occluder:
         tone = object_tone(rng, settings)
@@ -195,7 +193,7 @@ def draw_sequence(
         track = _passing(rng, scene.occluder, centers, float(np.sqrt(scene.target.body.prod())))
         moving.append(([Placed(scene.occluder.sprite, pose, tone) for pose in track], False))
     target_tone = object_tone(rng, settings)
-    for time, look in enumerate(_looks(rng, scene, frames, settings)):
+    for time, look in enumerate(_looks(rng, scene, frames)):
         frame = Frame(
             frame_size,
             Placed(scene.background.sprite, cameras[time]),
