@@ -131,7 +131,7 @@ class TestReplacement:
                 loader.sampler.epoch = epoch
                 assert sum(len(batch["source"]) for batch in batches(loader)) == 40
         assert [record.message for record in caplog.records] == [
-            f"image {folder.path(5)} is truncated: copy or download it again; another sample takes its place"
+            f"image {folder.path(5)} is truncated: copy or download it again; it is replaced by another sample"
         ]
         assert loader.broken.drawn == 80
         assert 2 < loader.broken.replaced < 20

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from lib.config import load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.data.base import SequenceInfo
 from lib.data.crops import Crop, CropPair, CropSpec, JointAugmentation
 from lib.drawing.pairs import ImagesDataset
@@ -161,8 +163,8 @@ class TestSequencesLeftOut:
             AnnotatedPairs(Mixed(sequences=1), PairSampling("stark", 200, 1, 1))
 
     def test_unknown_mode(self):
-        with pytest.raises(ConfigError, match="'spiral'; known are causal, clip, trident, trident_pro, stark"):
-            PairSampling("spiral", 200, 1, 1)
+        with pytest.raises(ConfigError, match="DATA.SAMPLER_MODE is 'spiral'; it must be one of causal, trident"):
+            load_config(OSTrackConfig, "vitb_256_mae_ce_32x4_ep300", ["DATA.SAMPLER_MODE=spiral"])
 
 
 def samples_of(*datasets, ratios=None, templates=1, searches=1, mode="trident", negatives=True):

@@ -200,7 +200,7 @@ def test_another_configuration_is_gone_on_with_from_the_end_of_an_epoch(run, tmp
 
     caplog.clear()
     third = load_checkpoint(run("out", *changed, "TRAIN.EPOCH=3", resume_changed=True))
-    assert "goes on with another configuration from epoch 3: DATA.SEARCH.CENTER_JITTER was 3, is 2; " in caplog.text
+    assert "resumes with another configuration from epoch 3: DATA.SEARCH.CENTER_JITTER was 3, is 2; " in caplog.text
     assert (third["epoch"], third["step"]) == (3, 2 * 8 + 4)
     assert len(third["stats"]["train"]["IoU"]) == 3
     before, after = (state["optimizer"] for state in (second, third))

@@ -31,7 +31,7 @@ def main() -> None:
     )
     parser.add_argument("--split", default="train2017", help="of COCO (train2017)")
     parser.add_argument("--out", type=Path, default=Path("data/cutouts"))
-    parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw the cut-outs of --out on sheets, to look at")
+    parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw the cut-outs of --out on sheets")
     args = parser.parse_args()
     if args.saliency:
         count = cut_out_salient(args.saliency, args.out, Saliency())

@@ -4,7 +4,7 @@ One process trains on the CPU or one GPU. Several train together with --nproc_pe
 --mode multi_node (the same command on each but for --rank), or under torchrun. TRAIN.BATCH_SIZE is that of one process.
 
 Exit status: 0 done; 1 an error; 75 stopped by SIGTERM with everything saved (if there was anything yet): start the same
-command again and it goes on from there, bit for bit on the CPU; 130 stopped by Ctrl-C, which saves nothing: the last
+command again and it resumes, bit for bit on the CPU; 130 stopped by Ctrl-C, which saves nothing: the last
 checkpoint counts.
 """
 

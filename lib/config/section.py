@@ -166,8 +166,8 @@ def _read_value(kind: Any, value: Any, key: str, where: str) -> Any:
         read = _read_value(parts[0], value, key, where)
         for limit in parts[1:]:
             if isinstance(limit, Interval | OneOf) and read not in limit:
-                choices = limit.values if isinstance(limit, OneOf) and isinstance(value, str) else ()
-                hint = suggestion(value, [choice for choice in choices if isinstance(choice, str)])
+                choices = [choice for choice in getattr(limit, "values", ()) if isinstance(choice, str)]
+                hint = suggestion(value, choices) if isinstance(value, str) else ""
                 raise _refusal(key, value, f"{limit} ({hint})" if hint else str(limit), where)
         return read
     if origin is Literal:

@@ -245,7 +245,7 @@ def rank_process() -> Iterator[None]:
         _leave(f"error: {error}\n", 1)
     except KeyboardInterrupt:
         _leave("interrupted\n", 128 + signal.SIGINT)
-    except Exception:  # a fault of ours: its traceback goes to the launcher
+    except Exception:  # a bug: its traceback goes to the launcher
         if _REPORT not in os.environ:
             raise
         _leave(traceback.format_exc(), 1)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from lib.config import ExperimentConfig, drawn_datasets, to_plain
 from lib.models.family import family_of, load_experiment
@@ -59,8 +58,10 @@ def run_training(
     device = pick_device(options.device, info)
     chosen = vars(options) | {"script": cfg.family, "save_dir": str(options.save_dir), "device": str(device)}
     settings = Settings(**chosen, config_name=cfg.name)
-    if not info.is_main:
-        _show_warnings_only(info.rank)
+    if not info.is_main:  # the log file has the rest
+        for handler in logging.getLogger().handlers:
+            handler.setLevel(logging.WARNING)
+            handler.setFormatter(logging.Formatter(f"rank {info.rank}: %(message)s"))
     log_file = log_to_file(settings.log_file(info.rank))
     with _disk_errors(settings.save_dir), log_file, distributed.process_group(device):
         logger.info("experiment %s on %s, %d processes, files in %s",
@@ -80,7 +81,10 @@ def _train(cfg: ExperimentConfig, settings: Settings, device: torch.device, info
     optim.set_precision(cfg, device)
     seed_generators(cfg.TRAIN.SEED + info.rank)
     found = _resume_point(cfg, settings, info)
-    net = _build_net(cfg, settings, device, fresh=found is None)
+    family, fresh = family_of(cfg), found is None
+    net = family.build(cfg, fresh and not settings.config_prv, training_execution(cfg.TRAIN, device))
+    if fresh and settings.config_prv:
+        load_previous(net, family, settings.script_prv, settings.config_prv, settings.save_dir)
     teacher, amp = None, optim.amp_dtype(cfg.TRAIN.AMP, device)
     if name := settings.config_teacher:
         teacher = load_teacher(name, settings.save_dir, cfg, device, amp, settings.script_teacher)
@@ -131,15 +135,6 @@ def _resume_point(cfg: ExperimentConfig, settings: Settings, info: DistInfo) -> 
     return found if info.is_main else find_resume(chosen, settings.checkpoint_dir)
 
 
-def _build_net(cfg: ExperimentConfig, settings: Settings, device: torch.device, fresh: bool) -> nn.Module:
-    """Build the network, with the weights that a fresh run starts from."""
-    family = family_of(cfg)
-    net = family.build(cfg, fresh and not settings.config_prv, training_execution(cfg.TRAIN, device))
-    if fresh and settings.config_prv:
-        load_previous(net, family, settings.script_prv, settings.config_prv, settings.save_dir)
-    return net
-
-
 def pick_device(name: str, info: DistInfo = ALONE) -> torch.device:
     """Return the device called ``name`` for this process; ``auto`` is CUDA when there is one.
 
@@ -172,13 +167,6 @@ def _disk_errors(save_dir: str) -> Iterator[None]:
         if error.errno not in _DISK_ERRORS:
             raise
         raise ConfigError(
-            f"{error.filename or save_dir}: {error.strerror}; make room or mend its permissions, or choose another "
+            f"{error.filename or save_dir}: {error.strerror}; free space or fix its permissions, or choose another "
             "--save_dir. The last checkpoint is whole"
         ) from error
-
-
-def _show_warnings_only(rank: int) -> None:
-    """Print only warnings, with the rank; the log file has the rest."""
-    for handler in logging.getLogger().handlers:
-        handler.setLevel(logging.WARNING)
-        handler.setFormatter(logging.Formatter(f"rank {rank}: %(message)s"))

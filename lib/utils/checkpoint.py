@@ -76,16 +76,13 @@ class Placeholder:
 
 class _InertUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _ALLOWED or _is_storage(module, name):
+        allowed = (module, name) in _ALLOWED
+        if module in ("torch", "torch.storage") and name.isidentifier():
+            # Also a storage type (torch.FloatStorage) or a dtype (torch.float32).
+            allowed |= name.endswith("Storage") or isinstance(getattr(torch, name, None), torch.dtype)
+        if allowed:
             return super().find_class(module, name)
         return type(name.rpartition(".")[2], (Placeholder,), {"__module__": f"inert.{module}"})
-
-
-def _is_storage(module: str, name: str) -> bool:
-    """Whether the name is a storage type (``torch.FloatStorage``) or a dtype (``torch.float32``)."""
-    if module not in ("torch", "torch.storage") or not name.isidentifier():
-        return False
-    return name.endswith("Storage") or isinstance(getattr(torch, name, None), torch.dtype)
 
 
 _INERT_PICKLE = SimpleNamespace(

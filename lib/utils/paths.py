@@ -49,7 +49,7 @@ def local_settings(path: Path, factory: str, kind: type = object) -> Any:
             raise TypeError(f"{factory}() returned {type(settings).__name__}, not {kind.__name__}")
     except Exception as error:  # the user's code can raise anything
         raise ConfigError(
-            f"{path} cannot be used ({type(error).__name__}: {error}); mend it, or write it anew: "
+            f"{path} cannot be used ({type(error).__name__}: {error}); fix it, or write a new one: "
             "python tracking/create_default_local_file.py --force"
         ) from error
     return settings

@@ -1,4 +1,4 @@
-"""Multi-head self-attention that can also hand out attention weights."""
+"""Multi-head self-attention that can also return attention weights."""
 
 from __future__ import annotations
 

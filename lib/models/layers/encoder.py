@@ -92,7 +92,12 @@ class Encoder(nn.Module):
             record: also return which tokens were dropped.
         """
         context_count, search_count = context.shape[1], search.shape[1]
-        rows, row_mask = _ranking_rows(ranking, context_count)
+        rows: slice | Tensor = slice(0, context_count)
+        row_mask = None
+        if ranking is not None and ranking.dtype == torch.bool:  # all its rows are computed: shapes stay static
+            rows, row_mask = slice(0, ranking.shape[1]), ranking
+        elif ranking is not None:
+            rows = ranking
         index = torch.arange(search_count, device=search.device).expand(search.shape[0], -1)
         tokens = torch.cat((context, search), dim=1)
         found = Encoded(context, search)
@@ -133,12 +138,3 @@ class Encoder(nn.Module):
             return None
         stays = 1 - self.drop_path * layer / max(1, len(self.blocks) - 1)
         return torch.empty(batch, 1, 1, device=device).bernoulli_(stays) / stays
-
-
-def _ranking_rows(ranking: Tensor | None, context_count: int) -> tuple[slice | Tensor, Tensor | None]:
-    """Return the context rows whose attention is needed, and which of them count: shapes are static with a mask too."""
-    if ranking is None:
-        return slice(0, context_count), None
-    if ranking.dtype == torch.bool:
-        return slice(0, ranking.shape[1]), ranking
-    return ranking, None

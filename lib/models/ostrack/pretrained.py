@@ -59,10 +59,9 @@ def read_flax_vit(path: Path) -> dict[str, Tensor]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name.removeprefix("opt/target/"): torch.from_numpy(archive[name]) for name in archive.files}
+        return _from_flax(arrays)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read as an .npz archive: {error}") from error
-    try:
-        return _from_flax(arrays)
     except KeyError as error:
         raise CheckpointError(f"{path} is not a ViT in the Flax layout: {error} is missing") from error
 

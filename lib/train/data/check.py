@@ -101,7 +101,7 @@ def check_dataset(
         report.decoded += frames
         report.broken += broken
     if outside:
-        found = f"{len(outside)} boxes lie wholly outside of their pictures (first: {outside[0]})"
+        found = f"{len(outside)} boxes are wholly outside their pictures (first: {outside[0]})"
         (report.notes if dataset.is_video else report.broken).append(found)
     return report
 
@@ -150,7 +150,7 @@ def _notes(dataset: TrackDataset) -> list[str]:
     for what, found in (
         ("boxes are NaN", np.isnan(table.bbox).any(1)),
         ("boxes have no area", ~valid_boxes(table.bbox) & ~np.isnan(table.bbox).any(1)),
-        ("boxes lie wholly outside of their pictures", ~table.valid & valid_boxes(table.bbox)),
+        ("boxes are wholly outside their pictures", ~table.valid & valid_boxes(table.bbox)),
     ):
         if found.any():
             frame = int(np.argmax(found))

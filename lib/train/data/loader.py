@@ -157,7 +157,7 @@ class BrokenImages:
             for error in errors:
                 if error not in self.errors:
                     self.errors[error] = None
-                    logger.warning("%s; another sample takes its place", error)
+                    logger.warning("%s; it is replaced by another sample", error)
         if self.replaced > max(self.max_share * self.drawn, _FEW_BROKEN if self.max_share else 0):
             raise DataError(
                 f"{self.replaced} of {self.drawn} samples met a broken image, more than DATA.MAX_BROKEN_SHARE = "

@@ -141,7 +141,7 @@ def start_worker(worker: int) -> None:
 
 
 def _end_unsent(error: Exception, batch: object) -> None:
-    os.write(sys.stderr.fileno(), f"a batch cannot be handed over: {error}\n".encode())
+    os.write(sys.stderr.fileno(), f"a batch cannot be sent: {error}\n".encode())
     os._exit(1)
 
 

@@ -98,14 +98,14 @@ def restore(trainer: Trainer, state: dict[str, Any], path: Path) -> None:
     if different:
         if not settings.resume_changed:
             raise ConfigError(
-                f"{path} was trained with another configuration: {different}. Undo the change, or go on "
+                f"{path} was trained with another configuration: {different}. Undo the change, or resume "
                 "with it from the end of the last epoch (--resume_changed keeps weights, optimizer and epoch). "
                 f"{_ANEW.format(path)}"
             )
         _load_into_changed(trainer, state, path)
         settings.changes.append(f"epoch {state['epoch'] + 1}: {different}")
         if info.is_main:
-            logger.warning("goes on with another configuration from epoch %d: %s", state["epoch"] + 1, different)
+            logger.warning("resumes with another configuration from epoch %d: %s", state["epoch"] + 1, different)
     else:
         trainer.net.load_state_dict(state["net"])
         if trainer.ema:
@@ -130,7 +130,7 @@ def _load_into_changed(trainer: Trainer, state: dict[str, Any], path: Path) -> N
     """Load what is kept under another configuration: of the optimizer its moments, not its rates and weight decay."""
     if state["epoch_step"]:
         raise CheckpointError(
-            f"{path} was written inside an epoch; --resume_changed goes on from the end of one: name such a checkpoint"
+            f"{path} was written inside an epoch; --resume_changed resumes from the end of one: name such a checkpoint"
         )
     frozen = state["config"]["TRAIN"]["FREEZE_LAYERS"], list(trainer.cfg.TRAIN.FREEZE_LAYERS)
     groups = trainer.optimizer.state_dict()["param_groups"]

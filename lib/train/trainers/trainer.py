@@ -223,10 +223,8 @@ class Trainer:
         if not together:
             raise Preempted(f"{done}, no data came for {PATIENCE:g} s; the last checkpoint counts", together=False)
         if self.epoch_step:
-            raise Preempted(f"{done}, saved {self.save()}; the same command goes on from there")
-        raise Preempted(
-            done + ("; the same command goes on from there" if self.epoch else ": there is nothing to save")
-        )
+            raise Preempted(f"{done}, saved {self.save()}; the same command resumes it")
+        raise Preempted(done + ("; the same command resumes it" if self.epoch else ": there is nothing to save"))
 
     def _progress(self, split: str, epoch: int, steps: int, later_steps: int = 0, done: int = 0) -> Progress:
         interval = self.cfg.TRAIN.PRINT_INTERVAL
