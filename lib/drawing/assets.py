@@ -42,11 +42,9 @@ class SceneSpec:
         frame_size: width and height of the frames.
         background, other_background: the picture behind everything, and one that may replace it.
         target: unless ``painted`` it is a part of the background, with the same image and size.
-        distractors: objects that look like the target.
         occluder: an object to go in front of the target, if any.
         look: shared by all frames.
         source: the files of background and target.
-        settings: magnitudes of their changes.
     """
 
     frame_size: tuple[int, int]
@@ -101,6 +99,11 @@ def _paste(rng: np.random.Generator, part: Part, pixels: float, backdrop: np.nda
     return SceneObject(sprite, scaled(sprite, pixels))
 
 
+def _paste_cutout(cutout: Cutout, pixels: float) -> SceneObject:
+    sprite = shrunk(cutout.sprite, pixels)
+    return SceneObject(sprite, scaled(sprite, pixels))
+
+
 def _draw_distractor(
     rng: np.random.Generator, assets: AssetLibrary, target: SceneObject, part: Part | None, backdrop: np.ndarray | None
 ) -> SceneObject:
@@ -108,8 +111,7 @@ def _draw_distractor(
     pixels = np.sqrt(target.body.prod()) * np.exp(rng.normal(0, 0.2))
     kind = rng.random()
     if part is None and kind < 0.6:
-        sprite = shrunk(pick(rng, assets.cutouts).sprite, pixels)
-        return SceneObject(sprite, scaled(sprite, pixels))
+        return _paste_cutout(pick(rng, assets.cutouts), pixels)
     if part is None:
         other = same_shape(rng, target.sprite.outline, pick(rng, assets.pictures))
     elif kind < 0.4:
@@ -131,9 +133,7 @@ def _draw_target(
     least, most = settings.MIN_SIZE * span, settings.MAX_SIZE * span
     if assets.cutouts and rng.random() < settings.CUTOUT:
         cutout = pick(rng, assets.cutouts)
-        pixels = np.exp(rng.uniform(np.log(least), np.log(most)))
-        sprite = shrunk(cutout.sprite, pixels)
-        return SceneObject(sprite, scaled(sprite, pixels)), None, cutout.source
+        return _paste_cutout(cutout, np.exp(rng.uniform(np.log(least), np.log(most)))), None, cutout.source
     picture = scenery if rng.random() < settings.SAME_PICTURE else pick(rng, assets.pictures)
     part = draw_part(rng, picture, settings)
     own = np.sqrt(box_of(part.outline)[2:].prod())

@@ -34,7 +34,6 @@ def cut_out_coco(annotations: Path, images: Path, out: Path) -> int:
 
     Args:
         annotations: ``instances_*.json`` with masks as polygons or run lengths; crowds are left out.
-        images: the folder of its pictures.
         out: folder for ``IMAGE_ANNOTATION.png``.
 
     Returns:

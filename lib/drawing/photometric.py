@@ -29,15 +29,11 @@ class Look:
     """Effects on one frame; None or 0 = without.
 
     Attributes:
-        tone: color change.
-        gray: without color.
         shade: (3, 3) float32 log gains, a light field over the picture.
-        blur: convolution kernel.
         defocus: sigma in pixels.
         low_factor: of shrinking the picture, before it is enlarged again.
         noise: gray levels.
         noise_offset: origin in the bank of noise.
-        jpeg: quality.
         fade: share by which all levels move to the middle one.
     """
 

@@ -29,10 +29,8 @@ class Frame:
 
     Attributes:
         size: width and height in pixels.
-        background: the picture behind everything.
         target: unless ``painted`` it is a part of the background, and only its outline counts.
         below, above: other objects, behind and in front of the target, from back to front.
-        look: effects of light and camera.
     """
 
     size: tuple[int, int]

@@ -245,10 +245,8 @@ def make_images_sequences(
 
     Args:
         split: ``train``, ``val`` or ``test``; each has its own random numbers.
-        frames: per sequence.
         load: loads the assets; by default procedural textures.
         frame_size: width and height.
-        force: replace an existing split.
 
     Raises:
         DataError: the split exists already, or its assets cannot be used.

@@ -53,7 +53,6 @@ def load_matching(
     """Load what fits by name into ``module``, and log what was loaded and what was not.
 
     Args:
-        state: weights from ``path``.
         derived: names that are loaded elsewhere.
         skip_misfits: skip a known name with another shape, which is an error otherwise.
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
@@ -19,7 +18,7 @@ class Ema:
     ``(1 + n) / (10 + n)`` up to ``decay``, so that the random weights of a new head are soon forgotten.
 
     Args:
-        model: the network, wrapped for data parallelism or not; it is copied.
+        model: the network, not wrapped for data parallelism; it is copied.
         decay: share of the average that an update leaves, in [0, 1).
 
     Attributes:
@@ -29,14 +28,14 @@ class Ema:
     def __init__(self, model: nn.Module, decay: float):
         self.decay = decay
         self.updates = 0
-        self.module = copy.deepcopy(_bare(model)).eval().requires_grad_(False)
+        self.module = copy.deepcopy(model).eval().requires_grad_(False)
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         """Add the weights of ``model`` after a step to the average."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
-        average, current = self.module.state_dict(), _bare(model).state_dict()
+        average, current = self.module.state_dict(), model.state_dict()
         averaged = [name for name, value in average.items() if value.is_floating_point()]
         get_ema_multi_avg_fn(decay)([average[name] for name in averaged], [current[name] for name in averaged], None)
         for name in average.keys() - averaged:
@@ -50,7 +49,3 @@ class Ema:
         """Restore what :meth:`state_dict` returned."""
         self.module.load_state_dict(state["net"])
         self.updates = state["updates"]
-
-
-def _bare(model: nn.Module) -> nn.Module:
-    return model.module if isinstance(model, DistributedDataParallel) else model

@@ -67,7 +67,6 @@ def distillation_losses(
 
     Args:
         output, taught: maps of the student, and of the teacher without gradient.
-        weights: ``TRAIN.DISTILL``.
     """
     weight = taught["score_map"]
     score = quality_focal_loss(output["score_map"], weight)

@@ -40,8 +40,6 @@ def load_previous(net: nn.Module, family: Family, script: str, config: str, save
     in ``net`` and is logged.
 
     Args:
-        net: on any device, not wrapped.
-        family: of ``net``.
         script: family of ``config``; empty = by the folder of the experiment.
         config: name of the experiment, or path of its YAML file.
         save_dir: where its training left its checkpoints.
@@ -71,7 +69,6 @@ def load_teacher(
     Args:
         save_dir: where training left its weights, of epoch ``TEST.EPOCH``; else those that ship are taken.
         cfg: the student's experiment.
-        amp_dtype: as of :class:`Actor`.
         script: family of ``config``; empty = by the folder of the experiment.
 
     Raises:

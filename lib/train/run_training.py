@@ -48,7 +48,6 @@ def run_training(
     Args:
         config: name of an experiment, or path of its YAML file.
         overrides: ``KEY.SUB=value`` strings.
-        options: see :class:`TrainOptions`.
 
     Raises:
         Preempted: SIGTERM stopped the run, and everything is saved.

@@ -24,7 +24,6 @@ def cut_crops(images: Sequence[np.ndarray], windows: Sequence[CropWindow], size:
 
     Args:
         images: RGB uint8 (H, W, 3), of any sizes.
-        size: side of the crops in pixels.
 
     Returns:
         uint8 (B, size, size, 3) on the device; on CUDA without waiting for it.
@@ -95,7 +94,6 @@ def _axis(
     Args:
         side: of the windows (B,), in pixels.
         first, end: of the sent part, in pixels of the window (B,); the others have weight 0.
-        size: of the crops.
         horizontal: OpenCV treats pixels at the border differently in rows and columns.
     """
     scale = 1 / (size / side)

@@ -39,7 +39,6 @@ class Block(nn.Module):
     ECCV 2016) is drawn by the caller: without random state a half can be compiled or recomputed.
 
     Args:
-        kernel: of the attention.
         run_segment: how norms and activations are run with the products after them.
     """
 

@@ -41,7 +41,6 @@ class Encoder(nn.Module):
     Args:
         keep_ratios: layers (from 0) that drop search tokens, and the share of tokens that each keeps.
         drop_path: stochastic depth of the last block.
-        execution: how blocks are run.
     """
 
     def __init__(

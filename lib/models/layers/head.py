@@ -62,7 +62,6 @@ class BoxHead(nn.Module):
         """Read one box and its score from the maps of each sample.
 
         Args:
-            maps: the head's outputs.
             window: (1, 1, S, S), factor of the scores before the best cell is chosen; None = 1.
             size_scale: factor of the predicted sizes, for a search region of another size than in training.
 

@@ -16,7 +16,6 @@ class PackedLinear(nn.Module):
     Its weight is reordered once instead of in every call. It cannot be trained, saved, moved or exported.
 
     Args:
-        linear: the layer to compute.
         activation: that follows: ``none``, or ``gelu`` (the exact one).
     """
 

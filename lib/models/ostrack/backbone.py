@@ -26,8 +26,6 @@ class Backbone(Encoder):
     Args:
         options: ``MODEL.BACKBONE``.
         template_size, search_size: sides of the pictures in pixels.
-        drop_path: stochastic depth of the last block.
-        execution: how blocks are run.
     """
 
     def __init__(

@@ -58,7 +58,6 @@ class InferenceModel(nn.Module):
     Args:
         cfg: the experiment, whose normalization is built in.
         model: with the weights; it is unchanged.
-        execution: how blocks are run.
     """
 
     patch_weight: Tensor
@@ -185,7 +184,6 @@ def prepare_inference(
     Args:
         dtype: of the computation; the head's last layers and outputs are always float32.
         pack: on a CPU, keep the weights of linear layers in the memory order of its kernels; not for export.
-        form_type: class of the form.
     """
     device = torch.device(device)
     execution = Execution(kernel=explicit_attention) if device.type == "cpu" else DIRECT

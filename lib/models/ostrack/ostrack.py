@@ -21,7 +21,6 @@ class OSTrack(nn.Module):
     """One-stream tracker (Ye et al., ECCV 2022): backbone over both images, box head over the search tokens.
 
     Args:
-        backbone: the joint ViT.
         box_head: a head of :data:`HEADS`.
         correlation: also give the head the cosine similarity of each search token to each template token.
     """
@@ -97,7 +96,6 @@ def build_ostrack(cfg: OSTrackConfig, pretrained: bool = False, execution: Execu
 
     Args:
         pretrained: also load the weights that ``MODEL.PRETRAIN_FILE`` names (empty = none).
-        execution: how blocks are run.
 
     Raises:
         CheckpointError: the pre-trained weights are missing or do not fit.

@@ -18,7 +18,6 @@ class PlainModel(nn.Module):
     """A trained OSTrack as a :class:`lib.models.state.TrackingModel`; its state is that of ``initial_state``.
 
     Args:
-        cfg: the experiment.
         model: in the precision to run in, on the device to run on; it is put in evaluation mode.
 
     Attributes:

@@ -17,8 +17,6 @@ class Memory(nn.Module):
     """Layers of a memory beyond the first template; its state is passed in and returned.
 
     Args:
-        dim: width of the tokens.
-        config: which parts there are.
         template_grid, dynamic_grid: tokens per side of a template, and of the middle that is used of a dynamic one.
     """
 

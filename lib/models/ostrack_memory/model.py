@@ -19,10 +19,6 @@ class OSTrackMemory(OSTrack):
     """OSTrack with a dynamic template, a carried token, and the presence of the target as an output.
 
     Backbone and head have the names of OSTrack's, so training can start from its weights.
-
-    Args:
-        base: with backbone and head.
-        memory: the other layers.
     """
 
     def __init__(self, base: OSTrack, memory: Memory):

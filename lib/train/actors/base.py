@@ -23,7 +23,6 @@ class Actor:
 
     Args:
         net: the family's model, on its device; wrapped for data parallelism or not.
-        cfg: the experiment.
         amp_dtype: type for autocast; None = float32 throughout. The losses are always float32.
         teacher: learn from this actor's outputs too; it runs on the same batches as in tracking, at any epoch.
     """

@@ -59,7 +59,6 @@ class RunLogger:
     """Log numbers and pictures to tensorboard, where it is installed, and to wandb with ``use_wandb``.
 
     Args:
-        settings: where the files go.
         config: the experiment as plain values, shown by wandb.
         run_id: of the wandb run to continue; None = a new one.
 

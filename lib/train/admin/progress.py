@@ -27,8 +27,6 @@ class Progress:
     Args:
         split: ``train`` or ``val``.
         epoch: counted from 1.
-        steps: steps of this epoch.
-        interval: steps between two lines.
         later_steps: steps of the epochs that follow, for the time left.
         done: steps of this epoch that an interrupted run has done.
         quiet: show nothing; for the processes that do not log.
@@ -78,10 +76,8 @@ class Progress:
         """Count a finished step.
 
         Args:
-            stats: running averages.
             samples: samples of this step on all ranks.
             data_time, step_time: seconds spent waiting for them, and on the step itself.
-            learning_rates: of this step.
         """
         self.done += 1
         self._samples += samples

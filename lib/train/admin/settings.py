@@ -16,8 +16,6 @@ class TrainOptions:
         device: ``auto`` (CUDA when there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         resume: ``latest``, ``none`` or the path of a checkpoint.
         resume_changed: resume with another configuration than the checkpoint's too, at the end of an epoch.
-        use_wandb: log to Weights & Biases.
-        use_lmdb: read the data sets from their lmdb.
         config_prv, script_prv: start from the weights of this experiment, of this family.
         config_teacher, script_teacher: learn from the tracker of this experiment too, of this family.
     """
@@ -40,7 +38,6 @@ class Settings(TrainOptions):
     """Options of a run of one experiment, with its family and device resolved.
 
     Attributes:
-        config_name: name of the experiment file.
         changes: what ``resume_changed`` changed, a line for each time.
     """
 

@@ -29,12 +29,7 @@ class Report:
     """Findings in one data set.
 
     Attributes:
-        name: as in an experiment.
-        folder: where it is.
-        sequences, frames: how many there are.
         usable: sequences that training can draw from.
-        decoded: frames that were decoded.
-        broken: errors.
         left_out: which sequences training cannot draw from, and why.
         notes: oddities that do no harm.
     """

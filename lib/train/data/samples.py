@@ -84,7 +84,6 @@ class AnnotatedPairs:
     Sequences from which frames can never be drawn are left out, see :meth:`PairSampling.suits`.
 
     Args:
-        sampling: how frames are chosen.
         augment: share of the pairs that are augmented, see :func:`augmented_crops`.
         drawing: how much.
 
@@ -188,7 +187,6 @@ def open_source(name: str, env: EnvironmentSettings, data: DataConfig, use_lmdb:
     """Open a data set as a source of pairs.
 
     Args:
-        name: name of a data set.
         data: how frames of annotated data are chosen and augmented, and what ``IMAGES`` draws.
         use_lmdb: read it from its lmdb, see :func:`lib.data.registry.open_dataset`; ``IMAGES`` has none.
 
@@ -206,8 +204,6 @@ class SampleSpec:
     """What a training sample is made of.
 
     Attributes:
-        template, search: the crops to take.
-        normalize: see :func:`finish_pair`.
         stride: of the model's grid; a crop with no image at any cell is drawn again.
         seed, stream: choose the random numbers.
         negatives: half of the search regions do not show the target (``TRAIN.TRAIN_CLS``): they are frames of the
@@ -257,9 +253,7 @@ class TrackingDataset(Dataset):
     ``broken``, a list of texts.
 
     Args:
-        sources: what pairs are drawn from.
         ratios: how often each source is chosen, relative to the others.
-        spec: what a sample is made of.
 
     Raises:
         ConfigError: negatives are asked for, and there is only one sequence.

@@ -33,7 +33,6 @@ def loader_bytes(batch: int, workers: int, held: int = 2) -> int:
 
     Args:
         batch: bytes of one batch.
-        workers: number of worker processes.
         held: batches that the training process holds at a time.
     """
     return batch * (workers * PREFETCH + held)

@@ -6,6 +6,7 @@ import copy
 import logging
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -40,8 +41,6 @@ class Trainer:
 
     Args:
         actor: network and losses; its network is wrapped here for data parallelism.
-        cfg: the experiment.
-        settings: where files go and what to resume.
         train_loader, val_loader: from :func:`lib.train.data.loader.build_loader`; None = no validation.
         run_logger: tensorboard and wandb; rank 0 has one.
 
@@ -78,6 +77,7 @@ class Trainer:
         self.stats = EpochStats()
         self.epoch = self.epoch_step = self.step = 0
         self.stop = StopRequest()
+        self._progress = partial(Progress, interval=cfg.TRAIN.PRINT_INTERVAL, quiet=not self.info.is_main)
         self._saved: set[int] = set()
 
     def train(self) -> None:
@@ -120,7 +120,7 @@ class Trainer:
         source = batches(self.train_loader)
         self.net.train()
         later_steps = (train.EPOCH - epoch) * self.steps_per_epoch
-        with self._progress("train", epoch, self.steps_per_epoch, later_steps, done) as progress:
+        with self._progress("train", epoch, self.steps_per_epoch, later_steps=later_steps, done=done) as progress:
             for step in range(done + 1, self.steps_per_epoch + 1):
                 try:
                     group, data_time = self._take(source, train.ACCUM_STEPS)
@@ -225,10 +225,6 @@ class Trainer:
         if self.epoch_step:
             raise Preempted(f"{done}, saved {self.save()}; the same command resumes it")
         raise Preempted(done + ("; the same command resumes it" if self.epoch else ": there is nothing to save"))
-
-    def _progress(self, split: str, epoch: int, steps: int, later_steps: int = 0, done: int = 0) -> Progress:
-        interval = self.cfg.TRAIN.PRINT_INTERVAL
-        return Progress(split, epoch, steps, interval, later_steps, done, quiet=not self.info.is_main)
 
     def _learning_rates(self) -> dict[str, float]:
         return {f"LearningRate/group{i}": group["lr"] for i, group in enumerate(self.optimizer.param_groups)}
