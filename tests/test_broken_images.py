@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from lib.data.base import SequenceInfo
-from lib.data.crops import CropSpec
+from lib.data.crops import CropSpec, PairSpec
 from lib.data.image_io import decode_image, read_image, write_image
 from lib.train.data.augmentation import Normalization
 from lib.train.data.loader import BrokenImages, PairLoader, batches, collate
@@ -151,7 +151,7 @@ class TestReplacement:
         folder.frame = lambda index, t: (_ for _ in ()).throw(DataError(f"no key {t} in data.mdb"))
         source = AnnotatedPairs(folder, PairSampling("causal", 200, 1, 1))
         with pytest.raises(ImageError, match="no key .* in data.mdb"):
-            source.draw_pair(np.random.default_rng(0), TEMPLATE, SEARCH)
+            source.draw_pair(np.random.default_rng(0), PairSpec(TEMPLATE, SEARCH))
 
 
 def batch_with(broken, sound):

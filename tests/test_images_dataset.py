@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.data.crops import CropPair, CropSpec
+from lib.data.crops import CropPair, CropSpec, PairSpec
 from lib.data.registry import open_dataset
 from lib.drawing import patches
 from lib.drawing.assets import AssetLibrary, draw_scene_spec, load_assets
@@ -93,14 +93,14 @@ def assert_equal_pairs(first: CropPair, second: CropPair) -> None:
 
 def test_same_seed_same_pair_and_other_seed_other_pair(assets):
     dataset = ImagesDataset(assets)
-    pairs = [dataset.draw_pair(np.random.default_rng(seed), TEMPLATE, SEARCH) for seed in (1, 2, 1)]
+    pairs = [dataset.draw_pair(np.random.default_rng(seed), PairSpec(TEMPLATE, SEARCH)) for seed in (1, 2, 1)]
     assert_equal_pairs(pairs[0], pairs[2])
     assert (pairs[0].search[0].image != pairs[1].search[0].image).mean() > 0.2
 
 
 def test_the_form_of_a_pair(assets):
     template, search = replace(TEMPLATE, number=2), replace(SEARCH, size=192, number=3)
-    pair = ImagesDataset(assets).draw_pair(np.random.default_rng(5), template, search)
+    pair = ImagesDataset(assets).draw_pair(np.random.default_rng(5), PairSpec(template, search))
     assert pair.dataset == ImagesDataset.name == "IMAGES"
     assert "texture" in pair.source
     for crops, spec in ((pair.template, template), (pair.search, search)):
@@ -115,7 +115,7 @@ def test_many_pairs_keep_the_promises_of_crops(assets):
     dataset = ImagesDataset(assets)
     offsets, padded = [], 0
     for seed in range(60):
-        pair = dataset.draw_pair(np.random.default_rng(seed), TEMPLATE, SEARCH)
+        pair = dataset.draw_pair(np.random.default_rng(seed), PairSpec(TEMPLATE, SEARCH))
         template, search = pair.template[0], pair.search[0]
         middle = (template.box[:2] + 0.5 * template.box[2:]) * TEMPLATE.size
         np.testing.assert_allclose(middle, 63.5, atol=1.5)  # no jitter: centered
@@ -135,7 +135,7 @@ def test_many_pairs_keep_the_promises_of_crops(assets):
 def test_what_can_never_be_seen_is_replaced_by_an_easy_pair(assets):
     settings = replace(assets.settings, MIN_VISIBLE=2.0)
     pair = ImagesDataset(AssetLibrary(assets.pictures, [], settings)).draw_pair(
-        np.random.default_rng(0), TEMPLATE, SEARCH
+        np.random.default_rng(0), PairSpec(TEMPLATE, SEARCH)
     )
     box = pair.template[0].box
     np.testing.assert_allclose((box[:2] + 0.5 * box[2:]) * 128, 63.5, atol=1.5)
@@ -145,7 +145,7 @@ def test_what_can_never_be_seen_is_replaced_by_an_easy_pair(assets):
 def test_all_kinds_of_targets_occur(assets, tmp_path):
     write_cutout(tmp_path / "thing.png", 1)
     dataset = ImagesDataset(AssetLibrary(assets.pictures, load_cutouts([tmp_path]), assets.settings))
-    sources = [dataset.draw_pair(np.random.default_rng(seed), TEMPLATE, SEARCH).source for seed in range(40)]
+    sources = [dataset.draw_pair(np.random.default_rng(seed), PairSpec(TEMPLATE, SEARCH)).source for seed in range(40)]
     assert sum("thing.png over" in source for source in sources) > 5
     assert sum(source.startswith("part of") for source in sources) > 5
     assert sum(source.startswith("texture") for source in sources) > 5

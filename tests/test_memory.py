@@ -12,7 +12,7 @@ import yaml
 from benchmarks import presence
 from lib.config.ostrack_memory import MemoryRules
 from lib.data.base import SequenceInfo
-from lib.data.crops import Crop, CropPair, CropSpec, jitter_box
+from lib.data.crops import Crop, CropPair, CropSpec, PairSpec, jitter_box
 from lib.data.image_io import read_image
 from lib.drawing.assets import load_assets
 from lib.drawing.sequences import SEQUENCE_SETTINGS, draw_sequence
@@ -392,13 +392,13 @@ class OneCrop:
 
     name, single = "ONE", False
 
-    def draw_pair(self, rng, template, search, joint, positive=True):
+    def draw_pair(self, rng, spec, positive=True):
         def crop(size):
             image = rng.integers(0, 255, (size, size, 3), np.uint8)
             return Crop(image, np.array([0.4, 0.4, 0.2, 0.2], np.float32), np.zeros((size, size), bool))
 
-        searches = [crop(search.size) for _ in range(search.number)]
-        return CropPair([crop(template.size) for _ in range(template.number)], searches, "ONE", "")
+        templates, searches = ([crop(s.size) for _ in range(s.number)] for s in (spec.template, spec.search))
+        return CropPair(templates, searches, "ONE", "")
 
 
 def test_samples_tell_of_each_search_frame_whether_it_shows_the_target(cfg):
@@ -407,7 +407,7 @@ def test_samples_tell_of_each_search_frame_whether_it_shows_the_target(cfg):
     dataset = TrackingDataset([OneCrop()], [1], spec)
     labels = torch.stack([dataset[0, i]["label"] for i in range(200)])
     assert labels.shape == (200, 2) and 0.65 < labels.mean() < 0.85  # a quarter is covered
-    pair = OneCrop().draw_pair(np.random.default_rng(0), spec.template, spec.search, None)
+    pair = OneCrop().draw_pair(np.random.default_rng(0), PairSpec(spec.template, spec.search))
     assert "label" not in finish_pair(pair, None, np.random.default_rng(0))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from lib.config.drawing import DrawSettings
 from lib.config.experiment import DataConfig
-from lib.data.crops import Crop, CropSpec
+from lib.data.crops import Crop, CropSpec, PairSpec
 from lib.data.registry import open_dataset
 from lib.data.selection import selected, split_selection
 from lib.drawing.extents import draw_loosening, draw_part_box, draw_part_outline, draw_rectangle, loosen
@@ -184,7 +184,7 @@ def test_augmented_pairs_of_stills_show_parts_and_rectangles(env):
     def share_of_red(source):
         found = []
         for seed in range(8):
-            pair = source.draw_pair(np.random.default_rng(seed), spec, spec)
+            pair = source.draw_pair(np.random.default_rng(seed), PairSpec(spec, spec))
             assert pair.source.endswith("augmented")
             for crop in (*pair.template, *pair.search):
                 x, y, w, h = np.rint(crop.box * 64).astype(int)
@@ -193,6 +193,6 @@ def test_augmented_pairs_of_stills_show_parts_and_rectangles(env):
         return np.array(found)
 
     assert share_of_red(whole).min() > 0.9 and share_of_red(parts).min() > 0.9  # a part is all red as well
-    boxes = [parts.draw_pair(np.random.default_rng(seed), spec, spec).search[0].box for seed in range(8)]
+    boxes = [parts.draw_pair(np.random.default_rng(seed), PairSpec(spec, spec)).search[0].box for seed in range(8)]
     np.testing.assert_allclose([box[2] * box[3] for box in boxes], 1 / 9, rtol=0.02)  # the crop follows the part
     assert open_source("PICTURES", env, DataConfig(AUGMENT=0.3)).augment == 0.3

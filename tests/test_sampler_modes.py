@@ -10,7 +10,7 @@ import torch
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
 from lib.data.base import SequenceInfo
-from lib.data.crops import Crop, CropPair, CropSpec, JointAugmentation
+from lib.data.crops import Crop, CropPair, CropSpec, JointAugmentation, PairSpec
 from lib.drawing.pairs import ImagesDataset
 from lib.train.data.augmentation import Normalization, center_box
 from lib.train.data.loader import collate
@@ -248,5 +248,5 @@ class TestNegatives:
             assert source.drawn - before == (1 if positive else 2)
             assert sample["search_images"].shape == (2, 3, 64, 64)
             assert sample["template_images"].shape == (1, 3, 32, 32)
-        pair = source.draw_search(np.random.default_rng(0), TEMPLATE, two, JointAugmentation())
+        pair = source.draw_search(np.random.default_rng(0), PairSpec(TEMPLATE, two, JointAugmentation()))
         assert (len(pair.template), len(pair.search)) == (0, 2)

@@ -15,6 +15,7 @@ from lib.data.crops import (
     CropPair,
     CropSpec,
     JointAugmentation,
+    PairSpec,
     flip_box_fraction,
     flip_crop,
     flip_image,
@@ -188,13 +189,15 @@ class TestSampler:
 
     def test_still_images_repeat_the_image(self):
         pairs = AnnotatedPairs(ClipDataset(frames=1, is_video=False), PairSampling("causal", 200, 1, 1))
-        pair = pairs.draw_pair(np.random.default_rng(0), TEMPLATE, TEMPLATE)
+        pair = pairs.draw_pair(np.random.default_rng(0), PairSpec(TEMPLATE, TEMPLATE))
         np.testing.assert_array_equal(pair.template[0].image, pair.search[0].image)
 
     def test_a_frame_that_comes_twice_is_decoded_once(self):
         dataset, read = ClipDataset(frames=1, is_video=False), []
         dataset.frame = lambda index, frame: (read.append(frame), clip_frame(frame)[0])[1]
-        AnnotatedPairs(dataset, PairSampling("causal", 200, 1, 1)).draw_pair(np.random.default_rng(0), TEMPLATE, SEARCH)
+        AnnotatedPairs(dataset, PairSampling("causal", 200, 1, 1)).draw_pair(
+            np.random.default_rng(0), PairSpec(TEMPLATE, SEARCH)
+        )
         assert read == [0]
 
     @pytest.mark.parametrize(
@@ -208,7 +211,7 @@ class TestSampler:
     )
     def test_the_joint_step_is_the_same_for_all_crops(self, joint):
         pairs = AnnotatedPairs(ClipDataset(frames=1, is_video=False), PairSampling("causal", 200, 1, 1))
-        pair = pairs.draw_pair(np.random.default_rng(0), TEMPLATE, TEMPLATE, joint)
+        pair = pairs.draw_pair(np.random.default_rng(0), PairSpec(TEMPLATE, TEMPLATE, joint))
         expected = cut_crop(*map(np.array, clip_frame(0)), TEMPLATE, np.random.default_rng(0), joint)
         for crop in (*pair.template, *pair.search):
             np.testing.assert_array_equal(crop.image, expected.image)
@@ -222,7 +225,7 @@ class TestSampler:
                 return CropPair([crop], [crop], "DRAWN", "noise")
 
         def draw(joint):
-            pair = Drawn(None).draw_pair(np.random.default_rng(0), TEMPLATE, SEARCH, joint)
+            pair = Drawn(None).draw_pair(np.random.default_rng(0), PairSpec(TEMPLATE, SEARCH, joint))
             np.testing.assert_array_equal(pair.template[0].image, pair.search[0].image)
             return pair.search[0]
 

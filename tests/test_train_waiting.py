@@ -42,9 +42,9 @@ class Blank:
 
     name, single, wait = "BLANK", False, 0.0
 
-    def draw_pair(self, rng, template, search, *_):
+    def draw_pair(self, rng, spec, *_):
         time.sleep(self.wait)
-        crops = [[self.crop(spec) for _ in range(spec.number)] for spec in (template, search)]
+        crops = [[self.crop(s) for _ in range(s.number)] for s in (spec.template, spec.search)]
         return CropPair(*crops, self.name, "nothing")
 
     @staticmethod

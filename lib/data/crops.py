@@ -45,6 +45,17 @@ class JointAugmentation:
 
 
 PLAIN = JointAugmentation()
+
+
+@dataclass(frozen=True)
+class PairSpec:
+    """How the crops of a pair are taken, and the augmentation that they share."""
+
+    template: CropSpec
+    search: CropSpec
+    joint: JointAugmentation = PLAIN
+
+
 _AWAY_MARGIN = 0.02  # crops are cut at whole pixels
 
 

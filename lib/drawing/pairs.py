@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from lib.config.drawing import DrawSettings
-from lib.data.crops import PLAIN, Crop, CropPair, CropSpec, JointAugmentation, augment_crop, jitter_box
+from lib.data.crops import Crop, CropPair, CropSpec, PairSpec, augment_crop, jitter_box
 from lib.drawing.assets import AssetLibrary, draw_scene_spec, load_assets
 from lib.drawing.extents import draw_loosening, loosen
 from lib.drawing.motion import calm, draw_frames
@@ -35,30 +35,16 @@ class ImagesDataset:
     def __init__(self, assets: AssetLibrary) -> None:
         self.assets = assets
 
-    def draw_pair(
-        self,
-        rng: np.random.Generator,
-        template: CropSpec,
-        search: CropSpec,
-        joint: JointAugmentation = PLAIN,
-        positive: bool = True,
-    ) -> CropPair:
-        """Draw a pair whose crops share an augmentation; a negative one has no search crops, see ``PairSource``."""
-        pair = self.draw_plain(rng, template, search)
-        pair.template = [augment_crop(crop, joint) for crop in pair.template]
-        pair.search = [augment_crop(crop, joint) for crop in pair.search] if positive else []
+    def draw_pair(self, rng: np.random.Generator, spec: PairSpec, positive: bool = True) -> CropPair:
+        """Draw a pair; a negative one has no search crops, see :class:`lib.train.data.samples.PairSource`."""
+        pair = self.draw_plain(rng, spec.template, spec.search)
+        pair.template = [augment_crop(crop, spec.joint) for crop in pair.template]
+        pair.search = [augment_crop(crop, spec.joint) for crop in pair.search] if positive else []
         return pair
 
-    def draw_search(
-        self,
-        rng: np.random.Generator,
-        template: CropSpec,
-        search: CropSpec,
-        joint: JointAugmentation,
-        besides: int | None = None,
-    ) -> CropPair:
+    def draw_search(self, rng: np.random.Generator, spec: PairSpec, besides: int | None = None) -> CropPair:
         """Draw the search crops of another pair."""
-        pair = self.draw_pair(rng, template, search, joint)
+        pair = self.draw_pair(rng, spec)
         pair.template = []
         return pair
 

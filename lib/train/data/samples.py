@@ -15,7 +15,7 @@ from lib.config import ExperimentConfig
 from lib.config.drawing import DrawSettings
 from lib.config.experiment import DataConfig
 from lib.data.base import AnnotatedDataset, SequenceInfo
-from lib.data.crops import PLAIN, CropPair, CropSpec, JointAugmentation, augment_crop
+from lib.data.crops import CropPair, CropSpec, PairSpec, augment_crop
 from lib.data.registry import folders, open_dataset
 from lib.drawing.pairs import build_images_dataset
 from lib.train.admin.environment import EnvironmentSettings
@@ -46,18 +46,10 @@ class PairSource(Protocol):
     name: str
     single: bool
 
-    def draw_pair(
-        self,
-        rng: np.random.Generator,
-        template: CropSpec,
-        search: CropSpec,
-        joint: JointAugmentation = ...,
-        positive: bool = ...,
-    ) -> CropPair:
+    def draw_pair(self, rng: np.random.Generator, spec: PairSpec, positive: bool = ...) -> CropPair:
         """Draw a sequence, its frames and their crops.
 
         Args:
-            joint: shared by all crops of the sample.
             positive: the search frames show the target. Otherwise they are frames of the sequence without it; where
                 there are none ``search`` is empty, and the caller takes it from :meth:`draw_search`.
 
@@ -66,14 +58,7 @@ class PairSource(Protocol):
         """
         ...
 
-    def draw_search(
-        self,
-        rng: np.random.Generator,
-        template: CropSpec,
-        search: CropSpec,
-        joint: JointAugmentation,
-        besides: int | None = None,
-    ) -> CropPair:
+    def draw_search(self, rng: np.random.Generator, spec: PairSpec, besides: int | None = None) -> CropPair:
         """Draw search crops, and no templates, of a sequence other than number ``besides``."""
         ...
 
@@ -108,15 +93,9 @@ class AnnotatedPairs:
         if left_out:
             logger.info("%s: %d of %d sequences are left out; one needs %s", self.name, left_out, len(dataset), needed)
 
-    def draw_pair(
-        self,
-        rng: np.random.Generator,
-        template: CropSpec,
-        search: CropSpec,
-        joint: JointAugmentation = PLAIN,
-        positive: bool = True,
-    ) -> CropPair:
+    def draw_pair(self, rng: np.random.Generator, spec: PairSpec, positive: bool = True) -> CropPair:
         """See :class:`PairSource`. A negative search region is the middle of a frame without the target."""
+        template, search, joint = spec.template, spec.search, spec.joint
         number = int(rng.integers(len(self.usable)))
         index = self.usable[number]
         info = self.dataset.sequence(index)
@@ -145,21 +124,14 @@ class AnnotatedPairs:
                 crop.hidden = not visible
         return pair
 
-    def draw_search(
-        self,
-        rng: np.random.Generator,
-        template: CropSpec,
-        search: CropSpec,
-        joint: JointAugmentation,
-        besides: int | None = None,
-    ) -> CropPair:
+    def draw_search(self, rng: np.random.Generator, spec: PairSpec, besides: int | None = None) -> CropPair:
         """See :class:`PairSource`. The frames are any with a valid box."""
         number = int(rng.integers(len(self.usable) - (besides is not None)))
         number += besides is not None and number >= besides
         index = self.usable[number]
         info = self.dataset.sequence(index)
-        search_ids = rng.choice(np.flatnonzero(info.valid), search.number).tolist()
-        searches = [cut_crop(self._frame(index, t), info.bbox[t], search, rng, joint) for t in search_ids]
+        search_ids = rng.choice(np.flatnonzero(info.valid), spec.search.number).tolist()
+        searches = [cut_crop(self._frame(index, t), info.bbox[t], spec.search, rng, spec.joint) for t in search_ids]
         return CropPair([], searches, self.name, self._describe(index, [], search_ids), number)
 
     def _frame(self, index: int, t: int) -> np.ndarray:
@@ -292,11 +264,10 @@ class TrackingDataset(Dataset):
         )
 
     def _draw(self, rng: np.random.Generator) -> CropPair:
-        template, search = self.spec.template, self.spec.search
         chosen = rng.choice(len(self.sources), p=self.probabilities)
         positive = not self.spec.negatives or rng.random() < POSITIVE_PROBABILITY
-        joint = draw_joint_augmentation(rng)
-        pair = self.sources[chosen].draw_pair(rng, template, search, joint, positive)
+        spec = PairSpec(self.spec.template, self.spec.search, draw_joint_augmentation(rng))
+        pair = self.sources[chosen].draw_pair(rng, spec, positive)
         if self.spec.covered:
             covered = rng.random(len(pair.search)) < self.spec.covered
             pair.search = [cover(crop, rng) if hit else crop for crop, hit in zip(pair.search, covered, strict=True)]
@@ -309,6 +280,6 @@ class TrackingDataset(Dataset):
                 weights[chosen] = 0
             other = rng.choice(len(self.sources), p=weights / weights.sum())
             besides = pair.sequence if other == chosen else None
-            negative = self.sources[other].draw_search(rng, template, search, joint, besides)
+            negative = self.sources[other].draw_search(rng, spec, besides)
             pair.search, pair.source = negative.search, f"{pair.source}, not to be found in {negative.source}"
         return pair
