@@ -82,7 +82,11 @@ def check_options(args: argparse.Namespace) -> None:
 
 def start_all(args: argparse.Namespace) -> int:
     """Start this command once for each process."""
-    processes, nodes, node = args.nproc_per_node or _gpus(), 1, 0
+    processes, nodes, node = args.nproc_per_node or 0, 1, 0
+    if not processes:
+        import torch  # slow to import
+
+        processes = torch.cuda.device_count()
     if args.mode == "multi_node":
         nodes, node = args.nnodes, args.rank
         if node is None or not 0 <= node < nodes:
@@ -91,12 +95,6 @@ def start_all(args: argparse.Namespace) -> int:
         raise ConfigError("there is no GPU: say with --nproc_per_node how many processes are to train on the CPU")
     port = args.port or (20000 if nodes > 1 else 0)
     return launch([sys.executable, *sys.argv], processes, nodes, node, args.ip, port)
-
-
-def _gpus() -> int:
-    import torch  # slow to import
-
-    return torch.cuda.device_count()
 
 
 def train(args: argparse.Namespace) -> int:

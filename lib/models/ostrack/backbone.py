@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from timm.layers import PatchEmbed, resample_abs_pos_embed, trunc_normal_
 from torch import Tensor, nn
 
 from lib.config.ostrack import VARIANTS, OSTrackBackboneConfig
 from lib.models.layers.block import DIRECT, Execution
-from lib.models.layers.encoder import Encoded, Encoder
+from lib.models.layers.encoder import Encoder
 from lib.models.layers.token_types import TokenTypes
 
 PRETRAINED_GRID = 14  # tokens per side of the 224 px pictures that the backbones are pre-trained on
@@ -95,24 +93,12 @@ class Backbone(Encoder):
         self.pos_embed_x = nn.Parameter(middle.flatten(1, 2).clone())
         self.search_grid = grid
 
-    def forward(
-        self,
-        template: Tensor,
-        search: Tensor,
-        ce_template_mask: Tensor | None = None,
-        ce_keep_rate: float | None = None,
-        attention_layers: Sequence[int] = (),
-        template_box: Tensor | None = None,
-    ) -> Encoded:
-        """Embed and encode both images; arguments as in :meth:`OSTrack.forward`."""
-        z, x = self.embed(template, "template", template_box), self.embed(search, "search")
-        return self.encode(z, x, ce_template_mask, ce_keep_rate, attention_layers)
-
-    def position_embeddings(self, part: str) -> tuple[Tensor, Tensor | None]:
-        """Return position embeddings (1, tokens, C) and segment embedding (1, 1, C) or None of ``part``."""
+    def position_embedding(self, part: str) -> Tensor:
+        """Return the embeddings (1, tokens, C) of position and, if any, segment of ``part``."""
+        position, segment = self.pos_embed_x, self.search_segment_pos_embed
         if part == "template":
-            return self.pos_embed_z, self.template_segment_pos_embed
-        return self.pos_embed_x, self.search_segment_pos_embed
+            position, segment = self.pos_embed_z, self.template_segment_pos_embed
+        return position if segment is None else position + segment
 
     def embed(self, image: Tensor, part: str, box: Tensor | None = None) -> Tensor:
         """Embed an image as tokens (B, grid * grid, C).
@@ -123,14 +109,11 @@ class Backbone(Encoder):
             box: the target in a template, (B, 4) ``xywh`` as fractions of it; needed with token types.
         """
         grid = self.template_grid if part == "template" else self.search_grid
-        position, segment = self.position_embeddings(part)
         expected = grid * self.patch_embed.patch_size[0]
         if image.shape[-2:] != (expected, expected):
             sides = tuple(image.shape[-2:])
             raise ValueError(f"the {part} is {sides} pixels, the model was built for {expected} x {expected}")
-        tokens = self.patch_embed(image) + position
-        if segment is not None:
-            tokens = tokens + segment
+        tokens = self.patch_embed(image) + self.position_embedding(part)
         if self.token_types is None:
             return tokens
         if part == "search":

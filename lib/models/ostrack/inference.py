@@ -74,8 +74,7 @@ class InferenceModel(nn.Module):
         self.register_buffer("patch_weight", weight)
         self.token_types = copy.deepcopy(backbone.token_types)
         for part in self.grids:
-            position, segment = backbone.position_embeddings(part)
-            position = position + bias if segment is None else position + segment + bias
+            position = backbone.position_embedding(part) + bias
             if part == "search" and self.token_types is not None:
                 position = position + self.token_types.search
             self.register_buffer(f"{part}_position", position.detach().clone())

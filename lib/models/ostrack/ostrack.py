@@ -61,9 +61,8 @@ class OSTrack(nn.Module):
             asked for, a list ``attn`` of (B, heads, N, N), and a list ``attn_indices`` of the grid indices (B, N - Lz)
             of the search tokens in them, which CE reorders. Boxes and maps are float32.
         """
-        return self.read(
-            self.backbone(template, search, ce_template_mask, ce_keep_rate, attention_layers, template_box)
-        )
+        z, x = self.backbone.embed(template, "template", template_box), self.backbone.embed(search, "search")
+        return self.read(self.backbone.encode(z, x, ce_template_mask, ce_keep_rate, attention_layers))
 
     def read(self, encoded: Encoded) -> dict[str, Any]:
         """Return the outputs of :meth:`forward` for encoded tokens, the template's first in the context."""
