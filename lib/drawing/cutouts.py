@@ -111,8 +111,8 @@ def salient_object(image: np.ndarray, heat: np.ndarray) -> np.ndarray | None:
     piece = _largest_piece(salient)
     if piece.sum() < max(_MIN_SIDE**2, _ONE_PIECE * salient.sum()) or doubtful.sum() > _MAX_DOUBT * piece.sum():
         return None
-    reach = max(1, round(_BAND * max(heat.shape)))
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    radius = max(1, round(_BAND * max(heat.shape)))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     inner, outer = cv2.erode(piece.astype(np.uint8), kernel), cv2.dilate(piece.astype(np.uint8), kernel)
     if not inner.any() or outer.all():
         return None

@@ -59,8 +59,8 @@ def draw_tone(rng: np.random.Generator, settings: DrawSettings) -> Tone:
 
 def line_kernel(length: float, angle: float) -> np.ndarray:
     """Return the antialiased kernel of a straight motion over ``length`` pixels; odd side, sum 1."""
-    reach = int(np.ceil(length / 2))
-    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    radius = int(np.ceil(length / 2))
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
     along = np.abs(x * np.cos(angle) + y * np.sin(angle))
     across = np.abs(y * np.cos(angle) - x * np.sin(angle))
     kernel = np.clip(length / 2 + 0.5 - along, 0, 1) * np.clip(1 - across, 0, 1)

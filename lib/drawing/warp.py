@@ -114,7 +114,7 @@ def _units_to_pixels(image: np.ndarray) -> np.ndarray:
     return np.array(((width, 0.0, 0.5 * width), (0.0, height, 0.5 * height), (0.0, 0.0, 1.0)))
 
 
-def _bend_reach(bend: np.ndarray) -> float:
+def _largest_bend(bend: np.ndarray) -> float:
     """Return an upper bound of the displacement by the waves."""
     waves = len(BEND_WAVES)
     return float(np.hypot(bend[:waves], bend[waves:]).sum(0).max())
@@ -166,7 +166,7 @@ def paint(
     """
     image, matrix = _image_and_matrix(sprite, pose, canvas_matrix)
     corners = project(matrix, sprite.outline)
-    margin = 2 + (0 if blur is None else blur.shape[0] // 2) + _bend_reach(pose.bend) * np.ptp(corners, axis=0).max()
+    margin = 2 + (0 if blur is None else blur.shape[0] // 2) + _largest_bend(pose.bend) * np.ptp(corners, axis=0).max()
     limit = (canvas.shape[1], canvas.shape[0])
     left, top = (int(v) for v in np.clip(np.floor(corners.min(0) - margin), 0, limit))
     right, bottom = (int(v) for v in np.clip(np.ceil(corners.max(0) + margin), 0, limit))

@@ -111,8 +111,8 @@ def _judge(dataset: TrackDataset, sampling: PairSampling, report: Report) -> Non
         report.broken.append(f"none of {len(dataset)} sequences can be used; one needs {needed}")
     elif len(usable) < len(dataset):
         first = min(set(range(len(dataset))) - set(usable))
-        shown = int(dataset.sequence(first).visible.sum())
-        counts = f": {dataset.length(first)} frames, visible in {shown}" if dataset.is_video else ""
+        visible = int(dataset.sequence(first).visible.sum())
+        counts = f": {dataset.length(first)} frames, visible in {visible}" if dataset.is_video else ""
         left_out = f"{len(dataset) - len(usable)} cannot be used, one needs {needed}"
         report.left_out.append(f"{left_out} (first: {dataset.sequence_name(first)}{counts})")
     if reasons := [text.decode() for text in dataset.table.left_out]:
@@ -122,8 +122,8 @@ def _judge(dataset: TrackDataset, sampling: PairSampling, report: Report) -> Non
 def _folder(name: str, env: EnvironmentSettings, use_lmdb: bool) -> str:
     if setting := own_setting(name):
         return ", ".join(folders(getattr(env, setting))) or "no folder"
-    row = find_spec(name)
-    return getattr(env, row.lmdb_setting if use_lmdb else row.setting)
+    spec = find_spec(name)
+    return getattr(env, spec.lmdb_setting if use_lmdb else spec.setting)
 
 
 def _check_images(env: EnvironmentSettings, drawing: DrawSettings | None) -> Report:
