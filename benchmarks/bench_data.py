@@ -1,10 +1,10 @@
-"""How many training samples a second one core makes from JPEG frames, next to the published steps done plainly.
+"""Training samples per second of one core from JPEG frames, compared with a plain version of the published steps.
 
 Sequences are drawn and written to a temporary folder. Both variants make the same samples from the same random numbers,
-which is checked first. The published steps are: decode both frames to BGR and convert them to RGB; grayscale and
-mirror of whole frames; jitter; crop by padding and resizing, with an attention mask and a segmentation mask (of zeros,
-but carried through all steps); conversion to float, brightness, mirror, normalisation, and the check for padding. Left
-out is that the published data sets read a sequence's annotation anew for every sample.
+which is checked first. The published steps are: decode both frames to BGR and convert them to RGB; grayscale and flip
+of whole frames; jitter; crop by padding and resizing, with an attention mask and a segmentation mask (of zeros, but
+through all steps); conversion to float, brightness, flip, normalization, and the check for padding. The published data
+sets also parse a sequence's annotation for every sample, which is left out.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from lib.utils.errors import ConfigError, run_cli
 
 TEMPLATE = CropSpec(size=128, factor=2.0, center_jitter=0.0, scale_jitter=0.0, number=1)
 SEARCH = CropSpec(size=256, factor=4.0, center_jitter=3.0, scale_jitter=0.25, number=1)
-NORMALISE = augmentation.Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+NORMALIZE = augmentation.Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 STRIDE = 16
 SEQUENCES, FRAMES = 5, 24
 
@@ -76,8 +76,8 @@ class Drawn:
 
 
 def plain_sample(samples: TrackingDataset, key: tuple[int, int]) -> dict[str, torch.Tensor]:
-    """The sample ``key`` by the published steps; random numbers are drawn in the order of :class:`TrackingDataset`."""
-    rng = np.random.default_rng([samples.seed, samples.stream, *key])
+    """Make the sample ``key`` by the published steps, with random numbers in the order of :class:`TrackingDataset`."""
+    rng = np.random.default_rng([samples.spec.seed, samples.spec.stream, *key])
     source = samples.sources[rng.choice(1, p=samples.probabilities)]
     joint = augmentation.draw_joint_augmentation(rng)
     index = int(rng.integers(len(source.usable)))
@@ -96,7 +96,7 @@ def plain_sample(samples: TrackingDataset, key: tuple[int, int]) -> dict[str, to
         if rng.random() < augmentation.FLIP_PROBABILITY:
             tensor, padding, mask = tensor.flip(2), padding.flip(1), mask.flip(1)
             box = torch.stack((1 - box[0] - box[2], *box[1:]))
-        mean, std = (torch.tensor(values)[:, None, None] for values in (NORMALISE.mean, NORMALISE.std))
+        mean, std = (torch.tensor(values)[:, None, None] for values in (NORMALIZE.mean, NORMALIZE.std))
         small = F.interpolate(padding[None, None].float(), size=len(padding) // STRIDE).bool()
         if padding.all() or small.all():
             raise ConfigError("the benchmark drew a sample of nothing but padding")
@@ -108,12 +108,12 @@ def plain_sample(samples: TrackingDataset, key: tuple[int, int]) -> dict[str, to
 def plain_frame(
     path: Path, box: torch.Tensor, joint: JointAugmentation
 ) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
-    """A whole frame with its mask and box, after the joint augmentation."""
+    """Read a whole frame with its mask and box, after the joint augmentation."""
     image = published_read(path)
     mask = torch.zeros(image.shape[:2])
     if joint.gray:
         image = np.stack([cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)] * 3, axis=2)
-    if joint.mirror:
+    if joint.flip:
         image, mask = np.fliplr(image).copy(), mask.flip(1)
         box = torch.stack((image.shape[1] - 1 - box[0] - box[2], *box[1:]))
     return image, mask, box
@@ -122,7 +122,7 @@ def plain_frame(
 def plain_crop(
     image: np.ndarray, mask: torch.Tensor, box: torch.Tensor, around: torch.Tensor, spec: CropSpec
 ) -> tuple[np.ndarray, torch.Tensor, np.ndarray, torch.Tensor]:
-    """Crop by padding and resizing: the picture, its mask, where it was padded, and the box in fractions."""
+    """Crop by padding and resizing; return the picture, its mask, its padding, and the box in fractions."""
     window = crop_window(around.tolist(), spec.factor)
     patch, padding, (top, bottom, left, right) = published_crop(image, window, spec.size)
     rows = slice(window.y + top, window.y + window.side - bottom)
@@ -134,7 +134,7 @@ def plain_crop(
 
 
 def check_equal(samples: TrackingDataset, count: int) -> None:
-    """Check that both variants give the same samples, but that grey is rounded before or after resizing.
+    """Check that both variants make the same samples, up to the rounding of gray before or after resizing.
 
     Raises:
         ConfigError: they do not.
@@ -148,7 +148,7 @@ def check_equal(samples: TrackingDataset, count: int) -> None:
 
 
 def seconds(work, count: int) -> float:
-    """Seconds of processor time for one of ``count`` pieces of work."""
+    """Return the processor time in seconds of one of ``count`` calls of ``work``."""
     start = time.process_time()
     for index in range(count):
         work(index)
@@ -156,7 +156,7 @@ def seconds(work, count: int) -> float:
 
 
 def parse_size(size: str) -> tuple[int, int]:
-    """Width and height of ``WIDTHxHEIGHT``. Raises ConfigError: it is none."""
+    """Parse ``WIDTHxHEIGHT``; raises ConfigError."""
     try:
         width, height = map(int, size.split("x"))
     except ValueError as error:
@@ -165,16 +165,16 @@ def parse_size(size: str) -> tuple[int, int]:
 
 
 def measure(size: str, pictures: list[np.ndarray], quality: int, pairs: int, rounds: int) -> str:
-    """A row of the table, for frames of ``size`` WIDTHxHEIGHT.
+    """Measure frames of ``size`` WIDTHxHEIGHT and return a row of the table.
 
     Raises:
-        ConfigError: the size cannot be read, or the two variants differ.
+        ConfigError: the size is invalid, or the two variants differ.
     """
     with tempfile.TemporaryDirectory() as folder:
         data = Drawn(Path(folder), parse_size(size), pictures, quality)
         files = [data.path(i, t) for i in range(SEQUENCES) for t in range(FRAMES)]
         source = AnnotatedPairs(data, PairSampling("causal", 200, 1, 1))
-        samples = TrackingDataset([source], [1], SampleSpec(TEMPLATE, SEARCH, NORMALISE, STRIDE, seed=0, stream=0))
+        samples = TrackingDataset([source], [1], SampleSpec(TEMPLATE, SEARCH, NORMALIZE, STRIDE, seed=0, stream=0))
         check_equal(samples, 40)
         variants = [
             lambda index: plain_sample(samples, (2, index)),
@@ -193,9 +193,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", nargs="+", default=["1280x720", "1920x1080"], metavar="WxH", help="sizes of frames")
     parser.add_argument("--pairs", type=int, default=100, help="samples in a round (default: %(default)s)")
-    parser.add_argument(
-        "--rounds", type=int, default=5, help="variants are interleaved; the median counts (%(default)s)"
-    )
+    parser.add_argument("--rounds", type=int, default=5, help="of which the median counts (default: %(default)s)")
     parser.add_argument("--images", metavar="FOLDER", help="pictures to draw from (default: procedural textures)")
     parser.add_argument("--quality", type=int, default=90, help="of the JPEGs (default: %(default)s)")
     args = parser.parse_args()

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import cv2
 import numpy as np
 
-from lib.data.crops import CropSpec
+from lib.data.crops import CropSpec, PairSpec
 from lib.drawing.pairs import ImagesDataset, build_images_dataset
 from lib.utils.errors import run_cli
 
@@ -20,10 +20,10 @@ SEARCH = CropSpec(size=256, factor=4.0, center_jitter=3.0, scale_jitter=0.25, nu
 
 def pairs_per_second(dataset: ImagesDataset, pairs: int) -> float:
     """Pairs per second of processor time; each is drawn from a generator of its own, as in training."""
-    dataset.draw_pair(np.random.default_rng(0), TEMPLATE, SEARCH)
+    dataset.draw_pair(np.random.default_rng(0), PairSpec(TEMPLATE, SEARCH))
     start = time.process_time()
     for index in range(pairs):
-        dataset.draw_pair(np.random.default_rng((1, index)), TEMPLATE, SEARCH)
+        dataset.draw_pair(np.random.default_rng((1, index)), PairSpec(TEMPLATE, SEARCH))
     return pairs / (time.process_time() - start)
 
 

@@ -1,11 +1,11 @@
-"""Steps per second and peak memory of training, by precision and options, next to a step done the published way.
+"""Steps per second and peak memory of training, by precision and options, compared with the published way.
 
-The published way is attention as it is written down, with all its weights in memory, and an optimiser that takes one
-tensor at a time, in true float32. Data are drawn once and left on the device, so reading them is not counted. All
-variants start from the same weights: their first losses should agree to rounding.
+The published way is explicit attention with all its weights in memory, and an optimizer that updates one tensor at a
+time, in true float32. Data stay on the device, so loading is not counted. All variants start from the same weights:
+their first losses should agree up to rounding.
 
-Then come the shares of a step that forward pass, losses, backward pass and optimiser take, and what lies in memory: the
-weights with their gradients and the optimiser's state, and what the forward pass keeps for the backward pass.
+A second table has the shares of a step of forward pass, losses, backward pass and optimizer, and the memory of the
+weights with their gradients and the optimizer's state, and of what the forward pass keeps for the backward pass.
 """
 
 import argparse
@@ -31,8 +31,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.published import use_plain_attention
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
-from lib.models.layers.block import DIRECT
-from lib.models.layers.training import training_execution
+from lib.models.layers.block import DIRECT, training_execution
 from lib.models.ostrack import build_ostrack
 from lib.models.ostrack.elimination import keep_rate
 from lib.train.actors import build_actor
@@ -40,12 +39,13 @@ from lib.train.actors.ostrack import OSTrackActor
 from lib.train.optim import amp_dtype, build_optimizer, parameter_groups, set_precision
 from lib.train.run_training import pick_device
 from lib.train.trainers.step import StepOutcome, train_step
+from lib.utils.devices import synchronize
 from lib.utils.errors import run_cli
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A variant of training: its overrides; ``plain`` = the published step; ``cuda`` = of no use elsewhere."""
+    """A variant of training: its overrides; ``plain`` = the published step; ``cuda`` = for CUDA only."""
 
     name: str
     overrides: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ class Variant:
 
 
 _TF32, _BF16, _COMPILE = "TRAIN.TF32=true", "TRAIN.AMP=bf16", "TRAIN.COMPILE=true"
-# Whatever the experiment says: a variant starts from none of the options.
+# Variants start from no options, whatever the experiment sets.
 _NONE = ("TRAIN.AMP=false", "TRAIN.TF32=false", "TRAIN.COMPILE=false", "TRAIN.ACTIVATION_CHECKPOINTING=false")
 VARIANTS = (
     Variant("published way", plain=True),
@@ -77,8 +77,8 @@ class Measured:
         seconds: the median.
         memory: the peak in bytes, of all tensors.
         loss: of the first step.
-        shares: of forward pass, losses, backward pass and optimiser, in a step of its own; they add up to 1.
-        fixed: bytes of weights, gradients and the optimiser's state.
+        shares: of forward pass, losses, backward pass and optimizer, in a step of its own; they add up to 1.
+        fixed: bytes of weights, gradients and the optimizer's state.
         kept: bytes that the forward pass and the losses keep for the backward pass.
     """
 
@@ -91,7 +91,7 @@ class Measured:
 
 
 def memory_of(run: Callable[[], object], device: torch.device) -> tuple[int, int]:
-    """Bytes on the device that ``run`` takes: those that stay while its result is held, and the most at any moment."""
+    """Return the bytes on the device that ``run`` takes: those of its result, and the peak."""
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -111,18 +111,17 @@ def memory_of(run: Callable[[], object], device: torch.device) -> tuple[int, int
 
 
 def now(device: torch.device) -> float:
-    """Clock time in seconds, after waiting for the device."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    """Return the time in seconds, after waiting for the device."""
+    synchronize(device)
     return time.perf_counter()
 
 
 def step_shares(
     actor: OSTrackActor, batch: dict, optimizer: torch.optim.Optimizer, epoch: int, limit: float, steps: int
 ) -> tuple[float, ...]:
-    """Shares of forward pass, losses, backward pass, and clipping with the optimiser's step, each waited for.
+    """Return the shares of forward pass, losses, backward pass, and clipping with the optimizer's step.
 
-    float16 is not scaled here: what the numbers are does not change what a step costs.
+    float16 is not scaled here, which does not change the costs.
     """
     times = []
     for _ in range(steps):
@@ -146,7 +145,7 @@ def step_shares(
 def measure(
     cfg: OSTrackConfig, variant: Variant, device: torch.device, epoch: int, steps: int, warmup: int
 ) -> Measured:
-    """Train on one batch; see :class:`Measured`."""
+    """Train on one batch and measure it."""
     torch.manual_seed(0)
     set_precision(cfg, device)
     execution = DIRECT if variant.plain else training_execution(cfg.TRAIN, device)
@@ -182,7 +181,7 @@ def measure(
 
 
 def random_batch(cfg: OSTrackConfig, device: torch.device) -> dict[str, Tensor | list[str]]:
-    """Noise with boxes in the middle, in the form that the loader gives."""
+    """Make a batch of noise with boxes in the middle, in the form of the loader's."""
     count = cfg.TRAIN.BATCH_SIZE
     generator = torch.Generator().manual_seed(1)
     box = torch.tensor([0.3, 0.4, 0.25, 0.2], device=device).expand(1, count, 4)
@@ -194,7 +193,7 @@ def random_batch(cfg: OSTrackConfig, device: torch.device) -> dict[str, Tensor |
 
 
 def row(variant: Variant, found: Measured, batch: int, first: Measured) -> str:
-    """A line of the table; ratios are to the ``first`` variant."""
+    """Format a line of the table; ratios are to the ``first`` variant."""
     speed = first.seconds / found.seconds
     return (
         f"{variant.name:26s} {1 / found.seconds:8.2f} {batch / found.seconds:9.1f} {speed:7.2f}x"
@@ -203,7 +202,7 @@ def row(variant: Variant, found: Measured, batch: int, first: Measured) -> str:
 
 
 def parts_row(variant: Variant, found: Measured, first: Measured) -> str:
-    """A line of the second table; the ratio is to what the ``first`` variant keeps."""
+    """Format a line of the second table; the ratio is to what the ``first`` variant keeps."""
     shares = " ".join(f"{100 * share:9.0f} %" for share in found.shares)
     ratio = found.kept / first.kept
     return f"{variant.name:26s} {shares}  {found.fixed / 2**30:6.2f}  {found.kept / 2**30:6.2f}  {ratio:5.2f}x"
@@ -248,7 +247,7 @@ def main() -> None:
                 torch.cuda.empty_cache()
         measured[variant] = found
         print(row(variant, found, args.batch, next(iter(measured.values()))), flush=True)
-    heads = " ".join(f"{name:>11s}" for name in ("forward", "losses", "backward", "optimiser"))
+    heads = " ".join(f"{name:>11s}" for name in ("forward", "losses", "backward", "optimizer"))
     print(f"\n{'':26s} {heads}  {'fixed':>6s}  {'kept':>6s} GiB")
     for variant, found in measured.items():
         print(parts_row(variant, found, next(iter(measured.values()))))

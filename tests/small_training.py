@@ -6,7 +6,7 @@ import torch
 
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
-from lib.models.layers.training import training_execution
+from lib.models.layers.block import training_execution
 from lib.models.ostrack import OSTrack, build_ostrack
 
 SMALL = (

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import bench, compare, opencv_trackers, published, report, variants
+from benchmarks import bench, bench_data, compare, opencv_trackers, published, report, variants
 from benchmarks.bench_data import Drawn
 from benchmarks.throughput import measure_pass
 from lib.config import load_config
@@ -57,6 +57,13 @@ def scene(tmp_path):
 
 
 # The published way
+
+
+def test_published_steps_make_the_samples_of_the_loader():
+    """Which the benchmark checks before it measures."""
+    textures = [np.random.default_rng(i).integers(0, 255, (40, 50, 3), np.uint8) for i in range(5)]
+    row = bench_data.measure("200x160", textures, 90, pairs=1, rounds=1)
+    assert row.split()[0] == "200x160" and row.count("/s") == 2
 
 
 @pytest.mark.parametrize("rows", [None, slice(0, 3), torch.tensor([[1], [4]])])

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from lib.data.base import SequenceInfo
-from lib.data.crops import CropSpec
+from lib.data.crops import CropSpec, PairSpec
 from lib.data.image_io import decode_image, read_image, write_image
-from lib.train.data.augmentation import Normalisation
+from lib.train.data.augmentation import Normalization
 from lib.train.data.loader import BrokenImages, PairLoader, batches, collate
 from lib.train.data.sampler import EpochSampler, PairSampling
 from lib.train.data.samples import AnnotatedPairs, SampleSpec, TrackingDataset
@@ -23,7 +23,7 @@ from lib.utils.errors import DataError, ImageError, WorkerError
 
 TEMPLATE, SEARCH = CropSpec(32, 2.0, 0.0, 0.0, 1), CropSpec(64, 4.0, 0.0, 0.0, 1)
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
-PLAIN = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+PLAIN = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 class Folder:
@@ -80,12 +80,12 @@ def frames_of(source):
 
 class TestReading:
     def test_pixels_are_rgb_whatever_the_file_stores(self, tmp_path):
-        colours = np.zeros((16, 24, 3), np.uint8)
-        colours[:] = 200, 100, 30
-        write_image(tmp_path / "a.png", colours)
-        np.testing.assert_array_equal(read_image(tmp_path / "a.png"), colours)
-        write_image(tmp_path / "a.jpg", colours)
-        assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - colours).max() <= 3
+        colors = np.zeros((16, 24, 3), np.uint8)
+        colors[:] = 200, 100, 30
+        write_image(tmp_path / "a.png", colors)
+        np.testing.assert_array_equal(read_image(tmp_path / "a.png"), colors)
+        write_image(tmp_path / "a.jpg", colors)
+        assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - colors).max() <= 3
         cv2.imwrite(str(tmp_path / "gray.jpg"), np.full((16, 24), 70, np.uint8))
         np.testing.assert_array_equal(read_image(tmp_path / "gray.jpg"), np.full((16, 24, 3), 70))
 
@@ -131,7 +131,7 @@ class TestReplacement:
                 loader.sampler.epoch = epoch
                 assert sum(len(batch["source"]) for batch in batches(loader)) == 40
         assert [record.message for record in caplog.records] == [
-            f"image {folder.path(5)} is truncated: copy or download it again; another sample takes its place"
+            f"image {folder.path(5)} is truncated: copy or download it again; it is replaced by another sample"
         ]
         assert loader.broken.drawn == 80
         assert 2 < loader.broken.replaced < 20
@@ -151,7 +151,7 @@ class TestReplacement:
         folder.frame = lambda index, t: (_ for _ in ()).throw(DataError(f"no key {t} in data.mdb"))
         source = AnnotatedPairs(folder, PairSampling("causal", 200, 1, 1))
         with pytest.raises(ImageError, match="no key .* in data.mdb"):
-            source.draw_pair(np.random.default_rng(0), TEMPLATE, SEARCH)
+            source.draw_pair(np.random.default_rng(0), PairSpec(TEMPLATE, SEARCH))
 
 
 def batch_with(broken, sound):

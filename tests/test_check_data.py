@@ -166,9 +166,7 @@ def test_a_box_wholly_outside_of_its_still_picture_is_not_drawn(env, box):
     report = check_dataset("COCO17", env)
     line = report.line()
     assert line.startswith("COCO17: PARTLY USABLE, 7 of 8 sequences, ") and report.broken == []
-    assert (
-        "; 1 boxes lie wholly outside of their pictures and count as invisible (first: 000000000002_21 frame 0)" in line
-    )
+    assert "; 1 boxes are wholly outside their pictures and count as invisible (first: 000000000002_21 frame 0)" in line
     source = open_source("COCO17", env, DataConfig())
     assert "000000000002_21" not in {source.dataset.sequence_name(index) for index in source.usable}
     # The picture itself tells, where the file names no sizes.
@@ -178,7 +176,7 @@ def test_a_box_wholly_outside_of_its_still_picture_is_not_drawn(env, box):
     if min(box) > 0:
         shown = ", ".join(map(str, box))
         assert check_dataset("COCO17", env).broken == [
-            f"1 boxes lie wholly outside of their pictures (first: 000000000002_21, box {shown} in 200 x 160 pixels)"
+            f"1 boxes are wholly outside their pictures (first: 000000000002_21, box {shown} in 200 x 160 pixels)"
         ]
 
 
@@ -207,7 +205,7 @@ def test_a_box_outside_of_a_frame_of_a_video_is_noted(env):
     boxes[0] = 96, 10, 20, 20
     miniature.write_rows(folder(env) / "groundtruth.txt", boxes)
     found = "GOT-10k_Train_000002 frame 0, box 96, 10, 20, 20 in 96 x 72 pixels"
-    found = f"; 1 boxes lie wholly outside of their pictures (first: {found})"
+    found = f"; 1 boxes are wholly outside their pictures (first: {found})"
     for full in (False, True, True):
         report = check_dataset(NAME, env, full=full)
         assert report.line().startswith(f"{NAME}: ok, ") and found in report.line()

@@ -209,7 +209,7 @@ def test_the_architecture_is_read_off_weights():
 
 
 def plain_vit(width=192, blocks=12, patch=16):
-    """A pre-trained ViT's state dict under timm's names, with recognisable values."""
+    """A pre-trained ViT's state dict under timm's names, with recognizable values."""
     rng = np.random.default_rng(0)
 
     def draw(*shape):
@@ -240,7 +240,7 @@ def test_mae_weights_start_the_backbone(tmp_path, caplog):
     for name, grid in (("pos_embed_z", 8), ("pos_embed_x", 16)):
         np.testing.assert_allclose(own[name], resize_position_embedding(state["pos_embed"][:, 1:], grid), atol=1e-6)
     assert "in the file, not in the model: decoder_embed.weight" in caplog.text
-    assert "left as initialised: none" in caplog.text
+    assert "left as initialized: none" in caplog.text
 
 
 def test_a_plain_vit_may_be_called_backbone(tmp_path):

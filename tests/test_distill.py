@@ -6,8 +6,8 @@ import yaml
 
 from lib.models.ostrack import build_ostrack
 from lib.train.actors import build_actor
-from lib.train.distill import load_teacher
 from lib.train.losses import quality_focal_loss, weighted_l1_loss
+from lib.train.other_experiments import load_teacher
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError
 from tests.small_training import SMALL, small_batch, small_config

@@ -10,7 +10,7 @@ import yaml
 from lib.config import config_hash, experiments_dir, load_config, to_plain
 from lib.config.drawing import DrawSettings
 from lib.config.ostrack import OSTrackConfig
-from lib.data.crops import CropSpec
+from lib.data.crops import CropSpec, PairSpec
 from lib.drawing.pairs import build_images_dataset
 from lib.drawing.textures import procedural_textures
 from lib.train.admin.environment import EnvironmentSettings
@@ -19,7 +19,7 @@ from lib.utils.errors import ConfigError
 from tests.conftest import REPOSITORY
 
 NAME = "vits_256_ce_images_stage1"
-SPECS = CropSpec(64, 2.0, 0.0, 0.0, 1), CropSpec(128, 4.0, 3.0, 0.25, 1)
+SPEC = PairSpec(CropSpec(64, 2.0, 0.0, 0.0, 1), CropSpec(128, 4.0, 3.0, 0.25, 1))
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def env(tmp_path_factory):
 
 def pairs(dataset, count=8):
     """Images, boxes and sources of some pairs."""
-    drawn = [dataset.draw_pair(np.random.default_rng(seed), *SPECS) for seed in range(count)]
+    drawn = [dataset.draw_pair(np.random.default_rng(seed), SPEC) for seed in range(count)]
     return [
         (crop.image.tobytes(), crop.box.tobytes(), one.source) for one in drawn for crop in one.template + one.search
     ]

@@ -64,5 +64,5 @@ def test_a_file_of_the_user_fills_in_what_it_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["syntax error", "import no_such", "x = 1", "def local_env_settings(): return 5"])
 def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "local.py").write_text(text)
-    with pytest.raises(ConfigError, match=r"local\.py.*(mend it)"):
+    with pytest.raises(ConfigError, match=r"local\.py.*(fix it)"):
         env_settings(tmp_path / "local.py")

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.data.crops import CropPair, CropSpec
+from lib.data.crops import CropPair, CropSpec, PairSpec
 from lib.data.registry import open_dataset
 from lib.drawing import patches
 from lib.drawing.assets import AssetLibrary, draw_scene_spec, load_assets
@@ -15,7 +15,7 @@ from lib.drawing.motion import CHANGES, deformation_spread, deformed
 from lib.drawing.outlines import box_of, clip_outline, fill, largest_outline, random_outline
 from lib.drawing.pairs import DrawSettings, ImagesDataset, build_images_dataset, crop_frame
 from lib.drawing.patches import Part, cut, scaled
-from lib.drawing.photometric import Look, Tone, apply_look, line_kernel
+from lib.drawing.photometric import Look, apply_look, line_kernel
 from lib.drawing.pictures import load_cutouts, load_pictures, make_picture
 from lib.drawing.scene import Frame, Placed
 from lib.drawing.sequences import SEQUENCE_SETTINGS, cover_label, make_images_sequences, smooth_path
@@ -28,13 +28,13 @@ from tests.factories import run_program
 
 TEMPLATE = CropSpec(size=128, factor=2.0, center_jitter=0.0, scale_jitter=0.0, number=1)
 SEARCH = CropSpec(size=256, factor=4.0, center_jitter=3.0, scale_jitter=0.25, number=1)
-NEUTRAL = Look(Tone(np.zeros(3), 0.0, 0.0, 0.0))
+NEUTRAL = Look(np.zeros(6))
 WHOLE = np.array(((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)))
 FRAME = (320, 240)
 
 
 @pytest.fixture(scope="module")
-def stock() -> AssetLibrary:
+def assets() -> AssetLibrary:
     textures = enumerate(procedural_textures(12, 200))
     return AssetLibrary([make_picture(image, f"texture {i}", i) for i, image in textures], [], DrawSettings())
 
@@ -53,8 +53,8 @@ def write_cutout(path, seed: int) -> None:
 
 def black_frame(target: Placed, above=(), look: Look = NEUTRAL) -> Frame:
     backdrop = Sprite(np.zeros((FRAME[1], FRAME[0], 3), np.uint8), WHOLE)
-    centre, size = np.array(FRAME) / 2, np.array(FRAME, np.float64)
-    return Frame(FRAME, Placed(backdrop, Pose(centre, size)), target, True, [], above, look)
+    center, size = np.array(FRAME) / 2, np.array(FRAME, np.float64)
+    return Frame(FRAME, Placed(backdrop, Pose(center, size)), target, True, [], above, look)
 
 
 def square(center, side: float, value: int = 255) -> Placed:
@@ -64,7 +64,7 @@ def square(center, side: float, value: int = 255) -> Placed:
 
 
 def extents(mask: np.ndarray, level: float) -> np.ndarray:
-    """x1, y1, x2, y2 at which the mask (H, W) crosses a level, between pixels, in the box's pixels (centres whole)."""
+    """x1, y1, x2, y2 at which the mask (H, W) crosses a level, between pixels, in the box's pixels (centers whole)."""
     ends = []
     for profile in (mask.max(0).astype(float), mask.max(1).astype(float)):
         inside = np.nonzero(profile > level)[0]
@@ -91,16 +91,16 @@ def assert_equal_pairs(first: CropPair, second: CropPair) -> None:
 # Drawing a pair
 
 
-def test_same_seed_same_pair_and_other_seed_other_pair(stock):
-    dataset = ImagesDataset(stock)
-    pairs = [dataset.draw_pair(np.random.default_rng(seed), TEMPLATE, SEARCH) for seed in (1, 2, 1)]
+def test_same_seed_same_pair_and_other_seed_other_pair(assets):
+    dataset = ImagesDataset(assets)
+    pairs = [dataset.draw_pair(np.random.default_rng(seed), PairSpec(TEMPLATE, SEARCH)) for seed in (1, 2, 1)]
     assert_equal_pairs(pairs[0], pairs[2])
     assert (pairs[0].search[0].image != pairs[1].search[0].image).mean() > 0.2
 
 
-def test_the_form_of_a_pair(stock):
+def test_the_form_of_a_pair(assets):
     template, search = replace(TEMPLATE, number=2), replace(SEARCH, size=192, number=3)
-    pair = ImagesDataset(stock).draw_pair(np.random.default_rng(5), template, search)
+    pair = ImagesDataset(assets).draw_pair(np.random.default_rng(5), PairSpec(template, search))
     assert pair.dataset == ImagesDataset.name == "IMAGES"
     assert "texture" in pair.source
     for crops, spec in ((pair.template, template), (pair.search, search)):
@@ -111,14 +111,14 @@ def test_the_form_of_a_pair(stock):
             assert crop.padding.shape == (spec.size, spec.size) and crop.padding.dtype == bool
 
 
-def test_many_pairs_keep_the_promises_of_crops(stock):
-    dataset = ImagesDataset(stock)
+def test_many_pairs_keep_the_promises_of_crops(assets):
+    dataset = ImagesDataset(assets)
     offsets, padded = [], 0
     for seed in range(60):
-        pair = dataset.draw_pair(np.random.default_rng(seed), TEMPLATE, SEARCH)
+        pair = dataset.draw_pair(np.random.default_rng(seed), PairSpec(TEMPLATE, SEARCH))
         template, search = pair.template[0], pair.search[0]
         middle = (template.box[:2] + 0.5 * template.box[2:]) * TEMPLATE.size
-        np.testing.assert_allclose(middle, 63.5, atol=1.5)  # no jitter: centred
+        np.testing.assert_allclose(middle, 63.5, atol=1.5)  # no jitter: centered
         assert np.sqrt(template.box[2:].prod()) == pytest.approx(0.5, abs=0.02)
         offsets.append((search.box[:2] + 0.5 * search.box[2:]) * SEARCH.size - 127.5)
         assert not search.image[search.padding].any()
@@ -132,20 +132,20 @@ def test_many_pairs_keep_the_promises_of_crops(stock):
     assert 5 < padded < 60
 
 
-def test_what_can_never_be_seen_is_replaced_by_an_easy_pair(stock):
-    settings = replace(stock.settings, MIN_VISIBLE=2.0)
-    pair = ImagesDataset(AssetLibrary(stock.pictures, [], settings)).draw_pair(
-        np.random.default_rng(0), TEMPLATE, SEARCH
+def test_what_can_never_be_seen_is_replaced_by_an_easy_pair(assets):
+    settings = replace(assets.settings, MIN_VISIBLE=2.0)
+    pair = ImagesDataset(AssetLibrary(assets.pictures, [], settings)).draw_pair(
+        np.random.default_rng(0), PairSpec(TEMPLATE, SEARCH)
     )
     box = pair.template[0].box
     np.testing.assert_allclose((box[:2] + 0.5 * box[2:]) * 128, 63.5, atol=1.5)
     assert pair.search[0].image.any()
 
 
-def test_all_kinds_of_targets_occur(stock, tmp_path):
+def test_all_kinds_of_targets_occur(assets, tmp_path):
     write_cutout(tmp_path / "thing.png", 1)
-    dataset = ImagesDataset(AssetLibrary(stock.pictures, load_cutouts([tmp_path]), stock.settings))
-    sources = [dataset.draw_pair(np.random.default_rng(seed), TEMPLATE, SEARCH).source for seed in range(40)]
+    dataset = ImagesDataset(AssetLibrary(assets.pictures, load_cutouts([tmp_path]), assets.settings))
+    sources = [dataset.draw_pair(np.random.default_rng(seed), PairSpec(TEMPLATE, SEARCH)).source for seed in range(40)]
     assert sum("thing.png over" in source for source in sources) > 5
     assert sum(source.startswith("part of") for source in sources) > 5
     assert sum(source.startswith("texture") for source in sources) > 5
@@ -163,9 +163,9 @@ def test_box_is_the_extent_of_the_drawn_target(monkeypatch):
         pixels = rng.uniform(60, 90)
         part = Part(white, 60 + random_outline(rng) * rng.uniform(60, 120, 2))
         sprite = cut(rng, part, pixels, None)
-        centre = np.array(FRAME) / 2 + rng.uniform(-20, 20, 2)
+        center = np.array(FRAME) / 2 + rng.uniform(-20, 20, 2)
         change = rng.standard_normal(CHANGES) * deformation_spread(DrawSettings())
-        pose = deformed(Pose(centre, scaled(sprite, pixels)), change, centre)
+        pose = deformed(Pose(center, scaled(sprite, pixels)), change, center)
         assert pose.bend.any() and pose.tilt.all()
         frame = black_frame(Placed(sprite, pose))
         crop = crop_frame(frame, frame.target_box, frame.target_box, replace(SEARCH, center_jitter=0))
@@ -279,9 +279,11 @@ def test_random_outlines_fill_the_unit_square():
 def test_looks():
     image = procedural_textures(1, 96)[0]
     np.testing.assert_array_equal(apply_look(image.copy(), NEUTRAL), image)
-    grey = apply_look(image.copy(), replace(NEUTRAL, grey=True))
-    assert (grey[..., 0] == grey[..., 2]).all()
-    bright = apply_look(np.full((8, 8, 3), 50, np.uint8), replace(NEUTRAL, tone=Tone(np.log((2.0, 1, 0.5)), 0, 0, 0)))
+    gray = apply_look(image.copy(), replace(NEUTRAL, gray=True))
+    assert (gray[..., 0] == gray[..., 2]).all()
+    bright = apply_look(
+        np.full((8, 8, 3), 50, np.uint8), replace(NEUTRAL, tone=np.array((*np.log((2.0, 1, 0.5)), 0, 0, 0)))
+    )
     np.testing.assert_array_equal(bright[0, 0], (100, 50, 25))
     noisy = apply_look(np.full((128, 700, 3), 128, np.uint8), replace(NEUTRAL, noise=8.0, noise_offset=(500, 500)))
     assert noisy.std() == pytest.approx(8, rel=0.1) and noisy.mean() == pytest.approx(128, abs=1)
@@ -359,10 +361,10 @@ def test_cutouts_without_alpha_are_skipped(tmp_path, caplog):
     assert "plain.png has no 8-bit alpha" in caplog.text
 
 
-def test_a_cast_from_the_background_itself_turns_it_upside_down(stock):
-    settings = replace(stock.settings, VIEW=0.0, SAME_PICTURE=1.0, HARMONISE=0.0)
-    cast = draw_scene_spec(np.random.default_rng(0), AssetLibrary(stock.pictures[:1], [], settings))
-    np.testing.assert_array_equal(cast.background.sprite.image, stock.pictures[0].image[::-1])
+def test_a_cast_from_the_background_itself_turns_it_upside_down(assets):
+    settings = replace(assets.settings, VIEW=0.0, SAME_PICTURE=1.0, HARMONISE=0.0)
+    scene = draw_scene_spec(np.random.default_rng(0), AssetLibrary(assets.pictures[:1], [], settings))
+    np.testing.assert_array_equal(scene.background.sprite.image, assets.pictures[0].image[::-1])
 
 
 # Sequences
@@ -385,8 +387,8 @@ def test_sequences_in_the_layout_of_got10k(tmp_path):
         assert data.frame(index, 24).shape == (120, 160, 3)
         boxes = sequence.bbox[sequence.valid]
         assert (boxes[:, :2] >= 0).all() and (boxes[:, :2] + boxes[:, 2:] <= (160.001, 120.001)).all()
-        centres = boxes[:, :2] + 0.5 * boxes[:, 2:]
-        step = np.abs(np.diff(centres, axis=0)).max()
+        centers = boxes[:, :2] + 0.5 * boxes[:, 2:]
+        step = np.abs(np.diff(centers, axis=0)).max()
         assert 0.05 < step < 20  # it moves, and it does not jump
         assert (data.frame(index, 0) != data.frame(index, 12)).mean() > 0.3
 

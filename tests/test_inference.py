@@ -21,7 +21,7 @@ def case(*overrides, batch=2):
     return cfg, model, template, search
 
 
-def normalised(cfg, pixels):
+def normalized(cfg, pixels):
     pixels = pixels.permute(0, 3, 1, 2).double() / 255
     mean, std = (torch.tensor(list(v), dtype=torch.float64)[:, None, None] for v in (cfg.DATA.MEAN, cfg.DATA.STD))
     return ((pixels - mean) / std).float()
@@ -46,7 +46,7 @@ def test_in_float32_it_equals_the_plain_model(options, ranking):
     cfg, model, template, search = case(*options, f"MODEL.BACKBONE.CE_TEMPLATE_RANGE={ranking}")
     boxes = torch.tensor([[0.2, 0.3, 0.4, 0.5], [0.4, 0.25, 0.2, 0.5]])
     mask = template_mask(cfg, 64, 2, "cpu", boxes)
-    inputs = normalised(cfg, template), normalised(cfg, search)
+    inputs = normalized(cfg, template), normalized(cfg, search)
     expected = model(*inputs, ce_template_mask=mask, template_box=boxes)
     plain, state = PlainModel(cfg, model), initial_state(cfg, template, boxes)
     assert set(state) <= {"template", "box", "mask"}
@@ -65,10 +65,10 @@ def test_in_float32_it_equals_the_plain_model(options, ranking):
 def test_the_model_stays_as_it_was():
     cfg, model, template, search = case()
     state = {name: value.clone() for name, value in model.state_dict().items()}
-    before = model(normalised(cfg, template), normalised(cfg, search))
+    before = model(normalized(cfg, template), normalized(cfg, search))
     prepare_inference(cfg, model.train(), torch.bfloat16)
     assert model.training
-    after = model.eval()(normalised(cfg, template), normalised(cfg, search))
+    after = model.eval()(normalized(cfg, template), normalized(cfg, search))
     assert torch.equal(before["score_map"], after["score_map"])
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
 
@@ -77,7 +77,7 @@ def test_the_model_stays_as_it_was():
 @torch.no_grad()
 def test_in_bfloat16_all_but_the_last_layers_is_rounded(pack):
     cfg, model, template, search = case("MODEL.BACKBONE.CE_LOC=[]", "MODEL.BACKBONE.CE_KEEP_RATIO=[]")
-    expected = model(normalised(cfg, template), normalised(cfg, search))
+    expected = model(normalized(cfg, template), normalized(cfg, search))
     fast = prepare_inference(cfg, model, torch.bfloat16, pack=pack)
     assert {parameter.dtype for parameter in fast.head.last.parameters()} == {torch.float32}
     assert {parameter.dtype for parameter in fast.head.branches.parameters()} == {torch.bfloat16}
@@ -179,7 +179,7 @@ def test_a_narrowed_model_sees_the_middle_of_what_it_was_trained_on():
     pixels = torch.randint(0, 256, (1, 96, 96, 3), dtype=torch.uint8)
     template = torch.randint(0, 256, (1, 64, 64, 3), dtype=torch.uint8)
     mask = template_mask(cfg, 64, 1, "cpu")
-    expected = model(normalised(cfg, template), normalised(cfg, pixels), mask)
+    expected = model(normalized(cfg, template), normalized(cfg, pixels), mask)
     found = fast(fast.embed(template, "template"), pixels)
     assert found["score_map"].shape == (1, 1, 6, 6)
     torch.testing.assert_close(found["score_map"], expected["score_map"], rtol=1e-5, atol=1e-5)

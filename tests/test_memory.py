@@ -12,7 +12,7 @@ import yaml
 from benchmarks import presence
 from lib.config.ostrack_memory import MemoryRules
 from lib.data.base import SequenceInfo
-from lib.data.crops import Crop, CropPair, CropSpec, jitter_box
+from lib.data.crops import Crop, CropPair, CropSpec, PairSpec, jitter_box
 from lib.data.image_io import read_image
 from lib.drawing.assets import load_assets
 from lib.drawing.sequences import SEQUENCE_SETTINGS, draw_sequence
@@ -38,7 +38,7 @@ from lib.train.actors import build_actor
 from lib.train.actors.ostrack_memory import OSTrackMemoryActor
 from lib.train.data.augmentation import cover, finish_pair
 from lib.train.data.sampler import PairSampling, clip_frames
-from lib.train.data.samples import SampleSpec, TrackingDataset, boxes_to_crop, last_visible
+from lib.train.data.samples import SampleSpec, TrackingDataset, boxes_to_crop
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import ConfigError, DataError
 from tests.conftest import load_script
@@ -352,8 +352,7 @@ def info(visible):
 
 def test_where_a_target_was_last_seen():
     visible = np.array([True, True, False, False, True, False])
-    known = last_visible(info(visible))
-    np.testing.assert_array_equal(known[:, 0], [1, 5, 5, 5, 17, 17])
+    np.testing.assert_array_equal(boxes_to_crop(info(visible), range(6))[:, 0], [1, 5, 5, 5, 17, 17])
     np.testing.assert_array_equal(boxes_to_crop(info(visible), [1, 4])[:, 0], info(visible).bbox[:, 0])
     np.testing.assert_array_equal(boxes_to_crop(info(visible), [1, 3])[:, 0], [1, 5, 9, 5, 17, 21])  # a template in 2
 
@@ -393,13 +392,13 @@ class OneCrop:
 
     name, single = "ONE", False
 
-    def draw_pair(self, rng, template, search, joint, positive=True):
+    def draw_pair(self, rng, spec, positive=True):
         def crop(size):
             image = rng.integers(0, 255, (size, size, 3), np.uint8)
             return Crop(image, np.array([0.4, 0.4, 0.2, 0.2], np.float32), np.zeros((size, size), bool))
 
-        searches = [crop(search.size) for _ in range(search.number)]
-        return CropPair([crop(template.size) for _ in range(template.number)], searches, "ONE", "")
+        templates, searches = ([crop(s.size) for _ in range(s.number)] for s in (spec.template, spec.search))
+        return CropPair(templates, searches, "ONE", "")
 
 
 def test_samples_tell_of_each_search_frame_whether_it_shows_the_target(cfg):
@@ -408,7 +407,7 @@ def test_samples_tell_of_each_search_frame_whether_it_shows_the_target(cfg):
     dataset = TrackingDataset([OneCrop()], [1], spec)
     labels = torch.stack([dataset[0, i]["label"] for i in range(200)])
     assert labels.shape == (200, 2) and 0.65 < labels.mean() < 0.85  # a quarter is covered
-    pair = OneCrop().draw_pair(np.random.default_rng(0), spec.template, spec.search, None)
+    pair = OneCrop().draw_pair(np.random.default_rng(0), PairSpec(spec.template, spec.search))
     assert "label" not in finish_pair(pair, None, np.random.default_rng(0))
 
 
@@ -481,10 +480,10 @@ def test_the_benchmark_of_presence_reads_results(tmp_path, monkeypatch, capsys):
 
 
 def test_a_drawn_target_leaves_the_frame_and_comes_back():
-    stock = load_assets((), (), replace(SEQUENCE_SETTINGS, EXIT=1.0, VIEW=0.0, OCCLUDER=0.0))
+    assets = load_assets((), (), replace(SEQUENCE_SETTINGS, EXIT=1.0, VIEW=0.0, OCCLUDER=0.0))
     left = 0
     for seed in range(3):
-        frames = list(draw_sequence(np.random.default_rng(seed), stock, 40))
+        frames = list(draw_sequence(np.random.default_rng(seed), assets, 40))
         seen = np.array([frame.visible for frame in frames])
         assert seen[0] > 0.9 and seen[-1] > 0.5
         gone = np.flatnonzero(seen == 0)

@@ -9,11 +9,11 @@ import pytest
 
 from lib.config.drawing import DrawSettings
 from lib.config.experiment import DataConfig
-from lib.data.crops import Crop, CropSpec
+from lib.data.crops import Crop, CropSpec, PairSpec
 from lib.data.registry import open_dataset
 from lib.data.selection import selected, split_selection
 from lib.drawing.extents import draw_loosening, draw_part_box, draw_part_outline, draw_rectangle, loosen
-from lib.drawing.photometric import Look, Tone, draw_video_look, tone_table
+from lib.drawing.photometric import Look, draw_video_look, tone_table
 from lib.train.admin.environment import EnvironmentSettings
 from lib.train.data.augmentation import degrade, warp_crop
 from lib.train.data.check import check_dataset
@@ -26,7 +26,7 @@ PLAIN_DRAW = DrawSettings(  # nothing but geometry
     GAIN=0, GAMMA=0, WHITE=0, HUE=0, SATURATION=0, SHADE=0, MOTION_BLUR=0, DEFOCUS=0, NOISE=0, JPEG=0,
     LOW_RESOLUTION=0, GREY=0,
 )  # fmt: skip
-QUIET = Tone(np.zeros(3), 0.0, 0.0, 0.0)
+QUIET = np.zeros(6)
 
 
 def write_picture(path, box, size=(80, 60)):
@@ -167,12 +167,12 @@ def test_a_degraded_crop_is_dark_or_faded_and_its_padding_black():
     padding = np.zeros((8, 8), bool)
     padding[:, :2] = True
     crop = Crop(np.full((8, 8, 3), 200, np.uint8), np.zeros(4, np.float32), padding)
-    dark = degrade(crop, np.random.default_rng(0), PLAIN_DRAW, Look(replace(QUIET, gain=np.full(3, np.log(0.5)))))
+    dark = degrade(crop, np.random.default_rng(0), PLAIN_DRAW, Look(np.log((0.5, 0.5, 0.5, 1, 1, 1))))
     assert (dark.image[:, 2:] == 100).all() and not dark.image[:, :2].any() and (crop.image == 200).all()
     assert tone_table(QUIET, fade=0.5)[0, [0, 255], 0].tolist() == [64, 191]
     looks = [draw_video_look(np.random.default_rng(i), replace(PLAIN_DRAW, DARK=0.5, FADE=0.5)) for i in range(60)]
     assert 15 < sum(look.fade > 0 for look in looks) < 45
-    assert 15 < sum(look.tone.gain[0] < -0.4 for look in looks) < 45
+    assert 15 < sum(look.tone[0] < -0.4 for look in looks) < 45
 
 
 def test_augmented_pairs_of_stills_show_parts_and_rectangles(env):
@@ -184,7 +184,7 @@ def test_augmented_pairs_of_stills_show_parts_and_rectangles(env):
     def share_of_red(source):
         found = []
         for seed in range(8):
-            pair = source.draw_pair(np.random.default_rng(seed), spec, spec)
+            pair = source.draw_pair(np.random.default_rng(seed), PairSpec(spec, spec))
             assert pair.source.endswith("augmented")
             for crop in (*pair.template, *pair.search):
                 x, y, w, h = np.rint(crop.box * 64).astype(int)
@@ -193,6 +193,6 @@ def test_augmented_pairs_of_stills_show_parts_and_rectangles(env):
         return np.array(found)
 
     assert share_of_red(whole).min() > 0.9 and share_of_red(parts).min() > 0.9  # a part is all red as well
-    boxes = [parts.draw_pair(np.random.default_rng(seed), spec, spec).search[0].box for seed in range(8)]
+    boxes = [parts.draw_pair(np.random.default_rng(seed), PairSpec(spec, spec)).search[0].box for seed in range(8)]
     np.testing.assert_allclose([box[2] * box[3] for box in boxes], 1 / 9, rtol=0.02)  # the crop follows the part
     assert open_source("PICTURES", env, DataConfig(AUGMENT=0.3)).augment == 0.3

@@ -7,21 +7,23 @@ import numpy as np
 import pytest
 import torch
 
+from lib.config import load_config
+from lib.config.ostrack import OSTrackConfig
 from lib.data.base import SequenceInfo
-from lib.data.crops import Crop, CropPair, CropSpec, JointAugmentation
+from lib.data.crops import Crop, CropPair, CropSpec, JointAugmentation, PairSpec
 from lib.drawing.pairs import ImagesDataset
-from lib.train.data.augmentation import Normalisation, centre_box
+from lib.train.data.augmentation import Normalization, center_box
 from lib.train.data.loader import collate
 from lib.train.data.sampler import PairSampling, causal_frames, trident_frames
 from lib.train.data.samples import AnnotatedPairs, SampleSpec, TrackingDataset
 from lib.utils.errors import ConfigError, DataError
 
 TEMPLATE, SEARCH = CropSpec(32, 2.0, 0.0, 0.0, 1), CropSpec(64, 4.0, 0.0, 0.0, 1)
-PLAIN = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+PLAIN = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
-class Colours:
-    """Sequences whose frames have one grey level each, 10 x sequence + 1; with flags of one's own."""
+class Colors:
+    """Sequences whose frames have one gray level each, 10 x sequence + 1; with flags of one's own."""
 
     def __init__(self, name="COLOURS", visible=None, sequences=2, frames=30):
         self.name, self.is_video = name, True
@@ -149,7 +151,7 @@ class TestSequencesLeftOut:
         sampling.draw(SequenceInfo(None, enough, enough), np.random.default_rng(0))
 
     def test_count_is_logged_and_nothing_left_is_an_error(self, caplog):
-        class Mixed(Colours):
+        class Mixed(Colors):
             def sequence(self, index):
                 info = super().sequence(index)
                 return info if index else SequenceInfo(info.bbox, np.zeros(30, bool), info.valid)
@@ -161,8 +163,8 @@ class TestSequencesLeftOut:
             AnnotatedPairs(Mixed(sequences=1), PairSampling("stark", 200, 1, 1))
 
     def test_unknown_mode(self):
-        with pytest.raises(ConfigError, match="'spiral'; known are causal, clip, trident, trident_pro, stark"):
-            PairSampling("spiral", 200, 1, 1)
+        with pytest.raises(ConfigError, match="DATA.SAMPLER_MODE is 'spiral'; it must be one of causal, trident"):
+            load_config(OSTrackConfig, "vitb_256_mae_ce_32x4_ep300", ["DATA.SAMPLER_MODE=spiral"])
 
 
 def samples_of(*datasets, ratios=None, templates=1, searches=1, mode="trident", negatives=True):
@@ -173,13 +175,13 @@ def samples_of(*datasets, ratios=None, templates=1, searches=1, mode="trident", 
 
 
 def level(images, scale=255):
-    """The grey level of the middle of a crop, whatever its brightness factor: only its order of size is exact."""
+    """The gray level of the middle of a crop, whatever its brightness factor: only its order of size is exact."""
     return float(images[0, 0, 32 % images.shape[-1], 32 % images.shape[-1]]) * scale
 
 
 class TestNegatives:
     def test_half_the_samples_have_the_label_0_and_show_another_sequence(self):
-        samples = samples_of(Colours(frames=30))
+        samples = samples_of(Colors(frames=30))
         drawn = [samples[1, index] for index in range(200)]
         labels = [sample["label"].item() for sample in drawn]
         assert 70 < labels.count(0.0) < 130
@@ -193,7 +195,7 @@ class TestNegatives:
 
     def test_frames_without_the_target_come_first(self):
         visible = np.arange(40) < 30
-        samples = samples_of(Colours(visible=visible), searches=2)
+        samples = samples_of(Colors(visible=visible), searches=2)
         for index in range(60):
             sample = samples[1, index]
             hidden = level(sample["search_images"]) > 60  # such frames are lighter by 100
@@ -201,17 +203,17 @@ class TestNegatives:
             assert sample["search_images"].shape[0] == 2
 
     def test_the_middle_of_such_a_frame_is_cropped(self):
-        np.testing.assert_array_equal(centre_box((80, 120, 3)), [52, 35, 15, 10])
-        np.testing.assert_array_equal(centre_box((719, 1281, 3)), [560, 314, 160, 89])
+        np.testing.assert_array_equal(center_box((80, 120, 3)), [52, 35, 15, 10])
+        np.testing.assert_array_equal(center_box((719, 1281, 3)), [560, 314, 160, 89])
 
     def test_one_sequence_is_not_enough(self):
         with pytest.raises(ConfigError, match="TRAIN_CLS needs a second sequence; COLOURS has only one"):
-            samples_of(Colours(sequences=1))
+            samples_of(Colors(sequences=1))
         with pytest.raises(ConfigError, match="second sequence"):
-            samples_of(Colours(sequences=1), Colours("OTHER"), ratios=[1, 0])
+            samples_of(Colors(sequences=1), Colors("OTHER"), ratios=[1, 0])
 
     def test_a_source_with_one_sequence_takes_negatives_from_the_others(self):
-        samples = samples_of(Colours("A", sequences=1), Colours("B", sequences=1), ratios=[50, 1])
+        samples = samples_of(Colors("A", sequences=1), Colors("B", sequences=1), ratios=[50, 1])
         seen = set()
         for index in range(60):
             sample = samples[1, index]
@@ -222,7 +224,7 @@ class TestNegatives:
         assert "B" in seen
 
     def test_without_the_variant_there_is_no_label(self):
-        assert "label" not in samples_of(Colours(), negatives=False)[1, 0]
+        assert "label" not in samples_of(Colors(), negatives=False)[1, 0]
 
     def test_drawn_pairs_take_the_search_of_another_pair(self):
         class Counting(ImagesDataset):
@@ -246,5 +248,5 @@ class TestNegatives:
             assert source.drawn - before == (1 if positive else 2)
             assert sample["search_images"].shape == (2, 3, 64, 64)
             assert sample["template_images"].shape == (1, 3, 32, 32)
-        pair = source.draw_search(np.random.default_rng(0), TEMPLATE, two, JointAugmentation())
+        pair = source.draw_search(np.random.default_rng(0), PairSpec(TEMPLATE, two, JointAugmentation()))
         assert (len(pair.template), len(pair.search)) == (0, 2)

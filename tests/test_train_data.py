@@ -15,6 +15,7 @@ from lib.data.crops import (
     CropPair,
     CropSpec,
     JointAugmentation,
+    PairSpec,
     flip_box_fraction,
     flip_crop,
     flip_image,
@@ -25,13 +26,13 @@ from lib.drawing.pairs import ImagesDataset
 from lib.train.actors.ostrack import OSTrackActor
 from lib.train.admin.environment import EnvironmentSettings
 from lib.train.data.augmentation import (
-    Normalisation,
+    Normalization,
     cut_crop,
     draw_joint_augmentation,
     finish_pair,
     flip_box_pixels,
     is_usable,
-    normalised,
+    normalized,
 )
 from lib.train.data.loader import batches, build_loader, open_sources
 from lib.train.data.sampler import EpochSampler, PairSampling
@@ -43,7 +44,7 @@ GOLDEN = np.load(Path(__file__).parent / "golden" / "transforms.npz")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TEMPLATE, SEARCH = CropSpec(64, 2.0, 0.0, 0.0, 1), CropSpec(128, 4.0, 3.0, 0.25, 1)
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
-PLAIN = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+PLAIN = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 @pytest.fixture
@@ -76,24 +77,24 @@ class ClipDataset:
 
 
 class TestTransforms:
-    def test_brightness_and_normalisation(self, image):
+    def test_brightness_and_normalization(self, image):
         both = torch.from_numpy(np.stack((image, image)))
-        jittered = normalised(both, torch.tensor([1.13, 1.0]).double(), (0.0,) * 3, (1.0,) * 3)
+        jittered = normalized(both, torch.tensor([1.13, 1.0]).double(), (0.0,) * 3, (1.0,) * 3)
         np.testing.assert_allclose(jittered[0, :, ::7, ::9].numpy(), GOLDEN["jitter_1.13"], atol=1e-5)
         np.testing.assert_allclose(jittered[1].numpy() * 255, image.transpose(2, 0, 1), atol=1e-4)
-        found = normalised(torch.from_numpy(image), torch.tensor(1.0), MEAN, STD)
+        found = normalized(torch.from_numpy(image), torch.tensor(1.0), MEAN, STD)
         assert found.is_contiguous()
         np.testing.assert_allclose(found[..., ::7, ::9].numpy(), GOLDEN["normalize"], atol=1e-5)
 
     def test_brightness_is_clamped(self):
         white = torch.full((2, 2, 3), 255, dtype=torch.uint8)
-        assert normalised(white, torch.tensor(1.2), (0, 0, 0), (1, 1, 1)).max() == 1
+        assert normalized(white, torch.tensor(1.2), (0, 0, 0), (1, 1, 1)).max() == 1
 
-    def test_grayscale_and_mirror(self, image):
+    def test_grayscale_and_flip(self, image):
         np.testing.assert_array_equal(to_grayscale(image)[::7, ::9], GOLDEN["gray"])
         np.testing.assert_array_equal(flip_image(image)[::7, ::9], GOLDEN["flip_img"])
 
-    def test_mirrored_boxes(self):
+    def test_flipped_boxes(self):
         pixels = flip_box_pixels(np.array([10.0, 12, 30, 20]), 96)
         np.testing.assert_allclose(pixels, GOLDEN["flip_box_pixels"])
         fraction = flip_box_fraction(np.array([0.1, 0.2, 0.3, 0.4], np.float32))
@@ -115,12 +116,12 @@ class TestProcessing:
         assert np.abs(shift).max() <= 1.5 + 1e-9
         assert shift.std() == pytest.approx(3 / np.sqrt(12), rel=0.05)
 
-    def test_crop_of_a_box_that_is_not_jittered_is_centred(self):
+    def test_crop_of_a_box_that_is_not_jittered_is_centered(self):
         frame, box = clip_frame(0)
         crop = cut_crop(frame, np.array(box), TEMPLATE, np.random.default_rng(0))
         assert crop.image.shape == (64, 64, 3)
         assert crop.box.dtype == np.float32
-        # Quirk of the published crop: the centre is (size - 1) / 2.
+        # Quirk of the published crop: the center is (size - 1) / 2.
         np.testing.assert_allclose(crop.box[:2] + crop.box[2:] / 2, 63 / 2 / 64, atol=1e-6)
         assert crop.box[2] * crop.box[3] == pytest.approx(0.25, rel=0.05)
 
@@ -128,20 +129,20 @@ class TestProcessing:
     @pytest.mark.parametrize("spec", [TEMPLATE, SEARCH])
     def test_joint_augmentation_is_that_of_the_whole_frame(self, box, spec):
         frame, box = clip_frame(0)[0], np.array(box)
-        mirrored, where = flip_image(frame), flip_box_pixels(box, frame.shape[1])
-        expected = cut_crop(mirrored, where, spec, np.random.default_rng(7))
-        crop = cut_crop(frame, box, spec, np.random.default_rng(7), JointAugmentation(mirror=True))
+        flipped, where = flip_image(frame), flip_box_pixels(box, frame.shape[1])
+        expected = cut_crop(flipped, where, spec, np.random.default_rng(7))
+        crop = cut_crop(frame, box, spec, np.random.default_rng(7), JointAugmentation(flip=True))
         for kind in ("image", "box", "padding"):
             np.testing.assert_array_equal(getattr(crop, kind), getattr(expected, kind))
-        gray = cut_crop(to_grayscale(mirrored), where, spec, np.random.default_rng(7))
-        crop = cut_crop(frame, box, spec, np.random.default_rng(7), JointAugmentation(gray=True, mirror=True))
+        gray = cut_crop(to_grayscale(flipped), where, spec, np.random.default_rng(7))
+        crop = cut_crop(frame, box, spec, np.random.default_rng(7), JointAugmentation(gray=True, flip=True))
         assert np.abs(crop.image.astype(int) - gray.image).max() <= 1  # rounded after and not before resizing
 
     def test_joint_augmentation_is_drawn_as_published(self):
         rng = np.random.default_rng(0)
         drawn = [draw_joint_augmentation(rng) for _ in range(4000)]
         assert np.mean([joint.gray for joint in drawn]) == pytest.approx(0.05, abs=0.015)
-        assert np.mean([joint.mirror for joint in drawn]) == pytest.approx(0.5, abs=0.03)
+        assert np.mean([joint.flip for joint in drawn]) == pytest.approx(0.5, abs=0.03)
 
     def test_a_crop_with_image_only_between_the_grid_points_is_not_usable(self):
         padding = np.ones((64, 64), bool)
@@ -151,7 +152,7 @@ class TestProcessing:
         padding[16, 16] = False
         assert is_usable(crop, 16)
 
-    def test_mirror_moves_image_box_and_padding_together(self):
+    def test_flip_moves_image_box_and_padding_together(self):
         image = np.zeros((8, 8, 3), np.uint8)
         image[2:4, 1:3] = 9
         padding = np.zeros((8, 8), bool)
@@ -162,7 +163,7 @@ class TestProcessing:
         assert flipped.padding[:, 0].all()
         np.testing.assert_allclose(flipped.box, [5 / 8, 2 / 8, 2 / 8, 2 / 8])
 
-    def test_finished_sample_shapes_types_and_independent_mirrors(self):
+    def test_finished_sample_shapes_types_and_independent_flips(self):
         crop = Crop(np.arange(192, dtype=np.uint8).reshape(8, 8, 3), np.array([0, 0, 0.25, 1], np.float32),
                     np.zeros((8, 8), bool))  # fmt: skip
         pair = CropPair([crop], [crop, crop], "SET", "what")
@@ -188,13 +189,15 @@ class TestSampler:
 
     def test_still_images_repeat_the_image(self):
         pairs = AnnotatedPairs(ClipDataset(frames=1, is_video=False), PairSampling("causal", 200, 1, 1))
-        pair = pairs.draw_pair(np.random.default_rng(0), TEMPLATE, TEMPLATE)
+        pair = pairs.draw_pair(np.random.default_rng(0), PairSpec(TEMPLATE, TEMPLATE))
         np.testing.assert_array_equal(pair.template[0].image, pair.search[0].image)
 
     def test_a_frame_that_comes_twice_is_decoded_once(self):
         dataset, read = ClipDataset(frames=1, is_video=False), []
         dataset.frame = lambda index, frame: (read.append(frame), clip_frame(frame)[0])[1]
-        AnnotatedPairs(dataset, PairSampling("causal", 200, 1, 1)).draw_pair(np.random.default_rng(0), TEMPLATE, SEARCH)
+        AnnotatedPairs(dataset, PairSampling("causal", 200, 1, 1)).draw_pair(
+            np.random.default_rng(0), PairSpec(TEMPLATE, SEARCH)
+        )
         assert read == [0]
 
     @pytest.mark.parametrize(
@@ -202,13 +205,13 @@ class TestSampler:
         [
             JointAugmentation(),
             JointAugmentation(gray=True),
-            JointAugmentation(mirror=True),
+            JointAugmentation(flip=True),
             JointAugmentation(True, True),
         ],
     )
     def test_the_joint_step_is_the_same_for_all_crops(self, joint):
         pairs = AnnotatedPairs(ClipDataset(frames=1, is_video=False), PairSampling("causal", 200, 1, 1))
-        pair = pairs.draw_pair(np.random.default_rng(0), TEMPLATE, TEMPLATE, joint)
+        pair = pairs.draw_pair(np.random.default_rng(0), PairSpec(TEMPLATE, TEMPLATE, joint))
         expected = cut_crop(*map(np.array, clip_frame(0)), TEMPLATE, np.random.default_rng(0), joint)
         for crop in (*pair.template, *pair.search):
             np.testing.assert_array_equal(crop.image, expected.image)
@@ -222,11 +225,11 @@ class TestSampler:
                 return CropPair([crop], [crop], "DRAWN", "noise")
 
         def draw(joint):
-            pair = Drawn(None).draw_pair(np.random.default_rng(0), TEMPLATE, SEARCH, joint)
+            pair = Drawn(None).draw_pair(np.random.default_rng(0), PairSpec(TEMPLATE, SEARCH, joint))
             np.testing.assert_array_equal(pair.template[0].image, pair.search[0].image)
             return pair.search[0]
 
-        plain, both = draw(JointAugmentation()), draw(JointAugmentation(gray=True, mirror=True))
+        plain, both = draw(JointAugmentation()), draw(JointAugmentation(gray=True, flip=True))
         np.testing.assert_array_equal(both.image, to_grayscale(plain.image)[:, ::-1])
         np.testing.assert_allclose(both.box, [0.75, 0, 0.25, 1])
 
@@ -282,7 +285,7 @@ class TestLoader:
                         assert torch.equal(batch[key], reference[key])
         assert not torch.equal(epochs[0][0][0]["search_images"], epochs[0][1][0]["search_images"])
 
-    def test_crops_that_travel_as_bytes_are_normalised_to_the_same(self):
+    def test_crops_that_travel_as_bytes_are_normalized_to_the_same(self):
         loaders = [
             loader_for(config("TRAIN.NUM_WORKER=0", f"DATA.NORMALISE_ON_DEVICE={v}"), "TRAIN")
             for v in ("false", "true")

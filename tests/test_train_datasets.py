@@ -14,7 +14,7 @@ import pytest
 
 from lib.config.experiment import DataConfig
 from lib.data.annotations import parse_flags
-from lib.data.crops import CropSpec
+from lib.data.crops import CropSpec, PairSpec
 from lib.data.datasets import BENCHMARKS, TRAINING, BenchmarkSpec, TrainingSpec
 from lib.data.layouts import Layout, SequenceEntry, SequenceFiles, SequenceSet
 from lib.data.listings import by_folder
@@ -102,7 +102,7 @@ def test_pairs_show_the_target(world):
         source = open_source(name, world[0], DataConfig(), use_lmdb=name == "LASOT")
         rng = np.random.default_rng(3)
         for _ in range(4):
-            pair = source.draw_pair(rng, CropSpec(64, 2, 0, 0, 1), CropSpec(128, 4, 0, 0, 1))
+            pair = source.draw_pair(rng, PairSpec(CropSpec(64, 2, 0, 0, 1), CropSpec(128, 4, 0, 0, 1)))
             assert pair.dataset == name
             if "_" in pair.source and not pair.source.split()[0].endswith("0") and name == "COCO17":
                 continue

@@ -121,7 +121,7 @@ def test_skipping_in_float16_does_not_go_on_for_ever():
     ("room", "error", "message"),
     [
         (500_000, CheckpointError, r"OSTrack_ep0002\.pth\.tar cannot be written: .*File too large"),
-        (64, ConfigError, "/out: File too large; make room .* The last checkpoint is whole"),  # not even for the log
+        (64, ConfigError, "/out: File too large; free space .* The last checkpoint is whole"),  # not even for the log
     ],
 )
 def test_full_disk_leaves_the_earlier_checkpoint_whole(run, room, error, message):

@@ -1,4 +1,4 @@
-"""Losses, optimiser steps and schedule of the published system, through the actor, the trainer and its loader."""
+"""Losses, optimizer steps and schedule of the published system, through the actor, the trainer and its loader."""
 
 import json
 from pathlib import Path
@@ -116,7 +116,7 @@ def loader_of(batch, count):
     return loader
 
 
-def test_three_optimiser_steps_of_the_trainer(actor, cfg, batch, tmp_path, monkeypatch):
+def test_three_optimizer_steps_of_the_trainer(actor, cfg, batch, tmp_path, monkeypatch):
     monkeypatch.setattr(trainer_module, "save_checkpoint", lambda state, path: None)  # it would be a gigabyte
     notes, net = Notes(actor.net), actor.net
     loaders = loader_of(batch, 4 * STEPS), loader_of(batch, 4)

@@ -12,7 +12,7 @@ from lib.train import optim
 from lib.train.actors.ostrack import OSTrackActor
 from lib.train.ema import Ema
 from lib.train.losses import giou_loss
-from lib.train.previous import load_previous
+from lib.train.other_experiments import load_previous
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint, strip_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError
 from tests.small_training import build, small_batch, small_config
@@ -197,8 +197,8 @@ def test_starting_from_the_newest_weights_of_another_experiment(previous, caplog
     for name in ("backbone.blocks.2.attn.qkv.weight", "box_head.conv1_ctr.0.weight"):
         assert torch.equal(after[name], before[name]), name
     assert "OSTrack_ep0002.pth.tar: loaded" in caplog.text
-    assert "not in the file, left as initialised: backbone.blocks.2.*" in caplog.text
-    assert "of another shape, left as initialised: box_head.conv1_ctr.0.weight" in caplog.text
+    assert "not in the file, left as initialized: backbone.blocks.2.*" in caplog.text
+    assert "of another shape, left as initialized: box_head.conv1_ctr.0.weight" in caplog.text
 
 
 def test_weights_of_another_experiment_that_cannot_be_had(previous):

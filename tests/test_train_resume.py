@@ -143,8 +143,8 @@ def test_checkpoints_inside_an_epoch(run, tmp_path, monkeypatch):
 def test_moments_are_in_order_and_epochs_are_epochs(tmp_path):
     paths = [
         checkpoints.checkpoint_path(tmp_path, 2),
-        checkpoints.partial_path(tmp_path, 3, 500),
-        checkpoints.partial_path(tmp_path, 3, 1500),
+        checkpoints.checkpoint_path(tmp_path, 2, 500),
+        checkpoints.checkpoint_path(tmp_path, 2, 1500),
         checkpoints.checkpoint_path(tmp_path, 3),
         checkpoints.checkpoint_path(tmp_path, 10000),
     ]
@@ -200,7 +200,7 @@ def test_another_configuration_is_gone_on_with_from_the_end_of_an_epoch(run, tmp
 
     caplog.clear()
     third = load_checkpoint(run("out", *changed, "TRAIN.EPOCH=3", resume_changed=True))
-    assert "goes on with another configuration from epoch 3: DATA.SEARCH.CENTER_JITTER was 3, is 2; " in caplog.text
+    assert "resumes with another configuration from epoch 3: DATA.SEARCH.CENTER_JITTER was 3, is 2; " in caplog.text
     assert (third["epoch"], third["step"]) == (3, 2 * 8 + 4)
     assert len(third["stats"]["train"]["IoU"]) == 3
     before, after = (state["optimizer"] for state in (second, third))

@@ -16,7 +16,7 @@ from lib.models.ostrack import build_ostrack
 from lib.train import optim
 from lib.train.actors.ostrack import OSTrackActor
 from lib.train.admin.settings import Settings
-from lib.train.admin.stats import AverageMeter, StatValue
+from lib.train.admin.stats import EpochStats
 from lib.train.run_training import TrainOptions, pick_device, run_training
 from lib.train.trainers import checkpoints, trainer
 from lib.train.trainers.step import NonFiniteLossError, train_step
@@ -260,13 +260,11 @@ def test_device_that_is_not_there():
 def test_published_class_names_and_statistics():
     settings = Settings("ostrack", config_name="x", save_dir="out")
     assert settings.checkpoint_dir == Path("out/checkpoints/train/ostrack/x")
-    meter = AverageMeter()
-    meter.update(1.0, 3)
-    meter.update(5.0, 1)
-    assert (meter.val, meter.avg) == (5.0, 2.0)
-    stat = StatValue()
-    stat.update(2.0)
-    assert (stat.val, stat.history) == (2.0, [2.0])
+    stats = EpochStats({"a": (1.0, 1)})
+    stats.update({"a": 1.0, "b": 1.0}, 3)
+    stats.add({"b": (5.0, 1)})
+    assert stats.averages() == {"a": 1.0, "b": 2.0}
+    assert stats.sums == {"a": (4.0, 4), "b": (8.0, 4)}
 
 
 def test_wandb_offline(tiny, tmp_path, monkeypatch):

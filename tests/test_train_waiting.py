@@ -42,9 +42,9 @@ class Blank:
 
     name, single, wait = "BLANK", False, 0.0
 
-    def draw_pair(self, rng, template, search, *_):
+    def draw_pair(self, rng, spec, *_):
         time.sleep(self.wait)
-        crops = [[self.crop(spec) for _ in range(spec.number)] for spec in (template, search)]
+        crops = [[self.crop(s) for _ in range(s.number)] for s in (spec.template, spec.search)]
         return CropPair(*crops, self.name, "nothing")
 
     @staticmethod
@@ -164,7 +164,7 @@ class TestWorkers:
         monkeypatch.setattr(samples_module, "finish_pair", lambda *_: {"source": lambda: None})  # cannot be pickled
         with pytest.raises(WorkerError, match=r"^DataLoader worker \(pid.*\) exited unexpectedly.*\. See above"):
             list(batches(loader_for()))
-        assert "a batch cannot be handed over: " in capfd.readouterr().err
+        assert "a batch cannot be sent: " in capfd.readouterr().err
 
     def test_a_worker_that_hangs_has_a_limit(self):
         source = Blank()
@@ -238,8 +238,8 @@ EIGHT_STEPS = ("DATA.TRAIN.SAMPLE_PER_EPOCH=16", "TRAIN.EPOCH=2")
     ("number", "of_length", "message"),
     [
         (1, 8, "after step 0 of 8 of epoch 1: there is nothing to save"),
-        (4, 8, "after step 3 of 8 of epoch 1, saved .*partial_ep0001_step000003.pth.tar; the same command goes on"),
-        (2, 2, "after step 8 of 8 of epoch 2, saved .*partial_ep0002_step000008.pth.tar; the same command goes on"),
+        (4, 8, "after step 3 of 8 of epoch 1, saved .*partial_ep0001_step000003.pth.tar; the same command resumes it"),
+        (2, 2, "after step 8 of 8 of epoch 2, saved .*partial_ep0002_step000008.pth.tar; the same command resumes it"),
     ],
 )
 def test_sigterm_ends_the_wait_for_data_and_saves(run, whole_run, monkeypatch, number, of_length, message):

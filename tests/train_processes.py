@@ -172,7 +172,7 @@ def assert_same(a, b):
 
 
 def assert_same_run(a, b):
-    """The checkpoints of two runs hold the same training: weights, optimiser, generators, losses of every epoch."""
+    """The checkpoints of two runs hold the same training: weights, optimizer, generators, losses of every epoch."""
     for key in ("net", "optimizer", "scaler", "ema", "step", "epoch", "epoch_step", "rng"):
         assert_same(a[key], b[key])
     assert_same(*({split: _losses(state["stats"][split]) for split in state["stats"]} for state in (a, b)))

@@ -11,8 +11,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.drawing.cutouts import cut_out_coco, cut_out_salient
-from lib.drawing.saliency import INSTALL, Saliency
+from lib.drawing.saliency import Saliency
 from lib.utils.console import next_step
+from lib.utils.convert_dinov2 import INSTALL
 from lib.utils.errors import run_cli
 from lib.vis.samples import cutout_sheets
 
@@ -22,23 +23,27 @@ def main() -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--coco", type=Path, help="folder with annotations/ and images/")
     source.add_argument(
-        "--saliency", type=Path, nargs="+", metavar="DIR", help=f"folders of photographs; needs a package: {INSTALL}"
+        "--saliency",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help=f"folders of photographs; needs a package: {INSTALL.format('onnxruntime')}",
     )
     parser.add_argument("--split", default="train2017", help="of COCO (train2017)")
     parser.add_argument("--out", type=Path, default=Path("data/cutouts"))
-    parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw the cut-outs of --out on sheets, to look at")
-    arguments = parser.parse_args()
-    if arguments.saliency:
-        count = cut_out_salient(arguments.saliency, arguments.out, Saliency())
+    parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw the cut-outs of --out on sheets")
+    args = parser.parse_args()
+    if args.saliency:
+        count = cut_out_salient(args.saliency, args.out, Saliency())
     else:
-        annotations = arguments.coco / "annotations" / f"instances_{arguments.split}.json"
-        count = cut_out_coco(annotations, arguments.coco / "images" / arguments.split, arguments.out)
-    print(f"wrote {count} cut-outs to {arguments.out}")
-    for path in cutout_sheets(arguments.out, arguments.sheet) if arguments.sheet else ():
+        annotations = args.coco / "annotations" / f"instances_{args.split}.json"
+        count = cut_out_coco(annotations, args.coco / "images" / args.split, args.out)
+    print(f"wrote {count} cut-outs to {args.out}")
+    for path in cutout_sheets(args.out, args.sheet) if args.sheet else ():
         print(f"wrote {path}")
     next_step(
         "set cutouts_dir in the file of paths to train from them",
-        f"python tracking/make_images_dataset.py --cutouts {arguments.out}",
+        f"python tracking/make_images_dataset.py --cutouts {args.out}",
     )
 
 

@@ -31,13 +31,8 @@ def main() -> None:
     parser.add_argument("--images", nargs="+", default=[], metavar="DIR", help="folders of pictures")
     parser.add_argument("--cutouts", nargs="+", default=[], metavar="DIR", help="folders of cut-outs with alpha")
     parser.add_argument("--size", type=frame_size, default=FRAME_SIZE, metavar="WxH")
-    parser.add_argument(
-        "--exits",
-        type=float,
-        default=0.0,
-        metavar="SHARE",
-        help="share of the sequences whose target leaves the frame for a while (default 0)",
-    )
+    exits = "share of the sequences whose target leaves the frame for a while (default 0)"
+    parser.add_argument("--exits", type=float, default=0.0, metavar="SHARE", help=exits)
     parser.add_argument("--force", action="store_true", help="replace a split that exists")
     args = parser.parse_args()
     if not 0 <= args.exits <= 1:

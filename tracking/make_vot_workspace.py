@@ -29,25 +29,16 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def tracker_command(args: argparse.Namespace) -> list[str]:
-    """How the toolkit starts the tracker, from any folder: this Python, absolute paths, the weights there are now."""
+    """Return the toolkit's command for the tracker: this Python, absolute paths and the weights found now."""
     family = experiment_family(args.config, args.script)
     cfg = load_config(family.config, args.config, args.overrides)
     checkpoint = args.checkpoint or find_checkpoint(cfg, args.save_dir)
     if not checkpoint.is_file():
         raise CheckpointError(f"there is no checkpoint {checkpoint}")
-    checked_device(args.device)  # now, not when the toolkit starts it
+    checked_device(args.device)
     config, checkpoint = config_path(family.config, args.config).resolve(), checkpoint.resolve()
-    options = [
-        "--script",
-        args.script or family.name,
-        "--checkpoint",
-        str(checkpoint),
-        "--device",
-        args.device,
-        "--precision",
-        args.precision,
-    ]
-    options += ["--backend", args.backend, *(["--compile"] if args.compile else [])]
+    options = ["--script", args.script or family.name, "--checkpoint", str(checkpoint), "--device", args.device]
+    options += ["--precision", args.precision, "--backend", args.backend, *(["--compile"] if args.compile else [])]
     script = Path(__file__).resolve().with_name("vot_tracker.py")
     return [sys.executable, str(script), str(config), *args.overrides, *options]
 
@@ -62,13 +53,13 @@ def main() -> None:
     if args.sequences:
         stack = shlex.quote(str(add_sequences(workspace, get_dataset(*args.sequences.split(",")))))
     print(f"wrote {register_tracker(workspace, name, label, command)}")
-    place = shlex.quote(str(workspace))
+    folder = shlex.quote(str(workspace))
     print(
         "next, with the vot of .venv-vot:\n"
-        f"  vot --registry {place} test {name}\n"
-        f"  vot initialize {stack} --workspace {place}\n"
-        f"  vot evaluate --workspace {place} {name}\n"
-        f"  vot report --workspace {place} {name}"
+        f"  vot --registry {folder} test {name}\n"
+        f"  vot initialize {stack} --workspace {folder}\n"
+        f"  vot evaluate --workspace {folder} {name}\n"
+        f"  vot report --workspace {folder} {name}"
     )
 
 

@@ -4,7 +4,7 @@ One process trains on the CPU or one GPU. Several train together with --nproc_pe
 --mode multi_node (the same command on each but for --rank), or under torchrun. TRAIN.BATCH_SIZE is that of one process.
 
 Exit status: 0 done; 1 an error; 75 stopped by SIGTERM with everything saved (if there was anything yet): start the same
-command again and it goes on from there, bit for bit on the CPU; 130 stopped by Ctrl-C, which saves nothing: the last
+command again and it resumes, bit for bit on the CPU; 130 stopped by Ctrl-C, which saves nothing: the last
 checkpoint counts.
 """
 
@@ -13,6 +13,7 @@ import os
 import shlex
 import signal
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -60,96 +61,81 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_intermixed_args()
 
 
-def check_options(arguments: argparse.Namespace) -> None:
-    """Refuse options that contradict each other, before anything is started.
+def check_options(args: argparse.Namespace) -> None:
+    """Refuse options that contradict each other.
 
     Raises:
         ConfigError: naming them.
     """
-    count = arguments.nproc_per_node
+    count = args.nproc_per_node
     if count is not None and count < 1:
         raise ConfigError(f"--nproc_per_node {count}: this must be 1 or more")
-    if arguments.mode == "single" and (count or 1) > 1:
+    if args.mode == "single" and (count or 1) > 1:
         raise ConfigError(f"--nproc_per_node {count} needs --mode multiple")
-    if arguments.mode != "multi_node" and (arguments.nnodes > 1 or arguments.rank is not None):
+    if args.mode != "multi_node" and (args.nnodes > 1 or args.rank is not None):
         raise ConfigError("--nnodes and --rank need --mode multi_node")
-    if arguments.script_prv and not arguments.config_prv:
+    if args.script_prv and not args.config_prv:
         raise ConfigError("--script_prv needs --config_prv, the experiment whose weights are to be started from")
-    if bool(arguments.distill) != bool(arguments.config_teacher):
+    if bool(args.distill) != bool(args.config_teacher):
         raise ConfigError("--distill 1 and --config_teacher, the experiment of the teacher, need each other")
 
 
-def start_all(arguments: argparse.Namespace) -> int:
+def start_all(args: argparse.Namespace) -> int:
     """Start this command once for each process."""
-    processes, nodes, node = arguments.nproc_per_node or _gpus(), 1, 0
-    if arguments.mode == "multi_node":
-        nodes, node = arguments.nnodes, arguments.rank
+    processes, nodes, node = args.nproc_per_node or 0, 1, 0
+    if not processes:
+        import torch  # slow to import
+
+        processes = torch.cuda.device_count()
+    if args.mode == "multi_node":
+        nodes, node = args.nnodes, args.rank
         if node is None or not 0 <= node < nodes:
             raise ConfigError(f"--rank {node}: of {nodes} machines (--nnodes), this must be one from 0 to {nodes - 1}")
     if processes < 1:
         raise ConfigError("there is no GPU: say with --nproc_per_node how many processes are to train on the CPU")
-    port = arguments.port or (20000 if nodes > 1 else 0)
-    return launch([sys.executable, *sys.argv], processes, nodes, node, arguments.ip, port)
+    port = args.port or (20000 if nodes > 1 else 0)
+    return launch([sys.executable, *sys.argv], processes, nodes, node, args.ip, port)
 
 
-def _gpus() -> int:
-    import torch  # slow to import
-
-    return torch.cuda.device_count()
-
-
-def train(arguments: argparse.Namespace) -> int:
+def train(args: argparse.Namespace) -> int:
     """Train, as the only process or as one of several."""
+    # Slow to import, which --help and the launcher need not wait for.
     from lib.models.family import experiment_family
-    from lib.train.run_training import (  # slow to import, which --help and the launcher need not wait for
-        TrainOptions,
-        run_training,
-    )
+    from lib.train.run_training import TrainOptions, run_training
     from lib.train.trainers.stop import Preempted
 
-    overrides = list(arguments.overrides)
-    if arguments.seed is not None:
-        overrides.append(f"TRAIN.SEED={arguments.seed}")
+    overrides = list(args.overrides)
+    if args.seed is not None:
+        overrides.append(f"TRAIN.SEED={args.seed}")
+    options = {field.name: getattr(args, field.name) for field in fields(TrainOptions)}
+    options |= {"use_wandb": bool(args.use_wandb), "use_lmdb": bool(args.use_lmdb)}
     try:
-        options = TrainOptions(
-            script=arguments.script,
-            save_dir=arguments.save_dir,
-            device=arguments.device,
-            resume=arguments.resume,
-            resume_changed=arguments.resume_changed,
-            use_wandb=bool(arguments.use_wandb),
-            use_lmdb=bool(arguments.use_lmdb),
-            config_prv=arguments.config_prv,
-            script_prv=arguments.script_prv,
-            config_teacher=arguments.config_teacher,
-            script_teacher=arguments.script_teacher,
-        )
-        last = run_training(arguments.config, overrides, options)
+        last = run_training(args.config, overrides, TrainOptions(**options))
     except Preempted:
         return PREEMPTED
     if os.environ.get("RANK", "0") == "0":
-        family = arguments.script or experiment_family(arguments.config).name
-        line = ["python", "tracking/test.py", family, arguments.config, "--checkpoint", str(last), "--dataset", "NAME"]
+        family = args.script or experiment_family(args.config).name
+        line = ["python", "tracking/test.py", family, args.config, "--checkpoint", str(last), "--dataset", "NAME"]
         next_step(shlex.join(line))
     return 0
 
 
 def stop_early(number: int, frame: object) -> None:
-    """SIGTERM before the first step or after the last; in between the trainer takes it."""
+    """Handle SIGTERM before the first step and after the last; in between the trainer does."""
     os.write(2, f"{NOTHING_TO_SAVE}\n".encode())
     os._exit(PREEMPTED)
 
 
 def main() -> int:
-    arguments = parse_arguments()
-    check_options(arguments)
+    args = parse_arguments()
+    check_options(args)
     if "RANK" in os.environ:
         with rank_process():
-            return train(arguments)
-    if arguments.mode in ("multiple", "multi_node") or (arguments.mode is None and arguments.nproc_per_node):
-        return start_all(arguments)
+            return train(args)
+    if args.mode in ("multiple", "multi_node") or (args.mode is None and args.nproc_per_node):
+        return start_all(args)
     signal.signal(signal.SIGTERM, stop_early)
-    return train(arguments)
+    return train(args)
 
 
 if __name__ == "__main__":

@@ -13,51 +13,48 @@ Size = Annotated[float, Interval(0.01, 1)]
 
 @dataclass(frozen=True)
 class DrawSettings(Section):
-    """Probabilities and magnitudes of the drawn data. Spreads are standard deviations, unless said otherwise.
+    """Probabilities and magnitudes of the drawn data; spreads are standard deviations, unless stated otherwise.
 
-    The type of each says what an experiment may set it to; drawing itself checks nothing.
-
-    What the target is:
-        VIEW: probability that nothing is pasted: the target is a region of the picture, seen in two views.
-        CUTOUT: probability that a pasted target is a cut-out with alpha, when there are cut-outs.
-        SEGMENT: probability that a region is a colour-connected segment (else a random shape over a salient place).
-        SAME_PICTURE: probability that a pasted region comes from the background picture itself (then upside down).
-        HARMONISE: probability that a pasted thing takes on the mean colour of the background in part.
-        RECTANGLE: probability that a region is a rectangle anywhere in the picture, whatever it shows.
-        SUB_BOX: probability that the target is but a rectangular part of the thing that is pasted or annotated.
-        LOOSE: log of the sides of the box over those of what it is drawn around, the same in all frames of a pair.
+    The target:
+        VIEW: probability that nothing is pasted, and the target is a region of the picture in two views.
+        CUTOUT: probability that a pasted target is a cut-out with alpha, if there are any.
+        SEGMENT: probability that a region is a segment of about one color (else a random shape over a salient box).
+        SAME_PICTURE: probability that a pasted region is from the background picture (then upside down).
+        HARMONISE: probability that a pasted object partly takes on the mean color of the background.
+        RECTANGLE: probability that a region is a rectangle anywhere in the picture.
+        SUB_BOX: probability that the target is only a rectangular part of the pasted or annotated object.
+        LOOSE: log of the sides of the box over those of the object, equal in all frames of a pair.
         MIN_SIZE, MAX_SIZE: bounds of the target's ``sqrt(w h)`` as a fraction of that of the frame.
 
-    How the target changes between two frames (deformation):
+    Deformation of the target between two frames:
         SCALE, ASPECT: log of size and of width over height.
         ROTATION: degrees.
         TILT: perspective, relative change of scale over the target.
         BEND: non-rigid displacement over the target's size (three waves in each direction).
-        HARD, HARD_FACTOR: probability that all of these are multiplied, and by what.
+        HARD, HARD_FACTOR: probability that all of these are multiplied by a factor.
 
-    How things move:
-        PLACEMENT: how far from the middle of the frame the target may start: 0 not at all, 1 anywhere.
-        MOTION: target's way in units of its size. JUMP: probability of a new place anywhere in the frame.
-        BORDER: probability that its way may lead over the border of the frame.
+    Motion:
+        PLACEMENT: distance of the target's start from the middle of the frame: 0 none, 1 anywhere.
+        MOTION: target's path in units of its size. JUMP: probability of a jump to anywhere in the frame.
+        BORDER: probability that the target may cross the border of the frame.
         CAMERA_ZOOM: upper bound of picture over frame. CAMERA_SHIFT: pan, as a fraction of the frame.
         CAMERA_SCALE, CAMERA_ROTATION (degrees), CAMERA_TILT: likewise for the whole background.
         NEW_BACKGROUND: probability that the search frame has another background.
 
-    What else is there:
-        DISTRACTORS: probabilities of 0, 1, 2, ... things that look like the target. DISTRACTOR_BELOW: that one is
-            behind the target, not in front of it.
-        OCCLUDER: probability of a thing in front of the target. OCCLUDER_TEMPLATE: of those, in the template too.
-        EXIT: of drawn sequences, probability that the target leaves the frame for a while; pairs have none.
-        MIN_VISIBLE, MIN_VISIBLE_TEMPLATE: least fraction of the target that must be seen, else the pair is redrawn.
+    Other objects:
+        DISTRACTORS: probabilities of 0, 1, 2, ... objects like the target. DISTRACTOR_BELOW: that one is behind it.
+        OCCLUDER: probability of an object in front of the target. OCCLUDER_TEMPLATE: of those, in the template too.
+        EXIT: of drawn sequences, probability that the target leaves the frame for a while.
+        MIN_VISIBLE, MIN_VISIBLE_TEMPLATE: least visible fraction of the target, else the pair is redrawn.
 
-    What camera and light do:
+    Camera and light:
         GAIN, GAMMA: log of brightness and contrast curve. WHITE: log gain per channel. HUE (degrees), SATURATION (log).
         VIDEO_TONE: factor of the tones that all frames of a video share, over those that differ between its frames.
-        OBJECT_GAIN: log gain of a single pasted thing between frames.
+        OBJECT_GAIN: log gain of a single pasted object between frames.
         SHADE: probability of a smooth shadow or light; SHADE_DEPTH: its log.
-        MOTION_BLUR, DEFOCUS, NOISE, JPEG, LOW_RESOLUTION, GREY: probabilities of each (grey: of the whole video).
-        DARK, FADE: probabilities of a video in the dark (a fifth to three fifths of the light), and of low contrast.
-        BLUR_LENGTH (crop pixels), NOISE_LEVEL (grey levels), JPEG_QUALITY, LOW_FACTOR: upper bound, or least quality.
+        MOTION_BLUR, DEFOCUS, NOISE, JPEG, LOW_RESOLUTION, GREY: probabilities (GREY: of the whole video).
+        DARK, FADE: probabilities of a dark video (a fifth to three fifths of the light), and of low contrast.
+        BLUR_LENGTH (crop pixels), NOISE_LEVEL (gray levels), JPEG_QUALITY, LOW_FACTOR: upper bound, or least quality.
         OBJECT_BLUR: probability of motion blur of the target alone.
     """
 

@@ -1,4 +1,4 @@
-"""The sections that the experiments of all families share: model, training, data and tracking."""
+"""Sections that the experiments of all families share: model, training, data and tracking."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class HeadConfig(Section):
 
     TYPE: Literal["CENTER", "CORNER", "MLP"] = "CENTER"
     NUM_CHANNELS: PositiveInt = 256
-    # Give the head the cosine similarity of each search token to each template token (pixel-wise correlation, Yan et
-    # al., Alpha-Refine, CVPR 2021) as further channels.
+    # Further channels for the head: the cosine similarity of each search token to each template token (pixel-wise
+    # correlation, Yan et al., Alpha-Refine, CVPR 2021).
     CORRELATION: Extension[bool] = False
 
 
@@ -81,35 +81,35 @@ class TrainConfig(Section):
     BACKBONE_MULTIPLIER: NonNegative = 0.1
     GIOU_WEIGHT: NonNegative = 2.0
     L1_WEIGHT: NonNegative = 5.0
-    # Blocks that keep their weights, counted from 1; the embeddings before them go with block 1. 0 stands for none.
+    # Blocks that keep their weights, counted from 1; block 1 includes the embeddings. 0 stands for none.
     FREEZE_LAYERS: tuple[int, ...] = (0,)
     PRINT_INTERVAL: PositiveInt = 50
-    # Validation follows every so many epochs and the last one; 0 = never.
+    # Epochs between two validations; the last epoch is always followed by one. 0 = never.
     VAL_EPOCH_INTERVAL: NonNegativeInt = 20
     GRAD_CLIP_NORM: NonNegative = 0.1
     AMP: Literal[False, True, "bf16", "fp16"] = False
     DROP_PATH_RATE: Annotated[float, Interval(0, 1, "[)")] = 0.1
     SCHEDULER: SchedulerConfig = SchedulerConfig()
     SEED: Extension[int] = 42
-    # Gradients of this many batches are summed before an optimizer step.
+    # Batches whose gradients are summed before an optimizer step.
     ACCUM_STEPS: Extension[PositiveInt] = 1
-    # A numbered checkpoint is kept for good every so many epochs.
+    # Epochs between two checkpoints that are kept.
     CHECKPOINT_INTERVAL: Extension[PositiveInt] = 10
-    # A checkpoint is written inside the epoch every so many steps too; 0 = at the end of epochs only.
+    # Steps between two checkpoints inside an epoch; 0 = only at the end of epochs.
     SAVE_EVERY_STEPS: Extension[NonNegativeInt] = 0
-    # Seconds that training waits for a batch of its worker processes before it ends with an error.
+    # Most seconds to wait for a batch of the worker processes.
     DATA_TIMEOUT: Extension[Positive] = 900.0
-    # Half of the pairs show another object in the search region, and are to be recognized as such.
+    # Half of the pairs are negatives, with another object in the search region.
     TRAIN_CLS: Extension[bool] = False
-    # Learning rates fall by this factor from each block to the one before it; 1 = the same for all.
+    # Factor of the learning rate from each block to the one before it.
     LAYER_DECAY: Extension[Annotated[float, Interval(0, 1, "(]")]] = 1.0
-    # A running average of the weights with this decay is kept, validated and saved beside them; 0 = none.
+    # Decay of a running average of the weights, which is validated and saved with them; 0 = none.
     EMA_DECAY: Extension[Annotated[float, Interval(0, 1, "[)")]] = 0.0
-    # Let float32 matrix products use TensorFloat-32 on CUDA.
+    # Use TensorFloat-32 for float32 products on CUDA.
     TF32: Extension[bool] = False
     # torch.compile the transformer blocks.
     COMPILE: Extension[bool] = False
-    # Compute the blocks' activations again in the backward pass instead of keeping them.
+    # Recompute the blocks' activations in the backward pass.
     ACTIVATION_CHECKPOINTING: Extension[bool] = False
     DISTILL: Extension[DistillConfig] = DistillConfig()
 
@@ -131,7 +131,7 @@ class SplitConfig(Section):
 
 @dataclass(frozen=True)
 class ValSplitConfig(SplitConfig):
-    """``DATA.VAL``: likewise, for validation; there is none without data sets or samples."""
+    """``DATA.VAL``: likewise, for validation; none without data sets or samples."""
 
     SAMPLE_PER_EPOCH: NonNegativeInt = 10000
 
@@ -145,7 +145,7 @@ class CropConfig(Section):
     """``DATA.SEARCH`` and ``DATA.TEMPLATE``.
 
     ``SIZE``: side in pixels. ``FACTOR``: side over the square root of the box's area. ``CENTER_JITTER``,
-    ``SCALE_JITTER``: how far training moves and scales it. ``NUMBER``: crops of a sample.
+    ``SCALE_JITTER``: magnitudes of shift and scaling in training. ``NUMBER``: crops of a sample.
     """
 
     SIZE: PositiveInt = 128
@@ -167,15 +167,15 @@ class DataConfig(Section):
     VAL: ValSplitConfig = ValSplitConfig(("GOT10K_votval",), (1,), 10000)
     SEARCH: CropConfig = CropConfig(320, 5.0, 4.5, 0.5)
     TEMPLATE: CropConfig = CropConfig(128, 2.0)
-    # Share of the drawn samples that may meet an unreadable image before the run stops.
+    # Share of the samples that may meet an unreadable image.
     MAX_BROKEN_SHARE: Extension[NonNegative] = 0.01
-    # Crops travel as bytes; brightness and normalization are done on the device that trains. The same samples.
+    # Send crops as bytes, and do brightness and normalization on the training device. The same samples.
     NORMALISE_ON_DEVICE: Extension[bool] = False
-    # Share of the pairs from annotated data that are augmented as DRAW says: looks, loose boxes, and of still pictures
-    # parts, rectangles and warps.
+    # Share of the annotated pairs that are augmented by DRAW: looks, loose boxes, and for still pictures also parts,
+    # rectangles and warps.
     AUGMENT: Extension[Share] = 0.0
     DRAW: Extension[DrawSettings] = DrawSettings()
-    # Share of the search frames that do not show the target: half look past it, in the others it is covered.
+    # Share of the search frames without the target: half are beside it, in the others it is covered.
     ABSENT: Extension[Share] = 0.0
 
 
@@ -188,19 +188,19 @@ class TestConfig(Section):
     SEARCH_FACTOR: Positive = 5.0
     SEARCH_SIZE: PositiveInt = 320
     EPOCH: PositiveInt = 500
-    # Pixels that the sides of a box are long at least, and that stay inside of the image.
+    # Least side of a box in pixels, and least part of it inside the image.
     MIN_SIZE: Extension[Annotated[float, Interval(1)]] = 10.0
-    # Share of its last size that a box keeps at score 0, falling to none at score 1.
+    # Weight of a box's last size at score 0, falling to 0 at score 1.
     SIZE_SMOOTHING: Extension[Share] = 0.0
 
 
 @dataclass(frozen=True)
 class ExperimentConfig(Section):
-    """Base of the experiments of each family; a family gives its own type to the sections in which it has more keys.
+    """Base of the experiments of each family, which has its own types of the sections with more keys.
 
     Attributes:
-        family: name of the family of trackers, and of the folder of its files in ``experiments``.
-        name: of the file; checkpoints and results are kept under it.
+        family: name of the family of trackers, and of its folder in ``experiments``.
+        name: of the file, and of checkpoints and results.
     """
 
     family: ClassVar[str]
@@ -219,10 +219,7 @@ class ExperimentConfig(Section):
 
 
 def validated_epochs(train: TrainConfig) -> list[int]:
-    """Return the epochs, counted from 1, at whose end the section ``TRAIN`` of an experiment asks for a validation.
-
-    They are the multiples of ``VAL_EPOCH_INTERVAL`` and the last epoch; with an interval of 0 there are none.
-    """
+    """Return the epochs, counted from 1, that end with a validation by the section ``TRAIN`` of an experiment."""
     interval, last = train.VAL_EPOCH_INTERVAL, train.EPOCH
     return [epoch for epoch in range(1, last + 1) if epoch % interval == 0 or epoch == last] if interval else []
 
@@ -230,7 +227,7 @@ def validated_epochs(train: TrainConfig) -> list[int]:
 def drawn_datasets(cfg: ExperimentConfig, split: str) -> dict[str, float]:
     """Return the data sets that the split ``TRAIN`` or ``VAL`` draws samples from, with their ratios.
 
-    Those with a ratio of 0 are not among them. Of ``VAL`` there are none where no epoch is validated.
+    Ratios are above 0. ``VAL`` has none where no epoch is validated.
     """
     section = cfg.DATA.TRAIN if split == "TRAIN" else cfg.DATA.VAL
     if split == "VAL" and not (section.DATASETS_NAME and section.SAMPLE_PER_EPOCH and cfg.TRAIN.VAL_EPOCH_INTERVAL):

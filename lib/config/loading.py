@@ -1,4 +1,4 @@
-"""Load experiment files and identify what they resolve to."""
+"""Load experiment files."""
 
 from __future__ import annotations
 
@@ -22,12 +22,9 @@ def load_config(schema: type[C], name_or_path: str | Path, overrides: Sequence[s
     """Load an experiment file over the defaults of its family, and check it.
 
     Args:
-        schema: what an experiment of the family holds, for example ``OSTrackConfig``.
-        name_or_path: the name of a file in ``experiments/FAMILY`` (without ``.yaml``), or the path of a YAML file.
-        overrides: ``"KEY.SUB=value"`` strings, the value in YAML; they win over the file.
-
-    Returns:
-        A frozen experiment.
+        schema: type of the family's experiments, such as ``OSTrackConfig``.
+        name_or_path: name of a file in ``experiments/FAMILY`` (without ``.yaml``), or path of a YAML file.
+        overrides: ``"KEY.SUB=value"`` strings, the value in YAML, instead of the file's values.
 
     Raises:
         ConfigError: the file is missing, empty or no YAML mapping; a key is unknown; a value has the wrong type or is
@@ -44,15 +41,15 @@ def load_config(schema: type[C], name_or_path: str | Path, overrides: Sequence[s
 
 
 def experiments_dir(schema: type[ExperimentConfig]) -> Path:
-    """The folder of the experiments that ship for a family."""
+    """Return the folder of a family's shipped experiments."""
     return SHIPPED_DIR / "experiments" / schema.family
 
 
 def config_path(schema: type[ExperimentConfig], name_or_path: str | Path) -> Path:
-    """The file that an experiment's name or path stands for.
+    """Return the file of an experiment's name or path.
 
     Raises:
-        ConfigError: there is no such file; the message offers the nearest name.
+        ConfigError: there is no such file; the message suggests the nearest name.
     """
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml"):
@@ -64,13 +61,12 @@ def config_path(schema: type[ExperimentConfig], name_or_path: str | Path) -> Pat
         folder = experiments_dir(schema)
         names = sorted(file.stem for file in folder.glob("*.yaml"))
         known = f"there are: {', '.join(names)}" if names else "give the path of a YAML file"
-        hint = suggestion(str(name_or_path), names, known)
-        raise ConfigError(f"no experiment {name_or_path!r} in {folder}; {hint}")
+        raise ConfigError(f"no experiment {name_or_path!r} in {folder}; {suggestion(str(name_or_path), names, known)}")
     return path
 
 
 def config_hash(cfg: ExperimentConfig) -> str:
-    """Twelve hex digits that change when any set value of ``cfg`` changes."""
+    """Return twelve hex digits that identify the values of ``cfg``."""
     return hashlib.sha256(json.dumps(to_plain(cfg), sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -92,7 +88,7 @@ def _sets_a_value(values: Any) -> bool:
 
 
 def _parse_override(text: str) -> dict[str, Any]:
-    """``"A.B=value"`` as ``{"A": {"B": value}}``."""
+    """Turn ``"A.B=value"`` into ``{"A": {"B": value}}``."""
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise ConfigError(f"override {text!r} is not of the form KEY.SUB=value")

@@ -1,4 +1,4 @@
-"""What an experiment of OSTrack holds, and the backbones that it can name."""
+"""Experiments of OSTrack, and its backbones."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class OSTrackBackboneConfig(BackboneConfig):
     CE_TEMPLATE_RANGE: Literal["ALL", "CTR_POINT", "CTR_REC", "GT_BOX"] = "ALL"
     # Number of transformer blocks; 0 = all that the backbone type has.
     DEPTH: Extension[NonNegativeInt] = 0
-    # Learned embeddings of what a token shows: target or background of the template (by its box), or search.
+    # Learned embeddings of target and background of the template, by its box, and of the search region.
     TOKEN_TYPES: Extension[bool] = False
 
     @property
@@ -57,7 +57,7 @@ class OSTrackBackboneConfig(BackboneConfig):
 
     @property
     def blocks(self) -> int:
-        """How many transformer blocks the backbone has."""
+        """Number of transformer blocks."""
         return self.DEPTH or self.variant.depth
 
     def conflicts(self) -> Conflicts:
@@ -74,7 +74,7 @@ class OSTrackBackboneConfig(BackboneConfig):
 
 @dataclass(frozen=True)
 class OSTrackModelConfig(ModelConfig):
-    """``MODEL``. Keys with one legal value did nothing, or nothing that worked, in the published system."""
+    """``MODEL``. Keys with one legal value had no working effect in the published system."""
 
     PRETRAIN_FILE: str = "mae_pretrain_vit_base.pth"
     EXTRA_MERGER: Literal[False] = False
@@ -85,7 +85,7 @@ class OSTrackModelConfig(ModelConfig):
 
 @dataclass(frozen=True)
 class OSTrackTrainConfig(TrainConfig):
-    """``TRAIN``: the rate of tokens that elimination keeps falls over ``CE_WARM_EPOCH`` from ``CE_START_EPOCH`` on."""
+    """``TRAIN``: the keep rate of candidate elimination falls for ``CE_WARM_EPOCH`` epochs from ``CE_START_EPOCH``."""
 
     CE_START_EPOCH: NonNegativeInt = 20
     CE_WARM_EPOCH: NonNegativeInt = 80

@@ -1,4 +1,4 @@
-"""What an experiment of OSTrack with a memory holds."""
+"""Experiments of OSTrack with a memory."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from lib.config.section import Conflicts, NonNegative, NonNegativeInt, PositiveI
 class MemoryConfig(Section):
     """``MODEL.MEMORY``: the parts of the memory, each of which can be left out."""
 
-    # A second template of what the target looked like last, beside that of the first frame.
+    # A second template, of a recent frame.
     DYNAMIC_TEMPLATE: bool = True
-    # Side of its middle, in pixels of the template, that the model sees.
+    # Side of its middle, in pixels of the template, that the model uses.
     DYNAMIC_SIZE: PositiveInt = 64
     # A token that is carried from frame to frame (ODTrack, Zheng et al., AAAI 2024).
     TOKEN: bool = True
@@ -40,19 +40,19 @@ class MemoryTrainConfig(OSTrackTrainConfig):
 
 @dataclass(frozen=True)
 class MemoryRules(Section):
-    """``TEST.MEMORY``: when the tracker takes a template, gives a target up, and accepts that it is found again.
+    """``TEST.MEMORY``: when the tracker takes a template, and when a target is lost and found again.
 
-    They speak of presence, and of the score where the model has no presence; without one nothing is given up.
+    Thresholds are of presence, or of the score in a model without presence, which loses no target.
     """
 
-    # The dynamic template is taken every so many frames, where presence is at least the threshold (SUTrack's numbers).
+    # Frames between two dynamic templates, and the least presence to take one (SUTrack's numbers).
     UPDATE_INTERVAL: PositiveInt = 25
     UPDATE_THRESHOLD: Share = 0.7
-    # Below it the target is lost: its box stays where it is.
+    # Below it the target is lost, and its box does not move.
     LOST_THRESHOLD: Share = 0.3
-    # A lost target is found, there or elsewhere in the frame, at this presence or more.
+    # At or above it a lost target is found, there or elsewhere in the frame.
     FOUND_THRESHOLD: Share = 0.6
-    # Search regions elsewhere in the frame that are looked at in each frame without the target.
+    # Search regions elsewhere in each frame without the target.
     LOOKS: NonNegativeInt = 2
 
     def conflicts(self) -> Conflicts:

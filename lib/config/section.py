@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -14,7 +15,7 @@ from lib.utils.errors import ConfigError, suggestion
 
 @dataclass(frozen=True)
 class Interval:
-    """Limits of a number, in mathematical notation: a round bracket in ``ends`` excludes that end."""
+    """Limits of a number; a round bracket in ``ends`` excludes that end."""
 
     low: float
     high: float = math.inf
@@ -34,7 +35,7 @@ class Interval:
 
 @dataclass(frozen=True, eq=False)  # typing's caches would take Literal[0] and Literal[False] for one
 class OneOf:
-    """The values that a key accepts; ``1`` and ``True`` are different ones. A ``Literal`` type says the same."""
+    """The values that a key accepts, like a ``Literal`` type; ``1`` and ``True`` differ."""
 
     values: tuple[Any, ...]
 
@@ -47,8 +48,8 @@ class OneOf:
 
 
 T = TypeVar("T")
-# A key that the published system does not have. It enters a resolved configuration, and so its hash, only where an
-# experiment sets it: published experiments resolve to what they always were.
+# A key that the published system does not have. It is in a resolved configuration, and so in its hash, only where an
+# experiment sets it: published experiments resolve as before.
 _EXTENSION = object()
 Extension = Annotated[T, _EXTENSION]
 Positive = Annotated[float, Interval(0, ends="()")]
@@ -56,14 +57,12 @@ PositiveInt = Annotated[int, Interval(0, ends="()")]
 NonNegative = Annotated[float, Interval(0)]
 NonNegativeInt = Annotated[int, Interval(0)]
 Share = Annotated[float, Interval(0, 1)]
-
-
-Conflicts = Iterator[tuple[str, str]]  # of key and what its value must do instead
+Conflicts = Iterator[tuple[str, str]]  # key, and what its value must do
 
 
 @dataclass(frozen=True)
 class Section:
-    """Base of all sections. Each field in capitals is a key of the YAML file and has a default.
+    """Base of all sections. Each field in capitals is a key of the YAML file, with a default.
 
     Attributes:
         given: keys that an experiment or an override has set.
@@ -72,7 +71,7 @@ class Section:
     given: frozenset[str] = field(default=frozenset(), kw_only=True, repr=False, compare=False)
 
     def conflicts(self) -> Conflicts:
-        """Yield each key, by its name from here, whose value does not go with the others."""
+        """Yield each key, relative to this section, whose value contradicts others."""
         yield from ()
 
 
@@ -84,7 +83,6 @@ def _keys(section: Section) -> list[str]:
 
 
 def _types(section: Section) -> dict[str, Any]:
-    """The types of the fields, with their limits."""
     return get_type_hints(type(section), include_extras=True)
 
 
@@ -97,11 +95,11 @@ def _dotted_keys(section: Section, prefix: str = "") -> Iterator[str]:
 
 
 def updated(section: S, values: Any, where: str, prefix: str = "", root: Section | None = None) -> S:
-    """Copy a section with nested values, as YAML gives them, set in it. Lists become tuples.
+    """Return a copy of a section with nested values from YAML set in it; lists become tuples.
 
     Args:
         where: names the source of the values in errors.
-        prefix, root: of a section inside another one: its name, with a dot, and the outermost section.
+        prefix, root: of an inner section: its name with a dot, and the outermost section.
 
     Raises:
         ConfigError: a key is unknown, or its value has the wrong type or is outside its limits.
@@ -115,16 +113,15 @@ def updated(section: S, values: Any, where: str, prefix: str = "", root: Section
         if name not in keys:
             near = _nearest(full, _dotted_keys(root))
             raise ConfigError(f"{where}: unknown key {full}; the nearest known key is {near}")
-        before = getattr(section, name)
-        if isinstance(before, Section):
-            changes[name] = updated(before, value, where, f"{full}.", root)
+        if isinstance(inner := getattr(section, name), Section):
+            changes[name] = updated(inner, value, where, f"{full}.", root)
         else:
             changes[name] = _read_value(types[name], value, full, where)
     return replace(section, given=section.given.union(values), **changes)
 
 
 def all_conflicts(section: Section, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
-    """Yield full key, plain value and what it must do, of every conflict in a section and those inside it."""
+    """Yield full key, plain value and what it must do, of every conflict in a section and its inner ones."""
     for name in _keys(section):
         if isinstance(value := getattr(section, name), Section):
             yield from all_conflicts(value, f"{prefix}{name}.")
@@ -133,16 +130,16 @@ def all_conflicts(section: Section, prefix: str = "") -> Iterator[tuple[str, Any
 
 
 def to_plain(section: Section, complete: bool = False, extension: bool = False) -> dict[str, Any]:
-    """Copy a section into plain dicts and lists, for YAML, JSON or a checkpoint.
+    """Convert a section to dicts and lists, for YAML, JSON or a checkpoint.
 
     Args:
         complete: include extension keys that are not set.
-        extension: the section is an extension as a whole, with all its keys.
+        extension: the whole section is an extension.
     """
     plain, types = {}, _types(section)
     for name in _keys(section):
         value, added = getattr(section, name), extension or _EXTENSION in get_args(types[name])
-        # Not given, but changed: by dataclasses.replace.
+        # Changed though not given: by dataclasses.replace.
         if complete or not added or name in section.given or value != getattr(type(section), name):
             plain[name] = to_plain(value, complete, added) if isinstance(value, Section) else _plain(value)
     return plain
@@ -153,7 +150,7 @@ def _plain(value: Any) -> Any:
 
 
 def _nearest(key: str, known: Iterator[str]) -> str:
-    """The known key most like ``key``: same last part first, else the most similar spelling."""
+    """Return the known key most like ``key``, by its last part and as a whole."""
 
     def likeness(candidate: str) -> float:
         last = difflib.SequenceMatcher(None, key.rpartition(".")[2].upper(), candidate.rpartition(".")[2]).ratio()
@@ -163,13 +160,15 @@ def _nearest(key: str, known: Iterator[str]) -> str:
 
 
 def _read_value(kind: Any, value: Any, key: str, where: str) -> Any:
-    """``value`` as the type ``kind``, or an error that names ``key``."""
+    """Convert ``value`` to the type ``kind``, or raise an error that names ``key``."""
     origin, parts = get_origin(kind), get_args(kind)
     if origin is Annotated:
         read = _read_value(parts[0], value, key, where)
         for limit in parts[1:]:
             if isinstance(limit, Interval | OneOf) and read not in limit:
-                raise _refusal(key, value, str(limit) + _hint(limit, value), where)
+                choices = [choice for choice in getattr(limit, "values", ()) if isinstance(choice, str)]
+                hint = suggestion(value, choices) if isinstance(value, str) else ""
+                raise _refusal(key, value, f"{limit} ({hint})" if hint else str(limit), where)
         return read
     if origin is Literal:
         return _read_value(Annotated[Any, OneOf(parts)], value, key, where)
@@ -179,20 +178,14 @@ def _read_value(kind: Any, value: Any, key: str, where: str) -> Any:
         kinds = (parts[0],) * len(value) if parts[-1] is Ellipsis else parts
         if len(value) != len(kinds):
             raise _refusal(key, value, f"a list of {len(kinds)} values", where)
-        return tuple(
-            _read_value(kind, item, f"{key}[{i}]", where)
-            for i, (kind, item) in enumerate(zip(kinds, value, strict=True))
-        )
+        return tuple(_read_value(kinds[i], item, f"{key}[{i}]", where) for i, item in enumerate(value))
     return value if kind is Any else _read_scalar(kind, value, key, where)
 
 
 def _read_scalar(kind: type, value: Any, key: str, where: str) -> Any:
     if kind is float and isinstance(value, str):
-        # YAML 1.1 reads 1e-4 (no dot) as text; every reader means the number.
-        try:
-            value = float(value)
-        except ValueError:
-            pass
+        with suppress(ValueError):
+            value = float(value)  # YAML 1.1 reads 1e-4 (no dot) as text
     accepted = (int, float) if kind is float else kind
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
         wanted = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}[kind]
@@ -200,13 +193,6 @@ def _read_scalar(kind: type, value: Any, key: str, where: str) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise _refusal(key, value, "finite", where)
     return value
-
-
-def _hint(limit: Interval | OneOf, value: Any) -> str:
-    """The choice that a misspelt text is most like."""
-    choices = [choice for choice in limit.values if isinstance(choice, str)] if isinstance(limit, OneOf) else []
-    hint = suggestion(value, choices) if isinstance(value, str) else ""
-    return f" ({hint})" if hint else ""
 
 
 def _refusal(key: str, value: Any, must: str, where: str) -> ConfigError:

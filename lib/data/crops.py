@@ -38,13 +38,24 @@ class CropSpec:
 
 @dataclass(frozen=True)
 class JointAugmentation:
-    """The augmentation that all frames of a sample share: no colour, mirrored left to right."""
+    """The augmentation that all frames of a sample share: no colour, flipped left to right."""
 
     gray: bool = False
-    mirror: bool = False
+    flip: bool = False
 
 
 PLAIN = JointAugmentation()
+
+
+@dataclass(frozen=True)
+class PairSpec:
+    """How the crops of a pair are taken, and the augmentation that they share."""
+
+    template: CropSpec
+    search: CropSpec
+    joint: JointAugmentation = PLAIN
+
+
 _AWAY_MARGIN = 0.02  # crops are cut at whole pixels
 
 
@@ -136,4 +147,4 @@ def augment_crop(crop: Crop, joint: JointAugmentation) -> Crop:
     """Apply the joint augmentation to a crop."""
     if joint.gray:
         crop = gray_crop(crop)
-    return flip_crop(crop) if joint.mirror else crop
+    return flip_crop(crop) if joint.flip else crop

@@ -1,10 +1,10 @@
-"""Drawing training pairs and sequences from unlabelled pictures.
+"""Draw training pairs and sequences from unlabeled pictures.
 
-How much of everything is drawn is set in :mod:`lib.config.drawing`. From the bottom up: ``outlines`` (shapes),
-``textures`` (procedural pictures), ``warp`` (poses, and sprites painted onto a canvas), ``looks`` (what light and
-camera do), ``pictures`` (the picture memory), ``parts`` (sprites cut out of pictures), ``cast`` (who plays), ``scene``
-(one frame), ``staging`` (the frames of a pair), ``sequences`` (continuous ones, and their files).
+:mod:`lib.config.drawing` sets all magnitudes. From the bottom up: ``outlines`` (shapes), ``textures`` (procedural
+pictures), ``warp`` (poses, and sprites painted onto a canvas), ``photometric`` (light and camera), ``pictures`` (in
+memory), ``patches`` (sprites cut out of pictures), ``assets`` (the objects of a scene), ``scene`` (one frame),
+``motion`` (the frames of a pair), ``sequences`` (continuous ones, and their files).
 
-Points are in *edge coordinates* everywhere: pixel ``i`` covers ``[i, i + 1)``, so that a box is two points. Only
-``warp.py`` translates to OpenCV's convention, in which whole numbers are pixel centres.
+Points are in *edge coordinates*: pixel ``i`` covers ``[i, i + 1)``, so that a box is two points. Only ``warp`` converts
+to OpenCV's, in which whole numbers are pixel centers.
 """

@@ -1,4 +1,4 @@
-"""Who plays: a background, a target, things that look like it, and something to hide it."""
+"""The objects of a scene: a background, a target, distractors that look like it, and an occluder."""
 
 from __future__ import annotations
 
@@ -11,17 +11,7 @@ import numpy as np
 from lib.config.drawing import DrawSettings
 from lib.drawing.extents import draw_part_outline
 from lib.drawing.outlines import box_of
-from lib.drawing.patches import (
-    Part,
-    cut,
-    draw_part,
-    neighbour,
-    pick,
-    same_shape,
-    same_texture,
-    scaled,
-    shrunk,
-)
+from lib.drawing.patches import Part, cut, draw_part, neighbor, pick, same_shape, same_texture, scaled, shrunk
 from lib.drawing.photometric import Look, draw_video_look
 from lib.drawing.pictures import Cutout, Picture, load_cutouts, load_pictures, make_picture
 from lib.drawing.textures import procedural_textures
@@ -33,30 +23,28 @@ _MOST_OF_FRAME = 0.9  # of its width or height
 
 @dataclass(frozen=True)
 class SceneObject:
-    """A sprite with the width and height of its whole image in a frame, in pixels, before any deformation."""
+    """A sprite, and the width and height of its whole image in a frame, in pixels, before deformation."""
 
     sprite: Sprite
     size: np.ndarray
 
     @property
     def body(self) -> np.ndarray:
-        """Width and height of the box of its outline, in pixels of a frame."""
+        """Width and height of the box of its outline, in pixels of the frame."""
         return np.ptp(self.sprite.outline, axis=0) * self.size
 
 
 @dataclass(frozen=True)
 class SceneSpec:
-    """All that a pair or a sequence is made of.
+    """The objects of a pair or a sequence.
 
     Attributes:
         frame_size: width and height of the frames.
-        background: the picture behind everything.
-        other_background: the picture that may take its place.
-        target: the target. When ``painted`` is False it is a part of the background: the same image and size.
-        distractors: things that look like the target.
-        occluder: a thing to go in front of the target, if any.
-        look: what the frames have in common.
-        source: the files it was made from.
+        background, other_background: the picture behind everything, and one that may replace it.
+        target: unless ``painted`` it is a part of the background, with the same image and size.
+        occluder: an object to go in front of the target, if any.
+        look: shared by all frames.
+        source: the files of background and target.
     """
 
     frame_size: tuple[int, int]
@@ -68,11 +56,12 @@ class SceneSpec:
     occluder: SceneObject | None
     look: Look
     source: str
+    settings: DrawSettings
 
 
 @dataclass(frozen=True)
 class AssetLibrary:
-    """What casts are made from: at least one picture; cut-outs if there are any."""
+    """What scenes are drawn from: at least one picture; cut-outs if there are any."""
 
     pictures: Sequence[Picture]
     cutouts: Sequence[Cutout]
@@ -82,9 +71,9 @@ class AssetLibrary:
 def load_assets(
     image_dirs: Sequence[str | Path], cutout_dirs: Sequence[str | Path], settings: DrawSettings | None = None
 ) -> AssetLibrary:
-    """Load pictures and cut-outs (folders, searched with all below them) into memory.
+    """Load the pictures and cut-outs of folders and their sub-folders into memory.
 
-    Without picture folders, procedural textures take their place.
+    Without picture folders procedural textures are made.
 
     Raises:
         DataError: a folder is missing, or holds nothing that can be used.
@@ -99,7 +88,7 @@ def load_assets(
 
 
 def _scenery(image: np.ndarray, frame_size: tuple[int, int]) -> SceneObject:
-    """A background, in its own size or enlarged until it covers the frame."""
+    """Make a background, in its own size or enlarged until it covers the frame."""
     height, width = image.shape[:2]
     cover = max(1.0, frame_size[0] / width, frame_size[1] / height)
     return SceneObject(Sprite(image, _WHOLE), np.array((width, height)) * cover)
@@ -110,40 +99,42 @@ def _paste(rng: np.random.Generator, part: Part, pixels: float, backdrop: np.nda
     return SceneObject(sprite, scaled(sprite, pixels))
 
 
+def _paste_cutout(cutout: Cutout, pixels: float) -> SceneObject:
+    sprite = shrunk(cutout.sprite, pixels)
+    return SceneObject(sprite, scaled(sprite, pixels))
+
+
 def _draw_distractor(
-    rng: np.random.Generator, stock: AssetLibrary, target: SceneObject, part: Part | None, backdrop: np.ndarray | None
+    rng: np.random.Generator, assets: AssetLibrary, target: SceneObject, part: Part | None, backdrop: np.ndarray | None
 ) -> SceneObject:
-    """Something like the target (``part`` of a picture, or a cut-out if ``None``), yet never quite the same."""
+    """Draw an object like the target, which is ``part`` of a picture or a cut-out (None), but never the same."""
     pixels = np.sqrt(target.body.prod()) * np.exp(rng.normal(0, 0.2))
     kind = rng.random()
     if part is None and kind < 0.6:
-        sprite = shrunk(pick(rng, stock.cutouts).sprite, pixels)
-        return SceneObject(sprite, scaled(sprite, pixels))
+        return _paste_cutout(pick(rng, assets.cutouts), pixels)
     if part is None:
-        other = same_shape(rng, target.sprite.outline, pick(rng, stock.pictures))
+        other = same_shape(rng, target.sprite.outline, pick(rng, assets.pictures))
     elif kind < 0.4:
-        other = neighbour(rng, part)
+        other = neighbor(rng, part)
     elif kind < 0.6:
         other = same_texture(rng, part)
     elif kind < 0.8:
-        other = same_shape(rng, part.outline, pick(rng, stock.pictures))
+        other = same_shape(rng, part.outline, pick(rng, assets.pictures))
     else:
-        other = draw_part(rng, part.picture, stock.settings)
+        other = draw_part(rng, part.picture, assets.settings)
     return _paste(rng, other, pixels, backdrop)
 
 
 def _draw_target(
-    rng: np.random.Generator, stock: AssetLibrary, scenery: Picture, span: float, backdrop: np.ndarray | None
+    rng: np.random.Generator, assets: AssetLibrary, scenery: Picture, span: float, backdrop: np.ndarray | None
 ) -> tuple[SceneObject, Part | None, str]:
-    """A target to be pasted, the part of a picture that it is (``None``: a cut-out), and its file."""
-    settings = stock.settings
+    """Draw a target to paste; return the part of a picture that it is (None: a cut-out) and its file too."""
+    settings = assets.settings
     least, most = settings.MIN_SIZE * span, settings.MAX_SIZE * span
-    if stock.cutouts and rng.random() < settings.CUTOUT:
-        cutout = pick(rng, stock.cutouts)
-        pixels = np.exp(rng.uniform(np.log(least), np.log(most)))
-        sprite = shrunk(cutout.sprite, pixels)
-        return SceneObject(sprite, scaled(sprite, pixels)), None, cutout.source
-    picture = scenery if rng.random() < settings.SAME_PICTURE else pick(rng, stock.pictures)
+    if assets.cutouts and rng.random() < settings.CUTOUT:
+        cutout = pick(rng, assets.cutouts)
+        return _paste_cutout(cutout, np.exp(rng.uniform(np.log(least), np.log(most)))), None, cutout.source
+    picture = scenery if rng.random() < settings.SAME_PICTURE else pick(rng, assets.pictures)
     part = draw_part(rng, picture, settings)
     own = np.sqrt(box_of(part.outline)[2:].prod())
     pixels = float(np.clip(own * np.exp(rng.uniform(-0.8, 0.1)), least, most))
@@ -151,15 +142,15 @@ def _draw_target(
 
 
 def draw_scene_spec(
-    rng: np.random.Generator, stock: AssetLibrary, frame_size: tuple[int, int] | None = None
+    rng: np.random.Generator, assets: AssetLibrary, frame_size: tuple[int, int] | None = None
 ) -> SceneSpec:
-    """Choose everything at random.
+    """Draw the objects of a scene.
 
     Args:
-        frame_size: width and height of the frames; by default they follow from the background picture.
+        frame_size: width and height of the frames; None = by the background picture.
     """
-    settings = stock.settings
-    scenery, other = pick(rng, stock.pictures), pick(rng, stock.pictures)
+    settings = assets.settings
+    scenery, other = pick(rng, assets.pictures), pick(rng, assets.pictures)
     height, width = scenery.image.shape[:2]
     zoom = rng.uniform(1, settings.CAMERA_ZOOM)
     size = frame_size or (max(int(width / zoom), 1), max(int(height / zoom), 1))
@@ -168,7 +159,7 @@ def draw_scene_spec(
     background = _scenery(scenery.image, size)
     part: Part | None
     if painted:
-        target, part, file = _draw_target(rng, stock, scenery, np.sqrt(size[0] * size[1]), backdrop)
+        target, part, file = _draw_target(rng, assets, scenery, np.sqrt(size[0] * size[1]), backdrop)
         if settings.SUB_BOX and rng.random() < settings.SUB_BOX:
             sprite = target.sprite
             target = replace(target, sprite=Sprite(sprite.image, draw_part_outline(rng, sprite.outline)))
@@ -176,26 +167,18 @@ def draw_scene_spec(
             target.sprite, target.size * min((_MOST_OF_FRAME * np.array(size) / target.body).min(), 1.0)
         )
         source = f"{file} over {scenery.source}"
-        if file == scenery.source:  # upside down, so that the target's own place does not show it a second time
+        if file == scenery.source:  # upside down, so that it does not show the target a second time
             background = _scenery(np.ascontiguousarray(scenery.image[::-1]), size)
     else:
         part = draw_part(rng, scenery, settings)
         target = SceneObject(Sprite(scenery.image, part.outline / (width, height) - 0.5), background.size)
         source = f"part of {scenery.source}"
     number = int(np.searchsorted(np.cumsum(settings.DISTRACTORS), rng.random() * sum(settings.DISTRACTORS)))
-    distractors = [_draw_distractor(rng, stock, target, part, backdrop) for _ in range(number)]
+    distractors = [_draw_distractor(rng, assets, target, part, backdrop) for _ in range(number)]
     occluder = None
     if rng.random() < settings.OCCLUDER:
         pixels = np.sqrt(target.body.prod()) * np.exp(rng.uniform(np.log(0.45), np.log(1.1)))
-        occluder = _paste(rng, draw_part(rng, pick(rng, stock.pictures), settings), pixels, backdrop)
-    return SceneSpec(
-        size,
-        background,
-        _scenery(other.image, size),
-        target,
-        painted,
-        distractors,
-        occluder,
-        draw_video_look(rng, settings),
-        source,
-    )
+        occluder = _paste(rng, draw_part(rng, pick(rng, assets.pictures), settings), pixels, backdrop)
+    backgrounds = background, _scenery(other.image, size)
+    look = draw_video_look(rng, settings)
+    return SceneSpec(size, *backgrounds, target, painted, distractors, occluder, look, source, settings)

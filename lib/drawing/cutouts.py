@@ -1,4 +1,4 @@
-"""Cutting objects out of pictures, by masks or by saliency, as foreground objects for ``IMAGES``."""
+"""Cut objects out of pictures, by masks or by saliency, as foreground objects for ``IMAGES``."""
 
 from __future__ import annotations
 
@@ -33,8 +33,7 @@ def cut_out_coco(annotations: Path, images: Path, out: Path) -> int:
     """Write every instance of a COCO annotation file that is large and whole enough as a PNG with alpha.
 
     Args:
-        annotations: ``instances_*.json``; masks are polygons, as in the official files, or runs; crowds are left out.
-        images: the folder of its pictures.
+        annotations: ``instances_*.json`` with masks as polygons or run lengths; crowds are left out.
         out: folder for ``IMAGE_ANNOTATION.png``.
 
     Returns:
@@ -56,8 +55,7 @@ def cut_out_coco(annotations: Path, images: Path, out: Path) -> int:
             path, mask = images / picture["file_name"], None if item.get("iscrowd") else _mask(item, picture)
         except (KeyError, ValueError, TypeError) as error:
             raise DataError(f"{annotations}: annotation {item['id']} is damaged: {error!r}") from error
-        box = None if mask is None else _whole_object(mask)
-        if mask is None or box is None:
+        if mask is None or (box := _whole_object(mask)) is None:
             continue
         image = read_image(path)
         if image.shape[:2] != mask.shape:
@@ -73,12 +71,12 @@ def cut_out_salient(folders: Sequence[Path], out: Path, saliency: Callable[[np.n
     """Write the object of each photograph that is one compact salient region away from the borders.
 
     Args:
-        folders: of photographs, with the folders below them.
+        folders: of photographs, with their sub-folders.
         out: folder for ``FOLDER_PICTURE.png`` with alpha, at most 640 pixels wide and high.
         saliency: (H, W) in [0, 1] of an RGB picture (H, W, 3).
 
     Returns:
-        The number of files written. A picture that cannot be read is told of and left out.
+        The number of files written; unreadable pictures are logged and left out.
 
     Raises:
         DataError: there are no pictures, or none has such an object.
@@ -94,8 +92,7 @@ def cut_out_salient(folders: Sequence[Path], out: Path, saliency: Callable[[np.n
         scale = min(1.0, _MAX_SIDE / max(image.shape[:2]))
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         mask = salient_object(image, saliency(image))
-        box = None if mask is None else _whole_object(mask)
-        if mask is not None and box is not None:
+        if mask is not None and (box := _whole_object(mask)) is not None:
             name = f"{path.parent.name}_{path.stem}.png"
             write_image(out / name, np.dstack((image, mask.astype(np.uint8) * 255))[box])
             written += 1
@@ -105,17 +102,17 @@ def cut_out_salient(folders: Sequence[Path], out: Path, saliency: Callable[[np.n
 
 
 def salient_object(image: np.ndarray, heat: np.ndarray) -> np.ndarray | None:
-    """The mask, bool (H, W), of the one salient object of a picture; None where there is none, or several.
+    """Return the mask, bool (H, W), of the one salient object of a picture; None where there is none, or several.
 
-    Its outline is that of the saliency (H, W), moved by GrabCut to where colors change; None where the two disagree.
+    Its outline is that of the saliency (H, W), refined by GrabCut; None where the two disagree.
     """
     salient = heat >= _SALIENT
     doubtful = (heat > _DOUBTFUL[0]) & (heat < _DOUBTFUL[1])
     piece = _largest_piece(salient)
     if piece.sum() < max(_MIN_SIDE**2, _ONE_PIECE * salient.sum()) or doubtful.sum() > _MAX_DOUBT * piece.sum():
         return None
-    reach = max(1, round(_BAND * max(heat.shape)))
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    radius = max(1, round(_BAND * max(heat.shape)))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     inner, outer = cv2.erode(piece.astype(np.uint8), kernel), cv2.dilate(piece.astype(np.uint8), kernel)
     if not inner.any() or outer.all():
         return None
@@ -127,26 +124,26 @@ def salient_object(image: np.ndarray, heat: np.ndarray) -> np.ndarray | None:
 
 
 def _largest_piece(mask: np.ndarray) -> np.ndarray:
-    """The largest connected part of a mask."""
+    """Return the largest connected part of a mask."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     return labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()) if count > 1 else np.zeros_like(mask)
 
 
 def _mask(item: dict[str, Any], picture: dict[str, Any]) -> np.ndarray:
-    """The mask of an instance, bool (height, width), from its polygons or its runs."""
+    """Return the mask of an instance, bool (height, width), from its polygons or run lengths."""
     shape = item["segmentation"]
     if isinstance(shape, dict):
         return decode_rle(shape["size"], shape["counts"])
     mask = np.zeros((picture["height"], picture["width"]), np.uint8)
     for points in shape:
-        # In sixteenths of a pixel; COCO counts from a pixel's corner, OpenCV from its centre.
+        # In sixteenths of a pixel; COCO counts from a pixel's corner, OpenCV from its center.
         outline = np.rint((np.reshape(np.asarray(points, np.float64), (-1, 2)) - 0.5) * 16).astype(np.int32)
         cv2.fillPoly(mask, [outline], 1, shift=4)
     return mask.astype(bool)
 
 
 def _whole_object(mask: np.ndarray) -> tuple[slice, slice] | None:
-    """The bounding box of a mask that is large, compact and not cut off by the picture's border."""
+    """Return the bounding box of a mask that is large, compact and not cut off by the border; else None."""
     if mask.sum() < _MIN_SIDE**2:
         return None
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))

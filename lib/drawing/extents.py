@@ -1,4 +1,4 @@
-"""Extents of a target: what its box is drawn around, and how tightly."""
+"""Extents of a target: what its box encloses, and how tightly."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _CANDIDATES = 4
 
 
 def draw_loosening(rng: np.random.Generator, settings: DrawSettings) -> np.ndarray:
-    """Draw how much wider and taller than the object its box is, and how far off its center; see :func:`loosen`."""
+    """Draw how a box differs from its object in size and center; see :func:`loosen`."""
     return rng.standard_normal(4) * settings.LOOSE * (0.3, 0.3, 1, 1)
 
 
 def loosen(box: np.ndarray, change: np.ndarray) -> np.ndarray:
-    """Change the extent of an ``xywh`` box, by the same share of its size in every frame of a pair.
+    """Change the extent of an ``xywh`` box, relative to its size.
 
     Args:
         change: (4,), shift of the center in widths and heights, and logarithms of the factors of width and height.
@@ -27,13 +27,13 @@ def loosen(box: np.ndarray, change: np.ndarray) -> np.ndarray:
 
 
 def draw_part_box(rng: np.random.Generator, box: np.ndarray) -> np.ndarray:
-    """Draw an ``xywh`` box inside of ``box``."""
+    """Draw an ``xywh`` box inside ``box``."""
     size = box[2:] * rng.uniform(*_PART_SIDES, 2)
     return np.concatenate((box[:2] + rng.random(2) * (box[2:] - size), size))
 
 
 def draw_rectangle(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Draw an ``xywh`` box anywhere in a picture (H, W, 3): of a few, the one with the most varied content."""
+    """Draw an ``xywh`` box anywhere in a picture (H, W, 3): of four, the one with the most varied content."""
     height, width = image.shape[:2]
     side = min(height, width) * np.exp(rng.uniform(np.log(0.06), np.log(0.5), _CANDIDATES))
     aspect = np.exp(rng.normal(0, 0.45, _CANDIDATES) / 2)
@@ -50,12 +50,12 @@ def draw_rectangle(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 
 
 def rectangle_outline(box: np.ndarray) -> np.ndarray:
-    """Outline (N, 2) of an ``xywh`` box."""
+    """Return the outline (N, 2) of an ``xywh`` box."""
     return resample(box[:2] + np.array(((0, 0), (1, 0), (1, 1), (0, 1))) * box[2:])
 
 
 def draw_part_outline(rng: np.random.Generator, outline: np.ndarray) -> np.ndarray:
-    """Draw a rectangle within the box of an outline (N, 2), with its center inside of the outline."""
+    """Draw a rectangle within the box of an outline (N, 2), with its center inside the outline."""
     whole = box_of(outline)
     part = draw_part_box(rng, whole)
     points = inner_points(outline)

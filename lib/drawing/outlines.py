@@ -1,4 +1,4 @@
-"""Outlines: closed polygons ``(N, 2)`` in edge coordinates, drawn at random, filled, clipped and boxed."""
+"""Outlines: closed polygons ``(N, 2)`` in edge coordinates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _CIRCLE = np.stack((np.cos(_ANGLES), np.sin(_ANGLES)), axis=1)
 
 
 def _blob(rng: np.random.Generator) -> np.ndarray:
-    """A circle whose radius has a few random harmonics."""
+    """Draw a circle whose radius has random harmonics."""
     radius = np.ones(POINTS)
     for k in range(2, 6):
         radius += rng.normal(0, 0.35 / k) * np.cos(k * _ANGLES + rng.uniform(0, 2 * np.pi))
@@ -19,14 +19,14 @@ def _blob(rng: np.random.Generator) -> np.ndarray:
 
 
 def _superellipse(rng: np.random.Generator) -> np.ndarray:
-    """From a rounded diamond through the ellipse to a rounded rectangle."""
+    """Draw a shape between a rounded diamond, an ellipse and a rounded rectangle."""
     power = rng.uniform(0.35, 1.3)
     points = np.sign(_CIRCLE) * np.abs(_CIRCLE) ** power
     return points * (1, np.exp(rng.normal(0, 0.4)))
 
 
 def _polygon(rng: np.random.Generator) -> np.ndarray:
-    """A star-shaped polygon of four to nine corners."""
+    """Draw a star-shaped polygon of four to nine corners."""
     corners = int(rng.integers(4, 10))
     angles = (np.arange(corners) + rng.uniform(-0.3, 0.3, corners)) * 2 * np.pi / corners
     radius = rng.uniform(0.6, 1, corners)
@@ -34,14 +34,14 @@ def _polygon(rng: np.random.Generator) -> np.ndarray:
 
 
 def _ellipses(rng: np.random.Generator) -> np.ndarray:
-    """The union of two to four ellipses that hang together, as limbs and a body do."""
+    """Draw the union of two to four connected ellipses."""
     mask = np.zeros((96, 96), np.uint8)
-    centre = np.array((48.0, 48.0))
+    center = np.array((48.0, 48.0))
     for _ in range(int(rng.integers(2, 5))):
         axes = rng.uniform(6, 20, 2)
         angle = rng.uniform(0, 180)
-        cv2.ellipse(mask, (tuple(centre), tuple(2 * axes), angle), 255, -1)
-        centre = np.clip(centre + rng.normal(0, 12, 2), 20, 76)
+        cv2.ellipse(mask, (tuple(center), tuple(2 * axes), angle), 255, -1)
+        center = np.clip(center + rng.normal(0, 12, 2), 20, 76)
     return largest_outline(mask)
 
 
@@ -49,7 +49,7 @@ _SHAPES = (_blob, _superellipse, _polygon, _ellipses)
 
 
 def random_outline(rng: np.random.Generator) -> np.ndarray:
-    """A random shape, turned at random and scaled to fill the unit square; ``(N, 2)`` in [0, 1]."""
+    """Draw a rotated shape that fills the unit square; ``(N, 2)`` in [0, 1]."""
     outline = _SHAPES[int(rng.integers(len(_SHAPES)))](rng)
     angle = rng.uniform(0, 2 * np.pi)
     cos, sin = np.cos(angle), np.sin(angle)
@@ -59,38 +59,38 @@ def random_outline(rng: np.random.Generator) -> np.ndarray:
 
 
 def resample(outline: np.ndarray, points: int = POINTS) -> np.ndarray:
-    """The same outline with ``points`` points at equal distances along it."""
+    """Resample an outline with ``points`` points at equal distances."""
     closed = np.concatenate((outline, outline[:1]))
-    way = np.concatenate(([0.0], np.cumsum(np.hypot(*np.diff(closed, axis=0).T))))
-    at = np.linspace(0, way[-1], points, endpoint=False)
-    return np.stack((np.interp(at, way, closed[:, 0]), np.interp(at, way, closed[:, 1])), axis=1)
+    length = np.concatenate(([0.0], np.cumsum(np.hypot(*np.diff(closed, axis=0).T))))
+    at = np.linspace(0, length[-1], points, endpoint=False)
+    return np.stack((np.interp(at, length, closed[:, 0]), np.interp(at, length, closed[:, 1])), axis=1)
 
 
 def largest_outline(mask: np.ndarray) -> np.ndarray:
-    """Outline of the largest connected part of a mask (H, W) uint8 (inside: not zero). ``(0, 2)`` for an empty mask."""
+    """Return the outline of the largest connected part of a mask (H, W) uint8; ``(0, 2)`` for an empty mask."""
     padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     contours, _ = cv2.findContours(padded, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     if not contours:
         return np.zeros((0, 2))
-    contour = max(contours, key=len)[:, 0].astype(np.float64)  # through the centres of the outermost pixels
+    contour = max(contours, key=len)[:, 0].astype(np.float64)  # through the centers of the outermost pixels
     middle = 0.5 * (contour.min(0) + contour.max(0))
     size = contour.max(0) - contour.min(0)
     grown = middle + (contour - middle) * (size + 1) / np.maximum(size, 1)  # to their outer edges
-    return grown - 0.5  # one pixel of border, half a pixel from centres to edges
+    return grown - 0.5  # one pixel of border, half a pixel from centers to edges
 
 
 def fill(outline: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Antialiased mask (height, width) uint8 of an outline."""
+    """Return the antialiased mask (height, width) uint8 of an outline."""
     oversampling = 4
     mask = np.zeros((height * oversampling, width * oversampling), np.uint8)
-    # OpenCV fills every pixel that the outline touches: half a pixel more on every side, less the offset of its centres
+    # OpenCV fills every pixel that the outline touches: half a pixel more on every side, less the offset of its centers
     points = np.round((outline * oversampling - 0.5) * 16).astype(np.int32)
     cv2.fillPoly(mask, [points], 255, cv2.LINE_8, 4)
     return cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def clip_outline(outline: np.ndarray, width: float, height: float) -> np.ndarray:
-    """The part of an outline inside of ``[0, width] x [0, height]`` (Sutherland-Hodgman); maybe no point at all."""
+    """Clip an outline to ``[0, width] x [0, height]`` (Sutherland-Hodgman); it may have no point left."""
     for axis, bound, sign in ((0, 0.0, 1.0), (0, width, -1.0), (1, 0.0, 1.0), (1, height, -1.0)):
         inward = sign * (outline[:, axis] - bound)
         if len(inward) == 0 or inward.min() >= 0:
@@ -105,13 +105,13 @@ def clip_outline(outline: np.ndarray, width: float, height: float) -> np.ndarray
 
 
 def box_of(outline: np.ndarray) -> np.ndarray:
-    """Tight ``xywh`` box of an outline of at least one point."""
+    """Return the tight ``xywh`` box of an outline of at least one point."""
     low, high = outline.min(0), outline.max(0)
     return np.concatenate((low, high - low))
 
 
 def inner_points(outline: np.ndarray, number: int = 64) -> np.ndarray:
-    """About ``number`` points spread evenly over the inside of an outline, ``(M, 2)`` with M >= 1."""
+    """Return about ``number`` points spread evenly over the inside of an outline, ``(M, 2)`` with M >= 1."""
     grid = 24
     x, y, w, h = box_of(outline)
     unit = (outline - (x, y)) / (w, h) * grid

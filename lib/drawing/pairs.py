@@ -1,4 +1,4 @@
-"""The data set ``IMAGES``: training pairs drawn on the fly from unlabelled pictures, or from none at all."""
+"""The data set ``IMAGES``: training pairs drawn from unlabeled pictures or procedural textures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from lib.config.drawing import DrawSettings
-from lib.data.crops import PLAIN, Crop, CropPair, CropSpec, JointAugmentation, augment_crop, jitter_box
+from lib.data.crops import Crop, CropPair, CropSpec, PairSpec, augment_crop, jitter_box
 from lib.drawing.assets import AssetLibrary, draw_scene_spec, load_assets
 from lib.drawing.extents import draw_loosening, loosen
 from lib.drawing.motion import calm, draw_frames
@@ -19,73 +19,57 @@ from lib.utils.crop import box_to_crop, crop_window
 __all__ = ["DrawSettings", "ImagesDataset", "build_images_dataset", "crop_frame"]
 
 _TRIES = 20
-_LEAST_BOX = 8  # pixels of the frame, square root of area
+_LEAST_BOX = 8  # square root of the area in pixels of the frame
 _LEAST_SIDE = 3
 
 
 class ImagesDataset:
     """Pairs drawn from pictures and cut-outs in memory.
 
-    All randomness comes from the generator given to a method: the same state gives the same pair. Load before
-    forking workers, so that they share the pictures.
+    The same state of the random generator gives the same pair. Load before forking workers, which then share memory.
     """
 
     name = "IMAGES"
     single = False
 
-    def __init__(self, stock: AssetLibrary) -> None:
-        self.stock = stock
+    def __init__(self, assets: AssetLibrary) -> None:
+        self.assets = assets
 
-    def draw_pair(
-        self,
-        rng: np.random.Generator,
-        template: CropSpec,
-        search: CropSpec,
-        joint: JointAugmentation = PLAIN,
-        positive: bool = True,
-    ) -> CropPair:
-        """Draw a pair whose crops share an augmentation; the target is in every frame, so a negative pair has no search
-        crops yet."""
-        pair = self.draw_plain(rng, template, search)
-        pair.template = [augment_crop(crop, joint) for crop in pair.template]
-        pair.search = [augment_crop(crop, joint) for crop in pair.search] if positive else []
+    def draw_pair(self, rng: np.random.Generator, spec: PairSpec, positive: bool = True) -> CropPair:
+        """Draw a pair; a negative one has no search crops, see :class:`lib.train.data.samples.PairSource`."""
+        pair = self.draw_plain(rng, spec.template, spec.search)
+        pair.template = [augment_crop(crop, spec.joint) for crop in pair.template]
+        pair.search = [augment_crop(crop, spec.joint) for crop in pair.search] if positive else []
         return pair
 
-    def draw_search(
-        self,
-        rng: np.random.Generator,
-        template: CropSpec,
-        search: CropSpec,
-        joint: JointAugmentation,
-        besides: int | None = None,
-    ) -> CropPair:
+    def draw_search(self, rng: np.random.Generator, spec: PairSpec, besides: int | None = None) -> CropPair:
         """Draw the search crops of another pair."""
-        pair = self.draw_pair(rng, template, search, joint)
+        pair = self.draw_pair(rng, spec)
         pair.template = []
         return pair
 
     def draw_plain(self, rng: np.random.Generator, template: CropSpec, search: CropSpec) -> CropPair:
         """Draw one target in ``template.number`` template frames and ``search.number`` search frames.
 
-        The geometry of a crop is that of annotated data: see :func:`crop_frame`. A draw in which the target is too
-        small or hardly to be seen is thrown away; after 20 such, an easy pair is drawn that always works.
+        A draw with a target that is too small or hardly visible is discarded; after 20 such an easy pair is drawn that
+        is always usable.
         """
-        settings = self.stock.settings
+        settings = self.assets.settings
         least = [settings.MIN_VISIBLE_TEMPLATE] * template.number + [settings.MIN_VISIBLE] * search.number
         for attempt in range(_TRIES + 1):
-            stock = self.stock if attempt < _TRIES else AssetLibrary(self.stock.pictures, [], calm(settings))
-            cast = draw_scene_spec(rng, stock)
-            frames = draw_frames(rng, cast, template.number, search.number, stock.settings)
+            assets = self.assets if attempt < _TRIES else AssetLibrary(self.assets.pictures, [], calm(settings))
+            scene = draw_scene_spec(rng, assets)
+            frames = draw_frames(rng, scene, template.number, search.number)
             if all(map(_usable, frames, least)):
                 break
         specs = [template] * template.number + [search] * search.number
         change = draw_loosening(rng, settings) if settings.LOOSE else np.zeros(4)
         crops = [_jittered_crop(rng, frame, spec, change) for frame, spec in zip(frames, specs, strict=True)]
-        return CropPair(crops[: template.number], crops[template.number :], self.name, cast.source)
+        return CropPair(crops[: template.number], crops[template.number :], self.name, scene.source)
 
 
 def _usable(frame: Frame, least_visible: float) -> bool:
-    """Whether the target is large enough and enough of it is seen."""
+    """Whether the target is large enough and enough of it is visible."""
     box = frame.target_box
     if box is None or np.sqrt(box[2:].prod()) < _LEAST_BOX or box[2:].min() < _LEAST_SIDE:
         return False
@@ -93,10 +77,10 @@ def _usable(frame: Frame, least_visible: float) -> bool:
 
 
 def _jittered_crop(rng: np.random.Generator, frame: Frame, spec: CropSpec, change: np.ndarray) -> Crop:
-    """The crop around the target's jittered box; without jitter if that one would show nothing but padding.
+    """Draw the crop around the target's jittered box; without jitter if it would be nothing but padding.
 
     Args:
-        change: how the box departs from the target's extent, see :func:`loosen`.
+        change: of the box from the target's extent, see :func:`loosen`.
     """
     assert frame.target_box is not None  # or the draw was not usable
     box = loosen(frame.target_box, change)
@@ -109,7 +93,7 @@ def crop_frame(frame: Frame, box: np.ndarray, around: np.ndarray, spec: CropSpec
 
     Args:
         box: the target, ``xywh`` in pixels of the frame.
-        around: the box the crop is taken around.
+        around: the box that the crop is taken around.
     """
     window = crop_window(around, spec.factor)
     ratio = spec.size / window.side
@@ -133,14 +117,5 @@ def crop_frame(frame: Frame, box: np.ndarray, around: np.ndarray, spec: CropSpec
 def build_images_dataset(
     image_dirs: Sequence[str | Path], cutout_dirs: Sequence[str | Path], settings: DrawSettings | None = None
 ) -> ImagesDataset:
-    """The data set over all pictures and cut-outs below some folders; see :func:`load_assets`.
-
-    Args:
-        image_dirs: folders of pictures; none: procedural textures.
-        cutout_dirs: folders of cut-outs with alpha; none: no cut-outs.
-        settings: how much of everything is drawn; the defaults if not given.
-
-    Raises:
-        DataError: a folder is missing, or holds nothing that can be used.
-    """
+    """Make the data set of the pictures and cut-outs of folders; arguments and errors as of :func:`load_assets`."""
     return ImagesDataset(load_assets(image_dirs, cutout_dirs, settings))

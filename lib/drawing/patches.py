@@ -1,4 +1,4 @@
-"""Parts of pictures: chosen, varied and cut out as sprites."""
+"""Parts of pictures: drawn, varied and cut out as sprites."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class Part:
 
 
 def pick(rng: np.random.Generator, items: Sequence[T]) -> T:
-    """One of the items."""
+    """Draw one of the items."""
     return items[int(rng.integers(len(items)))]
 
 
 def _salient_box(rng: np.random.Generator, picture: Picture) -> np.ndarray:
-    """A salient place, more often one of the best."""
+    """Draw a salient box, more often one of the best."""
     return picture.boxes[int(len(picture.boxes) * rng.random() ** 1.5)].astype(np.float64)
 
 
 def draw_part(rng: np.random.Generator, picture: Picture, settings: DrawSettings) -> Part:
-    """A rectangle anywhere, a segment of the picture, or a random shape over one of its salient places."""
+    """Draw a rectangle anywhere, a segment of the picture, or a random shape over a salient box."""
     if settings.RECTANGLE and rng.random() < settings.RECTANGLE:
         return Part(picture, rectangle_outline(draw_rectangle(rng, picture.image)))
     if picture.segments and rng.random() < settings.SEGMENT:
@@ -51,14 +51,14 @@ def draw_part(rng: np.random.Generator, picture: Picture, settings: DrawSettings
 
 
 def same_shape(rng: np.random.Generator, outline: np.ndarray, picture: Picture) -> Part:
-    """This shape over a salient place of a picture."""
+    """Draw the part of a picture with this shape over a salient box."""
     x, y, w, h = box_of(outline)
     box = _salient_box(rng, picture)
     return Part(picture, box[:2] + (outline - (x, y)) / (w, h) * box[2:])
 
 
-def neighbour(rng: np.random.Generator, part: Part) -> Part:
-    """The same shape over another place of the same picture, next to it."""
+def neighbor(rng: np.random.Generator, part: Part) -> Part:
+    """Draw a part of the same picture and shape, next to ``part``."""
     x, y, w, h = box_of(part.outline)
     angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(0.7, 1.4)
     room = np.maximum(np.array(part.picture.image.shape[1::-1]) - (w, h), 0)
@@ -67,7 +67,7 @@ def neighbour(rng: np.random.Generator, part: Part) -> Part:
 
 
 def same_texture(rng: np.random.Generator, part: Part) -> Part:
-    """The same place of the picture turned by 180 degrees, in another shape."""
+    """Draw the same box of the picture rotated by 180 degrees, in another shape."""
     x, y, w, h = box_of(part.outline)
     height, width = part.picture.image.shape[:2]
     turned = replace(part.picture, image=part.picture.image[::-1, ::-1])
@@ -78,9 +78,9 @@ def cut(rng: np.random.Generator, part: Part, pixels: float, backdrop: np.ndarra
     """Cut a part out of its picture, with a random softness of its edge.
 
     Args:
-        pixels: square root of the area that the part's box will have in the frame. The sprite gets no more pixels than
-            that: else it would be sharper than its surroundings.
-        backdrop: mean colour that it takes on to some extent, if any.
+        pixels: square root of the area of the part's box in the frame, and limit of the sprite's pixels: else it would
+            be sharper than its surroundings.
+        backdrop: mean color that it partly takes on, or None.
     """
     height, width = part.picture.image.shape[:2]
     low = np.clip(np.floor(part.outline.min(0)).astype(int), 0, (width - 2, height - 2))
@@ -107,13 +107,13 @@ def cut(rng: np.random.Generator, part: Part, pixels: float, backdrop: np.ndarra
 
 
 def scaled(sprite: Sprite, pixels: float) -> np.ndarray:
-    """Width and height of the whole sprite that make its outline's box ``pixels`` large (square root of area)."""
+    """Return width and height of the whole sprite for an outline's box of ``pixels`` (square root of area)."""
     size = np.array((sprite.image.shape[1], sprite.image.shape[0]), np.float64)
     return size * (pixels / np.sqrt((np.ptp(sprite.outline, axis=0) * size).prod()))
 
 
 def shrunk(sprite: Sprite, pixels: float) -> Sprite:
-    """The sprite with no more pixels than it will have in the frame, where its outline's box is ``pixels`` large."""
+    """Shrink the sprite to the pixels that it has in the frame, where its outline's box is ``pixels`` large."""
     size = np.maximum(np.round(scaled(sprite, pixels)), _MIN_SIDE).astype(int)
     if size[0] >= sprite.image.shape[1]:
         return sprite

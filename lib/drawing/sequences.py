@@ -18,14 +18,14 @@ from lib.drawing.assets import AssetLibrary, SceneObject, SceneSpec, draw_scene_
 from lib.drawing.motion import (
     CHANGES,
     Start,
-    body_centre,
+    body_center,
     camera_spread,
     deformation_spread,
     deformed,
     draw_start,
     object_tone,
 )
-from lib.drawing.photometric import Look, Tone, draw_look, draw_noise_offset, line_kernel
+from lib.drawing.photometric import Look, draw_look, draw_noise_offset, line_kernel
 from lib.drawing.scene import Frame, Placed
 from lib.drawing.warp import Pose
 from lib.utils.errors import DataError
@@ -39,7 +39,7 @@ _EXIT_FRAMES = 6  # that a target takes to leave the frame, and to come back
 _EXIT_MARGIN = 0.5  # of its body, between it and the frame
 _COVER_LEVELS = (0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9)  # GOT-10k: upper ends of levels 0 to 6; 7 is less than all
 
-# A sequence is longer than a pair is far apart, and something goes wrong in most of them.
+# Most sequences have an occluder or distractors.
 SEQUENCE_SETTINGS = DrawSettings(
     VIEW=0.15, OCCLUDER=0.6, DISTRACTORS=(0.2, 0.4, 0.3, 0.1), MIN_SIZE=0.1, MAX_SIZE=0.3, NEW_BACKGROUND=0.0
 )
@@ -68,7 +68,7 @@ class DrawnFrame:
 
 
 def smooth_path(rng: np.random.Generator, frames: int, numbers: int) -> np.ndarray:
-    """Smooth random curves ``(frames, numbers)`` that start at 0 and stray by about 1: sums of slow waves."""
+    """Draw smooth curves ``(frames, numbers)`` from 0, with a spread of about 1: sums of slow waves."""
     shortest, longest = np.log(_PERIODS)
     periods = np.exp(rng.uniform(shortest, longest, (_WAVES, numbers)))
     weights = np.sqrt(periods)
@@ -79,22 +79,22 @@ def smooth_path(rng: np.random.Generator, frames: int, numbers: int) -> np.ndarr
 
 
 def _reflect(path: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """The path mirrored at two bounds, so that it stays between them."""
+    """Reflect a path at two bounds, so that it stays between them."""
     span = np.maximum(high - low, 1e-6)
     phase = np.mod(path - low, 2 * span)
     return low + np.minimum(phase, 2 * span - phase)
 
 
-def _target_path(rng: np.random.Generator, cast: SceneSpec, start: np.ndarray, frames: int) -> np.ndarray:
-    """Centres ``(frames, 2)`` of the target's body, which keeps nearly all of itself inside of the frame."""
-    size = np.array(cast.frame_size, np.float64)
-    margin = np.minimum(0.4 * cast.target.body, 0.45 * size)
-    way = smooth_path(rng, frames, 2) * size * rng.uniform(0.1, 0.3)
-    return _reflect(start + way, margin, size - margin)
+def _target_path(rng: np.random.Generator, scene: SceneSpec, start: np.ndarray, frames: int) -> np.ndarray:
+    """Draw centers ``(frames, 2)`` of the target's body, which stays nearly completely inside the frame."""
+    size = np.array(scene.frame_size, np.float64)
+    margin = np.minimum(0.4 * scene.target.body, 0.45 * size)
+    path = smooth_path(rng, frames, 2) * size * rng.uniform(0.1, 0.3)
+    return _reflect(start + path, margin, size - margin)
 
 
 def _passing(rng: np.random.Generator, occluder: SceneObject, target: Sequence[np.ndarray], body: float) -> list[Pose]:
-    """Poses of an occluder that crosses the target (its centres, and its size) once, off its middle."""
+    """Draw poses of an occluder that crosses the target (its centers, and its size) once, off its middle."""
     frames = len(target)
     angle = rng.uniform(0, 2 * np.pi)
     ahead = np.array((np.cos(angle), np.sin(angle)))
@@ -106,47 +106,45 @@ def _passing(rng: np.random.Generator, occluder: SceneObject, target: Sequence[n
     ]
 
 
-def _wandering(
-    rng: np.random.Generator, pose: Pose, frame_size: tuple[int, int], frames: int, settings: DrawSettings
-) -> list[Pose]:
-    """Poses of a distractor that goes its own way."""
-    way = pose.center + smooth_path(rng, frames, 2) * frame_size * 0.25
-    changes = smooth_path(rng, frames, CHANGES) * deformation_spread(settings)
-    return [deformed(pose, change, center) for change, center in zip(changes, way, strict=True)]
+def _wandering(rng: np.random.Generator, scene: SceneSpec, pose: Pose, frames: int) -> list[Pose]:
+    """Draw poses of a distractor on its own path."""
+    path = pose.center + smooth_path(rng, frames, 2) * scene.frame_size * 0.25
+    changes = smooth_path(rng, frames, CHANGES) * deformation_spread(scene.settings)
+    return [deformed(pose, change, center) for change, center in zip(changes, path, strict=True)]
 
 
-def _leading(
-    rng: np.random.Generator, cast: SceneSpec, start: Start, frames: int, settings: DrawSettings
-) -> tuple[list[Pose], list[Pose]]:
-    """Poses of the camera and of the target."""
+def _leading(rng: np.random.Generator, scene: SceneSpec, start: Start, frames: int) -> tuple[list[Pose], list[Pose]]:
+    """Draw poses of the camera and of the target."""
+    settings = scene.settings
     changes = smooth_path(rng, frames, CHANGES) * deformation_spread(settings) * start.strength
-    centers = _target_path(rng, cast, body_centre(cast.target.sprite, start.target), frames)
-    if not cast.painted:
+    centers = _target_path(rng, scene, body_center(scene.target.sprite, start.target), frames)
+    if not scene.painted:
         changes[:, 5:] = 0  # a picture does not bend
-        centers = centers[0] + 0.3 * (centers - centers[0])  # nor goes the camera far beyond its borders
+        centers = centers[0] + 0.3 * (centers - centers[0])  # nor does the camera move far beyond its borders
     targets = []
     for change, center in zip(changes, centers, strict=True):
         pose = deformed(start.target, change, center)
-        targets.append(replace(pose, center=2 * center - body_centre(cast.target.sprite, pose)))
-    if not cast.painted:
+        targets.append(replace(pose, center=2 * center - body_center(scene.target.sprite, pose)))
+    if not scene.painted:
         return targets, targets
     if settings.EXIT and rng.random() < settings.EXIT:
-        targets = _leaving(rng, cast, targets)
-    pans = smooth_path(rng, frames, 2) * settings.CAMERA_SHIFT * np.sqrt(np.prod(cast.frame_size))
+        targets = _leaving(rng, scene, targets)
+    pans = smooth_path(rng, frames, 2) * settings.CAMERA_SHIFT * np.sqrt(np.prod(scene.frame_size))
     turns = smooth_path(rng, frames, CHANGES) * camera_spread(settings)
     cameras = [deformed(start.camera, turn, start.camera.center + pan) for turn, pan in zip(turns, pans, strict=True)]
     return cameras, targets
 
 
-def _leaving(rng: np.random.Generator, cast: SceneSpec, targets: Sequence[Pose]) -> list[Pose]:
-    """The target's poses with a stay beyond the nearest border of the frame in the middle of them."""
-    frames, size = len(targets), np.array(cast.frame_size, np.float64)
+def _leaving(rng: np.random.Generator, scene: SceneSpec, targets: Sequence[Pose]) -> list[Pose]:
+    """Move some of the target's poses beyond the nearest border of the frame."""
+    frames, size = len(targets), np.array(scene.frame_size, np.float64)
     gone, back = np.sort(rng.uniform(0.2, 0.9, 2)) * frames
     back = max(back, gone + 2 * _EXIT_FRAMES)
     middle = targets[min(round(gone), frames - 1)].center
     room = np.concatenate((middle, size - middle))
     axis, low = int(np.argmin(room)) % 2, int(np.argmin(room)) < 2
-    outside = (-1, 1)[not low] * (0.5 + _EXIT_MARGIN) * cast.target.body.max() + (0 if low else size[axis])
+    distance = (0.5 + _EXIT_MARGIN) * scene.target.body.max()
+    outside = -distance if low else size[axis] + distance
     times = np.arange(frames)
     share = np.clip(np.minimum(times - gone, back - times) / _EXIT_FRAMES, 0, 1)
     share = share**2 * (3 - 2 * share)
@@ -158,48 +156,49 @@ def _leaving(rng: np.random.Generator, cast: SceneSpec, targets: Sequence[Pose])
     return moved
 
 
-def _looks(rng: np.random.Generator, cast: SceneSpec, frames: int, settings: DrawSettings) -> Iterator[Look]:
-    """Slow changes of light and bursts of motion blur; grain, compression and shadow stay what they are."""
-    first = draw_look(rng, settings, cast.look)
+def _looks(rng: np.random.Generator, scene: SceneSpec, frames: int) -> Iterator[Look]:
+    """Draw slow changes of light and bursts of motion blur; grain, compression and shadow do not change."""
+    settings = scene.settings
+    first = draw_look(rng, settings, scene.look)
     spread = (settings.GAIN, *(settings.WHITE,) * 3, settings.GAMMA, settings.SATURATION, np.deg2rad(settings.HUE))
     tones = smooth_path(rng, frames, len(spread)) * spread
     bursts = smooth_path(rng, frames, 1)[:, 0] - 1.5
     direction = rng.uniform(0, np.pi)
     for tone, burst in zip(tones, bursts, strict=True):
-        change = Tone(tone[0] + tone[1:4], *tone[4:])
+        change = np.concatenate((tone[0] + tone[1:4], tone[4:]))
         blur = line_kernel(2 + settings.BLUR_LENGTH * min(burst, 1.0), direction) if burst > 0 else None
-        yield replace(first, tone=first.tone.plus(change), blur=blur, noise_offset=draw_noise_offset(rng))
+        yield replace(first, tone=first.tone + change, blur=blur, noise_offset=draw_noise_offset(rng))
 
 
 def draw_sequence(
-    rng: np.random.Generator, stock: AssetLibrary, frames: int, frame_size: tuple[int, int] = FRAME_SIZE
+    rng: np.random.Generator, assets: AssetLibrary, frames: int, frame_size: tuple[int, int] = FRAME_SIZE
 ) -> Iterator[DrawnFrame]:
-    """Draw the frames of one sequence, one after the other.
+    """Draw the frames of one sequence.
 
-    One world: a background under a moving camera, a target on a smooth path that is smoothly deformed, distractors on
-    paths of their own, an occluder that passes by at times.
+    The camera moves over a background; the target is deformed on a smooth path, distractors have their own paths, and
+    an occluder may cross the target.
     """
-    settings = stock.settings
-    cast = draw_scene_spec(rng, stock, frame_size)
-    start = draw_start(rng, cast, settings)
-    cameras, targets = _leading(rng, cast, start, frames, settings)
-    moving: list[tuple[list[Placed], bool]] = []  # one thing over all frames, and whether it is behind the target
-    for actor, pose in zip(cast.distractors, start.distractors, strict=True):
+    settings = assets.settings
+    scene = draw_scene_spec(rng, assets, frame_size)
+    start = draw_start(rng, scene)
+    cameras, targets = _leading(rng, scene, start, frames)
+    moving: list[tuple[list[Placed], bool]] = []  # an object in all frames, and whether it is behind the target
+    for thing, pose in zip(scene.distractors, start.distractors, strict=True):
         tone, below = object_tone(rng, settings), bool(rng.random() < settings.DISTRACTOR_BELOW)
-        track = _wandering(rng, pose, frame_size, frames, settings)
-        moving.append(([Placed(actor.sprite, pose, tone) for pose in track], below))
-    if cast.occluder:
+        track = _wandering(rng, scene, pose, frames)
+        moving.append(([Placed(thing.sprite, pose, tone) for pose in track], below))
+    if scene.occluder:
         tone = object_tone(rng, settings)
-        centers = [body_centre(cast.target.sprite, pose) for pose in targets]
-        track = _passing(rng, cast.occluder, centers, float(np.sqrt(cast.target.body.prod())))
-        moving.append(([Placed(cast.occluder.sprite, pose, tone) for pose in track], False))
+        centers = [body_center(scene.target.sprite, pose) for pose in targets]
+        track = _passing(rng, scene.occluder, centers, float(np.sqrt(scene.target.body.prod())))
+        moving.append(([Placed(scene.occluder.sprite, pose, tone) for pose in track], False))
     target_tone = object_tone(rng, settings)
-    for time, look in enumerate(_looks(rng, cast, frames, settings)):
+    for time, look in enumerate(_looks(rng, scene, frames)):
         frame = Frame(
             frame_size,
-            Placed(cast.background.sprite, cameras[time]),
-            Placed(cast.target.sprite, targets[time], target_tone),
-            cast.painted,
+            Placed(scene.background.sprite, cameras[time]),
+            Placed(scene.target.sprite, targets[time], target_tone),
+            scene.painted,
             [track[time] for track, below in moving if below],
             [track[time] for track, below in moving if not below],
             look,
@@ -209,7 +208,7 @@ def draw_sequence(
 
 
 def cover_label(visible: float) -> int:
-    """GOT-10k's level 0 to 8 of a visible share in [0, 1]."""
+    """Return GOT-10k's level 0 to 8 of a visible share in [0, 1]."""
     return 8 if visible >= 1 else bisect_left(_COVER_LEVELS, visible)
 
 
@@ -240,19 +239,14 @@ def make_images_sequences(
     frame_size: tuple[int, int] = FRAME_SIZE,
     force: bool = False,
 ) -> Path:
-    """Draw a split of sequences and write it to ``out/split`` as GOT-10k lays it out.
+    """Draw a split of sequences and write it to the folder ``out/split``, which is returned, as GOT-10k does.
 
-    The same arguments (and pictures) give the same files. The split appears under its name only when it is complete.
+    The same arguments (and pictures) give the same files. The folder has its name only when it is complete.
 
     Args:
-        split: ``train``, ``val`` or ``test``; each is drawn from a seed of its own.
-        frames: per sequence.
-        load: loads what is drawn from; by default procedural textures.
+        split: ``train``, ``val`` or ``test``; each has its own random numbers.
+        load: loads the assets; by default procedural textures.
         frame_size: width and height.
-        force: replace an existing split.
-
-    Returns:
-        The folder of the split.
 
     Raises:
         DataError: the split exists already, or its assets cannot be used.
@@ -264,13 +258,13 @@ def make_images_sequences(
     folder, unfinished = Path(out) / split, Path(out) / f"{split}.partial"
     if folder.exists() and not force:
         raise DataError(f"{folder} exists already: choose another --out, or --force to replace it")
-    stock = load()
+    assets = load()
     names = [f"images_{split}_{index:06d}" for index in range(1, sequences + 1)]
     shutil.rmtree(unfinished, ignore_errors=True)
     with tqdm(total=sequences * frames, unit="frame", desc=str(folder)) as progress:
         for index, name in enumerate(names):
             rng = np.random.default_rng((seed, SPLITS.index(split), index))
-            _write_sequence(unfinished / name, draw_sequence(rng, stock, frames, frame_size), frame_size, progress)
+            _write_sequence(unfinished / name, draw_sequence(rng, assets, frames, frame_size), frame_size, progress)
     (unfinished / "list.txt").write_text("\n".join(names) + "\n")
     if folder.exists():
         shutil.rmtree(folder)

@@ -1,4 +1,4 @@
-"""Poses of flat things in a frame, and painting them onto a canvas."""
+"""Poses of flat objects in a frame, and painting them onto a canvas."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ BEND_SIZE = (2 * len(BEND_WAVES), 2)  # a sine and a cosine of each wave, in x a
 
 @dataclass
 class Sprite:
-    """A flat thing.
+    """A flat object.
 
     Attributes:
         image: uint8 (h, w, 4) RGB with alpha, or (h, w, 3) for a background.
-        outline: ``(N, 2)`` of what is visible of it, in units of the image: [-0.5, 0.5] from edge to edge.
+        outline: ``(N, 2)`` of its visible part, in units of the image: [-0.5, 0.5] from edge to edge.
     """
 
     image: np.ndarray
@@ -27,7 +27,7 @@ class Sprite:
     _halves: list[np.ndarray] = field(default_factory=list, repr=False)
 
     def level(self, scale: float) -> np.ndarray:
-        """The image for drawing at ``scale``: halved until it need not shrink much further, against aliasing."""
+        """Return the image for drawing at ``scale``, halved as often as needed against aliasing."""
         image, halvings = self.image, 0
         while scale < 0.6 and min(image.shape[:2]) >= 8:
             if halvings == len(self._halves):
@@ -40,11 +40,11 @@ class Sprite:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where and how a sprite stands in a frame.
+    """Pose of a sprite in a frame.
 
     Attributes:
         center: of the image, in pixels of the frame.
-        size: width and height of the whole image there, before the turn.
+        size: width and height of the whole image there, before rotation.
         angle: radians.
         tilt: perspective: relative change of depth over the width and over the height.
         bend: ``BEND_SIZE`` amplitudes of the non-rigid waves, in units of the image.
@@ -57,11 +57,11 @@ class Pose:
     bend: np.ndarray = field(default_factory=lambda: np.zeros(BEND_SIZE))
 
     def matrix(self) -> np.ndarray:
-        """Homography from units of the image to pixels of the frame."""
+        """Return the homography from units of the image to pixels of the frame."""
         cos, sin = np.cos(self.angle), np.sin(self.angle)
         (x, y), (w, h), (tx, ty) = self.center, self.size, self.tilt
         return np.array(
-            (  # turned, stretched and moved, after the tilt (1, 0, 0), (0, 1, 0), (tx, ty, 1)
+            (  # rotated, stretched and moved, after the tilt (1, 0, 0), (0, 1, 0), (tx, ty, 1)
                 (cos * w + x * tx, -sin * h + x * ty, x),
                 (sin * w + y * tx, cos * h + y * ty, y),
                 (tx, ty, 1.0),
@@ -81,17 +81,17 @@ def _waves(points: np.ndarray, bend: np.ndarray) -> np.ndarray:
 
 
 def to_frame(pose: Pose, points: np.ndarray) -> np.ndarray:
-    """Points ``(N, 2)`` of a sprite, in units of its image, to pixels of the frame."""
+    """Map points ``(N, 2)`` of a sprite, in units of its image, to pixels of the frame."""
     if pose.bend.any():
         bent = points
-        for _ in range(4):  # the waves are defined the other way round; the fixed point converges by about 0.2 a step
+        for _ in range(4):  # the waves are defined in reverse; the fixed point converges by about 0.2 a step
             bent = points - _waves(bent, pose.bend)
         points = bent
     return project(pose.matrix(), points)
 
 
 def from_frame(pose: Pose, points: np.ndarray) -> np.ndarray:
-    """The inverse of :func:`to_frame`."""
+    """Invert :func:`to_frame`."""
     points = project(np.linalg.inv(pose.matrix()), points)
     return points + _waves(points, pose.bend) if pose.bend.any() else points
 
@@ -101,10 +101,10 @@ def _shift(x: float, y: float) -> np.ndarray:
 
 
 def _image_and_matrix(sprite: Sprite, pose: Pose, canvas_matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The level of the image to draw from, and the homography from its units to the canvas."""
+    """Return the level of the image to draw from, and the homography from its units to the canvas."""
     matrix = canvas_matrix @ pose.matrix()
     (a, b, x), (c, d, y), (p, q, _) = matrix.tolist()
-    area = abs((a - x * p) * (d - y * q) - (b - x * q) * (c - y * p))  # that the middle of the unit square is drawn at
+    area = abs((a - x * p) * (d - y * q) - (b - x * q) * (c - y * p))  # scale of areas at the middle of the image
     scale = math.sqrt(area / (sprite.image.shape[0] * sprite.image.shape[1]))
     return sprite.level(scale), matrix
 
@@ -114,31 +114,31 @@ def _units_to_pixels(image: np.ndarray) -> np.ndarray:
     return np.array(((width, 0.0, 0.5 * width), (0.0, height, 0.5 * height), (0.0, 0.0, 1.0)))
 
 
-def _bend_reach(bend: np.ndarray) -> float:
-    """Upper bound of the displacement by the waves."""
+def _largest_bend(bend: np.ndarray) -> float:
+    """Return an upper bound of the displacement by the waves."""
     waves = len(BEND_WAVES)
     return float(np.hypot(bend[:waves], bend[waves:]).sum(0).max())
 
 
-def _bent_places(to_image: np.ndarray, bend: np.ndarray, image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """For every pixel of a canvas the place in the image that it shows, as ``cv2.remap`` wants it (height, width, 2).
+def _bent_points(to_image: np.ndarray, bend: np.ndarray, image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Return the point of the image for every pixel of a canvas, (height, width, 2), for ``cv2.remap``.
 
-    Worked out at every fourth pixel, from one step outside of the canvas on, and interpolated.
+    It is computed at every fourth pixel, from one step outside the canvas on, and interpolated.
     """
     step = 4
     columns = (np.arange(-1, -(-width // step) + 1, dtype=np.float32) + 0.5) * step
     rows = (np.arange(-1, -(-height // step) + 1, dtype=np.float32) + 0.5) * step
     coarse = np.empty((len(rows), len(columns), 2), np.float32)
     coarse[..., 0], coarse[..., 1] = columns, rows[:, None]
-    places = project(to_image.astype(np.float32), coarse)
-    places += _waves(places, bend.astype(np.float32))
-    places = (places + np.float32(0.5)) * np.array((image.shape[1], image.shape[0]), np.float32) - np.float32(0.5)
-    fine = cv2.resize(places, None, fx=step, fy=step, interpolation=cv2.INTER_LINEAR)
+    points = project(to_image.astype(np.float32), coarse)
+    points += _waves(points, bend.astype(np.float32))
+    points = (points + np.float32(0.5)) * np.array((image.shape[1], image.shape[0]), np.float32) - np.float32(0.5)
+    fine = cv2.resize(points, None, fx=step, fy=step, interpolation=cv2.INTER_LINEAR)
     return fine[step : step + height, step : step + width]
 
 
 def paint_background(sprite: Sprite, pose: Pose, canvas_matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A new canvas ``size`` (width, height) filled with a sprite, mirrored where it ends. Its bend is ignored.
+    """Fill a new canvas of ``size`` (width, height) with a sprite, reflected at its borders and without bend.
 
     Args:
         canvas_matrix: homography from pixels of the frame to pixels of the canvas.
@@ -161,12 +161,12 @@ def paint(
 
     Args:
         canvas_matrix: homography from pixels of the frame to pixels of the canvas.
-        tone: table (1, 256, 3) uint8 that its colours go through.
-        blur: kernel by which it is blurred, at the scale of the canvas.
+        tone: table (1, 256, 3) uint8 for its colors.
+        blur: kernel at the scale of the canvas.
     """
     image, matrix = _image_and_matrix(sprite, pose, canvas_matrix)
     corners = project(matrix, sprite.outline)
-    margin = 2 + (0 if blur is None else blur.shape[0] // 2) + _bend_reach(pose.bend) * np.ptp(corners, axis=0).max()
+    margin = 2 + (0 if blur is None else blur.shape[0] // 2) + _largest_bend(pose.bend) * np.ptp(corners, axis=0).max()
     limit = (canvas.shape[1], canvas.shape[0])
     left, top = (int(v) for v in np.clip(np.floor(corners.min(0) - margin), 0, limit))
     right, bottom = (int(v) for v in np.clip(np.ceil(corners.max(0) + margin), 0, limit))
@@ -174,18 +174,18 @@ def paint(
         return
     to_image = np.linalg.inv(_shift(-left, -top) @ matrix)
     if pose.bend.any():
-        places = _bent_places(to_image, pose.bend, image, right - left, bottom - top)
+        points = _bent_points(to_image, pose.bend, image, right - left, bottom - top)
         no_second: Any = None  # OpenCV's types do not know that one map of two channels suffices
-        patch = cv2.remap(image, places, no_second, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        patch = cv2.remap(image, points, no_second, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     else:
         to_image = _shift(-0.5, -0.5) @ _units_to_pixels(image) @ to_image @ _shift(0.5, 0.5)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         patch = cv2.warpPerspective(image, to_image, (right - left, bottom - top), flags=flags)
     if blur is not None:
         patch = cv2.filter2D(patch, -1, blur, borderType=cv2.BORDER_REPLICATE)
-    colour = cv2.cvtColor(patch, cv2.COLOR_RGBA2RGB)
+    color = cv2.cvtColor(patch, cv2.COLOR_RGBA2RGB)
     if tone is not None:
-        colour = cv2.LUT(colour, tone)
+        color = cv2.LUT(color, tone)
     weight = cv2.extractChannel(patch, 3).astype(np.float32) * np.float32(1 / 255)
     region = canvas[top:bottom, left:right]
-    region[:] = cv2.blendLinear(colour, np.ascontiguousarray(region), weight, 1 - weight)
+    region[:] = cv2.blendLinear(color, np.ascontiguousarray(region), weight, 1 - weight)

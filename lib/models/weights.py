@@ -1,4 +1,4 @@
-"""Weights of a file into a model: all of them, or those that fit."""
+"""Load the weights of a file into a model: all of them, or those that fit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def load_weights(model: nn.Module, path: str | Path, explain: Explain | None = N
     """
     state = network_state(load_checkpoint(path), path)
     own = model.state_dict()
-    # Batch norm's count of batches, which is of no use here and not in old files, torch puts in itself.
+    # Old files lack batch norm's count of batches, which is not used; torch fills it in.
     missing = sorted(name for name in own.keys() - state.keys() if not name.endswith(".num_batches_tracked"))
     unexpected = sorted(state.keys() - own.keys())
     misfits = sorted(name for name in own.keys() & state.keys() if own[name].shape != state[name].shape)
@@ -53,9 +53,8 @@ def load_matching(
     """Load what fits by name into ``module``, and log what was loaded and what was not.
 
     Args:
-        state: weights from ``path``.
-        derived: names that are loaded in another way.
-        skip_misfits: pass over a known name with another shape; otherwise it is an error.
+        derived: names that are loaded elsewhere.
+        skip_misfits: skip a known name with another shape, which is an error otherwise.
 
     Raises:
         CheckpointError: nothing fits, or a shape does not.
@@ -74,9 +73,9 @@ def load_matching(
     missing, _ = module.load_state_dict(matched, strict=False)
     logger.info("%s: loaded %d tensors", path.name, len(matched) + len(derived))
     for text, names in (
-        ("not in the file, left as initialised", [n for n in missing if n not in {*derived, *misfits}]),
+        ("not in the file, left as initialized", [n for n in missing if n not in {*derived, *misfits}]),
         ("in the file, not in the model", [n for n in state if n not in own]),
-        ("of another shape, left as initialised", misfits),
+        ("of another shape, left as initialized", misfits),
     ):
         logger.info("  %s: %s", text, _listing(names))
 

@@ -1,6 +1,6 @@
-"""Several processes that train one network, described by the environment variables of ``torchrun``.
+"""Training one network in several processes, described by the environment variables of ``torchrun``.
 
-A single process has no process group: every function here then does nothing and returns its argument.
+A single process has no process group: every function then does nothing and returns its argument.
 """
 
 from __future__ import annotations
@@ -19,17 +19,16 @@ from torch.nn.parallel import DistributedDataParallel
 from lib.utils.dist_info import TORCHRUN, DistInfo, dist_info
 from lib.utils.errors import ConfigError, OSTrackError
 
-# The longest that a rank waits for the others. Rank 0 may be reading annotations or writing a checkpoint meanwhile.
-TIMEOUT = timedelta(minutes=30)
-# What gloo, which knows no error class of its own, says when another process is gone or does not answer.
+TIMEOUT = timedelta(minutes=30)  # a rank waits while rank 0 reads annotation or writes a checkpoint
+# Parts of gloo's messages, which has no error class of its own, when another process has ended or does not answer.
 _LOST = ("/gloo/", "pair closure", "Connection closed by peer", "Connection reset by peer")
 
 
 def train_dist_info() -> DistInfo:
-    """Which process this is, from the variables of ``torchrun``; without ``RANK`` it is alone.
+    """Read rank and world size from the variables of ``torchrun``; without ``RANK`` the process is alone.
 
     Raises:
-        ConfigError: only some of the variables are set, or they are no numbers that fit.
+        ConfigError: only some of the variables are set, or they make no sense.
     """
     missing = [name for name in TORCHRUN[:3] if not os.environ.get(name)]
     if "RANK" in os.environ and missing:
@@ -39,9 +38,9 @@ def train_dist_info() -> DistInfo:
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Join the other processes: by NCCL on CUDA, by gloo on the CPU.
+    """Join the other processes in the body: by NCCL on CUDA, by gloo on the CPU.
 
-    After an error the group is left as it is: the others cannot answer any more, and the process is about to end.
+    After an error the group is not destroyed: the others cannot answer any more, and the process is about to end.
 
     Raises:
         ConfigError: the others cannot be reached at ``MASTER_ADDR:MASTER_PORT``.
@@ -76,17 +75,17 @@ def process_group(device: torch.device) -> Iterator[None]:
 
 
 def leave_group() -> None:
-    """Leave the other processes without waiting for them: they fail as soon as they wait for this one."""
+    """Leave the process group without waiting: the others fail as soon as they wait for this rank."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 def wrap(net: nn.Module, device: torch.device) -> nn.Module:
-    """``net`` with gradients that are the mean over the processes; all start from rank 0's weights.
+    """Wrap ``net`` so that gradients are averaged over the ranks; all start from rank 0's weights.
 
-    Parameters that must not be trained are to be frozen before. Unused ones (``cls_token``, ``pos_embed``) are allowed.
-    Batch norm stays each process's own, as published; the running statistics that count are those of rank 0, which
-    every step starts from and :func:`share_buffers` gives to all for evaluation.
+    Parameters that must not be trained have to be frozen before. Unused ones (``cls_token``, ``pos_embed``) are
+    allowed. Batch norm is each rank's own, as published; every step and :func:`share_buffers` take the running
+    statistics of rank 0.
     """
     if not dist.is_initialized():
         return net
@@ -95,12 +94,12 @@ def wrap(net: nn.Module, device: torch.device) -> nn.Module:
 
 
 def without_sync(net: nn.Module) -> AbstractContextManager:
-    """Inside, gradients are added up in this process only."""
+    """Accumulate gradients in the body on this rank only."""
     return net.no_sync() if isinstance(net, DistributedDataParallel) else nullcontext()
 
 
 def share_buffers(net: nn.Module) -> None:
-    """Give the buffers of rank 0's ``net`` to all."""
+    """Broadcast the buffers of rank 0's ``net`` to all ranks."""
     if dist.is_initialized():
         for buffer in net.buffers():
             dist.broadcast(buffer, src=0)
@@ -133,14 +132,14 @@ def broadcast_object(value: Any) -> Any:
 
 
 def barrier() -> None:
-    """Wait until every process is here, for :data:`TIMEOUT` at most."""
+    """Wait until all ranks are here, for :data:`TIMEOUT` at most."""
     if dist.is_initialized():
         dist.barrier()
 
 
 @contextmanager
 def local_rank_zero_first() -> Iterator[None]:
-    """Let local rank 0 of each machine run the body before the others do: it fills caches that they then read."""
+    """Run the body on local rank 0 of each machine before the others: it fills caches that they read."""
     if train_dist_info().local_rank:
         barrier()
     yield

@@ -1,4 +1,4 @@
-"""A running average of the weights (Polyak averaging): it often tracks better than the last weights do."""
+"""A running average of the weights (Polyak averaging), which often tracks better than the last weights."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class Ema:
     """Exponential moving average of a network's weights.
 
-    Everything of floating point in its state is averaged, the running statistics of batch norm included, because those
-    of the newest weights would not belong to averaged ones; counters are copied. The average starts as ``model`` is,
-    and its decay rises as ``(1 + n) / (10 + n)`` with the updates n to the one asked for, so that the random weights
-    of a new head are soon forgotten.
+    All floating-point state is averaged, batch norm's running statistics included: those of the newest weights would
+    not fit averaged ones. The average starts as ``model``, and its decay rises with the updates n as
+    ``(1 + n) / (10 + n)`` up to ``decay``, so that the random weights of a new head are soon forgotten.
 
     Args:
-        model: the network, wrapped for data parallelism or not; it is copied.
+        model: the network, not wrapped for data parallelism; it is copied.
         decay: share of the average that an update leaves, in [0, 1).
 
     Attributes:
@@ -30,28 +28,24 @@ class Ema:
     def __init__(self, model: nn.Module, decay: float):
         self.decay = decay
         self.updates = 0
-        self.module = copy.deepcopy(_bare(model)).eval().requires_grad_(False)
+        self.module = copy.deepcopy(model).eval().requires_grad_(False)
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Take in the weights of ``model`` after a step."""
+        """Add the weights of ``model`` after a step to the average."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
-        average, current = self.module.state_dict(), _bare(model).state_dict()
+        average, current = self.module.state_dict(), model.state_dict()
         averaged = [name for name, value in average.items() if value.is_floating_point()]
         get_ema_multi_avg_fn(decay)([average[name] for name in averaged], [current[name] for name in averaged], None)
         for name in average.keys() - averaged:
             average[name].copy_(current[name])
 
     def state_dict(self) -> dict[str, Any]:
-        """``net``, the averaged weights under the network's own names, and ``updates``."""
+        """Return ``net``, the averaged weights under the network's own names, and ``updates``."""
         return {"net": self.module.state_dict(), "updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` gave."""
+        """Restore what :meth:`state_dict` returned."""
         self.module.load_state_dict(state["net"])
         self.updates = state["updates"]
-
-
-def _bare(model: nn.Module) -> nn.Module:
-    return model.module if isinstance(model, DistributedDataParallel) else model

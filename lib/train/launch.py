@@ -1,8 +1,11 @@
-"""Starting one process per GPU, and ending all of them when one fails.
+"""Start one process per GPU, and end all of them when one fails.
 
-:func:`launch` runs in the process that the user started, :func:`rank_process` in those that train. They share the
-environment variables of ``torchrun``, so that a rank need not know which of the two started it.
+:func:`launch` runs in the process that the user started, :func:`rank_process` in those that train. The variables are
+those of ``torchrun``, so a rank need not know which of the two started it.
 """
+
+# Not by torch.distributed.launcher.api: it takes exit status 75 for a failure and ends the ranks that still save, loses
+# the exit statuses of all ranks after a signal, and does not notice failures on other machines.
 
 from __future__ import annotations
 
@@ -17,16 +20,15 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from lib.utils.cpu import cpu_count
 from lib.utils.errors import ConfigError, OSTrackError
 from lib.utils.processes import end_with
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: start the same command again later
 NOTHING_TO_SAVE = "stopped by SIGTERM outside of training: there is nothing to save"
@@ -39,7 +41,7 @@ _FAREWELL_SECONDS = 30.0
 
 @dataclass
 class _Rank:
-    """One started process; ``report`` is the file in which it says why it failed."""
+    """A started process; ``report`` is the file in which it says why it failed."""
 
     number: int
     process: subprocess.Popen
@@ -51,7 +53,7 @@ class _Rank:
 
     @property
     def status(self) -> int:
-        """Exit status as a shell gives it: 128 + N after signal N; 1 while a failed process has not quite ended."""
+        """Exit status as a shell gives it: 128 + N after signal N; 1 of a failed process that still runs."""
         code = self.process.poll()
         return 1 if code is None else 128 - code if code < 0 else code
 
@@ -66,42 +68,38 @@ class _Rank:
         return f"was ended by signal {signal.Signals(-code).name}{hint}\n"
 
 
-@dataclass
-class _Signals:
-    """While entered: SIGINT and SIGTERM are passed on to the ranks, and the last one is kept in ``received``."""
+@contextmanager
+def _forward_signals(ranks: list[_Rank]) -> Iterator[list[int]]:
+    """Pass SIGINT and SIGTERM on to ``ranks``; yield the list of those received."""
+    received: list[int] = []
 
-    ranks: list[_Rank]
-    received: int | None = None
-    _before: dict[int, Any] = field(default_factory=dict)
-
-    def __enter__(self) -> _Signals:
-        self._before = {number: signal.signal(number, self._pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _pass_on(self, number: int, frame: object) -> None:
-        self.received = number
-        for rank in self.ranks:
+    def forward(number: int, frame: object) -> None:
+        received.append(number)
+        for rank in ranks:
             rank.process.send_signal(number)
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def launch(
     command: Sequence[str], processes: int, nodes: int = 1, node: int = 0, ip: str = "127.0.0.1", port: int = 0
 ) -> int:
-    """Run ``command`` in ``processes`` processes here, out of ``nodes * processes`` in all, until all have ended.
+    """Run ``command`` in ``processes`` processes here, of ``nodes * processes`` in all, until all have ended.
 
     SIGINT and SIGTERM are passed on. When one fails, here or on another machine, the others get SIGTERM and five
-    seconds later SIGKILL; why the first one failed is printed once.
+    seconds later SIGKILL; the reason of the first failure is printed once.
 
     Args:
         nodes, node: number of machines, on each of which this is called, and which of them this is.
-        ip, port: where machine 0 can be reached by the others; port 0 means a free one, for a single machine.
+        ip, port: address of machine 0; port 0 means a free one, for a single machine.
 
     Returns:
-        0; ``PREEMPTED`` after SIGTERM, when the ranks saved and stopped, or had nothing to save; 130 after SIGINT; else
+        0; ``PREEMPTED`` after SIGTERM, when the ranks saved and stopped or had nothing to save; 130 after SIGINT; else
         the status of the first that failed.
     """
     machines = _Machines(nodes, node, ip, port) if nodes > 1 else None
@@ -112,7 +110,7 @@ def launch(
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", max(1, cpu_count() // processes)),
     }  # fmt: skip
     ranks: list[_Rank] = []
-    with TemporaryDirectory(prefix="ostrack_ranks_") as folder, _Signals(ranks) as signals:
+    with TemporaryDirectory(prefix="ostrack_ranks_") as folder, _forward_signals(ranks) as received:
         try:
             for local in range(processes):
                 ranks.append(_start(command, common, node * processes + local, local, Path(folder)))
@@ -123,12 +121,12 @@ def launch(
             _end(ranks)
             if machines:
                 machines.leave(failed=any(rank.failed for rank in ranks))
-    if signals.received == signal.SIGINT:
+    if received[-1:] == [signal.SIGINT]:
         print("interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
-    if signals.received == signal.SIGTERM and any(rank.process.returncode == PREEMPTED for rank in ranks):
-        return PREEMPTED  # what others fail of after that is that they were left
-    if signals.received == signal.SIGTERM and status == 128 + signal.SIGTERM:
+    if received and any(rank.process.returncode == PREEMPTED for rank in ranks):
+        return PREEMPTED  # others that fail after that do so because they were left
+    if received and status == 128 + signal.SIGTERM:
         print(NOTHING_TO_SAVE, file=sys.stderr)
         return PREEMPTED
     if blamed:
@@ -149,10 +147,10 @@ def _start(command: Sequence[str], common: Mapping[str, object], number: int, lo
 
 
 def _wait(ranks: list[_Rank], machines: _Machines | None) -> str | None:
-    """Until all ranks have ended or one has failed; returns what went wrong on another machine.
+    """Wait until all ranks have ended or one has failed; return what went wrong on another machine.
 
-    Ranks that stop after SIGTERM do so together, and end within a moment. One that does not is waiting in vain for one
-    that left alone, because its data did not come.
+    Ranks that stop after SIGTERM do so together. One that does not waits in vain for one that left alone, because its
+    data did not come.
     """
     limit = math.inf
     while any(rank.process.poll() is None for rank in ranks) and not any(rank.failed for rank in ranks):
@@ -167,20 +165,13 @@ def _wait(ranks: list[_Rank], machines: _Machines | None) -> str | None:
 
 
 def _first_failed(ranks: list[_Rank]) -> _Rank | None:
-    """The rank whose failure made the others fail: one that was killed, else the one that reported first.
-
-    Called after a failure was seen, it looks at all again: what a rank failed of has happened before.
-    """
+    """Return the rank whose failure made the others fail: one that was killed, else the one that reported first."""
     failed = [rank for rank in ranks if rank.failed]
-    killed = [rank for rank in failed if not rank.report.exists()]
-    reported = sorted(
-        (rank for rank in failed if rank.report.exists()), key=lambda rank: rank.report.stat().st_mtime_ns
-    )
-    return next(iter([*killed, *reported]), None)
+    return min(failed, key=lambda rank: rank.report.stat().st_mtime_ns if rank.report.exists() else 0, default=None)
 
 
 def _end(ranks: list[_Rank]) -> None:
-    """End what still runs: ask, wait a little, kill."""
+    """Terminate what still runs, and kill it when that does not help."""
     for rank in ranks:
         if rank.process.poll() is None:
             rank.process.terminate()
@@ -200,9 +191,9 @@ def _free_port() -> int:
 
 
 class _Machines:
-    """What the launchers of several machines tell each other, through the store that their ranks meet at.
+    """Exchange failures between the launchers of several machines, in the store that their ranks meet at.
 
-    The launcher of machine 0 holds the store; ``VARIABLES`` tell the ranks so, in the words of ``torchrun``.
+    The launcher of machine 0 holds the store; ``VARIABLES`` tell the ranks so, as ``torchrun`` does.
     """
 
     VARIABLES = {"TORCHELASTIC_USE_AGENT_STORE": True, "TORCHELASTIC_RESTART_COUNT": 0}
@@ -218,14 +209,14 @@ class _Machines:
             raise ConfigError(f"{what} at --ip {ip} --port {port}: {error}") from error
 
     def trouble(self) -> str | None:
-        """What went wrong on another machine, if anything."""
+        """Return what went wrong on another machine, if anything."""
         try:
             return "a process on another machine failed; see there" if self.store.check(["failed"]) else None
         except RuntimeError as error:
             return f"the connection to machine 0 is lost ({error})"
 
     def leave(self, failed: bool) -> None:
-        """Tell the others how it ended here; machine 0, which holds the store, stays until all have said so."""
+        """Report the outcome to the others; machine 0, which holds the store, waits until all have done so."""
         try:
             if failed:
                 self.store.set("failed", "1")
@@ -235,14 +226,14 @@ class _Machines:
                 time.sleep(_POLL_SECONDS)
                 left = self.store.add("left", 0)
         except RuntimeError:
-            log.debug("the other launchers have ended already")
+            logger.debug("the other launchers have ended already")
 
 
 @contextmanager
 def rank_process() -> Iterator[None]:
-    """Run a rank: an error goes to the launcher, which prints it once, and the end of the launcher ends the rank.
+    """Run a rank: an error is reported to the launcher, which prints it once; the rank ends with its launcher.
 
-    Under ``torchrun``, which prints nothing of that kind, errors keep their way and say which rank they come from.
+    Under ``torchrun``, which prints no reports, errors are raised and name their rank.
     """
     if _LAUNCHER in os.environ:
         end_with(int(os.environ[_LAUNCHER]))
@@ -254,20 +245,20 @@ def rank_process() -> Iterator[None]:
         _leave(f"error: {error}\n", 1)
     except KeyboardInterrupt:
         _leave("interrupted\n", 128 + signal.SIGINT)
-    except Exception:  # a fault of ours: its traceback goes to the launcher
+    except Exception:  # a bug: its traceback goes to the launcher
         if _REPORT not in os.environ:
             raise
         _leave(traceback.format_exc(), 1)
 
 
 def _leave(text: str, status: int) -> None:
-    """Say why, before the connections to the other ranks break and they have something to say too; then end."""
+    """Report ``text``, before the connections to other ranks break and they report too; then exit."""
     if _REPORT in os.environ:
         report = Path(os.environ[_REPORT])
         temporary = report.with_suffix(".tmp")
         try:
             temporary.write_text(text)
-        except OSError:  # a full disk, most likely what all fail of: the first one says so itself
+        except OSError:  # a full disk, most likely what all fail of: the first one prints it itself
             if not any(report.parent.glob("*.txt")):
                 print(f"rank {os.environ['RANK']}: {text}", end="", file=sys.stderr)
         with suppress(OSError):

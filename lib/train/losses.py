@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lib.config.experiment import DistillConfig
 from lib.utils.box_ops import paired_giou
 
 
@@ -52,3 +55,22 @@ def weighted_l1_loss(predicted: Tensor, target: Tensor, weight: Tensor) -> Tenso
     """Absolute difference of two maps ``(B, C, S, S)``, averaged with the weights ``(B, 1, S, S)``."""
     difference = (predicted - target).abs().mean(dim=1, keepdim=True)
     return (difference * weight).sum() / weight.sum()
+
+
+def distillation_losses(
+    output: Mapping[str, Tensor], taught: Mapping[str, Tensor], weights: DistillConfig
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the weighted sum of how far a student's maps are from its teacher's, and the statistics.
+
+    Scores are compared by the quality focal loss; sizes and offsets by their absolute difference, each cell weighted by
+    the teacher's score.
+
+    Args:
+        output, taught: maps of the student, and of the teacher without gradient.
+    """
+    weight = taught["score_map"]
+    score = quality_focal_loss(output["score_map"], weight)
+    size = weighted_l1_loss(output["size_map"], taught["size_map"], weight)
+    offset = weighted_l1_loss(output["offset_map"], taught["offset_map"], weight)
+    total = weights.SCORE_WEIGHT * score + weights.SIZE_WEIGHT * size + weights.OFFSET_WEIGHT * offset
+    return total, {"Loss/distill_score": score, "Loss/distill_size": size, "Loss/distill_offset": offset}

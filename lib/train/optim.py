@@ -1,4 +1,4 @@
-"""Optimiser, learning-rate schedule and precision of an experiment."""
+"""Optimizer, learning-rate schedule and precision of an experiment."""
 
 from __future__ import annotations
 
@@ -12,19 +12,15 @@ import torch
 from torch import nn
 
 from lib.config import ExperimentConfig
-from lib.utils.errors import ConfigError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _COSINE_FLOOR = 0.01
 _NEW = "backbone.token_types."  # parameters of the backbone that are not pre-trained
 
 
 def freeze_layers(model: nn.Module, layers: Sequence[int]) -> None:
-    """Stop the gradient of the blocks with these numbers, counted from 1; with block 1 also of the embeddings.
-
-    0 stands for no block: ``[0]`` is the published value, with which everything is trained.
-    """
+    """Freeze the blocks with these numbers, counted from 1; with block 1 also the embeddings. 0 stands for no block."""
     frozen = [f"blocks.{number - 1}" for number in layers if number > 0]
     if 1 in layers:
         frozen += ["patch_embed", "pos_embed", "cls_token"]
@@ -34,13 +30,12 @@ def freeze_layers(model: nn.Module, layers: Sequence[int]) -> None:
 
 
 def parameter_groups(model: nn.Module, cfg: ExperimentConfig) -> list[dict]:
-    """Two groups: the head at ``TRAIN.LR``, the backbone at ``TRAIN.LR * TRAIN.BACKBONE_MULTIPLIER``.
+    """Return two groups: the head at ``TRAIN.LR``, the backbone at ``TRAIN.LR * TRAIN.BACKBONE_MULTIPLIER``.
 
-    Token types belong to the head's group: no pre-training has them, they start as zeros.
-
-    With ``TRAIN.LAYER_DECAY`` below 1 the backbone has a group for each depth instead (Bao et al., BEiT, ICLR 2022):
-    its rate is multiplied with the decay once for the last block, and once more for each block before it and for the
-    embeddings; only its final norm keeps the whole rate. Parameters that are frozen are in no group.
+    Token types belong to the head's group: they are not pre-trained. With ``TRAIN.LAYER_DECAY`` below 1 the backbone
+    has a group for each depth (Bao et al., BEiT, ICLR 2022): its rate is multiplied by the decay once for the last
+    block, once more for each block before it and for the embeddings, not for the final norm. Frozen parameters are in
+    no group.
     """
     depth = len(list(model.get_submodule("backbone.blocks").children()))
     head: list[nn.Parameter] = []
@@ -61,16 +56,16 @@ def parameter_groups(model: nn.Module, cfg: ExperimentConfig) -> list[dict]:
 
 
 def _distance_from_head(name: str, depth: int) -> int:
-    """How deep a parameter of the backbone lies: 0 its final norm, 1 the last block, ``depth + 1`` the embeddings."""
+    """Return 0 for the backbone's final norm, 1 for its last block, ..., ``depth + 1`` for the embeddings."""
     if block := re.match(r"backbone\.blocks\.(\d+)\.", name):
         return depth - int(block[1])
     return 0 if name.startswith("backbone.norm.") else depth + 1
 
 
 def build_optimizer(model: nn.Module, cfg: ExperimentConfig) -> torch.optim.Optimizer:
-    """AdamW over :func:`parameter_groups`, weight decay on everything, after freezing ``TRAIN.FREEZE_LAYERS``.
+    """Freeze ``TRAIN.FREEZE_LAYERS`` and return AdamW over :func:`parameter_groups`, with weight decay on everything.
 
-    On CUDA in one fused kernel. On the CPU torch's default stays: published steps are reproduced with it.
+    It is fused on CUDA; on the CPU torch's default reproduces published steps.
 
     Args:
         model: on its device, not wrapped for data parallelism.
@@ -82,7 +77,7 @@ def build_optimizer(model: nn.Module, cfg: ExperimentConfig) -> torch.optim.Opti
 
 
 def lr_factor(cfg: ExperimentConfig, epoch: int, progress: float = 0.0) -> float:
-    """What every group's learning rate is multiplied with: a pure function of time, so a resumed run needs no state.
+    """Return the factor of every group's learning rate: a pure function of time, so a resumed run needs no state.
 
     ``step`` multiplies by ``SCHEDULER.DECAY_RATE`` after every ``LR_DROP_EPOCH`` epochs, ``Mstep`` by
     ``SCHEDULER.GAMMA`` after each epoch of ``SCHEDULER.MILESTONES``, ``cosine`` falls from 1 to 0.01 over what the
@@ -90,7 +85,7 @@ def lr_factor(cfg: ExperimentConfig, epoch: int, progress: float = 0.0) -> float
 
     Args:
         epoch: counted from 1.
-        progress: done share of this epoch, in [0, 1]; the share with the step that is about to be made included.
+        progress: share of this epoch in [0, 1] that is done after the next step.
     """
     train, schedule = cfg.TRAIN, cfg.TRAIN.SCHEDULER
     time, warmup = epoch - 1 + progress, schedule.WARMUP_EPOCH
@@ -99,20 +94,18 @@ def lr_factor(cfg: ExperimentConfig, epoch: int, progress: float = 0.0) -> float
         return rise * schedule.DECAY_RATE ** ((epoch - 1) // train.LR_DROP_EPOCH)
     if schedule.TYPE == "Mstep":
         return rise * schedule.GAMMA ** bisect.bisect_right(sorted(schedule.MILESTONES), epoch - 1)
-    if schedule.TYPE == "cosine":
-        done = min(1.0, max(0.0, time - warmup) / max(train.EPOCH - warmup, 1e-9))
-        return rise * (_COSINE_FLOOR + (1 - _COSINE_FLOOR) * 0.5 * (1 + math.cos(math.pi * done)))
-    raise ConfigError(f"TRAIN.SCHEDULER.TYPE is {schedule.TYPE!r}; known are step, Mstep and cosine")
+    done = min(1.0, max(0.0, time - warmup) / max(train.EPOCH - warmup, 1e-9))  # cosine
+    return rise * (_COSINE_FLOOR + (1 - _COSINE_FLOOR) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Set every group to ``factor`` times the rate that it was made with."""
+    """Set every group to ``factor`` times its initial rate."""
     for group in optimizer.param_groups:
         group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
 
 
 def amp_dtype(setting: bool | str, device: torch.device) -> torch.dtype | None:
-    """The autocast type for ``TRAIN.AMP``: ``True`` means float16 on CUDA and bfloat16 elsewhere, ``False`` none."""
+    """Return the autocast type for ``TRAIN.AMP``; ``True`` is float16 on CUDA, bfloat16 elsewhere; ``False`` none."""
     if not setting:
         return None
     if setting is True:
@@ -121,12 +114,11 @@ def amp_dtype(setting: bool | str, device: torch.device) -> torch.dtype | None:
 
 
 def set_precision(cfg: ExperimentConfig, device: torch.device) -> None:
-    """Let float32 products on CUDA use TensorFloat-32 (19 bits) if ``TRAIN.TF32``; otherwise float32 is float32.
+    """Set, for the whole process, whether float32 products on CUDA use TensorFloat-32 (19 bits), by ``TRAIN.TF32``.
 
-    By default torch forbids it for matrix products and allows it for convolutions: here one key decides both. It also
-    holds for what stays in float32 under ``TRAIN.AMP``. For the whole process.
+    By default torch forbids it for matrix products and allows it for convolutions: here one key decides both.
     """
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = cfg.TRAIN.TF32
     elif cfg.TRAIN.TF32:
-        log.info("TRAIN.TF32 changes nothing on %s: TensorFloat-32 is a matter of CUDA", device)
+        logger.info("TRAIN.TF32 changes nothing on %s, only on CUDA", device)

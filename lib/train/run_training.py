@@ -10,19 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from lib.config import ExperimentConfig, drawn_datasets, to_plain
 from lib.models.family import family_of, load_experiment
-from lib.models.layers.training import training_execution
+from lib.models.layers.block import training_execution
 from lib.train import distributed, optim
 from lib.train.actors import build_actor
 from lib.train.admin.environment import env_settings
 from lib.train.admin.loggers import RunLogger, log_to_file
 from lib.train.admin.settings import Settings, TrainOptions
 from lib.train.data.loader import build_loader, open_sources
-from lib.train.distill import load_teacher
-from lib.train.previous import load_previous
+from lib.train.other_experiments import load_previous, load_teacher
 from lib.train.trainers.checkpoints import checkpoint_path, find_resume, set_aside_newer
 from lib.train.trainers.state import changes, restore, seed_generators
 from lib.train.trainers.stop import Preempted
@@ -31,7 +29,7 @@ from lib.utils.devices import checked_device, gpu_count
 from lib.utils.dist_info import ALONE, DistInfo
 from lib.utils.errors import CheckpointError, ConfigError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _DISK_ERRORS = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR
@@ -45,35 +43,36 @@ def run_training(
 ) -> Path:
     """Train the experiment ``config`` and return the path of its last checkpoint.
 
-    One process trains alone; several, each of which calls this with the environment of ``torchrun``, train together.
+    Several processes that call this with the environment of ``torchrun`` train together.
 
     Args:
         config: name of an experiment, or path of its YAML file.
         overrides: ``KEY.SUB=value`` strings.
-        options: see :class:`TrainOptions`.
 
     Raises:
         Preempted: SIGTERM stopped the run, and everything is saved.
         OSTrackError: whatever is wrong with configuration, data or checkpoint, by name.
     """
     cfg, info = load_experiment(config, overrides, options.script), distributed.train_dist_info()
-    own_device = pick_device(options.device, info)
-    chosen = vars(options) | {"script": cfg.family, "save_dir": str(options.save_dir), "device": str(own_device)}
+    device = pick_device(options.device, info)
+    chosen = vars(options) | {"script": cfg.family, "save_dir": str(options.save_dir), "device": str(device)}
     settings = Settings(**chosen, config_name=cfg.name)
-    if not info.is_main:
-        _speak_up_only(info.rank)
-    logged = log_to_file(settings.log_file(info.rank))
-    with _disk_errors(settings.save_dir), logged, distributed.process_group(own_device):
-        log.info("experiment %s on %s, %d processes, files in %s",
-                 settings.config_name, settings.device, info.world, settings.save_dir)  # fmt: skip
+    if not info.is_main:  # the log file has the rest
+        for handler in logging.getLogger().handlers:
+            handler.setLevel(logging.WARNING)
+            handler.setFormatter(logging.Formatter(f"rank {info.rank}: %(message)s"))
+    log_file = log_to_file(settings.log_file(info.rank))
+    with _disk_errors(settings.save_dir), log_file, distributed.process_group(device):
+        logger.info("experiment %s on %s, %d processes, files in %s",
+                    settings.config_name, settings.device, info.world, settings.save_dir)  # fmt: skip
         try:
-            return _train(cfg, settings, own_device, info)
+            return _train(cfg, settings, device, info)
         except Preempted as stop:
-            log.log(logging.INFO if stop.together else logging.WARNING, "%s", stop)
+            logger.log(logging.INFO if stop.together else logging.WARNING, "%s", stop)
             if not stop.together:
                 distributed.leave_group()
             preempted = stop
-    # Out here, because inside it would count as a failure: the processes part in good order, after rank 0 has saved.
+    # Outside of the group, where it would count as a failure: the ranks leave it together, after rank 0 has saved.
     raise preempted
 
 
@@ -81,7 +80,10 @@ def _train(cfg: ExperimentConfig, settings: Settings, device: torch.device, info
     optim.set_precision(cfg, device)
     seed_generators(cfg.TRAIN.SEED + info.rank)
     found = _resume_point(cfg, settings, info)
-    net = _build_net(cfg, settings, device, fresh=found is None)
+    family, fresh = family_of(cfg), found is None
+    net = family.build(cfg, fresh and not settings.config_prv, training_execution(cfg.TRAIN, device))
+    if fresh and settings.config_prv:
+        load_previous(net, family, settings.script_prv, settings.config_prv, settings.save_dir)
     teacher, amp = None, optim.amp_dtype(cfg.TRAIN.AMP, device)
     if name := settings.config_teacher:
         teacher = load_teacher(name, settings.save_dir, cfg, device, amp, settings.script_teacher)
@@ -96,35 +98,34 @@ def _train(cfg: ExperimentConfig, settings: Settings, device: torch.device, info
     )
     assert train_loader  # or the configuration would have been refused
     if val_loader is None:
-        log.info("training without validation")
-    logger = None
+        logger.info("training without validation")
+    run_logger = None
     if info.is_main:
-        logger = RunLogger(settings, to_plain(cfg), found[1].get("wandb_run_id") if found else None)
+        run_logger = RunLogger(settings, to_plain(cfg), found[1].get("wandb_run_id") if found else None)
     try:
-        trainer = Trainer(actor, cfg, settings, train_loader, val_loader, logger)
+        trainer = Trainer(actor, cfg, settings, train_loader, val_loader, run_logger)
         if found:
             restore(trainer, found[1], found[0])
-            found = None  # as large as the network and its optimiser
+            found = None  # as large as the network and its optimizer
         if info.is_main:
             set_aside_newer(settings.checkpoint_dir, (trainer.epoch, trainer.epoch_step))
         trainer.train()
     finally:
-        if logger:
-            logger.close()
+        if run_logger:
+            run_logger.close()
     distributed.barrier()
     last = checkpoint_path(settings.checkpoint_dir, trainer.epoch)
-    log.info("finished: %s", last)
+    logger.info("finished: %s", last)
     return last
 
 
 def _resume_point(cfg: ExperimentConfig, settings: Settings, info: DistInfo) -> tuple[Path, dict[str, Any]] | None:
-    """The checkpoint that rank 0 chooses, read by each process.
+    """Return the checkpoint that rank 0 chooses, read by each process.
 
-    With ``resume_changed`` it is the newest one of a complete epoch if the newest of all has another configuration.
+    With ``resume_changed`` it is the newest one of a completed epoch if the newest of all has another configuration.
     """
     found = find_resume(settings.resume, settings.checkpoint_dir) if info.is_main else None
-    inside = found and found[1].get("epoch_step") and settings.resume == "latest"
-    if found and inside and settings.resume_changed:
+    if found and found[1].get("epoch_step") and settings.resume == "latest" and settings.resume_changed:
         if changes(found[1], cfg, info.world, settings.config_teacher):
             newest, found = found[0], find_resume("latest", settings.checkpoint_dir, whole_epochs=True)
             if found is None:
@@ -133,19 +134,10 @@ def _resume_point(cfg: ExperimentConfig, settings: Settings, info: DistInfo) -> 
     return found if info.is_main else find_resume(chosen, settings.checkpoint_dir)
 
 
-def _build_net(cfg: ExperimentConfig, settings: Settings, device: torch.device, fresh: bool) -> nn.Module:
-    """The network, with the weights that a fresh run starts from."""
-    family = family_of(cfg)
-    net = family.build(cfg, fresh and not settings.config_prv, training_execution(cfg.TRAIN, device))
-    if fresh and settings.config_prv:
-        load_previous(net, family, settings.script_prv, settings.config_prv, settings.save_dir)
-    return net
-
-
 def pick_device(name: str, info: DistInfo = ALONE) -> torch.device:
-    """The device called ``name`` for this process; ``auto`` is CUDA when there is one.
+    """Return the device called ``name`` for this process; ``auto`` is CUDA when there is one.
 
-    Of several processes on one machine each has a GPU of its own, the one with its local rank.
+    Each of several processes on one machine has the GPU of its local rank.
 
     Raises:
         ConfigError: no such device here.
@@ -167,20 +159,13 @@ def pick_device(name: str, info: DistInfo = ALONE) -> torch.device:
 
 @contextmanager
 def _disk_errors(save_dir: str) -> Iterator[None]:
-    """Say in one line when the disk is full or may not be written to."""
+    """Turn the errors of a full or read-only disk into one line."""
     try:
         yield
     except OSError as error:
         if error.errno not in _DISK_ERRORS:
             raise
         raise ConfigError(
-            f"{error.filename or save_dir}: {error.strerror}; make room or mend its permissions, or choose another "
+            f"{error.filename or save_dir}: {error.strerror}; free space or fix its permissions, or choose another "
             "--save_dir. The last checkpoint is whole"
         ) from error
-
-
-def _speak_up_only(rank: int) -> None:
-    """Let a process that is not rank 0 print warnings only, with its rank; its log file has the rest."""
-    for handler in logging.getLogger().handlers:
-        handler.setLevel(logging.WARNING)
-        handler.setFormatter(logging.Formatter(f"rank {rank}: %(message)s"))

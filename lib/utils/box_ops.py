@@ -1,6 +1,6 @@
 """Box formats and overlaps.
 
-``xywh`` is the top-left corner, width and height; ``xyxy`` two corners; ``cxcywh`` the centre, width and height. All
+``xywh`` is the top-left corner, width and height; ``xyxy`` two corners; ``cxcywh`` the center, width and height. All
 functions work on tensors of shape ``(..., 4)`` in any unit, pixels or fractions of a crop.
 """
 
@@ -13,26 +13,19 @@ from torch import Tensor
 
 
 def box_xywh_to_xyxy(boxes: Tensor) -> Tensor:
-    """``xywh`` to ``xyxy``."""
+    """Convert ``xywh`` to ``xyxy``."""
     x, y, w, h = boxes.unbind(-1)
     return torch.stack((x, y, x + w, y + h), dim=-1)
 
 
 def box_cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
-    """``cxcywh`` to ``xyxy``."""
+    """Convert ``cxcywh`` to ``xyxy``."""
     cx, cy, w, h = boxes.unbind(-1)
     return torch.stack((cx - 0.5 * w, cy - 0.5 * h, cx + 0.5 * w, cy + 0.5 * h), dim=-1)
 
 
 def paired_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Intersection over union of box ``i`` of ``a`` with box ``i`` of ``b``.
-
-    Args:
-        a, b: ``xyxy`` boxes of the same shape ``(..., 4)``.
-
-    Returns:
-        IoU in [0, 1] and the area of the union, both of shape ``(...,)``.
-    """
+    """Return IoU in [0, 1] and area of the union, both ``(...,)``, of corresponding ``xyxy`` boxes ``(..., 4)``."""
     area_a = (a[..., 2] - a[..., 0]) * (a[..., 3] - a[..., 1])
     area_b = (b[..., 2] - b[..., 0]) * (b[..., 3] - b[..., 1])
     sides = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0)
@@ -42,14 +35,7 @@ def paired_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def paired_giou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Generalised IoU (Rezatofighi et al., CVPR 2019) of corresponding boxes.
-
-    Args:
-        a, b: ``xyxy`` boxes of the same shape, corners in order.
-
-    Returns:
-        GIoU in [-1, 1] and IoU in [0, 1], both of shape ``(...,)``.
-    """
+    """Return GIoU (Rezatofighi et al., CVPR 2019) in [-1, 1] and IoU of corresponding ``xyxy`` boxes."""
     iou, union = paired_iou(a, b)
     sides = (torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])).clamp(min=0)
     hull = sides[..., 0] * sides[..., 1]
@@ -57,9 +43,9 @@ def paired_giou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def clip_box(box: Sequence[float], height: int, width: int, margin: float = 0) -> list[float]:
-    """Clip one ``xywh`` pixel box to an image so that at least ``margin`` pixels of it stay inside, each way.
+    """Clip an ``xywh`` pixel box to an image so that at least ``margin`` pixels of it stay inside in each direction.
 
-    Sides shorter than ``margin`` grow to it: the published tracker never reports a box smaller than 10 x 10 pixels.
+    Shorter sides grow to ``margin``: the published tracker never reports a box smaller than 10 x 10 pixels.
     """
     x, y, w, h = box
     x1, y1 = min(max(0, x), width - margin), min(max(0, y), height - margin)

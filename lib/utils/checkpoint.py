@@ -1,13 +1,12 @@
-"""Reading and writing checkpoint files.
+"""Read and write checkpoint files.
 
-A checkpoint is a pickle, and a pickle can name any function to be called when it is read. Published checkpoints also
-pickle classes of the code that wrote them. :func:`load_checkpoint` therefore resolves nothing that a file names beyond
-the few functions that rebuild tensors; every other name becomes an inert :class:`Placeholder`.
+A checkpoint is a pickle, which can call any function when it is read, and published ones pickle classes of the code
+that wrote them. :func:`load_checkpoint` resolves only the few functions that rebuild tensors; every other name becomes
+an inert :class:`Placeholder`.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import pickle
 import zipfile
@@ -39,19 +38,19 @@ _ALLOWED = {
     ("_codecs", "encode"),
 }
 
-# Where a checkpoint keeps its weights, in the order in which they are looked for; averages only where nothing else is.
+# Entries of a checkpoint with its weights, in order of precedence; averages come last.
 _ENTRIES = (
     "net", "model", "state_dict", "model_state_dict", "network", "weights", "teacher", "student",
     "ema", "model_ema", "state_dict_ema", "ema_state_dict",
 )  # fmt: skip
-# Parts of names that come from wrappers: DataParallel, torch.compile, FSDP, activation checkpointing.
+# Parts of names from wrappers: DataParallel, torch.compile, FSDP, activation checkpointing.
 _WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
-_HOLDERS = {"model", "net", "network"}  # what the model is called in the object that was saved, as in Lightning's
-_COUNTS = {"total_ops", "total_params"}  # that thop leaves in every module
+_HOLDERS = {"model", "net", "network"}  # names of the model in the saved object, such as Lightning's
+_COUNTS = {"total_ops", "total_params"}  # of thop in every module
 
 
 class Placeholder:
-    """Stands for an object whose class a checkpoint names and we do not run. It keeps the state, and does nothing."""
+    """An object of a class that a checkpoint names and we do not run: it keeps the state and does nothing."""
 
     arguments: tuple[Any, ...]
     items: dict[Any, Any]
@@ -62,7 +61,7 @@ class Placeholder:
         return placeholder
 
     def __init__(self, *args: Any, **kwargs: Any):
-        """Take whatever arguments the file gives; ``__new__`` has kept them."""
+        """Accept any arguments; ``__new__`` has kept them."""
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
@@ -71,36 +70,33 @@ class Placeholder:
         self.items[key] = value
 
     def append(self, item: Any) -> None:
-        """Take an item of a pickled list subclass."""
+        """Keep an item of a pickled list subclass."""
         self.items[len(self.items)] = item
 
 
 class _InertUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _ALLOWED or _is_storage(module, name):
+        allowed = (module, name) in _ALLOWED
+        if module in ("torch", "torch.storage") and name.isidentifier():
+            # Also a storage type (torch.FloatStorage) or a dtype (torch.float32).
+            allowed |= name.endswith("Storage") or isinstance(getattr(torch, name, None), torch.dtype)
+        if allowed:
             return super().find_class(module, name)
         return type(name.rpartition(".")[2], (Placeholder,), {"__module__": f"inert.{module}"})
 
 
-def _is_storage(module: str, name: str) -> bool:
-    """Whether the name is a tensor storage type (``torch.FloatStorage``) or a dtype (``torch.float32``)."""
-    if module not in ("torch", "torch.storage") or not name.isidentifier():
-        return False
-    return name.endswith("Storage") or isinstance(getattr(torch, name, None), torch.dtype)
-
-
-def _inert_load(file: io.IOBase, **options: Any) -> Any:
-    return _InertUnpickler(file, **options).load()
-
-
-_INERT_PICKLE = SimpleNamespace(Unpickler=_InertUnpickler, load=_inert_load, __name__="inert pickle")
+_INERT_PICKLE = SimpleNamespace(
+    Unpickler=_InertUnpickler,
+    load=lambda file, **options: _InertUnpickler(file, **options).load(),
+    __name__="inert pickle",
+)
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint, or a ``.safetensors`` file, to CPU tensors without running anything it names.
+    """Read a checkpoint or a ``.safetensors`` file to CPU tensors without running code from it.
 
     Raises:
-        CheckpointError: the file is missing, cut short, or does not hold a dictionary.
+        CheckpointError: the file is missing, truncated, or holds no dictionary.
     """
     path = Path(path)
     if not path.is_file():
@@ -112,10 +108,10 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
             state = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_INERT_PICKLE)
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, AttributeError, TypeError, IndexError,
             pickle.UnpicklingError, zipfile.BadZipFile, SafetensorError) as error:  # fmt: skip
-        size = path.stat().st_size
+        detail = next(iter(str(error).splitlines()), "no detail")
         raise CheckpointError(
-            f"checkpoint {path} ({size} bytes) cannot be read; it is truncated or no PyTorch file: copy or download it "
-            f"again ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no detail'})"
+            f"checkpoint {path} ({path.stat().st_size} bytes) cannot be read; it is truncated or no PyTorch file: copy "
+            f"or download it again ({type(error).__name__}: {detail})"
         ) from error
     if not isinstance(state, dict):
         raise CheckpointError(
@@ -125,7 +121,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def save_checkpoint(state: dict[str, Any], path: str | Path) -> None:
-    """Write a checkpoint whole or not at all: to a temporary name, flushed to disk, then renamed.
+    """Write a checkpoint atomically: to a temporary name, flushed to disk, then renamed.
 
     Raises:
         CheckpointError: the folder cannot be written or the disk is full; an earlier file of that name is untouched.
@@ -136,20 +132,20 @@ def save_checkpoint(state: dict[str, Any], path: str | Path) -> None:
             file.flush()
             os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:
-        # torch says "unexpected pos" of a full disk; what the disk said lies behind.
+        # torch's message for a full disk is "unexpected pos"; the error of the disk is its context.
         reason = error.__context__ if isinstance(error.__context__, OSError) else error
         raise CheckpointError(f"checkpoint {path} cannot be written: {reason}") from error
 
 
 def network_state(checkpoint: dict[str, Any], path: str | Path) -> OrderedDict[str, torch.Tensor]:
-    """The weights in a checkpoint, under the names that the model itself gives them.
+    """Return the weights in a checkpoint, under the model's own names.
 
-    They are looked for under ``net`` (trackers), ``model`` (MAE), ``state_dict`` and the like, also one below the
-    other; else the checkpoint itself is taken. What DataParallel, ``torch.compile`` and other wrappers add to names is
-    taken off, what the profiler thop adds to a model is left out.
+    They are entries ``net`` (trackers), ``model`` (MAE), ``state_dict`` and the like, also nested, or the checkpoint
+    itself. Prefixes of DataParallel, ``torch.compile`` and other wrappers, and entries of the profiler thop, are
+    removed.
 
     Raises:
-        CheckpointError: there are none, an entry is no tensor or holds NaN or infinity, or two go by the same name.
+        CheckpointError: there are none, an entry is no tensor or holds NaN or infinity, or two have the same name.
     """
     state = _with_tensors(checkpoint)
     if state is None:
@@ -175,14 +171,14 @@ def network_state(checkpoint: dict[str, Any], path: str | Path) -> OrderedDict[s
 
 
 def _with_tensors(state: dict[str, Any]) -> dict[str, Any] | None:
-    """The dictionary of weights in a checkpoint, if there is one."""
+    """Return the dictionary of weights in a checkpoint, if there is one."""
     inside = (_with_tensors(state[key]) for key in _ENTRIES if isinstance(state.get(key), dict))
     whole = state if any(isinstance(value, torch.Tensor) for value in state.values()) else None
     return next((found for found in inside if found), whole)
 
 
 def _own_name(name: str) -> str:
-    """What the model itself calls the weight that a file calls ``name``."""
+    """Return the model's own name of the weight that a file calls ``name``."""
     parts = [part for part in name.split(".") if part not in _WRAPPERS]
     while len(parts) > 1 and parts[0] in _HOLDERS:
         parts = parts[1:]
@@ -190,10 +186,10 @@ def _own_name(name: str) -> str:
 
 
 def find_weights(script: str, config: str, epoch: int, save_dir: str | Path) -> Path:
-    """The weights of an experiment: where its training leaves those of ``epoch``, else the ones that ship.
+    """Return the path of an experiment's weights: its training's of ``epoch``, else those that ship.
 
     Raises:
-        CheckpointError: there are none; the message lists the places.
+        CheckpointError: there are none.
     """
     trained = Path(save_dir) / "checkpoints" / "train" / script / config / f"OSTrack_ep{epoch:04d}.pth.tar"
     shipped = shipped_file(f"pretrained_models/{script}_{config}.pth")
@@ -204,10 +200,10 @@ def find_weights(script: str, config: str, epoch: int, save_dir: str | Path) -> 
 
 
 def strip_checkpoint(path: str | Path, out: str | Path, half: bool = True, ema: bool = False) -> None:
-    """Write the weights of a training checkpoint, with its epoch and config, without optimiser and history.
+    """Write the weights of a training checkpoint, with its epoch and config, without optimizer and history.
 
     Args:
-        half: floating-point weights in half precision; models take them back into their own.
+        half: in half precision; loading converts them back.
         ema: the averaged weights (``TRAIN.EMA_DECAY``) instead of the newest.
 
     Raises:

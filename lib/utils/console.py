@@ -1,8 +1,8 @@
-"""What commands say to the person in front of them."""
+"""Output of commands."""
 
 from __future__ import annotations
 
 
 def next_step(*steps: str) -> None:
-    """Print what can be done now, as the last line of a command; of several steps each is an alternative."""
+    """Print the next step, or several alternatives, as the last line of a command."""
     print(f"next: {'; or: '.join(steps)}", flush=True)

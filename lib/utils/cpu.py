@@ -1,4 +1,4 @@
-"""What this process may use of the machine's processors, and what they are good at."""
+"""The CPUs that this process may use, and their support of bfloat16."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import os
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
-CPU_MAX = Path("/sys/fs/cgroup/cpu.max")  # microseconds that all processes of a container may take in each period
-# Products of bfloat16 matrices in hardware, as torch and as Linux call it on x86 and ARM.
+CPU_MAX = Path("/sys/fs/cgroup/cpu.max")  # microseconds of a container's processes in each period
+# bfloat16 matrix products in hardware, by their names in torch and Linux on x86 and ARM.
 _BF16 = {"avx512_bf16", "amx_bf16", "bf16", "sve_bf16", "svebf16"}
 
 
 def cpu_count() -> int:
-    """How many CPUs this process may keep busy: those that it is bound to, or fewer if its container's time is limited.
+    """Return how many CPUs this process may use, at least 1: those of its affinity, within the limit of its container.
 
-    At least 1. Limits are those of Linux control groups, version 2; ``PYTHON_CPU_COUNT`` counts from Python 3.13 on.
+    Limits are those of Linux control groups, version 2; from Python 3.13 on also ``PYTHON_CPU_COUNT``.
     """
     if hasattr(os, "process_cpu_count"):
         count = os.process_cpu_count() or 1
@@ -31,10 +31,7 @@ def cpu_count() -> int:
 
 
 def fast_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 matrices in hardware, so that bf16 is faster than float32.
-
-    Asks torch where it can tell (``torch.cpu.get_capabilities``), else Linux; False where neither knows.
-    """
+    """Whether this CPU multiplies bfloat16 matrices in hardware, by torch or else by Linux; False if unknown."""
     import torch  # slow to import
 
     if hasattr(torch.cpu, "get_capabilities"):

@@ -1,8 +1,7 @@
-"""Square crops around a box, and boxes carried into a crop and back.
+"""Square crops around a box, and boxes mapped into a crop and back, shared by training and tracking.
 
-The tracker sees the world only through these functions, so training and tracking share them. Three conventions of the
-published system look like slips and are kept because its weights were trained with them; each is marked *quirk* below
-and pinned by ``tests/test_crop.py``.
+Three conventions of the published system look like slips and are kept because its weights were trained with them. Each
+is marked *quirk* and pinned by ``tests/test_crop.py``.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ Box = Sequence[float] | np.ndarray  # four numbers
 
 @dataclass(frozen=True)
 class CropWindow:
-    """A square of the image plane: top-left corner and side in whole pixels. It may reach outside of the image."""
+    """A square: top-left corner and side in whole pixels. It may extend outside the image."""
 
     x: int
     y: int
@@ -31,10 +30,10 @@ class CropWindow:
 
 
 def crop_window(box: Box, factor: float) -> CropWindow:
-    """The window of side ``ceil(sqrt(w h) * factor)`` centred on the ``xywh`` pixel ``box``.
+    """Return the window of side ``ceil(sqrt(w h) * factor)`` centered on the ``xywh`` pixel ``box``.
 
     Raises:
-        DataError: the box has no area or is not finite, so that no window exists.
+        DataError: the box has no area or is not finite.
     """
     x, y, w, h = (float(v) for v in box)
     if not all(map(math.isfinite, (x, y, w, h))) or w <= 0 or h <= 0:
@@ -46,26 +45,24 @@ def crop_window(box: Box, factor: float) -> CropWindow:
 
 
 def shown_part(window: CropWindow, image_shape: Sequence[int]) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of what ``window`` shows of an image (H, W, ...); all 0 where that is nothing.
+    """Return left, top, right and bottom of the part of an image (H, W, ...) in ``window``; all 0 if there is none.
 
-    Quirk: a window that reaches the right or bottom border loses the last real column or row (the published padding
-    is ``max(x2 - W + 1, 0)``).
+    Quirk: a window at the right or bottom border loses the last real column or row (the published padding is
+    ``max(x2 - W + 1, 0)``).
     """
     left, top = max(window.x, 0), max(window.y, 0)
     right, bottom = min(window.x + window.side, image_shape[1] - 1), min(window.y + window.side, image_shape[0] - 1)
     return (left, top, right, bottom) if left < right and top < bottom else (0, 0, 0, 0)
 
 
-def cut_window(
-    image: np.ndarray, window: CropWindow, mirrored: bool = False
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cut ``window`` out of ``image`` (H, W, 3), with zeros where it lies outside, see :func:`shown_part`.
+def cut_window(image: np.ndarray, window: CropWindow, flip: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cut ``window`` out of ``image`` (H, W, 3), with zeros outside, see :func:`shown_part`.
 
     Args:
-        mirrored: the window is one of the image as mirrored left to right; only the patch is mirrored for it.
+        flip: the window is one of the image flipped left to right; only the patch is flipped for it.
 
     Returns:
-        The patch (side, side, 3), and which of its rows and of its columns show nothing of the image, bool (side,).
+        The patch (side, side, 3), and which of its rows and columns are outside the image, bool (side,).
     """
     width = image.shape[1]
     left, top, right, bottom = shown_part(window, image.shape)
@@ -74,7 +71,7 @@ def cut_window(
         return np.zeros((window.side, window.side, image.shape[2]), image.dtype), rows, columns
     inside = slice(top - window.y, bottom - window.y), slice(left - window.x, right - window.x)
     rows[inside[0]], columns[inside[1]] = False, False
-    seen = cv2.flip(image[top:bottom, width - right : width - left], 1) if mirrored else image[top:bottom, left:right]
+    seen = cv2.flip(image[top:bottom, width - right : width - left], 1) if flip else image[top:bottom, left:right]
     if seen.shape[:2] == (window.side, window.side):
         return seen, rows, columns
     patch = np.zeros((window.side, window.side, image.shape[2]), image.dtype)
@@ -83,25 +80,25 @@ def cut_window(
 
 
 def sample_target(
-    image: np.ndarray, box: Box, factor: float, output_size: int, mirrored: bool = False
+    image: np.ndarray, box: Box, factor: float, output_size: int, flip: bool = False
 ) -> tuple[np.ndarray, float, np.ndarray]:
     """Crop a square around ``box`` and resize it (bilinear) to ``output_size``.
 
     Args:
         image: RGB uint8 (H, W, 3).
-        box: ``xywh`` in pixels of the image; it may lie outside of it.
+        box: ``xywh`` in pixels of the image; it may be outside.
         factor: crop side over ``sqrt(w h)``.
         output_size: side of the result in pixels.
-        mirrored: crop the image as mirrored left to right; ``box`` is then one of the mirrored image.
+        flip: crop the image flipped left to right; ``box`` is one of the flipped image.
 
     Returns:
         The crop (output_size, output_size, 3) uint8; the resize factor, crop pixels per image pixel; and the attention
-        mask (output_size, output_size) bool, True where padding contributed.
+        mask (output_size, output_size) bool, True where padding contributes.
     """
     window = crop_window(box, factor)
-    patch, rows, columns = cut_window(image, window, mirrored)
-    # Padding is whole rows and columns, so its mask can be resized as two strips. They are two pixels wide because
-    # OpenCV rounds the weights of a single line differently.
+    patch, rows, columns = cut_window(image, window, flip)
+    # Padding is whole rows and columns, so its mask is resized as two strips. They are two pixels wide because OpenCV
+    # rounds the weights of a single line differently.
     rows = cv2.resize(np.repeat(rows[:, None], 2, 1).astype(np.float64), (2, output_size))[:, 0] > 0
     columns = cv2.resize(np.repeat(columns[None], 2, 0).astype(np.float64), (output_size, 2))[0] > 0
     padding = rows[:, None] | columns
@@ -109,20 +106,20 @@ def sample_target(
 
 
 def box_to_crop(box: Tensor, crop_box: Tensor, resize_factor: float, crop_size: int) -> Tensor:
-    """Carry an ``xywh`` pixel box into the crop taken around ``crop_box``, as fractions of the crop.
+    """Map an ``xywh`` pixel box to fractions of the crop taken around ``crop_box``.
 
-    Quirk: the centre of the crop is ``(crop_size - 1) / 2`` here but ``crop_size / 2`` in :func:`box_from_crop`.
+    Quirk: the center of the crop is ``(crop_size - 1) / 2`` here but ``crop_size / 2`` in :func:`box_from_crop`.
 
     Args:
         box, crop_box: shape ``(4,)``, pixels of the image.
     """
-    centre = (crop_size - 1) / 2 + (box[:2] + 0.5 * box[2:] - crop_box[:2] - 0.5 * crop_box[2:]) * resize_factor
+    center = (crop_size - 1) / 2 + (box[:2] + 0.5 * box[2:] - crop_box[:2] - 0.5 * crop_box[2:]) * resize_factor
     size = box[2:] * resize_factor
-    return torch.cat((centre - 0.5 * size, size)) / crop_size
+    return torch.cat((center - 0.5 * size, size)) / crop_size
 
 
 def box_from_crop(box: Sequence[float], crop_box: Sequence[float], resize_factor: float, crop_size: int) -> list[float]:
-    """Carry a predicted ``cxcywh`` box, in fractions of the crop taken around ``crop_box``, back to ``xywh`` pixels."""
+    """Map a ``cxcywh`` box, in fractions of the crop taken around ``crop_box``, to ``xywh`` pixels."""
     cx, cy, w, h = (float(v) * crop_size / resize_factor for v in box)
     half = 0.5 * crop_size / resize_factor
     x, y = crop_box[0] + 0.5 * crop_box[2], crop_box[1] + 0.5 * crop_box[3]

@@ -1,8 +1,8 @@
-"""Crops for a network, made where it runs: on CUDA with the bytes that OpenCV makes, which does it for all others.
+"""Crops on the device of a network: on CUDA bit-identical to ``cv2.resize``, which makes those of other devices.
 
-OpenCV resizes bytes in integers, with weights of eleven bits. The same integers give the same bytes anywhere, so a
-tracker's boxes do not depend on where its crops are made. Only what the windows show of the images is sent there, with
-a small table of what each pixel of a crop is mixed from, in one transfer.
+OpenCV resizes bytes in fixed point with weights of eleven bits, reproduced here with tensor operations, so a tracker's
+boxes do not depend on the device. One transfer sends the parts of the images in the windows, and a small table of the
+source pixels and weights of the crops.
 """
 
 from __future__ import annotations
@@ -20,15 +20,13 @@ _ONE = 1 << 11  # the weight 1
 
 
 def cut_crops(images: Sequence[np.ndarray], windows: Sequence[CropWindow], size: int, device: torch.device) -> Tensor:
-    """Cut one window out of each image, with zeros where it reaches outside, and resize it (bilinear).
+    """Cut one window out of each image, with zeros outside, and resize it (bilinear).
 
     Args:
         images: RGB uint8 (H, W, 3), of any sizes.
-        size: side of the crops in pixels.
-        device: where they are to be.
 
     Returns:
-        uint8 (B, size, size, 3) on the device; on CUDA nothing is waited for.
+        uint8 (B, size, size, 3) on the device; on CUDA without waiting for it.
     """
     if device.type == "cuda":
         return resize_on_device(images, windows, size, device)
@@ -41,7 +39,7 @@ def cut_crops(images: Sequence[np.ndarray], windows: Sequence[CropWindow], size:
 def resize_on_device(
     images: Sequence[np.ndarray], windows: Sequence[CropWindow], size: int, device: torch.device
 ) -> Tensor:
-    """What :func:`cut_crops` gives, without OpenCV, on any device."""
+    """Do as :func:`cut_crops`, without OpenCV, on any device."""
     parts = [shown_part(window, image.shape) for image, window in zip(images, windows, strict=True)]
     table, counts = _sources(windows, parts, size)
     sent = torch.empty(table.nbytes + 3 * max(sum(counts), 1), dtype=torch.uint8, pin_memory=device.type == "cuda")
@@ -56,7 +54,7 @@ def resize_on_device(
     pixels = sent[table.nbytes :].view(-1, 3)
 
     def mixed(row: int) -> Tensor:
-        """The pixels (B, size, size, 3) of the upper (0) or lower (1) rows, each mixed from its two columns."""
+        """Return the pixels (B, size, size, 3) of the upper (0) or lower (1) rows, each mixed from two columns."""
         both = [
             pixels.index_select(0, (rows[row][:, :, None] + columns[side][:, None]).flatten())
             .view(len(images), size, size, 3)
@@ -73,10 +71,10 @@ def resize_on_device(
 def _sources(
     windows: Sequence[CropWindow], parts: Sequence[tuple[int, int, int, int]], size: int
 ) -> tuple[np.ndarray, list[int]]:
-    """What pixels of crops are mixed from, int32 (4, 2, B, size), and how many pixels are sent of each image.
+    """Return the sources of the crops' pixels, int32 (4, 2, B, size), and the number of pixels sent of each image.
 
-    The four are the places of rows and of columns, which add up to a pixel's place among all that are sent, and the
-    weights of both; the two are the sides that are mixed, upper and lower or left and right.
+    The four are offsets of rows and of columns, whose sum is the index of a sent pixel, and the weights of both; the
+    two are the upper and lower, or left and right, source.
     """
     left, top, right, bottom = np.array(parts, np.int64).reshape(-1, 4).T
     x, y, side = np.array([(window.x, window.y, window.side) for window in windows], np.int64).T
@@ -91,22 +89,21 @@ def _sources(
 def _axis(
     side: np.ndarray, first: np.ndarray, end: np.ndarray, size: int, *, horizontal: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What the pixels of an axis are mixed from: places (2, B, size) from ``first`` on, and weights, likewise.
+    """Return the source pixels (2, B, size) along an axis, counted from ``first``, and their weights.
 
     Args:
         side: of the windows (B,), in pixels.
-        first, end: of what is sent, in pixels of the window (B,); the others are zero, and so are their weights.
-        size: of the crops.
-        horizontal: OpenCV treats the border's pixels differently in rows and columns.
+        first, end: of the sent part, in pixels of the window (B,); the others have weight 0.
+        horizontal: OpenCV treats pixels at the border differently in rows and columns.
     """
     scale = 1 / (size / side)
-    where = ((np.arange(size) + 0.5) * scale[:, None] - 0.5).astype(np.float32)
-    place = np.floor(where).astype(np.int64)
-    share = where - place.astype(np.float32)
+    position = ((np.arange(size) + 0.5) * scale[:, None] - 0.5).astype(np.float32)
+    pixel = np.floor(position).astype(np.int64)
+    share = position - pixel.astype(np.float32)
     last = side[:, None] - 1
     if horizontal:
-        share[(place < 0) | (place >= last)] = 0
-    places = np.stack((place, place + 1)).clip(0, last)
+        share[(pixel < 0) | (pixel >= last)] = 0
+    pixels = np.stack((pixel, pixel + 1)).clip(0, last)
     weights = np.rint(np.stack((1 - share, share)) * np.float32(_ONE)).astype(np.int64)
-    weights[(places < first[:, None]) | (places >= end[:, None])] = 0
-    return np.where(weights > 0, places - first[:, None], 0), weights
+    weights[(pixels < first[:, None]) | (pixels >= end[:, None])] = 0
+    return np.where(weights > 0, pixels - first[:, None], 0), weights

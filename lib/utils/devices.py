@@ -1,4 +1,4 @@
-"""Where a tracker runs: on the CPU, or on a GPU of a kind that PyTorch knows."""
+"""Devices to run on: the CPU, and GPUs of the kinds that PyTorch supports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ GPUS = ("cuda", "mps", "xpu")  # of NVIDIA (and AMD), Apple and Intel
 
 
 def gpu_count(kind: str) -> int:
-    """How many GPUs of a kind of :data:`GPUS` PyTorch can use here."""
+    """Return how many GPUs of a kind of :data:`GPUS` PyTorch can use."""
     if kind == "mps":
         return int(torch.backends.mps.is_available())
     backend = getattr(torch, kind)
@@ -18,10 +18,10 @@ def gpu_count(kind: str) -> int:
 
 
 def checked_device(device: str | torch.device) -> torch.device:
-    """The device to run on; ``auto`` is CUDA where there is one, else the CPU.
+    """Return the device to run on; ``auto`` is CUDA where there is one, else the CPU.
 
     Raises:
-        ConfigError: it is unknown, or cannot be had here.
+        ConfigError: it is unknown or not available.
     """
     if device == "auto":
         return torch.device("cuda" if gpu_count("cuda") else "cpu")
@@ -44,7 +44,7 @@ def checked_device(device: str | torch.device) -> torch.device:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until a GPU has done all that it was asked for; the CPU never has anything left to do."""
+    """Wait until a GPU has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type in GPUS:

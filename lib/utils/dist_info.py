@@ -1,4 +1,4 @@
-"""Which process this is of a run that is spread over several: what torchrun or SLURM say in the environment."""
+"""Rank of this process among several, from the environment variables of torchrun or SLURM."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ALONE = DistInfo()
 def dist_info(
     launchers: Sequence[tuple[str, ...]] = (TORCHRUN, SLURM), environment: Mapping[str, str] = os.environ
 ) -> DistInfo:
-    """What the first of ``launchers`` that has set its variables says; rank 0 of 1 where none has.
+    """Read the variables of the first of ``launchers`` that has set them; rank 0 of 1 where none has.
 
     Raises:
         ConfigError: the variables make no sense.
@@ -58,7 +58,7 @@ def dist_info(
         if not (0 <= info.rank < info.world and 0 <= info.local_rank and 1 <= info.local_world):
             raise ConfigError(f"the environment is no rank: {said}; ranks count from 0 to below their number")
         if info.world > 1 and names is SLURM and "SLURM_STEP_ID" not in environment:
-            # A batch script has the variables of its job too, and runs once: the other ranks may not be there.
+            # A batch script has the variables of its job, but runs once.
             logger.warning("%s, but not started by srun: only one part of %d is tracked here", said, info.world)
         return info
     return ALONE

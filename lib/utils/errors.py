@@ -1,4 +1,4 @@
-"""The errors that a user can mend, and how the command line shows them."""
+"""Errors that a user can fix, and how commands print them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 
 class OSTrackError(Exception):
-    """Base of every error whose message tells the user what is wrong and what to do about it."""
+    """Base of errors whose message says what is wrong and what to do."""
 
 
 class ConfigError(OSTrackError):
@@ -37,53 +37,50 @@ class WorkerError(OSTrackError):
     """A process that loads data has died."""
 
 
-# What the system says of a file that is as it is; anything else, as of a network file system, may pass.
+# Lasting errors of the system; others, as of a network file system, may be temporary.
 _LASTING = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
 
 
 def may_pass(error: OSTrackError) -> bool:
-    """Whether the same may succeed at a second try: the system had a hiccup, or another process was in the way."""
+    """Whether a second try may succeed: a temporary error of the system, or a file that another process writes."""
     cause = error.__cause__
     return isinstance(error, BusyError) or (isinstance(cause, OSError) and not isinstance(cause, _LASTING))
 
 
 def listed(names: Sequence[str], most: int = 12, between: str = ", ") -> str:
-    """Names to print: of many the first ones, and how many more there are. ``between`` may begin a new line."""
+    """Join names for a message, after ``most`` of them only the number of the others; ``between`` may be a new line."""
     more = f"{between.removeprefix(',')}and {len(names) - most} more" if len(names) > most else ""
     return between.join(names[:most]) + more
 
 
 def suggestion(name: str, known: Iterable[str], otherwise: str = "") -> str:
-    """``did you mean NEAREST?`` for the known name that is most like ``name``; ``otherwise`` where none is like it."""
+    """Return ``did you mean NEAREST?`` for the known name most like ``name``, or ``otherwise`` if none is similar."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"did you mean {near[0]}?" if near else otherwise
 
 
 def _first_time() -> Callable[[logging.LogRecord], bool]:
-    """A filter that lets warnings pass whose text has not passed before, and all other messages."""
+    """Make a filter that drops warnings with a text that it has passed before."""
     seen: set[str] = set()
 
-    def passes(record: logging.LogRecord) -> bool:
-        if record.levelno != logging.WARNING:
-            return True
+    def is_new(record: logging.LogRecord) -> bool:
         text = record.getMessage()
-        new = text not in seen
+        repeated = record.levelno == logging.WARNING and text in seen
         seen.add(text)
-        return new
+        return not repeated
 
-    return passes
+    return is_new
 
 
 def run_cli(main: Callable[[], int | None]) -> None:
-    """Run ``main`` as a script and leave the process with its exit status.
+    """Run ``main`` as a script and exit with its status, or 0 for None.
 
-    ``main`` returns an exit status, or ``None`` for success. An :class:`OSTrackError`, or the system's refusal of a
-    file or folder, is printed as one line and gives status 1; Ctrl-C gives the customary 130; any other exception keeps
-    its traceback, because it is a fault of ours. A warning is shown once, however often it is given.
+    An :class:`OSTrackError`, or the system's refusal of a file or folder, is printed as one line and gives status 1;
+    Ctrl-C gives 130; any other exception, a bug, keeps its traceback. Warnings with the same text are printed once.
     """
-    shown = logging.StreamHandler()
-    shown.addFilter(_first_time())
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[shown])
+    handler = logging.StreamHandler()
+    handler.addFilter(_first_time())
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
     try:
         status = main()
     except OSTrackError as error:

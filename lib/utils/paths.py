@@ -1,9 +1,8 @@
-"""Where the project lies, and the files in which users say where their data lie.
+"""The project folder, shipped files, and the users' files of paths.
 
-There is one project folder, with ``data``, ``output`` and ``pretrained_models`` in it: the clone, or, where the package
-is installed from a wheel, the current folder. The environment variable ``OSTRACK_HOME`` chooses another in both cases.
-What a wheel ships, experiments and weights, lies in the package; a file of the same name in the project folder goes
-first.
+The project folder has ``data``, ``output`` and ``pretrained_models``: it is the clone, or for an installed wheel the
+current folder; ``OSTRACK_HOME`` sets another. A wheel ships experiments and weights in the package; a file of the same
+name in the project folder takes precedence.
 """
 
 from __future__ import annotations
@@ -24,22 +23,21 @@ PRETRAINED_DIR = PROJECT_DIR / "pretrained_models"
 
 
 def shipped_file(relative: str) -> Path:
-    """A file by its path in the project folder: the user's where it exists, else the one that ships (or does not)."""
+    """Return the user's file at a path in the project folder if it exists, else the path of the shipped one."""
     own = PROJECT_DIR / relative
     return own if own.is_file() else SHIPPED_DIR / relative
 
 
 def local_file(half: str, in_clone: str) -> Path:
-    """The file of paths of a half, ``train`` or ``test``: at its published place in a clone, else ``local_HALF.py``."""
-    in_a_clone = PROJECT_DIR == SHIPPED_DIR
-    return PROJECT_DIR / (in_clone if in_a_clone else f"local_{half}.py")
+    """Return the file of paths of a half, ``train`` or ``test``: ``in_clone`` in a clone, else ``local_HALF.py``."""
+    return PROJECT_DIR / (in_clone if PROJECT_DIR == SHIPPED_DIR else f"local_{half}.py")
 
 
 def local_settings(path: Path, factory: str, kind: type = object) -> Any:
-    """Run a user's file of paths and return what its ``factory()`` makes, an instance of ``kind``.
+    """Run a user's file of paths and return its ``factory()``, an instance of ``kind``.
 
     Raises:
-        ConfigError: the file does not run, or holds no such factory; the message names the file.
+        ConfigError: the file does not run, or has no such factory.
     """
     spec = importlib.util.spec_from_file_location(f"ostrack_local_{factory}", path)
     assert spec and spec.loader  # there is always one for a name that ends in .py
@@ -49,9 +47,9 @@ def local_settings(path: Path, factory: str, kind: type = object) -> Any:
         settings = getattr(module, factory)()
         if not isinstance(settings, kind):
             raise TypeError(f"{factory}() returned {type(settings).__name__}, not {kind.__name__}")
-    except Exception as error:  # the user's own code: anything can go wrong in it
+    except Exception as error:  # the user's code can raise anything
         raise ConfigError(
-            f"{path} cannot be used ({type(error).__name__}: {error}); mend it, or write it anew: "
+            f"{path} cannot be used ({type(error).__name__}: {error}); fix it, or write a new one: "
             "python tracking/create_default_local_file.py --force"
         ) from error
     return settings

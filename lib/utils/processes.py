@@ -10,14 +10,14 @@ _CHECK_SECONDS = 1.0
 
 
 def end_with(parent: int) -> None:
-    """End this process within a second after ``parent``, the process that started it, has ended in whatever way.
+    """End this process within a second after ``parent``, the process that started it.
 
-    A thread looks for it, so that a process ends too that is waiting for a file or for another process.
+    A thread does so, also while this process waits for a file or another process.
     """
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_CHECK_SECONDS)
+        os._exit(1)
 
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(_CHECK_SECONDS)
-    os._exit(1)
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Atomic writes of files."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def replacing(path: Path, suffix: str = ".tmp") -> Iterator[Path]:
-    """Yield ``path`` with ``suffix`` at its end, to write to; that file is renamed to ``path`` in the end.
+    """Yield a path to write to, ``path`` with ``suffix``, which is renamed to ``path`` at the end; make its folder.
 
-    Where writing fails, nothing of it stays, and an earlier file ``path`` is untouched. Its folder is made.
+    After an error it is removed, and an earlier file ``path`` is untouched.
 
     Raises:
         OSError: the folder cannot be made, or the file not be renamed.

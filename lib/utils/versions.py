@@ -1,4 +1,4 @@
-"""What a run was made with."""
+"""Versions of the software of a run."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that results depend on, for checkpoints and result files."""
-    import torch  # slow to import, and known by now to everyone who tracks or trains
+    """Return the versions of Python and of the libraries that results depend on."""
+    import torch  # slow to import, and already imported by all callers
 
     return {
         "python": platform.python_version(),

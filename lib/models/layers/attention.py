@@ -1,4 +1,4 @@
-"""Multi-head self-attention that can also hand out attention weights."""
+"""Multi-head self-attention that can also return attention weights."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ AttentionKernel = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def explicit_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention by two matrix products, which CPUs run faster than PyTorch's fused kernel at a tracker's sizes.
+    """Compute attention by two matrix products, faster on CPUs than PyTorch's fused kernel at a tracker's sizes.
 
-    The mean of all keys shifts all logits of a query alike and cancels in the softmax. Without it logits are smaller
-    and lose less when they are rounded to bfloat16.
+    The mean of the keys shifts all logits of a query equally and cancels in the softmax. Without it logits are smaller
+    and lose less when rounded to bfloat16.
     """
     k = k - k.mean(dim=-2, keepdim=True)
     return ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)).softmax(dim=-1) @ v
@@ -25,8 +25,7 @@ def explicit_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 class Attention(nn.Module):
     """Self-attention of a plain ViT (Dosovitskiy et al., ICLR 2021).
 
-    The kernel need not form the attention matrix. Callers that need some of its rows name them; only those are
-    computed beside the kernel's result.
+    The kernel need not form the attention matrix: the rows that a caller asks for are computed separately.
 
     Args:
         kernel: by default PyTorch's fused one.
@@ -46,10 +45,10 @@ class Attention(nn.Module):
 
         Args:
             x: tokens (B, N, C).
-            rows: query tokens whose attention is wanted: a slice, or indices (B, n), or None.
+            rows: query tokens whose attention is asked for: a slice, or indices (B, n), or None.
 
         Returns:
-            New tokens (B, N, C), and the wanted attention weights (B, heads, n, N) in float32, or None.
+            New tokens (B, N, C), and the attention weights asked for (B, heads, n, N) in float32, or None.
         """
         return self.attend_qkv(self.qkv(x), rows)
 
@@ -63,7 +62,7 @@ class Attention(nn.Module):
 
 
 def attention_rows(q: Tensor, k: Tensor, rows: slice | Tensor) -> Tensor:
-    """Softmax attention of the query tokens ``rows`` to all keys, in float32; q and k are (B, heads, N, D)."""
+    """Return the attention of the query tokens ``rows`` to all keys, in float32; q and k are (B, heads, N, D)."""
     if isinstance(rows, slice):
         q = q[:, :, rows]
     else:

@@ -1,7 +1,7 @@
-"""Candidate elimination (CE): dropping the search tokens that the template attends to least.
+"""Candidate elimination (CE): drop the search tokens that the template attends to least.
 
-Section 3.2 of the OSTrack paper. The number of tokens that stay depends on shapes and ratios alone, never on values, so
-a model with CE compiles and exports with static shapes.
+Section 3.2 of the OSTrack paper. The number of tokens kept depends on shapes and ratios alone, so a model with CE
+compiles and exports with static shapes.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from torch import Tensor
 
 
 def central_tokens(grid: int, point: bool, device: torch.device | str = "cpu") -> Tensor:
-    """Indices (n,) of the middle of a square grid: its middle rows and columns, or just the first of them.
+    """Return the indices (n,) of the middle rows and columns of a square grid, or of the first of each.
 
-    Quirk: in an even grid the single point is up and left of the true centre, 3 of 0..7.
+    Quirk: in an even grid the single point is up and left of the true center, 3 of 0..7.
     """
     low, high = (grid - 1) // 2, grid // 2
     steps = torch.arange(low, (low if point else high) + 1, device=device)
@@ -22,10 +22,10 @@ def central_tokens(grid: int, point: bool, device: torch.device | str = "cpu") -
 
 
 def box_mask(boxes: Tensor, size: int, grid: int) -> Tensor:
-    """Grid cells that a box touches, (B, grid * grid) bool; at least the central one.
+    """Return the grid cells that a box touches, (B, grid * grid) bool; at least the central one.
 
-    The box is drawn in pixels and resized to the grid; a cell is chosen where the result is not zero. Quirk: the drawn
-    box ends one pixel before the last that the box covers.
+    The box is drawn in pixels and resized to the grid; cells that are not zero are chosen. Quirk: the drawn box ends
+    one pixel before the last that the box covers.
 
     Args:
         boxes: (B, 4) ``xywh`` as fractions of a crop of ``size`` pixels.
@@ -40,20 +40,17 @@ def box_mask(boxes: Tensor, size: int, grid: int) -> Tensor:
     drawn = span(y, h)[:, :, None] & span(x, w)[:, None, :]
     cells = F.interpolate(drawn[:, None].float(), size=(grid, grid), mode="bilinear", align_corners=False)
     mask = cells.flatten(1) > 0
-    centre = torch.zeros_like(mask)
-    centre[:, central_tokens(grid, point=True, device=boxes.device)] = True
-    return torch.where(mask.any(dim=1, keepdim=True), mask, centre)
+    center = torch.zeros_like(mask)
+    center[:, central_tokens(grid, point=True, device=boxes.device)] = True
+    return torch.where(mask.any(dim=1, keepdim=True), mask, center)
 
 
 def rank_tokens(attention: Tensor, template_count: int, mask: Tensor | None = None) -> Tensor:
-    """Score the search tokens by the attention that template tokens pay them.
+    """Score the search tokens, (B, search tokens), by the attention that template tokens pay them.
 
     Args:
         attention: (B, heads, n, template_count + search tokens), rows of template tokens.
         mask: (B, n), which rows count; None = all.
-
-    Returns:
-        (B, search tokens).
     """
     to_search = attention[..., template_count:]
     if mask is None:
@@ -72,10 +69,10 @@ def eliminate(
         search: tokens (B, N, C).
         index: (B, N), grid index of each token.
         score: (B, N).
-        record: also say which were dropped, which takes a full sort.
+        record: also return which were dropped, which takes a full sort.
 
     Returns:
-        Kept tokens (B, keep, C), their grid indices (B, keep), and those of the dropped ones (B, N - keep).
+        Kept tokens (B, keep, C), their grid indices (B, keep), and those of the dropped ones (B, N - keep) or None.
     """
     order = score.argsort(dim=1, descending=True) if record else score.topk(keep, dim=1).indices
     kept = order[:, :keep]

@@ -1,4 +1,4 @@
-"""The stack of transformer blocks over context and search tokens together, with candidate elimination between them."""
+"""Transformer blocks over context and search tokens together, with candidate elimination between them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from lib.models.layers.candidate_elimination import eliminate, rank_tokens, rest
 
 @dataclass
 class Encoded:
-    """What an :class:`Encoder` gives.
+    """Output of an :class:`Encoder`.
 
     Attributes:
-        context: tokens (B, Lc, C), in their order.
+        context: tokens (B, Lc, C).
         search: tokens (B, Lx, C), in grid order; dropped ones are zero.
-        removed: for each layer that dropped tokens, their grid indices (B, n). Empty where nothing is recorded.
+        removed: for each layer that dropped tokens, their grid indices (B, n), if recorded.
         attention: for each layer asked for, attention weights (B, heads, N, N) and the grid indices (B, N - Lc) of the
             search tokens in them, which candidate elimination reorders.
     """
@@ -35,14 +35,12 @@ class Encoded:
 class Encoder(nn.Module):
     """Transformer blocks and the final norm.
 
-    The *context* is all that is never dropped: the tokens of templates, and whatever else a tracker carries. The first
-    layers of a run see all search tokens; each layer of candidate elimination drops those that the context attends to
-    least.
+    The *context*, tokens of templates and whatever else a tracker carries, is never dropped. Each layer of candidate
+    elimination drops the search tokens that the context attends to least.
 
     Args:
         keep_ratios: layers (from 0) that drop search tokens, and the share of tokens that each keeps.
         drop_path: stochastic depth of the last block.
-        execution: how blocks are run.
     """
 
     def __init__(
@@ -65,7 +63,7 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(dim, eps=1e-6)
 
     def tokens_kept(self, count: int) -> dict[int, int]:
-        """The layers (from 0) that drop tokens in evaluation, in order, and how many of ``count`` each leaves."""
+        """Return the layers (from 0) that drop tokens in evaluation, in order, and how many of ``count`` each keeps."""
         kept = {}
         for layer, ratio in sorted(self.keep_ratios.items()):
             if (keep := math.ceil(ratio * count)) < count:
@@ -86,14 +84,19 @@ class Encoder(nn.Module):
         Args:
             context: tokens (B, Lc, C).
             search: tokens (B, Lx, C) of the grid, row by row.
-            ranking: the context tokens that rank search tokens: their indices (B, n) of int64, or a mask (B, n) of bool
-                over the first n; None = all.
+            ranking: the context tokens that rank search tokens: their indices (B, n), int64, or a mask (B, n), bool,
+                over the first n, which may choose another number for each sample; None = all.
             keep_rate: of every layer of candidate elimination; None = each layer's own.
-            attention_layers: layers whose attention maps are wanted.
-            record: also note which tokens were dropped.
+            attention_layers: layers whose attention maps are returned.
+            record: also return which tokens were dropped.
         """
         context_count, search_count = context.shape[1], search.shape[1]
-        rows, row_mask = ranking_rows(ranking, context_count)
+        rows: slice | Tensor = slice(0, context_count)
+        row_mask = None
+        if ranking is not None and ranking.dtype == torch.bool:  # all its rows are computed: shapes stay static
+            rows, row_mask = slice(0, ranking.shape[1]), ranking
+        elif ranking is not None:
+            rows = ranking
         index = torch.arange(search_count, device=search.device).expand(search.shape[0], -1)
         tokens = torch.cat((context, search), dim=1)
         found = Encoded(context, search)
@@ -120,31 +123,17 @@ class Encoder(nn.Module):
         return found
 
     def _keep(self, layer: int, remaining: int, keep_rate: float | None) -> int:
-        """How many of ``remaining`` search tokens are left after a layer."""
+        """Return how many of ``remaining`` search tokens a layer keeps."""
         if layer not in self.keep_ratios:
             return remaining
         return math.ceil((self.keep_ratios[layer] if keep_rate is None else keep_rate) * remaining)
 
     def _draw_scale(self, layer: int, batch: int, device: torch.device) -> Tensor | None:
-        """Stochastic depth: factor of each sample's update in a half of block ``layer``, (batch, 1, 1).
+        """Draw stochastic depth: the factor 0 or 1 / (1 - rate) of each sample's update, (batch, 1, 1), or None.
 
-        It is 0 or 1 / (1 - rate); the rate rises linearly from 0 in the first block to ``drop_path`` in the last.
-        None where there is nothing to draw.
+        The rate rises linearly from 0 in the first block to ``drop_path`` in the last.
         """
         if not self.training or self.drop_path == 0:
             return None
         stays = 1 - self.drop_path * layer / max(1, len(self.blocks) - 1)
         return torch.empty(batch, 1, 1, device=device).bernoulli_(stays) / stays
-
-
-def ranking_rows(ranking: Tensor | None, context_count: int) -> tuple[slice | Tensor, Tensor | None]:
-    """The context rows whose attention candidate elimination needs, and which of them count.
-
-    Indices (B, n) are just those rows. A mask (B, n) may choose another number of tokens for each sample: all of its
-    rows are computed and weighted, which keeps shapes static.
-    """
-    if ranking is None:
-        return slice(0, context_count), None
-    if ranking.dtype == torch.bool:
-        return slice(0, ranking.shape[1]), ranking
-    return ranking, None

@@ -1,12 +1,11 @@
 """Box heads: feature maps of the search region in, one box out.
 
-A head owns its contract: the maps it gives, how boxes and scores are decoded from them, the loss of its location, and
-what of it can be shown. To add one, write its class and give it a name in :data:`HEADS`.
+A head defines its maps, how a box and a score are decoded from them, its location loss, and pictures of its maps. To
+add one, write its class and name it in :data:`HEADS`.
 
-``CENTER`` and ``MLP`` predict a score, an offset and a size for every cell. ``CORNER`` predicts two corner
-distributions instead (STARK, ICCV 2021). Whatever the precision of the features, scores, sizes and boxes are float32:
-in half precision the upper clamp of the score, 1 - 1e-4, would round to 1. Under autocast the last layer computes in
-float32 too, so that boxes are not rounded to half precision; those before it follow the autocast.
+``CENTER`` and ``MLP`` predict a score, an offset and a size for every cell, ``CORNER`` two corner distributions (STARK,
+ICCV 2021). Scores, sizes and boxes are float32 in any precision: in half precision the upper clamp of the score,
+1 - 1e-4, would round to 1. Under autocast the last layer is computed in float32 too.
 """
 
 from __future__ import annotations
@@ -22,32 +21,12 @@ from lib.models.layers.score_map import focal_loss, gaussian_maps
 
 Maps = Mapping[str, Tensor]
 
-# Logit of a score of 0.01: cells start out as background, so that the focal loss starts small (RetinaNet, ICCV 2017).
+# Logit of a score of 0.01: cells start as background, so that the focal loss starts small (RetinaNet, ICCV 2017).
 _SCORE_PRIOR = -math.log((1 - 0.01) / 0.01)
 
 
-def decode_boxes(score_map: Tensor, size_map: Tensor, offset_map: Tensor) -> tuple[Tensor, Tensor]:
-    """Read the box at the best cell of a score map.
-
-    Args:
-        score_map: (B, 1, S, S).
-        size_map: (B, 2, S, S), width and height as fractions of the search region.
-        offset_map: (B, 2, S, S), x and y from the cell's corner to the box centre, in cells.
-
-    Returns:
-        Boxes (B, 4), ``cxcywh`` as fractions of the search region, and the cells (B,), row by row, that gave them.
-    """
-    grid = score_map.shape[-1]
-    cell = score_map.flatten(1).argmax(dim=1)
-    pick = cell[:, None, None].expand(-1, 2, 1)
-    size = size_map.flatten(2).gather(2, pick).squeeze(-1)
-    offset = offset_map.flatten(2).gather(2, pick).squeeze(-1)
-    corner = torch.stack((cell % grid, torch.div(cell, grid, rounding_mode="floor")), dim=1)
-    return torch.cat(((corner + offset) / grid, size), dim=1), cell
-
-
 def _in_own_precision(layer: nn.Module, features: Tensor) -> Tensor:
-    """A layer in the precision of its weights, whatever the autocast around it."""
+    """Run a layer in the precision of its weights, without autocast."""
     with torch.autocast(features.device.type, enabled=False):
         return layer(features.to(next(layer.parameters()).dtype))
 
@@ -58,7 +37,7 @@ def _bounded(logits: Tensor) -> Tensor:
 
 
 def _cell_outputs(score: Tensor, offset: Tensor, size: Tensor) -> dict[str, Tensor]:
-    """The outputs of a head that predicts per cell; the arguments are raw, the offset stays so."""
+    """Turn raw maps into the outputs of a head that predicts per cell; the offset stays raw."""
     return {"score_map": _bounded(score), "size_map": _bounded(size), "offset_map": offset.float()}
 
 
@@ -70,23 +49,21 @@ class BoxHead(nn.Module):
     """Base class of heads.
 
     Attributes:
-        outputs: names of the maps that :meth:`decode` reads, in the order in which exported files give them.
-        view_names: titles of the pictures that :meth:`views` gives.
-        has_score_map: one of them is ``score_map``, which distillation learns from and a window can be laid over.
+        outputs: names of the maps that :meth:`decode` reads, in the order of exported files. Distillation needs a
+            ``score_map`` among them.
+        view_names: titles of the pictures of :meth:`views`.
     """
 
     outputs: ClassVar[tuple[str, ...]]
     view_names: ClassVar[tuple[str, ...]]
-    has_score_map: ClassVar[bool]
 
     @staticmethod
     def decode(maps: Maps, window: Tensor | None = None, size_scale: float = 1.0) -> tuple[Tensor, Tensor]:
         """Read one box and its score from the maps of each sample.
 
         Args:
-            maps: the head's outputs.
-            window: (1, 1, S, S), multiplied to the scores before the best cell is chosen; None = 1 everywhere.
-            size_scale: factor of the predicted sizes, where the search region is not as large as in training.
+            window: (1, 1, S, S), factor of the scores before the best cell is chosen; None = 1.
+            size_scale: factor of the predicted sizes, for a search region of another size than in training.
 
         Returns:
             Boxes (B, 4), ``cxcywh`` as fractions of the search region, and scores (B,) in (0, 1), without the window.
@@ -95,7 +72,7 @@ class BoxHead(nn.Module):
 
     @staticmethod
     def location_loss(maps: Maps, boxes: Tensor, label: Tensor | None = None) -> Tensor:
-        """Loss of where the target is, beside the losses of its box; () float32.
+        """Return the loss of the target's location, besides the losses of its box; () float32.
 
         Args:
             boxes: the true ones, (B, 4) ``xywh`` as fractions of the search region.
@@ -105,24 +82,32 @@ class BoxHead(nn.Module):
 
     @staticmethod
     def views(maps: Maps, window: Tensor) -> dict[str, Tensor]:
-        """Pictures (S, S) of the maps of one sample, by their titles."""
+        """Return pictures (S, S) of the maps of one sample, by their titles."""
         raise NotImplementedError
 
 
 class CellHead(BoxHead):
-    """A head that predicts a score, an offset and a size for every cell."""
+    """A head that predicts a score, an offset and a size for every cell.
+
+    ``score_map`` is (B, 1, S, S). ``size_map`` (B, 2, S, S) is width and height as fractions of the search region,
+    ``offset_map`` (B, 2, S, S) x and y from the cell's corner to the box center, in cells.
+    """
 
     outputs = ("score_map", "size_map", "offset_map")
     view_names = ("score_map", "score_map_hann")
-    has_score_map = True
 
     @staticmethod
     def decode(maps: Maps, window: Tensor | None = None, size_scale: float = 1.0) -> tuple[Tensor, Tensor]:
-        """See :class:`BoxHead`."""
+        """Read the box at the best cell, see :class:`BoxHead`."""
         scores = maps["score_map"]
-        weighted = scores if window is None else window * scores
-        sizes = maps["size_map"] if size_scale == 1 else size_scale * maps["size_map"]
-        boxes, cell = decode_boxes(weighted, sizes, maps["offset_map"])
+        grid = scores.shape[-1]
+        cell = (scores if window is None else window * scores).flatten(1).argmax(dim=1)
+        pick = cell[:, None, None].expand(-1, 2, 1)
+        size = maps["size_map"].flatten(2).gather(2, pick).squeeze(-1)
+        size = size if size_scale == 1 else size_scale * size
+        offset = maps["offset_map"].flatten(2).gather(2, pick).squeeze(-1)
+        corner = torch.stack((cell % grid, torch.div(cell, grid, rounding_mode="floor")), dim=1)
+        boxes = torch.cat(((corner + offset) / grid, size), dim=1)
         return boxes, scores.flatten(1).gather(1, cell[:, None])[:, 0]
 
     @staticmethod
@@ -136,18 +121,15 @@ class CellHead(BoxHead):
 
     @staticmethod
     def views(maps: Maps, window: Tensor) -> dict[str, Tensor]:
-        """The score map, without and with the window."""
+        """Return the score map without and with the window."""
         score = maps["score_map"]
         return {"score_map": score[0, 0], "score_map_hann": (window * score)[0, 0]}
 
 
 class ConvHead(BoxHead):
-    """A head of branches of four conv3x3-BN-ReLU and a conv1x1 each, called ``conv1_NAME`` to ``conv5_NAME``.
+    """A head of branches of four conv3x3-BN-ReLU and a conv1x1 each, called ``conv1_NAME`` to ``conv5_NAME``."""
 
-    ``branches`` says what each is called and how many channels it gives.
-    """
-
-    branches: ClassVar[dict[str, int]]
+    branches: ClassVar[dict[str, int]]  # name and output channels of each
 
     def __init__(self, in_channels: int, channels: int):
         super().__init__()
@@ -162,18 +144,17 @@ class ConvHead(BoxHead):
                 nn.init.xavier_uniform_(parameter)
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
-        """Features (B, C, S, S) to what :meth:`read` gives."""
+        """Map features (B, C, S, S) to the outputs of :meth:`read`."""
         return self.read(*[self._branch(name, features) for name in self.names])
 
     def _branch(self, name: str, features: Tensor) -> Tensor:
-        """Run one branch; (B, C, S, S) to (B, outputs, S, S)."""
         for i in range(1, 5):
             features = getattr(self, f"conv{i}_{name}")(features)
         return _in_own_precision(getattr(self, f"conv5_{name}"), features)
 
     @staticmethod
     def read(*maps: Tensor) -> dict[str, Tensor]:
-        """Turn the raw maps of the branches, in their order, into the head's outputs."""
+        """Turn the raw maps of the branches into the head's outputs."""
         raise NotImplementedError
 
 
@@ -188,12 +169,12 @@ class CenterHead(CellHead, ConvHead):
 
     @staticmethod
     def read(*maps: Tensor) -> dict[str, Tensor]:
-        """``score_map`` (B, 1, S, S), ``size_map`` and ``offset_map`` (B, 2, S, S)."""
+        """See :class:`CellHead`."""
         return _cell_outputs(*maps)
 
 
 class MLPHead(CellHead):
-    """Center score, offset and size per cell by three linear layers on each token: no look at the neighbours."""
+    """Center score, offset and size per cell by three linear layers on each token alone."""
 
     def __init__(self, in_channels: int, channels: int):
         super().__init__()
@@ -205,7 +186,7 @@ class MLPHead(CellHead):
             self.output.bias[0] = _SCORE_PRIOR
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
-        """Features (B, C, S, S) to ``score_map`` (B, 1, S, S), ``size_map`` and ``offset_map`` (B, 2, S, S)."""
+        """Map features (B, C, S, S) to the outputs of :class:`CellHead`."""
         maps = _in_own_precision(self.output, self.layers(features.movedim(1, -1))).movedim(-1, 1)
         return _cell_outputs(maps[:, :1], maps[:, 1:3], maps[:, 3:])
 
@@ -216,45 +197,40 @@ class CornerHead(ConvHead):
     branches = {"tl": 1, "br": 1}
     outputs = ("pred_boxes", "corner_map")
     view_names = ("corner_top_left", "corner_bottom_right")
-    has_score_map = False
 
     @staticmethod
     def read(*maps: Tensor) -> dict[str, Tensor]:
-        """``pred_boxes`` (B, 1, 4) and ``corner_map`` (B, 2, S, S), each summing to 1.
+        """Return ``pred_boxes`` (B, 1, 4) and ``corner_map`` (B, 2, S, S), each map summing to 1.
 
-        Cell ``i`` stands for the coordinate ``i / S``, as published. There is no score map.
+        Cell ``i`` stands for the coordinate ``i / S``, as published.
         """
         logits = torch.cat(maps, dim=1)
         grid = logits.shape[-1]
         chances = logits.float().flatten(2).softmax(dim=-1).unflatten(2, (grid, grid))
         steps = torch.arange(grid, device=logits.device, dtype=torch.float32) / grid
         x, y = (chances.sum(2) * steps).sum(-1), (chances.sum(3) * steps).sum(-1)
-        centre, size = torch.stack((x.mean(1), y.mean(1)), 1), torch.stack((x[:, 1] - x[:, 0], y[:, 1] - y[:, 0]), 1)
-        return {"pred_boxes": torch.cat((centre, size), dim=1)[:, None], "corner_map": chances}
+        center, size = torch.stack((x.mean(1), y.mean(1)), 1), torch.stack((x[:, 1] - x[:, 0], y[:, 1] - y[:, 0]), 1)
+        return {"pred_boxes": torch.cat((center, size), dim=1)[:, None], "corner_map": chances}
 
     @staticmethod
     def decode(maps: Maps, window: Tensor | None = None, size_scale: float = 1.0) -> tuple[Tensor, Tensor]:
-        """The expected box. Its score is the geometric mean of the two corners' best probabilities.
+        """Return the expected box; its score is the geometric mean of the corners' best probabilities.
 
-        There is no score map for a window, and sizes follow from the corners.
+        Window and size scale do not apply.
         """
         return maps["pred_boxes"][:, 0], maps["corner_map"].flatten(2).amax(-1).prod(-1).sqrt()
 
     @staticmethod
     def location_loss(maps: Maps, boxes: Tensor, label: Tensor | None = None) -> Tensor:
-        """0: the corners are learned through the losses of the box."""
+        """Return 0: the corners are learned through the losses of the box."""
         return boxes.new_zeros(())
 
     @staticmethod
     def views(maps: Maps, window: Tensor) -> dict[str, Tensor]:
-        """The distributions of the two corners."""
+        """Return the distributions of the two corners."""
         first, second = maps["corner_map"][0]
         return {"corner_top_left": first, "corner_bottom_right": second}
 
 
 Head = CenterHead | CornerHead | MLPHead
-HEADS: dict[str, type[Head]] = {
-    "CENTER": CenterHead,
-    "CORNER": CornerHead,
-    "MLP": MLPHead,
-}
+HEADS: dict[str, type[Head]] = {"CENTER": CenterHead, "CORNER": CornerHead, "MLP": MLPHead}

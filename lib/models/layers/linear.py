@@ -1,4 +1,4 @@
-"""Linear layers whose weights lie in memory as the CPU's kernels read them."""
+"""Linear layers with weights in the memory order of a CPU's kernels."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ _MKLDNN = torch.ops.mkldnn
 
 
 class PackedLinear(nn.Module):
-    """A linear layer for inference on the CPU, through the oneDNN operators that ``torch.compile`` uses too.
+    """A linear layer for inference on the CPU, by the oneDNN operators that ``torch.compile`` uses too.
 
     Its weight is reordered once instead of in every call. It cannot be trained, saved, moved or exported.
 
     Args:
-        linear: what it computes.
         activation: that follows: ``none``, or ``gelu`` (the exact one).
     """
 
@@ -27,7 +26,7 @@ class PackedLinear(nn.Module):
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, N, in) to (B, N, out)."""
+        """Map (B, N, in) to (B, N, out)."""
         return _MKLDNN._linear_pointwise(x, self.weight, self.bias, self.activation, [], "none")
 
 

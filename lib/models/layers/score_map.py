@@ -10,10 +10,10 @@ _FOCAL_ALPHA, _FOCAL_BETA = 2, 4
 
 
 def gaussian_radius(size: Tensor, min_overlap: float = _MIN_OVERLAP) -> Tensor:
-    """Distance by which the corners of a box may move with IoU still ``min_overlap`` (Law and Deng, ECCV 2018).
+    """Return how far the corners of a box may move with IoU still ``min_overlap`` (Law and Deng, ECCV 2018).
 
-    Quirk: the published code, like most that copied CornerNet's first release, divides every quadratic's root by 2,
-    not by ``2 a``; and takes the larger root. Kept, because the radius sets the width of every target map.
+    Quirk: the published code, like CornerNet's first release, divides every quadratic's root by 2, not by ``2 a``, and
+    takes the larger root. Kept, because the radius sets the width of every target map.
 
     Args:
         size: width and height in cells, shape ``(B, 2)``.
@@ -32,10 +32,10 @@ def gaussian_radius(size: Tensor, min_overlap: float = _MIN_OVERLAP) -> Tensor:
 
 
 def gaussian_maps(boxes: Tensor, size: int) -> Tensor:
-    """The score maps to learn: one Gaussian per box, 1 at the cell of its centre, cut off at its radius.
+    """Draw the score maps to learn: one Gaussian per box, 1 at the cell of its center, cut off at its radius.
 
-    The centre is rounded to a whole cell (half to even, as torch does), the radius truncated, and sigma is a sixth of
-    the diameter ``2 radius + 1``. A centre outside of the map leaves only the part of the Gaussian that reaches in.
+    The center is rounded to a whole cell (half to even, as torch does), the radius truncated, and sigma is a sixth of
+    the diameter ``2 radius + 1``. The center may be outside the map.
 
     Args:
         boxes: ``xywh`` in fractions of the crop, shape ``(B, 4)``.
@@ -45,11 +45,11 @@ def gaussian_maps(boxes: Tensor, size: int) -> Tensor:
         Maps in [0, 1], shape ``(B, size, size)``, rows first.
     """
     cells = boxes * size
-    centre = (cells[:, :2] + cells[:, 2:] / 2).round()
+    center = (cells[:, :2] + cells[:, 2:] / 2).round()
     radius = gaussian_radius(cells[:, 2:]).clamp(min=0).trunc()[:, None]
     sigma = (2 * radius + 1) / 6
     steps = torch.arange(size, dtype=boxes.dtype, device=boxes.device)
-    columns, rows = steps - centre[:, :1], steps - centre[:, 1:]
+    columns, rows = steps - center[:, :1], steps - center[:, 1:]
 
     def profile(distance: Tensor) -> Tensor:
         return torch.exp(-(distance**2) / (2 * sigma**2)) * (distance.abs() <= radius)
@@ -58,13 +58,13 @@ def gaussian_maps(boxes: Tensor, size: int) -> Tensor:
 
 
 def focal_loss(score: Tensor, target: Tensor) -> Tensor:
-    """CenterNet's penalty-reduced focal loss (Zhou et al., 2019), summed and divided by the number of positives.
+    """Return CenterNet's penalty-reduced focal loss, summed and divided by the number of positives.
 
     Args:
         score: predicted scores in (0, 1), any shape.
         target: Gaussian maps of the same shape; a cell that is exactly 1 is a positive.
     """
     positive = target == 1
-    at_centres = torch.log(score) * (1 - score) ** _FOCAL_ALPHA
+    at_centers = torch.log(score) * (1 - score) ** _FOCAL_ALPHA
     elsewhere = torch.log(1 - score) * score**_FOCAL_ALPHA * (1 - target) ** _FOCAL_BETA
-    return -torch.where(positive, at_centres, elsewhere).sum() / positive.sum().clamp(min=1)
+    return -torch.where(positive, at_centers, elsewhere).sum() / positive.sum().clamp(min=1)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 class TokenTypes(nn.Module):
     """Embeddings of template foreground, template background, and search.
 
-    A template token that the border of the target's box passes through gets the mean of the first two, weighted by the
-    covered share. They start as zeros, so that trained weights without them give what they gave.
+    A template token on the border of the target's box gets the mean of the first two, weighted by the covered share.
+    They start as zeros, so that trained weights without them keep their outputs.
     """
 
     def __init__(self, dim: int):
@@ -20,7 +20,7 @@ class TokenTypes(nn.Module):
         self.search = nn.Parameter(torch.zeros(dim))
 
     def forward(self, box: Tensor, grid: int) -> Tensor:
-        """Embeddings (B, grid * grid, C) of template tokens.
+        """Return the embeddings (B, grid * grid, C) of template tokens.
 
         Args:
             box: the target in the template, (B, 4) ``xywh`` as fractions of it.
@@ -30,10 +30,10 @@ class TokenTypes(nn.Module):
 
 
 def covered_share(box: Tensor, grid: int) -> Tensor:
-    """Share of each cell of a grid that a box covers, (B, grid * grid), row by row.
+    """Return the share of each cell of a grid that a box covers, (B, grid * grid), row by row.
 
     Args:
-        box: (B, 4), ``xywh`` as fractions of the grid's side; it may reach outside.
+        box: (B, 4), ``xywh`` as fractions of the grid's side; it may extend outside.
     """
     edges = torch.arange(grid + 1, device=box.device, dtype=box.dtype)
     start, end = box[:, None, :2] * grid, (box[:, None, :2] + box[:, None, 2:]) * grid  # (B, 1, 2)

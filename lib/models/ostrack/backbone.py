@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from timm.layers import PatchEmbed, resample_abs_pos_embed, trunc_normal_
 from torch import Tensor, nn
 
 from lib.config.ostrack import VARIANTS, OSTrackBackboneConfig
 from lib.models.layers.block import DIRECT, Execution
-from lib.models.layers.encoder import Encoded, Encoder
+from lib.models.layers.encoder import Encoder
 from lib.models.layers.token_types import TokenTypes
 
 PRETRAINED_GRID = 14  # tokens per side of the 224 px pictures that the backbones are pre-trained on
@@ -19,17 +17,13 @@ PRETRAINED_GRID = 14  # tokens per side of the 224 px pictures that the backbone
 class Backbone(Encoder):
     """ViT with joint template and search tokens and, at some layers, candidate elimination.
 
-    Tokens are ordered template first. Attention does not see order, so ``CAT_MODE: template_central``, which the
-    published code undoes before the head, gives the same result and needs no code.
-
-    ``cls_token`` and ``pos_embed`` come from pre-training and are not used; they stay because published checkpoints
-    hold them.
+    Template tokens come first. Attention does not depend on the order, so ``CAT_MODE: template_central``, which the
+    published code undoes before the head, gives the same result. ``cls_token`` and ``pos_embed`` come from pre-training
+    and are not used; published checkpoints hold them.
 
     Args:
         options: ``MODEL.BACKBONE``.
         template_size, search_size: sides of the pictures in pixels.
-        drop_path: stochastic depth of the last block.
-        execution: how blocks are run.
     """
 
     def __init__(
@@ -57,7 +51,6 @@ class Backbone(Encoder):
             self.template_segment_pos_embed = nn.Parameter(torch.zeros(1, 1, dim))
             self.search_segment_pos_embed = nn.Parameter(torch.zeros(1, 1, dim))
         self._init_weights()
-        # Nothing else in the model tells the aspect ratio of the target's box.
         self.token_types = TokenTypes(dim) if options.TOKEN_TYPES else None
 
     def _init_weights(self) -> None:
@@ -85,11 +78,10 @@ class Backbone(Encoder):
     def set_search_size(self, size: int) -> None:
         """Take search regions of ``size`` pixels, with the position embeddings of the middle of the trained grid.
 
-        The scale of what is seen must stay as it was trained. Sizes that a head gives remain fractions of the region
-        of training.
+        The scale of the pictures must be that of training, and sizes from a head remain fractions of its region.
 
         Raises:
-            ValueError: the grid of such a region does not lie in the middle of the trained one.
+            ValueError: the grid of such a region is not the middle of the trained one.
         """
         stride = self.patch_embed.patch_size[0]
         grid, trained = size // stride, self.search_grid
@@ -101,27 +93,15 @@ class Backbone(Encoder):
         self.pos_embed_x = nn.Parameter(middle.flatten(1, 2).clone())
         self.search_grid = grid
 
-    def forward(
-        self,
-        template: Tensor,
-        search: Tensor,
-        ce_template_mask: Tensor | None = None,
-        ce_keep_rate: float | None = None,
-        attention_layers: Sequence[int] = (),
-        template_box: Tensor | None = None,
-    ) -> Encoded:
-        """Embed and encode both images; arguments as in :meth:`OSTrack.forward`."""
-        z, x = self.embed(template, "template", template_box), self.embed(search, "search")
-        return self.encode(z, x, ce_template_mask, ce_keep_rate, attention_layers)
-
-    def position_embeddings(self, part: str) -> tuple[Tensor, Tensor | None]:
-        """Position embeddings (1, tokens, C) and segment embedding (1, 1, C), if any, of ``template`` or ``search``."""
+    def position_embedding(self, part: str) -> Tensor:
+        """Return the embeddings (1, tokens, C) of position and, if any, segment of ``part``."""
+        position, segment = self.pos_embed_x, self.search_segment_pos_embed
         if part == "template":
-            return self.pos_embed_z, self.template_segment_pos_embed
-        return self.pos_embed_x, self.search_segment_pos_embed
+            position, segment = self.pos_embed_z, self.template_segment_pos_embed
+        return position if segment is None else position + segment
 
     def embed(self, image: Tensor, part: str, box: Tensor | None = None) -> Tensor:
-        """Tokens (B, grid * grid, C) with all their embeddings.
+        """Embed an image as tokens (B, grid * grid, C).
 
         Args:
             image: (B, 3, H, H), normalized.
@@ -129,15 +109,11 @@ class Backbone(Encoder):
             box: the target in a template, (B, 4) ``xywh`` as fractions of it; needed with token types.
         """
         grid = self.template_grid if part == "template" else self.search_grid
-        position, segment = self.position_embeddings(part)
         expected = grid * self.patch_embed.patch_size[0]
         if image.shape[-2:] != (expected, expected):
-            raise ValueError(
-                f"the {part} is {tuple(image.shape[-2:])} pixels, the model was built for {expected} x {expected}"
-            )
-        tokens = self.patch_embed(image) + position
-        if segment is not None:
-            tokens = tokens + segment
+            sides = tuple(image.shape[-2:])
+            raise ValueError(f"the {part} is {sides} pixels, the model was built for {expected} x {expected}")
+        tokens = self.patch_embed(image) + self.position_embedding(part)
         if self.token_types is None:
             return tokens
         if part == "search":

@@ -1,4 +1,4 @@
-"""How OSTrack's experiments choose candidate elimination: keep rate in training, tokens that rank others."""
+"""Candidate elimination by an experiment of OSTrack: keep rate in training, and the tokens that rank others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lib.models.layers.candidate_elimination import box_mask, central_tokens
 
 
 def keep_rate(cfg: OSTrackConfig, epoch: int) -> float:
-    """Keep rate of all CE layers in training: 1, then a half cosine down to the first ``CE_KEEP_RATIO``, then that."""
+    """Return the keep rate in training: 1, then a half cosine down to the first ``CE_KEEP_RATIO``, then that."""
     ratios = cfg.MODEL.BACKBONE.CE_KEEP_RATIO
     start, warm = cfg.TRAIN.CE_START_EPOCH, cfg.TRAIN.CE_WARM_EPOCH
     if not ratios or epoch < start:
@@ -25,15 +25,14 @@ def keep_rate(cfg: OSTrackConfig, epoch: int) -> float:
 def template_mask(
     cfg: OSTrackConfig, template_size: int, batch: int, device: torch.device | str, boxes: Tensor | None = None
 ) -> Tensor | None:
-    """The template tokens that rank the search tokens, by ``CE_TEMPLATE_RANGE``, as the model's ``ce_template_mask``.
+    """Return the template tokens that rank search tokens, by ``CE_TEMPLATE_RANGE``, as ``ce_template_mask``.
+
+    It is None where all tokens rank or nothing is eliminated, a mask (batch, tokens) for ``GT_BOX``, else indices
+    (batch, n).
 
     Args:
         template_size: side of the template in pixels.
-        boxes: (batch, 4) ``xywh`` of the target as fractions of the template; needed for ``GT_BOX`` alone.
-
-    Returns:
-        None where all tokens rank or nothing is eliminated; indices (batch, n) where the choice is fixed by the grid;
-        a mask (batch, tokens) for ``GT_BOX``.
+        boxes: (batch, 4) ``xywh`` of the target as fractions of the template; needed for ``GT_BOX``.
     """
     backbone = cfg.MODEL.BACKBONE
     kind = backbone.CE_TEMPLATE_RANGE

@@ -2,11 +2,10 @@
 
 from lib.config.ostrack import OSTrackConfig
 from lib.models.family import Family
-from lib.models.ostrack.adapt import adapt_weights
 from lib.models.ostrack.inference import initial_state, prepare_inference
 from lib.models.ostrack.ostrack import build_ostrack
 from lib.models.ostrack.plain import PlainModel
-from lib.models.ostrack.weights import explain_misfit
+from lib.models.ostrack.weights import adapt_weights, explain_misfit
 
 FAMILY = Family(
     config=OSTrackConfig,

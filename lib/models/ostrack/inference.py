@@ -1,16 +1,14 @@
-"""OSTrack prepared for inference: the same boxes, without the work that only training and inspection need.
+"""OSTrack for inference: the same boxes, without the work that only training and inspection need.
 
-Compared with the plain model: the template is embedded once for a sequence; crops come as bytes, and their
-normalization is folded into the patch embedding; batch norm is folded into the convolutions, the first layers of the
-head's branches are one convolution; the weights are kept in the type that is computed in; dropped tokens are not
-recorded. All shapes are static, nothing depends on values: it compiles and exports as a whole.
+The template is embedded once per sequence; crops are bytes, whose normalization is folded into the patch embedding;
+batch norm is folded into the convolutions, and the first layers of the head's branches are one convolution; weights
+have the type of the computation; dropped tokens are not recorded. All shapes are static, so it compiles and exports as
+a whole.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -31,15 +29,10 @@ _MIDDLE = 128  # bytes become numbers from -128 to 127, which are exact in bfloa
 
 
 def initial_state(cfg: OSTrackConfig, crops: Tensor, boxes: Tensor) -> State:
-    """What OSTrack knows of its targets, from their first frame on.
+    """Return the state of targets in their first frame, see :class:`lib.models.family.Family`.
 
-    Args:
-        crops: templates, RGB uint8 (B, Hz, Hz, 3).
-        boxes: the target in each, (B, 4) ``xywh`` as fractions of the template.
-
-    Returns:
-        ``template``, the crops; ``box``, the boxes, with token types; ``mask``, bool (B, Lz), the template tokens that
-        rank search tokens, where they follow the box.
+    It holds ``template``, the crops; with token types ``box``, the boxes; and ``mask``, bool (B, Lz), the template
+    tokens that rank search tokens, if they depend on the box.
     """
     state = {"template": crops}
     if cfg.MODEL.BACKBONE.TOKEN_TYPES:
@@ -52,7 +45,7 @@ def initial_state(cfg: OSTrackConfig, crops: Tensor, boxes: Tensor) -> State:
 
 
 def ranking_follows_box(cfg: OSTrackConfig) -> bool:
-    """Whether the template tokens that rank search tokens follow the target's box; else the grid alone decides."""
+    """Whether the template tokens that rank search tokens depend on the target's box, not on the grid alone."""
     backbone = cfg.MODEL.BACKBONE
     return bool(backbone.CE_LOC) and backbone.CE_TEMPLATE_RANGE == "GT_BOX"
 
@@ -60,12 +53,11 @@ def ranking_follows_box(cfg: OSTrackConfig) -> bool:
 class InferenceModel(nn.Module):
     """A trained OSTrack for inference alone, a :class:`lib.models.state.TrackingModel`.
 
-    Its state is that of :func:`initial_state`. Prepared, ``tokens`` take the place of template and box.
+    Its state is that of :func:`initial_state`; :meth:`prepare` replaces template and box by ``tokens``.
 
     Args:
         cfg: the experiment, whose normalization is built in.
-        model: with the weights; it stays as it is.
-        execution: how blocks are run.
+        model: with the weights; it is unchanged.
     """
 
     patch_weight: Tensor
@@ -82,20 +74,14 @@ class InferenceModel(nn.Module):
         self.register_buffer("patch_weight", weight)
         self.token_types = copy.deepcopy(backbone.token_types)
         for part in self.grids:
-            position, segment = backbone.position_embeddings(part)
-            position = position + bias if segment is None else position + segment + bias
+            position = backbone.position_embedding(part) + bias
             if part == "search" and self.token_types is not None:
                 position = position + self.token_types.search
             self.register_buffer(f"{part}_position", position.detach().clone())
         fixed = None if ranking_follows_box(cfg) else template_mask(cfg, cfg.TEST.TEMPLATE_SIZE, 1, "cpu")
         self.register_buffer("ranking", None if fixed is None else fixed.contiguous())
-        self.encoder = Encoder(
-            backbone.embed_dim,
-            backbone.num_heads,
-            len(backbone.blocks),
-            backbone.keep_ratios,
-            execution=execution,
-        )
+        depth = len(backbone.blocks)
+        self.encoder = Encoder(backbone.embed_dim, backbone.num_heads, depth, backbone.keep_ratios, execution=execution)
         self.encoder.blocks.load_state_dict(backbone.blocks.state_dict())
         self.encoder.norm.load_state_dict(backbone.norm.state_dict())
         head = copy.deepcopy(model.box_head).eval()
@@ -103,12 +89,12 @@ class InferenceModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where its weights lie."""
+        """Device of its weights."""
         return self.patch_weight.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type that is computed in."""
+        """Type of the computation."""
         return self.patch_weight.dtype
 
     def prepare(self, state: State) -> State:
@@ -116,14 +102,14 @@ class InferenceModel(nn.Module):
         tokens = self.embed(state["template"], "template")
         if self.token_types is not None:
             tokens = tokens + self.token_types(state["box"], self.grids["template"]).to(tokens.dtype)
-        return {"tokens": tokens, **{name: value for name, value in state.items() if name == "mask"}}
+        return {"tokens": tokens} | ({"mask": state["mask"]} if "mask" in state else {})
 
     def run(self, state: State, crops: Tensor) -> tuple[dict[str, Tensor], State]:
-        """See :class:`TrackingModel`. Nothing changes from frame to frame."""
+        """See :class:`TrackingModel`. The state does not change."""
         return self(state["tokens"], crops, state.get("mask")), {}
 
     def embed(self, pixels: Tensor, part: str) -> Tensor:
-        """Tokens (B, grid * grid, C) of RGB crops, uint8 (B, H, W, 3); ``part`` is ``template`` or ``search``."""
+        """Embed RGB crops, uint8 (B, H, W, 3), as tokens (B, grid * grid, C); ``part``: ``template`` or ``search``."""
         grid, side = self.grids[part], self.patch_side
         batch, height, width, _ = pixels.shape
         if height != grid * side or width != grid * side:
@@ -140,7 +126,7 @@ class InferenceModel(nn.Module):
         Args:
             tokens: of the template, (B, Lz, C).
             pixels: search regions, RGB uint8 (B, Hx, Hx, 3).
-            mask: as ``ce_template_mask`` of :meth:`OSTrack.forward`; None = the one of the experiment.
+            mask: as ``ce_template_mask`` of :meth:`OSTrack.forward`; None = by the experiment.
 
         Returns:
             The head's outputs, float32.
@@ -148,12 +134,7 @@ class InferenceModel(nn.Module):
         return self.find(tokens, pixels, mask)[0]
 
     def find(self, context: Tensor, pixels: Tensor, mask: Tensor | None = None) -> tuple[dict[str, Tensor], Encoded]:
-        """The head's outputs, and what they were read from.
-
-        Args:
-            context: tokens (B, Lc, C), those of the template first.
-            pixels, mask: as of :meth:`forward`.
-        """
+        """Return the outputs of :meth:`forward` and the encoded tokens; those of the template come first in context."""
         if mask is None and self.ranking is not None:
             mask = self.ranking.expand(len(context), -1)
         encoded = self.encoder.encode(context, self.embed(pixels, "search"), mask, record=False)
@@ -161,11 +142,8 @@ class InferenceModel(nn.Module):
         return self.head(head_features(encoded.search, template, self.grids["search"], self.correlation)), encoded
 
 
-Form = TypeVar("Form", bound=InferenceModel)
-
-
 class FusedConvHead(nn.Module):
-    """A convolutional head without batch norm, the first layers of its branches in one; the last ones stay float32."""
+    """A convolutional head without batch norm, with the first layers of its branches in one convolution."""
 
     def __init__(self, head: ConvHead):
         super().__init__()
@@ -186,7 +164,7 @@ class FusedConvHead(nn.Module):
         self.read = head.read
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
-        """Features (B, C, S, S) to the head's outputs."""
+        """Map features (B, C, S, S) to the head's outputs."""
         parts = F.relu(self.first(features)).chunk(len(self.branches), dim=1)
         maps = [last(branch(part).float()) for part, branch, last in zip(parts, self.branches, self.last, strict=True)]
         return self.read(*maps)
@@ -198,32 +176,19 @@ def prepare_inference(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     pack: bool = True,
+    form_type: type[InferenceModel] = InferenceModel,
 ) -> InferenceModel:
-    """The inference form of ``model``, which stays as it is.
+    """Return the inference form of ``model``, which is unchanged.
 
     Args:
-        cfg: the experiment.
-        dtype: type to compute in; the head's last layers and outputs are float32 always.
-        device: to run on.
-        pack: on a CPU, keep the weights of linear layers in the order that its kernels read; not for export.
+        dtype: of the computation; the head's last layers and outputs are always float32.
+        pack: on a CPU, keep the weights of linear layers in the memory order of its kernels; not for export.
     """
-    return prepare_form(InferenceModel, cfg, model, dtype, device, pack)
-
-
-def prepare_form(
-    form_type: Callable[[Any, Any, Execution], Form],
-    cfg: OSTrackConfig,
-    model: nn.Module,
-    dtype: torch.dtype,
-    device: torch.device | str,
-    pack: bool,
-) -> Form:
-    """An inference form of type ``form_type``; the other arguments are those of :func:`prepare_inference`."""
     device = torch.device(device)
     execution = Execution(kernel=explicit_attention) if device.type == "cpu" else DIRECT
     form = form_type(cfg, model, execution).eval().requires_grad_(False).to(device, dtype)
     if isinstance(form.head, FusedConvHead):
-        form.head.last.float()  # what they give is not to be rounded
+        form.head.last.float()  # their outputs are not rounded
     if device.type != "mps":  # see lib.test.tracker.networks.feed_contiguous
         form.head.to(memory_format=torch.channels_last)
     if device.type == "cpu" and pack:
@@ -232,7 +197,7 @@ def prepare_form(
 
 
 def _on_bytes(projection: nn.Conv2d, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
-    """A patch embedding of normalized pictures as one of bytes less ``_MIDDLE``: of pixels row by row, RGB in each."""
+    """Turn a patch embedding of normalized pictures into one of bytes minus ``_MIDDLE``: pixels by row, RGB in each."""
     weight = projection.weight.detach().double() / (255 * std.double())[:, None, None]
     bias = (weight * (_MIDDLE - 255 * mean.double())[:, None, None]).sum((1, 2, 3))
     if projection.bias is not None:

@@ -1,4 +1,4 @@
-"""The OSTrack model and its construction from a configuration."""
+"""The OSTrack model, built from an experiment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ class OSTrack(nn.Module):
     """One-stream tracker (Ye et al., ECCV 2022): backbone over both images, box head over the search tokens.
 
     Args:
-        backbone: the joint ViT.
         box_head: a head of :data:`HEADS`.
         correlation: also give the head the cosine similarity of each search token to each template token.
     """
@@ -48,27 +47,25 @@ class OSTrack(nn.Module):
         """Find the template's target in the search region.
 
         Args:
-            template: (B, 3, Hz, Hz), RGB normalised by ImageNet mean and deviation.
+            template: (B, 3, Hz, Hz), RGB normalized by ImageNet mean and deviation.
             search: (B, 3, Hx, Hx), likewise.
             ce_template_mask: the template tokens that rank search tokens: a mask (B, Lz) of bool, or their indices
                 (B, n) of int64, which costs less; None = all.
             ce_keep_rate: keep rate of every CE layer; None = each layer's own.
-            attention_layers: layers (0-based) whose full attention maps are wanted.
+            attention_layers: layers (from 0) whose full attention maps are returned.
             template_box: the target in the template, (B, 4) ``xywh`` as fractions of it; needed with token types.
 
         Returns:
             ``pred_boxes`` (B, 1, 4), ``cxcywh`` as fractions of the search region; ``backbone_feat`` (B, Lz + Lx, C);
-            ``removed_indexes_s``, a list with the dropped grid indices (B, n) of each CE layer. Where asked for, a list
-            ``attn`` of (B, heads, N, N), and a list ``attn_indices`` of the grid indices (B, N - Lz) of the search
-            tokens in them, which CE reorders. From the CENTER and MLP heads ``score_map`` (B, 1, S, S), ``size_map``
-            and ``offset_map`` (B, 2, S, S); from CORNER ``corner_map`` (B, 2, S, S). Boxes and maps are float32.
+            ``removed_indexes_s``, a list with the dropped grid indices (B, n) of each CE layer; the head's maps. Where
+            asked for, a list ``attn`` of (B, heads, N, N), and a list ``attn_indices`` of the grid indices (B, N - Lz)
+            of the search tokens in them, which CE reorders. Boxes and maps are float32.
         """
-        return self.read(
-            self.backbone(template, search, ce_template_mask, ce_keep_rate, attention_layers, template_box)
-        )
+        z, x = self.backbone.embed(template, "template", template_box), self.backbone.embed(search, "search")
+        return self.read(self.backbone.encode(z, x, ce_template_mask, ce_keep_rate, attention_layers))
 
     def read(self, encoded: Encoded) -> dict[str, Any]:
-        """What :meth:`forward` returns, from encoded tokens, the template's first in the context."""
+        """Return the outputs of :meth:`forward` for encoded tokens, the template's first in the context."""
         grid, template = self.backbone.search_grid, encoded.context[:, : self.backbone.template_grid**2]
         maps = self.box_head(head_features(encoded.search, template, grid, self.correlation))
         out: dict[str, Any] = {"pred_boxes": self.box_head.decode(maps)[0][:, None], **maps}
@@ -81,7 +78,7 @@ class OSTrack(nn.Module):
 
 
 def head_features(search: Tensor, template: Tensor, grid: int, correlation: bool) -> Tensor:
-    """Features (B, channels, grid, grid) for the head from search tokens (B, grid * grid, C).
+    """Arrange search tokens (B, grid * grid, C) as features (B, channels, grid, grid) for the head.
 
     Args:
         template: tokens (B, Lz, C).
@@ -94,15 +91,13 @@ def head_features(search: Tensor, template: Tensor, grid: int, correlation: bool
 
 
 def build_ostrack(cfg: OSTrackConfig, pretrained: bool = False, execution: Execution = DIRECT) -> OSTrack:
-    """Build the model that an experiment describes, on the CPU, in float32.
+    """Build the model of an experiment, on the CPU, in float32.
 
     Args:
-        cfg: from :func:`lib.config.load_config`.
         pretrained: also load the weights that ``MODEL.PRETRAIN_FILE`` names (empty = none).
-        execution: how blocks are run.
 
     Raises:
-        CheckpointError: the pre-trained weights are missing or fit nothing.
+        CheckpointError: the pre-trained weights are missing or do not fit.
     """
     head = cfg.MODEL.HEAD
     sizes = cfg.DATA.TEMPLATE.SIZE, cfg.DATA.SEARCH.SIZE

@@ -1,4 +1,4 @@
-"""OSTrack as it was trained, run call by call: what faster forms are compared with, and what can be looked into."""
+"""OSTrack with the arithmetic of training: the reference for faster forms, and for inspection."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ class PlainModel(nn.Module):
     """A trained OSTrack as a :class:`lib.models.state.TrackingModel`; its state is that of ``initial_state``.
 
     Args:
-        cfg: the experiment.
         model: in the precision to run in, on the device to run on; it is put in evaluation mode.
 
     Attributes:
-        attention_layers: layers (from 0) whose attention maps ``run`` gives too.
+        attention_layers: layers (from 0) whose attention maps ``run`` returns too.
     """
 
     mean: Tensor
@@ -41,12 +40,12 @@ class PlainModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where its weights lie."""
+        """Device of its weights."""
         return self.mean.device
 
     @property
     def depth(self) -> int:
-        """How many layers there are."""
+        """Number of layers."""
         return len(self.model.backbone.blocks)
 
     @property
@@ -55,14 +54,13 @@ class PlainModel(nn.Module):
         return tuple(self.model.backbone.tokens_kept(self.model.backbone.search_grid**2))
 
     def attention_map(self, weights: Tensor, indices: Tensor) -> Tensor:
-        """Mean over heads and the template's middle tokens of what they pay the search tokens, (grid, grid).
+        """Return the mean attention of the template's middle tokens to each search token, (grid, grid).
+
+        It is on the model's device, and NaN where a token was dropped before.
 
         Args:
             weights: (1, heads, N, N), template tokens first, search tokens last.
-            indices: (1, n), where in the grid the n search tokens lie.
-
-        Returns:
-            On the model's device; NaN where a token was dropped before.
+            indices: (1, n), grid indices of the n search tokens.
         """
         backbone = self.model.backbone
         grid, before = backbone.search_grid, weights.shape[-1] - indices.shape[-1]
@@ -76,7 +74,7 @@ class PlainModel(nn.Module):
         return {**state, "template": self._normalized(state["template"])}
 
     def run(self, state: State, crops: Tensor) -> tuple[dict[str, Tensor], State]:
-        """See :class:`TrackingModel`. Nothing changes from frame to frame."""
+        """See :class:`TrackingModel`. The state does not change."""
         outputs = self.model(
             state["template"],
             self._normalized(crops),
@@ -87,7 +85,6 @@ class PlainModel(nn.Module):
         return outputs, {}
 
     def _ranking(self, state: State) -> Tensor | None:
-        """The template tokens that rank search tokens."""
         if "mask" in state:
             return state["mask"]
         template = state["template"]

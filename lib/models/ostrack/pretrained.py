@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def load_pretrained(model: OSTrack, name: str) -> None:
     """Start ``model`` from the file ``name``, a path or a file in ``pretrained_models/``.
 
-    Understood are MAE, timm and DINO checkpoints of a plain ViT, Flax ``.npz`` files of one, and trackers' checkpoints.
-    What the file lacks stays as initialised, what the model lacks is passed over; both are logged.
+    It is an MAE, timm or DINO checkpoint or a Flax ``.npz`` file of a plain ViT, or a tracker's checkpoint. What the
+    file lacks stays as initialized, what the model lacks is ignored; both are logged.
 
     Raises:
         CheckpointError: the file is missing or damaged, or nothing in it fits.
@@ -34,10 +34,7 @@ def load_pretrained(model: OSTrack, name: str) -> None:
             f"MODEL.PRETRAIN_FILE {name} is neither a file nor in {PRETRAINED_DIR}: put the weights there, or set "
             "MODEL.PRETRAIN_FILE='' to train from scratch"
         )
-    if path.suffix == ".npz":
-        state = read_flax_vit(path)
-    else:
-        state = network_state(load_checkpoint(path), path)
+    state = read_flax_vit(path) if path.suffix == ".npz" else network_state(load_checkpoint(path), path)
     if any(key.startswith(("box_head.", "backbone.pos_embed_")) for key in state):
         load_matching(model, state, path)
     else:
@@ -45,9 +42,7 @@ def load_pretrained(model: OSTrack, name: str) -> None:
 
 
 def _load_backbone(model: OSTrack, state: dict[str, Tensor], path: Path) -> None:
-    backbone = model.backbone
-    state = dict(state)
-    position = state.pop("pos_embed", None)
+    backbone, position = model.backbone, state.pop("pos_embed", None)
     kernel, stride = state.get("patch_embed.proj.weight"), backbone.patch_embed.patch_size[0]
     if kernel is not None and kernel.shape[-1] != stride:
         state["patch_embed.proj.weight"] = F.interpolate(
@@ -64,10 +59,9 @@ def read_flax_vit(path: Path) -> dict[str, Tensor]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name.removeprefix("opt/target/"): torch.from_numpy(archive[name]) for name in archive.files}
+        return _from_flax(arrays)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read as an .npz archive: {error}") from error
-    try:
-        return _from_flax(arrays)
     except KeyError as error:
         raise CheckpointError(f"{path} is not a ViT in the Flax layout: {error} is missing") from error
 

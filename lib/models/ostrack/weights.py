@@ -1,4 +1,4 @@
-"""What the names and shapes of weights tell about the OSTrack that they are of."""
+"""Weights of other OSTracks: their architecture, and how they are adapted to a model."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lib.config import experiments_dir, load_config
 from lib.config.ostrack import OSTrackConfig
+from lib.models.ostrack.backbone import resize_position_embedding
+from lib.models.ostrack.ostrack import OSTrack
 
 
 @dataclass(frozen=True)
 class ArchSpec:
-    """What the names and shapes of an OSTrack's weights tell about it; candidate elimination leaves no trace there."""
+    """Architecture of an OSTrack by the names and shapes of its weights, which do not show candidate elimination."""
 
     width: int
     blocks: int
@@ -31,7 +35,7 @@ class ArchSpec:
 
 
 def arch_spec(state: Mapping[str, Tensor]) -> ArchSpec | None:
-    """Read the architecture off a state dict; None when it is no OSTrack's."""
+    """Read the architecture from a state dict; None when it is no OSTrack's."""
     first_layers = {
         "box_head.conv1_ctr.0.weight": "CENTER",
         "box_head.conv1_tl.0.weight": "CORNER",
@@ -54,7 +58,7 @@ def arch_spec(state: Mapping[str, Tensor]) -> ArchSpec | None:
 
 
 def explain_misfit(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
-    """What weights are of that do not fit a model, and the experiments that they would fit; state dicts of both."""
+    """Describe weights that do not fit a model, and the experiments that they fit, from the state dicts of both."""
     theirs, ours = arch_spec(state), arch_spec(own)
     if theirs is None or theirs == ours:
         return []
@@ -63,17 +67,38 @@ def explain_misfit(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> li
 
 
 def _experiments_like(wanted: ArchSpec) -> list[str]:
-    """Names of the experiments whose model has this architecture."""
+    """List the experiments whose model has this architecture."""
     names = []
     for path in sorted(experiments_dir(OSTrackConfig).glob("*.yaml")):
         cfg = load_config(OSTrackConfig, path)
-        built = ArchSpec(
-            width=cfg.MODEL.BACKBONE.variant.embed_dim,
-            blocks=cfg.MODEL.BACKBONE.blocks,
-            template=cfg.DATA.TEMPLATE.SIZE,
-            search=cfg.DATA.SEARCH.SIZE,
-            head=cfg.MODEL.HEAD.TYPE,
-            channels=cfg.MODEL.HEAD.NUM_CHANNELS,
-        )
+        backbone, head, sizes = cfg.MODEL.BACKBONE, cfg.MODEL.HEAD, (cfg.DATA.TEMPLATE.SIZE, cfg.DATA.SEARCH.SIZE)
+        built = ArchSpec(backbone.variant.embed_dim, backbone.blocks, *sizes, head.TYPE, head.NUM_CHANNELS)
         names += [path.stem] if built == wanted else []
     return names
+
+
+def adapt_weights(net: OSTrack, state: dict[str, Tensor]) -> None:
+    """Resize position embeddings and the head's channels of correlation with template tokens for ``net``, in place."""
+    for part, grid in (("z", net.backbone.template_grid), ("x", net.backbone.search_grid)):
+        key = f"backbone.pos_embed_{part}"
+        if key in state:
+            state[key] = resize_position_embedding(state[key], grid)
+    if net.correlation:
+        _resize_correlation(net, state)
+
+
+def _resize_correlation(net: OSTrack, state: dict[str, Tensor]) -> None:
+    """Resize the weights of the head's first layers for the template grid of ``net``, in place.
+
+    There is one channel of correlation for each template token, row by row; their sum stays the same.
+    """
+    dim, grid = net.backbone.embed_dim, net.backbone.template_grid
+    for key, own in net.state_dict().items():
+        kept = state.get(key)
+        if not key.startswith("box_head.") or kept is None or own.dim() != 4 or own.shape[1] != dim + grid**2:
+            continue
+        side = math.isqrt(kept.shape[1] - dim)
+        channels = kept[:, dim:].float().permute(0, 2, 3, 1).reshape(-1, 1, side, side)
+        channels = F.interpolate(channels, size=(grid, grid), mode="bilinear", align_corners=False) * (side / grid) ** 2
+        channels = channels.reshape(*kept.shape[:1], *kept.shape[2:], grid**2).permute(0, 3, 1, 2)
+        state[key] = torch.cat((kept[:, :dim].float(), channels), dim=1)

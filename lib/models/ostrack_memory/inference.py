@@ -1,10 +1,9 @@
-"""OSTrack with a memory for tracking: as it was trained, and with less work."""
+"""OSTrack with a memory for tracking: with the arithmetic of training, and faster."""
 
 from __future__ import annotations
 
 import copy
 
-import torch
 from torch import Tensor
 
 from lib.config.ostrack_memory import OSTrackMemoryConfig
@@ -16,15 +15,9 @@ from lib.models.state import State
 
 
 def initial_state(cfg: OSTrackMemoryConfig, crops: Tensor, boxes: Tensor) -> State:
-    """What is known of targets from their first frame on.
+    """Return the state of :func:`lib.models.ostrack.inference.initial_state` with the memory of the experiment.
 
-    Args:
-        crops: templates, RGB uint8 (B, Hz, Hz, 3).
-        boxes: the target in each, (B, 4) ``xywh`` as fractions of the template.
-
-    Returns:
-        That of :func:`lib.models.ostrack.inference.initial_state`; ``dynamic`` and ``dynamic_box``, which start as the
-        first template; ``token`` (B, 1, C), ``presence`` (B, 1). Each where the experiment has it.
+    These are ``dynamic`` and ``dynamic_box``, at first those of the template; ``token`` (B, 1, C); ``presence`` (B, 1).
     """
     state = ostrack.initial_state(cfg, crops, boxes)
     if cfg.MODEL.MEMORY.DYNAMIC_TEMPLATE:
@@ -59,13 +52,13 @@ class PlainMemoryModel(PlainModel):
 
 
 def changed_entries(token: Tensor | None, logit: Tensor | None) -> State:
-    """The entries of the state that a frame changes, from what :meth:`Memory.read` gave."""
+    """Return the entries of the state that a frame changes, from the outputs of :meth:`Memory.read`."""
     changed = {} if token is None else {"token": token}
     return changed if logit is None else changed | {"presence": logit.sigmoid()}
 
 
 class MemoryInferenceModel(ostrack.InferenceModel):
-    """See :class:`lib.models.ostrack.inference.InferenceModel`. Prepared, the dynamic template is tokens too."""
+    """See :class:`lib.models.ostrack.inference.InferenceModel`. The dynamic template is prepared as tokens too."""
 
     def __init__(self, cfg: OSTrackMemoryConfig, model: OSTrackMemory, execution: Execution = DIRECT):
         super().__init__(cfg, model, execution)
@@ -84,14 +77,3 @@ class MemoryInferenceModel(ostrack.InferenceModel):
         context = self.memory.context(state["tokens"], state.get("dynamic"), state.get("token"), state.get("presence"))
         maps, encoded = self.find(context, crops, state.get("mask"))
         return maps, changed_entries(*self.memory.read(encoded, maps["score_map"]))
-
-
-def prepare_inference(
-    cfg: OSTrackMemoryConfig,
-    model: OSTrackMemory,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device | str = "cpu",
-    pack: bool = True,
-) -> MemoryInferenceModel:
-    """The inference form of ``model``; see :func:`lib.models.ostrack.inference.prepare_inference`."""
-    return ostrack.prepare_form(MemoryInferenceModel, cfg, model, dtype, device, pack)

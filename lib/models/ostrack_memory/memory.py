@@ -1,4 +1,4 @@
-"""The parts of a memory: what is added to the context of the encoder, and what is read from it afterwards."""
+"""The parts of a memory: what it adds to the context of the encoder, and what is read from the output."""
 
 from __future__ import annotations
 
@@ -10,17 +10,14 @@ from lib.config.ostrack_memory import MemoryConfig
 from lib.models.layers.encoder import Encoded
 
 _HIDDEN = 128
-_LOGIT_SCALE = 0.25  # of the best score's logit, which reaches from -9 to 9
+_LOGIT_SCALE = 0.25  # of the best score's logit, which is from -9 to 9
 
 
 class Memory(nn.Module):
-    """What a tracker knows beyond its first template. Nothing of it is kept here; it is handed in and given back.
+    """Layers of a memory beyond the first template; its state is passed in and returned.
 
     Args:
-        dim: width of the tokens.
-        config: which parts there are.
-        template_grid, dynamic_grid: tokens per side of a template, and of its middle that the model sees of a dynamic
-            one.
+        template_grid, dynamic_grid: tokens per side of a template, and of the middle that is used of a dynamic one.
     """
 
     middle: Tensor
@@ -32,7 +29,7 @@ class Memory(nn.Module):
         if config.TOKEN:
             self.token = nn.Parameter(torch.zeros(1, 1, dim))
             trunc_normal_(self.token, std=0.02)
-            self.carry = nn.Linear(dim, dim, bias=False)  # zero: training starts without what was carried
+            self.carry = nn.Linear(dim, dim, bias=False)  # zero: training starts without the carried token
             nn.init.zeros_(self.carry.weight)
         self.presence = PresenceHead(dim, config.TOKEN) if config.PRESENCE else None
         tokens = torch.arange(template_grid**2).view(template_grid, template_grid)
@@ -41,20 +38,20 @@ class Memory(nn.Module):
         self.register_buffer("middle", inside, persistent=False)
 
     def embed_dynamic(self, template: Tensor) -> Tensor:
-        """Tokens of a template, (B, Lz, C), to those of the dynamic one, (B, Ld, C)."""
+        """Map tokens of a template, (B, Lz, C), to those of the dynamic one, (B, Ld, C)."""
         assert self.dynamic is not None
         return template[:, self.middle] + self.dynamic
 
     def context(
         self, template: Tensor, dynamic: Tensor | None, token: Tensor | None, presence: Tensor | None
     ) -> Tensor:
-        """Tokens that the encoder sees beside those of the search region, (B, Lc, C): the template's come first.
+        """Return the context tokens of the encoder, (B, Lc, C), the template's first.
 
         Args:
             template: tokens of the first template, (B, Lz, C).
             dynamic: tokens of the dynamic one, from :meth:`embed_dynamic`.
-            token: as :meth:`read` gave it for the frame before, (B, 1, C) float32; zeros, or None, in the first.
-            presence: likewise, (B, 1): the token counts for as much as the target was there. None = 1.
+            token: from :meth:`read` for the previous frame, (B, 1, C) float32; zeros, or None, in the first.
+            presence: likewise, (B, 1), weight of the token; None = 1.
         """
         parts = [template]
         if dynamic is not None:
@@ -68,7 +65,7 @@ class Memory(nn.Module):
         return torch.cat(parts, dim=1)
 
     def read(self, encoded: Encoded, score_map: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """The token for the next frame, (B, 1, C) float32, and the logit of presence, (B, 1) float32."""
+        """Return the token for the next frame, (B, 1, C) float32, and the logit of presence, (B, 1) float32."""
         token = encoded.context[:, -1:] if self.token is not None else None
         logit = None if self.presence is None else self.presence(encoded.search, score_map, token)
         return None if token is None else token.float(), logit
@@ -82,12 +79,12 @@ class PresenceHead(nn.Module):
         self.layers = nn.Sequential(nn.Linear(dim * (1 + token) + 1, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, 1))
 
     def forward(self, search: Tensor, score_map: Tensor, token: Tensor | None) -> Tensor:
-        """Logit (B, 1), float32.
+        """Return the logit (B, 1), float32.
 
         Args:
             search: encoded tokens (B, Lx, C).
-            score_map: (B, 1, S, S) in (0, 1); no gradient goes through it, so that it learns to locate alone.
-            token: (B, 1, C), where there is one.
+            score_map: (B, 1, S, S) in (0, 1), detached so that it learns location alone.
+            token: (B, 1, C) or None.
         """
         scores = score_map.detach().flatten(1).float()
         weights = scores**2 / (scores**2).sum(dim=1, keepdim=True)

@@ -1,4 +1,4 @@
-"""OSTrack with a memory, as it is trained, and its construction from a configuration."""
+"""OSTrack with a memory, built from an experiment."""
 
 from __future__ import annotations
 
@@ -16,13 +16,9 @@ from lib.models.ostrack_memory.memory import Memory
 
 
 class OSTrackMemory(OSTrack):
-    """OSTrack whose encoder also sees a dynamic template and a token, and that tells whether the target is there.
+    """OSTrack with a dynamic template, a carried token, and the presence of the target as an output.
 
-    Backbone and head have the names that they have in OSTrack, so training starts from weights of that.
-
-    Args:
-        base: gives backbone and head.
-        memory: the rest.
+    Backbone and head have the names of OSTrack's, so training can start from its weights.
     """
 
     def __init__(self, base: OSTrack, memory: Memory):
@@ -45,14 +41,14 @@ class OSTrackMemory(OSTrack):
         Args:
             template, search: as of :meth:`OSTrack.forward`; the template is of the first frame.
             dynamic: (B, 3, Hz, Hz), of a later frame.
-            memory: ``token`` (B, 1, C) and ``presence`` (B, 1), as the frame before gave them; nothing, or
+            memory: ``token`` (B, 1, C) and ``presence`` (B, 1) of the previous frame; nothing, or
                 :func:`first_memory`, in the first one.
             ce_template_mask, ce_keep_rate, attention_layers: as of :meth:`OSTrack.forward`; the first template ranks.
             boxes: the target in both templates, each (B, 4) ``xywh`` as fractions; needed with token types.
 
         Returns:
-            That of :meth:`OSTrack.forward`; ``token`` (B, 1, C) and the logit ``presence_logit`` (B, 1), float32, where
-            the model has them.
+            Those of :meth:`OSTrack.forward`; where the model has them, ``token`` (B, 1, C) and the logit
+            ``presence_logit`` (B, 1), float32.
         """
         backbone = self.backbone
         z, x, d = backbone.embed(template, "template", boxes[0]), backbone.embed(search, "search"), None
@@ -74,7 +70,7 @@ class OSTrackMemory(OSTrack):
 def build_ostrack_memory(
     cfg: OSTrackMemoryConfig, pretrained: bool = False, execution: Execution = DIRECT
 ) -> OSTrackMemory:
-    """Build the model that an experiment describes; see :func:`build_ostrack`."""
+    """Build the model of an experiment; see :func:`build_ostrack`."""
     base, stride = build_ostrack(cfg, pretrained, execution), cfg.MODEL.BACKBONE.STRIDE
     options, backbone = cfg.MODEL.MEMORY, base.backbone
     memory = Memory(backbone.embed_dim, options, backbone.template_grid, options.DYNAMIC_SIZE // stride)
@@ -82,7 +78,7 @@ def build_ostrack_memory(
 
 
 def first_memory(cfg: OSTrackMemoryConfig, batch: int, device: torch.device | str) -> dict[str, Tensor]:
-    """``token`` and ``presence`` before the first search frame, those of them that the model takes."""
+    """Return ``token`` and ``presence`` before the first search frame, where the model has them."""
     options = cfg.MODEL.MEMORY
     if not options.TOKEN:
         return {}

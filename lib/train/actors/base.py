@@ -1,4 +1,4 @@
-"""Forward pass and losses of one training batch, for every family."""
+"""The losses of one training batch, for every family."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from lib.config import ExperimentConfig
 from lib.models.layers.head import HEADS
-from lib.train.actors.distill import distillation_losses
-from lib.train.data.augmentation import normalised
-from lib.train.losses import giou_loss, l1_loss, mean
+from lib.train.data.augmentation import normalized
+from lib.train.losses import distillation_losses, giou_loss, l1_loss, mean
 from lib.utils.box_ops import box_cxcywh_to_xyxy, box_xywh_to_xyxy
 
 Losses = tuple[Tensor, dict[str, Tensor]]
@@ -20,63 +19,54 @@ _INPUTS = ("template_images", "template_anno", "search_images", "search_anno", "
 
 
 class Actor:
-    """Runs the network on a batch and weighs its losses as the experiment says. A family derives :meth:`forward`.
+    """Run the network on a batch and weight its losses by the experiment. A family implements :meth:`forward`.
 
     Args:
-        net: the family's model, on the device where it is to run; wrapped for data parallelism or not.
-        cfg: the experiment.
-        amp_dtype: type for autocast, or ``None`` for float32 throughout. The losses are in float32 always.
-        teacher: learn from this actor's outputs too; it sees the same batches, as in tracking, whatever the epoch.
+        net: the family's model, on its device; wrapped for data parallelism or not.
+        amp_dtype: type for autocast; None = float32 throughout. The losses are always float32.
+        teacher: learn from this actor's outputs too; it runs on the same batches as in tracking, at any epoch.
     """
 
     def __init__(
-        self,
-        net: nn.Module,
-        cfg: ExperimentConfig,
-        amp_dtype: torch.dtype | None = None,
-        teacher: Actor | None = None,
+        self, net: nn.Module, cfg: ExperimentConfig, amp_dtype: torch.dtype | None = None, teacher: Actor | None = None
     ):
         self.net, self.cfg, self.amp_dtype, self.teacher = net, cfg, amp_dtype, teacher
         self.device = next(net.parameters()).device
         self._mean, self._std = (torch.tensor(list(v), device=self.device) for v in (cfg.DATA.MEAN, cfg.DATA.STD))
 
     def __call__(self, batch: dict[str, Any], epoch: int) -> Losses:
-        """Losses of a batch as the loader gives it.
+        """Return the total loss of a batch, and the statistics under their published names, detached.
 
         Args:
-            batch: see :func:`lib.train.data.augmentation.finish_pair`; tensors are stacked on dimension 1. ``label``,
-                where there is one, is (B,), 1 or 0: whether the search regions show the templates' target.
+            batch: from the loader, see :func:`lib.train.data.augmentation.finish_pair`; tensors are stacked on
+                dimension 1, but ``label`` without presence is (B,).
             epoch: counted from 1.
-
-        Returns:
-            The total loss, and the statistics under their published names, detached.
         """
         moved = self.to_device(batch)
         return self.losses(self.forward(moved, epoch), moved)
 
     def to_device(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """The tensors of a batch that are needed, on the network's device; crops that came as bytes, normalised."""
+        """Move the tensors that are needed to the network's device, and normalize crops that are bytes."""
         moved = {key: batch[key].to(self.device, non_blocking=True) for key in _INPUTS if key in batch}
         for kind in ("template", "search"):
             if (images := moved[f"{kind}_images"]).dtype == torch.uint8:
                 brightness = batch[f"{kind}_brightness"].to(self.device, non_blocking=True)
-                moved[f"{kind}_images"] = normalised(images, brightness, self._mean, self._std)
+                moved[f"{kind}_images"] = normalized(images, brightness, self._mean, self._std)
         return moved
 
     def forward(self, batch: dict[str, Tensor], epoch: int | None) -> dict[str, Any]:
-        """The network's outputs for a batch from :meth:`to_device`.
+        """Return the network's outputs for a batch from :meth:`to_device`.
+
+        They are ``pred_boxes`` (S * B, 1, 4), ``cxcywh`` as fractions of the search region, and the head's maps: all
+        samples in the first of the S search frames, then in the next.
 
         Args:
             epoch: counted from 1; None = as in tracking.
-
-        Returns:
-            ``pred_boxes`` (S * B, 1, 4), ``cxcywh`` as fractions of the search region, and the head's maps: all samples
-            in the first of the S search frames, then in the next.
         """
         raise NotImplementedError
 
     def losses(self, output: dict[str, Any], batch: dict[str, Tensor]) -> Losses:
-        """Losses of the network's ``output`` for ``batch``, both on its device; as :meth:`__call__` returns them."""
+        """Return what :meth:`__call__` does, from ``output`` of :meth:`forward` for ``batch``."""
         train, boxes = self.cfg.TRAIN, batch["search_anno"].flatten(0, 1)
         label = search_labels(batch)
         predicted = box_cxcywh_to_xyxy(output["pred_boxes"].float())[:, 0]
@@ -95,7 +85,7 @@ class Actor:
 
 
 def search_labels(batch: dict[str, Tensor]) -> Tensor | None:
-    """Whether each search frame shows the target, (S * B,); None where no sample of a batch says so."""
+    """Return whether each search frame shows the target, (S * B,); None where the batch does not say."""
     if "label" not in batch:
         return None
     label = batch["label"].reshape(-1)

@@ -23,11 +23,7 @@ class OSTrackActor(Actor):
     cfg: OSTrackConfig
 
     def __init__(
-        self,
-        net: nn.Module,
-        cfg: OSTrackConfig,
-        amp_dtype: torch.dtype | None = None,
-        teacher: Actor | None = None,
+        self, net: nn.Module, cfg: OSTrackConfig, amp_dtype: torch.dtype | None = None, teacher: Actor | None = None
     ):
         if cfg.DATA.TEMPLATE.NUMBER != 1:
             raise ConfigError(f"DATA.TEMPLATE.NUMBER is {cfg.DATA.TEMPLATE.NUMBER}; it must be 1: OSTrack takes one")

@@ -16,7 +16,7 @@ from lib.train.actors.base import Actor, Losses, search_labels
 
 
 class OSTrackMemoryActor(Actor):
-    """See :class:`Actor`. The search frames follow each other in time; what is carried has gradients through it.
+    """See :class:`Actor`. Search frames are consecutive, with gradients through the memory between them.
 
     The last template of a sample is the dynamic one.
     """
@@ -42,7 +42,7 @@ class OSTrackMemoryActor(Actor):
         }
 
     def losses(self, output: dict[str, Any], batch: dict[str, Tensor]) -> Losses:
-        """See :meth:`Actor.losses`; with that of presence."""
+        """See :meth:`Actor.losses`; the loss of presence is added."""
         total, stats = super().losses(output, batch)
         if "presence_logit" not in output:
             return total, stats

@@ -1,4 +1,4 @@
-"""Where the training half finds data sets and puts logs: defaults, or the user's ``local.py``."""
+"""Folders of data sets for training: defaults, or the user's ``local.py``."""
 
 from __future__ import annotations
 
@@ -15,21 +15,18 @@ def _data(name: str) -> str:
     return str(PROJECT_DIR / "data" / name)
 
 
-_DATA_FOLDERS = {name: folder for row in TRAINING.values() for name, folder in row.default_folders().items()}
-_DataFolders = make_dataclass(
-    "_DataFolders", [(name, str, field(default=_data(folder))) for name, folder in _DATA_FOLDERS.items()]
-)
+_DEFAULTS = {name: _data(folder) for row in TRAINING.values() for name, folder in row.default_folders().items()}
+_DataFolders = make_dataclass("_DataFolders", [(name, str, field(default=path)) for name, path in _DEFAULTS.items()])
 
 
 @dataclass
 class EnvironmentSettings(_DataFolders):  # type: ignore[misc, valid-type]  # made of the table
-    """Folders for training, with the published names; all under ``./data`` and ``./output`` of the project folder.
+    """Folders for training, with the published names; by default in ``data`` of the project folder.
 
-    Those of data sets are the settings of the rows of the table. ``cache_dir`` keeps parsed annotation. ``folder_dir``
-    names a folder of sequences, or a list of such, for the data set ``FOLDER``; ``pictures_dir`` one of pictures with
-    boxes, or a folder or list of such, for ``PICTURES``. ``images_dir`` and ``cutouts_dir`` feed the data set
-    ``IMAGES``: one folder or a list of folders of pictures, and of PNG cut-outs with alpha; an empty value means
-    procedural textures only.
+    Those of data sets are the settings of :data:`lib.data.datasets.TRAINING`. ``cache_dir`` keeps parsed annotation.
+    The others are a folder or a list of folders: ``folder_dir`` of sequences for ``FOLDER``, ``pictures_dir`` of
+    pictures with boxes for ``PICTURES``, ``images_dir`` of pictures and ``cutouts_dir`` of PNG cut-outs with alpha for
+    ``IMAGES`` (empty: procedural textures only).
     """
 
     workspace_dir: str = str(PROJECT_DIR)
@@ -41,9 +38,9 @@ class EnvironmentSettings(_DataFolders):  # type: ignore[misc, valid-type]  # ma
 
 
 def env_settings(path: str | Path | None = None) -> EnvironmentSettings:
-    """The defaults, overridden by the ``EnvironmentSettings`` of ``lib/train/admin/local.py`` where that file exists.
+    """Return the defaults, overridden by the ``EnvironmentSettings`` of ``lib/train/admin/local.py`` where it exists.
 
-    Attributes of the local file that are no field here are left alone: files written for the published project fit.
+    Other attributes of the local file are ignored: files written for the published project fit.
 
     Raises:
         ConfigError: the file exists but holds no class ``EnvironmentSettings`` that can be made without arguments.

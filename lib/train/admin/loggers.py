@@ -17,11 +17,11 @@ from lib.utils.errors import ConfigError
 if TYPE_CHECKING:
     import numpy as np
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class _LogFile(logging.FileHandler):
-    """A log file that cannot be written ends the run, as any other file does, instead of a traceback for each line."""
+    """A log file that cannot be written ends the run, instead of printing a traceback for each line."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         raise
@@ -29,7 +29,7 @@ class _LogFile(logging.FileHandler):
 
 @contextmanager
 def log_to_file(path: Path) -> Iterator[None]:
-    """Append what this project logs inside to ``path``, and the traceback of an exception that ends it.
+    """Append what this project logs in the body to ``path``, and the traceback of an exception that ends it.
 
     Raises:
         OSError: the file cannot be written.
@@ -56,15 +56,14 @@ def log_to_file(path: Path) -> Iterator[None]:
 
 
 class RunLogger:
-    """Sends numbers and pictures to tensorboard, when that package is there, and to wandb, when the settings say so.
+    """Log numbers and pictures to tensorboard, where it is installed, and to wandb with ``use_wandb``.
 
     Args:
-        settings: where the files go.
         config: the experiment as plain values, shown by wandb.
-        run_id: of the wandb run that is to be continued; None = a new one.
+        run_id: of the wandb run to continue; None = a new one.
 
     Attributes:
-        run_id: of the wandb run, to be kept for the next time; ``run_id`` as it came without wandb.
+        run_id: of the wandb run, to be continued when resuming.
 
     Raises:
         ConfigError: wandb is asked for and not installed, or does not start.
@@ -76,12 +75,12 @@ class RunLogger:
         self.run_id = run_id if self._wandb is None else self._wandb.id
 
     def log_step(self, split: str, values: Mapping[str, float], step: int) -> None:
-        """Running averages of an epoch, every few steps: to wandb only."""
+        """Log running averages of an epoch, to wandb only."""
         if self._wandb is not None:
             self._wandb.log({f"{split}/{name}": value for name, value in values.items()}, step=step)
 
     def log_epoch(self, split: str, values: Mapping[str, float], epoch: int, step: int) -> None:
-        """Averages of a finished epoch."""
+        """Log the averages of a finished epoch."""
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(f"{split}/{name}", value, epoch)
@@ -91,7 +90,7 @@ class RunLogger:
             self._wandb.log({**epoch_values, "epoch": epoch}, step=step)
 
     def log_image(self, split: str, name: str, image: np.ndarray, epoch: int, step: int) -> None:
-        """A picture, RGB uint8 (H, W, 3)."""
+        """Log a picture, RGB uint8 (H, W, 3)."""
         if self._board is not None:
             self._board.add_image(f"{split}/{name}", image, epoch, dataformats="HWC")
             self._board.flush()
@@ -101,7 +100,7 @@ class RunLogger:
             self._wandb.log({f"{split}/{name}": wandb.Image(image)}, step=step)
 
     def close(self) -> None:
-        """Write what is left to write."""
+        """Flush and close."""
         if self._board is not None:
             self._board.close()
             threading.excepthook = threading.__excepthook__
@@ -113,14 +112,14 @@ def _open_tensorboard(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        log.info("tensorboard is not installed: no curves in %s", folder)
+        logger.info("tensorboard is not installed: no curves in %s", folder)
         return None
     threading.excepthook = _pass_over_tensorboard
     return SummaryWriter(str(folder))
 
 
 def _pass_over_tensorboard(args: threading.ExceptHookArgs) -> None:
-    """Print no traceback of tensorboard's thread, such as on a full disk: the next call raises what it failed of."""
+    """Print no traceback of tensorboard's thread, such as on a full disk: the next call raises its error."""
     if not type(args.thread).__module__.startswith("tensorboard."):
         threading.__excepthook__(args)
 
@@ -130,21 +129,13 @@ def _open_wandb(settings: Settings, config: Mapping[str, Any], run_id: str | Non
         import wandb
     except ImportError as error:
         raise ConfigError("--use_wandb 1 needs the package wandb: pip install wandb") from error
-    # Without a login wandb would wait for a key to be typed.
+    # Without a login wandb would ask for a key.
     mode: Any = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False, verify=False) else "offline")
     if mode == "offline":
-        log.info("wandb runs offline; send the run later with: wandb sync %s/wandb/offline-run-*", settings.save_dir)
-    folder = Path(settings.save_dir)
-    folder.mkdir(parents=True, exist_ok=True)
+        logger.info("wandb runs offline; send the run later with: wandb sync %s/wandb/offline-run-*", settings.save_dir)
+    Path(settings.save_dir).mkdir(parents=True, exist_ok=True)
+    names: dict[str, Any] = {"project": settings.script, "name": settings.config_name, "dir": settings.save_dir}
     try:
-        return wandb.init(
-            project=settings.script,
-            name=settings.config_name,
-            dir=str(folder),
-            config=dict(config),
-            mode=mode,
-            id=run_id,
-            resume="allow",
-        )
+        return wandb.init(**names, config=dict(config), mode=mode, id=run_id, resume="allow")
     except wandb.errors.Error as error:
         raise ConfigError(f"wandb does not start: {error}; WANDB_MODE=offline needs no connection") from error

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What a run needs to know beside its experiment.
+    """Options of a run beside its experiment.
 
     Attributes:
         script: family of trackers; empty = by the folder of the experiment.
         save_dir: where checkpoints, logs and curves go.
         device: ``auto`` (CUDA when there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         resume: ``latest``, ``none`` or the path of a checkpoint.
-        resume_changed: go on with another configuration than the checkpoint's too, at the end of an epoch.
-        use_wandb: log to Weights & Biases.
-        use_lmdb: read the data sets from their lmdb.
+        resume_changed: resume with another configuration than the checkpoint's too, at the end of an epoch.
         config_prv, script_prv: start from the weights of this experiment, of this family.
         config_teacher, script_teacher: learn from the tracker of this experiment too, of this family.
     """
@@ -38,11 +35,10 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class Settings(TrainOptions):
-    """Options of a run of one experiment, with its family and the device found.
+    """Options of a run of one experiment, with its family and device resolved.
 
     Attributes:
-        config_name: name of the experiment file.
-        changes: what was changed on the way by ``resume_changed``, a line for each time.
+        changes: what ``resume_changed`` changed, a line for each time.
     """
 
     config_name: str = field(kw_only=True)
@@ -63,14 +59,10 @@ class Settings(TrainOptions):
 
     @property
     def failure_dir(self) -> Path:
-        """Where batches go whose loss or gradient was NaN or infinite."""
+        """Folder of the batches whose loss or gradient was NaN or infinite."""
         return Path(self.save_dir) / "failures" / self.config_name
 
     def log_file(self, rank: int = 0) -> Path:
-        """The log of one process; that of rank 0 is the run's."""
+        """Return the log of one rank; that of rank 0 is the run's."""
         suffix = f"-rank{rank}" if rank else ""
         return Path(self.save_dir) / "logs" / f"{self.script}-{self.config_name}{suffix}.log"
-
-    def to_plain(self) -> dict[str, Any]:
-        """Primitive values only, for a checkpoint."""
-        return asdict(self)

@@ -1,8 +1,7 @@
-"""From frames and boxes to crops, and from crops to the tensors of a training sample.
+"""Frames and boxes to crops, and crops to the tensors of a training sample.
 
-Pictures stay uint8 until the one conversion at the end. How much annotated frames are augmented beyond the published
-training is set by ``DATA.DRAW``, as for drawn pairs, so that every kind of data shows the same range of conditions;
-``DATA.AUGMENT`` is the share of annotated pairs that are.
+Pictures are uint8 until the last step. ``DATA.AUGMENT`` is the share of annotated pairs that are augmented beyond the
+published training, by the magnitudes of ``DATA.DRAW``, so that all data show the same range of conditions.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ from lib.utils.crop import box_to_crop, sample_target
 GRAYSCALE_PROBABILITY = 0.05
 FLIP_PROBABILITY = 0.5
 BRIGHTNESS_JITTER = 0.2
-_COVER_MARGIN = 0.1  # of the target's sides, on each of them
-_LEAST_COVER = 12  # pixels of what may cover the target
-_CENTRE_SHARE = 1 / 8  # of a frame's sides, for a search region without the target
+_COVER_MARGIN = 0.1  # of the target's width and height, on each side
+_LEAST_COVER = 12  # pixels of a side of what covers the target
+_CENTER_SHARE = 1 / 8  # of a frame's sides, for a search region without the target
 
 
 @dataclass(frozen=True)
-class Normalisation:
+class Normalization:
     """Mean and standard deviation of each RGB channel of a picture in [0, 1]."""
 
     mean: Sequence[float]
@@ -40,13 +39,13 @@ class Normalisation:
 
 def draw_joint_augmentation(rng: np.random.Generator) -> JointAugmentation:
     """Draw the augmentation that all frames of a sample share."""
-    return JointAugmentation(gray=rng.random() < GRAYSCALE_PROBABILITY, mirror=rng.random() < FLIP_PROBABILITY)
+    return JointAugmentation(gray=rng.random() < GRAYSCALE_PROBABILITY, flip=rng.random() < FLIP_PROBABILITY)
 
 
 def flip_box_pixels(box: np.ndarray, width: int) -> np.ndarray:
-    """Mirror an ``xywh`` pixel box with a picture of ``width`` columns.
+    """Flip an ``xywh`` pixel box with a picture of ``width`` columns.
 
-    Quirk: a box is mirrored about ``width - 1`` though its edges span ``width``, so it lands one pixel to the left.
+    Quirk: a box is flipped about ``width - 1`` though its edges span ``width``, so it lands one pixel to the left.
     """
     return np.array([width - 1 - box[0] - box[2], *box[1:]], dtype=box.dtype)
 
@@ -56,39 +55,36 @@ def cut_crop(
 ) -> Crop:
     """Take one crop around the jittered ``box`` (``xywh`` pixels, float64 (4,)) of ``frame`` (RGB uint8).
 
-    The joint augmentation is that of the whole frame, before the crop, with the published one-pixel quirk of the
-    mirrored box; yet only what the crop shows is worked on. Mirrored pixels are the same, grey ones up to rounding.
+    The joint augmentation is that of the whole frame before the crop, with the published quirk of the flipped box, but
+    only the pixels of the crop are processed. Flipped ones are the same, gray ones up to rounding.
     """
-    if joint.mirror:
+    if joint.flip:
         box = flip_box_pixels(box, frame.shape[1])
     around = jitter_box(box, spec, rng)
-    image, resize_factor, padding = sample_target(frame, around, spec.factor, spec.size, joint.mirror)
+    image, resize_factor, padding = sample_target(frame, around, spec.factor, spec.size, joint.flip)
     box_in_crop = box_to_crop(torch.from_numpy(box), torch.from_numpy(around), resize_factor, spec.size)
     crop = Crop(image, box_in_crop.numpy().astype(np.float32), padding)
     return gray_crop(crop) if joint.gray else crop
 
 
-def centre_box(shape: Sequence[int]) -> np.ndarray:
-    """The box in the middle of a frame (height, width, ...) that has an eighth of its width and height."""
-    height, width = shape[:2]
-    size = np.array([width, height]) * _CENTRE_SHARE
-    return np.floor(np.concatenate((0.5 * (np.array([width, height]) - size), size)))
+def center_box(shape: Sequence[int]) -> np.ndarray:
+    """Return the box in the middle of a frame (height, width, ...) with an eighth of its width and height."""
+    whole = np.array(shape[1::-1])
+    size = whole * _CENTER_SHARE
+    return np.floor(np.concatenate((0.5 * (whole - size), size)))
 
 
 def is_usable(crop: Crop, stride: int) -> bool:
-    """Whether something of the image is left at the cells of the model's grid (one pixel stands for each cell).
-
-    A crop that is all padding has no such cell either.
-    """
+    """Whether a cell of the model's grid shows the image; one pixel stands for each cell."""
     return not crop.padding[::stride, ::stride].all()
 
 
 def warp_crop(
     frame: np.ndarray, box: np.ndarray, spec: CropSpec, rng: np.random.Generator, settings: DrawSettings
 ) -> Crop:
-    """Take one crop around the jittered ``box`` of a still picture, turned and stretched at random.
+    """Take one crop around the jittered ``box`` of a still picture, rotated and stretched at random.
 
-    The new box is that of the ellipse inside of the old one, which is nearer to an object's than that of its corners.
+    The new box is that of the ellipse inside the old one, which fits objects better than that of its corners.
 
     Args:
         frame: RGB uint8 (H, W, 3).
@@ -102,7 +98,7 @@ def warp_crop(
     linear = scale * stretch[:, None] * np.array(((cos, -sin), (sin, cos)))
     middle = around[:2] + 0.5 * around[2:]
     shift = 0.5 * spec.size - linear @ middle
-    # OpenCV counts from the centers of pixels, boxes from their edges.
+    # OpenCV's origin is the center of a pixel, that of boxes its corner.
     matrix = np.column_stack((linear, shift + linear @ (0.5, 0.5) - 0.5))
     image = cv2.warpAffine(frame, matrix, (spec.size, spec.size))
     inside = cv2.warpAffine(np.full(frame.shape[:2], 255, np.uint8), matrix, (spec.size, spec.size))
@@ -120,9 +116,9 @@ def degrade(crop: Crop, rng: np.random.Generator, settings: DrawSettings, video:
 
 
 def cover(crop: Crop, rng: np.random.Generator) -> Crop:
-    """Hide the target of a crop behind a piece of what is beside it, a little larger than its box.
+    """Cover the target of a crop with a patch from beside it, a little larger than its box.
 
-    A crop without the target, or with too little beside it, stays as it is.
+    A crop without the target, or with too little beside it, is returned unchanged.
     """
     side = crop.image.shape[0]
     grown = _COVER_MARGIN * crop.box[2:]
@@ -160,14 +156,14 @@ def augmented_crops(
     settings: DrawSettings,
     is_video: bool,
 ) -> list[Crop]:
-    """Take crops of frames by their numbers: other extents of the target, warped still pictures, poor video.
+    """Take crops with other extents of the target, warped still pictures, and the look of poor video.
 
-    The parts of a still picture move with it, those of the target in a video do not: it is taken as a whole.
+    Parts of the target are drawn in still pictures only: in a video they do not move with its box.
 
     Args:
         frame: reads a frame, RGB uint8 (H, W, 3).
         boxes: of all frames, ``xywh`` in pixels, float64 (N, 4).
-        wanted: number and kind of each crop; the first is the first template.
+        wanted: frame and kind of each crop; the first is the first template.
     """
     change, video = np.zeros(4), draw_video_look(rng, settings)
     if settings.LOOSE:
@@ -189,28 +185,21 @@ def augmented_crops(
     return crops
 
 
-def sample_bytes(template: CropSpec, search: CropSpec, normalised: bool) -> int:
-    """Return the bytes of a sample's images and masks, see :func:`finish_pair`; the rest is next to nothing."""
-    pixel = 3 * (4 if normalised else 1) + 1
-    return sum(spec.number * spec.size**2 * pixel for spec in (template, search))
-
-
 def finish_pair(
-    pair: CropPair, normalise: Normalisation | None, rng: np.random.Generator, presence: bool = False
+    pair: CropPair, normalize: Normalization | None, rng: np.random.Generator, presence: bool = False
 ) -> dict[str, Any]:
-    """Brightness, mirror and normalisation, drawn for each crop by itself, and everything stacked into tensors.
+    """Jitter brightness and flip each crop by itself, normalize, and stack everything into tensors.
 
     Args:
-        normalise: None leaves brightness and normalisation to whoever has the pixels on the device, see
-            :func:`normalised`.
-        presence: tell of each search frame whether it shows the target.
+        normalize: None leaves brightness and normalization to :func:`normalized` on the device.
+        presence: tell for each search frame whether it shows the target.
 
     Returns:
         ``template_images`` float32 (T, 3, Ht, Ht), ``template_anno`` float32 (T, 4) ``xywh`` in fractions of the crop,
-        ``template_att`` bool (T, Ht, Ht) True where padded; ``search_...`` likewise; ``dataset``, ``source``; and with
-        ``TRAIN.TRAIN_CLS`` ``label``, float32 (), 1 where the search regions show the templates' target and else 0.
-        With ``presence`` it is (S,), of each search frame.
-        Without ``normalise`` images are uint8 (T, Ht, Ht, 3), and ``template_brightness`` is float64 (T,).
+        ``template_att`` bool (T, Ht, Ht) True where padded; ``search_...`` likewise; ``dataset``, ``source``; with
+        ``TRAIN.TRAIN_CLS`` ``label``, float32 (), 1 where the search regions show the templates' target and else 0;
+        with ``presence`` it is (S,). Without ``normalize`` images are uint8 (T, Ht, Ht, 3), and
+        ``template_brightness`` is float64 (T,).
     """
     sample: dict[str, Any] = {"dataset": pair.dataset, "source": pair.source}
     if presence:
@@ -222,23 +211,23 @@ def finish_pair(
         flips = rng.random(len(crops)) < FLIP_PROBABILITY
         crops = [flip_crop(crop) if flip else crop for crop, flip in zip(crops, flips, strict=True)]
         images, factors = torch.from_numpy(np.stack([crop.image for crop in crops])), torch.from_numpy(brightness)
-        if normalise is None:
+        if normalize is None:
             sample[f"{kind}_images"], sample[f"{kind}_brightness"] = images, factors
         else:
-            sample[f"{kind}_images"] = normalised(images, factors, normalise.mean, normalise.std)
+            sample[f"{kind}_images"] = normalized(images, factors, normalize.mean, normalize.std)
         sample[f"{kind}_anno"] = torch.from_numpy(np.stack([crop.box for crop in crops]))
         sample[f"{kind}_att"] = torch.from_numpy(np.stack([crop.padding for crop in crops]))
     return sample
 
 
-def normalised(
+def normalized(
     pixels: Tensor, brightness: Tensor, mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor
 ) -> Tensor:
     """Scale to [0, 1] times ``brightness``, clamp to [0, 1], subtract ``mean`` and divide by ``std`` per channel.
 
     Args:
-        pixels: RGB uint8 (..., H, W, 3), on any device.
-        brightness: float64 (...), there too; tensors of ``mean`` and ``std`` as well.
+        pixels: RGB uint8 (..., H, W, 3), on any device; the others are on the same.
+        brightness: float64 (...).
 
     Returns:
         float32 (..., 3, H, W), contiguous.

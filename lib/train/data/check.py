@@ -1,4 +1,4 @@
-"""The doctor: what is wrong with a data set on disk, before a week of training finds out."""
+"""Check a data set on disk before training."""
 
 from __future__ import annotations
 
@@ -26,21 +26,16 @@ _SAMPLE = 400  # sequences whose first and last frame is decoded, unless all are
 
 @dataclass
 class Report:
-    """What was found in one data set.
+    """Findings in one data set.
 
     Attributes:
-        name: as in an experiment.
-        place: where it was looked for.
-        sequences, frames: how many there are.
         usable: sequences that training can draw from.
-        decoded: frames that were decoded.
-        broken: what is wrong.
         left_out: which sequences training cannot draw from, and why.
-        notes: what is odd, but does no harm.
+        notes: oddities that do no harm.
     """
 
     name: str
-    place: str
+    folder: str
     sequences: int = 0
     usable: int = 0
     frames: int = 0
@@ -51,12 +46,15 @@ class Report:
 
     def line(self) -> str:
         """The report as one line."""
-        counts = f"{self.sequences} sequences, {self.frames} frames, {self.decoded} decoded, in {self.place}"
+        counts = f"{self.sequences} sequences, {self.frames} frames, {self.decoded} decoded, in {self.folder}"
         if self.broken:
-            more = f" (and {len(self.broken) - 1} more)" if len(self.broken) > 1 else ""
-            return f"{self.name}: BROKEN, {counts}; first: {self.broken[0]}{more}"
+            return f"{self.name}: BROKEN, {counts}; first: {_first(self.broken)}"
         state = f"PARTLY USABLE, {self.usable} of" if self.left_out else "ok,"
         return "; ".join([f"{self.name}: {state} {counts}", *self.left_out, *self.notes])
+
+
+def _first(texts: list[str]) -> str:
+    return texts[0] + (f" (and {len(texts) - 1} more)" if len(texts) > 1 else "")
 
 
 def check_dataset(
@@ -68,21 +66,20 @@ def check_dataset(
     sampling: PairSampling = _PUBLISHED,
     drawing: DrawSettings | None = None,
 ) -> Report:
-    """Examine a training data set.
+    """Check a training data set: all annotation, that all frames exist, which sequences training can use.
 
-    Every annotation is read and every sequence judged as in training, every frame is looked for, and the first and last
-    frame of up to 400 sequences is decoded.
+    The first and last frame of up to 400 sequences are decoded.
 
     Args:
-        full: decode every frame. What was decoded is noted in ``cache_dir``; after an interruption only the rest, and
-            what was broken, is decoded.
+        full: decode every frame. ``cache_dir`` notes what is decoded; after an interruption only the rest, and what was
+            broken, is decoded.
         jobs: threads that decode.
-        sampling: how frames are chosen, on which it depends which sequences can be used.
-        drawing: how much of everything ``IMAGES`` draws.
+        sampling: how frames are chosen, which decides which sequences can be used.
+        drawing: magnitudes of what ``IMAGES`` draws.
     """
     if name == "IMAGES":
         return _check_images(env, drawing)
-    report = Report(name, _place(name, env, use_lmdb))
+    report = Report(name, _folder(name, env, use_lmdb))
     try:
         dataset = open_dataset(name, env, use_lmdb)
     except OSTrackError as error:
@@ -93,19 +90,19 @@ def check_dataset(
     _judge(dataset, sampling, report)
     report.broken += _missing(dataset, counted=dataset.is_video if own_setting(name) else find_spec(name).counted)
     spans = _all_spans(dataset) if full else _sample_spans(dataset)
-    note = cache_path(env.cache_dir, name, report.place, ".checked") if full else None
+    note = cache_path(env.cache_dir, name, report.folder, ".checked") if full else None
     outside: list[str] = []
     for frames, broken in decode_spans(dataset, spans, jobs, note, outside):
         report.decoded += frames
         report.broken += broken
     if outside:
-        found = f"{len(outside)} boxes lie wholly outside of their pictures (first: {outside[0]})"
+        found = f"{len(outside)} boxes are wholly outside their pictures (first: {outside[0]})"
         (report.notes if dataset.is_video else report.broken).append(found)
     return report
 
 
 def _judge(dataset: TrackDataset, sampling: PairSampling, report: Report) -> None:
-    """Say which sequences training can draw from, by its own rule."""
+    """Report which sequences training can draw from, by its own rule."""
     usable, needed = usable_sequences(dataset, sampling)
     report.usable = len(usable)
     if not dataset.table.visible.any():
@@ -114,44 +111,41 @@ def _judge(dataset: TrackDataset, sampling: PairSampling, report: Report) -> Non
         report.broken.append(f"none of {len(dataset)} sequences can be used; one needs {needed}")
     elif len(usable) < len(dataset):
         first = min(set(range(len(dataset))) - set(usable))
-        shown = int(dataset.sequence(first).visible.sum())
-        counts = f": {dataset.length(first)} frames, visible in {shown}" if dataset.is_video else ""
-        report.left_out.append(
-            f"{len(dataset) - len(usable)} cannot be used, one needs {needed} "
-            f"(first: {dataset.sequence_name(first)}{counts})"
-        )
+        visible = int(dataset.sequence(first).visible.sum())
+        counts = f": {dataset.length(first)} frames, visible in {visible}" if dataset.is_video else ""
+        left_out = f"{len(dataset) - len(usable)} cannot be used, one needs {needed}"
+        report.left_out.append(f"{left_out} (first: {dataset.sequence_name(first)}{counts})")
     if reasons := [text.decode() for text in dataset.table.left_out]:
-        more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
-        report.left_out.append(f"not counted: {reasons[0]}{more}")
+        report.left_out.append(f"not counted: {_first(reasons)}")
 
 
-def _place(name: str, env: EnvironmentSettings, use_lmdb: bool) -> str:
+def _folder(name: str, env: EnvironmentSettings, use_lmdb: bool) -> str:
     if setting := own_setting(name):
         return ", ".join(folders(getattr(env, setting))) or "no folder"
-    row = find_spec(name)
-    return getattr(env, row.lmdb_setting if use_lmdb else row.setting)
+    spec = find_spec(name)
+    return getattr(env, spec.lmdb_setting if use_lmdb else spec.setting)
 
 
 def _check_images(env: EnvironmentSettings, drawing: DrawSettings | None) -> Report:
-    """Pictures of ``IMAGES`` are all decoded when it is opened, which passes over those that cannot be used."""
+    """Check ``IMAGES``, which decodes all its pictures when it is opened and skips those that cannot be used."""
     pictures, cutouts = folders(env.images_dir), folders(env.cutouts_dir)
     report = Report("IMAGES", ", ".join([*pictures, *cutouts]) or "no folder: procedural textures")
     try:
-        stock = build_images_dataset(pictures, cutouts, drawing).stock
+        assets = build_images_dataset(pictures, cutouts, drawing).assets
     except OSTrackError as error:
         report.broken.append(f"{error}; " + CONFIGURE.format(setting="images_dir and cutouts_dir"))
         return report
-    report.decoded = report.frames = len(stock.pictures) + len(stock.cutouts)
+    report.decoded = report.frames = len(assets.pictures) + len(assets.cutouts)
     return report
 
 
 def _notes(dataset: TrackDataset) -> list[str]:
-    """Boxes that are not there: the target counts as invisible in these frames, so they do no harm."""
+    """List boxes that are none: the target counts as invisible in their frames, so they do no harm."""
     table, notes = dataset.table, []
     for what, found in (
         ("boxes are NaN", np.isnan(table.bbox).any(1)),
         ("boxes have no area", ~valid_boxes(table.bbox) & ~np.isnan(table.bbox).any(1)),
-        ("boxes lie wholly outside of their pictures", ~table.valid & valid_boxes(table.bbox)),
+        ("boxes are wholly outside their pictures", ~table.valid & valid_boxes(table.bbox)),
     ):
         if found.any():
             frame = int(np.argmax(found))
@@ -162,7 +156,7 @@ def _notes(dataset: TrackDataset) -> list[str]:
 
 
 def _missing(dataset: TrackDataset, counted: bool) -> list[str]:
-    """Frames that are not there, and folders with another number of pictures than there are boxes."""
+    """List missing frames, and folders with another number of pictures than boxes."""
     problems: list[str] = []
     listed: str | None = None
     names: frozenset[str] = frozenset()
@@ -183,14 +177,14 @@ def _missing(dataset: TrackDataset, counted: bool) -> list[str]:
 
 
 def _sample_spans(dataset: TrackDataset) -> Iterator[Span]:
-    """The first and last frame of some sequences, spread over the data set."""
+    """Yield the first and last frame of some sequences, spread over the data set."""
     for index in np.unique(np.linspace(0, len(dataset) - 1, _SAMPLE).round().astype(int)).tolist():
         for t in sorted({0, dataset.length(index) - 1}):
             yield index, t, t + 1
 
 
 def _all_spans(dataset: TrackDataset) -> Iterator[Span]:
-    """Every frame; a still image with several objects once."""
+    """Yield every frame; a still image with several objects once."""
     seen: set[bytes] = set()
     for index in range(len(dataset)):
         if not dataset.is_video:
@@ -198,6 +192,6 @@ def _all_spans(dataset: TrackDataset) -> Iterator[Span]:
                 continue
             seen.add(dataset.table.places[index])
         length = dataset.length(index)
-        step = length if dataset.video(index) else CHUNK  # a video is decoded in one go
+        step = length if dataset.video(index) else CHUNK  # a video is decoded from its start
         for start in range(0, length, step):
             yield index, start, min(start + step, length)

@@ -1,4 +1,4 @@
-"""Batches of training samples: the same for any number of worker processes, and shared out among ranks."""
+"""Batches of training samples, the same for any number of worker processes and ranks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lib.train.data.workers import PREFETCH, loader_bytes, require_shared_memory
 from lib.utils.cpu import cpu_count
 from lib.utils.errors import ConfigError, DataError, OSTrackError, listed
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # Each split draws from its own stream of random numbers.
 _STREAMS = {"TRAIN": 0, "VAL": 1}
@@ -26,20 +26,20 @@ _MOST_LISTED = 20
 
 
 class PairLoader(DataLoader):
-    """A loader that knows how many samples met broken images, over all its epochs: see :func:`batches`."""
+    """A loader that counts the samples with broken images over all its epochs, see :func:`batches`."""
 
     broken: BrokenImages
     sampler: EpochSampler
 
     def end_workers(self) -> None:
-        """End the worker processes at once: torch would wait five seconds for each that hangs."""
+        """End the worker processes immediately: torch would wait five seconds for each that hangs."""
         for worker in getattr(self._iterator, "_workers", ()):
             worker.terminate()
         self._iterator = None
 
 
 def open_sources(cfg: ExperimentConfig, env: EnvironmentSettings, use_lmdb: bool = False) -> dict[str, PairSource]:
-    """Every data set that the experiment draws training or validation samples from, by name; each is opened once.
+    """Open every data set that the experiment draws training or validation samples from, by name.
 
     Raises:
         ConfigError, DataError: a data set is unknown or cannot be used.
@@ -65,14 +65,14 @@ def build_loader(
     world: int = 1,
     pin_memory: bool = False,
 ) -> PairLoader:
-    """The loader of ``split``, ``TRAIN`` or ``VAL``, for one rank. Its ``sampler`` says which epoch is drawn.
+    """Build the loader of ``split``, ``TRAIN`` or ``VAL``, for one rank; its ``sampler`` sets the epoch.
 
-    An epoch of ``TRAIN`` has ``SAMPLE_PER_EPOCH`` samples over all ranks, rounded down to whole optimiser steps of
+    An epoch of ``TRAIN`` has ``SAMPLE_PER_EPOCH`` samples over all ranks, rounded down to whole steps of
     ``BATCH_SIZE x ACCUM_STEPS x world``. ``VAL`` draws each of its samples on one rank.
 
     Raises:
-        ConfigError: an epoch has fewer samples than one step needs, the data sets cannot give negatives, or there is
-            not enough shared memory for the workers.
+        ConfigError: an epoch has fewer samples than one step, the data sets cannot give negatives, or shared memory
+            does not suffice for the workers.
     """
     train, ratios = cfg.TRAIN, drawn_datasets(cfg, split)
     spec = SampleSpec.of(cfg, _STREAMS[split])
@@ -81,10 +81,10 @@ def build_loader(
     count = _epoch_size(cfg, world) if split == "TRAIN" else cfg.DATA.VAL.SAMPLE_PER_EPOCH
     workers = min(train.NUM_WORKER, cpu_count())
     if workers < train.NUM_WORKER and rank == 0:
-        log.info("%s: %d worker processes, as many as there are CPUs (TRAIN.NUM_WORKER is %d)",
-                 split.lower(), workers, train.NUM_WORKER)  # fmt: skip
+        logger.info("%s: %d worker processes, as many as there are CPUs (TRAIN.NUM_WORKER is %d)",
+                    split.lower(), workers, train.NUM_WORKER)  # fmt: skip
     if workers:
-        # While a step's batches are awaited, the process that trains still holds those of the step before.
+        # While a step's batches are awaited, the training process still holds those of the step before.
         batch = spec.nbytes * min(train.BATCH_SIZE, count)
         most = batch * math.ceil(count / (world * train.BATCH_SIZE))
         require_shared_memory(min(most, loader_bytes(batch, workers, held=2 * accumulate)))
@@ -99,7 +99,7 @@ def build_loader(
         prefetch_factor=PREFETCH if workers else None,
         timeout=train.DATA_TIMEOUT if workers else 0,
         worker_init_fn=start_worker,
-        # Its own, or every pass over the data would move the global generator, which stochastic depth draws from.
+        # Otherwise every epoch would advance the global generator, which stochastic depth draws from.
         generator=torch.Generator(),
     )
     loader.broken = BrokenImages(cfg.DATA.MAX_BROKEN_SHARE)
@@ -107,7 +107,7 @@ def build_loader(
 
 
 def _epoch_size(cfg: ExperimentConfig, world: int) -> int:
-    """Samples of a training epoch over all ranks, a whole number of optimization steps."""
+    """Return the samples of a training epoch over all ranks, a whole number of optimization steps."""
     train, count = cfg.TRAIN, cfg.DATA.TRAIN.SAMPLE_PER_EPOCH
     per_step = train.BATCH_SIZE * train.ACCUM_STEPS * world
     if count < per_step:
@@ -118,27 +118,26 @@ def _epoch_size(cfg: ExperimentConfig, world: int) -> int:
     return count - count % per_step
 
 
-def batches(loader: DataLoader) -> Iterator[Sample]:
-    """The batches of ``loader``, with broken images counted and logged if it is a :class:`PairLoader`.
+def batches(loader: PairLoader) -> Iterator[Sample]:
+    """Yield the batches of ``loader``, and count and log broken images.
 
     Raises:
         DataError: too many samples met broken images.
-        OSTrackError: whatever was raised in a worker, with its own message and not the worker's trace.
+        OSTrackError: as raised in a worker, without the worker's traceback.
         WorkerError: a worker has died; see :func:`lib.train.data.workers.worker_errors`.
     """
     with worker_errors():
         for batch in loader:
-            if isinstance(loader, PairLoader):
-                loader.broken.add(batch)
+            loader.broken.add(batch)
             yield batch
 
 
 class BrokenImages:
-    """Counts the samples that met a broken image, in the process that trains.
+    """Count of the samples that met a broken image, in the training process.
 
     Args:
-        max_share: of the samples that may meet one. Up to ten are put up with in any case, so that a bad file met early
-            does not end a long run; but with 0 the first one ends it.
+        max_share: of the samples that may meet one. Ten are always tolerated, so that a bad file met early does not end
+            a long run; but with 0 the first one ends it.
     """
 
     def __init__(self, max_share: float):
@@ -158,7 +157,7 @@ class BrokenImages:
             for error in errors:
                 if error not in self.errors:
                     self.errors[error] = None
-                    log.warning("%s; another sample takes its place", error)
+                    logger.warning("%s; it is replaced by another sample", error)
         if self.replaced > max(self.max_share * self.drawn, _FEW_BROKEN if self.max_share else 0):
             raise DataError(
                 f"{self.replaced} of {self.drawn} samples met a broken image, more than DATA.MAX_BROKEN_SHARE = "
@@ -167,7 +166,7 @@ class BrokenImages:
 
 
 def collate(samples: list[Sample]) -> Sample:
-    """Stack tensors behind the number of templates or searches, single numbers to (B,); all else becomes a list.
+    """Stack tensors on dimension 1, after the number of crops, and scalars to (B,); anything else becomes a list.
 
     Raises:
         WorkerError: in a worker process, see :func:`lib.train.data.workers.share`.

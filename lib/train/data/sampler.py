@@ -1,4 +1,4 @@
-"""What is drawn: the samples of an epoch, and the frames of a sequence, by the published modes."""
+"""Samplers: the indices of an epoch, and the frames of a sequence, by the published modes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ from torch.utils.data import Sampler
 
 from lib.config.experiment import DataConfig
 from lib.data.base import AnnotatedDataset, SequenceInfo
-from lib.utils.errors import ConfigError
 
-# In these modes further templates come from near the search frame. The value tells which frames will do: those where
-# the target is visible, or all whose box can be cropped around. (The published ``trident_pro`` draws from all frames
-# and throws the sample away when the box has no area, so that the two modes with "valid" come to the same.)
+# In these modes further templates are frames near the search frame where the target is visible, or that have a valid
+# box. (The published ``trident_pro`` draws from all frames and discards samples without a valid box: the same.)
 _FURTHER_TEMPLATES = {"trident": "visible", "trident_pro": "valid", "stark": "valid"}
-_MODES = ("causal", "clip", *_FURTHER_TEMPLATES)
 
 _SHORTEST_SEQUENCE = 20
 _GAP_GROWTH = 5
@@ -24,44 +21,30 @@ _GAP_GROWTH = 5
 
 @dataclass(frozen=True)
 class PairSampling:
-    """How frames of a sequence are chosen: ``DATA.SAMPLER_MODE``, ``DATA.MAX_SAMPLE_INTERVAL``, and the number of
-    template and search frames of a pair.
-
-    Raises:
-        ConfigError: unknown mode.
-    """
+    """How frames are chosen: ``DATA.SAMPLER_MODE``, ``DATA.MAX_SAMPLE_INTERVAL``, numbers of frames of a pair."""
 
     mode: str
     max_gap: int
     templates: int
     searches: int
 
-    def __post_init__(self) -> None:
-        if self.mode not in _MODES:
-            raise ConfigError(f"DATA.SAMPLER_MODE is {self.mode!r}; known are {', '.join(_MODES)}")
-
     @property
     def least_visible(self) -> int:
-        """In how many frames the target must be visible."""
+        """Number of frames in which the target must be visible."""
         return 2 * (self.templates + self.searches) + 1
 
-    def needs(self) -> str:
-        """What a sequence must have, in words."""
-        return f"{_SHORTEST_SEQUENCE} frames, the target visible in {self.least_visible} of them"
-
     def suits(self, visible: np.ndarray) -> bool:
-        """Whether frames can be drawn from a sequence with these visible frames, bool (N,): the published rule.
+        """Whether frames can be drawn from a sequence with these visible frames, bool (N,), by the published rule.
 
-        It suffices for every mode. ``causal``: taking away the first ``templates - 1`` and the last ``searches``
-        frames leaves a visible one with others on both sides. The trident family: template and search may be the same
-        frame, and then it may be the further templates too.
+        It suffices for every mode. ``causal``: without the first ``templates - 1`` and the last ``searches`` frames
+        there is a visible one with others on both sides. Trident: all frames of a pair may be the same one.
         """
         return len(visible) >= _SHORTEST_SEQUENCE and int(visible.sum()) >= self.least_visible
 
     def draw(self, info: SequenceInfo, rng: np.random.Generator) -> tuple[list[int], list[int]]:
-        """Indices of the template frames and of the search frames of a sequence that suits; one may come twice.
+        """Draw the template and the search frames of a sequence that suits; one may occur twice.
 
-        The target is visible in all of them, except in mode ``clip`` in search frames after the first.
+        The target is visible in all of them, but in mode ``clip`` not in all search frames after the first.
         """
         if self.mode in ("causal", "clip"):
             draw = causal_frames if self.mode == "causal" else clip_frames
@@ -71,7 +54,7 @@ class PairSampling:
 
 
 def pair_sampling(data: DataConfig) -> PairSampling:
-    """Return how frames are chosen by the section ``DATA`` of an experiment."""
+    """Return the sampling of the section ``DATA`` of an experiment."""
     return PairSampling(data.SAMPLER_MODE, data.MAX_SAMPLE_INTERVAL, data.TEMPLATE.NUMBER, data.SEARCH.NUMBER)
 
 
@@ -79,7 +62,10 @@ def usable_sequences(dataset: AnnotatedDataset, sampling: PairSampling) -> tuple
     """Return the numbers of the sequences that pairs can be drawn from, and what a sequence needs for that."""
     suits = sampling.suits if dataset.is_video else np.all
     usable = [index for index in range(len(dataset)) if suits(dataset.sequence(index).visible)]
-    return usable, sampling.needs() if dataset.is_video else "a box with width and height, not outside of its picture"
+    needed = "a box with width and height, not outside of its picture"
+    if dataset.is_video:
+        needed = f"{_SHORTEST_SEQUENCE} frames, the target visible in {sampling.least_visible} of them"
+    return usable, needed
 
 
 def causal_frames(
@@ -87,9 +73,9 @@ def causal_frames(
 ) -> tuple[list[int], list[int]]:
     """Draw frames so that every search frame comes after the first template frame.
 
-    The first template frame is any visible one that has others on the sides where they are needed; further ones lie at
-    most ``max_gap`` before it, search frames less than ``max_gap`` after it. Where none is visible, everything is
-    drawn again with a gap that is larger by 5, until at last the gap spans the sequence.
+    The first template frame is any visible one with others on the sides where they are needed; further ones are at most
+    ``max_gap`` before it, search frames less than ``max_gap`` after it. Where none is visible, all are drawn again with
+    a gap larger by 5.
 
     Args:
         visible: bool (N,), with which the sequence :meth:`PairSampling.suits`.
@@ -111,10 +97,10 @@ def causal_frames(
 def clip_frames(
     visible: np.ndarray, templates: int, searches: int, max_gap: int, rng: np.random.Generator
 ) -> tuple[list[int], list[int]]:
-    """Draw search frames that follow each other at one distance, whether the target is visible in them or not.
+    """Draw search frames at equal distances, whether the target is visible in them or not.
 
-    The clip spans at most ``max_gap`` frames and begins with a visible one. The first template is any visible frame;
-    further ones lie less than ``max_gap`` before the clip, or are the first one where nothing is visible there.
+    The clip spans at most ``max_gap`` frames and starts with a visible one. The first template is any visible frame;
+    further ones are less than ``max_gap`` before the clip, or the first template where nothing is visible there.
 
     Args:
         visible: bool (N,), with which the sequence :meth:`PairSampling.suits`.
@@ -134,18 +120,18 @@ def trident_frames(
 ) -> tuple[list[int], list[int]]:
     """Draw the first template frame and the search frames freely, and further templates close to the first of these.
 
-    Each further template is an ``allowed`` frame that lies, where the template frame t comes before the search frame s,
-    in ``[s - max_gap, s)``, and otherwise in ``[s, s + max_gap)``. The published code draws t and s uniformly from the
-    visible frames until such frames exist; here the pairs for which they exist are counted, and one of them is drawn.
+    Each further template is an ``allowed`` frame in ``[s - max_gap, s)`` if the template frame t is before the search
+    frame s, and otherwise in ``[s, s + max_gap)``. The published code draws t and s uniformly from the visible frames
+    until such frames exist; here the pairs for which they exist are counted, and one of them is drawn.
 
     Args:
         visible, allowed: bool (N,); whatever is visible is allowed.
     """
     frames, near = np.flatnonzero(visible), np.flatnonzero(allowed)
     count = len(frames)
-    # From t >= s there is always one, s itself. With t < s it takes an allowed frame in the gap before s.
+    # With t >= s there is always one, s itself. With t < s there must be an allowed frame in the gap before s.
     reachable = np.searchsorted(near, frames - max_gap) < np.searchsorted(near, frames)
-    lowest = np.where(reachable | (templates == 1), 0, np.arange(count))  # the first t that goes with each s
+    lowest = np.where(reachable | (templates == 1), 0, np.arange(count))  # the first t possible with each s
     pairs = np.cumsum(count - lowest)
     chosen = int(np.searchsorted(pairs, rng.integers(pairs[-1]), side="right"))
     s, t = int(frames[chosen]), int(frames[rng.integers(lowest[chosen], count)])
@@ -158,20 +144,20 @@ def trident_frames(
 
 
 def _between(frames: np.ndarray, start: int, stop: int) -> np.ndarray:
-    """Those of the rising ``frames`` that lie in ``[start, stop)``."""
+    """Return those of the sorted ``frames`` in ``[start, stop)``."""
     return frames[np.searchsorted(frames, start) : np.searchsorted(frames, stop)]
 
 
 class EpochSampler(Sampler):
-    """Keys ``(epoch, index)`` for :class:`lib.train.data.samples.TrackingDataset`, those of one rank.
+    """The keys ``(epoch, index)`` of one rank for :class:`lib.train.data.samples.TrackingDataset`.
 
-    Optimiser step s, micro-batch a of ``accumulate``, rank r of ``world`` and item j of ``batch_size`` get the index
-    ``((s * accumulate + a) * world + r) * batch_size + j``: the samples of a step are the same however they are shared
-    out. Indices from ``count`` on do not occur, so that the last batches may be smaller, or missing on some ranks.
+    Step s, micro-batch a of ``accumulate``, rank r of ``world`` and item j of ``batch_size`` have the index
+    ``((s * accumulate + a) * world + r) * batch_size + j``: the samples of a step are the same for any distribution.
+    Indices are below ``count``, so the last batches may be smaller, or missing on some ranks.
 
     Attributes:
-        epoch: is drawn next.
-        start_step: that epoch begins with this step, counted from 0; nothing is drawn for those before.
+        epoch: that is drawn next.
+        start_step: first step that is drawn, counted from 0.
     """
 
     def __init__(self, count: int, batch_size: int, rank: int = 0, world: int = 1, accumulate: int = 1):

@@ -1,4 +1,4 @@
-"""What training samples are drawn from, and samples by number."""
+"""Sources of training pairs, and the samples of an epoch by their index."""
 
 from __future__ import annotations
 
@@ -15,25 +15,24 @@ from lib.config import ExperimentConfig
 from lib.config.drawing import DrawSettings
 from lib.config.experiment import DataConfig
 from lib.data.base import AnnotatedDataset, SequenceInfo
-from lib.data.crops import PLAIN, CropPair, CropSpec, JointAugmentation, augment_crop
+from lib.data.crops import CropPair, CropSpec, PairSpec, augment_crop
 from lib.data.registry import folders, open_dataset
 from lib.drawing.pairs import build_images_dataset
 from lib.train.admin.environment import EnvironmentSettings
 from lib.train.data.augmentation import (
-    Normalisation,
+    Normalization,
     augmented_crops,
-    centre_box,
+    center_box,
     cover,
     cut_crop,
     draw_joint_augmentation,
     finish_pair,
     is_usable,
-    sample_bytes,
 )
 from lib.train.data.sampler import PairSampling, pair_sampling, usable_sequences
 from lib.utils.errors import ConfigError, DataError, ImageError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 POSITIVE_PROBABILITY = 0.5
 _MAX_TRIES = 100
@@ -42,54 +41,34 @@ Sample = dict[str, Any]
 
 
 class PairSource(Protocol):
-    """Anything that crop pairs can be drawn from.
-
-    Attributes:
-        single: there is one sequence only, so that no other can be drawn beside it.
-    """
+    """Draws crop pairs. ``single``: it has only one sequence, so no other can be drawn besides it."""
 
     name: str
     single: bool
 
-    def draw_pair(
-        self,
-        rng: np.random.Generator,
-        template: CropSpec,
-        search: CropSpec,
-        joint: JointAugmentation = ...,
-        positive: bool = ...,
-    ) -> CropPair:
+    def draw_pair(self, rng: np.random.Generator, spec: PairSpec, positive: bool = ...) -> CropPair:
         """Draw a sequence, its frames and their crops.
 
         Args:
-            joint: what all crops of the sample share.
-            positive: the search frames show the target. If False they come from the same sequence but do not show it;
-                where it has no such frame ``search`` is empty, and the caller takes it from :meth:`draw_search`.
+            positive: the search frames show the target. Otherwise they are frames of the sequence without it; where
+                there are none ``search`` is empty, and the caller takes it from :meth:`draw_search`.
 
         Raises:
             ImageError: an image cannot be used.
         """
         ...
 
-    def draw_search(
-        self,
-        rng: np.random.Generator,
-        template: CropSpec,
-        search: CropSpec,
-        joint: JointAugmentation,
-        besides: int | None = None,
-    ) -> CropPair:
-        """Search crops of a sequence other than number ``besides``; no templates."""
+    def draw_search(self, rng: np.random.Generator, spec: PairSpec, besides: int | None = None) -> CropPair:
+        """Draw search crops, and no templates, of a sequence other than number ``besides``."""
         ...
 
 
 class AnnotatedPairs:
     """Pairs from sequences or still images with boxes.
 
-    Sequences from which frames can never be drawn are found here, once, and left out: see :meth:`PairSampling.suits`.
+    Sequences from which frames can never be drawn are left out, see :meth:`PairSampling.suits`.
 
     Args:
-        sampling: how frames are chosen.
         augment: share of the pairs that are augmented, see :func:`augmented_crops`.
         drawing: how much.
 
@@ -104,68 +83,56 @@ class AnnotatedPairs:
         augment: float = 0.0,
         drawing: DrawSettings | None = None,
     ):
+        self.name, self.dataset, self.sampling = dataset.name, dataset, sampling
         self.augment, self.drawing = augment, drawing or DrawSettings()
-        self.name = dataset.name
-        self.dataset = dataset
-        self.sampling = sampling
         self.usable, needed = usable_sequences(dataset, sampling)
         self.single = len(self.usable) == 1
         left_out = len(dataset) - len(self.usable)
         if not self.usable:
             raise DataError(f"{self.name}: none of {left_out} sequences can be used; one needs {needed}")
         if left_out:
-            log.info("%s: %d of %d sequences are left out; one needs %s", self.name, left_out, len(dataset), needed)
+            logger.info("%s: %d of %d sequences are left out; one needs %s", self.name, left_out, len(dataset), needed)
 
-    def draw_pair(
-        self,
-        rng: np.random.Generator,
-        template: CropSpec,
-        search: CropSpec,
-        joint: JointAugmentation = PLAIN,
-        positive: bool = True,
-    ) -> CropPair:
+    def draw_pair(self, rng: np.random.Generator, spec: PairSpec, positive: bool = True) -> CropPair:
         """See :class:`PairSource`. A negative search region is the middle of a frame without the target."""
+        template, search, joint = spec.template, spec.search, spec.joint
         number = int(rng.integers(len(self.usable)))
         index = self.usable[number]
         info = self.dataset.sequence(index)
         if self.dataset.is_video:
-            shown, sought = self.sampling.draw(info, rng)
+            template_ids, search_ids = self.sampling.draw(info, rng)
         else:
-            shown, sought = [0] * template.number, [0] * search.number
+            template_ids, search_ids = [0] * template.number, [0] * search.number
         if not positive:
             absent = np.flatnonzero(~info.visible)
-            sought = rng.choice(absent, search.number).tolist() if len(absent) else []
-        frame = cache(lambda t: self._frame(index, t))  # a frame that comes twice is decoded once
-        known = boxes_to_crop(info, sought)
+            search_ids = rng.choice(absent, search.number).tolist() if len(absent) else []
+        frame = cache(lambda t: self._frame(index, t))  # a frame that is drawn twice is decoded once
+        boxes = boxes_to_crop(info, search_ids)
+        source = self._describe(index, template_ids, search_ids)
         if self.augment and positive and rng.random() < self.augment:
-            wanted = [(t, template) for t in shown] + [(t, search) for t in sought]
-            crops = augmented_crops(rng, frame, known, wanted, self.drawing, self.dataset.is_video)
+            wanted = [(t, template) for t in template_ids] + [(t, search) for t in search_ids]
+            crops = augmented_crops(rng, frame, boxes, wanted, self.drawing, self.dataset.is_video)
             crops = [augment_crop(crop, joint) for crop in crops]
-            source = self._describe(index, shown, sought) + ", augmented"
-            pair = CropPair(crops[: len(shown)], crops[len(shown) :], self.name, source, number)
-            return _hide_invisible(pair, info.visible[sought])
-        templates = [cut_crop(frame(t), info.bbox[t], template, rng, joint) for t in shown]
-        boxes = [known[t] if positive else centre_box(frame(t).shape) for t in sought]
-        searches = [cut_crop(frame(t), box, search, rng, joint) for t, box in zip(sought, boxes, strict=True)]
-        pair = CropPair(templates, searches, self.name, self._describe(index, shown, sought), number)
-        return _hide_invisible(pair, info.visible[sought]) if positive else pair
+            source += ", augmented"
+        else:
+            crops = [cut_crop(frame(t), info.bbox[t], template, rng, joint) for t in template_ids]
+            around = [boxes[t] if positive else center_box(frame(t).shape) for t in search_ids]
+            crops += [cut_crop(frame(t), box, search, rng, joint) for t, box in zip(search_ids, around, strict=True)]
+        pair = CropPair(crops[: len(template_ids)], crops[len(template_ids) :], self.name, source, number)
+        if positive:
+            for crop, visible in zip(pair.search, info.visible[search_ids].tolist(), strict=True):
+                crop.hidden = not visible
+        return pair
 
-    def draw_search(
-        self,
-        rng: np.random.Generator,
-        template: CropSpec,
-        search: CropSpec,
-        joint: JointAugmentation,
-        besides: int | None = None,
-    ) -> CropPair:
+    def draw_search(self, rng: np.random.Generator, spec: PairSpec, besides: int | None = None) -> CropPair:
         """See :class:`PairSource`. The frames are any with a valid box."""
         number = int(rng.integers(len(self.usable) - (besides is not None)))
         number += besides is not None and number >= besides
         index = self.usable[number]
         info = self.dataset.sequence(index)
-        sought = rng.choice(np.flatnonzero(info.valid), search.number).tolist()
-        searches = [cut_crop(self._frame(index, t), info.bbox[t], search, rng, joint) for t in sought]
-        return CropPair([], searches, self.name, self._describe(index, [], sought), number)
+        search_ids = rng.choice(np.flatnonzero(info.valid), spec.search.number).tolist()
+        searches = [cut_crop(self._frame(index, t), info.bbox[t], spec.search, rng, spec.joint) for t in search_ids]
+        return CropPair([], searches, self.name, self._describe(index, [], search_ids), number)
 
     def _frame(self, index: int, t: int) -> np.ndarray:
         try:
@@ -173,43 +140,26 @@ class AnnotatedPairs:
         except DataError as error:
             raise ImageError(str(error)) from error
 
-    def _describe(self, index: int, shown: Sequence[int], sought: Sequence[int]) -> str:
-        return f"{self.name}/{self.dataset.sequence_name(index)} frames {shown} -> {sought}"
+    def _describe(self, index: int, template_ids: Sequence[int], search_ids: Sequence[int]) -> str:
+        return f"{self.name}/{self.dataset.sequence_name(index)} frames {template_ids} -> {search_ids}"
 
 
-def last_visible(info: SequenceInfo) -> np.ndarray:
-    """The boxes of a sequence, (N, 4), those of frames without the target from the last frame that shows it."""
-    if info.visible.all():
-        return info.bbox
-    last = np.maximum.accumulate(np.where(info.visible, np.arange(len(info.visible)), 0))
-    return info.bbox[last]
+def boxes_to_crop(info: SequenceInfo, search_ids: Sequence[int]) -> np.ndarray:
+    """Return the boxes of a sequence, (N, 4), for search frames without the target those of the last that shows it.
 
-
-def boxes_to_crop(info: SequenceInfo, sought: Sequence[int]) -> np.ndarray:
-    """The boxes of a sequence, (N, 4); search frames ``sought`` without the target have their :func:`last_visible`.
-
-    Other frames keep their own box: a further template may be of a frame in which the target is hidden, but annotated.
+    Other frames keep their box: a further template may be of a frame in which the target is hidden, but annotated.
     """
-    if info.visible[sought].all():
-        return info.bbox
     boxes = info.bbox.copy()
-    boxes[sought] = last_visible(info)[sought]
+    last_visible = np.maximum.accumulate(np.where(info.visible, np.arange(len(info.visible)), 0))
+    boxes[search_ids] = info.bbox[last_visible[search_ids]]
     return boxes
 
 
-def _hide_invisible(pair: CropPair, visible: np.ndarray) -> CropPair:
-    """Mark the search crops of frames in which the target is not ``visible``."""
-    for crop, seen in zip(pair.search, visible.tolist(), strict=True):
-        crop.hidden = not seen
-    return pair
-
-
 def open_source(name: str, env: EnvironmentSettings, data: DataConfig, use_lmdb: bool = False) -> PairSource:
-    """Open a data set as something that pairs are drawn from.
+    """Open a data set as a source of pairs.
 
     Args:
-        name: name of a data set.
-        data: how frames of annotated data are chosen and augmented, and how much of everything ``IMAGES`` draws.
+        data: how frames of annotated data are chosen and augmented, and what ``IMAGES`` draws.
         use_lmdb: read it from its lmdb, see :func:`lib.data.registry.open_dataset`; ``IMAGES`` has none.
 
     Raises:
@@ -226,19 +176,17 @@ class SampleSpec:
     """What a training sample is made of.
 
     Attributes:
-        template, search: the crops to take.
-        normalise: see :func:`finish_pair`.
         stride: of the model's grid; a crop with no image at any cell is drawn again.
         seed, stream: choose the random numbers.
-        negatives: half of the samples show something else than the target in the search region (``TRAIN.TRAIN_CLS``):
-            frames of the sequence without the target, and where it has none, another sequence of any source.
-        presence: samples tell of each search frame whether it shows the target.
+        negatives: half of the search regions do not show the target (``TRAIN.TRAIN_CLS``): they are frames of the
+            sequence without it, or where it has none, of another sequence of any source.
+        presence: samples have the presence of the target in each search frame.
         covered: share of the search frames in which the target is covered.
     """
 
     template: CropSpec
     search: CropSpec
-    normalise: Normalisation | None
+    normalize: Normalization | None
     stride: int
     seed: int
     stream: int
@@ -248,13 +196,12 @@ class SampleSpec:
 
     @classmethod
     def of(cls, cfg: ExperimentConfig, stream: int) -> SampleSpec:
-        """Return what an experiment makes samples of."""
+        """Return the specification of an experiment."""
         data = cfg.DATA
-        normalise = None if data.NORMALISE_ON_DEVICE else Normalisation(data.MEAN, data.STD)
         return cls(
             CropSpec.of(data.TEMPLATE),
             CropSpec.of(data.SEARCH, away=0.5 * data.ABSENT),
-            normalise,
+            None if data.NORMALISE_ON_DEVICE else Normalization(data.MEAN, data.STD),
             stride=cfg.MODEL.BACKBONE.STRIDE,
             seed=cfg.TRAIN.SEED,
             stream=stream,
@@ -265,24 +212,23 @@ class SampleSpec:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of a sample's images and masks; the rest is next to nothing."""
-        return sample_bytes(self.template, self.search, normalised=self.normalise is not None)
+        """Bytes of a sample's images and masks, see :func:`finish_pair`; the rest is negligible."""
+        pixel = 3 * (1 if self.normalize is None else 4) + 1
+        return sum(spec.number * spec.size**2 * pixel for spec in (self.template, self.search))
 
 
 class TrackingDataset(Dataset):
     """Training samples, each a pure function of (seed, stream, epoch, index) and of the data sets.
 
-    A draw that shows nothing but padding, or meets an image that cannot be read, is followed by another draw (of data
-    set, sequence and frames) from the same stream of random numbers, as in the published sampler but not for ever. The
-    errors about images travel with the sample as ``broken``, a list of texts.
+    A draw that shows nothing but padding, or meets an unreadable image, is followed by another draw of data set,
+    sequence and frames from the same random numbers, a hundred times at most. The errors of images are in the sample as
+    ``broken``, a list of texts.
 
     Args:
-        sources: what pairs are drawn from.
         ratios: how often each source is chosen, relative to the others.
-        spec: what a sample is made of.
 
     Raises:
-        ConfigError: negatives are asked for, and there is but one sequence.
+        ConfigError: negatives are asked for, and there is only one sequence.
     """
 
     def __init__(self, sources: Sequence[PairSource], ratios: Sequence[float], spec: SampleSpec):
@@ -295,7 +241,7 @@ class TrackingDataset(Dataset):
             )
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
-        """The sample ``key = (epoch, index)``; see :func:`finish_pair`.
+        """Return the sample ``key = (epoch, index)``; see :func:`finish_pair`.
 
         Raises:
             DataError: a hundred draws gave nothing to use, or something else than an image is damaged.
@@ -309,7 +255,7 @@ class TrackingDataset(Dataset):
                 broken.append(str(error))
                 continue
             if all(is_usable(crop, self.spec.stride) for crop in (*pair.template, *pair.search)):
-                return {**finish_pair(pair, self.spec.normalise, rng, self.spec.presence), "broken": broken}
+                return {**finish_pair(pair, self.spec.normalize, rng, self.spec.presence), "broken": broken}
         if broken:
             raise DataError(f"{_MAX_TRIES} draws in a row cannot be used, {len(broken)} for their images: {broken[-1]}")
         raise DataError(
@@ -318,11 +264,10 @@ class TrackingDataset(Dataset):
         )
 
     def _draw(self, rng: np.random.Generator) -> CropPair:
-        template, search = self.spec.template, self.spec.search
         chosen = rng.choice(len(self.sources), p=self.probabilities)
         positive = not self.spec.negatives or rng.random() < POSITIVE_PROBABILITY
-        joint = draw_joint_augmentation(rng)
-        pair = self.sources[chosen].draw_pair(rng, template, search, joint, positive)
+        spec = PairSpec(self.spec.template, self.spec.search, draw_joint_augmentation(rng))
+        pair = self.sources[chosen].draw_pair(rng, spec, positive)
         if self.spec.covered:
             covered = rng.random(len(pair.search)) < self.spec.covered
             pair.search = [cover(crop, rng) if hit else crop for crop, hit in zip(pair.search, covered, strict=True)]
@@ -335,6 +280,6 @@ class TrackingDataset(Dataset):
                 weights[chosen] = 0
             other = rng.choice(len(self.sources), p=weights / weights.sum())
             besides = pair.sequence if other == chosen else None
-            negative = self.sources[other].draw_search(rng, template, search, joint, besides)
+            negative = self.sources[other].draw_search(rng, spec, besides)
             pair.search, pair.source = negative.search, f"{pair.source}, not to be found in {negative.source}"
         return pair

@@ -1,4 +1,4 @@
-"""Worker processes that load data: their start and end, and the shared memory through which they hand over batches."""
+"""Worker processes that load data: their start and end, and the shared memory through which they send batches."""
 
 from __future__ import annotations
 
@@ -21,26 +21,25 @@ import torch
 from lib.train.distributed import train_dist_info
 from lib.utils.errors import ConfigError, OSTrackError, WorkerError
 
-_PARENT_SECONDS = 5.0  # how often a worker looks whether the process that trains is still there
-FOLDER = Path("/dev/shm")  # where Linux keeps it
+_PARENT_SECONDS = 5.0  # how often a worker checks that the training process still runs
+FOLDER = Path("/dev/shm")  # the shared memory of Linux
 PREFETCH = 2  # batches that each worker prepares ahead
 _MB, _GB = 2**20, 2**30
 _FILES_ADVICE = "Raise the limit of open files (ulimit -n), or set TRAIN.NUM_WORKER=0"
 
 
 def loader_bytes(batch: int, workers: int, held: int = 2) -> int:
-    """Return how much shared memory a loader takes at most, in bytes.
+    """Return the most shared memory that a loader takes, in bytes.
 
     Args:
         batch: bytes of one batch.
-        workers: number of worker processes.
-        held: batches that the process that trains holds at a time.
+        held: batches that the training process holds at a time.
     """
     return batch * (workers * PREFETCH + held)
 
 
 def require_shared_memory(needed: int) -> None:
-    """Check that ``needed`` bytes of shared memory are free for every process that trains on this machine.
+    """Check that ``needed`` bytes of shared memory are free for every rank on this machine.
 
     Raises:
         ConfigError: they are not; the message says what to do.
@@ -54,11 +53,11 @@ def require_shared_memory(needed: int) -> None:
 def share(tensors: Iterable[torch.Tensor], workers: int) -> None:
     """Move the tensors of a batch into shared memory, in one of ``workers`` worker processes.
 
-    Without this, torch does so in a thread of the worker's queue. An error is lost there and the batch with it, for
-    which the process that trains would wait for ever.
+    Otherwise torch does so in a thread of the worker's queue, where an error is lost with the batch, and the training
+    process waits forever.
 
     Raises:
-        WorkerError: there is not enough shared memory, or too many files are open.
+        WorkerError: shared memory does not suffice, or too many files are open.
     """
     tensors = list(tensors)
     try:
@@ -73,7 +72,7 @@ def share(tensors: Iterable[torch.Tensor], workers: int) -> None:
 
 
 def _space() -> tuple[int, int] | None:
-    """Return size and free part of the shared memory in bytes; None where there is no limit or it is not known."""
+    """Return size and free part of the shared memory in bytes; None where it is unlimited or unknown."""
     try:
         found = os.statvfs(FOLDER)
     except OSError:
@@ -92,10 +91,10 @@ def _shortage(total: int, free: int, needed: int) -> str:
 
 @contextmanager
 def worker_errors() -> Iterator[None]:
-    """Turn what torch raises for a worker into errors of ours.
+    """Turn what torch raises in the body for a worker into our errors.
 
-    A worker that dies is noticed at once, by a signal, so that the error may come up anywhere in the main process, not
-    only while it waits for a batch: whoever wants the clear error there too puts this around the whole epoch.
+    A signal reports a dead worker immediately, so its error is raised anywhere in the training process, not only where
+    it waits for a batch: this has to enclose whole epochs.
     """
     try:
         yield
@@ -112,7 +111,7 @@ def worker_errors() -> Iterator[None]:
         raise WorkerError(f"{re.split(r'[.] ?', message)[0]}. {advice}") from error
 
 
-# What to do, by the beginning of what torch says when workers fail; the first sentence of that is kept.
+# Advice by the beginning of torch's message when workers fail; its first sentence is kept.
 _TORCH_ERRORS = {
     "DataLoader worker (pid": "See above for what it said; if memory ran out (of /dev/shm after a bus error), lower "
     "TRAIN.NUM_WORKER or TRAIN.BATCH_SIZE",
@@ -123,30 +122,29 @@ _TORCH_ERRORS = {
 
 
 def start_worker(worker: int) -> None:
-    """One thread per worker: the workers themselves fill the cores.
+    """Set up a worker: one thread each, since the workers fill the cores, and its own handling of signals.
 
-    Ctrl-C and a cluster's SIGTERM reach workers too, while the main process may still have a step to finish and a
-    checkpoint to save. So the one is left to it, and the other counts only when it comes from there. A worker whose
-    main process has gone ends by itself, and so does one that cannot hand a batch over, for which the main process
-    would wait.
+    Ctrl-C and a cluster's SIGTERM reach workers too, while the training process may still have a step to finish and a
+    checkpoint to save: the first is ignored, the second unless that process sends it. A worker ends when that process
+    has ended, and when it cannot send a batch, for which that process would wait.
     """
     queue: Any = multiprocessing.queues.Queue
-    queue._on_queue_feeder_error = staticmethod(_cannot_hand_over)
-    # Not 1: in a forked process that makes OpenCV wait for ever for the threads of the process it was forked from.
+    queue._on_queue_feeder_error = staticmethod(_end_unsent)
+    # Not 1: in a forked process that makes OpenCV wait forever for the threads of the process it was forked from.
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_heed_parent, args=(os.getppid(),), daemon=True).start()
+        threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
 
 
-def _cannot_hand_over(error: Exception, batch: object) -> None:
-    os.write(sys.stderr.fileno(), f"a batch cannot be handed over: {error}\n".encode())
+def _end_unsent(error: Exception, batch: object) -> None:
+    os.write(sys.stderr.fileno(), f"a batch cannot be sent: {error}\n".encode())
     os._exit(1)
 
 
-def _heed_parent(parent: int) -> None:
+def _end_with_parent(parent: int) -> None:
     while os.getppid() == parent:
         sent = signal.sigtimedwait({signal.SIGTERM}, _PARENT_SECONDS)
         if sent and sent.si_pid == parent:

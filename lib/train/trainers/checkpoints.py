@@ -1,7 +1,7 @@
-"""The checkpoint files of a training run: their names, which are kept, and which one a run goes on from.
+"""The checkpoint files of a training run: their names, which are kept, and which one a run resumes from.
 
-Two kinds lie in a run's folder: ``OSTrack_ep0003.pth.tar`` after epoch 3, the published name, and
-``partial_ep0003_step000500.pth.tar`` after 500 steps of epoch 3. Both are ordered by how far training had come.
+A run's folder holds two kinds: ``OSTrack_ep0003.pth.tar`` of epoch 3, the published name, and
+``partial_ep0003_step000500.pth.tar`` after 500 steps of epoch 3.
 """
 
 from __future__ import annotations
@@ -16,33 +16,29 @@ from typing import Any
 from lib.utils.checkpoint import load_checkpoint
 from lib.utils.errors import CheckpointError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _EPOCH_NAME = re.compile(r"OSTrack_ep(\d{4,})\.pth\.tar")
 _PARTIAL_NAME = re.compile(r"partial_ep(\d{4,})_step(\d{6,})\.pth\.tar")
 _PARTIALS_KEPT = 2
 
-# Epochs that are complete, and steps done in the one after them.
-Moment = tuple[int, int]
+Moment = tuple[int, int]  # completed epochs, and steps done in the next one
 
 
-def checkpoint_path(folder: Path, epoch: int) -> Path:
-    """``OSTrack_ep0300.pth.tar``, the published name."""
+def checkpoint_path(folder: Path, epoch: int, step: int = 0) -> Path:
+    """Return the file for ``epoch`` completed epochs and ``step`` steps of the next one."""
+    if step:
+        return folder / f"partial_ep{epoch + 1:04d}_step{step:06d}.pth.tar"
     return folder / f"OSTrack_ep{epoch:04d}.pth.tar"
 
 
-def partial_path(folder: Path, epoch: int, step: int) -> Path:
-    """The file for the time after ``step`` steps of ``epoch``, counted from 1."""
-    return folder / f"partial_ep{epoch:04d}_step{step:06d}.pth.tar"
-
-
 def list_checkpoints(folder: Path) -> dict[int, Path]:
-    """The checkpoints of complete epochs in ``folder`` by epoch, oldest first."""
+    """Return the checkpoints of completed epochs in ``folder`` by epoch, oldest first."""
     return {epoch: path for (epoch, step), path in list_moments(folder).items() if not step}
 
 
 def list_moments(folder: Path) -> dict[Moment, Path]:
-    """All checkpoints of ``folder``, those inside of epochs too, oldest first."""
+    """Return all checkpoints in ``folder``, those inside epochs too, oldest first."""
     found: dict[Moment, Path] = {}
     for path in folder.glob("*.pth.tar"):
         if match := _EPOCH_NAME.fullmatch(path.name):
@@ -53,11 +49,11 @@ def list_moments(folder: Path) -> dict[Moment, Path]:
 
 
 def find_resume(resume: str, folder: Path, whole_epochs: bool = False) -> tuple[Path, dict[str, Any]] | None:
-    """The checkpoint to go on from, loaded.
+    """Find and load the checkpoint to resume from.
 
     Args:
-        resume: ``none``; ``latest``, the newest in ``folder`` that is whole, if there is any; or a path.
-        whole_epochs: of those in ``folder`` take the ones that were written at the end of an epoch only.
+        resume: ``none``; ``latest``, the newest undamaged one in ``folder``, if there is any; or a path.
+        whole_epochs: ``latest`` takes only those written at the end of an epoch.
 
     Raises:
         CheckpointError: the path cannot be loaded, or all checkpoints in ``folder`` are damaged.
@@ -71,14 +67,14 @@ def find_resume(resume: str, folder: Path, whole_epochs: bool = False) -> tuple[
         try:
             return path, _load_whole(path)
         except CheckpointError as error:
-            log.warning("%s; trying the one before", error)
+            logger.warning("%s; trying the one before", error)
     if candidates:
         raise CheckpointError(f"no checkpoint in {folder} can be loaded; move them away or use --resume none")
     return None
 
 
 def _load_whole(path: Path) -> dict[str, Any]:
-    """Load a checkpoint and compare its checksums, which torch passes over: a hole in it would become weights."""
+    """Load a checkpoint and verify its checksums, which torch does not: a hole in it would become weights."""
     state = load_checkpoint(path)
     if zipfile.is_zipfile(path):
         try:
@@ -91,10 +87,9 @@ def _load_whole(path: Path) -> dict[str, Any]:
 
 
 def set_aside_newer(folder: Path, moment: Moment) -> None:
-    """Move checkpoints of ``folder`` that are newer than ``moment`` into a sub-folder, and remove half-written files.
+    """Move checkpoints newer than ``moment`` into a sub-folder, so that ``latest`` never resumes from them.
 
-    A run that starts there writes its own in their place; were they left, ``latest`` would one day go on from them.
-    The folder is made where it is missing.
+    Half-written files are removed, and ``folder`` is made where it is missing.
 
     Raises:
         CheckpointError: nothing can be written there: better now than after the first epoch.
@@ -106,23 +101,21 @@ def set_aside_newer(folder: Path, moment: Moment) -> None:
         for path in folder.glob("*.pth.tar.tmp"):
             path.unlink()
         if newer:
-            number = 1 + sum(1 for _ in folder.glob("replaced_*"))
-            aside = folder / f"replaced_{number}"
+            aside = folder / f"replaced_{1 + len(list(folder.glob('replaced_*')))}"
             aside.mkdir()
             for path in newer:
                 path.rename(aside / path.name)
-            log.warning("%d newer checkpoints, %s to %s, were moved to %s",
+            logger.warning("%d newer checkpoints, %s to %s, were moved to %s",
                         len(newer), newer[0].name, newer[-1].name, aside)  # fmt: skip
     except OSError as error:
         raise CheckpointError(f"checkpoint folder {folder} cannot be written: {error}") from error
 
 
 def remove_superseded(folder: Path, moment: Moment, interval: int, own: set[int]) -> None:
-    """After the checkpoint of ``moment`` is written: delete what it makes superfluous.
+    """Delete what the checkpoint of ``moment`` makes superfluous.
 
-    Inside an epoch the two newest partial checkpoints stay. At the end of one its partial checkpoints go, and so does
-    the last but one epoch before it, unless its number is a multiple of ``interval``: the two newest are always there,
-    and every ``interval``-th. Only epochs in ``own``, those that this process saved, are ever deleted.
+    Inside an epoch the two newest partial checkpoints stay; at its end all go. Of completed epochs the two newest and
+    every ``interval``-th stay. Only epochs in ``own``, those that this process saved, are deleted.
     """
     epoch, step = moment
     partial = [path for (_, steps), path in list_moments(folder).items() if steps]

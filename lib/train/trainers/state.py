@@ -1,4 +1,4 @@
-"""The state of a training run: what a checkpoint holds, and how a run goes on from it."""
+"""The state of a training run: what a checkpoint holds, and how a run resumes from it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import math
 import random
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,17 +15,17 @@ import torch
 
 from lib.config import ExperimentConfig, to_plain
 from lib.train import distributed
-from lib.train.admin.stats import EpochStats, History
+from lib.train.admin.stats import EpochStats
 from lib.utils.errors import CheckpointError, ConfigError
 from lib.utils.versions import versions
 
 if TYPE_CHECKING:
     from lib.train.trainers.trainer import Trainer
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-# Keys that may change between a run and its continuation: they change how long or how fast it trains, how often it
-# saves and how much it puts up with, not what it trains. TF32 and AMP are none of them: they are the precision.
+# Keys that may change when a run is resumed: how long or how fast it trains, how often it saves, how many broken images
+# it tolerates. TF32 and AMP are not among them: they set the precision.
 _FREE_KEYS = (
     "TRAIN.EPOCH",
     "TRAIN.NUM_WORKER",
@@ -41,7 +42,7 @@ _FREE_KEYS = (
     "TEST.",
     "MODEL.PRETRAIN_FILE",
 )
-# Their product with the number of processes is the number of samples of a step; that is what must stay.
+# Their product with the number of processes, the samples of a step, must stay.
 _BATCH_KEYS = ("TRAIN.BATCH_SIZE", "TRAIN.ACCUM_STEPS")
 _ANEW = (
     "To start anew take --resume none or another --save_dir, with MODEL.PRETRAIN_FILE={} from the weights of this run"
@@ -49,9 +50,9 @@ _ANEW = (
 
 
 def snapshot(trainer: Trainer) -> dict[str, Any]:
-    """Everything that ``trainer`` needs to go on, in the published form; tensors and primitive containers only.
+    """Return all that resuming ``trainer`` needs, in the published form: tensors and primitive containers only.
 
-    All processes call this together: each adds the state of its random generators.
+    All ranks call this together: each adds the state of its random generators.
     """
     return {
         "epoch": trainer.epoch,
@@ -59,27 +60,27 @@ def snapshot(trainer: Trainer) -> dict[str, Any]:
         "net_type": type(trainer.net).__name__,
         "net": trainer.net.state_dict(),
         "optimizer": trainer.optimizer.state_dict(),
-        "stats": trainer.history.to_plain(),
-        "settings": trainer.settings.to_plain(),
+        "stats": trainer.history,
+        "settings": asdict(trainer.settings),
         "step": trainer.step,
         "epoch_step": trainer.epoch_step,
-        "epoch_stats": trainer.stats.to_plain(),
+        "epoch_stats": trainer.stats.sums,
         "scheduler": {"type": trainer.cfg.TRAIN.SCHEDULER.TYPE, "epoch": trainer.epoch},
         "scaler": trainer.scaler.state_dict(),
         "ema": trainer.ema.state_dict() if trainer.ema else None,
         "rng": distributed.all_gather_object(rng_state()),
         "world": trainer.info.world,
-        "wandb_run_id": trainer.logger.run_id if trainer.logger else None,
+        "wandb_run_id": trainer.run_logger.run_id if trainer.run_logger else None,
         "config": to_plain(trainer.cfg),
         "versions": versions(),
     }
 
 
 def restore(trainer: Trainer, state: dict[str, Any], path: Path) -> None:
-    """Let ``trainer`` go on from ``state``, which was read from ``path``; all processes do so together.
+    """Resume ``trainer`` from ``state``, read from ``path``; all ranks call this together.
 
-    With ``resume_changed`` the configuration may be another one: weights and their average, the optimizer's moments,
-    the loss scale, statistics and the count of epochs are kept; all else is as the configuration says now.
+    With ``resume_changed`` the configuration may differ: weights and their average, the optimizer's moments, the loss
+    scale, statistics and the count of epochs are kept; all else follows the new configuration.
 
     Raises:
         CheckpointError: it holds weights only, or they do not fit.
@@ -93,48 +94,43 @@ def restore(trainer: Trainer, state: dict[str, Any], path: Path) -> None:
         )
     info, settings = trainer.info, trainer.settings
     settings.changes[:] = state["settings"].get("changes", [])
-    different = changes(state, trainer.cfg, info.world, settings.config_teacher)
+    different = "; ".join(changes(state, trainer.cfg, info.world, settings.config_teacher))
     if different:
         if not settings.resume_changed:
             raise ConfigError(
-                f"{path} was trained with another configuration: {'; '.join(different)}. Undo the change, or go on "
+                f"{path} was trained with another configuration: {different}. Undo the change, or resume "
                 "with it from the end of the last epoch (--resume_changed keeps weights, optimizer and epoch). "
                 f"{_ANEW.format(path)}"
             )
         _load_into_changed(trainer, state, path)
-        settings.changes.append(f"epoch {state['epoch'] + 1}: {'; '.join(different)}")
+        settings.changes.append(f"epoch {state['epoch'] + 1}: {different}")
         if info.is_main:
-            log.warning(
-                "goes on with another configuration from epoch %d: %s", state["epoch"] + 1, "; ".join(different)
-            )
+            logger.warning("resumes with another configuration from epoch %d: %s", state["epoch"] + 1, different)
     else:
         trainer.net.load_state_dict(state["net"])
         if trainer.ema:
             trainer.ema.load_state_dict(state["ema"])
         trainer.optimizer.load_state_dict(state["optimizer"])
         trainer.scaler.load_state_dict(state["scaler"])
-    trainer.history, trainer.stats = History(state["stats"]), EpochStats(state["epoch_stats"])
+    trainer.history, trainer.stats = state["stats"], EpochStats(state["epoch_stats"])
     trainer.epoch, trainer.epoch_step, trainer.step = state["epoch"], state["epoch_step"], state["step"]
     if info.world == state["world"]:
         restore_rng(state["rng"][info.rank])
     else:
         seed_generators(trainer.cfg.TRAIN.SEED + info.world * (trainer.step + 1) + info.rank)
-    if info.world != state["world"] and not different:
-        log.warning("%s was written by %d processes, now there are %d: the same samples follow, but batch norm and "
-                    "stochastic depth will not be bit for bit what they would have been",
-                    path, state["world"], info.world)  # fmt: skip
-    log.info("resumed from %s: %d epochs and %d steps are done, %d steps in all",
-             path, trainer.epoch, trainer.epoch_step, trainer.step)  # fmt: skip
+        if not different:
+            logger.warning("%s was written by %d processes, now there are %d: the same samples follow, but batch norm "
+                           "and stochastic depth will not be bit for bit what they would have been",
+                           path, state["world"], info.world)  # fmt: skip
+    logger.info("resumed from %s: %d epochs and %d steps are done, %d steps in all",
+                path, trainer.epoch, trainer.epoch_step, trainer.step)  # fmt: skip
 
 
 def _load_into_changed(trainer: Trainer, state: dict[str, Any], path: Path) -> None:
-    """Load what is kept in a run that goes on with another configuration.
-
-    The optimizer keeps its moments; learning rates, weight decay and the rest of its groups are those of now.
-    """
+    """Load what is kept under another configuration: of the optimizer its moments, not its rates and weight decay."""
     if state["epoch_step"]:
         raise CheckpointError(
-            f"{path} was written inside an epoch; --resume_changed goes on from the end of one: name such a checkpoint"
+            f"{path} was written inside an epoch; --resume_changed resumes from the end of one: name such a checkpoint"
         )
     frozen = state["config"]["TRAIN"]["FREEZE_LAYERS"], list(trainer.cfg.TRAIN.FREEZE_LAYERS)
     groups = trainer.optimizer.state_dict()["param_groups"]
@@ -158,9 +154,9 @@ def _load_into_changed(trainer: Trainer, state: dict[str, Any], path: Path) -> N
 
 
 def changes(checkpoint: Mapping[str, Any], cfg: ExperimentConfig, world: int, teacher: str) -> list[str]:
-    """Name every key that differs from the run of ``checkpoint`` and matters, with its value then and now.
+    """Name every key that matters and differs from the run of ``checkpoint``, with its value then and now.
 
-    Another number of processes is none where the steps stay the same.
+    Another number of processes does not matter where a step has the same samples.
 
     Args:
         cfg, world, teacher: the experiment, the number of processes and the teacher's experiment now.
@@ -180,14 +176,14 @@ def changes(checkpoint: Mapping[str, Any], cfg: ExperimentConfig, world: int, te
 
 
 def seed_generators(seed: int) -> None:
-    """Start every global generator: they draw the initial weights and stochastic depth; data have their own."""
+    """Seed every global generator: they draw the initial weights and stochastic depth; data have their own."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 
 def rng_state() -> dict[str, Any]:
-    """State of every global random generator, in primitive containers and tensors."""
+    """Return the state of every global random generator, in primitive containers and tensors."""
     state: Any = np.random.get_state()
     name, keys, *rest = state
     return {
@@ -199,7 +195,7 @@ def rng_state() -> dict[str, Any]:
 
 
 def restore_rng(state: Mapping[str, Any]) -> None:
-    """Put the generators back; that of the GPU where there was one and is one."""
+    """Restore the generators; that of the GPU where there was one and is one."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     name, keys, *rest = state["numpy"]

@@ -1,4 +1,4 @@
-"""One optimiser step, and one evaluation step."""
+"""One optimization step, and one evaluation step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class NonFiniteLossError(OSTrackError):
     """A loss or gradient is NaN or infinite.
 
     Attributes:
-        here: the samples of this process caused it, as far as can be told.
+        here: the samples of this rank caused it, as far as can be told.
     """
 
     def __init__(self, message: str, here: bool = True):
@@ -29,13 +29,13 @@ class NonFiniteLossError(OSTrackError):
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """What a step came to, the same in all processes.
+    """Result of one optimization step, identical on every rank.
 
     Attributes:
-        stats: the statistics' means over all samples of all processes.
+        stats: means of the statistics over all samples of all ranks.
         norm: norm of the gradient before clipping.
-        skipped: the network was left as it was, because of an overflow in float16.
-        stop: some process was asked to stop.
+        skipped: float16 overflowed, and the weights are unchanged.
+        stop: a rank was asked to stop.
     """
 
     stats: dict[str, float]
@@ -53,20 +53,19 @@ def train_step(
     clip_norm: float = 0.0,
     stop: bool = False,
 ) -> StepOutcome:
-    """Mean gradient over ``batches`` and over the processes (all batches of one size), clipping, one step.
+    """Average the gradient over ``batches`` and ranks (all batches of one size), clip it and step.
 
-    With an enabled scaler a step with a bad loss or gradient is skipped and the scale halved. That must help before the
-    scale falls below 1, where it can no longer be what makes numbers overflow. What batch norm took in from a bad loss
-    is forgotten, or its running statistics would stay NaN.
+    With an enabled scaler a step with a bad loss or gradient is skipped and the scale halved, as long as the scale is 1
+    or more: below that it cannot be the cause. Batch norm's running statistics are restored, or they would stay NaN.
 
     Args:
         scaler: enabled for float16 only.
         epoch: counted from 1.
         clip_norm: largest gradient norm; 0 does not clip.
-        stop: this process was asked to stop.
+        stop: this rank was asked to stop.
 
     Raises:
-        NonFiniteLossError: in all processes, before anything is changed by the bad gradient, which is left in place.
+        NonFiniteLossError: on all ranks, before the weights change; the bad gradient is left in place.
     """
     optimizer.zero_grad(set_to_none=True)
     buffers = [buffer.clone() for buffer in actor.net.buffers()] if scaler.is_enabled() else []
@@ -106,7 +105,7 @@ def train_step(
 
 @torch.no_grad()
 def eval_step(actor: Actor, batch: dict[str, Any], epoch: int) -> dict[str, float]:
-    """Statistics of one batch of this process; the network's mode is the caller's matter.
+    """Return the statistics of one batch of this rank; the caller sets the network's mode.
 
     Raises:
         NonFiniteLossError: one of them is NaN or infinite.
@@ -119,5 +118,5 @@ def eval_step(actor: Actor, batch: dict[str, Any], epoch: int) -> dict[str, floa
 
 
 def _non_finite(values: dict[str, float]) -> str:
-    """The values that are NaN or infinite, by name; empty when there are none."""
+    """List the values that are NaN or infinite, by name; empty when there are none."""
     return ", ".join(f"{name} is {value}" for name, value in values.items() if not math.isfinite(value))

@@ -1,4 +1,4 @@
-"""Stopping in good order when the machine is needed for something else."""
+"""Stop a run when SIGTERM comes."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-PATIENCE = 5.0  # seconds that a process goes on waiting for data after SIGTERM
+PATIENCE = 5.0  # seconds that a process still waits for data after SIGTERM
 
 
 class Preempted(Exception):
-    """The run was asked to stop by SIGTERM, and has saved what the same command goes on from.
+    """SIGTERM stopped the run, and what the same command resumes from is saved.
 
     Attributes:
-        together: all processes stop at the same step. Otherwise this one alone stops, since its data do not come; then
-            nothing is saved, and the last checkpoint counts.
+        together: all ranks stop at the same step. Otherwise this one alone stops because its data do not come; nothing
+            is saved, and the last checkpoint counts.
     """
 
     def __init__(self, message: str, together: bool = True):
@@ -26,19 +26,19 @@ class Preempted(Exception):
 class NoDataError(BaseException):
     """SIGTERM came while the process waits for data, and the data do not come.
 
-    Like KeyboardInterrupt it is raised wherever the process is, so nothing that expects errors may catch it.
+    No ``Exception``: like KeyboardInterrupt it is raised anywhere, and no handler of errors may catch it.
     """
 
 
 class StopRequest:
-    """While entered, SIGTERM no longer ends the process: it sets ``requested``."""
+    """While entered, SIGTERM sets ``requested`` instead of ending the process."""
 
     def __init__(self) -> None:
         self.requested = False
         self._handled = self._waiting = False
 
     def __enter__(self) -> StopRequest:
-        # Python takes signals in the main thread only; elsewhere SIGTERM keeps its meaning.
+        # Python handles signals in the main thread only; elsewhere SIGTERM keeps its meaning.
         self._handled = threading.current_thread() is threading.main_thread()
         if self._handled:
             self._before = {
@@ -54,10 +54,10 @@ class StopRequest:
 
     @contextmanager
     def waiting_for_data(self) -> Iterator[None]:
-        """Let what runs inside last for :data:`PATIENCE` seconds at most once SIGTERM has come.
+        """Limit the body to :data:`PATIENCE` seconds once SIGTERM has come.
 
         Raises:
-            NoDataError: it would have lasted longer.
+            NoDataError: the limit is reached.
         """
         self._waiting = self._handled
         try:

@@ -1,0 +1,95 @@
+"""Other experiments that a training uses: one whose weights it starts from, and one that teaches it."""
+
+from __future__ import annotations
+
+import logging
+from operator import attrgetter
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lib.config import ExperimentConfig
+from lib.models.family import Family, family_of, load_experiment
+from lib.models.layers.head import HEADS
+from lib.models.weights import load_matching, load_weights
+from lib.train.actors import Actor, build_actor
+from lib.train.trainers.checkpoints import list_checkpoints
+from lib.utils.checkpoint import find_weights, load_checkpoint, network_state
+from lib.utils.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+# What student and teacher must share, or the teacher would see other crops than its own or give another grid.
+_SHARED = (
+    "DATA.TEMPLATE.NUMBER",
+    "DATA.TEMPLATE.SIZE",
+    "DATA.TEMPLATE.FACTOR",
+    "DATA.SEARCH.SIZE",
+    "DATA.SEARCH.FACTOR",
+    "DATA.MEAN",
+    "DATA.STD",
+    "MODEL.BACKBONE.STRIDE",
+)
+
+
+def load_previous(net: nn.Module, family: Family, script: str, config: str, save_dir: str | Path) -> None:
+    """Start ``net`` from the newest weights of the experiment ``config``, or from those that ship.
+
+    They are first adapted, see ``adapt_weights`` of :class:`Family`. What does not fit by name or shape keeps its value
+    in ``net`` and is logged.
+
+    Args:
+        script: family of ``config``; empty = by the folder of the experiment.
+        config: name of the experiment, or path of its YAML file.
+        save_dir: where its training left its checkpoints.
+
+    Raises:
+        ConfigError: there is no such experiment.
+        CheckpointError: it has no weights, or nothing of them fits.
+    """
+    previous = load_experiment(config, family=script)
+    trained = list_checkpoints(Path(save_dir) / "checkpoints" / "train" / previous.family / previous.name)
+    path = find_weights(previous.family, previous.name, max(trained, default=previous.TEST.EPOCH), save_dir)
+    state = network_state(load_checkpoint(path), path)
+    family.adapt_weights(net, state)
+    load_matching(net, state, path, skip_misfits=True)
+
+
+def load_teacher(
+    config: str | Path,
+    save_dir: str | Path,
+    cfg: ExperimentConfig,
+    device: torch.device | str,
+    amp_dtype: torch.dtype | None = None,
+    script: str = "",
+) -> Actor:
+    """Load the trained tracker of the experiment ``config``, frozen, as a teacher for students of ``cfg``.
+
+    Args:
+        save_dir: where training left its weights, of epoch ``TEST.EPOCH``; else those that ship are taken.
+        cfg: the student's experiment.
+        script: family of ``config``; empty = by the folder of the experiment.
+
+    Raises:
+        ConfigError: the two see different crops or grids, or one of them has a head without a score map.
+        CheckpointError: there are no weights, or they do not fit.
+    """
+    teacher = load_experiment(config, family=script)
+    different = [
+        f"its {key} is {theirs}, the student's {ours}"
+        for key, theirs, ours in zip(_SHARED, attrgetter(*_SHARED)(teacher), attrgetter(*_SHARED)(cfg), strict=True)
+        if theirs != ours
+    ]
+    if different:
+        raise ConfigError(f"{teacher.name} cannot teach this experiment: {'; '.join(different)}")
+    for whose, experiment in ((f"the teacher {teacher.name}", teacher), ("the student", cfg)):
+        head = experiment.MODEL.HEAD.TYPE
+        if "score_map" not in HEADS[head].outputs:
+            raise ConfigError(f"MODEL.HEAD.TYPE of {whose} is {head}, which has no score map: no distillation")
+    family = family_of(teacher)
+    path = find_weights(family.name, teacher.name, teacher.TEST.EPOCH, save_dir)
+    net = family.build(teacher)
+    load_weights(net, path, family.explain_misfit)
+    logger.info("teacher: %s from %s", teacher.name, path)
+    return build_actor(net.to(device).eval().requires_grad_(False), teacher, amp_dtype)
