@@ -14,13 +14,18 @@ import shlex
 import signal
 import sys
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.train.launch import NOTHING_TO_SAVE, PREEMPTED, launch, rank_process
 from lib.utils.console import next_step
 from lib.utils.errors import ConfigError, run_cli
+
+if TYPE_CHECKING:
+    from lib.train.trainers.trainer import SequenceScorer
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -33,6 +38,9 @@ def parse_arguments() -> argparse.Namespace:
         "--resume_changed",
         action="store_true",
         help="go on with another configuration too (learning rate, batch, processes ...), at the end of an epoch",
+    )
+    parser.add_argument(
+        "--val_dataset", help="track these sequences after each validation, names or folder:PATH, comma separated"
     )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
     parser.add_argument("--seed", type=int, help="instead of TRAIN.SEED")
@@ -110,7 +118,7 @@ def train(args: argparse.Namespace) -> int:
     options = {field.name: getattr(args, field.name) for field in fields(TrainOptions)}
     options |= {"use_wandb": bool(args.use_wandb), "use_lmdb": bool(args.use_lmdb)}
     try:
-        last = run_training(args.config, overrides, TrainOptions(**options))
+        last = run_training(args.config, overrides, TrainOptions(**options), sequence_scorer(args.val_dataset))
     except Preempted:
         return PREEMPTED
     if os.environ.get("RANK", "0") == "0":
@@ -118,6 +126,15 @@ def train(args: argparse.Namespace) -> int:
         line = ["python", "tracking/test.py", family, args.config, "--checkpoint", str(last), "--dataset", "NAME"]
         next_step(shlex.join(line))
     return 0
+
+
+def sequence_scorer(names: str | None) -> "SequenceScorer | None":
+    """Return what tracks the sequences of the benchmarks ``names`` after each validation; None = nothing."""
+    if not names:
+        return None
+    from lib.test.validation import score_sequences, validation_sequences
+
+    return partial(score_sequences, sequences=validation_sequences(names))
 
 
 def stop_early(number: int, frame: object) -> None:

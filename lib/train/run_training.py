@@ -24,7 +24,7 @@ from lib.train.other_experiments import load_previous, load_teacher
 from lib.train.trainers.checkpoints import checkpoint_path, find_resume, set_aside_newer
 from lib.train.trainers.state import changes, restore, seed_generators
 from lib.train.trainers.stop import Preempted
-from lib.train.trainers.trainer import Trainer
+from lib.train.trainers.trainer import SequenceScorer, Trainer
 from lib.utils.devices import checked_device, gpu_count
 from lib.utils.dist_info import ALONE, DistInfo
 from lib.utils.errors import CheckpointError, ConfigError
@@ -40,6 +40,7 @@ def run_training(
     config: str,
     overrides: Sequence[str] = (),
     options: TrainOptions = TrainOptions(),  # noqa: B008 (frozen)
+    score_sequences: SequenceScorer | None = None,
 ) -> Path:
     """Train the experiment ``config`` and return the path of its last checkpoint.
 
@@ -48,6 +49,7 @@ def run_training(
     Args:
         config: name of an experiment, or path of its YAML file.
         overrides: ``KEY.SUB=value`` strings.
+        score_sequences: what to track after each validation, see :class:`Trainer`.
 
     Raises:
         Preempted: SIGTERM stopped the run, and everything is saved.
@@ -66,7 +68,7 @@ def run_training(
         logger.info("experiment %s on %s, %d processes, files in %s",
                     settings.config_name, settings.device, info.world, settings.save_dir)  # fmt: skip
         try:
-            return _train(cfg, settings, device, info)
+            return _train(cfg, settings, device, info, score_sequences)
         except Preempted as stop:
             logger.log(logging.INFO if stop.together else logging.WARNING, "%s", stop)
             if not stop.together:
@@ -76,7 +78,13 @@ def run_training(
     raise preempted
 
 
-def _train(cfg: ExperimentConfig, settings: Settings, device: torch.device, info: DistInfo) -> Path:
+def _train(
+    cfg: ExperimentConfig,
+    settings: Settings,
+    device: torch.device,
+    info: DistInfo,
+    score_sequences: SequenceScorer | None,
+) -> Path:
     optim.set_precision(cfg, device)
     seed_generators(cfg.TRAIN.SEED + info.rank)
     found = _resume_point(cfg, settings, info)
@@ -103,7 +111,7 @@ def _train(cfg: ExperimentConfig, settings: Settings, device: torch.device, info
     if info.is_main:
         run_logger = RunLogger(settings, to_plain(cfg), found[1].get("wandb_run_id") if found else None)
     try:
-        trainer = Trainer(actor, cfg, settings, train_loader, val_loader, run_logger)
+        trainer = Trainer(actor, cfg, settings, train_loader, val_loader, run_logger, score_sequences)
         if found:
             restore(trainer, found[1], found[0])
             found = None  # as large as the network and its optimizer

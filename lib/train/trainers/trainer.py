@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NoReturn
 
 import torch
+from torch import nn
 
 from lib.config import ExperimentConfig, validated_epochs
 from lib.train import distributed, optim
@@ -28,9 +30,13 @@ from lib.train.trainers.failure import report_eval_failure, report_train_failure
 from lib.train.trainers.step import NonFiniteLossError, StepOutcome, eval_step, train_step
 from lib.train.trainers.stop import PATIENCE, NoDataError, Preempted, StopRequest
 from lib.utils.checkpoint import save_checkpoint
+from lib.utils.dist_info import DistInfo
 from lib.vis.samples import sample_sheet
 
 logger = logging.getLogger(__name__)
+
+# Tracks a rank's share of some sequences with a network, and yields the AUC of each in percent.
+SequenceScorer = Callable[[ExperimentConfig, nn.Module, DistInfo], Iterator[float]]
 
 
 class Trainer:
@@ -43,6 +49,7 @@ class Trainer:
         actor: network and losses; its network is wrapped here for data parallelism.
         train_loader, val_loader: from :func:`lib.train.data.loader.build_loader`; None = no validation.
         run_logger: tensorboard and wandb; rank 0 has one.
+        score_sequences: what to track after each validation; None = nothing.
 
     Attributes:
         net: the network itself.
@@ -60,10 +67,11 @@ class Trainer:
         train_loader: PairLoader,
         val_loader: PairLoader | None,
         run_logger: RunLogger | None = None,
+        score_sequences: SequenceScorer | None = None,
     ):
         self.actor, self.cfg, self.settings = actor, cfg, settings
         self.train_loader, self.val_loader = train_loader, val_loader
-        self.run_logger = run_logger
+        self.run_logger, self.score_sequences = run_logger, score_sequences
         self.info = distributed.train_dist_info()
         self.net = actor.net
         self.optimizer = optim.build_optimizer(self.net, cfg)  # freezes layers, which the wrapping has to know
@@ -102,8 +110,12 @@ class Trainer:
     def _run_epoch(self, epoch: int) -> None:
         """Train, validate where it is due, log and save."""
         results = {"train": self._train_epoch(epoch)}
-        if self.val_loader and epoch in validated_epochs(self.cfg.TRAIN):
-            results["val"] = self._validate(epoch, self.val_loader)
+        if epoch in validated_epochs(self.cfg.TRAIN):
+            validation = self._validate(epoch, self.val_loader) if self.val_loader else {}
+            if self.score_sequences:
+                validation["AUC"] = self._track(epoch, self.score_sequences)
+            if validation:
+                results["val"] = validation
         for split, averages in results.items():
             for name, value in averages.items():
                 self.history.setdefault(split, {}).setdefault(name, []).append(value)
@@ -196,6 +208,22 @@ class Trainer:
         for sums, _ in gathered:
             total.add(sums)
         return total.averages()
+
+    def _track(self, epoch: int, score_sequences: SequenceScorer) -> float:
+        """Return the mean AUC of the network, or its running average, over sequences that the ranks share out."""
+        distributed.share_buffers(self.evaluator.net)
+        start, scores = time.perf_counter(), []
+        for score in score_sequences(self.cfg, self.evaluator.net, self.info):
+            scores.append(score)
+            if self.stop.requested:
+                break
+        gathered = distributed.all_gather_object((scores, self.stop.requested))
+        if any(stop for _, stop in gathered):
+            self._leave(epoch)
+        scores = [score for part, _ in gathered for score in part]
+        seconds = time.perf_counter() - start
+        logger.info("[sequences: %d] AUC: %.2f, mean of %d, in %.0f s", epoch, fmean(scores), len(scores), seconds)
+        return fmean(scores)
 
     def _log_picture(self, batch: dict[str, Any], epoch: int) -> None:
         """Log a picture of some samples of ``batch`` with the network's outputs; changes nothing."""
