@@ -105,16 +105,6 @@ def _is_row(line: str, columns: int) -> bool:
     return table is not None and table.shape == (1, columns)
 
 
-def read_boxes(path: str | Path) -> np.ndarray:
-    """Read a file with one ``x, y, w, h`` box per line, see :func:`read_table`."""
-    return read_table(path, 4)
-
-
-def read_flags(path: str | Path) -> np.ndarray:
-    """Read 0/1 flags, one per frame, separated by commas or white space. Returns (N,) bool. Raises DataError."""
-    return parse_flags(read_text(Path(path)), path)
-
-
 def parse_boxes(text: str, path: str) -> np.ndarray:
     """A box x, y, w, h per line: (N, 4) float64."""
     return parse_table(text, 4, path)
@@ -137,7 +127,7 @@ def parse_cover(text: str, path: str) -> np.ndarray:
 
 
 def parse_flags(text: str, path: str | Path) -> np.ndarray:
-    """0/1 flags of a text, see :func:`read_flags`; ``path`` is what to call it in an error."""
+    """Parse 0/1 flags, one per frame, separated by commas or white space: (N,) bool; ``path`` is for the error."""
     values = re.sub(",", " ", text).split()
     if not set(values) <= {"0", "1"}:
         bad = next(value for value in values if value not in ("0", "1"))

@@ -78,7 +78,7 @@ def analyse(
         counts = [str(len(result_files(results_dir.joinpath(*one)))) for one in trackers]
         found = pd.DataFrame({"Tracker": map(tracker_label, trackers), "Sequences": counts})
         yield f"Results in {results_dir}\n{align(found)}"
-        names = list(complete_benchmarks(results_dir, trackers, env))
+        names = complete_benchmarks(results_dir, trackers, env)
         if not names:
             yield (
                 "No benchmark is installed and complete. Score a part with --dataset NAME --skip_missing, "

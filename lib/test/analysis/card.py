@@ -57,7 +57,8 @@ def write_card(
         results_dir = Path(env.results_path)
         trackers = selection.trackers(results_dir)
         report = evaluate(trackers, dataset, results_dir, selection.protocol, skip_missing, env)
-        text += ["## Scores", markdown(score_table(report, tracker_label(trackers[0]))), _bullets(notes(report))]
+        bullets = "\n".join(f"- {line}" for line in notes(report))
+        text += ["## Scores", markdown(score_table(report, tracker_label(trackers[0]))), bullets]
         shown, files = _write_failures(report, tracker_label(trackers[0]), failures, folder)
         text += shown
     card = folder / "card.md"
@@ -74,7 +75,7 @@ def write_card(
 
 def score_table(report: Report, label: str) -> Table:
     """A row per sequence and one over all: every score of the tracker ``label``, and the first score of the others."""
-    one = next(tracker for tracker in report.trackers if tracker.label == label)
+    one = report.tracker(label)
     others = [tracker for tracker in report.trackers if tracker is not one]
     first = report.score_names[0]
     own = sequence_table(replace(report, trackers=[one]))
@@ -85,23 +86,17 @@ def score_table(report: Report, label: str) -> Table:
     return replace(own, frame=pd.concat([rows, last], ignore_index=True))
 
 
-def _bullets(lines: Seq[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
-
-
 def _write_failures(report: Report, label: str, count: int, folder: Path) -> tuple[list[str], list[Path]]:
-    """Pieces of Markdown with the worst sequences of a tracker, and the pictures they show."""
-    one = next(tracker for tracker in report.trackers if tracker.label == label)
+    """Write pictures of a tracker's worst sequences; return the Markdown that shows them, and the files."""
+    one = report.tracker(label)
     text: list[str] = []
     files: list[Path] = []
     for index in tqdm(worst_sequences(one, count), "failures", delay=2, leave=False):
         sequence, track = report.data[index], scored_track(one, index)
         files.append(folder / f"failure_{sequence.name}.png")
         write_image(files[-1], failure_strip(sequence, track))
-        score = one.sequence_scores()[index, 0]
-        frame = failure_frames(track.overlap)[0]
-        said = (
-            f"{sequence.name}: {report.score_names[0]} {score:.1f}, goes wrong in frame {frame} of {len(track.boxes)}"
-        )
+        score = f"{report.score_names[0]} {one.sequence_scores()[index, 0]:.1f}"
+        frame = f"frame {failure_frames(track.overlap)[0]} of {len(track.boxes)}"
+        said = f"{sequence.name}: {score}, goes wrong in {frame}"
         text.append(f"{said}\n\n![{said}]({files[-1].name})")
     return (["## Failures", *text] if text else []), files

@@ -6,6 +6,7 @@ import numpy as np
 
 from lib.data.sequence import Sequence
 from lib.test.analysis.html import picture_region
+from lib.test.analysis.metrics import true_runs
 from lib.test.analysis.on_frames import Track, chosen_frames, frame_marks, legend
 from lib.test.analysis.report import TrackerReport
 from lib.vis.compare import Mark, marked_sheet
@@ -45,8 +46,7 @@ def failure_frames(overlap: np.ndarray) -> tuple[int, int]:
     """
     seen = 1 + np.flatnonzero(np.isfinite(overlap[1:]))
     wrong = overlap[seen] <= max(LOST, overlap[seen].min())
-    changes = np.flatnonzero(np.diff(np.concatenate(([False], wrong, [False]))))
-    starts, ends = changes[::2], changes[1::2]
+    starts, ends = true_runs(wrong).T
     longest = int(np.argmax(ends - starts))
     first, last = int(seen[starts[longest]]), int(seen[ends[longest] - 1])
     return first, last if last > first else int(seen[-1])

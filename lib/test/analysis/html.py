@@ -22,8 +22,8 @@ import numpy as np
 from tqdm import tqdm
 
 from lib.data.sequence import Sequence
-from lib.test.analysis.metrics import FrameErrors
-from lib.test.analysis.plots import COLORS, CURVES, STYLES, plotted_scores
+from lib.test.analysis.metrics import FrameErrors, true_runs
+from lib.test.analysis.plots import CURVES, line_style, plotted_scores
 from lib.test.analysis.report import RepeatedRuns, Report
 from lib.test.analysis.statistics import compare_scores
 from lib.test.analysis.tables import mode_tables, notes, scope
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 STRIP_COLUMNS, STRIP_BYTES = 600, 4_000_000  # of one strip, and of all; base64 makes 4 bytes of 3
 PICTURE_BYTES = 12_000_000  # of all pictures, before base64
 NO_TARGET = NO_SCORE = 255  # in a strip
-_STRETCHES = 20  # of low scores that are listed for a sequence
+_LISTED_RUNS = 20  # of low scores, of a sequence
 
 _PAGE = Path(__file__).with_name("page")
 _SCRIPTS = ("dom.js", "table.js", "curves.js", "sequence.js", "main.js")
@@ -45,8 +45,8 @@ _LEAST_ZOOM, _ROOM = 1 / 3, 1.4  # a picture shows this part of its frame at lea
 _DASHES = {"-": "", "--": "7 3", ":": "2 2.5", "-.": "7 2.5 2 2.5"}  # matplotlib's line styles, in SVG
 
 
-def write_html(report: Report, path: str | Path, thumbnails: int = 6, lost_below: float = LOST_BELOW) -> Path:
-    """Write a report as a page.
+def write_html(report: Report, path: Path, thumbnails: int = 6, lost_below: float = LOST_BELOW) -> Path:
+    """Write a report as a page and return ``path``.
 
     Args:
         report: the report.
@@ -54,9 +54,6 @@ def write_html(report: Report, path: str | Path, thumbnails: int = 6, lost_below
         thumbnails: how many pictures of the worst frames to put in for each sequence, at most; 0 needs no frames.
             Where frames cannot be read the page says so and does without.
         lost_below: frames of a lower score are counted and marked, where trackers give scores.
-
-    Returns:
-        The file.
 
     Raises:
         DataError: a file of scores is damaged.
@@ -69,7 +66,6 @@ def write_html(report: Report, path: str | Path, thumbnails: int = 6, lost_below
         # No "<": nothing in the data can close the element that holds it.
         data=json.dumps(data, allow_nan=False, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"),
     )
-    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
     return path
@@ -86,8 +82,8 @@ def page_data(report: Report, thumbnails: int, lost_below: float = LOST_BELOW) -
             lines.append(f"{tracker.label}: score below {lost_below:g} in {low} of {frames} frames")
     for table in mode_tables(report).values():
         for label, *cells in table.texts.to_numpy().tolist():
-            told_of = ", ".join(f"{name} {cell}" for name, cell in zip(table.frame.columns[1:], cells, strict=True))
-            lines.append(f"{label}: {told_of}")
+            named = zip(table.frame.columns[1:], cells, strict=True)
+            lines.append(f"{label}: {', '.join(f'{name} {cell}' for name, cell in named)}")
     if unseen:
         name, reason = next(iter(unseen.items()))
         lines.append(f"no pictures of {len(unseen)} of {len(sequences)} sequences; {name}: {reason}")
@@ -117,18 +113,22 @@ def page_data(report: Report, thumbnails: int, lost_below: float = LOST_BELOW) -
     }
 
 
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
 def _rounded(values: Seq[float] | np.ndarray) -> list[float | None]:
     return [round(value, 2) if math.isfinite(value) else None for value in map(float, values)]
 
 
 def _tracker(report: Report, number: int) -> dict[str, Any]:
-    """A tracker: its line in the plots, its scores, and how it differs from the first one."""
-    tracker, best = report.trackers[number], report.trackers[0]
+    """Describe a tracker: its line in the plots, its scores, its difference from the first tracker."""
+    tracker, best, style = report.trackers[number], report.trackers[0], line_style(number)
     found = compare_scores(tracker.sequence_scores()[:, 0], best.sequence_scores()[:, 0], best.weights)
     return {
         "label": tracker.label,
-        "color": COLORS[number % len(COLORS)],
-        "dash": _DASHES[STYLES[number // len(COLORS) % len(STYLES)]],
+        "color": style["color"],
+        "dash": _DASHES[style["linestyle"]],
         "scores": _rounded(list(tracker.scores().values())),
         "intervals": [_rounded(pair) for pair in tracker.intervals().values()],
         "difference": _rounded([found.difference, found.low, found.high]),
@@ -191,7 +191,7 @@ def _sequences(report: Report, thumbnails: int, lost_below: float) -> tuple[list
                 "absent": int((~errors[0].valid).sum()),
                 "attributes": sequence.attributes,
                 "scores": [_rounded(rows[index]) for rows in scores],
-                "strips": [base64.b64encode(strip(one.overlap, columns)).decode() for one in errors],
+                "strips": [_base64(strip(one.overlap, columns)) for one in errors],
                 "told": [_told(tracker.frame_scores(index), columns, lost_below) for tracker in report.trackers],
                 "pictures": pictures,
             }
@@ -226,12 +226,12 @@ def _told(scores: np.ndarray | None, columns: int, lost_below: float) -> dict[st
     if scores is None:
         return None
     low = scores < lost_below
-    found = stretches(low)
+    runs = [(start, end - 1) for start, end in true_runs(low).tolist()]
     return {
-        "strip": base64.b64encode(score_strip(scores, columns, lost_below)).decode(),
+        "strip": _base64(score_strip(scores, columns, lost_below)),
         "low": int(low.sum()),
-        "stretches": found[:_STRETCHES],
-        "more": len(found[_STRETCHES:]),
+        "stretches": runs[:_LISTED_RUNS],
+        "more": len(runs[_LISTED_RUNS:]),
     }
 
 
@@ -251,12 +251,6 @@ def score_strip(scores: np.ndarray, columns: int, lost_below: float) -> bytes:
     lowest = np.minimum.reduceat(known, np.arange(columns) * len(scores) // columns)
     percent = (100 * lowest.clip(0, 1)).round() + 101 * (lowest < lost_below)
     return np.where(np.isinf(lowest), NO_SCORE, percent).astype(np.uint8).tobytes()
-
-
-def stretches(marked: np.ndarray) -> list[tuple[int, int]]:
-    """The first and last frame of each unbroken run of marked frames; ``marked`` is bool ``(frames,)``."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], marked, [False])).astype(np.int8)))
-    return [(first, end - 1) for first, end in edges.reshape(-1, 2).tolist()]
 
 
 def worst_frames(overlap: np.ndarray, count: int) -> list[int]:
@@ -293,7 +287,7 @@ def _pictures(sequence: Sequence, frames: Seq[int], errors: Seq[FrameErrors], ma
                 "truth": truth,
                 "boxes": boxes,
                 "overlaps": _rounded([one.overlap[t] for one in errors]),
-                "jpeg": base64.b64encode(small_jpeg(image[y : y + h, x : x + w], max_bytes)).decode(),
+                "jpeg": _base64(small_jpeg(image[y : y + h, x : x + w], max_bytes)),
             }
         )
     return pictures

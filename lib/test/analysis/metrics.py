@@ -169,6 +169,11 @@ def frame_errors(
     return FrameErrors(overlap, center, norm_center, valid, scored, boxes, max(0, len(truth) - len(prediction)))
 
 
+def true_runs(flags: np.ndarray) -> np.ndarray:
+    """First frame and end (exclusive) of each unbroken run of true ``flags``, bool (frames,): int (runs, 2)."""
+    return np.flatnonzero(np.diff(flags, prepend=False, append=False)).reshape(-1, 2)
+
+
 @dataclass(frozen=True)
 class Curves:
     """Fractions of frames in [0, 1] over thresholds (last axis); a leading axis, if any, runs over sequences.

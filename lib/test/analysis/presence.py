@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import rankdata
 
-from lib.test.analysis.metrics import box_overlap
+from lib.test.analysis.metrics import box_overlap, true_runs
 
 _BINS = 10
 _LEAST = 1e-6
@@ -96,12 +97,7 @@ def overlap_by_frame(one: TrackedSequence) -> np.ndarray:
 
 def returns_of(visible: np.ndarray, least: int) -> list[int]:
     """The frames in which a target is seen again after at least ``least`` frames without it."""
-    starts, gap = [], 0
-    for frame, seen in enumerate(visible.tolist()):
-        if seen and gap >= least:
-            starts.append(frame)
-        gap = 0 if seen else gap + 1
-    return starts
+    return [end for start, end in true_runs(~visible).tolist() if end - start >= least and end < len(visible)]
 
 
 def auroc(score: np.ndarray, positive: np.ndarray) -> float:
@@ -109,9 +105,7 @@ def auroc(score: np.ndarray, positive: np.ndarray) -> float:
     positives, negatives = int(positive.sum()), int((~positive).sum())
     if not positives or not negatives:
         return float("nan")
-    _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
-    rank = np.cumsum(counts) - 0.5 * (counts - 1)  # the mean rank of each value, from 1
-    u = rank[inverse][positive].sum() - 0.5 * positives * (positives + 1)
+    u = rankdata(score)[positive].sum() - 0.5 * positives * (positives + 1)
     return float(u / (positives * negatives))
 
 

@@ -175,9 +175,9 @@ def choose_trackers(results_dir: Path, tracker: str | None, configs: Seq[str]) -
     return [pair for pair in found if tracker in (None, pair[0]) and (not configs or pair[1] in configs)]
 
 
-def complete_benchmarks(results_dir: Path, trackers: Seq[Tracker], env: EnvSettings) -> dict[str, list[Tracker]]:
-    """For every benchmark that is installed and can be scored here, the trackers with results of all its sequences."""
-    complete = {}
+def complete_benchmarks(results_dir: Path, trackers: Seq[Tracker], env: EnvSettings) -> list[str]:
+    """Return the benchmarks that can be scored here and of which some tracker has results of all sequences."""
+    complete = []
     for name, row in BENCHMARKS.items():
         if not env.folder(row).is_dir():
             continue
@@ -186,7 +186,7 @@ def complete_benchmarks(results_dir: Path, trackers: Seq[Tracker], env: EnvSetti
         except DataError as error:  # the folder is there, but not (all of) this benchmark: a training set, say
             logger.warning("%s is left out: %s", name, error)
             continue
-        full = [tracker for tracker in trackers if not missing_results(results_dir, tracker, sequences)]
-        if sequences and full and any(len(sequence.ground_truth) > 1 for sequence in sequences):
-            complete[name] = full
+        full = any(not missing_results(results_dir, tracker, sequences) for tracker in trackers)
+        if full and any(len(sequence.ground_truth) > 1 for sequence in sequences):
+            complete.append(name)
     return complete

@@ -13,23 +13,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lib.data.annotations import read_boxes, read_table
+from lib.data.annotations import read_table
 from lib.data.sequence import FrameSource, Sequence
 from lib.test.spec import SAME_BOXES
 from lib.utils.errors import DataError
+from lib.utils.replacing import replacing
 from lib.utils.versions import versions
+
+logger = logging.getLogger(__name__)
 
 SUBFOLDERS = ("got10k", "trackingnet")
 FRAMES = "frames_sha256"  # the entry that tells the frames of a result
 LOST_BELOW = 0.3  # a target of a lower score is shown as lost, unless the user says otherwise
+_CACHE_FORMAT = b"boxes 1"  # part of every key of the cache: to be changed when files are read differently
 _BESIDE = ("_time", "_scores")  # ends of the names of text files that hold no boxes
 # A result belongs to a run when these entries of its provenance agree; the other entries only inform.
 IDENTITY = (
@@ -81,9 +87,30 @@ def partial_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.part")
 
 
-def read_result(path: str | Path) -> np.ndarray:
-    """The boxes of a result file in any common separation: (frames, 4) float64 x, y, w, h. Raises DataError."""
-    return read_boxes(path)
+def read_result(path: Path, cache: Path | None = None) -> np.ndarray:
+    """Read the boxes of a result file in any common separation: (frames, 4) float64 x, y, w, h.
+
+    Args:
+        cache: folder of numbers that were read before, found again by what a file contains, not by its name or date.
+            A damaged entry is written anew; a folder that cannot be written is done without.
+
+    Raises:
+        DataError: the result file cannot be read.
+    """
+    if cache is None or not path.is_file():
+        return read_table(path, 4)
+    entry = cache / f"{hashlib.sha256(_CACHE_FORMAT + path.read_bytes()).hexdigest()[:32]}.npz"
+    try:
+        with np.load(entry, allow_pickle=False) as file:  # zip checks the sum of what it holds
+            return file["boxes"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        boxes = read_table(path, 4)
+    try:
+        with replacing(entry, f".{os.getpid()}.npz") as unfinished:
+            np.savez(unfinished, boxes=boxes)
+    except OSError as error:
+        logger.debug("%s is not kept in %s: %s", path, cache, error)
+    return boxes
 
 
 def box_problem(boxes: np.ndarray) -> str | None:

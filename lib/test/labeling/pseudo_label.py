@@ -25,6 +25,7 @@ from tqdm import tqdm
 from lib.data.image_io import write_image
 from lib.data.video_io import VIDEO_SUFFIXES, VideoFile
 from lib.drawing.pictures import shrink
+from lib.test.analysis.metrics import true_runs
 from lib.test.evaluation.protocol import BatchTracker
 from lib.test.evaluation.results import LOST_BELOW
 from lib.test.labeling.candidates import Candidate, moving_regions, worth_following
@@ -229,10 +230,7 @@ def follow(tracker: BatchTracker, frames: Sequence[np.ndarray], box: Sequence[fl
 
 def longest_run(flags: np.ndarray) -> slice:
     """The longest run of true flags, the first of several; an empty slice where there is none."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], flags.astype(np.int8), [0]))))
-    starts, ends = edges[::2], edges[1::2]
-    best = int(np.argmax(ends - starts)) if len(starts) else None
-    return slice(0, 0) if best is None else slice(int(starts[best]), int(ends[best]))
+    return slice(*max(true_runs(flags).tolist(), key=lambda run: run[1] - run[0], default=(0, 0)))
 
 
 def moves(boxes: np.ndarray, least: float) -> bool:
