@@ -9,6 +9,7 @@ targets in one step, the side of the search region, the threads, and the sequenc
 """
 
 import argparse
+import json
 import platform
 import sys
 import tempfile
@@ -24,7 +25,6 @@ import cv2
 import torch
 
 from benchmarks.bench_data import SEQUENCES, Drawn, parse_size
-from benchmarks.compare import write_json
 from benchmarks.report import HEADER, Row, figures
 from benchmarks.roofline import measure_roofline
 from benchmarks.throughput import LENGTH, measure_pass
@@ -195,8 +195,8 @@ def main() -> None:
         rows += piece
         if args.json:  # after each piece, so that a long run that is stopped has left what it measured
             settings = {"size": args.size, **asdict(plan)}
-            write_json(args.json, {"machine": about, "settings": settings, "roofline": rates,
-                                   "rows": [asdict(row) for row in rows]})  # fmt: skip
+            run = {"machine": about, "settings": settings, "roofline": rates, "rows": [asdict(row) for row in rows]}
+            args.json.write_text(json.dumps(run, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ REGRESSION = Path(__file__).with_name("regression.json")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises DataError: there is none in ``path``."""
+    """Read a JSON object. Raises DataError: there is none in ``path``."""
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError) as error:
@@ -29,14 +29,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise DataError(f"{path} holds no JSON object")
     return found
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Raises DataError: ``path`` cannot be written."""
-    try:
-        path.write_text(json.dumps(value, indent=1) + "\n")
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def run_ratios(run: dict[str, Any], path: Path) -> tuple[str, dict[str, float]]:
@@ -82,7 +74,7 @@ def main() -> int:
     machines = read_json(args.file) if args.file.exists() or not args.update else {}
     if args.update:
         machines[kind] = update(machines.get(kind, {}), fresh, args.tolerance)
-        write_json(args.file, machines)
+        args.file.write_text(json.dumps(machines, indent=1) + "\n")
         print(f"{len(fresh)} ratios of {kind} written to {args.file}")
         return 0
     if kind not in machines:

@@ -6,7 +6,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -89,10 +89,6 @@ class Profile:
             f"tracker {self.tracker}   (crop, forward pass and box on {width} x {height} frames)\n"
             f"memory  {self.memory_mib:9.1f} MiB (peak, {self.memory_kind})"
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """The same as plain values, for JSON."""
-        return asdict(self)
 
 
 class _Frame(nn.Module):

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from lib.utils.errors import ConfigError, DataError, OSTrackError
+from lib.utils.errors import ConfigError, OSTrackError
 
 if TYPE_CHECKING:
     import supervision
@@ -273,11 +273,8 @@ def save_tracks(video: VideoTracks, path: Path) -> None:
 
     Raises:
         ConfigError: no format has such names, or it cannot hold these tracks.
-        DataError: the file cannot be written.
+        OSError: the file cannot be written.
     """
     text = find_format(path)(video)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error}") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)

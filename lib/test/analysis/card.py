@@ -16,7 +16,7 @@ from lib.test.analysis.report import Report, evaluate
 from lib.test.analysis.selection import Selection, tracker_label
 from lib.test.analysis.tables import Table, markdown, notes, sequence_table
 from lib.test.evaluation.environment import EnvSettings, env_settings
-from lib.utils.errors import ConfigError, DataError
+from lib.utils.errors import ConfigError
 
 
 def write_card(
@@ -42,7 +42,8 @@ def write_card(
         The files, ``card.md`` first.
 
     Raises:
-        OSTrackError: nothing to show, missing results, or a file that cannot be read or written.
+        OSTrackError: nothing to show, missing results, or a file that cannot be read.
+        OSError: a file cannot be written.
     """
     dataset = selection.dataset
     if not (dataset or runs) or bool(dataset) != bool(selection.configs) or (selection.compare and not dataset):
@@ -62,14 +63,11 @@ def write_card(
         shown, files = _write_failures(report, tracker_label(trackers[0]), failures, folder)
         text += shown
     card = folder / "card.md"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if history:
-            files.append(write_curves(history, folder / "curves.png"))
-            text += ["## Training", "![IoU and losses over the pairs seen](curves.png)", markdown(runs_table(history))]
-        card.write_text("\n\n".join(piece.strip() for piece in text) + "\n")
-    except OSError as error:
-        raise DataError(f"{folder} cannot be written: {error.strerror}") from error
+    folder.mkdir(parents=True, exist_ok=True)
+    if history:
+        files.append(write_curves(history, folder / "curves.png"))
+        text += ["## Training", "![IoU and losses over the pairs seen](curves.png)", markdown(runs_table(history))]
+    card.write_text("\n\n".join(piece.strip() for piece in text) + "\n")
     return [card, *files]
 
 

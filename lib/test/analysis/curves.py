@@ -50,7 +50,7 @@ class Run:
 
 
 def read_runs(sources: Seq[str]) -> list[Run]:
-    """Read training runs by their checkpoints, each ``PATH`` or ``LABEL=PATH``; the label is the experiment's name if none.
+    """Read training runs by their checkpoints, each ``PATH`` or ``LABEL=PATH``; the experiment names it by default.
 
     Raises:
         ConfigError: two runs have the same label.

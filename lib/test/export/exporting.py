@@ -16,7 +16,7 @@ from lib.config import ExperimentConfig
 from lib.test.export.formats import FORMATS, Inputs, Opened, required, tensors
 from lib.test.export.graph import NetworkGraph, describe, noise_inputs
 from lib.test.export.opset import OLDEST
-from lib.utils.errors import CheckpointError, ConfigError, DataError, OSTrackError
+from lib.utils.errors import CheckpointError, ConfigError, OSTrackError
 
 _FLOAT32_ERROR = 1e-3  # most that any output of a float32 file may differ from torch's
 # Most that outputs in reduced precision may differ on average: a dropped token may change a cell altogether.
@@ -89,7 +89,7 @@ def export_network(
     Raises:
         ConfigError: format, precision, batch or opset cannot be had.
         OSTrackError: a package is missing, or the file does not give what torch gives.
-        DataError: the file cannot be written.
+        OSError: the file cannot be written.
     """
     path, precision, batch = Path(path), options.precision, options.batch
     options.check(format, path)
@@ -108,17 +108,14 @@ def export_network(
     record = describe(cfg, model, precision, batch) | {"state": ",".join(graph.changes)} | (origin or {})
     if options.opset is not None:
         record["opset"] = str(options.opset)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
-            written = Path(folder, path.name)
-            kind.write(graph, inputs, written, record, batches)
-            found = _open(format, written).run(inputs)
-            largest, mean = _compare(expected, found, precision, path)
-            for file in sorted(Path(folder).iterdir(), key=lambda file: file.suffix == kind.suffix):
-                os.replace(file, path.with_name(file.name))  # the one that is opened last: with it all are there
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error}") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
+        written = Path(folder, path.name)
+        kind.write(graph, inputs, written, record, batches)
+        found = _open(format, written).run(inputs)
+        largest, mean = _compare(expected, found, precision, path)
+        for file in sorted(Path(folder).iterdir(), key=lambda file: file.suffix == kind.suffix):
+            os.replace(file, path.with_name(file.name))  # the one that is opened last: with it all are there
     return Exported(path, largest, mean)
 
 

@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -30,25 +31,25 @@ class Server:
 
     Attributes:
         dataset: name of the benchmark.
-        folder: sub-folder of TRACKER/CONFIG with its results.
         packed_field: the setting that says where packages go.
+        pack: makes the package of checked results, given the number of decimals.
+        unpack: the boxes by sequence that a package holds.
+        folder: sub-folder of TRACKER/CONFIG with its results.
         suffix: of the package.
         decimals: of the boxes, unless the user says otherwise; ``None`` keeps all.
         needs_times: every result needs its times.
         names: the names of the sequences where the benchmark itself is not there; ``None`` where nobody knows them.
-        pack: makes the package of checked results, given the number of decimals.
-        unpack: the boxes by sequence that a package holds.
     """
 
     dataset: str
-    folder: str
     packed_field: str
-    suffix: str
-    decimals: int | None
-    needs_times: bool
-    names: tuple[str, ...] | None
     pack: Callable[[list[RawResult], int | None], bytes]
     unpack: Callable[[bytes], dict[str, np.ndarray]]
+    folder: str = ""
+    suffix: str = ".zip"
+    decimals: int | None = 0
+    needs_times: bool = False
+    names: tuple[str, ...] | None = None
 
 
 def rounded(boxes: np.ndarray, decimals: int | None) -> np.ndarray:
@@ -116,36 +117,19 @@ def _unpack_nt_vot211(data: bytes) -> dict[str, np.ndarray]:
 
 SERVERS = {
     "got10k": Server(
-        "got10k_test",
-        "got10k",
-        "got_packed_results_path",
-        ".zip",
-        None,
-        True,
-        tuple(f"GOT-10k_Test_{number:06d}" for number in range(1, 181)),
-        pack_got10k,
-        lambda data: _unzip(data, "_001.txt"),
+        dataset="got10k_test",
+        packed_field="got_packed_results_path",
+        pack=pack_got10k,
+        unpack=partial(_unzip, ending="_001.txt"),
+        folder="got10k",
+        decimals=None,
+        needs_times=True,
+        names=tuple(f"GOT-10k_Test_{number:06d}" for number in range(1, 181)),
     ),
     "trackingnet": Server(
-        "trackingnet",
-        "trackingnet",
-        "tn_packed_results_path",
-        ".zip",
-        0,
-        False,
-        None,
-        pack_trackingnet,
-        lambda data: _unzip(data, ".txt"),
+        "trackingnet", "tn_packed_results_path", pack_trackingnet, partial(_unzip, ending=".txt"), "trackingnet"
     ),
     "nt_vot211": Server(
-        "nt_vot211",
-        "",
-        "nt_vot211_packed_results_path",
-        ".json",
-        0,
-        False,
-        None,
-        pack_nt_vot211,
-        _unpack_nt_vot211,
+        "nt_vot211", "nt_vot211_packed_results_path", pack_nt_vot211, _unpack_nt_vot211, suffix=".json"
     ),
 }

@@ -8,6 +8,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -101,12 +102,18 @@ def _files(source: Path) -> Iterator[tuple[Path, PurePosixPath, Callable[[], byt
         raise DataError(f"there is no file or folder {source}")
 
 
-def _read_member(source: Path, name: str) -> bytes:
+@contextmanager
+def _named(problem: str) -> Iterator[None]:
+    """Raise DataError with the text ``problem`` and the reason, where a reader stumbles over what it is given."""
     try:
-        with zipfile.ZipFile(source) as archive:
-            return archive.read(name)
-    except (OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{source}: {name} cannot be read: {error}") from error
+        yield
+    except (OSError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{problem}: {error}") from error
+
+
+def _read_member(source: Path, name: str) -> bytes:
+    with _named(f"{source}: {name} cannot be read"), zipfile.ZipFile(source) as archive:
+        return archive.read(name)
 
 
 def _results(file: Path, inside: PurePosixPath, load: Callable[[], bytes]) -> Iterator[SharedResult]:
@@ -123,32 +130,31 @@ def _results(file: Path, inside: PurePosixPath, load: Callable[[], bytes]) -> It
     elif inside.suffix == ".mat":
         yield SharedResult(file, parts, partial(_mat_boxes, load, where))
     elif inside.suffix == ".npz":
-        archive = _open_npz(load(), where)
+        with _named(f"{where} is not a readable .npz"):
+            archive = np.load(io.BytesIO(load()))
         for key in archive.files:
             names = key.split("/")
             make = _scores if _SCORES.fullmatch(names[-1]) else _boxes
             yield SharedResult(file, (*parts, *names), partial(_array, archive, key, where, make))
     elif inside.suffix == ".json":
-        for path, rows in _json_lists(_read_json(load(), where), (), where):
+        with _named(f"{where} is not a readable .json"):
+            content = json.loads(decode_text(load(), where))
+        for path, rows in _json_lists(content, (), where):
             make = _scores if path and _SCORES.fullmatch(path[-1]) else _boxes
             yield SharedResult(file, (*parts, *path), partial(make, rows, f"{where}: {'/'.join(path)}"))
 
 
 def _boxes(rows: Any, where: str) -> np.ndarray:
-    try:
+    with _named(f"{where}: the rows are not all of four numbers"):
         boxes = np.array(rows, np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{where}: the rows are not all of four numbers: {error}") from error
     if boxes.ndim != 2 or boxes.shape[1] != 4 or len(boxes) == 0:
         raise DataError(f"{where}: an array of shape {boxes.shape}, expected (frames, 4): x, y, w, h")
     return boxes
 
 
 def _scores(values: Any, where: str) -> np.ndarray:
-    try:
+    with _named(f"{where}: not all of the scores are numbers"):
         scores = np.array(values, np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{where}: not all of the scores are numbers: {error}") from error
     if scores.ndim == 2 and 1 in scores.shape:
         scores = scores.ravel()
     if scores.ndim != 1:
@@ -182,25 +188,9 @@ def _mat_boxes(load: Callable[[], bytes], where: str) -> np.ndarray:
     return _boxes(np.atleast_2d(rows), where)
 
 
-def _open_npz(data: bytes, where: str) -> Any:
-    try:
-        return np.load(io.BytesIO(data))
-    except (ValueError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{where} is not a readable .npz: {error}") from error
-
-
 def _array(archive: Any, key: str, where: str, make: Callable[[Any, str], np.ndarray]) -> np.ndarray:
-    try:
+    with _named(f"{where}: {key} cannot be read"):
         return make(archive[key], f"{where}: {key}")
-    except (ValueError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{where}: {key} cannot be read: {error}") from error
-
-
-def _read_json(data: bytes, where: str) -> Any:
-    try:
-        return json.loads(decode_text(data, where))
-    except ValueError as error:
-        raise DataError(f"{where} is not a readable .json: {error}") from error
 
 
 def _json_lists(value: Any, path: tuple[str, ...], where: str) -> Iterator[tuple[tuple[str, ...], list]]:

@@ -75,7 +75,8 @@ def add_sequences(workspace: Path, sequences: Row[Sequence]) -> Path:
 
     Raises:
         DataError: a sequence is no folder of pictures of one type, lacks a box for each frame, has one frame only, or
-            shows its target nowhere; two have one name; the workspace has sequences; or it cannot be written.
+            shows its target nowhere; two have one name; or the workspace has sequences.
+        OSError: it cannot be written.
     """
     folder = workspace / "sequences"
     if (folder / "list.txt").exists():
@@ -84,17 +85,14 @@ def add_sequences(workspace: Path, sequences: Row[Sequence]) -> Path:
     if len(contents) < len(sequences):
         raise DataError("two sequences have the same name; put them into different workspaces")
     runs = []
-    try:
-        for name, (pictures, boxes) in tqdm(contents.items(), "sequences", delay=2, leave=False):
-            anchors = place_anchors(np.isfinite(boxes).all(1))
-            _write_sequence(folder / name, pictures, boxes, anchors)
-            forward, backward = np.flatnonzero(anchors > 0), np.flatnonzero(anchors < 0)
-            runs += [*(len(boxes) - forward).tolist(), *(backward + 1).tolist()]
-        stack = workspace / STACK
-        stack.write_text(yaml.safe_dump(short_term_stack(min(runs), max(runs)), sort_keys=False))
-        (folder / "list.txt").write_text("".join(f"{name}\n" for name in contents))
-    except OSError as error:
-        raise DataError(f"the workspace {workspace} cannot be written: {error}") from error
+    for name, (pictures, boxes) in tqdm(contents.items(), "sequences", delay=2, leave=False):
+        anchors = place_anchors(np.isfinite(boxes).all(1))
+        _write_sequence(folder / name, pictures, boxes, anchors)
+        forward, backward = np.flatnonzero(anchors > 0), np.flatnonzero(anchors < 0)
+        runs += [*(len(boxes) - forward).tolist(), *(backward + 1).tolist()]
+    stack = workspace / STACK
+    stack.write_text(yaml.safe_dump(short_term_stack(min(runs), max(runs)), sort_keys=False))
+    (folder / "list.txt").write_text("".join(f"{name}\n" for name in contents))
     return stack
 
 
@@ -124,8 +122,8 @@ def short_term_stack(low: int, high: int) -> dict[str, Any]:
 def place_anchors(present: np.ndarray) -> np.ndarray:
     """Where the runs of a multi-start experiment begin, and in which direction they go.
 
-    In each stretch of 50 frames it is the first with the target in it. Runs go to the end of the sequence that is
-    farther away: 1 stands for forward, -1 for backward, 0 for no anchor.
+    Anchors are the first frame with the target in every 50. Runs go to the end of the sequence that is farther away:
+    1 stands for forward, -1 for backward, 0 for no anchor.
 
     Args:
         present: (N,) bool, whether the target is in the frame.
