@@ -71,9 +71,9 @@ def follow(leader: Tracker, others: Mapping[str, Tracker], sequence: Sequence, f
     leading, scales, test = [box], [], leader.cfg.TEST
     found: dict[str, list[list[float]]] = {name: [box] for name in others}
     for image in images:
-        scales.append(test.SEARCH_SIZE / crop_window(ahead.box, test.SEARCH_FACTOR * ahead.reach).side)
+        scales.append(test.SEARCH_SIZE / crop_window(ahead.box, test.SEARCH_FACTOR).side)
         for name, target in targets.items():
-            target.box, target.reach = list(ahead.box), ahead.reach
+            target.box = list(ahead.box)
             found[name] += others[name].step([image], [target]).boxes
         leading += leader.step([image], [ahead]).boxes
     return Followed(np.array(leading), {name: np.array(boxes) for name, boxes in found.items()}, np.array(scales))

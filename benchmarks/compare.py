@@ -78,9 +78,8 @@ def main() -> int:
         print(f"{len(fresh)} ratios of {kind} written to {args.file}")
         return 0
     if kind not in machines:
-        raise DataError(
-            f"{args.file} knows no ratios of {kind} (but of: {'; '.join(machines) or 'none'}): see --update"
-        )
+        known = "; ".join(machines) or "none"
+        raise DataError(f"{args.file} knows no ratios of {kind} (but of: {known}): see --update")
     fallen, unmeasured = compare(machines[kind], fresh)
     compared = len(machines[kind]) - len(unmeasured)
     if not compared:

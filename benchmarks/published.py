@@ -182,7 +182,7 @@ class PublishedTracker:
         if mask is not None and mask.dtype != torch.bool:
             tokens = (size // self.cfg.MODEL.BACKBONE.STRIDE) ** 2
             mask = torch.zeros(1, tokens, dtype=torch.bool, device=self.device).scatter(1, mask, True)
-        return PublishedTarget(self._normalise(crop), mask, list(box))
+        return PublishedTarget(self._normalize(crop), mask, list(box))
 
     @torch.no_grad()
     def step(self, images: Sequence[np.ndarray], targets: Sequence[PublishedTarget]) -> TrackResult:
@@ -192,7 +192,7 @@ class PublishedTracker:
             start = time.perf_counter()
             patch, factor = self._crop(image, target.box, test.SEARCH_FACTOR, test.SEARCH_SIZE)
             cropped = time.perf_counter()
-            out = published_forward(self.net, target.template, self._normalise(patch), target.mask)
+            out = published_forward(self.net, target.template, self._normalize(patch), target.mask)
             box, score = self._read_box(out)  # waits for the device
             predicted = time.perf_counter()
             pixels = box_from_crop(box, target.box, factor, test.SEARCH_SIZE)
@@ -207,7 +207,7 @@ class PublishedTracker:
         window = crop_window(box, factor)
         return published_crop(image, window, size)[0], size / window.side
 
-    def _normalise(self, patch: np.ndarray) -> Tensor:
+    def _normalize(self, patch: np.ndarray) -> Tensor:
         """(1, 3, H, W) on the device, in three passes."""
         pixels = torch.tensor(patch).to(self.device).float().permute(2, 0, 1).unsqueeze(0)
         return ((pixels / 255.0) - self.mean) / self.std

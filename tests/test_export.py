@@ -16,9 +16,8 @@ from lib.test.evaluation.results import differences, file_hash, provenance_path
 from lib.test.export.exporting import ExportOptions, _in_batches, open_network
 from lib.test.export.formats import FORMATS, Opened, tensors
 from lib.test.export.graph import network_hash, noise_inputs
-from lib.test.export.half import halve_weights
 from lib.test.export.int8 import SmoothedLinear, smooth
-from lib.test.export.opset import lower
+from lib.test.export.opset import halve_weights, lower
 from lib.test.tracker import Tracker, build_tracker
 from lib.test.tracker.backends import FORMAT_OF, ExportedNetwork, exported_network
 from lib.test.tracker.build import choose_precision

@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+from array import array
 from xml.etree import ElementTree
 
 import cv2
@@ -248,9 +249,9 @@ def test_keys_select_anew_pause_and_quit(video, tmp_path):
     window, tracker = FakeWindow(keys, [[30, 30, 5, 5], [50, 10, 4, 4]]), FakeTracker()
     summary = run(video, tracker, [tmp_path / "a.txt"], boxes=[[10, 20, 8, 8]], window=window)
     assert tracker.started == [[10, 20, 8, 8], [30, 30, 5, 5], [50, 10, 4, 4]] and window.asked == [(1, 1)] * 2
-    assert "lost in 0 frames" in str(summary) and str(DemoSummary(1, lowest=[0.1], lost=[1])).splitlines() == [
-        "1 frame", "target 1: lowest score 0.10, lost in 1 frame"
-    ]  # fmt: skip
+    assert "lost in 0 frames" in str(summary) and str(
+        DemoSummary(frames=1, boxes=array("d", (0, 1, 5, 5, 9, 9, 0.1)), last=0)
+    ).splitlines() == ["1 frame", "target 1: lowest score 0.10, lost in 1 frame: 0"]  # fmt: skip
     assert summary.left and summary.frames == 4 and "left by the user" in str(summary)
     expected = [[10, 20, 8, 8], [30, 30, 5, 5], [50, 10, 4, 4], [51, 10, 4, 4]]
     np.testing.assert_array_equal(read_result(tmp_path / "a.txt"), expected)

@@ -20,8 +20,8 @@ from lib.utils.console import next_step
 from lib.utils.dist_info import dist_info
 from lib.utils.errors import ConfigError, run_cli
 from lib.vis.recorder import record_video
-from lib.vis.screens import visdom_or_pictures
 from lib.vis.views import Screen
+from lib.vis.visdom_client import visdom_or_pictures
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -86,9 +86,7 @@ def choose_screen(args: argparse.Namespace) -> Screen | None:
     if args.debug and args.save_vis:
         raise ConfigError("--debug 1 and --save_vis: choose one, to look on or to keep videos")
     if args.debug and (args.threads > 1 or args.batch > 1 or dist_info().world > 1):
-        raise ConfigError(
-            "--debug 1 shows one sequence at a time, in this process: leave out --threads, --batch, torchrun"
-        )
+        raise ConfigError("--debug 1 shows one sequence at a time: leave out --threads, --batch, torchrun")
     if args.debug:
         return visdom_or_pictures(args.visdom_server, args.visdom_port, debug_folder(args.save_dir))
     if args.save_vis:

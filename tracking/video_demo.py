@@ -15,7 +15,7 @@ from lib.test.video_demo import track_video
 from lib.test.video_loop import KEYS, VideoOptions
 from lib.utils.console import next_step
 from lib.utils.errors import ConfigError, run_cli
-from lib.vis.screens import visdom_or_pictures
+from lib.vis.visdom_client import visdom_or_pictures
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -84,8 +84,8 @@ def trackingnet_sets(storage: Storage, layout: Layout, sets: Sequence[int]) -> l
     for group in (f"TRAIN_{number}" for number in sets):
         entries = by_annotation(storage, layout, group)
         if not entries:
-            raise DataError(f"{storage.path(group)} has no anno/*.txt; to train on some of the sets, name them: "
-                            "TRACKINGNET[0,1,4-7]")  # fmt: skip
+            advice = "to train on some of the sets, name them: TRACKINGNET[0,1,4-7]"
+            raise DataError(f"{storage.path(group)} has no anno/*.txt; {advice}")
         found += entries
     return found
 

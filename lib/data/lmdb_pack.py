@@ -58,8 +58,7 @@ def pack_folder(folder: Path, out: Path, prefix: str = "", content: Sequence[str
             _write(database, folder, start, keys)
             _verify(database, folder, start, keys)
     except (OSError, lmdb.Error) as error:
-        raise DataError(f"{out} cannot be written: {error}; what was written so far stays, so the same command goes on "
-                        "from there") from error  # fmt: skip
+        raise DataError(f"{out} cannot be written: {error}; the same command goes on from there") from error
     return len(keys)
 
 
@@ -132,13 +131,11 @@ def _verify(database: lmdb.Environment, folder: Path, start: str, keys: list[str
         for key in tqdm(keys, desc=f"verifying {folder.name}"):
             value = transaction.get((start + key).encode())
             if value is None or bytes(value) != source.read(key):
-                raise DataError(f"{folder / key} is not in the lmdb as it is on disk: has it changed since? Delete the "
-                                "lmdb and make it anew")  # fmt: skip
+                raise DataError(f"{folder / key} is not in the lmdb as it is on disk: delete the lmdb and make it anew")
         cursor, known = transaction.cursor(), {(start + key).encode() for key in keys}
         if cursor.set_range(start.encode()) if start else cursor.first():
             for entry in map(bytes, cursor.iternext(values=False)):
                 if not entry.startswith(start.encode()):
                     break
                 if entry not in known:
-                    raise DataError(f"the lmdb has {entry.decode()}, which {folder} has not: delete it and make it "
-                                    "anew")  # fmt: skip
+                    raise DataError(f"the lmdb has {entry.decode()}, which {folder} has not: make it anew")

@@ -7,18 +7,17 @@ import logging
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from lib.data.annotations import parse_flags
-from lib.data.exif import exif_orientation
-from lib.data.image_io import decode_deep
+from lib.data.image_io import decode_deep, is_turned
 from lib.data.layouts import Layout, Plan, SequenceEntry, SequenceFiles, plan_of
 from lib.data.regions import parse_own
-from lib.data.selection import selected
+from lib.data.splits import selected
 from lib.data.storage import IMAGE_TYPES, FolderStorage, Storage, image_names
 from lib.data.tracks import FrameKind, TrackTable, literal
 from lib.data.video_io import VIDEO_SUFFIXES
@@ -85,7 +84,7 @@ def own_sequences(root: Path) -> list[OwnSequence]:
         reason = next((f"; {folder}: {problem}" for folder, problem in problems.items()), "")
         raise DataError(f"folder:{root}: no sequences; expected {_FORMS}{reason}")
     for folder, problem in problems.items():
-        _warn_once(f"{folder} is left out: {problem}")
+        logger.warning("%s is left out: %s", folder, problem)
     return sequences
 
 
@@ -171,16 +170,9 @@ def frames_in(folder: Path) -> Path:
             return place
     videos = [path for path in folder.iterdir() if _is_video(path)]
     if len(videos) != 1:
-        raise DataError(
-            f"expected pictures ({IMAGE_TYPES}, in img/, imgs/, color/ or itself) or one video, "
-            f"found {len(videos)} videos ({', '.join(sorted(VIDEO_SUFFIXES))})"
-        )
+        expected = f"expected pictures ({IMAGE_TYPES}, in img/, imgs/, color/ or itself) or one video"
+        raise DataError(f"{expected}, found {len(videos)} videos ({', '.join(sorted(VIDEO_SUFFIXES))})")
     return videos[0]
-
-
-@cache
-def _warn_once(message: str) -> None:
-    logger.warning(message)
 
 
 def plan_own(storage: Storage, roots: Sequence[str], patterns: Sequence[str] = ()) -> Plan:
@@ -188,35 +180,33 @@ def plan_own(storage: Storage, roots: Sequence[str], patterns: Sequence[str] = (
 
     Args:
         roots: the folders.
-        patterns: of the names of the sequences to take, see :func:`lib.data.selection.selected`.
+        patterns: of the names of the sequences to take, see :func:`lib.data.splits.selected`.
     """
     found = [(Path(root).resolve(), item) for root in roots for item in own_sequences(Path(root).resolve())]
     names = set(selected([item.name for _, item in found], patterns, "FOLDER"))
     files = [own_files(item, str(item.folder.relative_to(root.parent))) for root, item in found if item.name in names]
     plan = plan_of(files)
-    return Plan(plan.files, lambda: _say_what_is_done(plan.read()))
+    return Plan(plan.files, lambda: _with_remarks(plan.read()))
 
 
-def _say_what_is_done(table: TrackTable) -> TrackTable:
-    """Say once what is done to pictures like these that a user may not expect."""
-    for index in np.flatnonzero(table.kinds == FrameKind.LISTED):
-        first = Path(table.places[index].decode(), table.files[table.starts[index]].decode())
-        data = first.read_bytes()
-        if exif_orientation(data) != 1:
-            _say_once("%s and others like it are turned as their EXIF orientation says", first)
-        try:
-            deep = decode_deep(data, str(first)).dtype != np.uint8
-        except ImageError:  # told when a sample is drawn from it
-            continue
-        if deep:
-            _say_once("%s and others like it have more than 8 bits: limits of each sequence make 8 of them", first)
+def _with_remarks(table: TrackTable) -> TrackTable:
+    """Log what is done to the pixels of pictures that a user may not expect, with the first picture as example."""
+    indices = np.flatnonzero(table.kinds == FrameKind.LISTED)
+    firsts = [Path(table.places[i].decode(), table.files[table.starts[i]].decode()) for i in indices]
+    if path := next(filter(_is_turned, firsts), None):
+        logger.info("%s and others like it are turned as their EXIF orientation says", path)
+    if path := next(filter(_is_deep, firsts), None):
+        logger.info("%s and others like it have more than 8 bits: limits of each sequence make 8 of them", path)
     return table
 
 
-_said: set[str] = set()
+def _is_turned(path: Path) -> bool:
+    with suppress(ImageError):  # reported when a sample is drawn from it
+        return is_turned(path.read_bytes(), str(path))
+    return False
 
 
-def _say_once(message: str, path: Path) -> None:
-    if message not in _said:
-        _said.add(message)
-        logger.info(message, path)
+def _is_deep(path: Path) -> bool:
+    with suppress(ImageError):
+        return decode_deep(path.read_bytes(), str(path)).dtype != np.uint8
+    return False

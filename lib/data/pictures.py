@@ -15,7 +15,7 @@ from lib.data.annotations import decode_text
 from lib.data.base import SequenceInfo, boxes_outside, valid_boxes
 from lib.data.coco import picture_size
 from lib.data.layouts import Plan
-from lib.data.selection import selected
+from lib.data.splits import selected
 from lib.data.storage import Storage, image_names
 from lib.data.tracks import LeftOut, Track, TrackTable, literal
 from lib.utils.errors import DataError

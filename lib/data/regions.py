@@ -44,9 +44,8 @@ def parse_region_boxes(text: str, path: str | Path) -> np.ndarray:
         try:
             boxes[i] = region_box(line)
         except ValueError as error:
-            raise DataError(
-                f"{path}, line {i + 1}: expected a rectangle, polygon or mask: {error}, found {describe_line(line)}"
-            ) from error
+            expected = f"expected a rectangle, polygon or mask: {error}"
+            raise DataError(f"{path}, line {i + 1}: {expected}, found {describe_line(line)}") from error
     return boxes
 
 

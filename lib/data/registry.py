@@ -15,7 +15,7 @@ from lib.data.datasets import TRACKINGNET_SETS, TRAINING, TrainingSpec, tracking
 from lib.data.layouts import Plan
 from lib.data.own_folder import plan_own
 from lib.data.pictures import plan_pictures
-from lib.data.selection import split_selection
+from lib.data.splits import split_selection
 from lib.data.storage import FolderStorage, Storage, open_storage
 from lib.data.tracks import TrackDataset
 from lib.utils.errors import ConfigError, DataError, suggestion

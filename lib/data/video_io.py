@@ -158,10 +158,9 @@ class VideoFile:
         if count == 0:
             code = int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF
             codec = code.to_bytes(4, "little").decode("ascii", "replace").strip("\0 ")
-            raise DataError(
-                f"video {self.path} has no frame that can be decoded: it is damaged, or OpenCV cannot decode its codec "
-                f"{codec!r} (then convert it: ffmpeg -i IN -c:v libx264 OUT.mp4)"
-            )
+            reason = f"it is damaged, or OpenCV cannot decode its codec {codec!r}"
+            advice = "then convert it: ffmpeg -i IN -c:v libx264 OUT.mp4"
+            raise DataError(f"video {self.path} has no frame that can be decoded: {reason} ({advice})")
         if any(capture.grab() for _ in range(_MORE_TRIES)):
             raise DataError(f"video {self.path}: frame {count} cannot be decoded: copy or download it again")
         if count < _declared(capture) and is_broken(str(self.path)):

@@ -129,18 +129,14 @@ def _checked_record(folder: Path) -> dict[str, Any]:
         record = yaml.safe_load(head[1])[_RECORD] if head else {}
         family, experiment, hashes = str(record["family"]), str(record["experiment"]), dict(record["sha256"])
     except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{folder / README} does not begin with family, experiment and sha256 of an ostrack model: write the "
-            "folder anew with tracking/export.py --format hub"
-        ) from error
+        missing = "does not begin with family, experiment and sha256 of an ostrack model"
+        raise CheckpointError(f"{folder / README} {missing}: write the folder anew with tracking/export.py") from error
     if not (family.isidentifier() and re.fullmatch(r"\w[\w.-]*", experiment)):  # a name becomes a module, and a file
         raise CheckpointError(f"{folder / README}: {family!r}, {experiment!r} are no names of a family and experiment")
     for name in (CONFIG, WEIGHTS):
         if (found := file_sha256(folder / name)) != hashes.get(name):
-            raise CheckpointError(
-                f"{folder / name} has SHA-256 {found}, {README} says {hashes.get(name)}: it was changed or damaged, "
-                "copy or download the folder again"
-            )
+            sums = f"{folder / name} has SHA-256 {found}, {README} says {hashes.get(name)}"
+            raise CheckpointError(f"{sums}: it was changed or damaged, copy or download the folder again")
     return {"family": family, "experiment": experiment}
 
 
@@ -149,17 +145,13 @@ def _download(name: str) -> Path:
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
-        raise OSTrackError(
-            f"there is no folder {name}, and huggingface_hub, which would download it, is not installed; "
-            "run: pip install huggingface_hub"
-        ) from error
+        missing = f"there is no folder {name}, and huggingface_hub, which would download it, is not installed"
+        raise OSTrackError(f"{missing}; run: pip install huggingface_hub") from error
     try:
         return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, README]))
     except Exception as error:  # whatever the package and its network libraries raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise OSTrackError(f"there is no folder {name}, and the hub did not give a model of that name: {reason}") from (
-            error
-        )
+        raise OSTrackError(f"there is no folder {name}, and the hub gave no model of that name: {reason}") from error
 
 
 def _card_rows(card: Path) -> dict[str, str]:

@@ -79,9 +79,8 @@ def _no_window(wanted: bool, have_boxes: bool) -> str | None:
     """Why there is no window, if so. Raises ConfigError: one is needed to draw boxes in."""
     problem = display_problem() if wanted else "none is wanted"
     if problem and not have_boxes:
-        raise ConfigError(
-            f"no box to start from, and no display to draw one on ({problem}): give --optional_box X Y W H"
-        )
+        missing = f"no box to start from, and no display to draw one on ({problem})"
+        raise ConfigError(f"{missing}: give --optional_box X Y W H")
     if problem and wanted:
         logger.info("No window: %s", problem)
     return problem

@@ -90,10 +90,8 @@ def describe_network(path: Path, cfg: ExperimentConfig | None = None) -> dict[st
 
     record = {entry.key: entry.value for entry in model.metadata_props}
     if record.get("batch") != "1":
-        raise DataError(
-            f"{path} is no tracker for one target (batch {record.get('batch')}): "
-            "export one with tracking/export.py --format onnx"
-        )
+        batch = record.get("batch")
+        raise DataError(f"{path} is no tracker for one target (batch {batch}): export one with tracking/export.py")
     if cfg is not None:
         record |= {"min_size": str(cfg.TEST.MIN_SIZE), "size_smoothing": str(cfg.TEST.SIZE_SMOOTHING)}
     return {

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from lib.vis.draw import PAPER, TRUTH_AMONG_TRACKERS, Color, contact_sheet, draw_box
-from lib.vis.panels import CAPTION_HEIGHT, blank, write
+from lib.vis.panels import CAPTION_HEIGHT, blank, resized, write
 
 TILE_WIDTH, COLUMNS = 480, 3
 _SWATCH, _GAP, _SCALE = 12, 6, 0.45
@@ -38,8 +38,7 @@ class Entry(NamedTuple):
 
 def marked_frame(image: np.ndarray, marks: Sequence[Mark], scale: float = 1.0) -> np.ndarray:
     """The frame, scaled, with boxes; the first mark lies on top, and white boxes are labelled as ground truth."""
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    picture = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    picture = resized(image, scale)
     for mark in reversed(marks):
         if mark.box is not None:
             label = "ground truth" if mark.color == TRUTH_AMONG_TRACKERS else None

@@ -12,13 +12,18 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lib.utils.errors import DataError, OSTrackError
 from lib.vis.panels import blank, score_strip
+from lib.vis.recorder import record_pictures
 from lib.vis.views import LeaveSequence, Screen, View, captions, frame_picture, panels
+
+logger = logging.getLogger(__name__)
 
 ENVIRONMENT = "ostrack"  # of our windows on the server, apart from anybody else's
 FRAME, SCORES, HELP = "Tracking", "scores", "Help"
@@ -174,3 +179,12 @@ class VisdomScreen:
             win=name,
             opts={"title": title, "layoutopts": {"plotly": _PLOT}, **look},
         )
+
+
+def visdom_or_pictures(server: str, port: int, folder: Path) -> Screen:
+    """A visdom server's windows; where no server answers, pictures in ``folder``, which is told in a line."""
+    try:
+        return visdom_screen(server, port)
+    except NoVisdomError as error:
+        logger.warning("%s; the pictures go to %s", error, folder)
+        return partial(record_pictures, folder)

@@ -78,9 +78,8 @@ def prepare_prediction(prediction: np.ndarray, truth: np.ndarray, rules: Rules, 
     if problem := box_problem(boxes):
         raise DataError(f"{source}: {problem}: delete it and track this sequence again")
     if len(boxes) < len(truth) and not rules.pad_short:
-        raise DataError(
-            f"{source}: {len(boxes)} boxes for {len(truth)} frames: delete it and track this sequence again"
-        )
+        counts = f"{len(boxes)} boxes for {len(truth)} frames"
+        raise DataError(f"{source}: {counts}: delete it and track this sequence again")
 
     boxes = boxes[: len(truth)]
     if rules.repeat_empty:

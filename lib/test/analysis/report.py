@@ -109,10 +109,8 @@ class TrackerReport:
         if found is None:
             return None
         if len(found) < frames - padded:
-            raise DataError(
-                f"{scores_path(self.files[index])} has {len(found)} scores for {frames - padded} boxes: delete "
-                f"it, or {self.files[index].name} and track this sequence again"
-            )
+            counts = f"{len(found)} scores for {frames - padded} boxes"
+            raise DataError(f"{scores_path(self.files[index])} has {counts}: delete it, or track this sequence again")
         return np.concatenate((found, np.full(padded, np.nan)))[:frames]
 
     def intervals(self, values: np.ndarray | None = None) -> dict[str, tuple[float, float]]:
@@ -365,10 +363,9 @@ def _scorable(
         and any(len(read_result(found_result(folder, *tracker, one), cache)) > 1 for tracker in trackers)
     )
     if len(first_only) == len(data):
-        raise DataError(
-            f"{dataset}: only the first box of each sequence is known ({data[0].annotation}), and that is given"
-            + ("" if data[0].group else ": its benchmark publishes no other and scores on its own server")
-        )
+        known = f"only the first box of each sequence is known ({data[0].annotation}), and that is given"
+        server = "" if data[0].group else ": its benchmark publishes no other and scores on its own server"
+        raise DataError(f"{dataset}: {known}{server}")
     scored = [one for one in data if one.name not in first_only]
     return Report(dataset, "", scored, [], missing, absent=absent, first_only=first_only)
 

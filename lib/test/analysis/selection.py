@@ -111,14 +111,10 @@ def result_origin(path: Path, sequence: Sequence, frames: bool = False) -> str:
         return ORIGIN_UNKNOWN
     first, source = sequence.ground_truth[0].tolist(), provenance_path(path)
     if record.get("init_box", first) != first:
-        raise DataError(
-            f"{source}: tracked from {record['init_box']}, but {sequence.name} starts at {first}: "
-            f"delete {path.name} and track this sequence again"
-        )
+        boxes = f"tracked from {record['init_box']}, but {sequence.name} starts at {first}"
+        raise DataError(f"{source}: {boxes}: delete {path.name} and track this sequence again")
     if (frames or sequence.dataset in CHANGEABLE) and other_frames(record, sequence.frames):
-        raise DataError(
-            f"{source}: {sequence.name} was tracked on other frames than are there now: track it again (--fresh)"
-        )
+        raise DataError(f"{source}: {sequence.name} was tracked on other frames than are there now: use --fresh")
     if record.get("result_sha256") != file_hash(path):
         return f"{ORIGIN_UNKNOWN}: changed after it was written"
     if record.get("imported_from"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +43,9 @@ def _load(name: str, env: EnvSettings) -> list[Sequence]:
     row = get_benchmark(name)
     root = env.folder(row)
     if not root.is_dir():
+        advice = f"put the benchmark there, or set {row.setting} in lib/test/evaluation/local.py"
         raise DataError(
-            f"{name}: there is no folder {root}. Put the benchmark there, or set {row.setting} in "
-            "lib/test/evaluation/local.py (tracking/create_default_local_file.py writes that file)"
+            f"{name}: there is no folder {root}: {advice} (tracking/create_default_local_file.py writes it)"
         )
     sequences = [_sequence(files, row.dataset, row.prefix) for files in _files(row, root)]
     if not sequences:
@@ -71,16 +71,12 @@ def present_sequences(name: str, env: EnvSettings | None = None) -> list[Sequenc
     sequences = get_dataset(name, env=env)
     there = [sequence for sequence in sequences if sequence.has_frames()]
     if not there:
-        raise DataError(
-            f"{name}: none of its {len(sequences)} sequences has frames here; docs/benchmarks.md shows what lies "
-            "where, tracking/test.py --list where it is looked for"
-        )
+        advice = "docs/benchmarks.md shows what lies where, tracking/test.py --list where it is looked for"
+        raise DataError(f"{name}: none of its {len(sequences)} sequences has frames here; {advice}")
     absent = [sequence.name for sequence in sequences if not sequence.has_frames()]
     if absent:
-        logger.warning(
-            "%s: %d of %d sequences have no frames here and are left out: %s",
-            *(name, len(absent), len(sequences), listed(absent)),
-        )
+        count = f"{len(absent)} of {len(sequences)} sequences"
+        logger.warning("%s: %s have no frames here and are left out: %s", name, count, listed(absent))
     return there
 
 
@@ -117,13 +113,8 @@ def _official_visible(files: SequenceFiles, dataset: str) -> np.ndarray | None:
     visible = files.official_visible()
     if visible is None and files.layout.official_hidden:
         template, _ = files.layout.official_hidden
-        _warn_once(f"{dataset}: official scores without the flags of its evaluator: there is no {template}")
+        logger.warning("%s: official scores without the flags of its evaluator: there is no %s", dataset, template)
     return visible
-
-
-@cache
-def _warn_once(message: str) -> None:
-    logger.warning(message)
 
 
 @dataclass(frozen=True)

@@ -66,10 +66,8 @@ def batch_tracker(tracker: Tracker | BatchTracker, batch: int) -> BatchTracker:
     if hasattr(tracker, "start") and hasattr(tracker, "step"):
         return cast(BatchTracker, tracker)
     if batch > 1:
-        raise ConfigError(
-            f"--batch {batch}: {type(tracker).__name__} has only initialize() and track(), which follow one target; "
-            "use --batch 1, or give it start() and step() (see lib/test/evaluation/protocol.py)"
-        )
+        name = type(tracker).__name__
+        raise ConfigError(f"--batch {batch}: {name} has no start() and step() (lib/test/evaluation/protocol.py)")
     return _OneTarget(tracker)
 
 

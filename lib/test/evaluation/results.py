@@ -218,9 +218,7 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"{source} cannot be read ({error}): delete {path.name} and track this sequence again"
-        ) from error
+        raise DataError(f"{source} is damaged ({error}): delete {path.name} and track this sequence again") from error
     if not isinstance(record, dict):
         raise DataError(f"{source} is no record of a result's origin: delete {path.name} and track this sequence again")
     return record

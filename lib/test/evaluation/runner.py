@@ -68,9 +68,8 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         if self.batch < 1 or self.workers < 0:
-            raise ConfigError(
-                f"--batch {self.batch} --threads {self.workers}: a batch is 1 at least, worker processes are 0 or more"
-            )
+            given = f"--batch {self.batch} --threads {self.workers}"
+            raise ConfigError(f"{given}: a batch is 1 at least, worker processes are 0 or more")
 
 
 def run_sequences(
@@ -219,11 +218,9 @@ def _plan(
         else:
             done += 1
     if conflicts:
-        raise DataError(
-            f"{len(conflicts)} results are not of this run:\n  "
-            + listed(conflicts, _MOST_LISTED, between="\n  ")
-            + "\nuse --fresh to track and replace them, or keep them and use another --runid or --save_dir"
-        )
+        shown = listed(conflicts, _MOST_LISTED, between="\n  ")
+        advice = "use --fresh to track and replace them, or keep them and use another --runid or --save_dir"
+        raise DataError(f"{len(conflicts)} results are not of this run:\n  {shown}\n{advice}")
     return sorted(jobs, key=lambda job: -job.provenance["frames"]), broken, done
 
 

@@ -129,10 +129,7 @@ def open_network(format: str, path: Path, weights: str, precision: str, batch: i
     expected = {"network_sha256": weights, "precision": precision, "batch": str(batch)}
     found = {key: opened.record.get(key) for key in expected}
     if found != expected:
-        raise CheckpointError(
-            f"{path} holds another network, {found} of experiment {opened.record.get('experiment')}, not {expected}: "
-            "remove it, and it is made anew"
-        )
+        raise CheckpointError(f"{path} holds another network, {found}, not {expected}: remove it, and export again")
     return opened
 
 
@@ -154,10 +151,8 @@ def _compare(expected: list[np.ndarray], found: list[np.ndarray], precision: str
     largest, mean = float(error.max()), float(error.mean())
     good = largest <= _FLOAT32_ERROR if precision == "float32" else mean <= _MEAN_ERROR[precision]
     if not good:  # nor where it is NaN
-        raise OSTrackError(
-            f"{path.name} does not give what torch gives: outputs differ by up to {largest:.2g}, {mean:.2g} on "
-            "average; it was not kept"
-        )
+        differ = f"outputs differ by up to {largest:.2g}, {mean:.2g} on average"
+        raise OSTrackError(f"{path.name} does not give what torch gives: {differ}; it was not kept")
     return largest, mean
 
 

@@ -1,4 +1,4 @@
-"""Static quantisation to int8 of the transformer's linear layers, which are most of the work.
+"""Static quantization to int8 of the transformer's linear layers, which are most of the work.
 
 Attention, softmax, layer norm, the patch embedding and the head stay as they are, and so do the sums that the linear
 layers give. Their inputs have one scale each, from the smallest and largest value in the calibration; weights have one
@@ -8,7 +8,6 @@ for each output channel. As a few channels of the inputs are far larger than the
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib.test.export.formats import required, tensors
+from lib.test.export.formats import quiet, required, tensors
 from lib.test.export.graph import NetworkGraph
 
 _SHIFT = 0.5  # how much of the spread between channels goes from activations to weights: all with 1
@@ -75,11 +74,11 @@ def smooth(graph: NetworkGraph, calibration: list[dict[str, np.ndarray]]) -> Non
         setattr(module, name, SmoothedLinear(linear, scale.masked_fill(unusable, 1.0)))
 
 
-def quantise(model: Any, calibration: list[dict[str, np.ndarray]]) -> Any:
+def quantize(model: Any, calibration: list[dict[str, np.ndarray]]) -> Any:
     """The ONNX model of a smoothed graph, with QuantizeLinear and DequantizeLinear around what is computed in int8.
 
     Args:
-        model: in float32; what it multiplies after a factor of :class:`SmoothedLinear` is quantised.
+        model: in float32; what it multiplies after a factor of :class:`SmoothedLinear` is quantized.
         calibration: as of :func:`smooth`.
     """
     required("onnxruntime")
@@ -94,12 +93,10 @@ def quantise(model: Any, calibration: list[dict[str, np.ndarray]]) -> Any:
         and any(name.endswith(f".{_FACTOR}") for name in maker[node.input[0]].input)
     ]
     onnx = required("onnx")
-    silenced = logging.root.manager.disable
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "float32.onnx"), Path(folder, "int8.onnx")
         onnx.save(model, source)
-        logging.disable(logging.WARNING)  # it recommends a preparation that changes nothing here
-        try:
+        with quiet():  # it recommends a preparation that changes nothing here
             quantize_static(
                 source,
                 target,
@@ -112,8 +109,6 @@ def quantise(model: Any, calibration: list[dict[str, np.ndarray]]) -> Any:
                 nodes_to_quantize=products,
                 extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"]},
             )
-        finally:
-            logging.disable(silenced)
         return onnx.load(target)
 
 

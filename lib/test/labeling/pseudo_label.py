@@ -19,17 +19,16 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from lib.data.image_io import write_image
 from lib.data.video_io import VIDEO_SUFFIXES, VideoFile
 from lib.drawing.pictures import shrink
-from lib.test.analysis.metrics import true_runs
+from lib.test.analysis.metrics import box_overlap, true_runs
 from lib.test.evaluation.protocol import BatchTracker
 from lib.test.evaluation.results import LOST_BELOW
 from lib.test.labeling.candidates import Candidate, moving_regions, worth_following
-from lib.utils.box_ops import box_xywh_to_xyxy, clip_box, paired_iou
+from lib.utils.box_ops import clip_box
 from lib.utils.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
@@ -257,7 +256,7 @@ def _candidates(
 
 
 def _ious(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return paired_iou(*(box_xywh_to_xyxy(torch.from_numpy(boxes.copy())) for boxes in (a, b)))[0].numpy()
+    return box_overlap(a, b, pixel=0)
 
 
 def _seen_length(

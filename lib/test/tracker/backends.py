@@ -79,10 +79,8 @@ def exported_network(
     path = kept_file(weights, name, format, precision, folder)
     if not path.is_file():
         if precision == "int8":
-            raise ConfigError(
-                f"there is no {path}; int8 is calibrated first: python tracking/export.py --config {name} "
-                f"--format {format} --precision int8, with the same checkpoint, settings and output folder"
-            )
+            command = f"python tracking/export.py --config {name} --format {format} --precision int8"
+            raise ConfigError(f"there is no {path}; int8 is calibrated first: {command}, and the same other options")
         logger.info("Exporting %s for %s, once, into %s", name, backend, path)
         export.export_network(cfg, model, format, path, export.ExportOptions(precision))
     opened = export.open_network(format, path, weights, precision)

@@ -86,10 +86,8 @@ class InspectedTracker:
 
     def __init__(self, tracker: Tracker, screen: Screen, attention_layers: Sequence[int] = ()) -> None:
         if not isinstance(tracker, Tracker):
-            raise ConfigError(
-                f"--debug and --save_vis show the networks of trackers of lib/models at work, not "
-                f"{type(tracker).__name__}: leave them out"
-            )
+            name = type(tracker).__name__
+            raise ConfigError(f"--debug and --save_vis show networks of lib/models at work, not {name}: leave them out")
         network, test = tracker.network, tracker.cfg.TEST
         self.tracker, self.screen = copy(tracker), screen
         self.attention_layers = tuple(sorted(set(attention_layers)))

@@ -110,10 +110,7 @@ class Tracker:
         """
         if not isinstance(info, Mapping) or "init_bbox" not in info:
             what = f"a dict with {list(info)}" if isinstance(info, Mapping) else f"a {type(info).__name__}"
-            raise DataError(
-                f'initialize(image, info) takes info = {{"init_bbox": [x, y, w, h]}} in pixels, not {what}; '
-                "start(image, box) takes a box"
-            )
+            raise DataError(f'initialize(image, info) takes info = {{"init_bbox": [x, y, w, h]}} in pixels, not {what}')
         self._target = self.start(image, info["init_bbox"])
 
     def track(self, image: np.ndarray, info: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -235,10 +232,8 @@ class Tracker:
             CheckpointError: box or score are no finite numbers, which clipping would hide.
         """
         if not all(map(math.isfinite, (*box, score))):
-            raise CheckpointError(
-                f"the network gave the box {list(box)} with score {score}: the weights ({self.checkpoint}) hold NaN, "
-                "or the precision is too low for them; try float32"
-            )
+            reason = f"the weights ({self.checkpoint}) hold NaN, or the precision is too low for them; try float32"
+            raise CheckpointError(f"the network gave the box {list(box)} with score {score}: {reason}")
         test = self.cfg.TEST
         pixels = box_from_crop(box, around, resize_factor, test.SEARCH_SIZE)
         pixels = smooth_size(pixels, around, test.SIZE_SMOOTHING * (1 - score))

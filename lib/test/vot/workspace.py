@@ -13,6 +13,7 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
+from lib.data.base import valid_boxes
 from lib.data.sequence import ImageFrames, Sequence
 from lib.data.storage import FolderStorage
 from lib.utils.errors import ConfigError, DataError
@@ -51,9 +52,7 @@ def register_tracker(workspace: Path, name: str, label: str, command: Row[str]) 
         registry.read(path)
         known = registry[name].get("command", raw=True) if name in registry else entry["command"]
         if known != entry["command"] and results.is_dir():
-            raise ConfigError(
-                f"{results} has results of {name} by another command ({known}): choose another --name, or remove them"
-            )
+            raise ConfigError(f"{results} has results of {name} by another command ({known}): choose another --name")
         registry[name] = entry
         workspace.mkdir(parents=True, exist_ok=True)
         with path.open("w") as file:
@@ -159,7 +158,7 @@ def _boxes(sequence: Sequence) -> np.ndarray:
         raise DataError(f"sequence {sequence.name}: {len(sequence.frames)} frames but {len(boxes)} boxes")
     if len(boxes) == 1:
         raise DataError(f"sequence {sequence.name} has one frame only, so nothing is tracked in it: leave it out")
-    absent = ~(np.isfinite(boxes).all(1) & (boxes[:, 2:] > 0).all(1))
+    absent = ~valid_boxes(boxes)
     if sequence.visible is not None:
         absent |= ~sequence.visible
     if absent.all():
