@@ -126,7 +126,7 @@ def measure(
 
 
 def measure_all(args: argparse.Namespace, plan: Plan, device: torch.device, rates: dict) -> Iterator[list[Row]]:
-    """All tables, piece by piece."""
+    """Yield all tables, piece by piece."""
     wanted = [v for v in VARIANTS if v == PUBLISHED or not args.variants or v.name in args.variants]
     growing = [v for v in wanted if v.grows and (device.type == "cuda" or not v.cuda)]
     with tempfile.TemporaryDirectory() as name:

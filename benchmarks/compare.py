@@ -32,7 +32,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def run_ratios(run: dict[str, Any], path: Path) -> tuple[str, dict[str, float]]:
-    """The kind of machine and the ratios of a run. Raises DataError: ``path`` is no file of benchmarks/bench.py."""
+    """Read kind of machine and ratios of a run. Raises DataError: ``path`` is no file of benchmarks/bench.py."""
     try:
         ratios: dict[str, float] = {}
         for row in run["rows"]:
@@ -43,7 +43,7 @@ def run_ratios(run: dict[str, Any], path: Path) -> tuple[str, dict[str, float]]:
 
 
 def compare(known: dict[str, dict[str, float]], fresh: dict[str, float]) -> tuple[list[str], list[str]]:
-    """Lines for the ratios that have fallen, and the names that were not measured this time."""
+    """Return lines for the ratios that have fallen, and the names that were not measured this time."""
     fallen = []
     for name, entry in known.items():
         least = entry["ratio"] * (1 - entry["tolerance"])
@@ -55,7 +55,7 @@ def compare(known: dict[str, dict[str, float]], fresh: dict[str, float]) -> tupl
 def update(
     known: dict[str, dict[str, float]], fresh: dict[str, float], tolerance: float
 ) -> dict[str, dict[str, float]]:
-    """The known ratios replaced by the fresh ones; a known ratio keeps its tolerance, a new one gets this."""
+    """Return the known ratios replaced by the fresh ones; a known ratio keeps its tolerance, a new one gets this."""
     new = {
         name: {"ratio": round(ratio, 3), "tolerance": known.get(name, {}).get("tolerance", tolerance)}
         for name, ratio in fresh.items()

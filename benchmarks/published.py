@@ -118,7 +118,7 @@ def _bounded(logits: Tensor) -> Tensor:
 
 
 def published_read(path: str | Path) -> np.ndarray:
-    """A picture as RGB: decoded to BGR, then converted."""
+    """Return a picture as RGB: decoded to BGR, then converted."""
     return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
 
 
@@ -203,7 +203,7 @@ class PublishedTracker:
         return step
 
     def _crop(self, image: np.ndarray, box: Sequence[float], factor: float, size: int) -> tuple[np.ndarray, float]:
-        """A crop (size, size, 3), and its pixels per pixel of the image."""
+        """Return a crop (size, size, 3), and its pixels per pixel of the image."""
         window = crop_window(box, factor)
         return published_crop(image, window, size)[0], size / window.side
 
@@ -213,7 +213,7 @@ class PublishedTracker:
         return ((pixels / 255.0) - self.mean) / self.std
 
     def _read_box(self, out: dict[str, Any]) -> tuple[list[float], float]:
-        """The ``cxcywh`` box of the best cell, in fractions of the search region, and the cell's score."""
+        """Return the ``cxcywh`` box of the best cell, in fractions of the search region, and the cell's score."""
         response = (self.window * out["score_map"]).flatten(1)
         _, cell = torch.max(response, dim=1, keepdim=True)
         grid, pick = out["score_map"].shape[-1], cell.unsqueeze(1).expand(-1, 2, 1)

@@ -25,7 +25,7 @@ def measure_roofline(device: torch.device, repeats: int) -> dict[str, float]:
 
 
 def _product_rate(precision: str, device: torch.device, repeats: int) -> float:
-    """The best over some sizes; two operations for each multiply-accumulate."""
+    """Return the best over some sizes; two operations for each multiply-accumulate."""
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     best = 0.0

@@ -191,7 +191,7 @@ class OpenCVRunner:
 def project_tracker(
     variant: Variant, config: str, overrides: Sequence[str], checkpoint: Path, device: torch.device
 ) -> Tracker:
-    """The tracker of a variant that :func:`build_tracker` knows. Raises OSTrackError: it cannot be had here."""
+    """Return the tracker of a variant that :func:`build_tracker` knows. Raises OSTrackError: it cannot be had here."""
     if variant.cuda and device.type != "cuda":
         raise ConfigError("for CUDA only")
     if variant.precision == "int8":  # other files are made by build_tracker, this one has to be calibrated
@@ -209,7 +209,7 @@ def project_tracker(
 
 
 def build_runner(variant: Variant, scene: Scene, targets: int, contrib: Path | None, stack: ExitStack) -> Runner:
-    """A variant, ready to track; what it leaves open ends with ``stack``. The published way has one target always.
+    """Build a variant; what it leaves open ends with ``stack``. The published way always has one target.
 
     Raises:
         OSTrackError: it cannot be had here; the message says why.

@@ -83,7 +83,7 @@ def write_video(path, frames=6, size=(90, 60), color=ORANGE, fps=12.0):
 
 def run(video, tracker=None, results=(), **options):
     writers = [ResultWriter(path, {}) for path in results]
-    given = {name: options.pop(name) for name in ("boxes", "window", "watcher") if name in options}
+    given = {name: options.pop(name) for name in ("boxes", "window", "viewer") if name in options}
     demo = Demo(options=VideoOptions(**{"lost_below": 0.0, **options}), results=writers, **given)
     return run_demo(tracker or FakeTracker(), VideoFile(video), demo)
 
@@ -281,10 +281,10 @@ def test_a_lost_target_is_told_by_colour_and_word():
     assert (lost[right] == LOST).all(axis=-1).sum() > 200 and not (sure == LOST).all(axis=-1).any()
 
 
-def test_a_watcher_sees_each_frame_of_the_first_target_and_may_leave(video, tmp_path):
+def test_a_viewer_sees_each_frame_of_the_first_target_and_may_leave(video, tmp_path):
     seen = []
 
-    class Watcher:
+    class Viewer:
         def __init__(self, last):
             self.last = last
 
@@ -300,10 +300,10 @@ def test_a_watcher_sees_each_frame_of_the_first_target_and_may_leave(video, tmp_
             seen.append("closed")
 
     boxes = [[10, 20, 8, 8], [30, 20, 8, 8]]
-    assert not run(video, boxes=boxes, watcher=Watcher(last=9)).left
+    assert not run(video, boxes=boxes, viewer=Viewer(last=9)).left
     assert seen == [(t, 10 + t) for t in range(6)] + ["closed"]
     paths = [tmp_path / "a.txt", tmp_path / "b.txt"]
-    assert run(video, results=paths, boxes=boxes, watcher=Watcher(last=2)).left
+    assert run(video, results=paths, boxes=boxes, viewer=Viewer(last=2)).left
     assert [len(read_result(path)) for path in paths] == [3, 3]
 
 

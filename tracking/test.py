@@ -73,7 +73,7 @@ def add_looking_options(parser: argparse.ArgumentParser) -> None:
 
 
 def debug_folder(save_dir: Path | None) -> Path:
-    """Where a run that somebody looks at leaves pictures and results, apart from the results of real runs."""
+    """Return where a run that somebody looks at leaves pictures and results, apart from the results of real runs."""
     return Path(env_settings().saving_to(save_dir).save_dir) / "test/debug"
 
 
@@ -82,7 +82,7 @@ def layers(text: str) -> tuple[int, ...]:
 
 
 def choose_screen(args: argparse.Namespace) -> Screen | None:
-    """Where the tracker is to be seen at work, if anywhere. Raises ConfigError: the options do not go together."""
+    """Choose where to show the tracker at work, if anywhere. Raises ConfigError: the options do not go together."""
     if args.debug and args.save_vis:
         raise ConfigError("--debug 1 and --save_vis: choose one, to look on or to keep videos")
     if args.debug and (args.threads > 1 or args.batch > 1 or dist_info().world > 1):
@@ -97,15 +97,15 @@ def choose_screen(args: argparse.Namespace) -> Screen | None:
 
 
 def scoring_command(args: argparse.Namespace) -> str:
-    """What scores the results: the analysis, or the package for the server of a benchmark."""
-    place = ["--save_dir", str(args.save_dir)] if args.save_dir else []
+    """Return what scores the results: the analysis, or the package for the server of a benchmark."""
+    output = ["--save_dir", str(args.save_dir)] if args.save_dir else []
     for server, form in SERVERS.items():
         if form.dataset == args.dataset and args.annotator is None:
             name = mode_name(Path(args.config).stem, mode_of(args.annotator, args.realtime))
             run = run_folder(name, args.runid)
             names = ["--tracker_name", args.tracker, "--cfg_name", run]
-            return shlex.join(["python", f"lib/test/utils/transform_{server}.py", *names, *place])
-    return shlex.join(["python", "tracking/analysis_results.py", "--dataset", args.dataset, *place])
+            return shlex.join(["python", f"lib/test/utils/transform_{server}.py", *names, *output])
+    return shlex.join(["python", "tracking/analysis_results.py", "--dataset", args.dataset, *output])
 
 
 def main() -> int:

@@ -19,7 +19,7 @@ _NUMBER_WORDS = {1: "one number", 4: "four numbers x, y, w, h"}
 
 
 def read_text(path: Path) -> str:
-    """The text of an annotation, list or result file. Raises DataError: missing, unreadable or no text."""
+    """Return the text of an annotation, list or result file. Raises DataError: missing, unreadable or no text."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -28,7 +28,7 @@ def read_text(path: Path) -> str:
 
 
 def decode_text(data: bytes, name: str | Path) -> str:
-    """The text that the bytes of a file hold, with ``\\n`` at the ends of lines; ``name`` is for the DataError."""
+    """Decode the text of a file's bytes, with ``\\n`` at the ends of lines; ``name`` is for the DataError."""
     try:
         return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
@@ -64,7 +64,7 @@ def parse_table(text: str, columns: int, path: str | Path) -> np.ndarray:
 
 
 def describe_line(line: str) -> str:
-    """What was found in a line, to say in an error: its numbers or, where it seems so, that commas mark decimals."""
+    """Describe a line in an error: its numbers or, where it seems so, that commas mark decimals."""
     if has_decimal_commas(line):
         return f"{' '.join(line.split())!r}; {_DECIMAL_COMMAS}"
     shown = " ".join(line.replace(",", " ").split())
@@ -72,7 +72,7 @@ def describe_line(line: str) -> str:
 
 
 def has_decimal_commas(line: str) -> bool:
-    """Whether numbers in a line seem to be written with decimal commas (``10,5``), four of them as boxes have.
+    """Return whether numbers in a line seem to be written with decimal commas (``10,5``), four of them as boxes have.
 
     They stand apart by something else than a comma; or what follows every other comma begins with a zero as no whole
     number does (``10,5000,20,0625,...``).
@@ -92,7 +92,7 @@ def refuse_decimal_commas(lines: Iterable[str], path: str | Path) -> None:
 
 
 def _numbers(lines: list[str]) -> np.ndarray | None:
-    """The numbers of ``lines``, two-dimensional; None where a line holds other things, or another number of them."""
+    """Parse the numbers of ``lines``, (rows, columns); None where a line holds other things, or another count."""
     try:
         table = np.loadtxt(lines, ndmin=2, comments=None) if any(map(str.strip, lines)) else None
     except ValueError:
@@ -106,7 +106,7 @@ def _is_row(line: str, columns: int) -> bool:
 
 
 def parse_boxes(text: str, path: str) -> np.ndarray:
-    """A box x, y, w, h per line: (N, 4) float64."""
+    """Return a box x, y, w, h per line: (N, 4) float64."""
     return parse_table(text, 4, path)
 
 
@@ -122,7 +122,7 @@ def parse_exist(text: str, path: str) -> np.ndarray:
 
 
 def parse_cover(text: str, path: str) -> np.ndarray:
-    """Which frames hide the target by GOT-10k's labels: how many eighths of it can be seen, 0 for nothing."""
+    """Return which frames hide the target by GOT-10k's labels: how many eighths of it can be seen, 0 for nothing."""
     return ~(parse_table(text, 1, path)[:, 0] > 0)
 
 

@@ -58,7 +58,7 @@ def decode_deep(data: bytes, name: str, upright: bool = False) -> np.ndarray:
 
 
 def is_turned(data: bytes, name: str) -> bool:
-    """Whether the EXIF orientation of an encoded picture changes its pixels, see :func:`decode_image`."""
+    """Return whether the EXIF orientation of an encoded picture changes its pixels, see :func:`decode_image`."""
     return not np.array_equal(decode_deep(data, name, upright=True), decode_deep(data, name))
 
 
@@ -86,7 +86,7 @@ def read_image(path: str | Path, alpha: bool = False) -> np.ndarray:
 
 
 def read_file(path: str | Path) -> bytes:
-    """The bytes of a picture file. Raises ImageError: it is missing or unreadable."""
+    """Return the bytes of a picture file. Raises ImageError: it is missing or unreadable."""
     try:
         return Path(path).read_bytes()
     except OSError as error:

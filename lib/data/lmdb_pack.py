@@ -68,10 +68,10 @@ def _keys(folder: Path, content: Sequence[str]) -> Iterator[str]:
         top = os.path.join(folder, part) if part else str(folder)
         if os.path.isfile(top):
             yield part
-        for place, folders, files in os.walk(top, followlinks=True):
+        for parent, folders, files in os.walk(top, followlinks=True):
             folders[:] = sorted(name for name in folders if name[0] != ".")
             for name in sorted(name for name in files if name[0] != "."):
-                yield Path(os.path.relpath(os.path.join(place, name), folder)).as_posix()
+                yield Path(os.path.relpath(os.path.join(parent, name), folder)).as_posix()
 
 
 def _claim(folder: Path, out: Path, start: str) -> None:

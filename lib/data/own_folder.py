@@ -59,7 +59,7 @@ class OwnSequence:
 
 
 def own_sequences(root: Path) -> list[OwnSequence]:
-    """The sequences of a folder of sequences, or of a folder that is one sequence itself.
+    """Return the sequences of a folder of sequences, or of a folder that is one sequence itself.
 
     A sequence is a folder with ``groundtruth.txt`` (or ``groundtruth_rect.txt``) and pictures in ``img/``, ``imgs/``,
     ``color/`` or itself, or one video file. Flags (``absence.label``, ``full_occlusion.txt``, ``out_of_view.txt``) are
@@ -100,7 +100,7 @@ def own_files(found: OwnSequence, label: str = "") -> SequenceFiles:
 
 
 def folder_label(root: Path) -> str:
-    """What the results and plots of a folder are kept under: ``folder_NAME_HASH``, from its real path.
+    """Return what the results and plots of a folder are kept under: ``folder_NAME_HASH``, from its real path.
 
     So folders of one name are kept apart, whatever path or link leads to each.
     """
@@ -128,18 +128,18 @@ def _candidates(root: Path) -> list[_Candidate]:
     apart = next(((root / f, root / b) for f, b in _APART if (root / f).is_dir() and (root / b).is_dir()), None)
     if apart is None:
         return [_with_boxes_inside(folder.name, whole, folder) for folder in inside if folder.is_dir()]
-    places = [apart[0] / name for name in FolderStorage(str(apart[0])).names()]
-    names = {place: place.stem if _is_video(place) else place.name for place in places}
+    inside = [apart[0] / name for name in FolderStorage(str(apart[0])).names()]
+    names = {path: path.stem if _is_video(path) else path.name for path in inside}
     return [
         _Candidate(
             name,
             whole,
-            place,
-            (apart[1] / f"{name}.txt", *(place / file for file in _ANNOTATIONS)),
+            path,
+            (apart[1] / f"{name}.txt", *(path / file for file in _ANNOTATIONS)),
             tuple(root / template.format(name=name) for template in _FLAGS_APART),
         )
-        for place, name in names.items()
-        if _is_video(place) or place.is_dir()
+        for path, name in names.items()
+        if _is_video(path) or path.is_dir()
     ]
 
 
@@ -164,10 +164,10 @@ def _is_video(path: Path) -> bool:
 
 
 def frames_in(folder: Path) -> Path:
-    """Where a sequence's frames are: the folder of its pictures, or its video. Raises DataError: there are none."""
-    for place in (folder / name for name in FRAME_FOLDERS):
-        if image_names(FolderStorage(str(place)), ""):
-            return place
+    """Find a sequence's frames: the folder of its pictures, or its video. Raises DataError: there are none."""
+    for inside in (folder / name for name in FRAME_FOLDERS):
+        if image_names(FolderStorage(str(inside)), ""):
+            return inside
     videos = [path for path in folder.iterdir() if _is_video(path)]
     if len(videos) != 1:
         expected = f"expected pictures ({IMAGE_TYPES}, in img/, imgs/, color/ or itself) or one video"
@@ -192,7 +192,7 @@ def plan_own(storage: Storage, roots: Sequence[str], patterns: Sequence[str] = (
 def _with_remarks(table: TrackTable) -> TrackTable:
     """Log what is done to the pixels of pictures that a user may not expect, with the first picture as example."""
     indices = np.flatnonzero(table.kinds == FrameKind.LISTED)
-    firsts = [Path(table.places[i].decode(), table.files[table.starts[i]].decode()) for i in indices]
+    firsts = [Path(table.keys[i].decode(), table.files[table.starts[i]].decode()) for i in indices]
     if path := next(filter(_is_turned, firsts), None):
         logger.info("%s and others like it are turned as their EXIF orientation says", path)
     if path := next(filter(_is_deep, firsts), None):

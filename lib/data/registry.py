@@ -20,7 +20,7 @@ from lib.data.storage import FolderStorage, Storage, open_storage
 from lib.data.tracks import TrackDataset
 from lib.utils.errors import ConfigError, DataError, suggestion
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _MOST_LISTED = 5
 
@@ -46,13 +46,13 @@ NAMES = (*TRAINING, *OWN_FOLDERS, "IMAGES")
 
 
 def own_setting(name: str) -> str:
-    """The entry of ``local.py`` that names the folders of ``FOLDER`` or ``PICTURES``; empty for other data sets."""
+    """Return the entry of ``local.py`` that names the folders of ``FOLDER`` or ``PICTURES``; else an empty text."""
     kind, _ = split_selection(name)
     return OWN_FOLDERS[kind][0] if kind in OWN_FOLDERS else ""
 
 
 def find_spec(name: str) -> TrainingSpec:
-    """The row of a data set. ``TRACKINGNET[0,4-7]`` is TrackingNet with some of its 12 sets only.
+    """Return the row of a data set. ``TRACKINGNET[0,4-7]`` is TrackingNet with some of its 12 sets only.
 
     Raises:
         ConfigError: there is no such data set.
@@ -83,7 +83,7 @@ def open_dataset(name: str, env: FolderSettings, use_lmdb: bool = False) -> Trac
         use_lmdb: read it from its lmdb; ``FOLDER`` and ``PICTURES`` have none, and are read from their folders.
 
     Raises:
-        ConfigError: unknown name, or its place is not set.
+        ConfigError: unknown name, or its folder is not set.
         DataError: the data are missing or damaged.
     """
     kind, patterns = split_selection(name)
@@ -96,13 +96,13 @@ def open_dataset(name: str, env: FolderSettings, use_lmdb: bool = False) -> Trac
         return _open(name, FolderStorage(""), found, env, setting, "\n".join(roots), is_video)
     row = find_spec(name)
     setting = row.lmdb_setting if use_lmdb else row.setting
-    place = getattr(env, setting)
+    root = getattr(env, setting)
     try:
-        storage = open_storage(place, use_lmdb)
+        storage = open_storage(root, use_lmdb)
     except DataError as error:
         raise DataError(f"{name}: {error}; " + CONFIGURE.format(setting=setting)) from error
     storage = storage.within(row.lmdb_folder) if use_lmdb else storage
-    return _open(name, storage, row.plan, env, setting, place, row.is_video)
+    return _open(name, storage, row.plan, env, setting, root, row.is_video)
 
 
 def _open(
@@ -111,7 +111,7 @@ def _open(
     make_plan: Callable[[Storage], Plan],
     env: FolderSettings,
     setting: str,
-    place: str,
+    root: str,
     video: bool = True,
 ) -> TrackDataset:
     try:
@@ -119,24 +119,24 @@ def _open(
     except DataError as error:
         raise DataError(f"{name}: {error}; " + CONFIGURE.format(setting=setting)) from error
     try:
-        table = cached_table(cache_path(env.cache_dir, name, place), storage.stamp(plan.files), plan.read)
+        table = cached_table(cache_path(env.cache_dir, name, root), storage.stamp(plan.files), plan.read)
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
     reasons = [text.decode() for text in table.left_out]
     for reason in reasons[:_MOST_LISTED]:
-        log.warning("%s", reason)
+        logger.warning("%s", reason)
     if len(reasons) > _MOST_LISTED:
-        log.warning("%s: %d more sequences are left out", name, len(reasons) - _MOST_LISTED)
+        logger.warning("%s: %d more sequences are left out", name, len(reasons) - _MOST_LISTED)
     return TrackDataset(name, storage, table, video, upright=split_selection(name)[0] == "FOLDER")
 
 
 def folders(value: str | list[str]) -> list[str]:
-    """A setting that takes one folder, several or none, as a list."""
+    """Return a setting that takes one folder, several or none, as a list."""
     return [value] if isinstance(value, str) and value else list(value)
 
 
 def lmdb_jobs(name: str, env: FolderSettings) -> list[tuple[Path, Path, str, tuple[str, ...]]]:
-    """What makes the lmdb of a data set: source folder, lmdb, start of the keys, and what of the folder to take.
+    """Return what makes the lmdb of a data set: source folder, lmdb, start of the keys, and what of the folder to take.
 
     Raises:
         ConfigError: there is no such data set, or it has no lmdb.

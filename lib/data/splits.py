@@ -15,12 +15,12 @@ DATA_SPECS = Path(__file__).with_name("data_specs")
 
 
 def read_spec(name: str) -> list[str]:
-    """The lines of a list file, without comments (``#``) and empty lines."""
+    """Return the lines of a list file, without comments (``#``) and empty lines."""
     return [line for line in read_text(DATA_SPECS / name).splitlines() if line.strip() and not line.startswith("#")]
 
 
 def numbers_by_class(name: str) -> dict[str, list[int]]:
-    """A list of lines ``CLASS: NUMBER NUMBER ...``, of sequences called ``CLASS-NUMBER``."""
+    """Return a list of lines ``CLASS: NUMBER NUMBER ...``, of sequences called ``CLASS-NUMBER``."""
     pairs = (line.split(":") for line in read_spec(name))
     return {object_class: [int(number) for number in numbers.split()] for object_class, numbers in pairs}
 
@@ -59,7 +59,7 @@ def split_selection(name: str) -> tuple[str, tuple[str, ...]]:
 
 
 def selected(names: Sequence[str], patterns: Sequence[str], what: str) -> list[str]:
-    """The names that match a shell pattern (``*``, ``?``, ``[abc]``), in their order; all, where there is none.
+    """Return the names that match a shell pattern (``*``, ``?``, ``[abc]``), in their order; all, where there is none.
 
     Args:
         what: the data set, for errors.

@@ -120,7 +120,7 @@ class VideoFile:
         return image
 
     def seeks_exactly(self, samples: int = 16) -> bool:
-        """Whether seeking gives the frames that decoding in order gives.
+        """Return whether seeking gives the frames that decoding in order gives.
 
         OpenCV finds a frame by its time and a constant rate: each frame must lie where that rate puts it, and frames
         spread over the video are tried. Returns at the first that differs; otherwise the video is decoded to its end.
@@ -212,7 +212,7 @@ class LiveVideo(VideoFile):
 
 
 def open_video(source: str | Path) -> VideoFile:
-    """The frames of a video file, of a camera (its number, or its device file) or of a stream (its URL).
+    """Return the frames of a video file, of a camera (its number, or its device file) or of a stream (its URL).
 
     A file is not opened before its frames are asked for; a camera or stream is.
 
@@ -228,12 +228,12 @@ def open_video(source: str | Path) -> VideoFile:
 
 
 def _declared(capture: cv2.VideoCapture) -> int:
-    """The number of frames in the header, or duration times rate; 0 when it says nothing."""
+    """Return the number of frames in the header, or duration times rate; 0 when it says nothing."""
     return max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
 
 
 def _read_packets(path: str) -> tuple[int, float]:
-    """The number of coded frames of a video file and their mean rate by timestamps, 0 where unknown.
+    """Return the number of coded frames of a video file and their mean rate by timestamps, 0 where unknown.
 
     The file is read, not decoded.
     """
@@ -249,7 +249,7 @@ def _read(capture: cv2.VideoCapture) -> np.ndarray | None:
 
 
 def _retrieve(capture: cv2.VideoCapture) -> np.ndarray | None:
-    """The frame that was grabbed."""
+    """Return the frame that was grabbed."""
     good, image = capture.retrieve()
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if good else None
 

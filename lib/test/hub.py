@@ -121,7 +121,7 @@ def load_pretrained(name: str | Path, **options: Any) -> Tracker:
 
 
 def _checked_record(folder: Path) -> dict[str, Any]:
-    """What the README says of a folder, once the files agree with it."""
+    """Return what the README says of a folder, once the files agree with it."""
     if missing := [name for name in (README, CONFIG, WEIGHTS) if not (folder / name).is_file()]:
         raise CheckpointError(f"{folder} has no {', '.join(missing)}: copy or download it again")
     head = re.match(r"---\n(.*?)\n---\n", (folder / README).read_text(encoding="utf-8"), re.DOTALL)
@@ -141,7 +141,7 @@ def _checked_record(folder: Path) -> dict[str, Any]:
 
 
 def _download(name: str) -> Path:
-    """The folder of a model on the Hugging Face hub, from the cache where it is there already."""
+    """Return the folder of a model on the Hugging Face hub, from the cache where it is there already."""
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
@@ -155,6 +155,6 @@ def _download(name: str) -> Path:
 
 
 def _card_rows(card: Path) -> dict[str, str]:
-    """The rows of two cells in a model card, by the first of them."""
+    """Return the rows of two cells in a model card, by the first of them."""
     text = card.read_text(encoding="utf-8") if card.is_file() else ""
     return dict(re.findall(r"^\| ([\w ]+) \| (.+) \|$", text, re.MULTILINE))

@@ -61,7 +61,7 @@ class TrackerSpec:
 
     @classmethod
     def from_arguments(cls, args: argparse.Namespace, family: str = "") -> TrackerSpec:
-        """What :func:`add_tracker_options` has parsed, and ``config``."""
+        """Return what :func:`add_tracker_options` has parsed, and ``config``."""
         return cls(
             args.config,
             family,

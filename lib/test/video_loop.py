@@ -50,8 +50,8 @@ class Window(Protocol):
         ...
 
 
-# What else looks on: called after each frame, with its number and the target. It raises LeaveSequence to leave.
-Watcher = Callable[[int, Any], None]
+# Called after each frame with its number and the target; raises LeaveSequence to leave.
+Viewer = Callable[[int, Any], None]
 
 
 @dataclass(frozen=True)
@@ -99,14 +99,14 @@ class Demo:
         options: see :class:`VideoOptions`.
         window: shows the frames and takes keys; None shows nothing.
         results: result files to write, one for each target, with their provenance.
-        watcher: what else looks on, at the first target alone; opened for the run.
+        viewer: shows the first target; opened for the run.
     """
 
     boxes: Sequence[Box] = ()
     options: VideoOptions = VideoOptions()
     window: Window | None = None
     results: Sequence[ResultWriter] = ()
-    watcher: AbstractContextManager[Watcher] | None = None
+    viewer: AbstractContextManager[Viewer] | None = None
 
     def __post_init__(self) -> None:
         check_names(self.options.save, self.targets)
@@ -200,7 +200,7 @@ class DemoSummary:
         return VideoTracks(self.video, *self.size, self.fps, tuple(tracks))
 
     def to_supervision(self, frame: int) -> supervision.Detections:
-        """The boxes of a frame of the video (from 0), see :meth:`VideoTracks.to_supervision`."""
+        """Return the boxes of a frame of the video (from 0), see :meth:`VideoTracks.to_supervision`."""
         return self.tracks().to_supervision(frame)
 
     def __str__(self) -> str:
@@ -249,7 +249,7 @@ def run_demo(tracker: BatchTracker, video: VideoFile, demo: Demo) -> DemoSummary
         frames = stack.enter_context(closing(read_ahead(video, _AHEAD_LIVE if live else _AHEAD)))
         output = stack.enter_context(VideoWriter(output_path, video.fps)) if output_path else None
         results: dict[int, ResultWriter] = {}
-        watcher = stack.enter_context(demo.watcher) if demo.watcher else None
+        viewer = stack.enter_context(demo.viewer) if demo.viewer else None
         wanted = islice(frames, options.start_frame, None)
         total = max(0, video.coded_frames - options.start_frame) if video.coded_frames else None
         sizes: list[tuple[int, ...]] = []
@@ -269,9 +269,9 @@ def run_demo(tracker: BatchTracker, video: VideoFile, demo: Demo) -> DemoSummary
                                    "a video keeps the size of the first", run.frame)  # fmt: skip
             if output:
                 write_fitted(output, tracked.picture(options.lost_below))
-            if watcher and run.tracker.targets:
+            if viewer and run.tracker.targets:
                 try:
-                    watcher(run.summary.frames - 1, run.tracker.targets[0])
+                    viewer(run.summary.frames - 1, run.tracker.targets[0])
                 except LeaveSequence:
                     run.summary.left = True
                     break
@@ -324,7 +324,7 @@ class _Run:
             )
 
     def _joining(self, image: np.ndarray) -> dict[int, Box]:
-        """Numbers and boxes of the targets that start in this frame; the user draws them where none are given."""
+        """Return numbers and boxes of targets that start in this frame; the user draws them where none are given."""
         if not self.demo.boxes and not self.tracker.targets:
             if not (drawn := self._drawn(image)):
                 raise ConfigError("no box was drawn, so there is nothing to track")
@@ -349,7 +349,7 @@ class _Run:
         return tracked
 
     def _drawn(self, image: np.ndarray) -> list[list[float]]:
-        """The boxes that the user draws for all targets; none when they stop halfway."""
+        """Return the boxes that the user draws for all targets; none when they stop halfway."""
         start, total, window = time.perf_counter(), self.demo.targets, self.demo.window
         boxes: list[list[float]] = []
         while window and len(boxes) < total and (box := window.select(image, len(boxes) + 1, total)):

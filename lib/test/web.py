@@ -33,7 +33,7 @@ _RUNTIME_FILES = (
 
 
 def find_runtime(folder: Path) -> Path | None:
-    """The files of onnxruntime-web that :func:`fetch_runtime` has put below ``folder``, in the version of the page."""
+    """Find the onnxruntime-web that :func:`fetch_runtime` has put below ``folder``, in the version of the page."""
     wanted = json.loads((PAGE / "package.json").read_text())["dependencies"][_RUNTIME]
     package = folder / "node_modules" / _RUNTIME
     manifest = package / "package.json"
@@ -64,7 +64,7 @@ def fetch_runtime(folder: Path) -> Path:
 
 
 def describe_network(path: Path, cfg: ExperimentConfig | None = None) -> dict[str, Any]:
-    """What the page needs to track with an exported ONNX file: its record, and its inputs and outputs.
+    """Return what the page needs to track with an exported ONNX file: its record, and its inputs and outputs.
 
     Args:
         cfg: whose settings of the tracker to take where they are not built into the network; None = the record's. A
@@ -150,7 +150,7 @@ class _Server(ThreadingHTTPServer):
 
 
 def open_server(folder: Path, port: int) -> ThreadingHTTPServer:
-    """A server of ``folder`` for this machine alone, on ``port``, or any free one for 0; it does not serve yet.
+    """Return a server of ``folder`` for this machine alone, on ``port``, or any free one for 0; it does not serve yet.
 
     Raises:
         OSTrackError: the port cannot be had.

@@ -145,9 +145,9 @@ class VisdomScreen:
         yield show
 
     def _send(self, sequence: str, total: int, view: View, scores: list[float]) -> None:
-        place, score = captions(view, sequence, total)
+        title, score = captions(view, sequence, total)
         frame = frame_picture(view, _FRAME_SIDE, _FRAME_SIDE)
-        self._picture(FRAME, place, frame, _FRAME_SIDE, jpgquality=_JPEG_QUALITY)
+        self._picture(FRAME, title, frame, _FRAME_SIDE, jpgquality=_JPEG_QUALITY)
         self._picture(SCORES, score, score_strip(scores, total, *_STRIP_SIZE), _STRIP_SIZE[0])
         for name, panel in panels(view).items():
             if name in view.maps and view.search is None:  # as large as the heat map to come: windows keep their size
@@ -182,7 +182,7 @@ class VisdomScreen:
 
 
 def visdom_or_pictures(server: str, port: int, folder: Path) -> Screen:
-    """A visdom server's windows; where no server answers, pictures in ``folder``, which is told in a line."""
+    """Return a visdom server's windows; where no server answers, pictures in ``folder``, which is told in a line."""
     try:
         return visdom_screen(server, port)
     except NoVisdomError as error:

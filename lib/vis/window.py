@@ -19,7 +19,7 @@ _TAKE, _LEAVE = (10, 13, ord(" ")), (27, QUIT)
 
 
 def display_problem() -> str | None:
-    """Why no window can be opened here; None when one can.
+    """Return why no window can be opened here; None when one can.
 
     OpenCV ends the whole process when it cannot reach the display, so a process of its own tries first.
     """
@@ -130,7 +130,7 @@ class CvWindow:
         cv2.imshow(self.title, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
 
     def _closed(self) -> bool:
-        """Whether the user has closed the window."""
+        """Return whether the user has closed the window."""
         if not self._opened:
             return False
         try:

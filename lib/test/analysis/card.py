@@ -72,7 +72,7 @@ def write_card(
 
 
 def score_table(report: Report, label: str) -> Table:
-    """A row per sequence and one over all: every score of the tracker ``label``, and the first score of the others."""
+    """Make a row per sequence and one over all: each score of tracker ``label``, the first of the others."""
     one = report.tracker(label)
     others = [tracker for tracker in report.trackers if tracker is not one]
     first = report.score_names[0]

@@ -45,7 +45,7 @@ class Run:
     curves: dict[str, dict[str, tuple[list[int], list[float]]]]
 
     def last(self, split: str, name: str) -> float:
-        """The last value of a curve; NaN where there is none."""
+        """Return the last value of a curve; NaN where there is none."""
         return self.curves.get(split, {}).get(name, ([], [math.nan]))[1][-1]
 
 
@@ -103,7 +103,7 @@ def read_run(path: str | Path, label: str = "") -> Run:
 
 
 def runs_table(runs: Seq[Run]) -> Table:
-    """A row for each run: epochs, pairs, and the last values of IoU and loss."""
+    """Return a row for each run: epochs, pairs, and the last values of IoU and loss."""
     header = ["Run", "Epochs", "Pairs", "Validation IoU", "Validation loss", "Training IoU", "Training loss"]
     keys = [(split, name) for split in ("val", "train") for name in ("IoU", "Loss/total")]
     rows = [[run.label, run.epochs, run.pairs, *(run.last(*key) for key in keys)] for run in runs]

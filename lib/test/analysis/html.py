@@ -140,7 +140,7 @@ def _tracker(report: Report, number: int) -> dict[str, Any]:
 
 
 def _repeated(runs: RepeatedRuns) -> dict[str, Any]:
-    """The row of repeated runs: mean, standard deviation and interval of each score."""
+    """Return the row of repeated runs: mean, standard deviation and interval of each score."""
     spreads = runs.scores()
     return {
         "label": runs.label,
@@ -151,7 +151,7 @@ def _repeated(runs: RepeatedRuns) -> dict[str, Any]:
 
 
 def _curves(report: Report) -> list[dict[str, Any]]:
-    """The mean curves that have a score, as :mod:`lib.test.analysis.plots` draws them."""
+    """Return the mean curves that have a score, as :mod:`lib.test.analysis.plots` draws them."""
     curves = []
     for score in plotted_scores(report.rules):
         _, title, x_label, y_label = CURVES[score.curve]
@@ -170,7 +170,7 @@ def _curves(report: Report) -> list[dict[str, Any]]:
 
 
 def _sequences(report: Report, thumbnails: int, lost_below: float) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """The sequences with strips and pictures; and why there are no pictures, by name of the sequence."""
+    """Return the sequences with strips and pictures; and why there are no pictures, by name of the sequence."""
     scores = [tracker.sequence_scores() for tracker in report.trackers]
     columns = max(1, min(STRIP_COLUMNS, STRIP_BYTES // (len(report.data) * 2 * len(report.trackers))))
     count = min(thumbnails, PICTURE_BYTES // (len(report.data) * _SMALL_JPEG))
@@ -217,7 +217,7 @@ def strip(overlap: np.ndarray, columns: int) -> bytes:
 
 
 def _told(scores: np.ndarray | None, columns: int, lost_below: float) -> dict[str, Any] | None:
-    """A tracker's own scores over a sequence: a strip, and where they are low; None without any.
+    """Return a tracker's own scores over a sequence: a strip, and where they are low; None without any.
 
     Args:
         scores: ``(frames,)``, NaN for none.
@@ -254,7 +254,7 @@ def score_strip(scores: np.ndarray, columns: int, lost_below: float) -> bytes:
 
 
 def worst_frames(overlap: np.ndarray, count: int) -> list[int]:
-    """The ``count`` frames of the lowest overlap, spread over time: no two closer than frames / (2 count).
+    """Return the ``count`` frames of the lowest overlap, spread over time: no two closer than frames / (2 count).
 
     Overlaps in the same twentieth count as equal; of these the earliest is taken first, then the one farthest from all
     that were taken. The first frame, which is given, and those without target (overlap -1) are left out.
@@ -296,7 +296,7 @@ def _pictures(sequence: Sequence, frames: Seq[int], errors: Seq[FrameErrors], ma
 def picture_region(
     boxes: Seq[Seq[float]], size: tuple[int, int], least_zoom: float = _LEAST_ZOOM
 ) -> tuple[int, int, int, int]:
-    """The part x, y, w, h of a frame of ``size`` (width, height) that shows all boxes, in the shape of the frame.
+    """Return the part x, y, w, h of a frame of ``size`` (width, height) that shows all boxes, in the frame's shape.
 
     It is at least ``least_zoom`` of the frame's width and height.
     """
@@ -311,7 +311,7 @@ def picture_region(
 
 
 def small_jpeg(image: np.ndarray, max_bytes: int) -> bytes:
-    """An RGB image as JPEG of at most ``max_bytes`` where that can be: smaller and coarser until it fits."""
+    """Return an RGB image as JPEG of at most ``max_bytes`` where that can be: smaller and coarser until it fits."""
     data = b""
     for width, quality in _JPEGS:
         scale = min(1.0, width / image.shape[1])

@@ -32,7 +32,7 @@ CURVES = {
 
 
 def plotted_scores(rules: Rules) -> list[Score]:
-    """The scores that are plotted: the first one of each curve."""
+    """Return the scores that are plotted: the first one of each curve."""
     return [next(one for one in rules.scores if one.curve == curve) for curve in {s.curve: None for s in rules.scores}]
 
 

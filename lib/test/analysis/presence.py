@@ -96,7 +96,7 @@ def overlap_by_frame(one: TrackedSequence) -> np.ndarray:
 
 
 def returns_of(visible: np.ndarray, least: int) -> list[int]:
-    """The frames in which a target is seen again after at least ``least`` frames without it."""
+    """Return the frames in which a target is seen again after at least ``least`` frames without it."""
     return [end for start, end in true_runs(~visible).tolist() if end - start >= least and end < len(visible)]
 
 

@@ -80,27 +80,27 @@ class TrackerReport:
         return frames if self.rules.pooled else (frames > 0).astype(np.float64)
 
     def mean_curves(self) -> Curves:
-        """The curves over all sequences."""
+        """Return the curves over all sequences."""
         return mean_curves(self.curves, self.weights)
 
     def scores(self) -> dict[str, float]:
-        """The scores over all sequences, in percent, by name."""
+        """Return the scores over all sequences, in percent, by name."""
         values = curve_scores(self.mean_curves(), self.rules.scores).tolist()
         return dict(zip(self.rules.score_names, values, strict=True))
 
     def sequence_scores(self) -> np.ndarray:
-        """The scores of every sequence, in percent, ``(sequences, scores)``; NaN where the rules leave no frame."""
+        """Return the scores of each sequence, in percent, ``(sequences, scores)``; NaN where no frame is left."""
         return curve_scores(self.curves, self.rules.scores)
 
     def part_scores(self, indices: list[int]) -> list[float]:
-        """The scores over some of the sequences, in percent; NaN where the rules leave no frame of them."""
+        """Return the scores over some of the sequences, in percent; NaN where the rules leave no frame of them."""
         weights = self.weights[indices]
         if not weights.any():
             return [math.nan] * len(self.rules.scores)
         return weighted_mean(self.sequence_scores()[indices], weights).tolist()
 
     def frame_scores(self, index: int) -> np.ndarray | None:
-        """The tracker's own scores in the frames of sequence ``index``, ``(frames,)``, read from beside its result.
+        """Read the tracker's own scores in the frames of sequence ``index``, ``(frames,)``, from beside its result.
 
         NaN for frames without one; None where the tracker tells none. Raises DataError: the file does not fit.
         """
@@ -149,11 +149,11 @@ class RepeatedRuns:
     trackers: list[TrackerReport]
 
     def scores(self) -> list[Spread]:
-        """The scores over all sequences, in percent."""
+        """Return the scores over all sequences, in percent."""
         return run_spreads([list(one.scores().values()) for one in self.trackers])
 
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """The 95 % bootstrap interval over sequences of the mean of each score, in percent; NaN for one sequence."""
+        """Return the 95 % bootstrap interval over sequences of each mean score, in percent; NaN for one sequence."""
         return self.trackers[0].intervals(np.mean([one.sequence_scores() for one in self.trackers], axis=0))
 
 
@@ -187,7 +187,7 @@ class Report:
         return len(self.data) + len({*self.absent, *self.first_only, *chain(*self.missing.values())})
 
     def tracker(self, label: str) -> TrackerReport:
-        """The tracker of that label."""
+        """Return the tracker of that label."""
         return next(one for one in self.trackers if one.label == label)
 
     @property

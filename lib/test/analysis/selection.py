@@ -50,7 +50,7 @@ class Selection:
     protocol: str = "pytracking"
 
     def trackers(self, results_dir: Path) -> list[Tracker]:
-        """The trackers in the order they were asked for, each once.
+        """Return the trackers in the order they were asked for, each once.
 
         Raises:
             ConfigError: a name to compare with is none, or there are too many to tell apart.
@@ -75,12 +75,12 @@ def tracker_label(tracker: Tracker) -> str:
 
 
 def missing_results(results_dir: Path, tracker: Tracker, sequences: Seq[Sequence]) -> list[str]:
-    """Names of the sequences that ``tracker`` has no finished result file for."""
+    """Return names of the sequences that ``tracker`` has no finished result file for."""
     return [one.name for one in sequences if not found_result(results_dir, *tracker, one).is_file()]
 
 
 def missing_message(missing: Mapping[str, list[str]], dataset: str, sequences: Seq[Sequence], results_dir: Path) -> str:
-    """The error text for missing results, by label of the tracker, with what to do."""
+    """Return the error text for missing results, by label of the tracker, with what to do."""
     lines = [f"results are missing in {results_dir}:"]
     for label, names in missing.items():
         lines.append(f"  {label}: {len(names)} of {len(sequences)} sequences of {dataset}: {listed(names)}")
@@ -132,7 +132,7 @@ def result_origin(path: Path, sequence: Sequence, frames: bool = False) -> str:
 
 
 def run_of(tracker: Tracker, path: Path) -> tuple[str, str] | None:
-    """The ``NAME/CONFIG`` that ``tracker`` is a run of, and the number of the run; None where it is no numbered run.
+    """Split a numbered run into its ``NAME/CONFIG`` and the number; None where ``tracker`` is no numbered run.
 
     Runs lie in ``CONFIG_000``, ``CONFIG_001`` ... (``--runid``, and PyTracking's). A name may end in a number for other
     reasons (``vitb_256``): the provenance beside ``path``, one of its results, says what the configuration was. Where
@@ -152,7 +152,7 @@ def run_of(tracker: Tracker, path: Path) -> tuple[str, str] | None:
 
 
 def choose_trackers(results_dir: Path, tracker: str | None, configs: Seq[str]) -> list[Tracker]:
-    """The results under ``results_dir`` that are meant by a tracker's name and configs; None and () mean all.
+    """Return the results under ``results_dir`` that are meant by a tracker's name and configs; None and () mean all.
 
     Raises:
         DataError: there are no results, or none of a name that was asked for (the nearest one is named).

@@ -19,7 +19,7 @@ _SEED = 0
 
 @lru_cache(maxsize=1)
 def _resamples(sequences: int) -> np.ndarray:
-    """How often each sequence is drawn in each bootstrap resample: float32 ``(RESAMPLES, sequences)``."""
+    """Return how often each sequence is drawn in each bootstrap resample: float32 ``(RESAMPLES, sequences)``."""
     rng = np.random.default_rng(_SEED)
     return rng.multinomial(sequences, np.full(sequences, 1 / sequences), size=RESAMPLES).astype(np.float32)
 

@@ -23,7 +23,7 @@ FOLDER_PREFIX = "folder:"
 
 
 def get_dataset(*names: str, env: EnvSettings | None = None) -> list[Sequence]:
-    """The sequences of the named benchmarks, one after the other. Frames and annotations are read when used.
+    """Return the sequences of the named benchmarks, one after the other. Frames and annotations are read when used.
 
     Args:
         names: keys of ``BENCHMARKS``, or ``folder:PATH`` for a folder of sequences (or one sequence) of your own.
@@ -56,7 +56,7 @@ def _load(name: str, env: EnvSettings) -> list[Sequence]:
 
 
 def get_benchmark(name: str) -> BenchmarkSpec:
-    """The row of that name. Raises ConfigError: there is none; the nearest name is told."""
+    """Return the row of that name. Raises ConfigError: there is none; the nearest name is told."""
     if name not in BENCHMARKS:
         known = f"known are {', '.join(BENCHMARKS)} and folder:PATH"
         raise ConfigError(f"unknown data set {name!r}: {suggestion(name, BENCHMARKS, known)}")
@@ -64,7 +64,7 @@ def get_benchmark(name: str) -> BenchmarkSpec:
 
 
 def present_sequences(name: str, env: EnvSettings | None = None) -> list[Sequence]:
-    """Those sequences of a data set, see :func:`get_dataset`, whose frames are on this machine.
+    """Return those sequences of a data set, see :func:`get_dataset`, whose frames are on this machine.
 
     A line tells how many are not. Raises DataError: also, none is.
     """
@@ -81,7 +81,7 @@ def present_sequences(name: str, env: EnvSettings | None = None) -> list[Sequenc
 
 
 def own_folder(root: Path) -> list[Sequence]:
-    """A folder of one's own, see :func:`lib.data.own_folder.own_sequences`; the ground truth may be VOT regions."""
+    """Open an own folder, see :func:`lib.data.own_folder.own_sequences`; the ground truth may be VOT regions."""
     return [_sequence(own_files(found), "folder", group=folder_label(found.root)) for found in own_sequences(root)]
 
 
@@ -109,7 +109,7 @@ def _sequence(files: SequenceFiles, dataset: str, prefix: str = "", group: str =
 
 
 def _official_visible(files: SequenceFiles, dataset: str) -> np.ndarray | None:
-    """The flags of the benchmark's own evaluator; None, with a warning, where the user's copy lacks them."""
+    """Return the flags of the benchmark's own evaluator; None, with a warning, where the user's copy lacks them."""
     visible = files.official_visible()
     if visible is None and files.layout.official_hidden:
         template, _ = files.layout.official_hidden
@@ -137,7 +137,7 @@ class BenchmarkStatus:
 
 
 def benchmark_status(env: EnvSettings) -> list[BenchmarkStatus]:
-    """What is there of each benchmark. Only folders and lists are looked at, no frame and no annotation."""
+    """Return what is there of each benchmark. Only folders and lists are looked at, no frame and no annotation."""
     return [_status(name, row, env.folder(row)) for name, row in BENCHMARKS.items()]
 
 
@@ -155,7 +155,7 @@ def _status(name: str, row: BenchmarkSpec, root: Path) -> BenchmarkStatus:
 
 
 def describe_benchmarks(env: EnvSettings) -> str:
-    """A table of all benchmarks: sequences found and expected, the folder looked in, what to know."""
+    """Return a table of all benchmarks: sequences found and expected, the folder looked in, what to know."""
     rows = [("benchmark", "found", "expected", "folder", "note")]
     for one in benchmark_status(env):
         rows.append((one.name, str(one.found), str(one.expected or "any"), str(one.root), one.note))

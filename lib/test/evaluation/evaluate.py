@@ -125,7 +125,7 @@ def _build(
 
 
 def select_sequence(sequences: list[Sequence], name: str) -> Sequence:
-    """The sequence called ``name``, else the one of that number.
+    """Return the sequence called ``name``, else the one of that number.
 
     Raises:
         ConfigError: there is none, or several have that name.

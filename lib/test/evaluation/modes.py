@@ -23,7 +23,7 @@ _WARM_UP_STEPS = 3
 
 
 def mode_of(annotator: float | None, realtime: float | None) -> dict[str, float]:
-    """What a run has in its provenance of its mode; nothing in an ordinary one.
+    """Return what a run has in its provenance of its mode; nothing in an ordinary one.
 
     Args:
         annotator: least IoU with the annotation that the person accepts, in (0, 1].
@@ -43,7 +43,7 @@ def mode_of(annotator: float | None, realtime: float | None) -> dict[str, float]
 
 
 def mode_name(config: str, mode: dict[str, float]) -> str:
-    """What a run of a config is called: ``CONFIG``, ``CONFIG_annotator0.5``, ``CONFIG_realtime30``."""
+    """Return what a run of a config is called: ``CONFIG``, ``CONFIG_annotator0.5``, ``CONFIG_realtime30``."""
     return config + "".join(f"_{name}{value:g}" for name, value in mode.items())
 
 
@@ -105,7 +105,7 @@ class Arrivals:
         self._ready = 0.0  # when the tracker is, on a clock that counts frames
 
     def skips(self, frame: int) -> bool:
-        """Whether the frame arrives while the tracker computes."""
+        """Return whether the frame arrives while the tracker computes."""
         if self.rate is not None and frame < self._ready:
             self.skipped.append(frame)
             return True

@@ -45,13 +45,13 @@ IDENTITY = (
 
 
 def result_path(results_dir: str | Path, tracker: str, config: str, sequence: Sequence) -> Path:
-    """Where the boxes of ``sequence`` lie: ``RESULTS/TRACKER/CONFIG[/SUBFOLDER]/SEQ.txt``."""
+    """Return where the boxes of ``sequence`` lie: ``RESULTS/TRACKER/CONFIG[/SUBFOLDER]/SEQ.txt``."""
     subfolder = sequence.dataset if sequence.dataset in SUBFOLDERS else sequence.group
     return Path(results_dir) / tracker / config / subfolder / f"{sequence.name}.txt"
 
 
 def found_result(results_dir: str | Path, tracker: str, config: str, sequence: Sequence) -> Path:
-    """The result file to read: that of :func:`result_path` or, where there is none, ``CONFIG/SEQ.txt`` of a folder.
+    """Find the result file to read: that of :func:`result_path` or, if there is none, ``CONFIG/SEQ.txt`` of a folder.
 
     The latter only without a record, as somebody puts it there by hand: what was tracked here has one, and may be of
     another folder.
@@ -63,27 +63,27 @@ def found_result(results_dir: str | Path, tracker: str, config: str, sequence: S
 
 
 def time_path(path: Path) -> Path:
-    """The file of times that belongs to the result file ``path``."""
+    """Return the file of times that belongs to the result file ``path``."""
     return path.with_name(f"{path.stem}_time.txt")
 
 
 def scores_path(path: Path) -> Path:
-    """The file of scores that belongs to the result file ``path``."""
+    """Return the file of scores that belongs to the result file ``path``."""
     return path.with_name(f"{path.stem}_scores.txt")
 
 
 def times_path(path: Path) -> Path:
-    """The table of where the time went that belongs to the result file ``path``."""
+    """Return the table of where the time went that belongs to the result file ``path``."""
     return path.with_name(f"{path.stem}_times.csv")
 
 
 def provenance_path(path: Path) -> Path:
-    """The provenance that belongs to the result file ``path``."""
+    """Return the provenance that belongs to the result file ``path``."""
     return path.with_name(f"{path.stem}.json")
 
 
 def partial_path(path: Path) -> Path:
-    """Where the boxes are while the sequence of the result file ``path`` is being tracked."""
+    """Return where the boxes are while the sequence of the result file ``path`` is being tracked."""
     return path.with_name(f"{path.name}.part")
 
 
@@ -114,7 +114,7 @@ def read_result(path: Path, cache: Path | None = None) -> np.ndarray:
 
 
 def box_problem(boxes: np.ndarray) -> str | None:
-    """What is wrong with boxes (frames, 4) x, y, w, h: the first frame that is not finite or has a negative side."""
+    """Describe what is wrong with boxes (frames, 4) x, y, w, h: the first that is not finite or has a negative side."""
     bad = ~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1)
     return f"frame {bad.argmax()} is {boxes[bad.argmax()].tolist()}, not a box" if bad.any() else None
 
@@ -132,7 +132,7 @@ def write_scores(path: Path, scores: Iterable[float]) -> None:
 
 
 def read_scores(path: Path) -> np.ndarray | None:
-    """The scores that belong to the result file ``path``: (frames,) float64, NaN for none; None where there is no file.
+    """Read the scores of the result file ``path``: (frames,) float64, NaN for none; None where there is no file.
 
     Raises:
         DataError: the file is damaged.
@@ -142,24 +142,24 @@ def read_scores(path: Path) -> np.ndarray | None:
 
 
 def result_files(folder: Path) -> list[Path]:
-    """The finished result files of the tracker and config that ``folder`` stands for."""
-    places = (folder, *(folder / name for name in SUBFOLDERS), *folder.glob("folder_*/"))
-    return [path for place in places for path in place.glob("*.txt") if not path.stem.endswith(_BESIDE)]
+    """Return the finished result files of the tracker and config that ``folder`` stands for."""
+    folders = (folder, *(folder / name for name in SUBFOLDERS), *folder.glob("folder_*/"))
+    return [path for one in folders for path in one.glob("*.txt") if not path.stem.endswith(_BESIDE)]
 
 
 def find_results(results_dir: str | Path) -> list[tuple[str, str]]:
-    """The (tracker, config) pairs that have at least one result file under ``results_dir``, sorted by name."""
+    """Return the (tracker, config) pairs that have at least one result file under ``results_dir``, sorted by name."""
     folders = sorted(Path(results_dir).glob("*/*/"))
     return [(folder.parent.name, folder.name) for folder in folders if result_files(folder)]
 
 
 def file_hash(path: str | Path) -> str:
-    """The first 16 hex digits of the SHA-256 of a file."""
+    """Return the first 16 hex digits of the SHA-256 of a file."""
     return file_sha256(path)[:16]
 
 
 def file_sha256(path: str | Path) -> str:
-    """The SHA-256 of a file, in hex digits."""
+    """Return the SHA-256 of a file, in hex digits."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -176,7 +176,7 @@ def run_provenance(
     device: str,
     backend: str = "torch",
 ) -> dict[str, Any]:
-    """What all results of one run have in common. ``checkpoint`` is hashed here, once."""
+    """Return what all results of one run have in common. ``checkpoint`` is hashed here, once."""
     return {
         "tracker": tracker,
         "config": config,
@@ -191,7 +191,7 @@ def run_provenance(
 
 
 def sequence_provenance(run: dict[str, Any], sequence: Sequence) -> dict[str, Any]:
-    """The provenance of the result of one sequence: that of the run, and what was tracked. Raises DataError.
+    """Return the provenance of the result of one sequence: that of the run, and what was tracked. Raises DataError.
 
     What its frames are (:data:`FRAMES`) is added when they are read.
     """
@@ -199,7 +199,7 @@ def sequence_provenance(run: dict[str, Any], sequence: Sequence) -> dict[str, An
 
 
 def run_folder(name: str, run_id: int | None) -> str:
-    """The folder of a run's results: its name, with ``_RUNID`` (three digits) if there is one."""
+    """Return the folder of a run's results: its name, with ``_RUNID`` (three digits) if there is one."""
     return name if run_id is None else f"{name}_{run_id:03d}"
 
 
@@ -211,7 +211,7 @@ def finish_result(path: Path, provenance: dict[str, Any]) -> None:
 
 
 def read_provenance(path: Path) -> dict[str, Any] | None:
-    """What is recorded beside the result file ``path``; None where nothing is. Raises DataError: it is damaged."""
+    """Read the record beside the result file ``path``; None where there is none. Raises DataError: it is damaged."""
     source = provenance_path(path)
     try:
         record = json.loads(source.read_text())
@@ -225,7 +225,7 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
 
 
 def differences(path: Path, provenance: dict[str, Any], frames: FrameSource | None = None) -> list[str]:
-    """Why the result file ``path`` is not one of the run that ``provenance`` describes; empty when it is.
+    """Return why the result file ``path`` is not one of the run that ``provenance`` describes; empty when it is.
 
     ``frames`` are those of the run; without them nothing is said of frames.
     """
@@ -245,7 +245,7 @@ def differences(path: Path, provenance: dict[str, Any], frames: FrameSource | No
 
 
 def other_frames(record: dict[str, Any], frames: FrameSource) -> bool:
-    """Whether a result was made from other frames; not so where its record (an older one) or the frames are missing."""
+    """Return whether a result was made from other frames; False where its record or the frames are missing."""
     if not record.get(FRAMES):
         return False
     try:
@@ -260,5 +260,5 @@ def _comparable(record: dict[str, Any], key: str) -> Any:
 
 
 def backend_name(recorded: str | None) -> str:
-    """The backend of a result; what differs but by rounding is all ``torch``, as the first results, which name none."""
+    """Return the backend of a result: ``torch`` for all that differ by rounding only, and where none is recorded."""
     return "torch" if recorded is None or recorded in SAME_BOXES else recorded

@@ -145,7 +145,7 @@ class _Progress:
 def _result_paths(
     sequences: list[Sequence], results_dir: str | Path, provenance: dict[str, Any], run_id: int | None
 ) -> list[Path]:
-    """The result file of each sequence, in a folder that is made now, before the model is loaded.
+    """Return the result file of each sequence, in a folder that is made now, before the model is loaded.
 
     Raises:
         DataError: two sequences would share a file.
@@ -199,7 +199,7 @@ def _tell(outcome: Outcome, number: int) -> None:
 def _plan(
     todo: dict[Path, Sequence], names: Counter[str], provenance: dict[str, Any], fresh: bool
 ) -> tuple[list[Job], list[Outcome], int]:
-    """What is left to do, longest first; the sequences that cannot even be looked at; how many are done already.
+    """Return what is left to do, longest first; the sequences that cannot even be looked at; how many are done already.
 
     ``names`` counts the sequences of each name.
     """
@@ -234,7 +234,7 @@ def _run_here(
 
 
 def choose_devices(device: str, num_gpus: int | None) -> list[str]:
-    """The devices to spread workers over.
+    """Return the devices to spread workers over.
 
     Args:
         device: ``cuda`` or ``auto`` for all CUDA devices (``auto`` is the CPU where there is none); or one of its own.

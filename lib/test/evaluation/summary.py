@@ -63,7 +63,7 @@ class Summary:
         return text
 
     def _speeds(self) -> str:
-        """Frames per second of the network alone, of the tracker, and by the clock with everything."""
+        """Return frames per second of the network alone, of the tracker, and by the clock with everything."""
         times = self.times
         network = f"network {self.frames / times.network:.1f} FPS, " if times.network > 0 else ""
         tracker = f"tracker {self.frames / times.tracker:.1f} FPS, " if times.tracker > 0 else ""
@@ -71,7 +71,7 @@ class Summary:
         return f"{network}{tracker}end to end {self.frames / self.seconds:.1f} FPS{each}"
 
     def _shares(self) -> str:
-        """Where the time of a frame went."""
+        """Return where the time of a frame went."""
         decode, tracker, crop, network = (1000 * seconds / self.frames for seconds in self.times)
         text = f"a frame: {tracker:.2f} ms in the tracker"
         if network > 0:

@@ -54,7 +54,7 @@ class Format:
 
 
 def tensors(inputs: Inputs) -> dict[str, torch.Tensor]:
-    """The inputs as tensors that share their memory."""
+    """Return the inputs as tensors that share their memory."""
     return {name: torch.from_numpy(value) for name, value in inputs.items()}
 
 
@@ -159,7 +159,7 @@ def _program(graph: NetworkGraph, inputs: Inputs) -> torch.export.ExportedProgra
 
 
 def _onnx_model(graph: NetworkGraph, inputs: Inputs, record: dict[str, str], calibration: list[Inputs]) -> Any:
-    """The graph as an ONNX model, in the precision and in the opset that the record names, if it does."""
+    """Return the graph as an ONNX model, in the precision and in the opset that the record names, if it does."""
     onnx = required("onnx")
     required("onnxscript")
     opset = int(record["opset"]) if "opset" in record else None

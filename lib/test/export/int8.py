@@ -53,7 +53,7 @@ def smooth(graph: NetworkGraph, calibration: list[dict[str, np.ndarray]]) -> Non
     """
     largest: dict[nn.Module, Tensor] = {}
 
-    def watch(linear: nn.Module, inputs: tuple[Tensor]) -> None:
+    def record_largest(linear: nn.Module, inputs: tuple[Tensor]) -> None:
         found = inputs[0].abs().amax((0, 1))
         largest[linear] = torch.maximum(largest.get(linear, found), found)
 
@@ -63,7 +63,7 @@ def smooth(graph: NetworkGraph, calibration: list[dict[str, np.ndarray]]) -> Non
         for name, child in module.named_children()
         if isinstance(child, nn.Linear)
     ]
-    hooks = [linear.register_forward_pre_hook(watch) for _, _, linear in layers]
+    hooks = [linear.register_forward_pre_hook(record_largest) for _, _, linear in layers]
     for inputs in calibration:
         graph(**tensors(inputs))
     for hook in hooks:
@@ -75,7 +75,7 @@ def smooth(graph: NetworkGraph, calibration: list[dict[str, np.ndarray]]) -> Non
 
 
 def quantize(model: Any, calibration: list[dict[str, np.ndarray]]) -> Any:
-    """The ONNX model of a smoothed graph, with QuantizeLinear and DequantizeLinear around what is computed in int8.
+    """Put QuantizeLinear and DequantizeLinear into the ONNX model of a smoothed graph, around what int8 computes.
 
     Args:
         model: in float32; what it multiplies after a factor of :class:`SmoothedLinear` is quantized.

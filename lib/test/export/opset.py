@@ -91,7 +91,7 @@ def _lower_node(onnx: Any, node: Any, opset: int, constants: dict[str, Any]) -> 
 
 
 def halve_weights(model: Any) -> Any:
-    """The ONNX model with its float32 weights in half precision; programs make float32 of them when they load it."""
+    """Store the float32 weights of an ONNX model in half precision; programs convert them back when they load it."""
     import onnx
 
     single = onnx.TensorProto.FLOAT

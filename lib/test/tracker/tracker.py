@@ -38,7 +38,7 @@ from lib.utils.windows import hann2d
 
 @dataclass
 class Target:
-    """What is known of one target: its first look, and where it was last seen.
+    """State of one target: its first appearance, and its last box.
 
     Attributes:
         state: what the model knows of it, batch dimension 1.
@@ -50,8 +50,8 @@ class Target:
 
 
 @dataclass
-class Found:
-    """What one look gave of a target.
+class SearchResult:
+    """Result of searching one region for a target.
 
     Attributes:
         box: ``xywh`` in pixels of the image.
@@ -142,22 +142,22 @@ class Tracker:
         presence = [one.presence for one in found if not math.isnan(one.presence)]
         return TrackResult([list(one.box) for one in found], [one.score for one in found], crop, network, presence)
 
-    def find(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> tuple[list[Found], float, float]:
-        """Look for each target in its next image, and change nothing.
+    def find(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> tuple[list[SearchResult], float, float]:
+        """Search for each target in its next image, and change nothing.
 
         Returns:
-            What was found of each; seconds that crops took, and the model.
+            The result of each; seconds that crops took, and the model.
         """
-        return self.look(images, targets, [target.box for target in targets])
+        return self.search(images, targets, [target.box for target in targets])
 
-    def keep(self, target: Target, found: Found) -> None:
-        """Note in ``target`` what was found of it."""
+    def keep(self, target: Target, found: SearchResult) -> None:
+        """Write the result of a search into ``target``."""
         target.box, target.state = found.box, {**target.state, **found.state}
 
-    def look(
+    def search(
         self, images: Sequence[np.ndarray], targets: Sequence[Target], around: Sequence[Sequence[float]]
-    ) -> tuple[list[Found], float, float]:
-        """Look for each target in the search region around a ``xywh`` box of its image; returns as :meth:`find`."""
+    ) -> tuple[list[SearchResult], float, float]:
+        """Search for each target in the region around a ``xywh`` box of its image; returns as :meth:`find`."""
         if not targets:
             return [], 0.0, 0.0
         start = time.perf_counter()
@@ -168,8 +168,8 @@ class Tracker:
         predicted = time.perf_counter()
         found = []
         states = split_state(changed, len(targets))
-        for (*box, score), place, factor, image, state in zip(rows, around, factors, images, states, strict=True):
-            found.append(Found(self.decode(box, score, place, factor, image.shape), score, state))
+        for (*box, score), center, factor, image, state in zip(rows, around, factors, images, states, strict=True):
+            found.append(SearchResult(self.decode(box, score, center, factor, image.shape), score, state))
         return found, cropped - start, predicted - cropped
 
     @torch.inference_mode()
@@ -180,11 +180,11 @@ class Tracker:
         return self.new_target(self.first_state(image, box), box)
 
     def new_target(self, state: State, box: list[float]) -> Target:
-        """The target of a first state, which the network has not prepared yet."""
+        """Return the target of a first state, which the network has not prepared yet."""
         return Target(self.network.prepare(state), box)
 
     def first_state(self, image: np.ndarray, box: Sequence[float]) -> State:
-        """The state of a target at a ``xywh`` box that is seen for the first time, before the network prepares it."""
+        """Return the state of a target at its first ``xywh`` box, before the network prepares it."""
         test = self.cfg.TEST
         window = crop_window(box, test.TEMPLATE_FACTOR)
         crop = cut_crops([image], [window], test.TEMPLATE_SIZE, self.device)
@@ -193,7 +193,7 @@ class Tracker:
         return self.family.initial_state(self.cfg, crop, inside.to(self.device))
 
     def crop_search(self, images: Sequence[np.ndarray], boxes: Sequence[Sequence[float]]) -> tuple[Tensor, list[float]]:
-        """The search regions around ``xywh`` boxes, one in each image, and their crop pixels per image pixel.
+        """Return the search regions around ``xywh`` boxes, one in each image, and their crop pixels per image pixel.
 
         The regions are uint8 (B, H, W, 3) on the network's device.
         """
@@ -242,7 +242,7 @@ class Tracker:
 
 
 def smooth_size(box: Sequence[float], last: Sequence[float], keep: float) -> list[float]:
-    """The ``xywh`` box about the same center, its sides mixed with those of ``last``, whose share is ``keep``."""
+    """Blend the sides of a ``xywh`` box with those of ``last``, whose share is ``keep``, about the same center."""
     if keep == 0:
         return list(box)
     x, y, w, h = box

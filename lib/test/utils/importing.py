@@ -256,7 +256,7 @@ def _with_affix(name: str, known: dict[str, str]) -> str | None:
 
 
 def _select(results: list[SharedResult], member: str | None, tracker: str) -> list[SharedResult]:
-    """The results under ``member``, or called so; without it those of the tracker's own name, if any, else all."""
+    """Choose results under ``member``, or called so; without it those of the tracker's own name, if any, else all."""
     wanted = (member or tracker).lower()
     chosen = [result for result in results if wanted in (part.lower() for part in result.parts)]
     if member and not chosen:

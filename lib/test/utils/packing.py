@@ -69,7 +69,7 @@ def check_results(form: Server, tracker: str, config: str, env: EnvSettings) -> 
 
 
 def expected_frames(form: Server, env: EnvSettings, folder: Path) -> dict[str, int | None]:
-    """The benchmark's sequences with their numbers of frames.
+    """Return the benchmark's sequences with their numbers of frames.
 
     Where the benchmark is not on this machine, the names come from its list or, if nobody knows that, from the results,
     which must be as many; numbers of frames are None then.

@@ -53,7 +53,7 @@ class Server:
 
 
 def rounded(boxes: np.ndarray, decimals: int | None) -> np.ndarray:
-    """The boxes to so many decimals (half to even); ``None`` changes nothing."""
+    """Return the boxes to so many decimals (half to even); ``None`` changes nothing."""
     return boxes if decimals is None else np.round(boxes, decimals) + 0.0  # no -0
 
 
@@ -71,7 +71,7 @@ def _zip(members: dict[str, str]) -> bytes:
 
 
 def _unzip(data: bytes, ending: str) -> dict[str, np.ndarray]:
-    """The boxes of the members whose name ends so, by the rest of their file name. Raises DataError: damaged."""
+    """Return the boxes of the members whose name ends so, by the rest of their file name. Raises DataError: damaged."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             texts = {name: archive.read(name).decode() for name in archive.namelist()}  # checks their CRC-32
@@ -85,7 +85,7 @@ def _unzip(data: bytes, ending: str) -> dict[str, np.ndarray]:
 
 
 def pack_got10k(results: list[RawResult], decimals: int | None) -> bytes:
-    """A zip with ``SEQ/SEQ_001.txt`` (commas) and ``SEQ/SEQ_time.txt`` (seconds per frame)."""
+    """Return a zip with ``SEQ/SEQ_001.txt`` (commas) and ``SEQ/SEQ_time.txt`` (seconds per frame)."""
     members = {}
     for one in results:
         assert one.seconds is not None  # Server.needs_times
@@ -95,7 +95,7 @@ def pack_got10k(results: list[RawResult], decimals: int | None) -> bytes:
 
 
 def pack_trackingnet(results: list[RawResult], decimals: int | None) -> bytes:
-    """A zip with ``SEQ.txt`` (commas)."""
+    """Return a zip with ``SEQ.txt`` (commas)."""
     return _zip({f"{one.name}.txt": _rows(one.boxes, decimals) for one in results})
 
 

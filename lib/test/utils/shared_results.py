@@ -51,7 +51,7 @@ class SharedResult:
 
 
 def read_source(source: Path) -> list[SharedResult]:
-    """All results in a folder, a zip or a file. Boxes and scores are read later, except those of .json.
+    """Return all results in a folder, a zip or a file. Boxes and scores are read later, except those of .json.
 
     Scores are what is called ``SEQ_scores``, ``SEQ_score`` or ``SEQ_confidence`` (.txt, .csv, VOT's .value, or a key of
     .npz or .json) beside the boxes of SEQ, or ``scores`` where they are of the only sequence there.
@@ -67,7 +67,7 @@ def read_source(source: Path) -> list[SharedResult]:
 
 
 def _with_scores(results: list[SharedResult], scores: list[SharedResult]) -> list[SharedResult]:
-    """The results, with the scores that lie beside them, which were found as results of such names."""
+    """Return the results, with the scores that lie beside them, which were found as results of such names."""
     beside: dict[tuple[str, ...], list[int]] = {}
     for i, result in enumerate(results):
         beside.setdefault(result.parts[:-1], []).append(i)
@@ -84,7 +84,7 @@ def _with_scores(results: list[SharedResult], scores: list[SharedResult]) -> lis
 
 
 def _files(source: Path) -> Iterator[tuple[Path, PurePosixPath, Callable[[], bytes]]]:
-    """The files of a source: the file on disk, the path inside the source, and how to read it."""
+    """Yield the files of a source: the file on disk, the path inside the source, and how to read it."""
     if source.is_dir():
         for path in sorted(source.rglob("*")):
             if path.is_file():
@@ -117,7 +117,7 @@ def _read_member(source: Path, name: str) -> bytes:
 
 
 def _results(file: Path, inside: PurePosixPath, load: Callable[[], bytes]) -> Iterator[SharedResult]:
-    """The results in one file, and the scores, as if they were results; none if it is of another kind."""
+    """Yield the results in one file, and the scores, as if they were results; none if it is of another kind."""
     if any(part[0] in "._" for part in inside.parts) or _TIMES.fullmatch(inside.stem):
         return
     parts = inside.with_suffix("").parts
@@ -163,7 +163,7 @@ def _scores(values: Any, where: str) -> np.ndarray:
 
 
 def _text_scores(load: Callable[[], bytes], where: str) -> np.ndarray:
-    """A score per line, or all in one; an empty line is none, as in VOT's files for the first frame."""
+    """Return a score per line, or all in one; an empty line is none, as in VOT's files for the first frame."""
     lines = decode_text(load(), where).rstrip().replace(",", " ").split("\n")
     return _scores(lines[0].split() if len(lines) == 1 else [line.strip() or "nan" for line in lines], where)
 

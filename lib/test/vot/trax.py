@@ -61,7 +61,7 @@ def parse_message(line: bytes) -> Message:
 
 
 def format_message(message: Message) -> bytes:
-    """The line of a message, with the line feed that ends it."""
+    """Return the line of a message, with the line feed that ends it."""
     texts = [*message.arguments, *(f"{key}={value}" for key, value in message.properties.items())]
     return PREFIX + os.fsencode(" ".join([message.kind, *map(_quote, texts)])) + b"\n"
 

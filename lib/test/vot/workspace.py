@@ -119,7 +119,7 @@ def short_term_stack(low: int, high: int) -> dict[str, Any]:
 
 
 def place_anchors(present: np.ndarray) -> np.ndarray:
-    """Where the runs of a multi-start experiment begin, and in which direction they go.
+    """Return where the runs of a multi-start experiment begin, and in which direction they go.
 
     Anchors are the first frame with the target in every 50. Runs go to the end of the sequence that is farther away:
     1 stands for forward, -1 for backward, 0 for no anchor.
@@ -140,7 +140,7 @@ def place_anchors(present: np.ndarray) -> np.ndarray:
 
 
 def _pictures(sequence: Sequence) -> list[Path]:
-    """The files of a sequence's frames."""
+    """Return the files of a sequence's frames."""
     frames = sequence.frames
     if not (isinstance(frames, ImageFrames) and isinstance(frames.storage, FolderStorage)):
         raise DataError(f"sequence {sequence.name} is a video or an lmdb; the VOT toolkit takes folders of pictures")
@@ -152,7 +152,7 @@ def _pictures(sequence: Sequence) -> list[Path]:
 
 
 def _boxes(sequence: Sequence) -> np.ndarray:
-    """The ground truth (N, 4), one box for each frame, NaN where the target is absent."""
+    """Return the ground truth (N, 4), one box for each frame, NaN where the target is absent."""
     boxes = sequence.ground_truth.copy()
     if len(boxes) != len(sequence.frames):
         raise DataError(f"sequence {sequence.name}: {len(sequence.frames)} frames but {len(boxes)} boxes")
