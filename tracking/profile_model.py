@@ -24,15 +24,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures to this file too")
     parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="settings on top of the experiment")
     args = parser.parse_intermixed_args()
-    spec = TrackerSpec(
-        args.config,
-        args.script,
-        device=args.device,
-        precision=args.precision,
-        backend=args.backend,
-        compiled=args.compile,
-        overrides=tuple(args.overrides),
-    )
+    how = args.device, args.precision, args.backend, args.compile
+    spec = TrackerSpec(args.config, args.script, None, *how, tuple(args.overrides))
     found = profile(spec, args.frames, args.batch)
     print(found)
     if args.json:

@@ -14,7 +14,7 @@ from lib.test.evaluation.evaluate import RunOptions, track_benchmarks
 from lib.test.evaluation.modes import mode_name, mode_of
 from lib.test.evaluation.ranks import wait_for_all
 from lib.test.evaluation.results import run_folder
-from lib.test.spec import TrackerSpec, add_tracker_options
+from lib.test.spec import TrackerSpec, add_tracker_options, add_visdom_options
 from lib.test.utils.servers import SERVERS
 from lib.utils.console import next_step
 from lib.utils.dist_info import dist_info
@@ -54,27 +54,21 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="FPS",
         help="skip the frames that arrive, at this rate, while the tracker computes (docs/metrics.md)",
     )
-    add_looking_options(parser)
+    add_visualization_options(parser)
     args = parser.parse_intermixed_args(arguments)
     if args.config is None and not args.list:
         parser.error("the following arguments are required: tracker, config")
     return args
 
 
-def add_looking_options(parser: argparse.ArgumentParser) -> None:
+def add_visualization_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("seeing the tracker at work (docs/seeing.md)")
     group.add_argument("--debug", type=int, choices=[0, 1], default=0, help="1 shows it in visdom, or in pictures")
-    group.add_argument("--visdom_server", default="http://localhost", help="address of the visdom server")
-    group.add_argument("--visdom_port", type=int, default=8097)
+    add_visdom_options(group)
     group.add_argument("--save_vis", type=Path, metavar="DIR", help="write a video of each sequence that is tracked")
     group.add_argument(
         "--vis_attention", type=layers, default=(), metavar="3,6,9", help="show the attention of these layers, from 0"
     )
-
-
-def debug_folder(save_dir: Path | None) -> Path:
-    """Return where a run that somebody looks at leaves pictures and results, apart from the results of real runs."""
-    return Path(env_settings().saving_to(save_dir).save_dir) / "test/debug"
 
 
 def layers(text: str) -> tuple[int, ...]:
@@ -88,7 +82,9 @@ def choose_screen(args: argparse.Namespace) -> Screen | None:
     if args.debug and (args.threads > 1 or args.batch > 1 or dist_info().world > 1):
         raise ConfigError("--debug 1 shows one sequence at a time: leave out --threads, --batch, torchrun")
     if args.debug:
-        return visdom_or_pictures(args.visdom_server, args.visdom_port, debug_folder(args.save_dir))
+        return visdom_or_pictures(
+            args.visdom_server, args.visdom_port, env_settings().saving_to(args.save_dir).debug_folder
+        )
     if args.save_vis:
         return partial(record_video, args.save_vis, 25.0)
     if args.vis_attention:
@@ -124,7 +120,7 @@ def main() -> int:
         fresh=args.fresh or bool(args.debug),
         annotator=args.annotator,
         realtime=args.realtime,
-        results_dir=debug_folder(args.save_dir) / "tracking_results" if args.debug else None,
+        results_dir=env_settings().saving_to(args.save_dir).debug_folder / "tracking_results" if args.debug else None,
         screen=screen,
         attention_layers=args.vis_attention,
     )

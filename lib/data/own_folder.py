@@ -79,7 +79,7 @@ def own_sequences(root: Path) -> list[OwnSequence]:
         try:
             sequences.append(_sequence(candidate))
         except DataError as error:
-            problems[candidate.folder] = str(error)
+            problems[candidate[2]] = str(error)
     if not sequences:
         reason = next((f"; {folder}: {problem}" for folder, problem in problems.items()), "")
         raise DataError(f"folder:{root}: no sequences; expected {_FORMS}{reason}")
@@ -109,15 +109,8 @@ def folder_label(root: Path) -> str:
     return "_".join(("folder", re.sub(r"[^\w.-]+", "_", os.path.basename(real)), mark))
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    """What may be a sequence: its name, the folder that it is one of, where it lies, its files."""
-
-    name: str
-    root: Path
-    folder: Path
-    boxes: tuple[Path, ...]
-    flags: tuple[Path, ...]
+# What may be a sequence: its name, the folder that it is one of, its own folder, and possible files of boxes and flags.
+_Candidate = tuple[str, Path, Path, tuple[Path, ...], tuple[Path, ...]]
 
 
 def _candidates(root: Path) -> list[_Candidate]:
@@ -128,35 +121,29 @@ def _candidates(root: Path) -> list[_Candidate]:
     apart = next(((root / f, root / b) for f, b in _APART if (root / f).is_dir() and (root / b).is_dir()), None)
     if apart is None:
         return [_with_boxes_inside(folder.name, whole, folder) for folder in inside if folder.is_dir()]
-    inside = [apart[0] / name for name in FolderStorage(str(apart[0])).names()]
-    names = {path: path.stem if _is_video(path) else path.name for path in inside}
-    return [
-        _Candidate(
-            name,
-            whole,
-            path,
-            (apart[1] / f"{name}.txt", *(path / file for file in _ANNOTATIONS)),
-            tuple(root / template.format(name=name) for template in _FLAGS_APART),
-        )
-        for path, name in names.items()
-        if _is_video(path) or path.is_dir()
-    ]
+    candidates: list[_Candidate] = []
+    for path in (apart[0] / name for name in FolderStorage(str(apart[0])).names()):
+        if _is_video(path) or path.is_dir():
+            name = path.stem if _is_video(path) else path.name
+            boxes = (apart[1] / f"{name}.txt", *(path / file for file in _ANNOTATIONS))
+            flags = tuple(root / template.format(name=name) for template in _FLAGS_APART)
+            candidates.append((name, whole, path, boxes, flags))
+    return candidates
 
 
 def _with_boxes_inside(name: str, root: Path, folder: Path) -> _Candidate:
     boxes, flags = (tuple(folder / file for file in files) for files in (_ANNOTATIONS, _FLAGS))
-    return _Candidate(name, root, folder, boxes, flags)
+    return name, root, folder, boxes, flags
 
 
 def _sequence(candidate: _Candidate) -> OwnSequence:
-    boxes = next((path for path in candidate.boxes if path.is_file()), None)
-    if boxes is None:
-        names = (path.relative_to(candidate.folder) if path.is_relative_to(candidate.folder) else path
-                 for path in candidate.boxes)  # fmt: skip
-        raise DataError(f"it has no {' or '.join(map(str, names))}")
-    frames = candidate.folder if _is_video(candidate.folder) else frames_in(candidate.folder)
-    flags = tuple(path for path in candidate.flags if path.is_file())
-    return OwnSequence(candidate.name, candidate.root, candidate.folder, boxes, flags, frames)
+    name, root, folder, boxes, flags = candidate
+    found = next((path for path in boxes if path.is_file()), None)
+    if found is None:
+        names = (str(path.relative_to(folder) if path.is_relative_to(folder) else path) for path in boxes)
+        raise DataError(f"it has no {' or '.join(names)}")
+    frames = folder if _is_video(folder) else frames_in(folder)
+    return OwnSequence(name, root, folder, found, tuple(path for path in flags if path.is_file()), frames)
 
 
 def _is_video(path: Path) -> bool:

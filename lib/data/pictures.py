@@ -105,14 +105,8 @@ def _read_coco(path: Path, text: str) -> list[_Picture]:
         for item in content["annotations"]:
             if not item.get("iscrowd", 0):
                 boxes[item["image_id"]].append(item["bbox"])
-        return [
-            (
-                str(picture["file_name"]),
-                np.array(boxes[picture["id"]], np.float64).reshape(-1, 4),
-                picture_size(picture),
-            )
-            for picture in content["images"]
-        ]
+        tables = {number: np.array(rows, np.float64).reshape(-1, 4) for number, rows in boxes.items()}
+        return [(str(one["file_name"]), tables[one["id"]], picture_size(one)) for one in content["images"]]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not a COCO annotation file: {type(error).__name__} {error}") from error
 

@@ -88,33 +88,21 @@ def open_dataset(name: str, env: FolderSettings, use_lmdb: bool = False) -> Trac
     """
     kind, patterns = split_selection(name)
     if kind in OWN_FOLDERS:
-        setting, make_plan, is_video = OWN_FOLDERS[kind]
+        setting, plan_folders, is_video = OWN_FOLDERS[kind]
         roots = folders(getattr(env, setting))
         if not roots:
             raise ConfigError(f"{kind}: " + CONFIGURE.format(setting=setting))
-        found = partial(make_plan, roots=roots, patterns=patterns)
-        return _open(name, FolderStorage(""), found, env, setting, "\n".join(roots), is_video)
-    row = find_spec(name)
-    setting = row.lmdb_setting if use_lmdb else row.setting
-    root = getattr(env, setting)
+        root = "\n".join(roots)
+        make_plan: Callable[[Storage], Plan] = partial(plan_folders, roots=roots, patterns=patterns)
+    else:
+        row = find_spec(name)
+        setting, make_plan, is_video = row.lmdb_setting if use_lmdb else row.setting, row.plan, row.is_video
+        root = getattr(env, setting)
+    storage: Storage = FolderStorage("")
     try:
-        storage = open_storage(root, use_lmdb)
-    except DataError as error:
-        raise DataError(f"{name}: {error}; " + CONFIGURE.format(setting=setting)) from error
-    storage = storage.within(row.lmdb_folder) if use_lmdb else storage
-    return _open(name, storage, row.plan, env, setting, root, row.is_video)
-
-
-def _open(
-    name: str,
-    storage: Storage,
-    make_plan: Callable[[Storage], Plan],
-    env: FolderSettings,
-    setting: str,
-    root: str,
-    video: bool = True,
-) -> TrackDataset:
-    try:
+        if kind not in OWN_FOLDERS:
+            storage = open_storage(root, use_lmdb)
+            storage = storage.within(row.lmdb_folder) if use_lmdb else storage
         plan = make_plan(storage)
     except DataError as error:
         raise DataError(f"{name}: {error}; " + CONFIGURE.format(setting=setting)) from error
@@ -127,7 +115,7 @@ def _open(
         logger.warning("%s", reason)
     if len(reasons) > _MOST_LISTED:
         logger.warning("%s: %d more sequences are left out", name, len(reasons) - _MOST_LISTED)
-    return TrackDataset(name, storage, table, video, upright=split_selection(name)[0] == "FOLDER")
+    return TrackDataset(name, storage, table, is_video, upright=kind == "FOLDER")
 
 
 def folders(value: str | list[str]) -> list[str]:

@@ -135,10 +135,8 @@ class VisdomScreen:
             scores.append(view.score)
             try:
                 self._send(sequence, total, view, scores)
-                while not self.keys.wait(_ALIVE_SECONDS):
-                    self.client.get_window_data(
-                        HELP, ENVIRONMENT
-                    )  # fails when the server has gone, which nothing else tells
+                while not self.keys.wait(_ALIVE_SECONDS):  # the request fails when the server is gone
+                    self.client.get_window_data(HELP, ENVIRONMENT)
             except ConnectionError as error:
                 raise DataError(f"the visdom server at {self.client.server}:{self.client.port} is gone") from error
 

@@ -60,11 +60,9 @@ class DrawnBox:
         if self.start is None or self.end is None:
             return None
         (left, right), (top, bottom) = (sorted(pair) for pair in zip(self.start, self.end, strict=True))
-        return (
-            [float(left), float(top), float(right - left), float(bottom - top)]
-            if left < right and top < bottom
-            else None
-        )
+        if left == right or top == bottom:
+            return None
+        return [float(left), float(top), float(right - left), float(bottom - top)]
 
 
 class CvWindow:

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from lib.data.sequence import Sequence
 from lib.test.analysis.metrics import FrameErrors, true_runs
 from lib.test.analysis.plots import CURVES, line_style, plotted_scores
+from lib.test.analysis.protocols import Score
 from lib.test.analysis.report import RepeatedRuns, Report
 from lib.test.analysis.statistics import compare_scores
 from lib.test.analysis.tables import mode_tables, notes, scope
@@ -88,6 +89,10 @@ def page_data(report: Report, thumbnails: int, lost_below: float = LOST_BELOW) -
         name, reason = next(iter(unseen.items()))
         lines.append(f"no pictures of {len(unseen)} of {len(sequences)} sequences; {name}: {reason}")
         logger.warning(lines[-1])
+    attributes = []
+    for name, indices in report.attributes.items():
+        scores = [_rounded(tracker.part_scores(indices)) for tracker in report.trackers]
+        attributes.append({"name": name, "sequences": len(indices), "scores": scores})
     return {
         "scope": scope(report),
         "protocol": report.protocol,
@@ -97,15 +102,8 @@ def page_data(report: Report, thumbnails: int, lost_below: float = LOST_BELOW) -
         "differences": report.differences,
         "trackers": [_tracker(report, number) for number in range(len(report.trackers))],
         "repeated": [_repeated(one) for one in report.repeated],
-        "curves": _curves(report),
-        "attributes": [
-            {
-                "name": name,
-                "sequences": len(indices),
-                "scores": [_rounded(tracker.part_scores(indices)) for tracker in report.trackers],
-            }
-            for name, indices in report.attributes.items()
-        ],
+        "curves": [_curve(report, score) for score in plotted_scores(report.rules)],
+        "attributes": attributes,
         "sequences": sequences,
         "noTarget": NO_TARGET,
         "noScore": NO_SCORE,
@@ -150,23 +148,18 @@ def _repeated(runs: RepeatedRuns) -> dict[str, Any]:
     }
 
 
-def _curves(report: Report) -> list[dict[str, Any]]:
-    """Return the mean curves that have a score, as :mod:`lib.test.analysis.plots` draws them."""
-    curves = []
-    for score in plotted_scores(report.rules):
-        _, title, x_label, y_label = CURVES[score.curve]
-        curves.append(
-            {
-                "title": title,
-                "score": score.name,
-                "at": score.read if isinstance(score.read, float | int) else None,
-                "xLabel": x_label,
-                "yLabel": y_label,
-                "x": report.rules.thresholds(score.curve).tolist(),
-                "y": [_rounded(100 * getattr(tracker.mean_curves(), score.curve)) for tracker in report.trackers],
-            }
-        )
-    return curves
+def _curve(report: Report, score: Score) -> dict[str, Any]:
+    """Describe the mean curve of a score, as :mod:`lib.test.analysis.plots` draws it."""
+    _, title, x_label, y_label = CURVES[score.curve]
+    return {
+        "title": title,
+        "score": score.name,
+        "at": score.read if isinstance(score.read, float | int) else None,
+        "xLabel": x_label,
+        "yLabel": y_label,
+        "x": report.rules.thresholds(score.curve).tolist(),
+        "y": [_rounded(100 * getattr(tracker.mean_curves(), score.curve)) for tracker in report.trackers],
+    }
 
 
 def _sequences(report: Report, thumbnails: int, lost_below: float) -> tuple[list[dict[str, Any]], dict[str, str]]:

@@ -71,22 +71,13 @@ def presence_report(
     taken = list(sequences)
     visible = np.concatenate([one.visible[1:] for one in taken])
     confidence = np.concatenate([one.confidence[1:] for one in taken])
-    returns = [
-        bool(good[start : start + within].any())
-        for one in taken
-        for good in [overlap_by_frame(one) >= FOUND_OVERLAP]
-        for start in returns_of(one.visible, min_absence)
-    ]
+    found = []
+    for one in taken:
+        good = overlap_by_frame(one) >= FOUND_OVERLAP
+        found += [bool(good[start : start + within].any()) for start in returns_of(one.visible, min_absence)]
     bins, error = calibration(confidence, visible)
-    return PresenceReport(
-        auroc(confidence, visible),
-        error,
-        bins,
-        len(returns),
-        sum(returns),
-        int((~visible).sum()),
-        int((confidence[~visible] >= threshold).sum()),
-    )
+    absent, false_finds = int((~visible).sum()), int((confidence[~visible] >= threshold).sum())
+    return PresenceReport(auroc(confidence, visible), error, bins, len(found), sum(found), absent, false_finds)
 
 
 def overlap_by_frame(one: TrackedSequence) -> np.ndarray:

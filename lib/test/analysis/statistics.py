@@ -80,11 +80,6 @@ def compare_scores(first: np.ndarray, second: np.ndarray, weights: np.ndarray) -
         signs, seen = 1 - 2 * rng.integers(2, size=(RESAMPLES, len(parts)), dtype=np.int8), 1
     extreme = np.abs(signs @ parts) >= abs(parts.sum()) * (1 - 1e-12)  # equal sums differ in their last bits
     low, high = bootstrap_intervals(differences[:, None], weights)[0]
-    return Comparison(
-        float(parts.sum()),
-        float(low),
-        float(high),
-        float((extreme.sum() + seen) / (len(signs) + seen)),
-        int((differences > 0).sum()),
-        int((differences < 0).sum()),
-    )
+    p_value = (extreme.sum() + seen) / (len(signs) + seen)
+    better, worse = int((differences > 0).sum()), int((differences < 0).sum())
+    return Comparison(float(parts.sum()), float(low), float(high), float(p_value), better, worse)

@@ -44,6 +44,11 @@ class EnvSettings:
             settings._put_outputs(Path(save_dir))
         return settings
 
+    @property
+    def debug_folder(self) -> Path:
+        """Where runs with visualization leave pictures and results, apart from the results of real runs."""
+        return Path(self.save_dir) / "test/debug"
+
     def folder(self, row: BenchmarkSpec) -> Path:
         """Return the folder that a benchmark is looked for in."""
         return Path(getattr(self, row.setting)) / row.subfolder

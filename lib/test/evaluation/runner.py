@@ -30,7 +30,7 @@ from lib.vis.views import Screen
 
 logger = logging.getLogger(__name__)
 
-_MOST_TOLD, _MOST_LISTED = 20, 5
+_MOST_LOGGED, _MOST_LISTED = 20, 5
 Build = Callable[[str], Tracker | BatchTracker]
 
 
@@ -117,29 +117,23 @@ def run_sequences(
         track = partial(_run_here, build=cache(build), device=devices[0])
     remarks: set[str] = set()
     seldom = 0.5 if sys.stderr.isatty() else 30.0  # seconds between updates: log files need few
+    started = 0.0  # when the first tracker was ready
+
+    def progress(frames: int) -> None:
+        nonlocal started
+        started = started or time.perf_counter()
+        bar.update(frames)
+
     with tqdm(unit="frame", dynamic_ncols=True, mininterval=seldom) as bar, logging_redirect_tqdm():
-        progress = _Progress(bar)
         for last, together in ((False, batch), (True, 1)):
             jobs, broken, skipped = _plan(todo, names, provenance, options.fresh)
             summary.skipped += skipped
             bar.total = bar.n + sum(job.provenance["frames"] for job in jobs)
             outcomes = track(jobs, batch=together, on_frames=progress)
-            again = [one.path for one in chain(broken, outcomes) if not _settle(one, summary, last, remarks)]
+            again = [one.path for one in chain(broken, outcomes) if not _record(one, summary, last, remarks)]
             todo = {path: todo[path] for path in again}
-        summary.seconds = time.perf_counter() - progress.started if progress.started else 0.0
+        summary.seconds = time.perf_counter() - started if started else 0.0
     return summary
-
-
-@dataclass
-class _Progress:
-    """Moves a bar by numbers of frames; ``started`` is when it first did, by the clock of ``time.perf_counter``."""
-
-    bar: tqdm
-    started: float = 0.0
-
-    def __call__(self, frames: int) -> None:
-        self.started = self.started or time.perf_counter()
-        self.bar.update(frames)
 
 
 def _result_paths(
@@ -161,10 +155,10 @@ def _result_paths(
     return paths
 
 
-def _settle(outcome: Outcome, summary: Summary, last: bool, remarks: set[str]) -> bool:
-    """Put an outcome into the summary and tell the user; False where the sequence is to be tried once more.
+def _record(outcome: Outcome, summary: Summary, last: bool, remarks: set[str]) -> bool:
+    """Put an outcome into the summary and log it; False where the sequence is to be tried once more.
 
-    ``remarks`` holds the kinds of remarks that were told: each is told of the first sequence that it is true of.
+    ``remarks`` holds the kinds of remarks that were logged: each is logged for its first sequence alone.
     """
     for remark in outcome.remarks:
         kind = remark.partition(":")[0]
@@ -177,7 +171,7 @@ def _settle(outcome: Outcome, summary: Summary, last: bool, remarks: set[str]) -
         summary.done.append(outcome)
     elif outcome.final:
         summary.failed.append(outcome)
-        _tell(outcome, len([other for other in summary.failed if other.final]))
+        _log_failure(outcome, len([other for other in summary.failed if other.final]))
     elif last:
         summary.failed.append(outcome)
         logger.error("sequence %s failed again: %s", outcome.name, outcome.error)
@@ -187,13 +181,13 @@ def _settle(outcome: Outcome, summary: Summary, last: bool, remarks: set[str]) -
     return True
 
 
-def _tell(outcome: Outcome, number: int) -> None:
-    """Say why a sequence failed; ``number`` (from 1) counts those that are told so, of which there may be hundreds."""
-    if number <= _MOST_TOLD:
+def _log_failure(outcome: Outcome, number: int) -> None:
+    """Log why a sequence failed; ``number`` (from 1) counts such failures, of which there may be hundreds."""
+    if number <= _MOST_LOGGED:
         reason = (outcome.error or "").removeprefix(f"sequence {outcome.name}: ")
         logger.error("sequence %s failed: %s", outcome.name, reason)
-    elif number == _MOST_TOLD + 1:
-        logger.error("more than %d sequences fail for their data: of the others only the names are told", _MOST_TOLD)
+    elif number == _MOST_LOGGED + 1:
+        logger.error("more than %d sequences fail for their data: of the others only the names are told", _MOST_LOGGED)
 
 
 def _plan(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -92,7 +93,7 @@ def quantize(model: Any, calibration: list[dict[str, np.ndarray]]) -> Any:
         and node.input[0] in maker
         and any(name.endswith(f".{_FACTOR}") for name in maker[node.input[0]].input)
     ]
-    onnx = required("onnx")
+    onnx, inputs = required("onnx"), iter(calibration)
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "float32.onnx"), Path(folder, "int8.onnx")
         onnx.save(model, source)
@@ -100,7 +101,7 @@ def quantize(model: Any, calibration: list[dict[str, np.ndarray]]) -> Any:
             quantize_static(
                 source,
                 target,
-                _Reader(calibration),
+                SimpleNamespace(get_next=lambda: next(inputs, None)),
                 quant_format=QuantFormat.QDQ,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
@@ -110,13 +111,3 @@ def quantize(model: Any, calibration: list[dict[str, np.ndarray]]) -> Any:
                 extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"]},
             )
         return onnx.load(target)
-
-
-class _Reader:
-    """Calibration data for onnxruntime, one input at a time."""
-
-    def __init__(self, inputs: list[dict[str, np.ndarray]]):
-        self._inputs = iter(inputs)
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        return next(self._inputs, None)

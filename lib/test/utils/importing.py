@@ -135,12 +135,9 @@ def import_results(
     if not options.force:
         _refuse_foreign({path: origins[matched[name].file] for name, path in paths.items()})
     for one in ready:
-        record = {
-            **{"tracker": tracker, "config": config, "dataset": one.dataset, "frames": len(boxes[one.name])},
-            **origins[matched[one.name].file],
-            "imported_member": matched[one.name].where,
-            **{"one_based": options.one_based, "form": options.form},
-        }
+        record: dict[str, Any] = {"tracker": tracker, "config": config, "dataset": one.dataset}
+        record |= {"frames": len(boxes[one.name]), **origins[matched[one.name].file]}
+        record |= {"imported_member": matched[one.name].where, "one_based": options.one_based, "form": options.form}
         scores = _load_scores(matched[one.name], one, len(boxes[one.name]), report)
         _write(paths[one.name], boxes[one.name], scores, record)
         report.written.append(one.name)
