@@ -43,7 +43,7 @@ def tracked(sequence: Sequence, path: Path) -> TrackedSequence:
     """Return a sequence with the result file ``path`` of it.
 
     Raises:
-        DataError: there is no result, it tells no confidence, or it has another length than the annotation.
+        DataError: there is no result, it has no confidence, or it has another length than the annotation.
     """
     if not path.is_file():
         raise DataError(f"there is no {path}: track {sequence.name} with tracking/test.py first")

@@ -180,7 +180,7 @@ class OpenCVRunner:
 def project_tracker(
     variant: Variant, config: str, overrides: Sequence[str], checkpoint: Path, device: torch.device
 ) -> Tracker:
-    """Return the tracker of a variant that :func:`build_tracker` knows. Raises OSTrackError: it cannot be had here."""
+    """Return the tracker of a variant of :func:`build_tracker`. Raises OSTrackError: it is not available here."""
     if variant.cuda and device.type != "cuda":
         raise ConfigError("for CUDA only")
     if variant.precision == "int8":  # other files are made by build_tracker, this one has to be calibrated
@@ -201,7 +201,7 @@ def build_runner(variant: Variant, scene: Scene, targets: int, contrib: Path | N
     """Build a variant; what it leaves open ends with ``stack``. The published way always has one target.
 
     Raises:
-        OSTrackError: it cannot be had here; the message says why.
+        OSTrackError: it is not available here; the message says why.
     """
     if variant.backend == "opencv":
         runner = OpenCVRunner(variant.name.split()[-1], scene, contrib)

@@ -79,7 +79,7 @@ class TrainingSpec:
     Attributes:
         setting: the entry of ``lib/train/admin/local.py`` that names its folder.
         folder: where it is looked for by default, below ``data``.
-        plan: finds its sequences and tells how to read their annotation.
+        plan: finds its sequences and defines how to read their annotation.
         lmdb_setting: the entry that names its lmdb.
         lmdb_folder: what the keys of the lmdb begin with.
         content: what of the folder belongs to it; nothing: all.

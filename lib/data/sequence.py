@@ -25,7 +25,7 @@ class FrameSource(Protocol):
 
     @property
     def digest(self) -> str:
-        """A short text that tells these frames from others. Raises DataError: they are missing or unreadable."""
+        """A short text that identifies these frames. Raises DataError: they are missing or unreadable."""
         ...
 
     def __len__(self) -> int: ...
@@ -135,7 +135,7 @@ class Sequence:
         read_attributes: reads the names of the sequence's attributes.
         omitted: how many frames the benchmark has before the first one here, because the target is not there yet.
         group: the folder that its results lie in, among those of a tracker and config: that of a folder of one's own,
-            see :func:`lib.data.own_folder.folder_label`; empty where its name alone tells it from all others.
+            see :func:`lib.data.own_folder.folder_label`; empty where its name alone identifies it.
         annotation: the file of boxes, to name in errors.
         has_frames, has_boxes: whether they are on this machine, without looking into them.
     """
@@ -200,7 +200,7 @@ class Sequence:
 
     @property
     def init_box(self) -> list[float]:
-        """The box of the first frame, which is all that a tracker is told."""
+        """The box of the first frame, the only annotation that a tracker gets."""
         box = self.ground_truth[0]
         if not np.isfinite(box).all() or min(box[2:]) <= 0:
             raise DataError(f"sequence {self.name}: the first box {box.tolist()} in {self.annotation} has no area")

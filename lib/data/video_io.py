@@ -59,7 +59,7 @@ class VideoFile:
 
     @property
     def coded_frames(self) -> int | None:
-        """The number of coded frames, found without decoding; None where that cannot be told.
+        """The number of coded frames, found without decoding; None where that is not possible.
 
         As many as frames are decoded, or a few more: some are there for others, or cut off by an edit list.
         """
@@ -193,7 +193,7 @@ class LiveVideo(VideoFile):
 
     @cached_property
     def _capture(self) -> cv2.VideoCapture:
-        level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it tells of each way that it tries
+        level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it logs each way that it tries
         capture = cv2.VideoCapture(self.path)
         cv2.utils.logging.setLogLevel(level)
         if not capture.isOpened():
@@ -223,7 +223,7 @@ def open_video(source: str | Path) -> VideoFile:
     if Path(text).is_file() or not (text.isdecimal() or "://" in text or Path(text).is_char_device()):
         return VideoFile(Path(text))
     live = LiveVideo(int(text) if text.isdecimal() else text)
-    live._open()  # now, not when somebody waits for its first frame
+    live._open()  # now, not at its first frame
     return live
 
 

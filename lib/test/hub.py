@@ -53,7 +53,7 @@ def write_folder(cfg: ExperimentConfig, checkpoint: Path, folder: Path, license:
 
     Args:
         cfg: the experiment.
-        checkpoint: its weights; licence and data are told as the model card beside them says, ``NAME.md``, if any.
+        checkpoint: its weights; license and data are those of the model card beside them, ``NAME.md``, if any.
         folder: made where it is missing; what it holds of these three names is replaced.
         license: what the README says of it instead; hubs know short names, such as ``mit``.
 
@@ -67,7 +67,7 @@ def write_folder(cfg: ExperimentConfig, checkpoint: Path, folder: Path, license:
     (folder / CONFIG).write_text(yaml.safe_dump(to_plain(cfg), sort_keys=False))
     tensors = {name: value.contiguous().clone() for name, value in state.items()}  # it refuses shared memory
     save_file(tensors, folder / WEIGHTS, {"format": "pt"})
-    (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # safetensors lets nobody else read it
+    (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # safetensors makes it private
     card = _card_rows(checkpoint.with_suffix(".md"))
     license = license or card.get("licence", "not stated")
     hashes = {name: file_sha256(folder / name) for name in (CONFIG, WEIGHTS)}

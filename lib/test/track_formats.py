@@ -125,7 +125,7 @@ def coco_json(video: VideoTracks) -> str:
     for frame, number, box, score in video.rows():
         x, y, w, h = (round(float(value), 2) for value in box)
         category = labels.index(video.tracks[number].label) + 1
-        annotation = {"id": len(annotations) + 1, "image_id": frame + 1, "category_id": category}
+        annotation: dict[str, Any] = {"id": len(annotations) + 1, "image_id": frame + 1, "category_id": category}
         annotation |= {"bbox": [x, y, w, h], "area": round(w * h, 2), "iscrowd": 0, "track_id": number + 1}
         annotations.append(annotation | ({"score": round(score, 4)} if np.isfinite(score) else {}))
     categories = [{"id": number + 1, "name": label} for number, label in enumerate(labels)]
@@ -157,7 +157,7 @@ def cvat_xml(video: VideoTracks) -> str:
             flags = {"frame": str(frame), "keyframe": "1", "outside": str(int(not present)), "occluded": "0"}
             sides = {"xtl": left, "ytl": top, "xbr": left + width, "ybr": top + height}
             corners = {name: f"{value:.2f}" for name, value in sides.items()}
-            ElementTree.SubElement(node, "box", **flags, **corners, z_order="0")
+            ElementTree.SubElement(node, "box", {**flags, **corners, "z_order": "0"})
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -181,9 +181,9 @@ def labelstudio_json(video: VideoTracks) -> str:
         for frame in np.flatnonzero(track.present).tolist():
             x, y, w, h = (round(float(value), 4) for value in track.boxes[frame] * scale)
             follows = frame + 1 < video.frames and bool(track.present[frame + 1])  # else it ends with this frame
-            moment = {"frame": frame + 1, "time": round(frame / video.fps, 4)}
+            moment: dict[str, Any] = {"frame": frame + 1, "time": round(frame / video.fps, 4)}
             sequence.append(moment | {"x": x, "y": y, "width": w, "height": h, "rotation": 0, "enabled": follows})
-        value = {"framesCount": video.frames, "duration": round(video.frames / video.fps, 4)}
+        value: dict[str, Any] = {"framesCount": video.frames, "duration": round(video.frames / video.fps, 4)}
         value |= {"sequence": sequence, "labels": [track.label]}
         region = {"id": f"target{number + 1}", "type": "videorectangle", "from_name": "box", "to_name": "video"}
         results.append(region | {"value": value})

@@ -53,7 +53,7 @@ def track_video(
     video = open_frames(source)
     if isinstance(video, PictureVideo) and max(demo.starts, default=options.start_frame) >= len(video):
         raise ConfigError(f"{source} has {len(video)} frames, 0 to {len(video) - 1}: no target can start after them")
-    rate = video.fps  # now: a video that cannot be opened is told before anything slow
+    rate = video.fps  # first: a video that cannot be opened is an error before anything slow
     problem = _no_window(options.display, bool(boxes))
     if options.screen and (spec.compiled or spec.backend != "torch"):
         raise ConfigError("--debug looks into the plain network: leave out --backend and --compile")

@@ -153,7 +153,7 @@ def open_server(folder: Path, port: int) -> ThreadingHTTPServer:
     """Return a server of ``folder`` for this machine alone, on ``port``, or any free one for 0; it does not serve yet.
 
     Raises:
-        OSTrackError: the port cannot be had.
+        OSTrackError: the port is not available.
     """
     try:
         return _Server(("127.0.0.1", port), functools.partial(_Handler, directory=str(folder)))

@@ -23,9 +23,9 @@ class View:
     Attributes:
         number: of the frame, from 0.
         image: the frame.
-        box: where the tracker sees the target; in frame 0 the box that it was told.
+        box: as predicted by the tracker; in frame 0 the box that was given.
         score: in [0, 1]; NaN in frame 0.
-        truth: the annotated box, for the eyes of the user alone; None where there is none.
+        truth: the annotated box, which the tracker never gets; None where there is none.
         template: what the target looked like in frame 0, square.
         search: the search region, square; None in frame 0, where the tracker does not search.
         maps: maps (S, S) in [0, 1] over the search region, by their published window name.

@@ -25,7 +25,7 @@ from lib.vis.views import LeaveSequence, Screen, View, captions, frame_picture, 
 
 logger = logging.getLogger(__name__)
 
-ENVIRONMENT = "ostrack"  # of our windows on the server, apart from anybody else's
+ENVIRONMENT = "ostrack"  # of the windows on the server, apart from others
 FRAME, SCORES, HELP = "Tracking", "scores", "Help"
 _FRAME_SIDE = 640  # the frame is shown at most so wide, and a panel at most so
 _PANEL_SIDE = 256
@@ -180,7 +180,7 @@ class VisdomScreen:
 
 
 def visdom_or_pictures(server: str, port: int, folder: Path) -> Screen:
-    """Return a visdom server's windows; where no server answers, pictures in ``folder``, which is told in a line."""
+    """Return a visdom server's windows; where no server answers, pictures in ``folder``, with a warning."""
     try:
         return visdom_screen(server, port)
     except NoVisdomError as error:

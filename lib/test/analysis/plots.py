@@ -39,7 +39,7 @@ def plotted_scores(rules: Rules) -> list[Score]:
 @contextmanager
 def plot_style() -> Iterator[None]:
     """Use the fonts of all plots here."""
-    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every glyph that goes into a PDF
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it logs every glyph that goes into a PDF
     with matplotlib.rc_context({"text.usetex": False, "font.size": 11, "pdf.fonttype": 42}):
         yield
 

@@ -1,6 +1,6 @@
 """How well a tracker knows that its target is gone, and how soon it has it again.
 
-Frames are told apart by the annotation: a box that is nan or has no area, or a frame that a flag marks, is an absence.
+The annotation decides: a box that is nan or has no area, or a frame that a flag marks, is an absence.
 The first frame, whose box was given, counts nowhere.
 """
 

@@ -102,7 +102,7 @@ class TrackerReport:
     def frame_scores(self, index: int) -> np.ndarray | None:
         """Read the tracker's own scores in the frames of sequence ``index``, ``(frames,)``, from beside its result.
 
-        NaN for frames without one; None where the tracker tells none. Raises DataError: the file does not fit.
+        NaN for frames without one; None where the tracker gives none. Raises DataError: the file does not fit.
         """
         frames, padded = len(self.errors[index].valid), self.errors[index].padded
         found = read_scores(self.files[index]) if self.files else None

@@ -56,7 +56,7 @@ def _load(name: str, env: EnvSettings) -> list[Sequence]:
 
 
 def get_benchmark(name: str) -> BenchmarkSpec:
-    """Return the row of that name. Raises ConfigError: there is none; the nearest name is told."""
+    """Return the row of that name. Raises ConfigError: there is none; it names the nearest."""
     if name not in BENCHMARKS:
         known = f"known are {', '.join(BENCHMARKS)} and folder:PATH"
         raise ConfigError(f"unknown data set {name!r}: {suggestion(name, BENCHMARKS, known)}")
@@ -66,7 +66,7 @@ def get_benchmark(name: str) -> BenchmarkSpec:
 def present_sequences(name: str, env: EnvSettings | None = None) -> list[Sequence]:
     """Return those sequences of a data set, see :func:`get_dataset`, whose frames are on this machine.
 
-    A line tells how many are not. Raises DataError: also, none is.
+    A warning counts the others. Raises DataError: also, none is.
     """
     sequences = get_dataset(name, env=env)
     there = [sequence for sequence in sequences if sequence.has_frames()]

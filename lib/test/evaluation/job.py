@@ -87,7 +87,7 @@ def track_jobs(
     An exception of one sequence ends up in its outcome and does not touch the others.
 
     Args:
-        tracker: is told the first box of each sequence, and nothing else of the annotation but what a simulated
+        tracker: gets the first box of each sequence, and nothing else of the annotation but what a simulated
             annotator draws, see :mod:`lib.test.evaluation.modes`.
         jobs: what to do; one is taken only when there is a slot for it.
         batch: how many sequences are tracked in one step.

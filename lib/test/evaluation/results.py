@@ -33,7 +33,7 @@ from lib.utils.versions import versions
 logger = logging.getLogger(__name__)
 
 SUBFOLDERS = ("got10k", "trackingnet")
-FRAMES = "frames_sha256"  # the entry that tells the frames of a result
+FRAMES = "frames_sha256"  # the entry that identifies the frames of a result
 LOST_BELOW = 0.3  # a target of a lower score is shown as lost, unless the user says otherwise
 _CACHE_FORMAT = b"boxes 1"  # part of every key of the cache: to be changed when files are read differently
 _BESIDE = ("_time", "_scores")  # ends of the names of text files that hold no boxes
@@ -53,8 +53,8 @@ def result_path(results_dir: str | Path, tracker: str, config: str, sequence: Se
 def found_result(results_dir: str | Path, tracker: str, config: str, sequence: Sequence) -> Path:
     """Find the result file to read: that of :func:`result_path` or, if there is none, ``CONFIG/SEQ.txt`` of a folder.
 
-    The latter only without a record, as somebody puts it there by hand: what was tracked here has one, and may be of
-    another folder.
+    The latter only without a record, as files copied by hand are: results that were tracked here have one, and may be
+    of another folder.
     """
     path = result_path(results_dir, tracker, config, sequence)
     plain = Path(results_dir) / tracker / config / path.name

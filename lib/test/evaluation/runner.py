@@ -83,9 +83,9 @@ def run_sequences(
 ) -> Summary:
     """Track what is not tracked yet of the part of ``rank``, the longest sequences first.
 
-    A sequence that fails is tried once more when all others are done, alone in its step: network file systems have
-    hiccups, and a worker that died took others with it. When it fails again, its traceback is logged. Where its data
-    are to blame, nothing would change: that is told at once, in a line, and not tried again.
+    A sequence that fails is tried once more when all others are done, alone in its step: network file systems
+    fail at times, and so do all sequences of a worker that died. When it fails again, its traceback is logged. A
+    failure for its data is final: it is logged at once, in a line, and not tried again.
 
     Args:
         sequences: what to track.
@@ -235,7 +235,7 @@ def choose_devices(device: str, num_gpus: int | None) -> list[str]:
         num_gpus: how many GPUs to use at most; ``None`` means all.
 
     Raises:
-        ConfigError: the device is unknown, or cannot be had.
+        ConfigError: the device is unknown, or not available.
     """
     if device not in ("auto", "cuda"):
         return [str(checked_device(device))]

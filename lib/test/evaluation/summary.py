@@ -56,8 +56,8 @@ class Summary:
         skipped = [outcome.skipped for outcome in self.done if outcome.skipped is not None]
         if skipped:
             text += f"\nin real time {sum(skipped)} of {sum(skipped) + self.frames} frames were skipped"
-        told = [outcome.name for outcome in self.failed if outcome.final]
-        text += f"\nfailed, see above: {listed(told)}" if told else ""
+        final = [outcome.name for outcome in self.failed if outcome.final]
+        text += f"\nfailed, see above: {listed(final)}" if final else ""
         for outcome in self.failed:
             text += "" if outcome.final else f"\nfailed: {outcome.name} ({outcome.reason})"
         return text

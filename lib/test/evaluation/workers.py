@@ -44,8 +44,7 @@ def run_in_processes(
 ) -> Iterator[Outcome]:
     """Do the jobs, in their order, in up to ``workers`` processes; yield outcomes as they come.
 
-    A worker that dies, or sends nothing for half an hour, costs the sequences it was at (their outcomes say so), and a
-    new one takes its place.
+    A worker that dies, or sends nothing for half an hour, is replaced; the sequences that it worked on have failed.
 
     Args:
         jobs: what to do.
@@ -142,7 +141,7 @@ class _Worker:
         self.finished = job is None
         if job is not None:
             self.jobs[job.path] = job
-        with contextlib.suppress(BrokenPipeError):  # it has just died: seen when its pipe is read next
+        with contextlib.suppress(BrokenPipeError):  # it has just ended, which the next read shows
             self.connection.send(job)
 
     def lost_jobs(self) -> list[Outcome]:
@@ -187,7 +186,7 @@ def _work(
             connection.send(("outcome", outcome))
     except OSTrackError as error:
         connection.send(("error", str(error)))
-    except (EOFError, BrokenPipeError):  # the main process has died: nobody waits for more
+    except (EOFError, BrokenPipeError):  # the main process has ended
         return
 
 

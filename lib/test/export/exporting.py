@@ -87,7 +87,7 @@ def export_network(
         origin: more to write into the file's record.
 
     Raises:
-        ConfigError: format, precision, batch or opset cannot be had.
+        ConfigError: format, precision, batch or opset are not possible.
         OSTrackError: a package is missing, or the file does not give what torch gives.
         OSError: the file cannot be written.
     """

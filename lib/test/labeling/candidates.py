@@ -14,7 +14,7 @@ from lib.utils.errors import CheckpointError, ConfigError, suggestion
 
 _STRIDES = (8, 16, 32)  # of YOLOX's three grids, in pixels
 _PADDING = 114  # gray level around a frame that fills the detector's square only in part
-_LEAST_SCORE, _SAME_OBJECT = 0.25, 0.45  # of what is told; IoU above which the lower score of a class is dropped
+_LEAST_SCORE, _SAME_OBJECT = 0.25, 0.45  # of a detection; IoU above which the lower score of a class is dropped
 _MIN_AREA, _MAX_AREA = 0.001, 0.5  # of the frame
 _MIN_SIDE = 10  # pixels
 MOVING = "moving"  # class of what was found by its motion
@@ -68,7 +68,7 @@ class Detector:
         self.names = self._class_names()
 
     def __call__(self, image: np.ndarray) -> list[Candidate]:
-        """What it sees in a frame, best first; the same object is told once for each class."""
+        """Detect objects in a frame, best first; an object appears once for each class."""
         scale = self.size / max(image.shape[:2])
         output = self._run(image, scale)
         numbers = output[:, 5:].argmax(1)
@@ -140,7 +140,7 @@ def moving_regions(before: np.ndarray, image: np.ndarray, after: np.ndarray) -> 
 def _difference(other: np.ndarray, image: np.ndarray) -> np.ndarray | None:
     """Return how much ``image`` (H, W) differs from ``other`` seen from the same place, in the color that differs most.
 
-    None where that place cannot be told.
+    None where that is not possible.
     """
     grays = [cv2.cvtColor(one, cv2.COLOR_RGB2GRAY) for one in (other, image)]
     points = cv2.goodFeaturesToTrack(grays[0], _CORNERS, 0.001, max(grays[0].shape) / 40)  # spread over the frame

@@ -114,9 +114,9 @@ def label_videos(
 ) -> tuple[int, int]:
     """Write the sequences of videos into a folder that ``FOLDER`` trains from and ``folder:`` evaluates.
 
-    A sequence is ``pseudo_VIDEO_DIGEST_N/`` with ``img/``, ``groundtruth.txt`` and ``meta.json``, which tells where it
-    is from. ``pseudo_label.jsonl`` holds a line for each video that is done; those are not done again. A video that
-    cannot be read is told of and left out.
+    A sequence is ``pseudo_VIDEO_DIGEST_N/`` with ``img/``, ``groundtruth.txt`` and ``meta.json``, which names its
+    source. ``pseudo_label.jsonl`` holds a line for each video that is done; those are not done again. A video that
+    cannot be read is left out with a warning.
 
     Args:
         origin: names of tracker and detector, for the record.

@@ -37,7 +37,7 @@ def build_tracker(
         config, checkpoint, device, precision, options: the attributes of a :class:`TrackerSpec`.
 
     Raises:
-        ConfigError, CheckpointError: the experiment, weights, device, precision or backend cannot be had.
+        ConfigError, CheckpointError: the experiment, weights, device, precision or backend are not available.
         OSTrackError: the backend's package is missing, or its file cannot be made.
     """
     overrides = tuple(options.pop("overrides", None) or ())

@@ -57,7 +57,7 @@ class SearchResult:
         box: ``xywh`` in pixels of the image.
         score: in (0, 1).
         state: the entries of its state that have changed.
-        presence: the probability that the target is there; NaN where the model tells none.
+        presence: the probability that the target is there; NaN where the model gives none.
     """
 
     box: list[float]
@@ -84,7 +84,7 @@ class Tracker:
         self.device = self.network.device
         self.head = HEADS[cfg.MODEL.HEAD.TYPE]
         self.window = hann2d(cfg.TEST.SEARCH_SIZE // cfg.MODEL.BACKBONE.STRIDE).to(self.device)
-        # Sizes are told as fractions of a search region as large as in training.
+        # The network gives sizes as fractions of a search region as large as in training.
         self.size_scale = cfg.DATA.SEARCH.SIZE / cfg.TEST.SEARCH_SIZE
         self._target: Target | None = None
 

@@ -71,7 +71,7 @@ def check_results(form: Server, tracker: str, config: str, env: EnvSettings) -> 
 def expected_frames(form: Server, env: EnvSettings, folder: Path) -> dict[str, int | None]:
     """Return the benchmark's sequences with their numbers of frames.
 
-    Where the benchmark is not on this machine, the names come from its list or, if nobody knows that, from the results,
+    Where the benchmark is not on this machine, the names come from its list or, if that is not known, from the results,
     which must be as many; numbers of frames are None then.
 
     Raises:

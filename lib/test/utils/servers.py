@@ -38,7 +38,7 @@ class Server:
         suffix: of the package.
         decimals: of the boxes, unless the user says otherwise; ``None`` keeps all.
         needs_times: every result needs its times.
-        names: the names of the sequences where the benchmark itself is not there; ``None`` where nobody knows them.
+        names: the names of the sequences where the benchmark itself is not there; ``None`` where they are not public.
     """
 
     dataset: str

@@ -104,7 +104,7 @@ def _files(source: Path) -> Iterator[tuple[Path, PurePosixPath, Callable[[], byt
 
 @contextmanager
 def _named(problem: str) -> Iterator[None]:
-    """Raise DataError with the text ``problem`` and the reason, where a reader stumbles over what it is given."""
+    """Raise DataError with the text ``problem`` and the reason, where a file cannot be read."""
     try:
         yield
     except (OSError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
@@ -181,7 +181,7 @@ def _mat_boxes(load: Callable[[], bytes], where: str) -> np.ndarray:
         kind, rows = getattr(first, "type", "rect"), first.res
     except NotImplementedError as error:
         raise DataError(f"{where} is a .mat file of version 7.3 (HDF5): save it again in MATLAB with '-v7'") from error
-    except Exception as error:  # on a damaged file scipy's reader stumbles over almost anything
+    except Exception as error:  # on a damaged file scipy raises almost anything
         raise DataError(f"{where} holds no results{{1}}.res of the OTB toolkit: {error}") from error
     if kind != "rect":
         raise DataError(f"{where}: regions of type {kind!r}; only boxes (rect) can be imported")

@@ -105,7 +105,7 @@ def connect() -> Connection:
     With the latter, everything else that this process prints to stdout goes to stderr from now on.
 
     Raises:
-        TraxError: nobody listens at the port, or stdin is a terminal.
+        TraxError: the port is closed, or stdin is a terminal.
     """
     if port := os.environ.get("TRAX_SOCKET"):
         try:
