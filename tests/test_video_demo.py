@@ -516,13 +516,11 @@ def test_a_stream_is_read_to_its_end(video, caplog):
 
 def test_a_video_that_cannot_be_written_whole_is_an_error(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("no folder")
-    for name, message in (
-        ("out.png", "ending in .mp4"),
-        ("out", "ending in .mp4"),
-        ("file/out.mp4", "the folder cannot be made"),
-    ):
-        with pytest.raises(DataError, match=f"{name} cannot be written: .*{message}"):
+    for name in ("out.png", "out"):
+        with pytest.raises(DataError, match=f"{name} cannot be written: .*ending in .mp4"):
             write_video(tmp_path / name)
+    with pytest.raises(FileExistsError, match="file"):
+        write_video(tmp_path / "file/out.mp4")
     for suffix in (".mp4", ".avi", ".mkv", ".mov"):
         assert len(VideoFile(write_video(tmp_path / f"whole{suffix}"))) == 6
     monkeypatch.setattr("lib.data.video_io._read_packets", lambda path: (3, 12.0))  # as a full disk leaves it

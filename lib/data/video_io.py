@@ -264,6 +264,7 @@ class VideoWriter:
     Raises:
         DataError: the file cannot be written, by the end of the ``with`` block not whole, or a frame has another size
             than the first.
+        OSError: its folder cannot be made.
     """
 
     def __init__(self, path: str | Path, fps: float = 25.0) -> None:
@@ -286,18 +287,15 @@ class VideoWriter:
         self._count += 1
 
     def _open(self, image: np.ndarray) -> cv2.VideoWriter:
-        problem = f"video {self.path} cannot be written"
+        problem = f"video {self.path} cannot be written: use a name ending in .mp4"
         if self.path.suffix.lower() not in VIDEO_SUFFIXES:  # OpenCV would write a single picture to a .png
-            raise DataError(f"{problem}: use a name ending in .mp4")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(f"{problem}: the folder cannot be made ({error.strerror})") from error
+            raise DataError(problem)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         height, width = image.shape[:2]
         self._shape = image.shape
         self._writer = cv2.VideoWriter(str(self.path), cv2.VideoWriter.fourcc(*"mp4v"), self.fps, (width, height))
         if not self._writer.isOpened():
-            raise DataError(f"{problem}: use a name ending in .mp4 in a writable folder")
+            raise DataError(f"{problem} in a writable folder")
         return self._writer
 
     def __enter__(self) -> VideoWriter:
