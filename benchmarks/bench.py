@@ -9,6 +9,7 @@ targets in one step, the side of the search region, the threads, and the sequenc
 """
 
 import argparse
+import json
 import platform
 import sys
 import tempfile
@@ -24,7 +25,6 @@ import cv2
 import torch
 
 from benchmarks.bench_data import SEQUENCES, Drawn, parse_size
-from benchmarks.compare import write_json
 from benchmarks.report import HEADER, Row, figures
 from benchmarks.roofline import measure_roofline
 from benchmarks.throughput import LENGTH, measure_pass
@@ -126,7 +126,7 @@ def measure(
 
 
 def measure_all(args: argparse.Namespace, plan: Plan, device: torch.device, rates: dict) -> Iterator[list[Row]]:
-    """All tables, piece by piece."""
+    """Yield all tables, piece by piece."""
     wanted = [v for v in VARIANTS if v == PUBLISHED or not args.variants or v.name in args.variants]
     growing = [v for v in wanted if v.grows and (device.type == "cuda" or not v.cuda)]
     with tempfile.TemporaryDirectory() as name:
@@ -195,8 +195,8 @@ def main() -> None:
         rows += piece
         if args.json:  # after each piece, so that a long run that is stopped has left what it measured
             settings = {"size": args.size, **asdict(plan)}
-            write_json(args.json, {"machine": about, "settings": settings, "roofline": rates,
-                                   "rows": [asdict(row) for row in rows]})  # fmt: skip
+            run = {"machine": about, "settings": settings, "roofline": rates, "rows": [asdict(row) for row in rows]}
+            args.json.write_text(json.dumps(run, indent=1) + "\n")
 
 
 if __name__ == "__main__":

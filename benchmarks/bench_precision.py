@@ -51,7 +51,7 @@ class Followed:
     scales: np.ndarray
 
     def distances(self, name: str) -> np.ndarray:
-        """How far boxes are from the leader's, (N - 1,), from the second frame on."""
+        """Return how far boxes are from the leader's, (N - 1,), from the second frame on."""
         return np.abs(self.others[name] - self.leading)[1:].max(axis=1)
 
 
@@ -71,23 +71,23 @@ def follow(leader: Tracker, others: Mapping[str, Tracker], sequence: Sequence, f
     leading, scales, test = [box], [], leader.cfg.TEST
     found: dict[str, list[list[float]]] = {name: [box] for name in others}
     for image in images:
-        scales.append(test.SEARCH_SIZE / crop_window(ahead.box, test.SEARCH_FACTOR * ahead.reach).side)
+        scales.append(test.SEARCH_SIZE / crop_window(ahead.box, test.SEARCH_FACTOR).side)
         for name, target in targets.items():
-            target.box, target.reach = list(ahead.box), ahead.reach
+            target.box = list(ahead.box)
             found[name] += others[name].step([image], [target]).boxes
         leading += leader.step([image], [ahead]).boxes
     return Followed(np.array(leading), {name: np.array(boxes) for name, boxes in found.items()}, np.array(scales))
 
 
 def area(boxes: np.ndarray, sequence: Sequence) -> float:
-    """The AUC of a sequence's first frames, in percent."""
+    """Return the AUC of a sequence's first frames, in percent."""
     truth, visible = sequence.ground_truth[: len(boxes)], sequence.visible
     errors = frame_errors(boxes, truth, None if visible is None else visible[: len(boxes)], Rules(), sequence.name)
     return float(curve_scores(sequence_curves(errors))[0])
 
 
 def row(name: str, distances: np.ndarray, scales: np.ndarray, scores: np.ndarray, leading: np.ndarray) -> str:
-    """A line of the table: distances and scales of all frames, and AUC of each sequence next to the leader's."""
+    """Return a line of the table: distances and scales of all frames, and AUC of each sequence next to the leader's."""
     change = compare_scores(scores, leading, np.ones(len(scores)))
     median, p95 = np.percentile(distances, (50, 95))
     near, seen = (100 * (values <= NEAR).mean() for values in (distances, distances * scales))

@@ -21,7 +21,7 @@ REGRESSION = Path(__file__).with_name("regression.json")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises DataError: there is none in ``path``."""
+    """Read a JSON object. Raises DataError: there is none in ``path``."""
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError) as error:
@@ -31,16 +31,8 @@ def read_json(path: Path) -> dict[str, Any]:
     return found
 
 
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Raises DataError: ``path`` cannot be written."""
-    try:
-        path.write_text(json.dumps(value, indent=1) + "\n")
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}") from error
-
-
 def run_ratios(run: dict[str, Any], path: Path) -> tuple[str, dict[str, float]]:
-    """The kind of machine and the ratios of a run. Raises DataError: ``path`` is no file of benchmarks/bench.py."""
+    """Read kind of machine and ratios of a run. Raises DataError: ``path`` is no file of benchmarks/bench.py."""
     try:
         ratios: dict[str, float] = {}
         for row in run["rows"]:
@@ -51,7 +43,7 @@ def run_ratios(run: dict[str, Any], path: Path) -> tuple[str, dict[str, float]]:
 
 
 def compare(known: dict[str, dict[str, float]], fresh: dict[str, float]) -> tuple[list[str], list[str]]:
-    """Lines for the ratios that have fallen, and the names that were not measured this time."""
+    """Return lines for the ratios that have fallen, and the names that were not measured this time."""
     fallen = []
     for name, entry in known.items():
         least = entry["ratio"] * (1 - entry["tolerance"])
@@ -63,7 +55,7 @@ def compare(known: dict[str, dict[str, float]], fresh: dict[str, float]) -> tupl
 def update(
     known: dict[str, dict[str, float]], fresh: dict[str, float], tolerance: float
 ) -> dict[str, dict[str, float]]:
-    """The known ratios replaced by the fresh ones; a known ratio keeps its tolerance, a new one gets this."""
+    """Return the known ratios replaced by the fresh ones; a known ratio keeps its tolerance, a new one gets this."""
     new = {
         name: {"ratio": round(ratio, 3), "tolerance": known.get(name, {}).get("tolerance", tolerance)}
         for name, ratio in fresh.items()
@@ -82,13 +74,12 @@ def main() -> int:
     machines = read_json(args.file) if args.file.exists() or not args.update else {}
     if args.update:
         machines[kind] = update(machines.get(kind, {}), fresh, args.tolerance)
-        write_json(args.file, machines)
+        args.file.write_text(json.dumps(machines, indent=1) + "\n")
         print(f"{len(fresh)} ratios of {kind} written to {args.file}")
         return 0
     if kind not in machines:
-        raise DataError(
-            f"{args.file} knows no ratios of {kind} (but of: {'; '.join(machines) or 'none'}): see --update"
-        )
+        known = "; ".join(machines) or "none"
+        raise DataError(f"{args.file} knows no ratios of {kind} (but of: {known}): see --update")
     fallen, unmeasured = compare(machines[kind], fresh)
     compared = len(machines[kind]) - len(unmeasured)
     if not compared:

@@ -58,7 +58,7 @@ class Parameters:
 
 
 def parameters(config: str) -> Parameters:
-    """The parameters of ``v2`` or ``v3``.
+    """Return the parameters of ``v2`` or ``v3``.
 
     Raises:
         ConfigError: there is no such version.
@@ -75,7 +75,7 @@ def parameters(config: str) -> Parameters:
 
 
 def get_tracker_class() -> type[NanoTrack]:
-    """The class that ``tracking/test.py`` builds."""
+    """Return the class that ``tracking/test.py`` builds."""
     return NanoTrack
 
 
@@ -155,7 +155,7 @@ def _worse(ratio: np.ndarray) -> np.ndarray:
 
 
 def _session(path: str, any_size: bool = False) -> Any:
-    """An ONNX file, ready to run on one thread; ``any_size`` frees the size of its image."""
+    """Return an ONNX file, ready to run on one thread; ``any_size`` frees the size of its image."""
     import onnx
     import onnxruntime
 

@@ -32,14 +32,14 @@ INSTALL = "pip install --no-deps --target FOLDER opencv-contrib-python-headless"
 
 
 def parameters(config: str) -> str:
-    """The kind of tracker, given to ``tracking/test.py`` as configuration. Raises ConfigError: not one of them."""
+    """Check the kind of tracker, given to ``tracking/test.py`` as configuration. Raises ConfigError: unknown."""
     if config not in KINDS:
         raise ConfigError(f"OpenCV's tracker {config!r} is unknown; choose one of {', '.join(KINDS)}")
     return config
 
 
 def get_tracker_class() -> Callable[..., OpenCVTracker]:
-    """The class that ``tracking/test.py`` builds."""
+    """Return the class that ``tracking/test.py`` builds."""
     return OpenCVTracker
 
 
@@ -71,7 +71,7 @@ class OpenCVTracker:
 
 
 def create(kind: str) -> Any:
-    """A new tracker of OpenCV's. Raises ConfigError: this OpenCV does not have it."""
+    """Return a new tracker of OpenCV's. Raises ConfigError: this OpenCV does not have it."""
     if not hasattr(cv2, f"Tracker{kind}"):
         raise ConfigError(f"not installed: OpenCV {cv2.__version__} has no {kind}; run: {INSTALL}")
     return getattr(cv2, f"Tracker{kind}").create()

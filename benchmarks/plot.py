@@ -36,7 +36,7 @@ HEADER = f"| {' | '.join(TITLES)} |\n|{'---|' * len(TITLES)}\n"
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The models in Markdown: the first row of each tracker."""
+    """Return the models in Markdown: the first row of each tracker."""
     first = {row["tracker"]: row for row in reversed(rows)}
     lines = []
     for tracker in dict.fromkeys(row["tracker"] for row in rows):

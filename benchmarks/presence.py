@@ -40,10 +40,10 @@ LAST_LAYER = "memory.presence.layers.2."
 
 
 def tracked(sequence: Sequence, path: Path) -> TrackedSequence:
-    """A sequence with the result file ``path`` of it.
+    """Return a sequence with the result file ``path`` of it.
 
     Raises:
-        DataError: there is no result, it tells no confidence, or it has another length than the annotation.
+        DataError: there is no result, it has no confidence, or it has another length than the annotation.
     """
     if not path.is_file():
         raise DataError(f"there is no {path}: track {sequence.name} with tracking/test.py first")
@@ -60,7 +60,7 @@ def tracked(sequence: Sequence, path: Path) -> TrackedSequence:
 
 
 def calibrated(weights: Path, data: list[TrackedSequence]) -> tuple[dict[str, Any], float, float]:
-    """A checkpoint with the last layer of presence rescaled, and by what scale and offset of its logit.
+    """Return a checkpoint with the last layer of presence rescaled, and by what scale and offset of its logit.
 
     Raises:
         CheckpointError: it is damaged, or of a model without presence.
@@ -78,7 +78,7 @@ def calibrated(weights: Path, data: list[TrackedSequence]) -> tuple[dict[str, An
 
 
 def lines(report: PresenceReport, within: int) -> list[str]:
-    """The report in words."""
+    """Return the report in words."""
     found = f"{report.found} of {report.returns} ({report.found / report.returns:.0%})" if report.returns else "none"
     false = f"{report.false_finds} of {report.absent}" + (
         f" ({report.false_finds / report.absent:.1%})" if report.absent else ""

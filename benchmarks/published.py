@@ -118,7 +118,7 @@ def _bounded(logits: Tensor) -> Tensor:
 
 
 def published_read(path: str | Path) -> np.ndarray:
-    """A picture as RGB: decoded to BGR, then converted."""
+    """Return a picture as RGB: decoded to BGR, then converted."""
     return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
 
 
@@ -182,7 +182,7 @@ class PublishedTracker:
         if mask is not None and mask.dtype != torch.bool:
             tokens = (size // self.cfg.MODEL.BACKBONE.STRIDE) ** 2
             mask = torch.zeros(1, tokens, dtype=torch.bool, device=self.device).scatter(1, mask, True)
-        return PublishedTarget(self._normalise(crop), mask, list(box))
+        return PublishedTarget(self._normalize(crop), mask, list(box))
 
     @torch.no_grad()
     def step(self, images: Sequence[np.ndarray], targets: Sequence[PublishedTarget]) -> TrackResult:
@@ -192,7 +192,7 @@ class PublishedTracker:
             start = time.perf_counter()
             patch, factor = self._crop(image, target.box, test.SEARCH_FACTOR, test.SEARCH_SIZE)
             cropped = time.perf_counter()
-            out = published_forward(self.net, target.template, self._normalise(patch), target.mask)
+            out = published_forward(self.net, target.template, self._normalize(patch), target.mask)
             box, score = self._read_box(out)  # waits for the device
             predicted = time.perf_counter()
             pixels = box_from_crop(box, target.box, factor, test.SEARCH_SIZE)
@@ -203,17 +203,17 @@ class PublishedTracker:
         return step
 
     def _crop(self, image: np.ndarray, box: Sequence[float], factor: float, size: int) -> tuple[np.ndarray, float]:
-        """A crop (size, size, 3), and its pixels per pixel of the image."""
+        """Return a crop (size, size, 3), and its pixels per pixel of the image."""
         window = crop_window(box, factor)
         return published_crop(image, window, size)[0], size / window.side
 
-    def _normalise(self, patch: np.ndarray) -> Tensor:
+    def _normalize(self, patch: np.ndarray) -> Tensor:
         """(1, 3, H, W) on the device, in three passes."""
         pixels = torch.tensor(patch).to(self.device).float().permute(2, 0, 1).unsqueeze(0)
         return ((pixels / 255.0) - self.mean) / self.std
 
     def _read_box(self, out: dict[str, Any]) -> tuple[list[float], float]:
-        """The ``cxcywh`` box of the best cell, in fractions of the search region, and the cell's score."""
+        """Return the ``cxcywh`` box of the best cell, in fractions of the search region, and the cell's score."""
         response = (self.window * out["score_map"]).flatten(1)
         _, cell = torch.max(response, dim=1, keepdim=True)
         grid, pick = out["score_map"].shape[-1], cell.unsqueeze(1).expand(-1, 2, 1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.variants import Frame
+from lib.test.evaluation.writer import FrameTime
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ COLUMNS = (
 HEADER = f"{'':37s}" + "".join(title.rjust(WIDTH) for title, _ in COLUMNS)
 
 
-def figures(frames: Sequence[Frame]) -> dict[str, object]:
+def figures(frames: Sequence[FrameTime]) -> dict[str, object]:
     """``network``, ``total`` and ``shares`` of a :class:`Row`."""
-    times = 1000 * np.array([(frame.total, frame.decode, frame.crop, frame.network) for frame in frames])
+    times = 1000 * np.array([(one.decode + one.tracker, one.decode, one.crop, one.network) for one in frames])
     total, decode, crop, network = times.mean(axis=0).tolist()
     p50, p95 = np.percentile(times, (50, 95), axis=0)
     found: dict[str, object] = {"total": (float(p50[0]), float(p95[0]))}

@@ -8,6 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from lib.utils.devices import synchronize
+
 _COPIED = 2**28  # bytes of the copy: more than caches hold
 _SIZES = {"cpu": (512, 1024, 2048), "cuda": (2048, 4096, 8192)}
 _PRECISIONS = {"cpu": ("float32", "bf16"), "cuda": ("float32", "tf32", "bf16", "fp16")}
@@ -23,7 +25,7 @@ def measure_roofline(device: torch.device, repeats: int) -> dict[str, float]:
 
 
 def _product_rate(precision: str, device: torch.device, repeats: int) -> float:
-    """The best over some sizes; two operations for each multiply-accumulate."""
+    """Return the best over some sizes; two operations for each multiply-accumulate."""
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     best = 0.0
@@ -43,7 +45,6 @@ def _median_seconds(work: Callable[[], object], device: torch.device, repeats: i
     for _ in range(repeats + 2):
         start = time.perf_counter()
         work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        synchronize(device)
         times.append(time.perf_counter() - start)
     return float(np.median(times[2:]))

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
-import numpy as np
 import torch
 
 from benchmarks.bench_data import FRAMES, SEQUENCES, Drawn
@@ -24,6 +23,7 @@ from lib.config.ostrack import OSTrackConfig
 from lib.data.image_io import read_image
 from lib.models.ostrack import build_ostrack
 from lib.test.evaluation.protocol import BatchTracker
+from lib.test.evaluation.writer import FrameTime
 from lib.test.export import ExportOptions
 from lib.test.spec import TrackerSpec
 from lib.test.tracker import Tracker, build_tracker
@@ -78,20 +78,10 @@ VARIANTS = (
 )
 
 
-@dataclass(frozen=True)
-class Frame:
-    """Seconds that one frame of one target took: all of it, and its parts, NaN where they are not measured apart."""
-
-    total: float
-    decode: float
-    crop: float
-    network: float
-
-
 class Runner(Protocol):
     """A variant, built and ready."""
 
-    def run(self, number: int) -> Frame:
+    def run(self, number: int) -> FrameTime:
         """Track frame ``number`` of the drawn sequences, from 1; 1 comes after the last."""
         ...
 
@@ -134,7 +124,7 @@ class TrackerRunner:
         self.tracker, self.scene, self.read, self.tf32 = tracker, scene, read, tf32
         self.targets = [tracker.start(read(scene.file(i, 0)), scene.box(i, 0)) for i in range(targets)]
 
-    def run(self, number: int) -> Frame:
+    def run(self, number: int) -> FrameTime:
         torch.backends.cudnn.allow_tf32 = self.tf32  # one switch for all runners of this process
         for i, target in enumerate(self.targets):
             target.box = self.scene.box(i, number - 1)
@@ -145,8 +135,8 @@ class TrackerRunner:
             step = self.tracker.step(images, self.targets)
         except torch.OutOfMemoryError as error:
             raise OSTrackError(f"{len(images)} targets do not fit on {self.scene.device}: {error}") from error
-        parts = time.perf_counter() - start, decoded - start, step.crop, step.network
-        return Frame(*(seconds / len(self.targets) for seconds in parts))
+        parts = decoded - start, time.perf_counter() - decoded, step.crop, step.network
+        return FrameTime(*(seconds / len(self.targets) for seconds in parts))
 
 
 class OpenCVRunner:
@@ -168,12 +158,11 @@ class OpenCVRunner:
             self.close()
             raise ConfigError(f"{answer}, then --opencv-contrib FOLDER")
 
-    def run(self, number: int) -> Frame:
+    def run(self, number: int) -> FrameTime:
         answer = self._ask(number)
         if not answer:
             raise OSTrackError("OpenCV's tracker has died; its own message stands above")
-        decode, update = json.loads(answer)
-        return Frame(decode + update, decode, np.nan, np.nan)
+        return FrameTime(*json.loads(answer))
 
     def close(self) -> None:
         """End the process."""
@@ -191,7 +180,7 @@ class OpenCVRunner:
 def project_tracker(
     variant: Variant, config: str, overrides: Sequence[str], checkpoint: Path, device: torch.device
 ) -> Tracker:
-    """The tracker of a variant that :func:`build_tracker` knows. Raises OSTrackError: it cannot be had here."""
+    """Return the tracker of a variant of :func:`build_tracker`. Raises OSTrackError: it is not available here."""
     if variant.cuda and device.type != "cuda":
         raise ConfigError("for CUDA only")
     if variant.precision == "int8":  # other files are made by build_tracker, this one has to be calibrated
@@ -209,10 +198,10 @@ def project_tracker(
 
 
 def build_runner(variant: Variant, scene: Scene, targets: int, contrib: Path | None, stack: ExitStack) -> Runner:
-    """A variant, ready to track; what it leaves open ends with ``stack``. The published way has one target always.
+    """Build a variant; what it leaves open ends with ``stack``. The published way always has one target.
 
     Raises:
-        OSTrackError: it cannot be had here; the message says why.
+        OSTrackError: it is not available here; the message says why.
     """
     if variant.backend == "opencv":
         runner = OpenCVRunner(variant.name.split()[-1], scene, contrib)
@@ -236,12 +225,12 @@ class Turns:
         return f"{self.number} turns of {self.frames} frames"
 
 
-def interleave(runners: Mapping[str, Runner], turns: Turns) -> dict[str, list[Frame]]:
+def interleave(runners: Mapping[str, Runner], turns: Turns) -> dict[str, list[FrameTime]]:
     """Time the runners in turn (A B C A B C ...), so that the machine's drift falls on all of them alike.
 
     A first turn does not count, nor does the first frame of each: it brings weights back into the caches.
     """
-    found: dict[str, list[Frame]] = {name: [] for name in runners}
+    found: dict[str, list[FrameTime]] = {name: [] for name in runners}
     number = 0
     for turn in range(turns.number + 1):
         for name, runner in runners.items():

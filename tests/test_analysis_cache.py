@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lib.test.analysis import cache
-from lib.test.analysis.cache import cached_boxes
+from lib.test.evaluation import results
+from lib.test.evaluation.results import read_result
 from lib.utils.errors import DataError
 
 
@@ -16,24 +16,24 @@ def result(tmp_path):
 
 
 def test_content_decides_not_the_name(result, tmp_path, monkeypatch):
-    boxes = cached_boxes(result, tmp_path / "cache")
+    boxes = read_result(result, tmp_path / "cache")
     np.testing.assert_array_equal(boxes, [[1, 2, 3, 4], [5, 6, 7, np.nan]])
     (entry,) = (tmp_path / "cache").iterdir()
 
-    monkeypatch.setattr(cache, "read_result", lambda path: pytest.fail("read again"))
+    monkeypatch.setattr(results, "read_table", lambda path, columns: pytest.fail("read again"))
     other = tmp_path / "boat.txt"
     other.write_bytes(result.read_bytes())
-    np.testing.assert_array_equal(cached_boxes(other, tmp_path / "cache"), boxes)
+    np.testing.assert_array_equal(read_result(other, tmp_path / "cache"), boxes)
 
     monkeypatch.undo()
     result.write_text("9 9 9 9\n")  # another content under the old name
-    np.testing.assert_array_equal(cached_boxes(result, tmp_path / "cache"), [[9, 9, 9, 9]])
+    np.testing.assert_array_equal(read_result(result, tmp_path / "cache"), [[9, 9, 9, 9]])
     assert len(list((tmp_path / "cache").iterdir())) == 2 and entry.is_file()
 
 
 @pytest.mark.parametrize("damage", ["empty", "garbage", "cut", "bit"])
 def test_damaged_entries_are_written_anew(result, tmp_path, damage):
-    boxes = cached_boxes(result, tmp_path / "cache")
+    boxes = read_result(result, tmp_path / "cache")
     (entry,) = (tmp_path / "cache").iterdir()
     content = bytearray(entry.read_bytes())
     good = bytes(content)
@@ -41,7 +41,7 @@ def test_damaged_entries_are_written_anew(result, tmp_path, damage):
     content[spot] ^= 1
     damaged = {"empty": b"", "garbage": b"PK\x03\x04 nonsense", "cut": good[:-30], "bit": bytes(content)}[damage]
     entry.write_bytes(damaged)
-    np.testing.assert_array_equal(cached_boxes(result, tmp_path / "cache"), boxes)
+    np.testing.assert_array_equal(read_result(result, tmp_path / "cache"), boxes)
     assert entry.read_bytes()[: len(good) // 2] == good[: len(good) // 2]
     with np.load(entry) as file:
         np.testing.assert_array_equal(file["boxes"], boxes)
@@ -49,13 +49,13 @@ def test_damaged_entries_are_written_anew(result, tmp_path, damage):
 
 def test_a_folder_that_cannot_be_written_to_is_done_without(result, tmp_path):
     (tmp_path / "cache").write_text("a file, not a folder")
-    assert cached_boxes(result, tmp_path / "cache").shape == cached_boxes(result, None).shape == (2, 4)
+    assert read_result(result, tmp_path / "cache").shape == read_result(result, None).shape == (2, 4)
 
 
 def test_errors_of_result_files_stay_the_same(tmp_path):
     with pytest.raises(DataError, match=r"none\.txt cannot be read"):
-        cached_boxes(tmp_path / "none.txt", tmp_path / "cache")
+        read_result(tmp_path / "none.txt", tmp_path / "cache")
     (tmp_path / "bad.txt").write_text("1 2 3\n")
     with pytest.raises(DataError, match=r"bad\.txt, line 1"):
-        cached_boxes(tmp_path / "bad.txt", tmp_path / "cache")
+        read_result(tmp_path / "bad.txt", tmp_path / "cache")
     assert not (tmp_path / "cache").exists()

@@ -608,7 +608,7 @@ def test_a_folder_without_the_benchmark_does_not_stop_the_search_for_complete_re
     result = Path(env.results_path) / "T/c/a.txt"
     result.parent.mkdir(parents=True)
     result.write_text(rows())
-    assert complete_benchmarks(Path(env.results_path), [("T", "c")], env) == {"images_val": [("T", "c")]}
+    assert complete_benchmarks(Path(env.results_path), [("T", "c")], env) == ["images_val"]
     assert "trackingnet is left out: trackingnet: there is no sequence in" in caplog.text
 
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.data.annotations import read_boxes, read_flags
+from lib.data.annotations import parse_flags, read_table
 from lib.data.own_folder import folder_label
 from lib.data.registry import open_dataset
 from lib.data.sequence import ImageFrames
@@ -45,14 +45,14 @@ def env(tmp_path: Path) -> EnvSettings:
 @pytest.mark.parametrize("ending", ["\n", "\r\n", ""])
 def test_read_boxes_takes_every_separator(tmp_path: Path, line: str, ending: str) -> None:
     (tmp_path / "boxes.txt").write_bytes((line + "\n" + line + ending).encode())
-    boxes = read_boxes(tmp_path / "boxes.txt")
+    boxes = read_table(tmp_path / "boxes.txt", 4)
     assert boxes.dtype == np.float64
     np.testing.assert_array_equal(boxes, [[1, 2.5, 3, 4]] * 2)
 
 
 def test_read_boxes_keeps_nan_and_ignores_a_byte_order_mark(tmp_path: Path) -> None:
     (tmp_path / "boxes.txt").write_bytes(b"\xef\xbb\xbf1,2,3,4\nNaN,nan,NaN,NaN\n\n")
-    boxes = read_boxes(tmp_path / "boxes.txt")
+    boxes = read_table(tmp_path / "boxes.txt", 4)
     assert boxes.shape == (2, 4)
     assert np.isnan(boxes).tolist() == [[False] * 4, [True] * 4]
 
@@ -61,27 +61,25 @@ def test_read_boxes_keeps_nan_and_ignores_a_byte_order_mark(tmp_path: Path) -> N
 def test_read_boxes_names_file_and_line(tmp_path: Path, bad: str) -> None:
     (tmp_path / "boxes.txt").write_text(f"1,2,3,4\n{bad}\n1,2,3,4\n")
     with pytest.raises(DataError, match=r"boxes\.txt, line 2: expected four numbers"):
-        read_boxes(tmp_path / "boxes.txt")
+        read_table(tmp_path / "boxes.txt", 4)
 
 
 def test_read_boxes_reports_missing_empty_and_binary_files(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.txt cannot be read: No such file"):
-        read_boxes(tmp_path / "none.txt")
+        read_table(tmp_path / "none.txt", 4)
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(DataError, match=r"empty\.txt, line 1"):
-        read_boxes(tmp_path / "empty.txt")
+        read_table(tmp_path / "empty.txt", 4)
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(DataError, match="not a text file"):
-        read_boxes(tmp_path / "binary.txt")
+        read_table(tmp_path / "binary.txt", 4)
 
 
-def test_flags_in_a_line_or_in_lines(tmp_path: Path) -> None:
+def test_flags_in_a_line_or_in_lines() -> None:
     for text in ("0,1,0", "0\n1\n0\n", "0 1 0"):
-        (tmp_path / "flags").write_text(text)
-        assert read_flags(tmp_path / "flags").tolist() == [False, True, False]
-    (tmp_path / "flags").write_text("0,2,0")
+        assert parse_flags(text, "flags").tolist() == [False, True, False]
     with pytest.raises(DataError, match="found '2'"):
-        read_flags(tmp_path / "flags")
+        parse_flags("0,2,0", "flags")
 
 
 # The published benchmarks

@@ -16,13 +16,12 @@ from lib.test.evaluation.results import differences, file_hash, provenance_path
 from lib.test.export.exporting import ExportOptions, _in_batches, open_network
 from lib.test.export.formats import FORMATS, Opened, tensors
 from lib.test.export.graph import network_hash, noise_inputs
-from lib.test.export.half import halve_weights
 from lib.test.export.int8 import SmoothedLinear, smooth
-from lib.test.export.opset import lower
+from lib.test.export.opset import halve_weights, lower
 from lib.test.tracker import Tracker, build_tracker
 from lib.test.tracker.backends import FORMAT_OF, ExportedNetwork, exported_network
 from lib.test.tracker.build import choose_precision
-from lib.utils.errors import CheckpointError, ConfigError, DataError, OSTrackError
+from lib.utils.errors import CheckpointError, ConfigError, OSTrackError
 from tests.conftest import REPOSITORY, load_script
 from tests.factories import SMALL, TINY, drawn_model, drawn_weights, run_command, write_clip
 from tests.golden.fixtures import clip_frame
@@ -307,7 +306,7 @@ def test_what_cannot_be_exported_is_told(format, name, options, message, tmp_pat
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="n.pt2 cannot be written"):
+    with pytest.raises(FileExistsError, match="file"):
         export.export_network(*case(), "torch", tmp_path / "file/n.pt2")
 
 

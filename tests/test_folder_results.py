@@ -121,7 +121,7 @@ class Inspected(FakeBatchTracker):
         self.shown: list[str] = []
 
     @contextmanager
-    def watching(self, name: str, total: int, truth: np.ndarray) -> Iterator:
+    def open_screen(self, name: str, total: int, truth: np.ndarray) -> Iterator:
         self.shown.append(name)
         yield lambda number, target: None
 

@@ -17,7 +17,6 @@ from lib.test.analysis.html import (
     picture_region,
     score_strip,
     small_jpeg,
-    stretches,
     strip,
     worst_frames,
     write_html,
@@ -142,8 +141,6 @@ def test_score_strip_has_the_lowest_of_each_column_and_marks_low_ones():
     assert list(score_strip(scores, 600, 0.3)) == [100, 25 + 101, NO_SCORE, 30, 100, 0 + 101]
     assert list(score_strip(scores, 3, 0.31)) == [25 + 101, 30 + 101, 0 + 101]  # of two frames each
     assert list(score_strip(scores[2:3], 600, 0.3)) == [NO_SCORE]
-    assert stretches(np.array([1, 1, 0, 0, 1, 0, 1], bool)) == [(0, 1), (4, 4), (6, 6)]
-    assert stretches(np.zeros(3, bool)) == []
 
 
 def test_worst_frames_are_low_and_apart_and_never_the_first_or_without_target():

@@ -33,7 +33,7 @@ from lib.test.export import export_network
 from lib.test.tracker.backends import exported_network
 from lib.test.tracker.build import tracking_model
 from lib.test.tracker.ostrack_memory import MemoryTracker, least_presence, places, updates_template
-from lib.test.tracker.tracker import Found, Tracker
+from lib.test.tracker.tracker import SearchResult, Tracker
 from lib.train.actors import build_actor
 from lib.train.actors.ostrack_memory import OSTrackMemoryActor
 from lib.train.data.augmentation import cover, finish_pair
@@ -223,7 +223,7 @@ def test_the_dynamic_template_is_of_every_nth_frame_that_is_sure(cfg):
         *((25, 0.1, 0.7, True), (25, 0.9, 0.6, False), (26, 0.9, 0.9, False)),
         *((50, 0.7, math.nan, True), (50, 0.6, math.nan, False)),
     ):
-        assert updates_template(rules, frame, Found([], score, {}, sure)) == updates
+        assert updates_template(rules, frame, SearchResult([], score, {}, sure)) == updates
 
 
 class Sure(MemoryTracker):
@@ -231,8 +231,8 @@ class Sure(MemoryTracker):
 
     target_at = (0.0, 0.0)
 
-    def look(self, images, targets, around):
-        found, crop, network = super().look(images, targets, around)
+    def search(self, images, targets, around):
+        found, crop, network = super().search(images, targets, around)
         for one, box in zip(found, around, strict=True):
             center = np.array(box[:2]) + np.array(box[2:]) / 2
             near = np.abs(center - self.target_at).max() < 30

@@ -33,7 +33,7 @@ class Tape:
 @pytest.fixture
 def tape(monkeypatch):
     tape = Tape()
-    monkeypatch.setattr("lib.test.tracker.recorded.cuda_graph", tape)
+    monkeypatch.setattr("lib.test.tracker.networks.cuda_graph", tape)
     return tape
 
 

@@ -252,7 +252,7 @@ def test_a_worker_that_hangs_is_ended(data: Path, tmp_path: Path) -> None:
     build = partial(FakeBatchTracker, marks=marks, trouble={11: "hang"})
     (outcome,) = run_in_processes(jobs[1:2], build, ["cpu"], 1, 1, lambda count: None)
     assert outcome.name == "b"
-    assert re.fullmatch(r"its worker process gave no sign of life for \S+ minutes and was killed", outcome.error)
+    assert re.fullmatch(r"its worker process sent nothing for \S+ minutes and was killed", outcome.error)
     assert not is_running(int(next(marks.glob("hangs.*")).suffix[1:]))
 
 

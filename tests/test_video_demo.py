@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+from array import array
 from xml.etree import ElementTree
 
 import cv2
@@ -82,7 +83,7 @@ def write_video(path, frames=6, size=(90, 60), color=ORANGE, fps=12.0):
 
 def run(video, tracker=None, results=(), **options):
     writers = [ResultWriter(path, {}) for path in results]
-    given = {name: options.pop(name) for name in ("boxes", "window", "watcher") if name in options}
+    given = {name: options.pop(name) for name in ("boxes", "window", "viewer") if name in options}
     demo = Demo(options=VideoOptions(**{"lost_below": 0.0, **options}), results=writers, **given)
     return run_demo(tracker or FakeTracker(), VideoFile(video), demo)
 
@@ -248,9 +249,9 @@ def test_keys_select_anew_pause_and_quit(video, tmp_path):
     window, tracker = FakeWindow(keys, [[30, 30, 5, 5], [50, 10, 4, 4]]), FakeTracker()
     summary = run(video, tracker, [tmp_path / "a.txt"], boxes=[[10, 20, 8, 8]], window=window)
     assert tracker.started == [[10, 20, 8, 8], [30, 30, 5, 5], [50, 10, 4, 4]] and window.asked == [(1, 1)] * 2
-    assert "lost in 0 frames" in str(summary) and str(DemoSummary(1, lowest=[0.1], lost=[1])).splitlines() == [
-        "1 frame", "target 1: lowest score 0.10, lost in 1 frame"
-    ]  # fmt: skip
+    assert "lost in 0 frames" in str(summary) and str(
+        DemoSummary(frames=1, boxes=array("d", (0, 1, 5, 5, 9, 9, 0.1)), last=0)
+    ).splitlines() == ["1 frame", "target 1: lowest score 0.10, lost in 1 frame: 0"]  # fmt: skip
     assert summary.left and summary.frames == 4 and "left by the user" in str(summary)
     expected = [[10, 20, 8, 8], [30, 30, 5, 5], [50, 10, 4, 4], [51, 10, 4, 4]]
     np.testing.assert_array_equal(read_result(tmp_path / "a.txt"), expected)
@@ -280,10 +281,10 @@ def test_a_lost_target_is_told_by_colour_and_word():
     assert (lost[right] == LOST).all(axis=-1).sum() > 200 and not (sure == LOST).all(axis=-1).any()
 
 
-def test_a_watcher_sees_each_frame_of_the_first_target_and_may_leave(video, tmp_path):
+def test_a_viewer_sees_each_frame_of_the_first_target_and_may_leave(video, tmp_path):
     seen = []
 
-    class Watcher:
+    class Viewer:
         def __init__(self, last):
             self.last = last
 
@@ -299,10 +300,10 @@ def test_a_watcher_sees_each_frame_of_the_first_target_and_may_leave(video, tmp_
             seen.append("closed")
 
     boxes = [[10, 20, 8, 8], [30, 20, 8, 8]]
-    assert not run(video, boxes=boxes, watcher=Watcher(last=9)).left
+    assert not run(video, boxes=boxes, viewer=Viewer(last=9)).left
     assert seen == [(t, 10 + t) for t in range(6)] + ["closed"]
     paths = [tmp_path / "a.txt", tmp_path / "b.txt"]
-    assert run(video, results=paths, boxes=boxes, watcher=Watcher(last=2)).left
+    assert run(video, results=paths, boxes=boxes, viewer=Viewer(last=2)).left
     assert [len(read_result(path)) for path in paths] == [3, 3]
 
 
@@ -515,13 +516,11 @@ def test_a_stream_is_read_to_its_end(video, caplog):
 
 def test_a_video_that_cannot_be_written_whole_is_an_error(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("no folder")
-    for name, message in (
-        ("out.png", "ending in .mp4"),
-        ("out", "ending in .mp4"),
-        ("file/out.mp4", "the folder cannot be made"),
-    ):
-        with pytest.raises(DataError, match=f"{name} cannot be written: .*{message}"):
+    for name in ("out.png", "out"):
+        with pytest.raises(DataError, match=f"{name} cannot be written: .*ending in .mp4"):
             write_video(tmp_path / name)
+    with pytest.raises(FileExistsError, match="file"):
+        write_video(tmp_path / "file/out.mp4")
     for suffix in (".mp4", ".avi", ".mkv", ".mov"):
         assert len(VideoFile(write_video(tmp_path / f"whole{suffix}"))) == 6
     monkeypatch.setattr("lib.data.video_io._read_packets", lambda path: (3, 12.0))  # as a full disk leaves it

@@ -33,7 +33,7 @@ def tracker() -> Tracker:
 def watched_views(tracker: Tracker, layers: tuple[int, ...] = ()) -> list[View]:
     views: list[View] = []
     watched = InspectedTracker(tracker, lambda name, total: nullcontext(views.append), layers)
-    with watched.watching("clip", FRAMES, np.array([clip_frame(0)[1]])) as show:
+    with watched.open_screen("clip", FRAMES, np.array([clip_frame(0)[1]])) as show:
         target = watched.start(*clip_frame(0))
         show(0, target)
         for t in range(1, FRAMES):

@@ -23,7 +23,7 @@ TEST_FILE = test_environment.LOCAL_FILE.relative_to(PROJECT_DIR)
 
 
 def train_text(workspace_dir: Path, data_dir: Path, save_dir: Path) -> str:
-    """The text of the training half's file: every setting with its default, made absolute."""
+    """Return the text of the training half's file: every setting with its default, made absolute."""
     lines = ["class EnvironmentSettings:", "    def __init__(self):"]
     for name, value in vars(EnvironmentSettings()).items():
         moves = ((PROJECT_DIR / "data", data_dir), (PROJECT_DIR / "output", save_dir), (PROJECT_DIR, workspace_dir))
@@ -36,7 +36,7 @@ def train_text(workspace_dir: Path, data_dir: Path, save_dir: Path) -> str:
 
 
 def test_text(workspace_dir: Path, data_dir: Path, save_dir: Path) -> str:
-    """The text of the test half's file: every setting with its default."""
+    """Return the text of the test half's file: every setting with its default."""
     lines = ["from lib.test.evaluation.environment import EnvSettings", "", "", "def local_env_settings():"]
     lines.append("    settings = EnvSettings()")
     for name, value in vars(EnvSettings(workspace_dir, data_dir, save_dir)).items():

@@ -43,7 +43,7 @@ SEQUENCES, FRAMES, SEED = 8, 40, 1
 
 
 def clip_frames() -> Iterator[np.ndarray]:
-    """The first frames of the clip, RGB uint8 (512, 640, 3), a cloud drawn over some of them."""
+    """Yield the first frames of the clip, RGB uint8 (512, 640, 3), a cloud drawn over some of them."""
     cover = np.zeros((512, 640), np.float32)
     for x, y, radius in CLOUD:
         cv2.circle(cover, (x, y), radius, 1.0, cv2.FILLED)
@@ -53,7 +53,7 @@ def clip_frames() -> Iterator[np.ndarray]:
 
 
 def lost_and_found(scores: Sequence[float], lost_below: float = LOST_BELOW) -> list[str]:
-    """A line for each frame in which the target is lost or found again, by its score; frames count from 0."""
+    """Return a line for each frame in which the target is lost or found again, by its score; frames count from 0."""
     lost = [score < lost_below for score in scores]
     return [
         f"frame {number}: {'lost' if now else 'found again'} (score {scores[number]:.2f})"
@@ -63,7 +63,7 @@ def lost_and_found(scores: Sequence[float], lost_below: float = LOST_BELOW) -> l
 
 
 def views() -> Iterator[View]:
-    """What the tracker sees in each frame of the clip, with candidate elimination and the attention that decides it."""
+    """Yield a view of each frame of the clip, with candidate elimination and the attention that decides it."""
     tracker = build_tracker(CONFIG, backend="plain")
     inspected = InspectedTracker(tracker, record_video, tracker.cfg.MODEL.BACKBONE.CE_LOC)
     for number, frame in enumerate(clip_frames()):

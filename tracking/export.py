@@ -83,7 +83,7 @@ def export_experiment(
     """
     if out is None and (options != ExportOptions(options.precision) or format == "torch"):
         raise ConfigError(
-            "--out is needed: backends run files of format onnx or openvino for one target, in the default opset"
+            "--out is needed: backends run files of onnx or openvino for one target, in the default opset"
         )
     cfg = load_experiment(spec.config, spec.overrides, spec.family)
     checkpoint = Path(spec.checkpoint or find_checkpoint(cfg, spec.save_dir))
@@ -100,9 +100,7 @@ def export_experiment(
 def export_folder(args: argparse.Namespace) -> Path:
     """Write what ``--format hub`` asks for. Raises ConfigError: it has no such option, or there is no ``--out``."""
     if args.out is None or (args.precision, args.batch, args.opset) != ("float32", 1, None):
-        raise ConfigError(
-            "format hub needs --out FOLDER, and holds the weights as they are: no precision, batch, opset"
-        )
+        raise ConfigError("format hub needs --out FOLDER, and takes no --precision, --batch, --opset")
     cfg = load_experiment(args.config, args.overrides, args.script)
     checkpoint = args.checkpoint or find_checkpoint(cfg, args.save_dir)
     tracking_model(cfg, checkpoint)  # do they fit?

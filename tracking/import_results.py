@@ -11,8 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.test.evaluation.environment import env_settings
-from lib.test.utils.box_forms import FORMS
-from lib.test.utils.importing import ImportOptions, import_results
+from lib.test.utils.importing import FORMS, ImportOptions, import_results
 from lib.utils.console import next_step
 from lib.utils.errors import run_cli
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -10,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lib.test.profiling import profile
 from lib.test.spec import TrackerSpec, add_family_option, add_running_options
 from lib.utils.console import next_step
-from lib.utils.errors import DataError, run_cli
+from lib.utils.errors import run_cli
 
 
 def main() -> None:
@@ -23,23 +24,13 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures to this file too")
     parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="settings on top of the experiment")
     args = parser.parse_intermixed_args()
-    spec = TrackerSpec(
-        args.config,
-        args.script,
-        device=args.device,
-        precision=args.precision,
-        backend=args.backend,
-        compiled=args.compile,
-        overrides=tuple(args.overrides),
-    )
+    how = args.device, args.precision, args.backend, args.compile
+    spec = TrackerSpec(args.config, args.script, None, *how, tuple(args.overrides))
     found = profile(spec, args.frames, args.batch)
     print(found)
     if args.json:
-        try:
-            args.json.parent.mkdir(parents=True, exist_ok=True)
-            args.json.write_text(json.dumps(found.to_dict(), indent=1) + "\n")
-        except OSError as error:
-            raise DataError(f"{args.json} cannot be written: {error.strerror}") from error
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(asdict(found), indent=1) + "\n")
     next_step("--backend, --precision, --device and --compile to compare", "docs/performance.md for other machines")
 
 

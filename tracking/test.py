@@ -14,14 +14,14 @@ from lib.test.evaluation.evaluate import RunOptions, track_benchmarks
 from lib.test.evaluation.modes import mode_name, mode_of
 from lib.test.evaluation.ranks import wait_for_all
 from lib.test.evaluation.results import run_folder
-from lib.test.spec import TrackerSpec, add_tracker_options
+from lib.test.spec import TrackerSpec, add_tracker_options, add_visdom_options
 from lib.test.utils.servers import SERVERS
 from lib.utils.console import next_step
 from lib.utils.dist_info import dist_info
 from lib.utils.errors import ConfigError, run_cli
 from lib.vis.recorder import record_video
-from lib.vis.screens import visdom_or_pictures
 from lib.vis.views import Screen
+from lib.vis.visdom_client import visdom_or_pictures
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -54,27 +54,21 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="FPS",
         help="skip the frames that arrive, at this rate, while the tracker computes (docs/metrics.md)",
     )
-    add_looking_options(parser)
+    add_visualization_options(parser)
     args = parser.parse_intermixed_args(arguments)
     if args.config is None and not args.list:
         parser.error("the following arguments are required: tracker, config")
     return args
 
 
-def add_looking_options(parser: argparse.ArgumentParser) -> None:
+def add_visualization_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("seeing the tracker at work (docs/seeing.md)")
     group.add_argument("--debug", type=int, choices=[0, 1], default=0, help="1 shows it in visdom, or in pictures")
-    group.add_argument("--visdom_server", default="http://localhost", help="address of the visdom server")
-    group.add_argument("--visdom_port", type=int, default=8097)
+    add_visdom_options(group)
     group.add_argument("--save_vis", type=Path, metavar="DIR", help="write a video of each sequence that is tracked")
     group.add_argument(
         "--vis_attention", type=layers, default=(), metavar="3,6,9", help="show the attention of these layers, from 0"
     )
-
-
-def debug_folder(save_dir: Path | None) -> Path:
-    """Where a run that somebody looks at leaves pictures and results, apart from the results of real runs."""
-    return Path(env_settings().saving_to(save_dir).save_dir) / "test/debug"
 
 
 def layers(text: str) -> tuple[int, ...]:
@@ -82,15 +76,15 @@ def layers(text: str) -> tuple[int, ...]:
 
 
 def choose_screen(args: argparse.Namespace) -> Screen | None:
-    """Where the tracker is to be seen at work, if anywhere. Raises ConfigError: the options do not go together."""
+    """Choose where to show the tracker at work, if anywhere. Raises ConfigError: the options do not go together."""
     if args.debug and args.save_vis:
         raise ConfigError("--debug 1 and --save_vis: choose one, to look on or to keep videos")
     if args.debug and (args.threads > 1 or args.batch > 1 or dist_info().world > 1):
-        raise ConfigError(
-            "--debug 1 shows one sequence at a time, in this process: leave out --threads, --batch, torchrun"
-        )
+        raise ConfigError("--debug 1 shows one sequence at a time: leave out --threads, --batch, torchrun")
     if args.debug:
-        return visdom_or_pictures(args.visdom_server, args.visdom_port, debug_folder(args.save_dir))
+        return visdom_or_pictures(
+            args.visdom_server, args.visdom_port, env_settings().saving_to(args.save_dir).debug_folder
+        )
     if args.save_vis:
         return partial(record_video, args.save_vis, 25.0)
     if args.vis_attention:
@@ -99,15 +93,15 @@ def choose_screen(args: argparse.Namespace) -> Screen | None:
 
 
 def scoring_command(args: argparse.Namespace) -> str:
-    """What scores the results: the analysis, or the package for the server of a benchmark."""
-    place = ["--save_dir", str(args.save_dir)] if args.save_dir else []
+    """Return what scores the results: the analysis, or the package for the server of a benchmark."""
+    output = ["--save_dir", str(args.save_dir)] if args.save_dir else []
     for server, form in SERVERS.items():
         if form.dataset == args.dataset and args.annotator is None:
             name = mode_name(Path(args.config).stem, mode_of(args.annotator, args.realtime))
             run = run_folder(name, args.runid)
             names = ["--tracker_name", args.tracker, "--cfg_name", run]
-            return shlex.join(["python", f"lib/test/utils/transform_{server}.py", *names, *place])
-    return shlex.join(["python", "tracking/analysis_results.py", "--dataset", args.dataset, *place])
+            return shlex.join(["python", f"lib/test/utils/transform_{server}.py", *names, *output])
+    return shlex.join(["python", "tracking/analysis_results.py", "--dataset", args.dataset, *output])
 
 
 def main() -> int:
@@ -126,7 +120,7 @@ def main() -> int:
         fresh=args.fresh or bool(args.debug),
         annotator=args.annotator,
         realtime=args.realtime,
-        results_dir=debug_folder(args.save_dir) / "tracking_results" if args.debug else None,
+        results_dir=env_settings().saving_to(args.save_dir).debug_folder / "tracking_results" if args.debug else None,
         screen=screen,
         attention_layers=args.vis_attention,
     )

@@ -9,13 +9,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.results import LOST_BELOW
-from lib.test.spec import TrackerSpec, add_tracker_options
+from lib.test.spec import TrackerSpec, add_tracker_options, add_visdom_options
 from lib.test.track_formats import FORMATS
 from lib.test.video_demo import track_video
 from lib.test.video_loop import KEYS, VideoOptions
 from lib.utils.console import next_step
 from lib.utils.errors import ConfigError, run_cli
-from lib.vis.screens import visdom_or_pictures
+from lib.vis.visdom_client import visdom_or_pictures
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -68,13 +68,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add_tracker_options(parser)
     parser.add_argument("--runid", type=int, help="keep this run's results apart, under CONFIG_RUNID")
     parser.add_argument("--debug", type=int, choices=[0, 1], default=0, help="1 shows the first target in visdom, too")
-    parser.add_argument("--visdom_server", default="http://localhost", help="address of the visdom server")
-    parser.add_argument("--visdom_port", type=int, default=8097)
+    add_visdom_options(parser)
     return parser.parse_intermixed_args(arguments)
 
 
 def split_boxes(given: list[list[float]], start_frame: int) -> tuple[list[list[float]], list[int]]:
-    """Boxes, and the frame that each is in. Raises ConfigError: it is no whole number."""
+    """Return boxes, and the frame that each is in. Raises ConfigError: it is no whole number."""
     starts = [box[0] if len(box) == 5 else start_frame for box in given]
     if any(start % 1 for start in starts):
         raise ConfigError(f"--box_at {starts[0]:g}: FRAME is a whole number, the first is 0")
@@ -85,7 +84,7 @@ def main() -> None:
     args = parse_arguments()
     screen = None
     if args.debug:
-        folder = Path(env_settings().saving_to(args.save_dir).save_dir) / "test/debug"
+        folder = env_settings().saving_to(args.save_dir).debug_folder
         screen = visdom_or_pictures(args.visdom_server, args.visdom_port, folder)
     boxes, starts = split_boxes(args.boxes, args.start_frame)
     least = [] if args.min_size is None else [f"TEST.MIN_SIZE={args.min_size}"]

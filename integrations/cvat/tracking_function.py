@@ -32,13 +32,13 @@ class TrackingFunction:
         self.tracker, self.lost_below = tracker, lost_below
 
     def preprocess_image(self, context: cvataa.TrackingFunctionContext, image: PIL.Image.Image) -> np.ndarray:
-        """The frame as RGB uint8 (H, W, 3)."""
+        """Return the frame as RGB uint8 (H, W, 3)."""
         return np.array(image.convert("RGB"))
 
     def init_tracking_state(
         self, context: cvataa.TrackingFunctionShapeContext, pp_image: np.ndarray, shape: cvataa.TrackableShape
     ) -> Target:
-        """The target in a rectangle that an annotator has drawn."""
+        """Return the target in a rectangle that an annotator has drawn."""
         left, top, right, bottom = shape.points
         return self.tracker.start(pp_image, [left, top, right - left, bottom - top])
 

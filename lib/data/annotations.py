@@ -19,7 +19,7 @@ _NUMBER_WORDS = {1: "one number", 4: "four numbers x, y, w, h"}
 
 
 def read_text(path: Path) -> str:
-    """The text of an annotation, list or result file. Raises DataError: missing, unreadable or no text."""
+    """Return the text of an annotation, list or result file. Raises DataError: missing, unreadable or no text."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -28,7 +28,7 @@ def read_text(path: Path) -> str:
 
 
 def decode_text(data: bytes, name: str | Path) -> str:
-    """The text that the bytes of a file hold, with ``\\n`` at the ends of lines; ``name`` is for the DataError."""
+    """Decode the text of a file's bytes, with ``\\n`` at the ends of lines; ``name`` is for the DataError."""
     try:
         return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
@@ -64,7 +64,7 @@ def parse_table(text: str, columns: int, path: str | Path) -> np.ndarray:
 
 
 def describe_line(line: str) -> str:
-    """What was found in a line, to say in an error: its numbers or, where it seems so, that commas mark decimals."""
+    """Describe a line in an error: its numbers or, where it seems so, that commas mark decimals."""
     if has_decimal_commas(line):
         return f"{' '.join(line.split())!r}; {_DECIMAL_COMMAS}"
     shown = " ".join(line.replace(",", " ").split())
@@ -72,7 +72,7 @@ def describe_line(line: str) -> str:
 
 
 def has_decimal_commas(line: str) -> bool:
-    """Whether numbers in a line seem to be written with decimal commas (``10,5``), four of them as boxes have.
+    """Return whether numbers in a line seem to be written with decimal commas (``10,5``), four of them as boxes have.
 
     They stand apart by something else than a comma; or what follows every other comma begins with a zero as no whole
     number does (``10,5000,20,0625,...``).
@@ -92,7 +92,7 @@ def refuse_decimal_commas(lines: Iterable[str], path: str | Path) -> None:
 
 
 def _numbers(lines: list[str]) -> np.ndarray | None:
-    """The numbers of ``lines``, two-dimensional; None where a line holds other things, or another number of them."""
+    """Parse the numbers of ``lines``, (rows, columns); None where a line holds other things, or another count."""
     try:
         table = np.loadtxt(lines, ndmin=2, comments=None) if any(map(str.strip, lines)) else None
     except ValueError:
@@ -105,18 +105,8 @@ def _is_row(line: str, columns: int) -> bool:
     return table is not None and table.shape == (1, columns)
 
 
-def read_boxes(path: str | Path) -> np.ndarray:
-    """Read a file with one ``x, y, w, h`` box per line, see :func:`read_table`."""
-    return read_table(path, 4)
-
-
-def read_flags(path: str | Path) -> np.ndarray:
-    """Read 0/1 flags, one per frame, separated by commas or white space. Returns (N,) bool. Raises DataError."""
-    return parse_flags(read_text(Path(path)), path)
-
-
 def parse_boxes(text: str, path: str) -> np.ndarray:
-    """A box x, y, w, h per line: (N, 4) float64."""
+    """Return a box x, y, w, h per line: (N, 4) float64."""
     return parse_table(text, 4, path)
 
 
@@ -132,12 +122,12 @@ def parse_exist(text: str, path: str) -> np.ndarray:
 
 
 def parse_cover(text: str, path: str) -> np.ndarray:
-    """Which frames hide the target by GOT-10k's labels: how many eighths of it can be seen, 0 for nothing."""
+    """Return which frames hide the target by GOT-10k's labels: how many eighths of it can be seen, 0 for nothing."""
     return ~(parse_table(text, 1, path)[:, 0] > 0)
 
 
 def parse_flags(text: str, path: str | Path) -> np.ndarray:
-    """0/1 flags of a text, see :func:`read_flags`; ``path`` is what to call it in an error."""
+    """Parse 0/1 flags, one per frame, separated by commas or white space: (N,) bool; ``path`` is for the error."""
     values = re.sub(",", " ", text).split()
     if not set(values) <= {"0", "1"}:
         bad = next(value for value in values if value not in ("0", "1"))

@@ -55,5 +55,5 @@ def boxes_outside(bbox: np.ndarray, size: np.ndarray) -> np.ndarray:
 
 
 def valid_boxes(bbox: np.ndarray) -> np.ndarray:
-    """Which ``xywh`` boxes (N, 4) are finite and have a width and a height."""
+    """Return which ``xywh`` boxes (N, 4) are finite and have a width and a height."""
     return np.isfinite(bbox).all(1) & (bbox[:, 2:] > 0).all(1)

@@ -16,20 +16,20 @@ import numpy as np
 from lib.data.tracks import TrackTable
 from lib.utils.replacing import replacing
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # To be raised whenever a layout makes another table of the same files.
-_FORMAT = 2
+_FORMAT = 3
 
 
-def cache_path(cache_dir: str | Path, name: str, place: str, suffix: str = ".npz") -> Path:
-    """The file kept for the data set ``name`` in ``place``."""
-    mark = hashlib.sha256(f"{name}\n{os.path.abspath(place)}".encode()).hexdigest()[:10]
+def cache_path(cache_dir: str | Path, name: str, root: str, suffix: str = ".npz") -> Path:
+    """Return the file kept for the data set ``name`` in ``root``."""
+    mark = hashlib.sha256(f"{name}\n{os.path.abspath(root)}".encode()).hexdigest()[:10]
     return Path(cache_dir) / f"{re.sub(r'[^A-Za-z0-9_]+', '_', name).strip('_')}-{mark}{suffix}"
 
 
 def cached_table(path: Path, stamp: str, make: Callable[[], TrackTable]) -> TrackTable:
-    """The table in the file ``path``, or, where that is missing, damaged or of other files, a new one, which is kept.
+    """Read the table in the file ``path``; where that is missing, damaged or outdated, make a new one, and keep it.
 
     Args:
         path: see :func:`cache_path`.
@@ -49,11 +49,11 @@ def _load(path: Path, stamp: str) -> TrackTable | None:
         with np.load(path, allow_pickle=False) as archive:
             if archive["stamp"].item() == stamp:
                 return TrackTable(**{field.name: archive[field.name] for field in fields(TrackTable)})
-            log.info("%s is out of date: reading the annotation anew", path)
+            logger.info("%s is out of date: reading the annotation anew", path)
     except (FileNotFoundError, NotADirectoryError):
         pass
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        log.warning("%s is damaged (%s): reading the annotation anew", path, error)
+        logger.warning("%s is damaged (%s): reading the annotation anew", path, error)
     return None
 
 
@@ -62,5 +62,5 @@ def _save(path: Path, stamp: str, table: TrackTable) -> None:
         with replacing(path, f".{os.getpid()}.tmp") as unfinished, open(unfinished, "wb") as file:
             np.savez(file, stamp=np.array(stamp), **vars(table))
     except OSError as error:
-        log.warning("%s cannot be written (%s): the annotation will be read again next time; set cache_dir in "
+        logger.warning("%s cannot be written (%s): the annotation will be read again next time; set cache_dir in "
                     "lib/train/admin/local.py to a folder that can", path, error)  # fmt: skip

@@ -35,7 +35,7 @@ def picture_size(picture: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def read_coco(storage: Storage) -> TrackTable:
-    """The table of the annotation file, in its order; sequences are called ``IMAGE_ANNOTATION``.
+    """Return the table of the annotation file, in its order; sequences are called ``IMAGE_ANNOTATION``.
 
     Raises:
         DataError: the file is missing, or not of COCO's form.
@@ -56,7 +56,7 @@ def read_coco(storage: Storage) -> TrackTable:
     valid = valid_boxes(bbox) & ~boxes_outside(bbox, sizes)
     return TrackTable(
         names=names,
-        places=texts(literal(f"{IMAGES}/{file}") for file in images),
+        keys=texts(literal(f"{IMAGES}/{file}") for file in images),
         kinds=np.full(len(items), FrameKind.NUMBERED, np.uint8),
         firsts=np.zeros(len(items), np.int64),
         starts=np.arange(len(items) + 1),

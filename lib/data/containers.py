@@ -12,7 +12,7 @@ _EBML, _SEGMENT, _CLUSTER = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\x1f\x43
 
 
 def is_broken(path: str | Path) -> bool:
-    """Whether a piece of the file's structure runs over its end: it was cut short, or sizes in it were overwritten.
+    """Check whether a part of the file's structure runs over its end: it was cut short, or sizes were overwritten.
 
     Headers alone are read. False for containers that are not known here.
 
@@ -34,7 +34,7 @@ def is_broken(path: str | Path) -> bool:
 
 
 def _chunk_ends(file: BinaryIO) -> Iterator[int]:
-    """The ends of the chunks of an AVI; sizes of lists are passed over, which some recorders never fill in."""
+    """Yield the ends of the chunks of an AVI; sizes of lists are passed over, which some recorders never fill in."""
     position = 0
     while len(head := _at(file, position, 8)) == 8:
         if head[:4] in (b"RIFF", b"LIST"):
@@ -46,7 +46,7 @@ def _chunk_ends(file: BinaryIO) -> Iterator[int]:
 
 
 def _box_ends(file: BinaryIO) -> Iterator[int]:
-    """The ends of the outermost boxes of an MP4; the samples in them are found by tables, which the decoder reads."""
+    """Yield the ends of the outermost boxes of an MP4; the samples in them are found by tables for the decoder."""
     position = 0
     while len(head := _at(file, position, 16)) >= 8:
         length = int.from_bytes(head[:4], "big")
@@ -59,7 +59,7 @@ def _box_ends(file: BinaryIO) -> Iterator[int]:
 
 
 def _element_ends(file: BinaryIO) -> Iterator[int]:
-    """The ends of the elements in segment and clusters of a Matroska file, whose own sizes may be unknown."""
+    """Yield the ends of the elements in segment and clusters of a Matroska file, whose own sizes may be unknown."""
     position, last = 0, _BROKEN
     while position < last and (head := _at(file, position, 17)):
         name = head[: _vint_length(head[0])]
@@ -78,7 +78,7 @@ def _element_ends(file: BinaryIO) -> Iterator[int]:
 
 
 def _vint_length(first: int) -> int:
-    """How many bytes a number of variable length has, by the zeros that its first byte begins with."""
+    """Return how many bytes a number of variable length has, by the zeros that its first byte begins with."""
     return 9 - first.bit_length()
 
 

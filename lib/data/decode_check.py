@@ -18,7 +18,7 @@ from lib.data.base import boxes_outside
 from lib.data.tracks import TrackDataset
 from lib.utils.errors import DataError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 CHUNK = 256  # frames that a thread decodes at a time; what an interruption can lose
 
@@ -49,7 +49,7 @@ def decode_spans(
         if number < len(chunks) and mark == _mark(dataset, chunks[number])
     }
     if done:
-        log.info("%d of %d parts were decoded before; to decode them again, remove %s", len(done), len(chunks), note)
+        logger.info("%d of %d parts were decoded before; to decode them again, remove %s", len(done), len(chunks), note)
     yield from ((frames, []) for frames in done.values())
     waiting = [number for number in range(len(chunks)) if number not in done]
     pool = ThreadPoolExecutor(jobs)
@@ -104,30 +104,30 @@ def _decode(dataset: TrackDataset, spans: list[Span]) -> tuple[int, list[str], l
             box, (height, width) = dataset.table.bbox[row], frame.shape[:2]
             if dataset.table.visible[row] and boxes_outside(box[None], np.array([width, height]))[0]:
                 shown = ", ".join(f"{value:g}" for value in box)
-                place = dataset.sequence_name(index) + (f" frame {t}" if dataset.is_video else "")
-                outside.append(f"{place}, box {shown} in {width} x {height} pixels")
+                where = dataset.sequence_name(index) + (f" frame {t}" if dataset.is_video else "")
+                outside.append(f"{where}, box {shown} in {width} x {height} pixels")
     return frames, broken, outside
 
 
 def _mark(dataset: TrackDataset, spans: list[Span]) -> str:
-    """A text that changes when a file that these frames lie in is changed."""
+    """Return a text that changes when a file that these frames lie in is changed."""
     files = (dataset.frame_file(index, t) for index, start, stop in spans for t in range(start, stop))
     return dataset.storage.stamp(dict.fromkeys(files))
 
 
 def _open_note(path: Path | None, mode: str) -> IO[Any]:
-    """The file to note progress in, or the null device if there is to be none or it cannot be written."""
+    """Return the file to note progress in, or the null device if there is to be none or it cannot be written."""
     try:
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
             return open(path, mode)
     except OSError as error:
-        log.warning("%s cannot be written (%s): if interrupted, the check will start anew", path, error)
+        logger.warning("%s cannot be written (%s): if interrupted, the check will start anew", path, error)
     return open(os.devnull, "w")
 
 
 def _read_note(path: Path | None, stamp: str) -> dict[int, tuple[int, str]]:
-    """Frames and mark by number of part, of a note of the same data."""
+    """Return frames and mark by number of part, of a note of the same data."""
     lines = path.read_text().splitlines() if path and path.exists() else []
     if not lines or lines[0] != stamp:
         return {}

@@ -1,10 +1,7 @@
 """Reading pictures: RGB arrays, or one error that names the file.
 
 The decoder is OpenCV's (libjpeg-turbo, exact transform, smooth chroma), straight into RGB. torchvision, Pillow and
-simplejpeg, set to the same, were measured to give the same pixels on 240 JPEGs from 420 to 1920 pixels wide, and none
-is clearly faster (milliseconds at 1280 x 720, quality 90: OpenCV 3.3, torchvision 3.3, Pillow 5.5, simplejpeg 3.0), so
-there is one decoder and no option. Their quick settings (coarse chroma, approximate transform) gain up to a tenth and
-change pixels by up to 87 grey levels, and a picture decoded at reduced size is another picture: neither is used.
+simplejpeg, set to the same, give the same pixels, and none is clearly faster: there is one decoder and no option.
 """
 
 from __future__ import annotations
@@ -14,13 +11,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lib.data.exif import exif_orientation, turned
 from lib.data.levels import Levels, levels_of, to_8_bit
 from lib.utils.errors import DataError, ImageError
 
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 _TIFF_STARTS = (b"II*\0", b"MM\0*")
-_COLOR = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+_COLOR = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH
 _FROM_UNCHANGED = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}  # by number of channels
 
 
@@ -29,7 +25,7 @@ def decode_image(
 ) -> np.ndarray:
     """Decode an encoded picture to RGB uint8 (H, W, 3).
 
-    OpenCV fills the missing part of a truncated JPEG with grey and says nothing; here that is an error too.
+    OpenCV fills the missing part of a truncated JPEG with gray and says nothing; here that is an error too.
 
     Args:
         data: the bytes of the file.
@@ -55,8 +51,12 @@ def decode_deep(data: bytes, name: str, upright: bool = False) -> np.ndarray:
         if channels in _FROM_UNCHANGED:
             return cv2.cvtColor(image, _FROM_UNCHANGED[channels])
         return np.repeat(image.reshape(*image.shape[:2], -1)[..., :1], 3, axis=2)
-    image = _decode(data, name, _COLOR)
-    return turned(image, exif_orientation(data)) if upright else image
+    return _decode(data, name, _COLOR if upright else _COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+
+
+def is_turned(data: bytes, name: str) -> bool:
+    """Return whether the EXIF orientation of an encoded picture changes its pixels, see :func:`decode_image`."""
+    return not np.array_equal(decode_deep(data, name, upright=True), decode_deep(data, name))
 
 
 def _decode_alpha(data: bytes, name: str) -> np.ndarray:
@@ -83,7 +83,7 @@ def read_image(path: str | Path, alpha: bool = False) -> np.ndarray:
 
 
 def read_file(path: str | Path) -> bytes:
-    """The bytes of a picture file. Raises ImageError: it is missing or unreadable."""
+    """Return the bytes of a picture file. Raises ImageError: it is missing or unreadable."""
     try:
         return Path(path).read_bytes()
     except OSError as error:

@@ -139,7 +139,7 @@ class SequenceFiles:
     entry: SequenceEntry
 
     def key(self, *templates: str) -> str:
-        """The first of the templates, filled in, that is there, as it is spelled there; the first of all when none is.
+        """Fill in the templates; return the first that is there, as it is spelled there, or the first where none is.
 
         The last part of a path may have other capitals, unless it is filled in.
         """
@@ -149,30 +149,30 @@ class SequenceFiles:
         return found or next(filter(None, (any_case(self.storage, key) for key in fixed)), keys[0])
 
     def has_boxes(self) -> bool:
-        """Whether the file of boxes is there."""
+        """Return whether the file of boxes is there."""
         return self.storage.exists(self.key(*self.layout.boxes))
 
     def has_frames(self) -> bool:
-        """Whether the folder of frames or the video is there."""
+        """Return whether the folder of frames or the video is there."""
         key = self.key(*self.layout.frames)
         return self.storage.exists(key) or bool(self.storage.names(key))  # an lmdb has no folders
 
     def annotation_keys(self) -> Iterator[str]:
-        """The files and folders that :meth:`track` depends on."""
+        """Yield the files and folders that :meth:`track` depends on."""
         yield self.key(*self.layout.boxes)
         yield from (self.key(template) for template, _ in self.layout.hidden)
         if not self.layout.numbered:
             yield self.key(*self.layout.frames)
 
     def frames(self) -> ImageFrames | VideoFile:
-        """The frames, unread."""
+        """Return the frames, unread."""
         key = self.key(*self.layout.frames)
         if (video := self._video(key)) is not None:  # its length would decode it
             return video
         return ImageFrames(self.storage.within(key), self.entry.frames, upright=not self.layout.as_stored)
 
     def annotations(self) -> Annotations:
-        """Boxes and flags. Raises DataError: a file is missing or damaged, or they differ in length."""
+        """Return boxes and flags. Raises DataError: a file is missing or damaged, or they differ in length."""
         key = self.key(*self.layout.boxes)
         boxes = self.layout.parse(self._text(key), self.storage.path(key))
         hidden = [(boxes == 0).all(axis=1)] if self.layout.zero_is_absent else []
@@ -190,19 +190,19 @@ class SequenceFiles:
         return Annotations(boxes[start:], None if visible is None else visible[start:])
 
     def official_visible(self) -> np.ndarray | None:
-        """The flags of the benchmark's own evaluator; None where the user's copy lacks them."""
+        """Return the flags of the benchmark's own evaluator; None where the user's copy lacks them."""
         template, parse = self.layout.official_hidden or ("", parse_flags)
         key = self.key(template)
         hidden = parse(self._text(key), self.storage.path(key)) if template and self.storage.exists(key) else None
         return None if hidden is None else ~hidden[self.entry.omitted :]
 
     def language(self) -> str | None:
-        """The description of the target; None where the user's copy lacks it."""
+        """Return the description of the target; None where the user's copy lacks it."""
         key = self.key(self.layout.language)
         return self._text(key).strip() if self.storage.exists(key) else None
 
     def attributes(self) -> tuple[str, ...]:
-        """Names of attributes; none where the user's copy lacks the file. Raises DataError: it is damaged."""
+        """Return names of attributes; none where the user's copy lacks the file. Raises DataError: it is damaged."""
         if self.layout.attributes and "{" not in self.layout.attributes:
             return attribute_list(self.layout.attributes).get(self.entry.name, ())
         key = self.key(self.layout.meta or self.layout.attributes)
@@ -217,7 +217,7 @@ class SequenceFiles:
         return tuple(name for name, flag in zip(names, flags, strict=True) if flag)
 
     def track(self) -> Track | LeftOut:
-        """The sequence for training; it is left out if it has not as many frames as boxes.
+        """Return the sequence for training; it is left out if it has not as many frames as boxes.
 
         A video is decoded once: to count its frames, and to try whether seeking in it is exact.
         """
@@ -228,7 +228,7 @@ class SequenceFiles:
         video = self._video(key)
         if layout.numbered and not video:
             track = Track(label, info, f"{literal(key)}/{layout.numbered}", first=layout.first)
-            there = self.storage.exists(track.place.format(layout.first))
+            there = self.storage.exists(track.key.format(layout.first))
             if there or len(image_names(self.storage, key)) != len(boxes):
                 return track  # where pictures are missing, the first one may be
         files = () if video else self.entry.frames or image_names(self.storage, key)

@@ -27,7 +27,7 @@ WHOLE = Levels(0, _RANGE)  # gives the upper 8 of 16 bits
 
 
 def levels_of(pictures: Sequence[np.ndarray]) -> Levels:
-    """The limits for some pictures of one sequence, (H, W, 3) of one type other than uint8.
+    """Return the limits for some pictures of one sequence, (H, W, 3) of one type other than uint8.
 
     Of 16-bit pictures it is :data:`WHOLE` where half of the range or more is used; else, and for other types, the
     values that all but a ten-thousandth of the pixels are in, at either end.
@@ -48,7 +48,7 @@ def levels_of(pictures: Sequence[np.ndarray]) -> Levels:
 
 
 def sequence_levels(frame: Callable[[int], np.ndarray], count: int) -> Levels | None:
-    """The limits for a sequence of ``count`` frames, from some that are spread over it; None where these have 8 bits.
+    """Find the limits for a sequence of ``count`` frames from some spread over it; None where these have 8 bits.
 
     ``frame`` reads one by its number, (H, W, 3) with all its bits.
     """
@@ -58,7 +58,7 @@ def sequence_levels(frame: Callable[[int], np.ndarray], count: int) -> Levels | 
 
 
 def to_8_bit(picture: np.ndarray, levels: Levels) -> np.ndarray:
-    """A picture of any type as uint8; NaN becomes 0."""
+    """Return a picture of any type as uint8; NaN becomes 0."""
     if picture.dtype == np.uint16:
         return _scaled(np.arange(_RANGE), levels)[picture]
     return _scaled(np.nan_to_num(picture.astype(np.float64), nan=levels.low), levels)

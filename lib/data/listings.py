@@ -40,8 +40,8 @@ def lasot_training_split(storage: Storage, layout: Layout) -> list[SequenceEntry
 
 
 def by_class_folder(storage: Storage, layout: Layout, listed: str = "", depth: int = 0) -> list[SequenceEntry]:
-    """The same from what lies in the folder, or from the list there. ``{group}`` is the path of the class: classes may
-    lie up to ``depth`` levels deeper, in folders of parts, or of a test split, which is then looked into alone."""
+    """List the same from the folder, or from the list there. ``{group}`` is the path of the class: classes may lie
+    up to ``depth`` levels deeper, in folders of parts, or of a test split, which is then looked into alone."""
     start = _test_split(storage, layout) if depth else ""
     classes = {folder.rpartition("/")[2]: folder for folder in _class_folders(storage, start, depth)}
     names = _list_there(storage, listed) or [
@@ -51,7 +51,7 @@ def by_class_folder(storage: Storage, layout: Layout, listed: str = "", depth: i
 
 
 def by_folder(storage: Storage, layout: Layout, listed: str = "") -> list[SequenceEntry]:
-    """A folder per sequence: those of the list in the data set's folder or, without it, all."""
+    """Return a folder per sequence: those of the list in the data set's folder or, without it, all."""
     names = _list_there(storage, listed) or [name for name in storage.names() if storage.names(name)]
     return [SequenceEntry(name) for name in names]
 
@@ -68,8 +68,8 @@ def by_annotated_folder(
 
 
 def by_annotation(storage: Storage, layout: Layout, group: str = "") -> list[SequenceEntry]:
-    """All files of boxes that lie together in one folder, the first of several in which there are any; ``{group}`` is
-    as given."""
+    """List all files of boxes that lie together in one folder, the first of several with any; ``{group}`` is as
+    given."""
     for template in layout.boxes:
         before, after = template.replace("{group}", group).split("{name}")
         names = [name for name in storage.names(before.rstrip("/")) if name.endswith(after)]
@@ -79,19 +79,19 @@ def by_annotation(storage: Storage, layout: Layout, group: str = "") -> list[Seq
 
 
 def trackingnet_sets(storage: Storage, layout: Layout, sets: Sequence[int]) -> list[SequenceEntry]:
-    """The sequences of some of TrackingNet's training sets, each of which must be there."""
+    """Return the sequences of some of TrackingNet's training sets, each of which must be there."""
     found: list[SequenceEntry] = []
     for group in (f"TRAIN_{number}" for number in sets):
         entries = by_annotation(storage, layout, group)
         if not entries:
-            raise DataError(f"{storage.path(group)} has no anno/*.txt; to train on some of the sets, name them: "
-                            "TRACKINGNET[0,1,4-7]")  # fmt: skip
+            advice = "to train on some of the sets, name them: TRACKINGNET[0,1,4-7]"
+            raise DataError(f"{storage.path(group)} has no anno/*.txt; {advice}")
         found += entries
     return found
 
 
 def by_table(storage: Storage, layout: Layout, listed: str) -> list[SequenceEntry]:
-    """A table: frame folder, frame numbers and file of boxes of each sequence.
+    """Return a table: frame folder, frame numbers and file of boxes of each sequence.
 
     Fills in ``{frames}``, ``{boxes}``, and ``{boxes_folder}`` and ``{boxes_name}``, the parts of the latter.
     """
@@ -141,7 +141,7 @@ def got10k_split(storage: Storage, layout: Layout, split: str = "") -> list[Sequ
 
 
 def got10k_held_out(storage: Storage, layout: Layout) -> list[SequenceEntry]:
-    """The held-out tenth of GOT-10k's training sequences, by their numbers in ``list.txt``."""
+    """Return the held-out tenth of GOT-10k's training sequences, by their numbers in ``list.txt``."""
     names = _list_there(storage, "list.txt")
     if not names:
         raise DataError(f"{storage.path('list.txt')} is missing or empty: the sequences are chosen by it")
@@ -165,13 +165,13 @@ def _list_there(storage: Storage, listed: str) -> list[str]:
 
 
 def _test_split(storage: Storage, layout: Layout) -> str:
-    """The folder of a test split, as it lies beside that of a training split: ``test``, ``TNL2K_test_subset``."""
+    """Find the folder of a test split beside that of a training split: ``test``, ``TNL2K_test_subset``."""
     names = (name for name in storage.names() if _TEST.fullmatch(name) and storage.names(name))
     return next((name for name in names if not _has_boxes(storage, layout, _at(name))), "")
 
 
 def _class_folders(storage: Storage, start: str, deeper: int) -> Iterator[str]:
-    """The paths below ``start`` of folders CLASS with something in them that is called ``CLASS-...``."""
+    """Yield the paths below ``start`` of folders CLASS with something in them that is called ``CLASS-...``."""
     for name in storage.names(start):
         folder = f"{start}/{name}" if start else name
         if any(inner.startswith(f"{name}-") for inner in storage.names(folder)):
@@ -181,7 +181,7 @@ def _class_folders(storage: Storage, start: str, deeper: int) -> Iterator[str]:
 
 
 def _annotated_folders(storage: Storage, layout: Layout, start: str, deeper: int) -> Iterator[str]:
-    """The paths below ``start`` of folders with a file of boxes; nothing is looked for in these."""
+    """Yield the paths below ``start`` of folders with a file of boxes; nothing is looked for in these."""
     for name in storage.names(start):
         folder = f"{start}/{name}" if start else name
         if _has_boxes(storage, layout, _at(folder)):

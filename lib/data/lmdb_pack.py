@@ -58,8 +58,7 @@ def pack_folder(folder: Path, out: Path, prefix: str = "", content: Sequence[str
             _write(database, folder, start, keys)
             _verify(database, folder, start, keys)
     except (OSError, lmdb.Error) as error:
-        raise DataError(f"{out} cannot be written: {error}; what was written so far stays, so the same command goes on "
-                        "from there") from error  # fmt: skip
+        raise DataError(f"{out} cannot be written: {error}; the same command goes on from there") from error
     return len(keys)
 
 
@@ -69,10 +68,10 @@ def _keys(folder: Path, content: Sequence[str]) -> Iterator[str]:
         top = os.path.join(folder, part) if part else str(folder)
         if os.path.isfile(top):
             yield part
-        for place, folders, files in os.walk(top, followlinks=True):
+        for parent, folders, files in os.walk(top, followlinks=True):
             folders[:] = sorted(name for name in folders if name[0] != ".")
             for name in sorted(name for name in files if name[0] != "."):
-                yield Path(os.path.relpath(os.path.join(place, name), folder)).as_posix()
+                yield Path(os.path.relpath(os.path.join(parent, name), folder)).as_posix()
 
 
 def _claim(folder: Path, out: Path, start: str) -> None:
@@ -132,13 +131,11 @@ def _verify(database: lmdb.Environment, folder: Path, start: str, keys: list[str
         for key in tqdm(keys, desc=f"verifying {folder.name}"):
             value = transaction.get((start + key).encode())
             if value is None or bytes(value) != source.read(key):
-                raise DataError(f"{folder / key} is not in the lmdb as it is on disk: has it changed since? Delete the "
-                                "lmdb and make it anew")  # fmt: skip
+                raise DataError(f"{folder / key} is not in the lmdb as it is on disk: delete the lmdb and make it anew")
         cursor, known = transaction.cursor(), {(start + key).encode() for key in keys}
         if cursor.set_range(start.encode()) if start else cursor.first():
             for entry in map(bytes, cursor.iternext(values=False)):
                 if not entry.startswith(start.encode()):
                     break
                 if entry not in known:
-                    raise DataError(f"the lmdb has {entry.decode()}, which {folder} has not: delete it and make it "
-                                    "anew")  # fmt: skip
+                    raise DataError(f"the lmdb has {entry.decode()}, which {folder} has not: make it anew")

@@ -7,18 +7,17 @@ import logging
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from lib.data.annotations import parse_flags
-from lib.data.exif import exif_orientation
-from lib.data.image_io import decode_deep
+from lib.data.image_io import decode_deep, is_turned
 from lib.data.layouts import Layout, Plan, SequenceEntry, SequenceFiles, plan_of
 from lib.data.regions import parse_own
-from lib.data.selection import selected
+from lib.data.splits import selected
 from lib.data.storage import IMAGE_TYPES, FolderStorage, Storage, image_names
 from lib.data.tracks import FrameKind, TrackTable, literal
 from lib.data.video_io import VIDEO_SUFFIXES
@@ -60,7 +59,7 @@ class OwnSequence:
 
 
 def own_sequences(root: Path) -> list[OwnSequence]:
-    """The sequences of a folder of sequences, or of a folder that is one sequence itself.
+    """Return the sequences of a folder of sequences, or of a folder that is one sequence itself.
 
     A sequence is a folder with ``groundtruth.txt`` (or ``groundtruth_rect.txt``) and pictures in ``img/``, ``imgs/``,
     ``color/`` or itself, or one video file. Flags (``absence.label``, ``full_occlusion.txt``, ``out_of_view.txt``) are
@@ -80,12 +79,12 @@ def own_sequences(root: Path) -> list[OwnSequence]:
         try:
             sequences.append(_sequence(candidate))
         except DataError as error:
-            problems[candidate.folder] = str(error)
+            problems[candidate[2]] = str(error)
     if not sequences:
         reason = next((f"; {folder}: {problem}" for folder, problem in problems.items()), "")
         raise DataError(f"folder:{root}: no sequences; expected {_FORMS}{reason}")
     for folder, problem in problems.items():
-        _warn_once(f"{folder} is left out: {problem}")
+        logger.warning("%s is left out: %s", folder, problem)
     return sequences
 
 
@@ -101,7 +100,7 @@ def own_files(found: OwnSequence, label: str = "") -> SequenceFiles:
 
 
 def folder_label(root: Path) -> str:
-    """What the results and plots of a folder are kept under: ``folder_NAME_HASH``, from its real path.
+    """Return what the results and plots of a folder are kept under: ``folder_NAME_HASH``, from its real path.
 
     So folders of one name are kept apart, whatever path or link leads to each.
     """
@@ -110,15 +109,8 @@ def folder_label(root: Path) -> str:
     return "_".join(("folder", re.sub(r"[^\w.-]+", "_", os.path.basename(real)), mark))
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    """What may be a sequence: its name, the folder that it is one of, where it lies, its files."""
-
-    name: str
-    root: Path
-    folder: Path
-    boxes: tuple[Path, ...]
-    flags: tuple[Path, ...]
+# What may be a sequence: its name, the folder that it is one of, its own folder, and possible files of boxes and flags.
+_Candidate = tuple[str, Path, Path, tuple[Path, ...], tuple[Path, ...]]
 
 
 def _candidates(root: Path) -> list[_Candidate]:
@@ -129,35 +121,29 @@ def _candidates(root: Path) -> list[_Candidate]:
     apart = next(((root / f, root / b) for f, b in _APART if (root / f).is_dir() and (root / b).is_dir()), None)
     if apart is None:
         return [_with_boxes_inside(folder.name, whole, folder) for folder in inside if folder.is_dir()]
-    places = [apart[0] / name for name in FolderStorage(str(apart[0])).names()]
-    names = {place: place.stem if _is_video(place) else place.name for place in places}
-    return [
-        _Candidate(
-            name,
-            whole,
-            place,
-            (apart[1] / f"{name}.txt", *(place / file for file in _ANNOTATIONS)),
-            tuple(root / template.format(name=name) for template in _FLAGS_APART),
-        )
-        for place, name in names.items()
-        if _is_video(place) or place.is_dir()
-    ]
+    candidates: list[_Candidate] = []
+    for path in (apart[0] / name for name in FolderStorage(str(apart[0])).names()):
+        if _is_video(path) or path.is_dir():
+            name = path.stem if _is_video(path) else path.name
+            boxes = (apart[1] / f"{name}.txt", *(path / file for file in _ANNOTATIONS))
+            flags = tuple(root / template.format(name=name) for template in _FLAGS_APART)
+            candidates.append((name, whole, path, boxes, flags))
+    return candidates
 
 
 def _with_boxes_inside(name: str, root: Path, folder: Path) -> _Candidate:
     boxes, flags = (tuple(folder / file for file in files) for files in (_ANNOTATIONS, _FLAGS))
-    return _Candidate(name, root, folder, boxes, flags)
+    return name, root, folder, boxes, flags
 
 
 def _sequence(candidate: _Candidate) -> OwnSequence:
-    boxes = next((path for path in candidate.boxes if path.is_file()), None)
-    if boxes is None:
-        names = (path.relative_to(candidate.folder) if path.is_relative_to(candidate.folder) else path
-                 for path in candidate.boxes)  # fmt: skip
-        raise DataError(f"it has no {' or '.join(map(str, names))}")
-    frames = candidate.folder if _is_video(candidate.folder) else frames_in(candidate.folder)
-    flags = tuple(path for path in candidate.flags if path.is_file())
-    return OwnSequence(candidate.name, candidate.root, candidate.folder, boxes, flags, frames)
+    name, root, folder, boxes, flags = candidate
+    found = next((path for path in boxes if path.is_file()), None)
+    if found is None:
+        names = (str(path.relative_to(folder) if path.is_relative_to(folder) else path) for path in boxes)
+        raise DataError(f"it has no {' or '.join(names)}")
+    frames = folder if _is_video(folder) else frames_in(folder)
+    return OwnSequence(name, root, folder, found, tuple(path for path in flags if path.is_file()), frames)
 
 
 def _is_video(path: Path) -> bool:
@@ -165,22 +151,15 @@ def _is_video(path: Path) -> bool:
 
 
 def frames_in(folder: Path) -> Path:
-    """Where a sequence's frames are: the folder of its pictures, or its video. Raises DataError: there are none."""
-    for place in (folder / name for name in FRAME_FOLDERS):
-        if image_names(FolderStorage(str(place)), ""):
-            return place
+    """Find a sequence's frames: the folder of its pictures, or its video. Raises DataError: there are none."""
+    for inside in (folder / name for name in FRAME_FOLDERS):
+        if image_names(FolderStorage(str(inside)), ""):
+            return inside
     videos = [path for path in folder.iterdir() if _is_video(path)]
     if len(videos) != 1:
-        raise DataError(
-            f"expected pictures ({IMAGE_TYPES}, in img/, imgs/, color/ or itself) or one video, "
-            f"found {len(videos)} videos ({', '.join(sorted(VIDEO_SUFFIXES))})"
-        )
+        expected = f"expected pictures ({IMAGE_TYPES}, in img/, imgs/, color/ or itself) or one video"
+        raise DataError(f"{expected}, found {len(videos)} videos ({', '.join(sorted(VIDEO_SUFFIXES))})")
     return videos[0]
-
-
-@cache
-def _warn_once(message: str) -> None:
-    logger.warning(message)
 
 
 def plan_own(storage: Storage, roots: Sequence[str], patterns: Sequence[str] = ()) -> Plan:
@@ -188,35 +167,33 @@ def plan_own(storage: Storage, roots: Sequence[str], patterns: Sequence[str] = (
 
     Args:
         roots: the folders.
-        patterns: of the names of the sequences to take, see :func:`lib.data.selection.selected`.
+        patterns: of the names of the sequences to take, see :func:`lib.data.splits.selected`.
     """
     found = [(Path(root).resolve(), item) for root in roots for item in own_sequences(Path(root).resolve())]
     names = set(selected([item.name for _, item in found], patterns, "FOLDER"))
     files = [own_files(item, str(item.folder.relative_to(root.parent))) for root, item in found if item.name in names]
     plan = plan_of(files)
-    return Plan(plan.files, lambda: _say_what_is_done(plan.read()))
+    return Plan(plan.files, lambda: _with_remarks(plan.read()))
 
 
-def _say_what_is_done(table: TrackTable) -> TrackTable:
-    """Say once what is done to pictures like these that a user may not expect."""
-    for index in np.flatnonzero(table.kinds == FrameKind.LISTED):
-        first = Path(table.places[index].decode(), table.files[table.starts[index]].decode())
-        data = first.read_bytes()
-        if exif_orientation(data) != 1:
-            _say_once("%s and others like it are turned as their EXIF orientation says", first)
-        try:
-            deep = decode_deep(data, str(first)).dtype != np.uint8
-        except ImageError:  # told when a sample is drawn from it
-            continue
-        if deep:
-            _say_once("%s and others like it have more than 8 bits: limits of each sequence make 8 of them", first)
+def _with_remarks(table: TrackTable) -> TrackTable:
+    """Log what is done to the pixels of pictures that a user may not expect, with the first picture as example."""
+    indices = np.flatnonzero(table.kinds == FrameKind.LISTED)
+    firsts = [Path(table.keys[i].decode(), table.files[table.starts[i]].decode()) for i in indices]
+    if path := next(filter(_is_turned, firsts), None):
+        logger.info("%s and others like it are turned as their EXIF orientation says", path)
+    if path := next(filter(_is_deep, firsts), None):
+        logger.info("%s and others like it have more than 8 bits: limits of each sequence make 8 of them", path)
     return table
 
 
-_said: set[str] = set()
+def _is_turned(path: Path) -> bool:
+    with suppress(ImageError):  # reported when a sample is drawn from it
+        return is_turned(path.read_bytes(), str(path))
+    return False
 
 
-def _say_once(message: str, path: Path) -> None:
-    if message not in _said:
-        _said.add(message)
-        logger.info(message, path)
+def _is_deep(path: Path) -> bool:
+    with suppress(ImageError):
+        return decode_deep(path.read_bytes(), str(path)).dtype != np.uint8
+    return False

@@ -75,7 +75,7 @@ class PictureVideo(VideoFile):
 
 
 def open_frames(source: str | Path) -> VideoFile:
-    """The frames of a folder of pictures, of files that match a pattern, or of what :func:`open_video` opens.
+    """Return the frames of a folder of pictures, of files that match a pattern, or of what :func:`open_video` opens.
 
     A folder holds pictures, itself or in ``img/``, ``imgs/`` or ``color/``, or one video. A pattern is one of printf,
     ``walk/%05d.jpg``, which takes numbers from the least that is there on, or of the shell, ``walk/*.jpg``.
@@ -85,10 +85,10 @@ def open_frames(source: str | Path) -> VideoFile:
     """
     path, text = Path(source), str(source)
     if path.is_dir():
-        place = frames_in(path)
-        if place.is_file():
-            return open_video(place)
-        return PictureVideo(path, tuple(place / name for name in image_names(FolderStorage(str(place)), "")))
+        frames = frames_in(path)
+        if frames.is_file():
+            return open_video(frames)
+        return PictureVideo(path, tuple(frames / name for name in image_names(FolderStorage(str(frames)), "")))
     if path.exists() or "://" in text or not (_PRINTF.search(path.name) or glob.has_magic(text)):
         return open_video(source)
     files = _numbered(path) if _PRINTF.search(path.name) else sorted(map(Path, glob.glob(text)), key=_in_order)
@@ -102,7 +102,7 @@ def _in_order(path: Path) -> tuple:
 
 
 def _numbered(pattern: Path) -> list[Path]:
-    """The files of a printf pattern by their number; it is said when some are missing in between."""
+    """Return the files of a printf pattern by their number; it is said when some are missing in between."""
     before, after = (re.escape(part) for part in _PRINTF.split(pattern.name, maxsplit=1))
     form = re.compile(f"{before}(\\d+){after}")
     found = {int(match[1]): pattern.parent / name for name in FolderStorage(str(pattern.parent)).names()

@@ -15,12 +15,12 @@ from lib.data.annotations import decode_text
 from lib.data.base import SequenceInfo, boxes_outside, valid_boxes
 from lib.data.coco import picture_size
 from lib.data.layouts import Plan
-from lib.data.selection import selected
+from lib.data.splits import selected
 from lib.data.storage import Storage, image_names
 from lib.data.tracks import LeftOut, Track, TrackTable, literal
 from lib.utils.errors import DataError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _VOC_ANNOTATIONS, _VOC_IMAGES = "Annotations", "JPEGImages"
 _COCO_IMAGES = ("images", "JPEGImages", ".")
@@ -41,17 +41,17 @@ def plan_pictures(storage: Storage, roots: Sequence[str], patterns: Sequence[str
     chosen = [found[name] for name in selected(list(found), patterns, "PICTURES")]
     # The folders of the pictures too, since those that are missing are left out.
     files = [str(path) for folder, paths in chosen for path in (*paths, *(folder / name for name in _COCO_IMAGES))]
-    return Plan(files, lambda: TrackTable.join(track for place in chosen for track in _read(storage, *place)))
+    return Plan(files, lambda: TrackTable.join(track for one in chosen for track in _read(storage, *one)))
 
 
 def _annotated(root: Path) -> list[tuple[Path, list[Path]]]:
-    """The folders of one form or the other at ``root`` or below it, each with its annotation files."""
+    """Return the folders of one form or the other at ``root`` or below it, each with its annotation files."""
     if not root.is_dir():
         raise DataError(f"{root}: there is no such folder")
     folders = [root] if _annotation_files(root) else sorted(path for path in root.iterdir() if path.is_dir())
     found = [(folder, files) for folder in folders if (files := _annotation_files(folder))]
     for folder in sorted({*folders} - {folder for folder, _ in found}):
-        log.warning("%s is left out: expected %s", folder, _EXPECTED)
+        logger.warning("%s is left out: expected %s", folder, _EXPECTED)
     if not found:
         raise DataError(f"{root}: no pictures with boxes; expected {_EXPECTED}")
     return found
@@ -85,9 +85,9 @@ def _read(storage: Storage, folder: Path, files: Sequence[Path]) -> list[Track |
 
 
 def _image_key(storage: Storage, folder: Path, image: str, by_stem: dict[str, str]) -> str | None:
-    """The key of a picture by the name that its annotation gives; VOC's may lack or change the suffix."""
-    for place in _COCO_IMAGES:
-        if storage.exists(key := str(folder / place / image)):
+    """Return the key of a picture by the name that its annotation gives; VOC's may lack or change the suffix."""
+    for part in _COCO_IMAGES:
+        if storage.exists(key := str(folder / part / image)):
             return key
     name = by_stem.get(Path(image).stem)
     return None if name is None else str(folder / _VOC_IMAGES / name)
@@ -98,27 +98,21 @@ _Picture = tuple[str, np.ndarray, tuple[float, float]]
 
 
 def _read_coco(path: Path, text: str) -> list[_Picture]:
-    """The pictures of a file; crowds are left out."""
+    """Return the pictures of a file; crowds are left out."""
     try:
         content = json.loads(text)
         boxes: dict[object, list[list[float]]] = {picture["id"]: [] for picture in content["images"]}
         for item in content["annotations"]:
             if not item.get("iscrowd", 0):
                 boxes[item["image_id"]].append(item["bbox"])
-        return [
-            (
-                str(picture["file_name"]),
-                np.array(boxes[picture["id"]], np.float64).reshape(-1, 4),
-                picture_size(picture),
-            )
-            for picture in content["images"]
-        ]
+        tables = {number: np.array(rows, np.float64).reshape(-1, 4) for number, rows in boxes.items()}
+        return [(str(one["file_name"]), tables[one["id"]], picture_size(one)) for one in content["images"]]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not a COCO annotation file: {type(error).__name__} {error}") from error
 
 
 def _read_voc(path: Path, text: str) -> list[_Picture]:
-    """The one picture of a file; VOC counts pixels from 1, both ends included."""
+    """Return the one picture of a file; VOC counts pixels from 1, both ends included."""
     try:
         root = ElementTree.fromstring(text)
         corners = [

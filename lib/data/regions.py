@@ -21,7 +21,7 @@ _NOTHING = np.full(4, np.nan)
 
 
 def parse_region_boxes(text: str, path: str | Path) -> np.ndarray:
-    """The axis-aligned box around each region of a text.
+    """Return the axis-aligned box around each region of a text.
 
     Args:
         text: the text of a file, a region per line.
@@ -44,14 +44,13 @@ def parse_region_boxes(text: str, path: str | Path) -> np.ndarray:
         try:
             boxes[i] = region_box(line)
         except ValueError as error:
-            raise DataError(
-                f"{path}, line {i + 1}: expected a rectangle, polygon or mask: {error}, found {describe_line(line)}"
-            ) from error
+            expected = f"expected a rectangle, polygon or mask: {error}"
+            raise DataError(f"{path}, line {i + 1}: {expected}, found {describe_line(line)}") from error
     return boxes
 
 
 def region_box(line: str) -> np.ndarray:
-    """The box (4,) around one region, see :func:`parse_region_boxes`. Raises ValueError: it is none."""
+    """Return the box (4,) around one region, see :func:`parse_region_boxes`. Raises ValueError: it is none."""
     line = line.strip()
     if line.startswith("m"):
         return _mask_box([int(value) for value in line[1:].split(",")])
@@ -66,14 +65,14 @@ def region_box(line: str) -> np.ndarray:
 
 
 def _around(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Boxes (N, 4) around the points (N, K)."""
+    """Return boxes (N, 4) around the points (N, K)."""
     corner = np.stack((x.min(axis=1), y.min(axis=1)), axis=1)
     return np.hstack((corner, np.stack((x.max(axis=1), y.max(axis=1)), axis=1) - corner))
 
 
 def _mask_box(numbers: list[int]) -> np.ndarray:
-    """The box around a mask: left, top, width and height of a window, then lengths of alternating runs of 0 and 1 that
-    fill the window row by row; what is left after the last run is 0."""
+    """Return the box around a mask: left, top, width and height of a window, then lengths of alternating runs of 0 and
+    1 that fill the window row by row; what is left after the last run is 0."""
     if len(numbers) < 4:
         raise ValueError("a mask begins with left, top, width and height")
     (left, top, width, height), runs = numbers[:4], numbers[4:]
@@ -86,12 +85,12 @@ def _mask_box(numbers: list[int]) -> np.ndarray:
 
 
 def parse_vot(text: str, path: str) -> np.ndarray:
-    """The boxes around VOT regions; where there is no region, a box of zeros, which no protocol counts as a target."""
+    """Parse VOT regions to boxes; where there is no region, a box of zeros, which no protocol counts as a target."""
     return np.nan_to_num(parse_region_boxes(text, path), nan=0.0)
 
 
 def parse_own(text: str, path: str) -> np.ndarray:
-    """Boxes or, if the first line holds a polygon or mask, VOT regions; NaN stands for no target."""
+    """Return boxes or, if the first line holds a polygon or mask, VOT regions; NaN stands for no target."""
     first = text.lstrip().partition("\n")[0]
     mask, numbers = first.startswith("m"), len(first.replace(",", " ").replace(";", " ").split())
     if not mask and numbers <= 4:

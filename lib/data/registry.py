@@ -15,12 +15,12 @@ from lib.data.datasets import TRACKINGNET_SETS, TRAINING, TrainingSpec, tracking
 from lib.data.layouts import Plan
 from lib.data.own_folder import plan_own
 from lib.data.pictures import plan_pictures
-from lib.data.selection import split_selection
+from lib.data.splits import split_selection
 from lib.data.storage import FolderStorage, Storage, open_storage
 from lib.data.tracks import TrackDataset
 from lib.utils.errors import ConfigError, DataError, suggestion
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _MOST_LISTED = 5
 
@@ -46,13 +46,13 @@ NAMES = (*TRAINING, *OWN_FOLDERS, "IMAGES")
 
 
 def own_setting(name: str) -> str:
-    """The entry of ``local.py`` that names the folders of ``FOLDER`` or ``PICTURES``; empty for other data sets."""
+    """Return the entry of ``local.py`` that names the folders of ``FOLDER`` or ``PICTURES``; else an empty text."""
     kind, _ = split_selection(name)
     return OWN_FOLDERS[kind][0] if kind in OWN_FOLDERS else ""
 
 
 def find_spec(name: str) -> TrainingSpec:
-    """The row of a data set. ``TRACKINGNET[0,4-7]`` is TrackingNet with some of its 12 sets only.
+    """Return the row of a data set. ``TRACKINGNET[0,4-7]`` is TrackingNet with some of its 12 sets only.
 
     Raises:
         ConfigError: there is no such data set.
@@ -83,60 +83,48 @@ def open_dataset(name: str, env: FolderSettings, use_lmdb: bool = False) -> Trac
         use_lmdb: read it from its lmdb; ``FOLDER`` and ``PICTURES`` have none, and are read from their folders.
 
     Raises:
-        ConfigError: unknown name, or its place is not set.
+        ConfigError: unknown name, or its folder is not set.
         DataError: the data are missing or damaged.
     """
     kind, patterns = split_selection(name)
     if kind in OWN_FOLDERS:
-        setting, make_plan, is_video = OWN_FOLDERS[kind]
+        setting, plan_folders, is_video = OWN_FOLDERS[kind]
         roots = folders(getattr(env, setting))
         if not roots:
             raise ConfigError(f"{kind}: " + CONFIGURE.format(setting=setting))
-        found = partial(make_plan, roots=roots, patterns=patterns)
-        return _open(name, FolderStorage(""), found, env, setting, "\n".join(roots), is_video)
-    row = find_spec(name)
-    setting = row.lmdb_setting if use_lmdb else row.setting
-    place = getattr(env, setting)
+        root = "\n".join(roots)
+        make_plan: Callable[[Storage], Plan] = partial(plan_folders, roots=roots, patterns=patterns)
+    else:
+        row = find_spec(name)
+        setting, make_plan, is_video = row.lmdb_setting if use_lmdb else row.setting, row.plan, row.is_video
+        root = getattr(env, setting)
+    storage: Storage = FolderStorage("")
     try:
-        storage = open_storage(place, use_lmdb)
-    except DataError as error:
-        raise DataError(f"{name}: {error}; " + CONFIGURE.format(setting=setting)) from error
-    storage = storage.within(row.lmdb_folder) if use_lmdb else storage
-    return _open(name, storage, row.plan, env, setting, place, row.is_video)
-
-
-def _open(
-    name: str,
-    storage: Storage,
-    make_plan: Callable[[Storage], Plan],
-    env: FolderSettings,
-    setting: str,
-    place: str,
-    video: bool = True,
-) -> TrackDataset:
-    try:
+        if kind not in OWN_FOLDERS:
+            storage = open_storage(root, use_lmdb)
+            storage = storage.within(row.lmdb_folder) if use_lmdb else storage
         plan = make_plan(storage)
     except DataError as error:
         raise DataError(f"{name}: {error}; " + CONFIGURE.format(setting=setting)) from error
     try:
-        table = cached_table(cache_path(env.cache_dir, name, place), storage.stamp(plan.files), plan.read)
+        table = cached_table(cache_path(env.cache_dir, name, root), storage.stamp(plan.files), plan.read)
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
     reasons = [text.decode() for text in table.left_out]
     for reason in reasons[:_MOST_LISTED]:
-        log.warning("%s", reason)
+        logger.warning("%s", reason)
     if len(reasons) > _MOST_LISTED:
-        log.warning("%s: %d more sequences are left out", name, len(reasons) - _MOST_LISTED)
-    return TrackDataset(name, storage, table, video, upright=split_selection(name)[0] == "FOLDER")
+        logger.warning("%s: %d more sequences are left out", name, len(reasons) - _MOST_LISTED)
+    return TrackDataset(name, storage, table, is_video, upright=kind == "FOLDER")
 
 
 def folders(value: str | list[str]) -> list[str]:
-    """A setting that takes one folder, several or none, as a list."""
+    """Return a setting that takes one folder, several or none, as a list."""
     return [value] if isinstance(value, str) and value else list(value)
 
 
 def lmdb_jobs(name: str, env: FolderSettings) -> list[tuple[Path, Path, str, tuple[str, ...]]]:
-    """What makes the lmdb of a data set: source folder, lmdb, start of the keys, and what of the folder to take.
+    """Return what makes the lmdb of a data set: source folder, lmdb, start of the keys, and what of the folder to take.
 
     Raises:
         ConfigError: there is no such data set, or it has no lmdb.

@@ -14,8 +14,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from lib.data.exif import exif_orientation
-from lib.data.image_io import decode_deep
+from lib.data.image_io import decode_deep, is_turned
 from lib.data.levels import WHOLE, Levels, levels_of, sequence_levels, to_8_bit
 from lib.data.storage import IMAGE_TYPES, FolderStorage, Storage, image_digest, image_names
 from lib.utils.errors import DataError
@@ -26,7 +25,7 @@ class FrameSource(Protocol):
 
     @property
     def digest(self) -> str:
-        """A short text that tells these frames from others. Raises DataError: they are missing or unreadable."""
+        """A short text that identifies these frames. Raises DataError: they are missing or unreadable."""
         ...
 
     def __len__(self) -> int: ...
@@ -86,7 +85,7 @@ class ImageFrames:
         return sequence_levels(self._deep, len(self))
 
     def remarks(self) -> list[str]:
-        """What was done to the pixels, of pictures that have been read, that a user may not expect."""
+        """Return what was done to the pixels, of pictures that have been read, that a user may not expect."""
         found = []
         levels: Levels | None = vars(self).get("levels")  # there where it was needed
         if levels and levels != WHOLE:
@@ -94,7 +93,7 @@ class ImageFrames:
                 f"its pictures have more than 8 bits: values from {levels.low:g} to {levels.high:g} are stretched to "
                 "8 bits, with these limits in all of its frames"
             )
-        if self.upright and exif_orientation(self.storage.read(self.files[0])) != 1:
+        if self.upright and is_turned(self.storage.read(self.files[0]), self.storage.path(self.files[0])):
             found.append("its pictures are turned as their EXIF orientation says: boxes belong to the turned ones")
         return found
 
@@ -136,7 +135,7 @@ class Sequence:
         read_attributes: reads the names of the sequence's attributes.
         omitted: how many frames the benchmark has before the first one here, because the target is not there yet.
         group: the folder that its results lie in, among those of a tracker and config: that of a folder of one's own,
-            see :func:`lib.data.own_folder.folder_label`; empty where its name alone tells it from all others.
+            see :func:`lib.data.own_folder.folder_label`; empty where its name alone identifies it.
         annotation: the file of boxes, to name in errors.
         has_frames, has_boxes: whether they are on this machine, without looking into them.
     """
@@ -201,13 +200,10 @@ class Sequence:
 
     @property
     def init_box(self) -> list[float]:
-        """The box of the first frame, which is all that a tracker is told."""
+        """The box of the first frame, the only annotation that a tracker gets."""
         box = self.ground_truth[0]
         if not np.isfinite(box).all() or min(box[2:]) <= 0:
-            raise DataError(
-                f"sequence {self.name}: the first box {box.tolist()} in {self.annotation} has no area, nothing can be "
-                "tracked"
-            )
+            raise DataError(f"sequence {self.name}: the first box {box.tolist()} in {self.annotation} has no area")
         return box.tolist()
 
     @property
@@ -219,15 +215,12 @@ class Sequence:
         """Raise DataError unless there is a box for each frame (or only the first box is published)."""
         boxes, frames = len(self.ground_truth), len(self.frames)
         if boxes > 1 and boxes != frames:
-            raise DataError(
-                f"sequence {self.name}: {frames} frames but {boxes} boxes in {self.annotation}; is the copy complete?"
-            )
+            counts = f"{frames} frames but {boxes} boxes in {self.annotation}"
+            raise DataError(f"sequence {self.name}: {counts}; is the copy complete?")
 
     def check_first_box(self, image: np.ndarray) -> None:
         """Raise DataError unless the first box has a part in the first frame, RGB (H, W, 3)."""
         (x, y, w, h), (height, width) = self.init_box, image.shape[:2]
         if x >= width or y >= height or x + w <= 0 or y + h <= 0:
-            raise DataError(
-                f"sequence {self.name}: the first box {self.init_box} in {self.annotation} lies outside of its picture "
-                f"of {width} x {height} pixels"
-            )
+            box = f"the first box {self.init_box} in {self.annotation}"
+            raise DataError(f"sequence {self.name}: {box} lies outside of its picture of {width} x {height} pixels")

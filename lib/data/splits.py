@@ -1,22 +1,26 @@
-"""Which sequences belong to a data set or its splits: lists that lie in ``data_specs/``."""
+"""Which sequences belong to a data set or its splits: lists in ``data_specs/``, and parts chosen by name."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
 from lib.data.annotations import read_text
+from lib.utils.errors import DataError
 
 DATA_SPECS = Path(__file__).with_name("data_specs")
 
 
 def read_spec(name: str) -> list[str]:
-    """The lines of a list file, without comments (``#``) and empty lines."""
+    """Return the lines of a list file, without comments (``#``) and empty lines."""
     return [line for line in read_text(DATA_SPECS / name).splitlines() if line.strip() and not line.startswith("#")]
 
 
 def numbers_by_class(name: str) -> dict[str, list[int]]:
-    """A list of lines ``CLASS: NUMBER NUMBER ...``, of sequences called ``CLASS-NUMBER``."""
+    """Return a list of lines ``CLASS: NUMBER NUMBER ...``, of sequences called ``CLASS-NUMBER``."""
     pairs = (line.split(":") for line in read_spec(name))
     return {object_class: [int(number) for number in numbers.split()] for object_class, numbers in pairs}
 
@@ -44,3 +48,29 @@ def got10k_indices(split: str, count: int = GOT10K_TRAIN_SEQUENCES) -> list[int]
 @cache
 def _indices(name: str) -> frozenset[int]:
     return frozenset(int(word) for line in read_spec(name) for word in line.split())
+
+
+def split_selection(name: str) -> tuple[str, tuple[str, ...]]:
+    """``FOLDER[a_*, b]`` as ``FOLDER`` and its patterns; a name without brackets has none."""
+    match = re.fullmatch(r"(\w+)\[(.*)]", name)
+    if match is None:
+        return name, ()
+    return match[1], tuple(part.strip() for part in match[2].split(","))
+
+
+def selected(names: Sequence[str], patterns: Sequence[str], what: str) -> list[str]:
+    """Return the names that match a shell pattern (``*``, ``?``, ``[abc]``), in their order; all, where there is none.
+
+    Args:
+        what: the data set, for errors.
+
+    Raises:
+        DataError: a pattern matches no name.
+    """
+    if not patterns:
+        return list(names)
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            listed = ", ".join(sorted(names)[:5])
+            raise DataError(f"{what}[{pattern}] matches none of the {len(names)} names, such as {listed}")
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]

@@ -29,36 +29,36 @@ class Storage(Protocol):
     """The files of a data set."""
 
     def read(self, key: str) -> bytes:
-        """The bytes of a file. Raises DataError, which names root and key: missing or unreadable."""
+        """Return the bytes of a file. Raises DataError, which names root and key: missing or unreadable."""
         ...
 
     def exists(self, key: str) -> bool:
-        """Whether there is a file (in a folder: or a folder) of that key."""
+        """Return whether there is a file (in a folder: or a folder) of that key."""
         ...
 
     def size(self, key: str) -> int:
-        """The number of bytes of a file. Raises DataError, which names root and key: missing or unreadable."""
+        """Return the number of bytes of a file. Raises DataError, which names root and key: missing or unreadable."""
         ...
 
     def names(self, folder: str = "") -> list[str]:
-        """What lies directly in a folder, in natural order, hidden files left out; nothing if there is no folder."""
+        """List what is directly in a folder, in natural order, without hidden files; nothing if there is no folder."""
         ...
 
     def within(self, folder: str) -> Storage:
-        """The part of the data set below a folder; keys count from there."""
+        """Return the part of the data set below a folder; keys count from there."""
         ...
 
     def path(self, key: str = "") -> str:
-        """What to call a file in an error."""
+        """Return what to call a file in an error."""
         ...
 
     def stamp(self, keys: Iterable[str]) -> str:
-        """A text that changes when a file or folder of these keys is changed, added or removed."""
+        """Return a text that changes when a file or folder of these keys is changed, added or removed."""
         ...
 
 
 def open_storage(root: str | Path, lmdb: bool = False) -> Storage:
-    """The files below ``root``, a folder of files or, with ``lmdb``, of an lmdb.
+    """Return the files below ``root``, a folder of files or, with ``lmdb``, of an lmdb.
 
     Raises:
         DataError: there is no such folder, or no lmdb in it.
@@ -76,7 +76,7 @@ def open_storage(root: str | Path, lmdb: bool = False) -> Storage:
 
 
 def import_lmdb() -> ModuleType:
-    """The package lmdb, which only those need who use one. Raises ConfigError: it is not installed."""
+    """Return the package lmdb, which only those need who use one. Raises ConfigError: it is not installed."""
     try:
         import lmdb
     except ImportError as error:
@@ -175,7 +175,7 @@ class LmdbStorage:
         return f"{self.root}:{self.prefix}{key}"
 
     def is_database(self) -> bool:
-        """Whether ``root`` itself is an lmdb, and not a folder of several."""
+        """Return whether ``root`` itself is an lmdb, and not a folder of several."""
         return os.path.exists(os.path.join(self.root, "data.mdb"))
 
     def stamp(self, keys: Iterable[str]) -> str:
@@ -184,7 +184,7 @@ class LmdbStorage:
         return FolderStorage(self.root).stamp(f"{folder}data.mdb" for folder in inside or [""])
 
     def _locate(self, key: str) -> tuple[lmdb.Environment | None, str]:
-        """The database that holds a key, if there is one, and what the key is called there."""
+        """Return the database that holds a key, if there is one, and what the key is called there."""
         folder = self.root
         if not self.is_database():
             name, _, key = key.partition("/")
@@ -199,7 +199,7 @@ _DATABASES: dict[str, tuple[int, lmdb.Environment]] = {}
 
 
 def _open(folder: str) -> lmdb.Environment:
-    """The database in ``folder``, opened once per process.
+    """Return the database in ``folder``, opened once per process.
 
     One that was inherited by a fork must not be used, and is closed first, since no process may have two of the same.
     """
@@ -235,7 +235,7 @@ def check_whole(database: lmdb.Environment) -> None:
 
 
 def _entries(database: lmdb.Environment, prefix: bytes) -> set[str]:
-    """The first path components after ``prefix``; whole folders are jumped over, so their size does not matter."""
+    """List the first path components after ``prefix``; whole folders are skipped, so their size does not matter."""
     found: set[str] = set()
     with database.begin() as transaction:
         cursor = transaction.cursor()
@@ -269,7 +269,7 @@ def image_digest(storage: Storage, names: Sequence[str]) -> str:
 
 
 def any_case(storage: Storage, key: str) -> str | None:
-    """The key of a file or folder, as it is spelled there; it may differ in the case of its name's letters."""
+    """Return the key of a file or folder, as it is spelled there; it may differ in the case of its name's letters."""
     folder, _, wanted = key.rpartition("/")
     for name in storage.names(folder):
         if name.lower() == wanted.lower():
@@ -278,7 +278,7 @@ def any_case(storage: Storage, key: str) -> str | None:
 
 
 def image_names(storage: Storage, folder: str) -> list[str]:
-    """The pictures directly in a folder, in natural order; of :data:`IMAGE_SUFFIXES` the first kind that is there."""
+    """List the pictures directly in a folder, in natural order; of :data:`IMAGE_SUFFIXES` the first kind there."""
     names = storage.names(folder)
     kinds = ([name for name in names if os.path.splitext(name)[1].lower() in kind] for kind in IMAGE_SUFFIXES)
     return next(filter(None, kinds), [])

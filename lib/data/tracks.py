@@ -22,7 +22,7 @@ from lib.utils.errors import DataError, ImageError
 
 
 class FrameKind(IntEnum):
-    """What the place of a sequence's frames is."""
+    """What the key of a sequence's frames stands for."""
 
     NUMBERED = 0  # the key of a frame with a format field for its number, "a/b/{:08d}.jpg"
     LISTED = 1  # a folder; the table names its files
@@ -37,14 +37,14 @@ class Track:
     Attributes:
         name: what it is called.
         info: its boxes and flags.
-        place: where its frames are, see :class:`FrameKind`; literal braces of a numbered place are doubled.
+        key: of its frames, see :class:`FrameKind`; literal braces of a numbered one are doubled.
         first: number of the first frame, where frames are numbered.
         files: file names of the frames, where they are listed.
     """
 
     name: str
     info: SequenceInfo
-    place: str
+    key: str
     kind: FrameKind = FrameKind.NUMBERED
     first: int = 0
     files: Sequence[str] = ()
@@ -62,7 +62,7 @@ class TrackTable:
     """S sequences of N frames in all, one after the other. Texts are UTF-8 bytes, which take a quarter of the memory.
 
     Attributes:
-        names, places: of each sequence, bytes (S,), see :class:`Track`.
+        names, keys: of each sequence, bytes (S,), see :class:`Track`.
         kinds: :class:`FrameKind`, uint8 (S,).
         firsts: number of the first frame, int64 (S,).
         starts: where in the following arrays each sequence starts, and the end of the last one, int64 (S + 1,).
@@ -73,7 +73,7 @@ class TrackTable:
     """
 
     names: np.ndarray
-    places: np.ndarray
+    keys: np.ndarray
     kinds: np.ndarray
     firsts: np.ndarray
     starts: np.ndarray
@@ -85,7 +85,7 @@ class TrackTable:
 
     @classmethod
     def join(cls, found: Iterable[Track | LeftOut]) -> TrackTable:
-        """The table of these sequences. Raises DataError: there are none."""
+        """Return the table of these sequences. Raises DataError: there are none."""
         found = list(found)
         tracks = [item for item in found if isinstance(item, Track)]
         left_out = [item.reason for item in found if isinstance(item, LeftOut)]
@@ -94,7 +94,7 @@ class TrackTable:
         files = [name for track in tracks for name in (track.files or [""] * len(track.info.bbox))]
         return cls(
             names=texts(track.name for track in tracks),
-            places=texts(track.place for track in tracks),
+            keys=texts(track.key for track in tracks),
             kinds=np.array([track.kind for track in tracks], np.uint8),
             firsts=np.array([track.first for track in tracks], np.int64),
             starts=np.cumsum([0, *(len(track.info.bbox) for track in tracks)]),
@@ -111,9 +111,9 @@ def texts(values: Iterable[str]) -> np.ndarray:
     return np.array([value.encode() for value in values], np.bytes_)
 
 
-def literal(place: str) -> str:
-    """Part of a numbered place that is to be taken as it is."""
-    return place.replace("{", "{{").replace("}", "}}")
+def literal(text: str) -> str:
+    """Escape text that is part of a numbered key."""
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 class TrackDataset:
@@ -144,24 +144,24 @@ class TrackDataset:
         return self.table.names[index].decode()
 
     def length(self, index: int) -> int:
-        """Frames of a sequence."""
+        """Return frames of a sequence."""
         return int(self.table.starts[index + 1] - self.table.starts[index])
 
     def video(self, index: int) -> VideoFile | None:
-        """The video that a sequence is, or None if it consists of pictures."""
+        """Return the video that a sequence is, or None if it consists of pictures."""
         is_video = self.table.kinds[index] in (FrameKind.VIDEO, FrameKind.SLOW_VIDEO)
-        return VideoFile(Path(self.storage.path(self.table.places[index].decode()))) if is_video else None
+        return VideoFile(Path(self.storage.path(self.table.keys[index].decode()))) if is_video else None
 
     def frame_key(self, index: int, frame: int) -> str:
-        """The key of the picture that a frame (from 0) is."""
-        place = self.table.places[index].decode()
+        """Return the key of the picture that a frame (from 0) is."""
+        key = self.table.keys[index].decode()
         if self.table.kinds[index] == FrameKind.LISTED:
-            return f"{place}/{self.table.files[self.table.starts[index] + frame].decode()}"
-        return place.format(self.table.firsts[index] + frame)
+            return f"{key}/{self.table.files[self.table.starts[index] + frame].decode()}"
+        return key.format(self.table.firsts[index] + frame)
 
     def frame_file(self, index: int, frame: int) -> str:
-        """The key of the file that a frame (from 0) lies in: its picture or its video."""
-        return self.table.places[index].decode() if self.video(index) else self.frame_key(index, frame)
+        """Return the key of the file that a frame (from 0) lies in: its picture or its video."""
+        return self.table.keys[index].decode() if self.video(index) else self.frame_key(index, frame)
 
     def frame(self, index: int, frame: int) -> np.ndarray:
         """Frame ``frame`` (from 0) as RGB uint8 (H, W, 3). Raises ImageError, which names it: missing or damaged."""

@@ -59,7 +59,7 @@ class VideoFile:
 
     @property
     def coded_frames(self) -> int | None:
-        """The number of coded frames, found without decoding; None where that cannot be told.
+        """The number of coded frames, found without decoding; None where that is not possible.
 
         As many as frames are decoded, or a few more: some are there for others, or cut off by an edit list.
         """
@@ -120,7 +120,7 @@ class VideoFile:
         return image
 
     def seeks_exactly(self, samples: int = 16) -> bool:
-        """Whether seeking gives the frames that decoding in order gives.
+        """Return whether seeking gives the frames that decoding in order gives.
 
         OpenCV finds a frame by its time and a constant rate: each frame must lie where that rate puts it, and frames
         spread over the video are tried. Returns at the first that differs; otherwise the video is decoded to its end.
@@ -158,10 +158,9 @@ class VideoFile:
         if count == 0:
             code = int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF
             codec = code.to_bytes(4, "little").decode("ascii", "replace").strip("\0 ")
-            raise DataError(
-                f"video {self.path} has no frame that can be decoded: it is damaged, or OpenCV cannot decode its codec "
-                f"{codec!r} (then convert it: ffmpeg -i IN -c:v libx264 OUT.mp4)"
-            )
+            reason = f"it is damaged, or OpenCV cannot decode its codec {codec!r}"
+            advice = "then convert it: ffmpeg -i IN -c:v libx264 OUT.mp4"
+            raise DataError(f"video {self.path} has no frame that can be decoded: {reason} ({advice})")
         if any(capture.grab() for _ in range(_MORE_TRIES)):
             raise DataError(f"video {self.path}: frame {count} cannot be decoded: copy or download it again")
         if count < _declared(capture) and is_broken(str(self.path)):
@@ -194,7 +193,7 @@ class LiveVideo(VideoFile):
 
     @cached_property
     def _capture(self) -> cv2.VideoCapture:
-        level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it tells of each way that it tries
+        level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it logs each way that it tries
         capture = cv2.VideoCapture(self.path)
         cv2.utils.logging.setLogLevel(level)
         if not capture.isOpened():
@@ -213,7 +212,7 @@ class LiveVideo(VideoFile):
 
 
 def open_video(source: str | Path) -> VideoFile:
-    """The frames of a video file, of a camera (its number, or its device file) or of a stream (its URL).
+    """Return the frames of a video file, of a camera (its number, or its device file) or of a stream (its URL).
 
     A file is not opened before its frames are asked for; a camera or stream is.
 
@@ -224,17 +223,17 @@ def open_video(source: str | Path) -> VideoFile:
     if Path(text).is_file() or not (text.isdecimal() or "://" in text or Path(text).is_char_device()):
         return VideoFile(Path(text))
     live = LiveVideo(int(text) if text.isdecimal() else text)
-    live._open()  # now, not when somebody waits for its first frame
+    live._open()  # now, not at its first frame
     return live
 
 
 def _declared(capture: cv2.VideoCapture) -> int:
-    """The number of frames in the header, or duration times rate; 0 when it says nothing."""
+    """Return the number of frames in the header, or duration times rate; 0 when it says nothing."""
     return max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
 
 
 def _read_packets(path: str) -> tuple[int, float]:
-    """The number of coded frames of a video file and their mean rate by timestamps, 0 where unknown.
+    """Return the number of coded frames of a video file and their mean rate by timestamps, 0 where unknown.
 
     The file is read, not decoded.
     """
@@ -250,7 +249,7 @@ def _read(capture: cv2.VideoCapture) -> np.ndarray | None:
 
 
 def _retrieve(capture: cv2.VideoCapture) -> np.ndarray | None:
-    """The frame that was grabbed."""
+    """Return the frame that was grabbed."""
     good, image = capture.retrieve()
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if good else None
 
@@ -265,6 +264,7 @@ class VideoWriter:
     Raises:
         DataError: the file cannot be written, by the end of the ``with`` block not whole, or a frame has another size
             than the first.
+        OSError: its folder cannot be made.
     """
 
     def __init__(self, path: str | Path, fps: float = 25.0) -> None:
@@ -287,18 +287,15 @@ class VideoWriter:
         self._count += 1
 
     def _open(self, image: np.ndarray) -> cv2.VideoWriter:
-        problem = f"video {self.path} cannot be written"
+        problem = f"video {self.path} cannot be written: use a name ending in .mp4"
         if self.path.suffix.lower() not in VIDEO_SUFFIXES:  # OpenCV would write a single picture to a .png
-            raise DataError(f"{problem}: use a name ending in .mp4")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(f"{problem}: the folder cannot be made ({error.strerror})") from error
+            raise DataError(problem)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         height, width = image.shape[:2]
         self._shape = image.shape
         self._writer = cv2.VideoWriter(str(self.path), cv2.VideoWriter.fourcc(*"mp4v"), self.fps, (width, height))
         if not self._writer.isOpened():
-            raise DataError(f"{problem}: use a name ending in .mp4 in a writable folder")
+            raise DataError(f"{problem} in a writable folder")
         return self._writer
 
     def __enter__(self) -> VideoWriter:

@@ -53,7 +53,7 @@ def write_folder(cfg: ExperimentConfig, checkpoint: Path, folder: Path, license:
 
     Args:
         cfg: the experiment.
-        checkpoint: its weights; licence and data are told as the model card beside them says, ``NAME.md``, if any.
+        checkpoint: its weights; license and data are those of the model card beside them, ``NAME.md``, if any.
         folder: made where it is missing; what it holds of these three names is replaced.
         license: what the README says of it instead; hubs know short names, such as ``mit``.
 
@@ -67,7 +67,7 @@ def write_folder(cfg: ExperimentConfig, checkpoint: Path, folder: Path, license:
     (folder / CONFIG).write_text(yaml.safe_dump(to_plain(cfg), sort_keys=False))
     tensors = {name: value.contiguous().clone() for name, value in state.items()}  # it refuses shared memory
     save_file(tensors, folder / WEIGHTS, {"format": "pt"})
-    (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # safetensors lets nobody else read it
+    (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # safetensors makes it private
     card = _card_rows(checkpoint.with_suffix(".md"))
     license = license or card.get("licence", "not stated")
     hashes = {name: file_sha256(folder / name) for name in (CONFIG, WEIGHTS)}
@@ -121,7 +121,7 @@ def load_pretrained(name: str | Path, **options: Any) -> Tracker:
 
 
 def _checked_record(folder: Path) -> dict[str, Any]:
-    """What the README says of a folder, once the files agree with it."""
+    """Return what the README says of a folder, once the files agree with it."""
     if missing := [name for name in (README, CONFIG, WEIGHTS) if not (folder / name).is_file()]:
         raise CheckpointError(f"{folder} has no {', '.join(missing)}: copy or download it again")
     head = re.match(r"---\n(.*?)\n---\n", (folder / README).read_text(encoding="utf-8"), re.DOTALL)
@@ -129,40 +129,32 @@ def _checked_record(folder: Path) -> dict[str, Any]:
         record = yaml.safe_load(head[1])[_RECORD] if head else {}
         family, experiment, hashes = str(record["family"]), str(record["experiment"]), dict(record["sha256"])
     except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{folder / README} does not begin with family, experiment and sha256 of an ostrack model: write the "
-            "folder anew with tracking/export.py --format hub"
-        ) from error
+        missing = "does not begin with family, experiment and sha256 of an ostrack model"
+        raise CheckpointError(f"{folder / README} {missing}: write the folder anew with tracking/export.py") from error
     if not (family.isidentifier() and re.fullmatch(r"\w[\w.-]*", experiment)):  # a name becomes a module, and a file
         raise CheckpointError(f"{folder / README}: {family!r}, {experiment!r} are no names of a family and experiment")
     for name in (CONFIG, WEIGHTS):
         if (found := file_sha256(folder / name)) != hashes.get(name):
-            raise CheckpointError(
-                f"{folder / name} has SHA-256 {found}, {README} says {hashes.get(name)}: it was changed or damaged, "
-                "copy or download the folder again"
-            )
+            sums = f"{folder / name} has SHA-256 {found}, {README} says {hashes.get(name)}"
+            raise CheckpointError(f"{sums}: it was changed or damaged, copy or download the folder again")
     return {"family": family, "experiment": experiment}
 
 
 def _download(name: str) -> Path:
-    """The folder of a model on the Hugging Face hub, from the cache where it is there already."""
+    """Return the folder of a model on the Hugging Face hub, from the cache where it is there already."""
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
-        raise OSTrackError(
-            f"there is no folder {name}, and huggingface_hub, which would download it, is not installed; "
-            "run: pip install huggingface_hub"
-        ) from error
+        missing = f"there is no folder {name}, and huggingface_hub, which would download it, is not installed"
+        raise OSTrackError(f"{missing}; run: pip install huggingface_hub") from error
     try:
         return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, README]))
     except Exception as error:  # whatever the package and its network libraries raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise OSTrackError(f"there is no folder {name}, and the hub did not give a model of that name: {reason}") from (
-            error
-        )
+        raise OSTrackError(f"there is no folder {name}, and the hub gave no model of that name: {reason}") from error
 
 
 def _card_rows(card: Path) -> dict[str, str]:
-    """The rows of two cells in a model card, by the first of them."""
+    """Return the rows of two cells in a model card, by the first of them."""
     text = card.read_text(encoding="utf-8") if card.is_file() else ""
     return dict(re.findall(r"^\| ([\w ]+) \| (.+) \|$", text, re.MULTILINE))

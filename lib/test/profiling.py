@@ -6,7 +6,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -89,10 +89,6 @@ class Profile:
             f"tracker {self.tracker}   (crop, forward pass and box on {width} x {height} frames)\n"
             f"memory  {self.memory_mib:9.1f} MiB (peak, {self.memory_kind})"
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """The same as plain values, for JSON."""
-        return asdict(self)
 
 
 class _Frame(nn.Module):
@@ -196,7 +192,7 @@ def profile(spec: TrackerSpec, frames: int = 20, batch: int = 1) -> Profile:
 
 
 def _time_tracker(tracker: Tracker, frames: int, batch: int) -> tuple[Timing, Timing]:
-    """The times of the network alone and of whole steps, each of ``batch`` targets."""
+    """Return the times of the network alone and of whole steps, each of ``batch`` targets."""
     noise = np.random.default_rng(0)
     images = [noise.integers(0, 256, (*FRAME_SIZE, 3), np.uint8) for _ in range(batch + 3)]
     targets = [tracker.start(image, TARGET_BOX) for image in images[:batch]]
@@ -229,7 +225,7 @@ def measure(step: Callable[[int], object], count: int, batch: int, device: torch
 
 
 def _peak_memory(device: torch.device) -> tuple[float, str]:
-    """The peak so far in MiB, and what it is of."""
+    """Return the peak so far in MiB, and what it is of."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20, "tensors on the GPU"
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere

@@ -61,18 +61,9 @@ class TrackerSpec:
 
     @classmethod
     def from_arguments(cls, args: argparse.Namespace, family: str = "") -> TrackerSpec:
-        """What :func:`add_tracker_options` has parsed, and ``config``."""
-        return cls(
-            args.config,
-            family,
-            args.checkpoint,
-            args.device,
-            args.precision,
-            args.backend,
-            args.compile,
-            tuple(args.overrides),
-            args.save_dir,
-        )
+        """Return what :func:`add_tracker_options` has parsed, and ``config``."""
+        how = args.device, args.precision, args.backend, args.compile
+        return cls(args.config, family, args.checkpoint, *how, tuple(args.overrides), args.save_dir)
 
 
 def add_tracker_options(parser: argparse.ArgumentParser) -> None:
@@ -115,3 +106,9 @@ def add_device_option(parser: argparse.ArgumentParser, default: str = "auto") ->
         help="auto (CUDA where there is one, else cpu), cpu, cuda, cuda:N, mps (Apple) or xpu (Intel); "
         f"default: {default}",
     )
+
+
+def add_visdom_options(parser: argparse._ActionsContainer) -> None:
+    """Add ``--visdom_server`` and ``--visdom_port``."""
+    parser.add_argument("--visdom_server", default="http://localhost", help="address of the visdom server")
+    parser.add_argument("--visdom_port", type=int, default=8097)

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from lib.utils.errors import ConfigError, DataError, OSTrackError
+from lib.utils.errors import ConfigError, OSTrackError
 
 if TYPE_CHECKING:
     import supervision
@@ -71,7 +71,7 @@ class VideoTracks:
                     yield frame, number, track.boxes[frame], float(track.scores[frame])
 
     def to_supervision(self, frame: int) -> supervision.Detections:
-        """The boxes of a frame (from 0) as ``supervision.Detections``; targets are numbered from 1.
+        """Return the boxes of a frame (from 0) as ``supervision.Detections``; targets are numbered from 1.
 
         Raises:
             OSTrackError: the package ``supervision`` is not installed.
@@ -93,7 +93,7 @@ class VideoTracks:
 
 
 def boxes_text(video: VideoTracks) -> str:
-    """A line ``x,y,w,h`` for each frame, nan where the target is absent; one target alone, as annotation has it.
+    """Return a line ``x,y,w,h`` for each frame, nan where the target is absent; one target alone, as annotation has it.
 
     Raises:
         ConfigError: there are several targets.
@@ -116,56 +116,35 @@ def coco_json(video: VideoTracks) -> str:
     """COCO: an image for each frame, an annotation for each box, with ``track_id`` (from 1) and ``score``."""
     labels = list(dict.fromkeys(track.label for track in video.tracks))
     stem = Path(video.video).stem
+    size = {"width": video.width, "height": video.height}
     images = [
-        {
-            "id": frame + 1,
-            "file_name": f"{stem}/{frame + 1:06d}.jpg",
-            "width": video.width,
-            "height": video.height,
-            "frame_id": frame,
-        }
+        {"id": frame + 1, "file_name": f"{stem}/{frame + 1:06d}.jpg", **size, "frame_id": frame}
         for frame in range(video.frames)
     ]
     annotations: list[dict[str, Any]] = []
     for frame, number, box, score in video.rows():
         x, y, w, h = (round(float(value), 2) for value in box)
-        annotation = {
-            "id": len(annotations) + 1,
-            "image_id": frame + 1,
-            "category_id": labels.index(video.tracks[number].label) + 1,
-            "bbox": [x, y, w, h],
-            "area": round(w * h, 2),
-            "iscrowd": 0,
-            "track_id": number + 1,
-        }
+        category = labels.index(video.tracks[number].label) + 1
+        annotation: dict[str, Any] = {"id": len(annotations) + 1, "image_id": frame + 1, "category_id": category}
+        annotation |= {"bbox": [x, y, w, h], "area": round(w * h, 2), "iscrowd": 0, "track_id": number + 1}
         annotations.append(annotation | ({"score": round(score, 4)} if np.isfinite(score) else {}))
     categories = [{"id": number + 1, "name": label} for number, label in enumerate(labels)]
-    content = {
-        "info": {"description": f"tracks of {video.video}"},
-        "images": images,
-        "annotations": annotations,
-        "categories": categories,
-    }
+    info = {"description": f"tracks of {video.video}"}
+    content = {"info": info, "images": images, "annotations": annotations, "categories": categories}
     return json.dumps(content, indent=1) + "\n"
 
 
 def cvat_xml(video: VideoTracks) -> str:
     """CVAT for video 1.1: a track for each target; a box for each frame, and one marked ``outside`` where it leaves."""
     root = ElementTree.Element("annotations")
-    ElementTree.SubElement(root, "version").text = "1.1"
+    _add(root, version="1.1")
     task = ElementTree.SubElement(ElementTree.SubElement(root, "meta"), "task")
-    for name, value in (("name", video.video), ("size", video.frames), ("mode", "interpolation"), ("overlap", 0)):
-        ElementTree.SubElement(task, name).text = str(value)
-    ElementTree.SubElement(task, "start_frame").text = "0"
-    ElementTree.SubElement(task, "stop_frame").text = str(max(video.frames - 1, 0))
+    _add(task, name=video.video, size=video.frames, mode="interpolation", overlap=0)
+    _add(task, start_frame=0, stop_frame=max(video.frames - 1, 0))
     names = ElementTree.SubElement(task, "labels")
     for label in dict.fromkeys(track.label for track in video.tracks):
-        entry = ElementTree.SubElement(names, "label")
-        ElementTree.SubElement(entry, "name").text = label
-        ElementTree.SubElement(entry, "attributes")
-    size = ElementTree.SubElement(task, "original_size")
-    ElementTree.SubElement(size, "width").text = str(video.width)
-    ElementTree.SubElement(size, "height").text = str(video.height)
+        _add(ElementTree.SubElement(names, "label"), name=label, attributes=None)
+    _add(ElementTree.SubElement(task, "original_size"), width=video.width, height=video.height)
     for number, track in enumerate(video.tracks):
         node = ElementTree.SubElement(root, "track", id=str(number), label=track.label, source="auto")
         last = None
@@ -175,21 +154,18 @@ def cvat_xml(video: VideoTracks) -> str:
             elif last is None or frame == 0 or not track.present[frame - 1]:
                 continue  # CVAT takes an absent target to stay so until its next box
             left, top, width, height = last
-            ElementTree.SubElement(
-                node,
-                "box",
-                frame=str(frame),
-                keyframe="1",
-                outside=str(int(not present)),
-                occluded="0",
-                xtl=f"{left:.2f}",
-                ytl=f"{top:.2f}",
-                xbr=f"{left + width:.2f}",
-                ybr=f"{top + height:.2f}",
-                z_order="0",
-            )
+            flags = {"frame": str(frame), "keyframe": "1", "outside": str(int(not present)), "occluded": "0"}
+            sides = {"xtl": left, "ytl": top, "xbr": left + width, "ybr": top + height}
+            corners = {name: f"{value:.2f}" for name, value in sides.items()}
+            ElementTree.SubElement(node, "box", {**flags, **corners, "z_order": "0"})
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _add(parent: ElementTree.Element, **texts: object) -> None:
+    """Add elements that hold a text each, or nothing where it is None."""
+    for name, text in texts.items():
+        ElementTree.SubElement(parent, name).text = None if text is None else str(text)
 
 
 def labelstudio_json(video: VideoTracks) -> str:
@@ -205,32 +181,12 @@ def labelstudio_json(video: VideoTracks) -> str:
         for frame in np.flatnonzero(track.present).tolist():
             x, y, w, h = (round(float(value), 4) for value in track.boxes[frame] * scale)
             follows = frame + 1 < video.frames and bool(track.present[frame + 1])  # else it ends with this frame
-            sequence.append(
-                {
-                    "frame": frame + 1,
-                    "time": round(frame / video.fps, 4),
-                    "x": x,
-                    "y": y,
-                    "width": w,
-                    "height": h,
-                    "rotation": 0,
-                    "enabled": follows,
-                }
-            )
-        results.append(
-            {
-                "id": f"target{number + 1}",
-                "type": "videorectangle",
-                "from_name": "box",
-                "to_name": "video",
-                "value": {
-                    "framesCount": video.frames,
-                    "duration": round(video.frames / video.fps, 4),
-                    "sequence": sequence,
-                    "labels": [track.label],
-                },
-            }
-        )
+            moment: dict[str, Any] = {"frame": frame + 1, "time": round(frame / video.fps, 4)}
+            sequence.append(moment | {"x": x, "y": y, "width": w, "height": h, "rotation": 0, "enabled": follows})
+        value: dict[str, Any] = {"framesCount": video.frames, "duration": round(video.frames / video.fps, 4)}
+        value |= {"sequence": sequence, "labels": [track.label]}
+        region = {"id": f"target{number + 1}", "type": "videorectangle", "from_name": "box", "to_name": "video"}
+        results.append(region | {"value": value})
     content = [{"data": {"video": video.video}, "predictions": [{"model_version": "ostrack", "result": results}]}]
     return json.dumps(content, indent=1) + "\n"
 
@@ -246,7 +202,7 @@ FORMATS: dict[str, Callable[[VideoTracks], str]] = {
 
 
 def find_format(path: Path) -> Callable[[VideoTracks], str]:
-    """What writes a file of this name, such as ``clip_mot.csv``.
+    """Return what writes a file of this name, such as ``clip_mot.csv``.
 
     Raises:
         ConfigError: no format has such names.
@@ -273,11 +229,8 @@ def save_tracks(video: VideoTracks, path: Path) -> None:
 
     Raises:
         ConfigError: no format has such names, or it cannot hold these tracks.
-        DataError: the file cannot be written.
+        OSError: the file cannot be written.
     """
     text = find_format(path)(video)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error}") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)

@@ -53,7 +53,7 @@ def track_video(
     video = open_frames(source)
     if isinstance(video, PictureVideo) and max(demo.starts, default=options.start_frame) >= len(video):
         raise ConfigError(f"{source} has {len(video)} frames, 0 to {len(video) - 1}: no target can start after them")
-    rate = video.fps  # now: a video that cannot be opened is told before anything slow
+    rate = video.fps  # first: a video that cannot be opened is an error before anything slow
     problem = _no_window(options.display, bool(boxes))
     if options.screen and (spec.compiled or spec.backend != "torch"):
         raise ConfigError("--debug looks into the plain network: leave out --backend and --compile")
@@ -67,7 +67,7 @@ def track_video(
         demo.window = None if problem else stack.enter_context(CvWindow(f"{tracker.cfg.name}: {KEYS}"))
         inspected = InspectedTracker(tracker, options.screen) if options.screen else None
         if inspected:
-            demo.watcher = inspected.watching(video_name(video), video.coded_frames or 0, np.empty((0, 4)))
+            demo.viewer = inspected.open_screen(video_name(video), video.coded_frames or 0, np.empty((0, 4)))
         summary = run_demo(inspected or tracker, video, demo)
     started = [result.path for result in demo.results if "first_frame" in result.provenance]
     for path in ([options.output] if options.output else []) + started + list(options.save):
@@ -76,19 +76,18 @@ def track_video(
 
 
 def _no_window(wanted: bool, have_boxes: bool) -> str | None:
-    """Why there is no window, if so. Raises ConfigError: one is needed to draw boxes in."""
+    """Return why there is no window, if so. Raises ConfigError: one is needed to draw boxes in."""
     problem = display_problem() if wanted else "none is wanted"
     if problem and not have_boxes:
-        raise ConfigError(
-            f"no box to start from, and no display to draw one on ({problem}): give --optional_box X Y W H"
-        )
+        missing = f"no box to start from, and no display to draw one on ({problem})"
+        raise ConfigError(f"{missing}: give --optional_box X Y W H")
     if problem and wanted:
         logger.info("No window: %s", problem)
     return problem
 
 
 def _results(tracker: Tracker, spec: TrackerSpec, run_id: int | None) -> tuple[Path, dict[str, Any]]:
-    """The folder of the tracker's results, and their provenance."""
+    """Return the folder of the tracker's results, and their provenance."""
     cfg = tracker.cfg
     folder = Path(env_settings().saving_to(spec.save_dir).results_path) / cfg.family
     folder /= run_folder(cfg.name, run_id)
@@ -124,7 +123,7 @@ def video_name(video: VideoFile) -> str:
 
 
 def result_path(folder: Path, video: VideoFile, number: int = 1, targets: int = 1) -> Path:
-    """Where the boxes of target ``number`` (from 1) go: ``video_NAME.txt``, as published, where there is only one.
+    """Return the result file of target ``number`` (from 1): ``video_NAME.txt``, as published, if it is the only one.
 
     Several targets have ``video_NAME_targetN.txt``.
     """

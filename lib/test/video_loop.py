@@ -16,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lib.data.video_io import LiveVideo, VideoFile, VideoWriter
+from lib.test.analysis.metrics import true_runs
 from lib.test.evaluation.prefetch import read_ahead
 from lib.test.evaluation.protocol import BatchTracker
 from lib.test.evaluation.results import LOST_BELOW
@@ -49,8 +50,8 @@ class Window(Protocol):
         ...
 
 
-# What else looks on: called after each frame, with its number and the target. It raises LeaveSequence to leave.
-Watcher = Callable[[int, Any], None]
+# Called after each frame with its number and the target; raises LeaveSequence to leave.
+Viewer = Callable[[int, Any], None]
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,8 @@ class VideoOptions:
 
     def __post_init__(self) -> None:
         if self.targets < 1 or not 0 <= self.lost_below <= 1:
-            raise ConfigError(
-                f"targets {self.targets}, lost_below {self.lost_below}: at least 1 target, and a score from 0 to 1"
-            )
+            given = f"targets {self.targets}, lost_below {self.lost_below}"
+            raise ConfigError(f"{given}: at least 1 target, and a score from 0 to 1")
 
 
 @dataclass
@@ -99,23 +99,21 @@ class Demo:
         options: see :class:`VideoOptions`.
         window: shows the frames and takes keys; None shows nothing.
         results: result files to write, one for each target, with their provenance.
-        watcher: what else looks on, at the first target alone; opened for the run.
+        viewer: shows the first target; opened for the run.
     """
 
     boxes: Sequence[Box] = ()
     options: VideoOptions = VideoOptions()
     window: Window | None = None
     results: Sequence[ResultWriter] = ()
-    watcher: AbstractContextManager[Watcher] | None = None
+    viewer: AbstractContextManager[Viewer] | None = None
 
     def __post_init__(self) -> None:
         check_names(self.options.save, self.targets)
         first = self.options.start_frame
         if first < 0 or min(self.starts, default=first) < first:
-            raise ConfigError(
-                f"--start_frame {first}, boxes in frames {', '.join(map(str, self.starts))}: frames count from 0, and "
-                "no box may be in one before the first that is read"
-            )
+            given = f"--start_frame {first}, boxes in frames {', '.join(map(str, self.starts))}"
+            raise ConfigError(f"{given}: frames count from 0, and no box may be in one before the first that is read")
 
     @property
     def starts(self) -> Sequence[int]:
@@ -133,77 +131,76 @@ class DemoSummary:
     """How a run went.
 
     Attributes:
+        lost_below: targets with a lower score are lost.
         frames: seen, those in which boxes were given among them.
         tracked: frames in which the targets were looked for.
         seconds: that the tracker took for these.
         waited: for the user.
         wall: from the first frame to the end.
-        lowest: the lowest score of each target.
-        lost: frames in which each target was lost.
-        gaps: of each target, first and last frame of each time that it was lost.
         left: the user left before the end.
         video: what was tracked in.
         fps: frames per second of the video.
         size: width and height of the first frame, in pixels.
         label: what the targets are called.
-        found: number of the frame in the video (from 0), number of the target (from 1), ``xywh`` and score, for every
-            box of a target that was not lost, one after the other.
+        boxes: number of the frame in the video (from 0), number of the target (from 1), ``xywh`` and score of every
+            box, one after the other.
         last: number of the last frame that was seen.
     """
 
+    lost_below: float = LOST_BELOW
     frames: int = 0
     tracked: int = 0
     seconds: float = 0.0
     waited: float = 0.0
     wall: float = 0.0
-    lowest: list[float] = field(default_factory=list)
-    lost: list[int] = field(default_factory=list)
-    gaps: list[list[list[int]]] = field(default_factory=list)
     left: bool = False
     video: str = ""
     fps: float = 25.0
     size: tuple[int, int] = (0, 0)
     label: str = "target"
-    found: array[float] = field(default_factory=lambda: array("d"))  # a stream may run for days
+    boxes: array[float] = field(default_factory=lambda: array("d"))  # a stream may run for days
     last: int = -1
 
-    def add(self, frame: TrackedFrame, lost_below: float, number: int | None = None) -> None:
-        """Count a frame, the one of this number in the video; by default it follows the last one."""
-        self.last = self.last + 1 if number is None else number
+    def add(self, frame: TrackedFrame, number: int) -> None:
+        """Count a frame, the one of this number in the video."""
+        self.last = number
         if not self.frames:
             self.size = frame.image.shape[1], frame.image.shape[0]
-        for target, box, score in zip(frame.numbers, frame.boxes, frame.scores, strict=True):
-            if not score < lost_below:  # a tracker may tell no score, which is NaN
-                self.found.extend((self.last, target, *box, score))
-        unseen = max(frame.numbers, default=0) - len(self.lost)
-        self.lowest, self.lost = self.lowest + [1.0] * unseen, self.lost + [0] * unseen
-        self.gaps = self.gaps + [[] for _ in range(unseen)]
         self.frames += 1
         if frame.step is not None:
             self.tracked, self.seconds = self.tracked + 1, self.seconds + frame.seconds
-        for number, score in zip(frame.numbers, frame.scores, strict=True):
-            self.lowest[number - 1] = min(self.lowest[number - 1], score)
-            self.lost[number - 1] += score < lost_below
-            if score < lost_below:
-                gaps = self.gaps[number - 1]
-                if gaps and gaps[-1][1] == self.last - 1:
-                    gaps[-1][1] = self.last
-                else:
-                    gaps.append([self.last, self.last])
+        for target, box, score in zip(frame.numbers, frame.boxes, frame.scores, strict=True):
+            self.boxes.extend((number, target, *box, score))
+
+    @property
+    def _targets(self) -> list[np.ndarray]:
+        """Number of the frame, ``xywh`` and score of each target's boxes, (N, 6)."""
+        rows = np.frombuffer(self.boxes, float).reshape(-1, 7)
+        count = int(rows[:, 1].max(initial=0))
+        return [rows[rows[:, 1] == number][:, [0, 2, 3, 4, 5, 6]] for number in range(1, count + 1)]
+
+    @property
+    def lowest(self) -> list[float]:
+        """The lowest score of each target; a tracker may tell no score, which is NaN and does not count."""
+        return [float(np.fmin.reduce(rows[:, 5], initial=1.0)) for rows in self._targets]
+
+    @property
+    def lost(self) -> list[int]:
+        """In how many frames each target was lost."""
+        return [int((rows[:, 5] < self.lost_below).sum()) for rows in self._targets]
 
     def tracks(self) -> VideoTracks:
-        """Where the targets were, frame by frame of the video; nan where they were lost or not yet there."""
-        rows = np.frombuffer(self.found, float).reshape(-1, 7)
+        """Return where the targets were, frame by frame of the video; nan where they were lost or not yet there."""
         tracks = []
-        for number in range(1, len(self.lost) + 1):
+        for rows in self._targets:
+            found = rows[~(rows[:, 5] < self.lost_below)]
             values = np.full((self.last + 1, 5), np.nan)
-            own = rows[rows[:, 1] == number]
-            values[own[:, 0].astype(int)] = own[:, 2:]
+            values[found[:, 0].astype(int)] = found[:, 1:]
             tracks.append(Track(values[:, :4], values[:, 4], self.label))
         return VideoTracks(self.video, *self.size, self.fps, tuple(tracks))
 
     def to_supervision(self, frame: int) -> supervision.Detections:
-        """The boxes of a frame of the video (from 0), see :meth:`VideoTracks.to_supervision`."""
+        """Return the boxes of a frame of the video (from 0), see :meth:`VideoTracks.to_supervision`."""
         return self.tracks().to_supervision(frame)
 
     def __str__(self) -> str:
@@ -211,12 +208,12 @@ class DemoSummary:
         if self.tracked:
             whole = self.frames / max(self.wall - self.waited, 1e-9)
             lines[0] += f"; tracker {self.tracked / self.seconds:.1f} FPS, end to end {whole:.1f} FPS"
-        for number, (lowest, lost) in enumerate(zip(self.lowest, self.lost, strict=True), start=1):
-            gaps = self.gaps[number - 1] if self.gaps else ()
-            when = listed([f"{first} to {last}" if last > first else f"{first}" for first, last in gaps], most=5)
-            lines.append(
-                f"target {number}: lowest score {lowest:.2f}, lost in {_frames(lost)}{f': {when}' if when else ''}"
-            )
+        for number, (rows, lowest) in enumerate(zip(self._targets, self.lowest, strict=True), start=1):
+            lost = np.zeros(self.last + 1, bool)
+            lost[rows[rows[:, 5] < self.lost_below, 0].astype(int)] = True
+            gaps = [f"{first} to {end - 1}" if end - first > 1 else f"{first}" for first, end in true_runs(lost)]
+            when = f": {listed(gaps, most=5)}" if gaps else ""
+            lines.append(f"target {number}: lowest score {lowest:.2f}, lost in {_frames(int(lost.sum()))}{when}")
         return "\n".join(lines)
 
 
@@ -252,7 +249,7 @@ def run_demo(tracker: BatchTracker, video: VideoFile, demo: Demo) -> DemoSummary
         frames = stack.enter_context(closing(read_ahead(video, _AHEAD_LIVE if live else _AHEAD)))
         output = stack.enter_context(VideoWriter(output_path, video.fps)) if output_path else None
         results: dict[int, ResultWriter] = {}
-        watcher = stack.enter_context(demo.watcher) if demo.watcher else None
+        viewer = stack.enter_context(demo.viewer) if demo.viewer else None
         wanted = islice(frames, options.start_frame, None)
         total = max(0, video.coded_frames - options.start_frame) if video.coded_frames else None
         sizes: list[tuple[int, ...]] = []
@@ -272,9 +269,9 @@ def run_demo(tracker: BatchTracker, video: VideoFile, demo: Demo) -> DemoSummary
                                    "a video keeps the size of the first", run.frame)  # fmt: skip
             if output:
                 write_fitted(output, tracked.picture(options.lost_below))
-            if watcher and run.follower.targets:
+            if viewer and run.tracker.targets:
                 try:
-                    watcher(run.summary.frames - 1, run.follower.targets[0])
+                    viewer(run.summary.frames - 1, run.tracker.targets[0])
                 except LeaveSequence:
                     run.summary.left = True
                     break
@@ -295,8 +292,9 @@ def _save(summary: DemoSummary, video: VideoFile, paths: Sequence[Path]) -> None
 class _Run:
     """The loop over the frames, and what the user does to it."""
 
-    def __init__(self, follower: VideoTracker, demo: Demo) -> None:
-        self.follower, self.demo, self.options, self.summary = follower, demo, demo.options, DemoSummary()
+    def __init__(self, tracker: VideoTracker, demo: Demo) -> None:
+        self.tracker, self.demo, self.options = tracker, demo, demo.options
+        self.summary = DemoSummary(self.options.lost_below)
         self.frame = self.options.start_frame - 1  # the number of the last one that was read, from 0
         self.waiting = dict(enumerate(zip(demo.starts, demo.boxes, strict=True), start=1))  # targets that come later
 
@@ -305,10 +303,10 @@ class _Run:
         start = time.perf_counter()
         for image, decode in frames:
             self.frame += 1
-            tracked = self.follower.step(image, self._joining(image))
+            tracked = self.tracker.step(image, self._joining(image))
             if self.demo.window:
                 tracked = self._shown(tracked, self.demo.window)
-            self.summary.add(tracked, self.options.lost_below, self.frame)
+            self.summary.add(tracked, self.frame)
             yield tracked, decode
             self.summary.wall = time.perf_counter() - start
             if self.summary.left:
@@ -320,14 +318,14 @@ class _Run:
             raise DataError(f"video {video.path} has no frame {self.options.start_frame}: choose a lower --start_frame")
         if self.waiting and not self.summary.left:
             number, (start, _) = next(iter(self.waiting.items()))
+            ended = f"video {video.path} ended after frame {self.frame} (from 0)"
             raise DataError(
-                f"video {video.path} ended after frame {self.frame} (from 0), target {number} was to start in frame "
-                f"{start}; what was written of the others is whole"
+                f"{ended}, target {number} was to start in frame {start}; the files of the others are whole"
             )
 
     def _joining(self, image: np.ndarray) -> dict[int, Box]:
-        """Numbers and boxes of the targets that start in this frame; the user draws them where none are given."""
-        if not self.demo.boxes and not self.follower.targets:
+        """Return numbers and boxes of targets that start in this frame; the user draws them where none are given."""
+        if not self.demo.boxes and not self.tracker.targets:
             if not (drawn := self._drawn(image)):
                 raise ConfigError("no box was drawn, so there is nothing to track")
             return dict(enumerate(drawn, start=1))
@@ -343,7 +341,7 @@ class _Run:
                 self.summary.left = True
                 break
             if key == _RESELECT and (boxes := self._drawn(tracked.image)):
-                tracked, self.waiting = self.follower.start(tracked.image, boxes), {}
+                tracked, self.waiting = self.tracker.start(tracked.image, boxes), {}
             start = time.perf_counter()
             key = window.show(tracked.picture(self.options.lost_below), wait=paused)
             self.summary.waited += (time.perf_counter() - start) * paused
@@ -351,7 +349,7 @@ class _Run:
         return tracked
 
     def _drawn(self, image: np.ndarray) -> list[list[float]]:
-        """The boxes that the user draws for all targets; none when they stop halfway."""
+        """Return the boxes that the user draws for all targets; none when they stop halfway."""
         start, total, window = time.perf_counter(), self.demo.targets, self.demo.window
         boxes: list[list[float]] = []
         while window and len(boxes) < total and (box := window.select(image, len(boxes) + 1, total)):

@@ -33,7 +33,7 @@ _RUNTIME_FILES = (
 
 
 def find_runtime(folder: Path) -> Path | None:
-    """The files of onnxruntime-web that :func:`fetch_runtime` has put below ``folder``, in the version of the page."""
+    """Find the onnxruntime-web that :func:`fetch_runtime` has put below ``folder``, in the version of the page."""
     wanted = json.loads((PAGE / "package.json").read_text())["dependencies"][_RUNTIME]
     package = folder / "node_modules" / _RUNTIME
     manifest = package / "package.json"
@@ -64,7 +64,7 @@ def fetch_runtime(folder: Path) -> Path:
 
 
 def describe_network(path: Path, cfg: ExperimentConfig | None = None) -> dict[str, Any]:
-    """What the page needs to track with an exported ONNX file: its record, and its inputs and outputs.
+    """Return what the page needs to track with an exported ONNX file: its record, and its inputs and outputs.
 
     Args:
         cfg: whose settings of the tracker to take where they are not built into the network; None = the record's. A
@@ -90,10 +90,8 @@ def describe_network(path: Path, cfg: ExperimentConfig | None = None) -> dict[st
 
     record = {entry.key: entry.value for entry in model.metadata_props}
     if record.get("batch") != "1":
-        raise DataError(
-            f"{path} is no tracker for one target (batch {record.get('batch')}): "
-            "export one with tracking/export.py --format onnx"
-        )
+        batch = record.get("batch")
+        raise DataError(f"{path} is no tracker for one target (batch {batch}): export one with tracking/export.py")
     if cfg is not None:
         record |= {"min_size": str(cfg.TEST.MIN_SIZE), "size_smoothing": str(cfg.TEST.SIZE_SMOOTHING)}
     return {
@@ -152,10 +150,10 @@ class _Server(ThreadingHTTPServer):
 
 
 def open_server(folder: Path, port: int) -> ThreadingHTTPServer:
-    """A server of ``folder`` for this machine alone, on ``port``, or any free one for 0; it does not serve yet.
+    """Return a server of ``folder`` for this machine alone, on ``port``, or any free one for 0; it does not serve yet.
 
     Raises:
-        OSTrackError: the port cannot be had.
+        OSTrackError: the port is not available.
     """
     try:
         return _Server(("127.0.0.1", port), functools.partial(_Handler, directory=str(folder)))

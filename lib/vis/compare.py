@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from lib.vis.draw import PAPER, TRUTH_AMONG_TRACKERS, Color, contact_sheet, draw_box
-from lib.vis.panels import CAPTION_HEIGHT, blank, write
+from lib.vis.panels import CAPTION_HEIGHT, blank, resized, write
 
 TILE_WIDTH, COLUMNS = 480, 3
 _SWATCH, _GAP, _SCALE = 12, 6, 0.45
@@ -37,9 +37,8 @@ class Entry(NamedTuple):
 
 
 def marked_frame(image: np.ndarray, marks: Sequence[Mark], scale: float = 1.0) -> np.ndarray:
-    """The frame, scaled, with boxes; the first mark lies on top, and white boxes are labelled as ground truth."""
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    picture = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    """Scale a frame and draw its boxes; the first mark lies on top, and white boxes are labeled as ground truth."""
+    picture = resized(image, scale)
     for mark in reversed(marks):
         if mark.box is not None:
             label = "ground truth" if mark.color == TRUTH_AMONG_TRACKERS else None
@@ -48,7 +47,7 @@ def marked_frame(image: np.ndarray, marks: Sequence[Mark], scale: float = 1.0) -
 
 
 def line(entries: Sequence[Entry], title: str = "") -> np.ndarray:
-    """A line of text, each entry after a small square of its colour; 22 pixels high, and as wide as it needs."""
+    """Return a line of text, each entry after a small square of its colour; 22 pixels high, and as wide as it needs."""
     parts = ([Entry(PAPER, title)] if title else []) + list(entries)
     widths = [_SWATCH + 2 * _GAP + _text_width(entry.text) for entry in parts]
     bar = blank(CAPTION_HEIGHT, sum(widths) + _GAP)
@@ -83,7 +82,7 @@ def marked_sheet(
     legend: Sequence[Entry],
     tile_width: int = TILE_WIDTH,
 ) -> np.ndarray:
-    """Frames with their marks on one sheet, three in a row, under the legend.
+    """Return frames with their marks on one sheet, three in a row, under the legend.
 
     Args:
         frames: the frames, of any size.
@@ -100,7 +99,7 @@ def marked_sheet(
 
 
 def choose_frames(overlaps: np.ndarray, count: int) -> dict[int, bool]:
-    """Frames to look at: half of them spread over the sequence, half those in which some tracker is worst.
+    """Return frames to look at: half of them spread over the sequence, half those in which some tracker is worst.
 
     Args:
         overlaps: (trackers, frames) in [0, 1]; NaN where nothing is known. Frames of which nothing is known are not

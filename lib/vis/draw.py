@@ -29,7 +29,7 @@ _RIM_COLOR: Color = (0, 0, 0)
 
 
 def rgb(code: str) -> Color:
-    """A colour that is written ``#RRGGBB``."""
+    """Return a colour that is written ``#RRGGBB``."""
     red, green, blue = bytes.fromhex(code.removeprefix("#"))
     return red, green, blue
 
@@ -41,7 +41,7 @@ def ink_on(color: Color) -> Color:
 
 
 def line_width(image: np.ndarray) -> int:
-    """A line width in pixels that looks the same on images of any size: a 300th of the diagonal, at least 2."""
+    """Return a line width in pixels that looks the same on images of any size: a 300th of the diagonal, at least 2."""
     return max(2, round(float(np.hypot(*image.shape[:2])) / 300))
 
 

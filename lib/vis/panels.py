@@ -19,30 +19,30 @@ _STRIP_LOW, _STRIP_HIGH = np.array([235, 90, 70.0]), np.array([80, 205, 130.0]) 
 
 
 def blank(height: int, width: int) -> np.ndarray:
-    """A picture of nothing but background."""
+    """Return a picture of nothing but background."""
     return np.full((height, width, 3), PAPER, np.uint8)
 
 
-def write(image: np.ndarray, text: str, place: tuple[int, int], scale: float = 0.45, color: Color = INK) -> None:
-    """Write ASCII text onto ``image`` itself; ``place`` is the left end of its base line, x, y."""
-    cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, color, 1, cv2.LINE_AA)
+def write(image: np.ndarray, text: str, origin: tuple[int, int], scale: float = 0.45, color: Color = INK) -> None:
+    """Write ASCII text onto ``image`` itself; ``origin`` is the left end of its base line, x, y."""
+    cv2.putText(image, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, color, 1, cv2.LINE_AA)
 
 
 def captioned(image: np.ndarray, text: str) -> np.ndarray:
-    """The picture under a line of text, 22 pixels higher than before; text that is too long is cut off."""
+    """Return the picture under a line of text, 22 pixels higher than before; text that is too long is cut off."""
     bar = blank(CAPTION_HEIGHT, image.shape[1])
     write(bar, text, (4, 15))
     return np.concatenate((bar, image))
 
 
 def resized(image: np.ndarray, scale: float) -> np.ndarray:
-    """The picture ``scale`` times as large, one pixel at least."""
+    """Return the picture ``scale`` times as large, one pixel at least."""
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
 
 
 def fitted(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The picture scaled to fit into ``height`` x ``width``, its shape kept, in the middle of background."""
+    """Return the picture scaled to fit into ``height`` x ``width``, its shape kept, in the middle of background."""
     small = resized(image, min(height / image.shape[0], width / image.shape[1]))
     canvas = blank(height, width)
     top, left = (height - small.shape[0]) // 2, (width - small.shape[1]) // 2
@@ -56,7 +56,7 @@ def write_fitted(writer: VideoWriter, image: np.ndarray) -> None:
 
 
 def heat(values: np.ndarray, side: int, highest: float = 1.0) -> np.ndarray:
-    """A map (S, S) as colours from dark blue (0) to yellow (``highest``), one square per cell; NaN is background."""
+    """Color a map (S, S) from dark blue (0) to yellow (``highest``), one square per cell; NaN is background."""
     known = np.isfinite(values)
     shares = np.where(known, values, 0) / highest if highest > 0 else np.zeros_like(values)
     colors = cv2.applyColorMap((shares.clip(0, 1) * 255).round().astype(np.uint8), cv2.COLORMAP_VIRIDIS)
@@ -66,7 +66,7 @@ def heat(values: np.ndarray, side: int, highest: float = 1.0) -> np.ndarray:
 
 
 def lit(image: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """A square picture under a map (S, S): the brighter and warmer, the nearer to the map's own maximum.
+    """Return a square picture under a map (S, S): the brighter and warmer, the nearer to the map's own maximum.
 
     NaN is no part of the map: those cells of the picture fade, as in :func:`faded`.
     """
@@ -79,23 +79,23 @@ def lit(image: np.ndarray, values: np.ndarray) -> np.ndarray:
     return colors
 
 
-def faded(image: np.ndarray, places: np.ndarray, grid: int) -> np.ndarray:
-    """A square picture whose patches at ``places`` (numbers in a ``grid`` x ``grid`` of patches) fade to white."""
+def faded(image: np.ndarray, indices: np.ndarray, grid: int) -> np.ndarray:
+    """Return a square picture whose patches at ``indices`` (in a ``grid`` x ``grid`` of patches) fade to white."""
     paint = np.full_like(image, _FADED)
     return np.where(
-        _cells(places, grid, len(image))[..., None], cv2.addWeighted(image, 1 - _FADE, paint, _FADE, 0), image
+        _cells(indices, grid, len(image))[..., None], cv2.addWeighted(image, 1 - _FADE, paint, _FADE, 0), image
     )
 
 
-def _cells(places: np.ndarray, grid: int, side: int) -> np.ndarray:
-    """Which pixels of a square picture belong to the patches at ``places``: bool (side, side)."""
+def _cells(indices: np.ndarray, grid: int, side: int) -> np.ndarray:
+    """Return which pixels of a square picture belong to the patches at ``indices``: bool (side, side)."""
     chosen = np.zeros(grid * grid, np.uint8)
-    chosen[places] = 1
+    chosen[indices] = 1
     return cv2.resize(chosen.reshape(grid, grid), (side, side), interpolation=cv2.INTER_NEAREST) > 0
 
 
 def score_strip(scores: Sequence[float], total: int, width: int, height: int = 80) -> np.ndarray:
-    """The scores of the frames so far, from left to right; frames that are yet to come leave their place empty.
+    """Return the scores of the frames so far, from left to right; frames that are yet to come stay empty.
 
     Args:
         scores: in [0, 1]; NaN leaves a gap.

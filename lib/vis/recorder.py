@@ -19,7 +19,7 @@ _TILE = 216  # side of a panel in pixels
 _SMALLEST_TILE = 180  # where many share a row
 _GAP = 4  # around each, as on a contact sheet
 _FRAME_HEIGHT = 2 * (_TILE + CAPTION_HEIGHT) + _GAP  # as high as two panels
-_FRAME_SHAPES = (0.75, 2.2)  # width over height of the place for the frame
+_FRAME_SHAPES = (0.75, 2.2)  # width over height of the area for the frame
 _BESIDE = 4  # panels beside the frame: template, search region and the two maps
 _STRIP_HEIGHT = 72
 
@@ -41,7 +41,7 @@ class Dashboard:
         self.frame_width = 0
 
     def draw(self, view: View) -> np.ndarray:
-        """The picture of the next view, RGB uint8; width and height are even, as video wants them."""
+        """Return the picture of the next view, RGB uint8; width and height are even, as video wants them."""
         if not self.frame_width:
             low, high = _FRAME_SHAPES
             self.frame_width = round(_FRAME_HEIGHT * min(max(view.image.shape[1] / view.image.shape[0], low), high))
@@ -97,7 +97,7 @@ def record_pictures(folder: Path, sequence: str, total: int) -> Iterator[Show]:
     Raises:
         DataError: a picture cannot be written.
     """
-    board, place = Dashboard(sequence, total), folder / sequence
-    for stale in place.glob("[0-9]" * 8 + ".jpg"):
+    board, pictures = Dashboard(sequence, total), folder / sequence
+    for stale in pictures.glob("[0-9]" * 8 + ".jpg"):
         stale.unlink()
-    yield lambda view: write_image(place / f"{view.number + 1:08d}.jpg", board.draw(view), jpeg_quality=90)
+    yield lambda view: write_image(pictures / f"{view.number + 1:08d}.jpg", board.draw(view), jpeg_quality=90)

@@ -83,19 +83,19 @@ def _values(tensor: Tensor) -> np.ndarray:
 
 
 def _pictures(images: Tensor, cfg: ExperimentConfig) -> list[np.ndarray]:
-    """The first normalised images (B, 3, H, W) as RGB uint8 tiles."""
+    """Return the first normalised images (B, 3, H, W) as RGB uint8 tiles."""
     pixels = _values(images[:MAX_SAMPLES]).transpose(0, 2, 3, 1) * np.asarray(cfg.DATA.STD) + np.asarray(cfg.DATA.MEAN)
     pixels = (pixels * 255).round().clip(0, 255).astype(np.uint8)
     return [cv2.resize(picture, (TILE, TILE), interpolation=cv2.INTER_CUBIC) for picture in pixels]
 
 
 def _boxed(tile: np.ndarray, box: np.ndarray, color: Color, label: str | None = None) -> np.ndarray:
-    """The tile with a box, ``xywh`` in fractions of it."""
+    """Return the tile with a box, ``xywh`` in fractions of it."""
     return draw_box(tile, (box * TILE).tolist(), color, label, thickness=2)
 
 
 def _scored(tile: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """The tile under a score map (S, S) in [0, 1], with a frame around the best cell."""
+    """Return the tile under a score map (S, S) in [0, 1], with a frame around the best cell."""
     heat = cv2.applyColorMap((score * 255).round().astype(np.uint8), cv2.COLORMAP_JET)
     heat = cv2.resize(cv2.cvtColor(heat, cv2.COLOR_BGR2RGB), (TILE, TILE), interpolation=cv2.INTER_NEAREST)
     row, column = np.unravel_index(score.argmax(), score.shape)

@@ -23,13 +23,13 @@ class View:
     Attributes:
         number: of the frame, from 0.
         image: the frame.
-        box: where the tracker sees the target; in frame 0 the box that it was told.
+        box: as predicted by the tracker; in frame 0 the box that was given.
         score: in [0, 1]; NaN in frame 0.
-        truth: the annotated box, for the eyes of the user alone; None where there is none.
+        truth: the annotated box, which the tracker never gets; None where there is none.
         template: what the target looked like in frame 0, square.
         search: the search region, square; None in frame 0, where the tracker does not search.
         maps: maps (S, S) in [0, 1] over the search region, by their published window name.
-        removed: the places among the (grid x grid) search tokens that candidate elimination has dropped when a layer
+        removed: the indices among the (grid x grid) search tokens that candidate elimination has dropped when a layer
             (from 0) is done, those of earlier layers included.
         attention: how much the middle of the template attends to each search token, (grid, grid), by layer (from 0);
             NaN where the token was dropped before.
@@ -50,7 +50,7 @@ class View:
 
 
 Show = Callable[[View], None]
-# Opens a place to show the views of one sequence in: called with its name and its number of frames.
+# Opens a display for the views of one sequence: called with its name and its number of frames.
 Screen = Callable[[str, int], AbstractContextManager[Show]]
 
 
@@ -71,13 +71,13 @@ class Panel(NamedTuple):
 
 
 def captions(view: View, sequence: str, total: int) -> tuple[str, str]:
-    """What to write over a view: the place in the sequence, and the score; ``total`` 0 is an unknown end."""
-    place = f"{sequence}: frame {view.number + 1}{f' of {total}' if total else ''}"
-    return place, f"score {view.score:.2f}" if np.isfinite(view.score) else "start"
+    """Return what to write over a view: the frame and its number, and the score; ``total`` 0 is an unknown end."""
+    title = f"{sequence}: frame {view.number + 1}{f' of {total}' if total else ''}"
+    return title, f"score {view.score:.2f}" if np.isfinite(view.score) else "start"
 
 
 def frame_picture(view: View, height: int, width: int) -> np.ndarray:
-    """The frame, scaled to fit ``height`` x ``width``, with the annotated and, over it, the predicted box.
+    """Return the frame, scaled to fit ``height`` x ``width``, with the annotated and, over it, the predicted box.
 
     The annotated box is green, and a tag in the lower left corner says so; the predicted one orange, with its score.
     """
@@ -91,7 +91,7 @@ def frame_picture(view: View, height: int, width: int) -> np.ndarray:
 
 
 def panels(view: View) -> dict[str, Panel]:
-    """The panels of a view by window name, the published ones by their published names.
+    """Return the panels of a view by window name, the published ones by their published names.
 
     Every view of a sequence has the same panels; in frame 0 those of the search region are blank.
     """

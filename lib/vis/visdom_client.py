@@ -12,15 +12,20 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lib.utils.errors import DataError, OSTrackError
 from lib.vis.panels import blank, score_strip
+from lib.vis.recorder import record_pictures
 from lib.vis.views import LeaveSequence, Screen, View, captions, frame_picture, panels
 
-ENVIRONMENT = "ostrack"  # of our windows on the server, apart from anybody else's
+logger = logging.getLogger(__name__)
+
+ENVIRONMENT = "ostrack"  # of the windows on the server, apart from others
 FRAME, SCORES, HELP = "Tracking", "scores", "Help"
 _FRAME_SIDE = 640  # the frame is shown at most so wide, and a panel at most so
 _PANEL_SIDE = 256
@@ -130,19 +135,17 @@ class VisdomScreen:
             scores.append(view.score)
             try:
                 self._send(sequence, total, view, scores)
-                while not self.keys.wait(_ALIVE_SECONDS):
-                    self.client.get_window_data(
-                        HELP, ENVIRONMENT
-                    )  # fails when the server has gone, which nothing else tells
+                while not self.keys.wait(_ALIVE_SECONDS):  # the request fails when the server is gone
+                    self.client.get_window_data(HELP, ENVIRONMENT)
             except ConnectionError as error:
                 raise DataError(f"the visdom server at {self.client.server}:{self.client.port} is gone") from error
 
         yield show
 
     def _send(self, sequence: str, total: int, view: View, scores: list[float]) -> None:
-        place, score = captions(view, sequence, total)
+        title, score = captions(view, sequence, total)
         frame = frame_picture(view, _FRAME_SIDE, _FRAME_SIDE)
-        self._picture(FRAME, place, frame, _FRAME_SIDE, jpgquality=_JPEG_QUALITY)
+        self._picture(FRAME, title, frame, _FRAME_SIDE, jpgquality=_JPEG_QUALITY)
         self._picture(SCORES, score, score_strip(scores, total, *_STRIP_SIZE), _STRIP_SIZE[0])
         for name, panel in panels(view).items():
             if name in view.maps and view.search is None:  # as large as the heat map to come: windows keep their size
@@ -174,3 +177,12 @@ class VisdomScreen:
             win=name,
             opts={"title": title, "layoutopts": {"plotly": _PLOT}, **look},
         )
+
+
+def visdom_or_pictures(server: str, port: int, folder: Path) -> Screen:
+    """Return a visdom server's windows; where no server answers, pictures in ``folder``, with a warning."""
+    try:
+        return visdom_screen(server, port)
+    except NoVisdomError as error:
+        logger.warning("%s; the pictures go to %s", error, folder)
+        return partial(record_pictures, folder)

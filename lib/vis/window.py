@@ -19,7 +19,7 @@ _TAKE, _LEAVE = (10, 13, ord(" ")), (27, QUIT)
 
 
 def display_problem() -> str | None:
-    """Why no window can be opened here; None when one can.
+    """Return why no window can be opened here; None when one can.
 
     OpenCV ends the whole process when it cannot reach the display, so a process of its own tries first.
     """
@@ -60,11 +60,9 @@ class DrawnBox:
         if self.start is None or self.end is None:
             return None
         (left, right), (top, bottom) = (sorted(pair) for pair in zip(self.start, self.end, strict=True))
-        return (
-            [float(left), float(top), float(right - left), float(bottom - top)]
-            if left < right and top < bottom
-            else None
-        )
+        if left == right or top == bottom:
+            return None
+        return [float(left), float(top), float(right - left), float(bottom - top)]
 
 
 class CvWindow:
@@ -130,7 +128,7 @@ class CvWindow:
         cv2.imshow(self.title, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
 
     def _closed(self) -> bool:
-        """Whether the user has closed the window."""
+        """Return whether the user has closed the window."""
         if not self._opened:
             return False
         try:

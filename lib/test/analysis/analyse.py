@@ -78,7 +78,7 @@ def analyse(
         counts = [str(len(result_files(results_dir.joinpath(*one)))) for one in trackers]
         found = pd.DataFrame({"Tracker": map(tracker_label, trackers), "Sequences": counts})
         yield f"Results in {results_dir}\n{align(found)}"
-        names = list(complete_benchmarks(results_dir, trackers, env))
+        names = complete_benchmarks(results_dir, trackers, env)
         if not names:
             yield (
                 "No benchmark is installed and complete. Score a part with --dataset NAME --skip_missing, "
@@ -101,7 +101,7 @@ def analyse(
 
 
 def _printed(report: Report, options: AnalysisOptions) -> Iterator[str]:
-    """The tables to print, and the comparison."""
+    """Yield the tables to print, and the comparison."""
     yield summary_text(report)
     if options.by_sequence:
         yield text(sequence_table(report))
@@ -144,7 +144,7 @@ def _usable(
 
 
 def folder_name(dataset: str, protocol: str = "pytracking") -> str:
-    """A data set's name as the name of a folder; for that of ``folder:PATH`` see :func:`folder_label`.
+    """Return a data set's name as the name of a folder; for that of ``folder:PATH`` see :func:`folder_label`.
 
     The name of another protocol than the published one is put at its end.
     """
@@ -154,7 +154,7 @@ def folder_name(dataset: str, protocol: str = "pytracking") -> str:
 
 
 def comparison_text(report: Report, first: str, second: str) -> str:
-    """How sure it is that the tracker ``first`` is better, or worse, than ``second``; ``NAME/CONFIG`` or CONFIG."""
+    """Say how sure it is that the tracker ``first`` is better, or worse, than ``second``; ``NAME/CONFIG`` or CONFIG."""
     a, b = _find(report, first), _find(report, second)
     name = report.score_names[0]
     found = compare_scores(a.sequence_scores()[:, 0], b.sequence_scores()[:, 0], a.weights)

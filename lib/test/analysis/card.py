@@ -16,7 +16,7 @@ from lib.test.analysis.report import Report, evaluate
 from lib.test.analysis.selection import Selection, tracker_label
 from lib.test.analysis.tables import Table, markdown, notes, sequence_table
 from lib.test.evaluation.environment import EnvSettings, env_settings
-from lib.utils.errors import ConfigError, DataError
+from lib.utils.errors import ConfigError
 
 
 def write_card(
@@ -42,7 +42,8 @@ def write_card(
         The files, ``card.md`` first.
 
     Raises:
-        OSTrackError: nothing to show, missing results, or a file that cannot be read or written.
+        OSTrackError: nothing to show, missing results, or a file that cannot be read.
+        OSError: a file cannot be written.
     """
     dataset = selection.dataset
     if not (dataset or runs) or bool(dataset) != bool(selection.configs) or (selection.compare and not dataset):
@@ -57,24 +58,22 @@ def write_card(
         results_dir = Path(env.results_path)
         trackers = selection.trackers(results_dir)
         report = evaluate(trackers, dataset, results_dir, selection.protocol, skip_missing, env)
-        text += ["## Scores", markdown(score_table(report, tracker_label(trackers[0]))), _bullets(notes(report))]
+        bullets = "\n".join(f"- {line}" for line in notes(report))
+        text += ["## Scores", markdown(score_table(report, tracker_label(trackers[0]))), bullets]
         shown, files = _write_failures(report, tracker_label(trackers[0]), failures, folder)
         text += shown
     card = folder / "card.md"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if history:
-            files.append(write_curves(history, folder / "curves.png"))
-            text += ["## Training", "![IoU and losses over the pairs seen](curves.png)", markdown(runs_table(history))]
-        card.write_text("\n\n".join(piece.strip() for piece in text) + "\n")
-    except OSError as error:
-        raise DataError(f"{folder} cannot be written: {error.strerror}") from error
+    folder.mkdir(parents=True, exist_ok=True)
+    if history:
+        files.append(write_curves(history, folder / "curves.png"))
+        text += ["## Training", "![IoU and losses over the pairs seen](curves.png)", markdown(runs_table(history))]
+    card.write_text("\n\n".join(piece.strip() for piece in text) + "\n")
     return [card, *files]
 
 
 def score_table(report: Report, label: str) -> Table:
-    """A row per sequence and one over all: every score of the tracker ``label``, and the first score of the others."""
-    one = next(tracker for tracker in report.trackers if tracker.label == label)
+    """Make a row per sequence and one over all: each score of tracker ``label``, the first of the others."""
+    one = report.tracker(label)
     others = [tracker for tracker in report.trackers if tracker is not one]
     first = report.score_names[0]
     own = sequence_table(replace(report, trackers=[one]))
@@ -85,23 +84,17 @@ def score_table(report: Report, label: str) -> Table:
     return replace(own, frame=pd.concat([rows, last], ignore_index=True))
 
 
-def _bullets(lines: Seq[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
-
-
 def _write_failures(report: Report, label: str, count: int, folder: Path) -> tuple[list[str], list[Path]]:
-    """Pieces of Markdown with the worst sequences of a tracker, and the pictures they show."""
-    one = next(tracker for tracker in report.trackers if tracker.label == label)
+    """Write pictures of a tracker's worst sequences; return the Markdown that shows them, and the files."""
+    one = report.tracker(label)
     text: list[str] = []
     files: list[Path] = []
     for index in tqdm(worst_sequences(one, count), "failures", delay=2, leave=False):
         sequence, track = report.data[index], scored_track(one, index)
         files.append(folder / f"failure_{sequence.name}.png")
         write_image(files[-1], failure_strip(sequence, track))
-        score = one.sequence_scores()[index, 0]
-        frame = failure_frames(track.overlap)[0]
-        said = (
-            f"{sequence.name}: {report.score_names[0]} {score:.1f}, goes wrong in frame {frame} of {len(track.boxes)}"
-        )
+        score = f"{report.score_names[0]} {one.sequence_scores()[index, 0]:.1f}"
+        frame = f"frame {failure_frames(track.overlap)[0]} of {len(track.boxes)}"
+        said = f"{sequence.name}: {score}, goes wrong in {frame}"
         text.append(f"{said}\n\n![{said}]({files[-1].name})")
     return (["## Failures", *text] if text else []), files

@@ -45,30 +45,29 @@ class Run:
     curves: dict[str, dict[str, tuple[list[int], list[float]]]]
 
     def last(self, split: str, name: str) -> float:
-        """The last value of a curve; NaN where there is none."""
+        """Return the last value of a curve; NaN where there is none."""
         return self.curves.get(split, {}).get(name, ([], [math.nan]))[1][-1]
 
 
 def read_runs(sources: Seq[str]) -> list[Run]:
-    """Training runs by their checkpoints, each ``PATH`` or ``LABEL=PATH``; the label is the experiment's name if none.
+    """Read training runs by their checkpoints, each ``PATH`` or ``LABEL=PATH``; the experiment names it by default.
 
     Raises:
         ConfigError: two runs have the same label.
         CheckpointError: a checkpoint cannot be read or holds no history.
     """
-    runs = []
+    runs: dict[str, Run] = {}
     for source in sources:
-        label, equals, path = source.rpartition("=")
-        runs.append(read_run(path, label))
-    labels = [run.label for run in runs]
-    for label in labels:
-        if labels.count(label) > 1:
-            raise ConfigError(f"several runs are called {label}: give them other names, LABEL=PATH")
-    return runs
+        label, _, path = source.rpartition("=")
+        run = read_run(path, label)
+        if run.label in runs:
+            raise ConfigError(f"several runs are called {run.label}: give them other names, LABEL=PATH")
+        runs[run.label] = run
+    return list(runs.values())
 
 
 def read_run(path: str | Path, label: str = "") -> Run:
-    """The history in a checkpoint that training wrote. Raises CheckpointError: it cannot be read, or has none.
+    """Read the history in a checkpoint that training wrote. Raises CheckpointError: it cannot be read, or has none.
 
     A checkpoint says how many validations there were, not when. Where that does not follow from the configuration,
     because it was changed on the way, they are left out with a warning.
@@ -85,10 +84,9 @@ def read_run(path: str | Path, label: str = "") -> Run:
     if changed := checkpoint["settings"].get("changes"):
         logger.warning("%s: pairs are counted by its last configuration, which was changed on the way (%s)",
                        path, "; ".join(changed))  # fmt: skip
-    all_epochs = range(1, epochs + 1)
     ends = {
-        "train": list(all_epochs),
-        "val": [epoch for epoch in validated_epochs(train) if epoch in all_epochs],
+        "train": list(range(1, epochs + 1)),
+        "val": [epoch for epoch in validated_epochs(train) if 1 <= epoch <= epochs],
     }
     curves: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
     for split, stats in checkpoint["stats"].items():
@@ -105,7 +103,7 @@ def read_run(path: str | Path, label: str = "") -> Run:
 
 
 def runs_table(runs: Seq[Run]) -> Table:
-    """A row for each run: epochs, pairs, and the last values of IoU and loss."""
+    """Return a row for each run: epochs, pairs, and the last values of IoU and loss."""
     header = ["Run", "Epochs", "Pairs", "Validation IoU", "Validation loss", "Training IoU", "Training loss"]
     keys = [(split, name) for split in ("val", "train") for name in ("IoU", "Loss/total")]
     rows = [[run.label, run.epochs, run.pairs, *(run.last(*key) for key in keys)] for run in runs]
@@ -123,7 +121,7 @@ def write_curves(runs: Seq[Run], path: Path) -> Path:
 
 
 def draw_curves(figure: Figure, runs: Seq[Run]) -> None:
-    """A panel for IoU and for each loss: validation as a line with dots, training as a faint one, a colour per run."""
+    """Draw a panel for IoU and each loss: validation as a line with dots, training as a faint one, a color per run."""
     names = list(dict.fromkeys(name for run in runs for stats in run.curves.values() for name in stats))
     names.sort(key=lambda name: (name != "IoU", name != "Loss/total"))
     columns = min(COLUMNS, len(names))

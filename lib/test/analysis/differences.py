@@ -52,7 +52,7 @@ def protocol_differences(report: Report, score: Callable[[str, Rules], TrackerRe
 
 
 def _reasons(score: Callable[[Rules], TrackerReport], start: Rules, end: Rules) -> Iterator[str]:
-    """A line for every rule that changes a score on the way from the rules ``start`` to ``end``."""
+    """Yield a line for every rule that changes a score on the way from the rules ``start`` to ``end``."""
     rules = replace(start, **{name: getattr(end, name) for name in _SILENT})
     before = score(rules).scores()
     if start.scores != end.scores and not _shared(start, end):

@@ -6,6 +6,7 @@ import numpy as np
 
 from lib.data.sequence import Sequence
 from lib.test.analysis.html import picture_region
+from lib.test.analysis.metrics import true_runs
 from lib.test.analysis.on_frames import Track, chosen_frames, frame_marks, legend
 from lib.test.analysis.report import TrackerReport
 from lib.vis.compare import Mark, marked_sheet
@@ -17,7 +18,7 @@ _LEAST_ZOOM = 1 / 8  # a tile shows this part of its frame at least
 
 
 def worst_sequences(tracker: TrackerReport, count: int) -> list[int]:
-    """The numbers of the ``count`` sequences with the lowest first score, the lowest first.
+    """Return the numbers of the ``count`` sequences with the lowest first score, the lowest first.
 
     Sequences in which no frame but the first has a target are left out.
     """
@@ -27,14 +28,14 @@ def worst_sequences(tracker: TrackerReport, count: int) -> list[int]:
 
 
 def scored_track(tracker: TrackerReport, index: int) -> Track:
-    """The result of a tracker on sequence number ``index`` of its report, to draw."""
+    """Return the result of a tracker on sequence number ``index`` of its report, to draw."""
     errors = tracker.errors[index]
     overlap = np.where(errors.valid, errors.overlap, np.nan)
     return Track(tracker.label, rgb(COLORS[1]), errors.boxes, overlap, origin="")
 
 
 def failure_frames(overlap: np.ndarray) -> tuple[int, int]:
-    """The frame in which a tracker went wrong, and a later one: both ends of its longest failure.
+    """Return the frame in which a tracker went wrong, and a later one: both ends of its longest failure.
 
     A failure is a run of frames with an overlap of 0.1 at most, or of the lowest one where that is more; of
     runs of equal length the earliest counts. If it is a single frame, the later one is the last with a target.
@@ -45,15 +46,14 @@ def failure_frames(overlap: np.ndarray) -> tuple[int, int]:
     """
     seen = 1 + np.flatnonzero(np.isfinite(overlap[1:]))
     wrong = overlap[seen] <= max(LOST, overlap[seen].min())
-    changes = np.flatnonzero(np.diff(np.concatenate(([False], wrong, [False]))))
-    starts, ends = changes[::2], changes[1::2]
+    starts, ends = true_runs(wrong).T
     longest = int(np.argmax(ends - starts))
     first, last = int(seen[starts[longest]]), int(seen[ends[longest] - 1])
     return first, last if last > first else int(seen[-1])
 
 
 def failure_strip(sequence: Sequence, track: Track) -> np.ndarray:
-    """The frames of :func:`failure_frames` beside the first one, close up, with true box and prediction.
+    """Return the frames of :func:`failure_frames` beside the first one, close up, with true box and prediction.
 
     Returns:
         RGB uint8, three tiles (two where the failure is the last frame) of 320 pixels under a legend.
@@ -75,7 +75,7 @@ def failure_strip(sequence: Sequence, track: Track) -> np.ndarray:
 
 
 def _close_up(image: np.ndarray, marks: list[Mark]) -> tuple[np.ndarray, list[Mark]]:
-    """The part of a frame that shows its boxes, and the marks in that part."""
+    """Return the part of a frame that shows its boxes, and the marks in that part."""
     boxes = [mark.box for mark in marks if mark.box is not None]
     x, y, w, h = picture_region(boxes, (image.shape[1], image.shape[0]), _LEAST_ZOOM)
     moved = [mark._replace(box=(np.array(mark.box) - (x, y, 0, 0)).tolist()) if mark.box else mark for mark in marks]

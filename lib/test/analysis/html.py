@@ -22,8 +22,9 @@ import numpy as np
 from tqdm import tqdm
 
 from lib.data.sequence import Sequence
-from lib.test.analysis.metrics import FrameErrors
-from lib.test.analysis.plots import COLORS, CURVES, STYLES, plotted_scores
+from lib.test.analysis.metrics import FrameErrors, true_runs
+from lib.test.analysis.plots import CURVES, line_style, plotted_scores
+from lib.test.analysis.protocols import Score
 from lib.test.analysis.report import RepeatedRuns, Report
 from lib.test.analysis.statistics import compare_scores
 from lib.test.analysis.tables import mode_tables, notes, scope
@@ -35,7 +36,7 @@ logger = logging.getLogger(__name__)
 STRIP_COLUMNS, STRIP_BYTES = 600, 4_000_000  # of one strip, and of all; base64 makes 4 bytes of 3
 PICTURE_BYTES = 12_000_000  # of all pictures, before base64
 NO_TARGET = NO_SCORE = 255  # in a strip
-_STRETCHES = 20  # of low scores that are listed for a sequence
+_LISTED_RUNS = 20  # of low scores, of a sequence
 
 _PAGE = Path(__file__).with_name("page")
 _SCRIPTS = ("dom.js", "table.js", "curves.js", "sequence.js", "main.js")
@@ -45,8 +46,8 @@ _LEAST_ZOOM, _ROOM = 1 / 3, 1.4  # a picture shows this part of its frame at lea
 _DASHES = {"-": "", "--": "7 3", ":": "2 2.5", "-.": "7 2.5 2 2.5"}  # matplotlib's line styles, in SVG
 
 
-def write_html(report: Report, path: str | Path, thumbnails: int = 6, lost_below: float = LOST_BELOW) -> Path:
-    """Write a report as a page.
+def write_html(report: Report, path: Path, thumbnails: int = 6, lost_below: float = LOST_BELOW) -> Path:
+    """Write a report as a page and return ``path``.
 
     Args:
         report: the report.
@@ -54,9 +55,6 @@ def write_html(report: Report, path: str | Path, thumbnails: int = 6, lost_below
         thumbnails: how many pictures of the worst frames to put in for each sequence, at most; 0 needs no frames.
             Where frames cannot be read the page says so and does without.
         lost_below: frames of a lower score are counted and marked, where trackers give scores.
-
-    Returns:
-        The file.
 
     Raises:
         DataError: a file of scores is damaged.
@@ -69,7 +67,6 @@ def write_html(report: Report, path: str | Path, thumbnails: int = 6, lost_below
         # No "<": nothing in the data can close the element that holds it.
         data=json.dumps(data, allow_nan=False, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"),
     )
-    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
     return path
@@ -86,12 +83,16 @@ def page_data(report: Report, thumbnails: int, lost_below: float = LOST_BELOW) -
             lines.append(f"{tracker.label}: score below {lost_below:g} in {low} of {frames} frames")
     for table in mode_tables(report).values():
         for label, *cells in table.texts.to_numpy().tolist():
-            told_of = ", ".join(f"{name} {cell}" for name, cell in zip(table.frame.columns[1:], cells, strict=True))
-            lines.append(f"{label}: {told_of}")
+            named = zip(table.frame.columns[1:], cells, strict=True)
+            lines.append(f"{label}: {', '.join(f'{name} {cell}' for name, cell in named)}")
     if unseen:
         name, reason = next(iter(unseen.items()))
         lines.append(f"no pictures of {len(unseen)} of {len(sequences)} sequences; {name}: {reason}")
         logger.warning(lines[-1])
+    attributes = []
+    for name, indices in report.attributes.items():
+        scores = [_rounded(tracker.part_scores(indices)) for tracker in report.trackers]
+        attributes.append({"name": name, "sequences": len(indices), "scores": scores})
     return {
         "scope": scope(report),
         "protocol": report.protocol,
@@ -101,15 +102,8 @@ def page_data(report: Report, thumbnails: int, lost_below: float = LOST_BELOW) -
         "differences": report.differences,
         "trackers": [_tracker(report, number) for number in range(len(report.trackers))],
         "repeated": [_repeated(one) for one in report.repeated],
-        "curves": _curves(report),
-        "attributes": [
-            {
-                "name": name,
-                "sequences": len(indices),
-                "scores": [_rounded(tracker.part_scores(indices)) for tracker in report.trackers],
-            }
-            for name, indices in report.attributes.items()
-        ],
+        "curves": [_curve(report, score) for score in plotted_scores(report.rules)],
+        "attributes": attributes,
         "sequences": sequences,
         "noTarget": NO_TARGET,
         "noScore": NO_SCORE,
@@ -117,18 +111,22 @@ def page_data(report: Report, thumbnails: int, lost_below: float = LOST_BELOW) -
     }
 
 
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
 def _rounded(values: Seq[float] | np.ndarray) -> list[float | None]:
     return [round(value, 2) if math.isfinite(value) else None for value in map(float, values)]
 
 
 def _tracker(report: Report, number: int) -> dict[str, Any]:
-    """A tracker: its line in the plots, its scores, and how it differs from the first one."""
-    tracker, best = report.trackers[number], report.trackers[0]
+    """Describe a tracker: its line in the plots, its scores, its difference from the first tracker."""
+    tracker, best, style = report.trackers[number], report.trackers[0], line_style(number)
     found = compare_scores(tracker.sequence_scores()[:, 0], best.sequence_scores()[:, 0], best.weights)
     return {
         "label": tracker.label,
-        "color": COLORS[number % len(COLORS)],
-        "dash": _DASHES[STYLES[number // len(COLORS) % len(STYLES)]],
+        "color": style["color"],
+        "dash": _DASHES[style["linestyle"]],
         "scores": _rounded(list(tracker.scores().values())),
         "intervals": [_rounded(pair) for pair in tracker.intervals().values()],
         "difference": _rounded([found.difference, found.low, found.high]),
@@ -140,7 +138,7 @@ def _tracker(report: Report, number: int) -> dict[str, Any]:
 
 
 def _repeated(runs: RepeatedRuns) -> dict[str, Any]:
-    """The row of repeated runs: mean, standard deviation and interval of each score."""
+    """Return the row of repeated runs: mean, standard deviation and interval of each score."""
     spreads = runs.scores()
     return {
         "label": runs.label,
@@ -150,27 +148,22 @@ def _repeated(runs: RepeatedRuns) -> dict[str, Any]:
     }
 
 
-def _curves(report: Report) -> list[dict[str, Any]]:
-    """The mean curves that have a score, as :mod:`lib.test.analysis.plots` draws them."""
-    curves = []
-    for score in plotted_scores(report.rules):
-        _, title, x_label, y_label = CURVES[score.curve]
-        curves.append(
-            {
-                "title": title,
-                "score": score.name,
-                "at": score.read if isinstance(score.read, float | int) else None,
-                "xLabel": x_label,
-                "yLabel": y_label,
-                "x": report.rules.thresholds(score.curve).tolist(),
-                "y": [_rounded(100 * getattr(tracker.mean_curves(), score.curve)) for tracker in report.trackers],
-            }
-        )
-    return curves
+def _curve(report: Report, score: Score) -> dict[str, Any]:
+    """Describe the mean curve of a score, as :mod:`lib.test.analysis.plots` draws it."""
+    _, title, x_label, y_label = CURVES[score.curve]
+    return {
+        "title": title,
+        "score": score.name,
+        "at": score.read if isinstance(score.read, float | int) else None,
+        "xLabel": x_label,
+        "yLabel": y_label,
+        "x": report.rules.thresholds(score.curve).tolist(),
+        "y": [_rounded(100 * getattr(tracker.mean_curves(), score.curve)) for tracker in report.trackers],
+    }
 
 
 def _sequences(report: Report, thumbnails: int, lost_below: float) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """The sequences with strips and pictures; and why there are no pictures, by name of the sequence."""
+    """Return the sequences with strips and pictures; and why there are no pictures, by name of the sequence."""
     scores = [tracker.sequence_scores() for tracker in report.trackers]
     columns = max(1, min(STRIP_COLUMNS, STRIP_BYTES // (len(report.data) * 2 * len(report.trackers))))
     count = min(thumbnails, PICTURE_BYTES // (len(report.data) * _SMALL_JPEG))
@@ -191,7 +184,7 @@ def _sequences(report: Report, thumbnails: int, lost_below: float) -> tuple[list
                 "absent": int((~errors[0].valid).sum()),
                 "attributes": sequence.attributes,
                 "scores": [_rounded(rows[index]) for rows in scores],
-                "strips": [base64.b64encode(strip(one.overlap, columns)).decode() for one in errors],
+                "strips": [_base64(strip(one.overlap, columns)) for one in errors],
                 "told": [_told(tracker.frame_scores(index), columns, lost_below) for tracker in report.trackers],
                 "pictures": pictures,
             }
@@ -217,7 +210,7 @@ def strip(overlap: np.ndarray, columns: int) -> bytes:
 
 
 def _told(scores: np.ndarray | None, columns: int, lost_below: float) -> dict[str, Any] | None:
-    """A tracker's own scores over a sequence: a strip, and where they are low; None without any.
+    """Return a tracker's own scores over a sequence: a strip, and where they are low; None without any.
 
     Args:
         scores: ``(frames,)``, NaN for none.
@@ -226,12 +219,12 @@ def _told(scores: np.ndarray | None, columns: int, lost_below: float) -> dict[st
     if scores is None:
         return None
     low = scores < lost_below
-    found = stretches(low)
+    runs = [(start, end - 1) for start, end in true_runs(low).tolist()]
     return {
-        "strip": base64.b64encode(score_strip(scores, columns, lost_below)).decode(),
+        "strip": _base64(score_strip(scores, columns, lost_below)),
         "low": int(low.sum()),
-        "stretches": found[:_STRETCHES],
-        "more": len(found[_STRETCHES:]),
+        "stretches": runs[:_LISTED_RUNS],
+        "more": len(runs[_LISTED_RUNS:]),
     }
 
 
@@ -253,14 +246,8 @@ def score_strip(scores: np.ndarray, columns: int, lost_below: float) -> bytes:
     return np.where(np.isinf(lowest), NO_SCORE, percent).astype(np.uint8).tobytes()
 
 
-def stretches(marked: np.ndarray) -> list[tuple[int, int]]:
-    """The first and last frame of each unbroken run of marked frames; ``marked`` is bool ``(frames,)``."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], marked, [False])).astype(np.int8)))
-    return [(first, end - 1) for first, end in edges.reshape(-1, 2).tolist()]
-
-
 def worst_frames(overlap: np.ndarray, count: int) -> list[int]:
-    """The ``count`` frames of the lowest overlap, spread over time: no two closer than frames / (2 count).
+    """Return the ``count`` frames of the lowest overlap, spread over time: no two closer than frames / (2 count).
 
     Overlaps in the same twentieth count as equal; of these the earliest is taken first, then the one farthest from all
     that were taken. The first frame, which is given, and those without target (overlap -1) are left out.
@@ -293,7 +280,7 @@ def _pictures(sequence: Sequence, frames: Seq[int], errors: Seq[FrameErrors], ma
                 "truth": truth,
                 "boxes": boxes,
                 "overlaps": _rounded([one.overlap[t] for one in errors]),
-                "jpeg": base64.b64encode(small_jpeg(image[y : y + h, x : x + w], max_bytes)).decode(),
+                "jpeg": _base64(small_jpeg(image[y : y + h, x : x + w], max_bytes)),
             }
         )
     return pictures
@@ -302,7 +289,7 @@ def _pictures(sequence: Sequence, frames: Seq[int], errors: Seq[FrameErrors], ma
 def picture_region(
     boxes: Seq[Seq[float]], size: tuple[int, int], least_zoom: float = _LEAST_ZOOM
 ) -> tuple[int, int, int, int]:
-    """The part x, y, w, h of a frame of ``size`` (width, height) that shows all boxes, in the shape of the frame.
+    """Return the part x, y, w, h of a frame of ``size`` (width, height) that shows all boxes, in the frame's shape.
 
     It is at least ``least_zoom`` of the frame's width and height.
     """
@@ -317,7 +304,7 @@ def picture_region(
 
 
 def small_jpeg(image: np.ndarray, max_bytes: int) -> bytes:
-    """An RGB image as JPEG of at most ``max_bytes`` where that can be: smaller and coarser until it fits."""
+    """Return an RGB image as JPEG of at most ``max_bytes`` where that can be: smaller and coarser until it fits."""
     data = b""
     for width, quality in _JPEGS:
         scale = min(1.0, width / image.shape[1])

@@ -42,7 +42,7 @@ class FrameErrors:
 
 
 def check_truth(truth: np.ndarray, rules: Rules, source: str) -> np.ndarray:
-    """The ground truth as float64 ``(frames, 4)``, or a DataError that names ``source``."""
+    """Return the ground truth as float64 ``(frames, 4)``, or a DataError that names ``source``."""
     truth = np.asarray(truth, np.float64)
     if truth.ndim != 2 or truth.shape[1] != 4 or len(truth) == 0:
         raise DataError(f"{source}: ground truth of shape {truth.shape}, expected one x, y, w, h for every frame")
@@ -78,9 +78,8 @@ def prepare_prediction(prediction: np.ndarray, truth: np.ndarray, rules: Rules, 
     if problem := box_problem(boxes):
         raise DataError(f"{source}: {problem}: delete it and track this sequence again")
     if len(boxes) < len(truth) and not rules.pad_short:
-        raise DataError(
-            f"{source}: {len(boxes)} boxes for {len(truth)} frames: delete it and track this sequence again"
-        )
+        counts = f"{len(boxes)} boxes for {len(truth)} frames"
+        raise DataError(f"{source}: {counts}: delete it and track this sequence again")
 
     boxes = boxes[: len(truth)]
     if rules.repeat_empty:
@@ -95,7 +94,7 @@ def prepare_prediction(prediction: np.ndarray, truth: np.ndarray, rules: Rules, 
 
 
 def clip_boxes(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """Boxes (frames, 4) clipped to an image of (width, height), as the GOT-10k toolkit does it.
+    """Return boxes (frames, 4) clipped to an image of (width, height), as the GOT-10k toolkit does it.
 
     Quirk: a box that sticks out at the left or the top is pushed inside and keeps its size.
     """
@@ -169,6 +168,11 @@ def frame_errors(
     return FrameErrors(overlap, center, norm_center, valid, scored, boxes, max(0, len(truth) - len(prediction)))
 
 
+def true_runs(flags: np.ndarray) -> np.ndarray:
+    """First frame and end (exclusive) of each unbroken run of true ``flags``, bool (frames,): int (runs, 2)."""
+    return np.flatnonzero(np.diff(flags, prepend=False, append=False)).reshape(-1, 2)
+
+
 @dataclass(frozen=True)
 class Curves:
     """Fractions of frames in [0, 1] over thresholds (last axis); a leading axis, if any, runs over sequences.
@@ -194,7 +198,7 @@ def _fraction_within(values: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
 
 
 def sequence_curves(errors: FrameErrors, rules: Rules = _PLAIN) -> Curves:
-    """The curves of one sequence: of all its frames, those without target included, unless the rules leave some out.
+    """Compute the curves of one sequence, of all frames that the rules do not leave out, also those without target.
 
     They are NaN where the rules leave no frame.
     """
@@ -213,7 +217,7 @@ def stack_curves(curves: Seq[Curves]) -> Curves:
 
 
 def weighted_mean(values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """The mean over the first axis, which runs over sequences; rows of weight 0 may hold NaN."""
+    """Return the mean over the first axis, which runs over sequences; rows of weight 0 may hold NaN."""
     if weights is None:
         return values.mean(axis=0)
     rows = weights > 0
@@ -221,12 +225,12 @@ def weighted_mean(values: np.ndarray, weights: np.ndarray | None = None) -> np.n
 
 
 def mean_curves(curves: Curves, weights: np.ndarray | None = None) -> Curves:
-    """The mean over sequences: each with the same weight whatever its length, or with ``weights`` (sequences,)."""
+    """Average over sequences: each with the same weight whatever its length, or with ``weights`` (sequences,)."""
     return Curves(*(weighted_mean(one, weights) for one in vars(curves).values()))
 
 
 def curve_scores(curves: Curves, scores: Seq[Score] = FIVE) -> np.ndarray:
-    """The scores in percent, shape ``(..., len(scores))``."""
+    """Return the scores in percent, shape ``(..., len(scores))``."""
     return 100 * np.stack([_read(curves, score) for score in scores], axis=-1)
 
 

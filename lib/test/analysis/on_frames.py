@@ -55,7 +55,7 @@ class Track:
         return f"mean IoU {known.mean():.3f}" if len(known) else "no ground truth to score against"
 
     def mark(self, t: int) -> Mark:
-        """The box of frame ``t`` with its overlap."""
+        """Return the box of frame ``t`` with its overlap."""
         known = np.isfinite(self.overlap[t])
         return Mark(self.boxes[t].tolist(), self.color, f"{self.overlap[t]:.2f}" if known else "-")
 
@@ -121,14 +121,14 @@ def read_track(results_dir: Path, tracker: Tracker, sequence: Sequence, number: 
 
 
 def frame_marks(sequence: Sequence, tracks: Seq[Track], t: int) -> list[Mark]:
-    """The boxes of frame ``t``; the annotated one, where there is one, is below all others."""
+    """Return the boxes of frame ``t``; the annotated one, where there is one, is below all others."""
     truth = sequence.ground_truth[t] if t < len(sequence.ground_truth) else np.full(4, np.nan)
     there = np.isfinite(truth).all() and min(truth[2:]) > 0
     return [*(track.mark(t) for track in tracks), Mark(truth.tolist() if there else None, TRUTH_AMONG_TRACKERS, "")]
 
 
 def legend(tracks: Seq[Track]) -> list[Entry]:
-    """The legend of the colours of :func:`frame_marks`."""
+    """Return the legend of the colours of :func:`frame_marks`."""
     return [Entry(track.color, f"{track.label}  {track.mean}") for track in tracks] + [
         Entry(TRUTH_AMONG_TRACKERS, "ground truth")
     ]
@@ -142,7 +142,7 @@ def _sheet(sequence: Sequence, tracks: Seq[Track], count: int) -> np.ndarray:
 
 
 def chosen_frames(sequence: Sequence, chosen: set[int]) -> Iterator[np.ndarray]:
-    """The chosen frames in order, each decoded once."""
+    """Return the chosen frames in order, each decoded once."""
     if hasattr(sequence.frames, "files"):
         return (sequence.frames.frame(t) for t in sorted(chosen))
     return (image for t, image in enumerate(sequence.frames) if t in chosen)

@@ -19,8 +19,7 @@ from lib.test.analysis.report import Report
 from lib.test.analysis.tables import scope
 from lib.vis.draw import COLORS
 
-# Line styles change when the colours run out.
-STYLES = ("-", "--", ":", "-.")
+_STYLES = ("-", "--", ":", "-.")
 _PANELS, _COLUMNS = 24, 4  # of curves by attribute
 
 _ABOVE, _WITHIN = "Frames above threshold [%]", "Frames within threshold [%]"
@@ -33,14 +32,14 @@ CURVES = {
 
 
 def plotted_scores(rules: Rules) -> list[Score]:
-    """The scores that are plotted: the first one of each curve."""
+    """Return the scores that are plotted: the first one of each curve."""
     return [next(one for one in rules.scores if one.curve == curve) for curve in {s.curve: None for s in rules.scores}]
 
 
 @contextmanager
 def plot_style() -> Iterator[None]:
     """Use the fonts of all plots here."""
-    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every glyph that goes into a PDF
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it logs every glyph that goes into a PDF
     with matplotlib.rc_context({"text.usetex": False, "font.size": 11, "pdf.fonttype": 42}):
         yield
 
@@ -79,9 +78,9 @@ def write_plots(report: Report, folder: Path) -> list[Path]:
     return files
 
 
-def _style(number: int) -> dict[str, Any]:
-    """Colour and line of tracker ``number``."""
-    return {"color": COLORS[number % len(COLORS)], "linestyle": STYLES[number // len(COLORS) % len(STYLES)]}
+def line_style(number: int) -> dict[str, Any]:
+    """Return color and line style of tracker ``number``; styles change when the colors run out."""
+    return {"color": COLORS[number % len(COLORS)], "linestyle": _STYLES[number // len(COLORS) % len(_STYLES)]}
 
 
 def draw_attributes(axes: Axes, report: Report) -> None:
@@ -115,7 +114,7 @@ def draw_attribute_curves(figure: Figure, report: Report) -> None:
             if weights.any():
                 mean = mean_curves(Curves(*(curve[indices] for curve in vars(tracker.curves).values())), weights)
                 curve = 100 * getattr(mean, score.curve)
-                axes.plot(report.rules.thresholds(score.curve), curve, label=tracker.label, **_style(number))
+                axes.plot(report.rules.thresholds(score.curve), curve, label=tracker.label, **line_style(number))
         axes.set_title(f"{name} ({len(indices)})", loc="left", fontsize=11)
         axes.set(xlim=(0, CURVE_ENDS[score.curve]), ylim=(0, 102))
         tidy(axes)
@@ -137,7 +136,7 @@ def draw_plot(axes: Axes, score: Score, report: Report) -> None:
         text = f"{value:4.1f}".replace(" ", "\N{FIGURE SPACE}")  # as wide as a digit: legends align
         curve = 100 * getattr(tracker.mean_curves(), score.curve)
         x = report.rules.thresholds(score.curve)
-        (line,) = axes.plot(x, curve, linewidth=2, label=f"{text}  {tracker.label}", **_style(number))
+        (line,) = axes.plot(x, curve, linewidth=2, label=f"{text}  {tracker.label}", **line_style(number))
         entries.append((value, line))
     legend_title = score.name
     if not isinstance(score.read, str):

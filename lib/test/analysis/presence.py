@@ -1,6 +1,6 @@
 """How well a tracker knows that its target is gone, and how soon it has it again.
 
-Frames are told apart by the annotation: a box that is nan or has no area, or a frame that a flag marks, is an absence.
+The annotation decides: a box that is nan or has no area, or a frame that a flag marks, is an absence.
 The first frame, whose box was given, counts nowhere.
 """
 
@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import rankdata
 
-from lib.test.analysis.metrics import box_overlap
+from lib.test.analysis.metrics import box_overlap, true_runs
 
 _BINS = 10
 _LEAST = 1e-6
@@ -70,22 +71,13 @@ def presence_report(
     taken = list(sequences)
     visible = np.concatenate([one.visible[1:] for one in taken])
     confidence = np.concatenate([one.confidence[1:] for one in taken])
-    returns = [
-        bool(good[start : start + within].any())
-        for one in taken
-        for good in [overlap_by_frame(one) >= FOUND_OVERLAP]
-        for start in returns_of(one.visible, min_absence)
-    ]
+    found = []
+    for one in taken:
+        good = overlap_by_frame(one) >= FOUND_OVERLAP
+        found += [bool(good[start : start + within].any()) for start in returns_of(one.visible, min_absence)]
     bins, error = calibration(confidence, visible)
-    return PresenceReport(
-        auroc(confidence, visible),
-        error,
-        bins,
-        len(returns),
-        sum(returns),
-        int((~visible).sum()),
-        int((confidence[~visible] >= threshold).sum()),
-    )
+    absent, false_finds = int((~visible).sum()), int((confidence[~visible] >= threshold).sum())
+    return PresenceReport(auroc(confidence, visible), error, bins, len(found), sum(found), absent, false_finds)
 
 
 def overlap_by_frame(one: TrackedSequence) -> np.ndarray:
@@ -95,13 +87,8 @@ def overlap_by_frame(one: TrackedSequence) -> np.ndarray:
 
 
 def returns_of(visible: np.ndarray, least: int) -> list[int]:
-    """The frames in which a target is seen again after at least ``least`` frames without it."""
-    starts, gap = [], 0
-    for frame, seen in enumerate(visible.tolist()):
-        if seen and gap >= least:
-            starts.append(frame)
-        gap = 0 if seen else gap + 1
-    return starts
+    """Return the frames in which a target is seen again after at least ``least`` frames without it."""
+    return [end for start, end in true_runs(~visible).tolist() if end - start >= least and end < len(visible)]
 
 
 def auroc(score: np.ndarray, positive: np.ndarray) -> float:
@@ -109,9 +96,7 @@ def auroc(score: np.ndarray, positive: np.ndarray) -> float:
     positives, negatives = int(positive.sum()), int((~positive).sum())
     if not positives or not negatives:
         return float("nan")
-    _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
-    rank = np.cumsum(counts) - 0.5 * (counts - 1)  # the mean rank of each value, from 1
-    u = rank[inverse][positive].sum() - 0.5 * positives * (positives + 1)
+    u = rankdata(score)[positive].sum() - 0.5 * positives * (positives + 1)
     return float(u / (positives * negatives))
 
 

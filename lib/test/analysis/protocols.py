@@ -19,7 +19,7 @@ CURVE_ENDS = {"success": 1.0, "precision": 50.0, "norm_precision": 0.5}  # their
 
 
 def thresholds(curve: str, count: int) -> np.ndarray:
-    """The ``count`` evenly spaced thresholds of a curve.
+    """Return the ``count`` evenly spaced thresholds of a curve.
 
     They are the doubles nearest to the fractions: an overlap of exactly 3/4 is a tie with 0.75, whatever the machine.
     """
@@ -98,7 +98,7 @@ class Rules:
     center_points: int = 51
 
     def thresholds(self, curve: str) -> np.ndarray:
-        """The thresholds of one of the three curves."""
+        """Return the thresholds of one of the three curves."""
         return thresholds(curve, self.success_points if curve == "success" else self.center_points)
 
     @property
@@ -136,12 +136,12 @@ class Protocol:
     special: Mapping[str, Rules] = field(default_factory=dict)
 
     def rules(self, dataset: str) -> Rules:
-        """The rules for the sequences of the data set with this tag."""
+        """Return the rules for the sequences of the data set with this tag."""
         return self.special.get(dataset, self.default)
 
 
 def differing(rules: Rules, other: Rules) -> list[str]:
-    """The names of the rules in which ``other`` differs from ``rules``."""
+    """Return the names of the rules in which ``other`` differs from ``rules``."""
     return [one.name for one in fields(Rules) if getattr(rules, one.name) != getattr(other, one.name)]
 
 
@@ -207,7 +207,7 @@ PROTOCOLS = {
 
 
 def get_protocol(name: str) -> Protocol:
-    """The protocol called ``name``.
+    """Return the protocol called ``name``.
 
     Raises:
         OSTrackError: there is none of that name.

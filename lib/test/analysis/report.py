@@ -17,7 +17,6 @@ import pandas as pd
 from tqdm import tqdm
 
 from lib.data.sequence import Sequence
-from lib.test.analysis.cache import cached_boxes
 from lib.test.analysis.differences import protocol_differences
 from lib.test.analysis.metrics import (
     Curves,
@@ -41,7 +40,7 @@ from lib.test.analysis.selection import (
 from lib.test.analysis.statistics import bootstrap_intervals
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
-from lib.test.evaluation.results import found_result, read_scores, scores_path
+from lib.test.evaluation.results import found_result, read_result, read_scores, scores_path
 from lib.utils.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -81,44 +80,46 @@ class TrackerReport:
         return frames if self.rules.pooled else (frames > 0).astype(np.float64)
 
     def mean_curves(self) -> Curves:
-        """The curves over all sequences."""
+        """Return the curves over all sequences."""
         return mean_curves(self.curves, self.weights)
 
     def scores(self) -> dict[str, float]:
-        """The scores over all sequences, in percent, by name."""
+        """Return the scores over all sequences, in percent, by name."""
         values = curve_scores(self.mean_curves(), self.rules.scores).tolist()
         return dict(zip(self.rules.score_names, values, strict=True))
 
     def sequence_scores(self) -> np.ndarray:
-        """The scores of every sequence, in percent, ``(sequences, scores)``; NaN where the rules leave no frame."""
+        """Return the scores of each sequence, in percent, ``(sequences, scores)``; NaN where no frame is left."""
         return curve_scores(self.curves, self.rules.scores)
 
     def part_scores(self, indices: list[int]) -> list[float]:
-        """The scores over some of the sequences, in percent; NaN where the rules leave no frame of them."""
+        """Return the scores over some of the sequences, in percent; NaN where the rules leave no frame of them."""
         weights = self.weights[indices]
         if not weights.any():
             return [math.nan] * len(self.rules.scores)
         return weighted_mean(self.sequence_scores()[indices], weights).tolist()
 
     def frame_scores(self, index: int) -> np.ndarray | None:
-        """The tracker's own scores in the frames of sequence ``index``, ``(frames,)``, read from beside its result.
+        """Read the tracker's own scores in the frames of sequence ``index``, ``(frames,)``, from beside its result.
 
-        NaN for frames without one; None where the tracker tells none. Raises DataError: the file does not fit.
+        NaN for frames without one; None where the tracker gives none. Raises DataError: the file does not fit.
         """
         frames, padded = len(self.errors[index].valid), self.errors[index].padded
         found = read_scores(self.files[index]) if self.files else None
         if found is None:
             return None
         if len(found) < frames - padded:
-            raise DataError(
-                f"{scores_path(self.files[index])} has {len(found)} scores for {frames - padded} boxes: delete "
-                f"it, or {self.files[index].name} and track this sequence again"
-            )
+            counts = f"{len(found)} scores for {frames - padded} boxes"
+            raise DataError(f"{scores_path(self.files[index])} has {counts}: delete it, or track this sequence again")
         return np.concatenate((found, np.full(padded, np.nan)))[:frames]
 
-    def intervals(self) -> dict[str, tuple[float, float]]:
-        """The 95 % bootstrap interval over sequences of each score, in percent; NaN for a single sequence."""
-        pairs = bootstrap_intervals(self.sequence_scores(), self.weights).tolist()
+    def intervals(self, values: np.ndarray | None = None) -> dict[str, tuple[float, float]]:
+        """Return the 95 % bootstrap interval over sequences of each score, in percent; NaN for a single sequence.
+
+        Args:
+            values: (sequences, scores), instead of this tracker's own.
+        """
+        pairs = bootstrap_intervals(self.sequence_scores() if values is None else values, self.weights).tolist()
         return dict(zip(self.rules.score_names, map(tuple, pairs), strict=True))
 
 
@@ -148,15 +149,12 @@ class RepeatedRuns:
     trackers: list[TrackerReport]
 
     def scores(self) -> list[Spread]:
-        """The scores over all sequences, in percent."""
-        everything = list(range(len(self.trackers[0].errors)))
-        return run_spreads([one.part_scores(everything) for one in self.trackers])
+        """Return the scores over all sequences, in percent."""
+        return run_spreads([list(one.scores().values()) for one in self.trackers])
 
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """The 95 % bootstrap interval over sequences of the mean of each score, in percent; NaN for one sequence."""
-        means, first = np.mean([one.sequence_scores() for one in self.trackers], axis=0), self.trackers[0]
-        pairs = bootstrap_intervals(means, first.weights).tolist()
-        return dict(zip(first.rules.score_names, map(tuple, pairs), strict=True))
+        """Return the 95 % bootstrap interval over sequences of each mean score, in percent; NaN for one sequence."""
+        return self.trackers[0].intervals(np.mean([one.sequence_scores() for one in self.trackers], axis=0))
 
 
 @dataclass(frozen=True)
@@ -188,6 +186,10 @@ class Report:
         """How many sequences the data set has, those that were not scored among them."""
         return len(self.data) + len({*self.absent, *self.first_only, *chain(*self.missing.values())})
 
+    def tracker(self, label: str) -> TrackerReport:
+        """Return the tracker of that label."""
+        return next(one for one in self.trackers if one.label == label)
+
     @property
     def sequences(self) -> list[str]:
         """The names of the sequences that were scored."""
@@ -211,12 +213,15 @@ class Report:
     @property
     def repeated(self) -> list[RepeatedRuns]:
         """The trackers with several runs."""
-        found: dict[str, list[tuple[str, TrackerReport]]] = {}
+        found: dict[str, dict[str, TrackerReport]] = {}
         for tracker in self.trackers:
             if tracker.run:
-                found.setdefault(tracker.run[0], []).append((tracker.run[1], tracker))
-        runs = {label: [one for _, one in sorted(some, key=lambda run: int(run[0]))] for label, some in found.items()}
-        return [RepeatedRuns(f"{label} (mean of {len(some)} runs)", some) for label, some in runs.items() if some[1:]]
+                found.setdefault(tracker.run[0], {})[tracker.run[1]] = tracker
+        return [
+            RepeatedRuns(f"{label} (mean of {len(runs)} runs)", [runs[number] for number in sorted(runs, key=int)])
+            for label, runs in found.items()
+            if len(runs) > 1
+        ]
 
     @property
     def attributes(self) -> dict[str, list[int]]:
@@ -287,7 +292,7 @@ def score_tracker(
 def evaluate(
     trackers: Seq[Tracker],
     dataset: str,
-    results_dir: str | Path | None = None,
+    results_dir: Path | None = None,
     protocol: str = "pytracking",
     skip_missing: bool = False,
     env: EnvSettings | None = None,
@@ -312,42 +317,32 @@ def evaluate(
     chosen = get_protocol(protocol)
     env = env or env_settings()
     folder = Path(results_dir or env.results_path)
-    found = _scorable(trackers, dataset, folder, skip_missing, env, cache)
-    rules = chosen.rules(found.data[0].dataset)
-    files = {
-        tracker_label(tracker): [found_result(folder, *tracker, one) for one in found.data] for tracker in trackers
-    }
+    report = replace(_scorable(trackers, dataset, folder, skip_missing, env, cache), protocol=protocol)
+    data, rules = report.data, chosen.rules(report.data[0].dataset)
+    files = {tracker_label(tracker): [found_result(folder, *tracker, one) for one in data] for tracker in trackers}
 
     def score(label: str, rules: Rules) -> TrackerReport:
-        boxes = (cached_boxes(path, cache) for path in files[label])
-        return score_tracker(label, boxes, found.data, rules, list(map(str, files[label])))
+        boxes = (read_result(path, cache) for path in files[label])
+        return score_tracker(label, boxes, data, rules, list(map(str, files[label])))
 
-    reports = []
     for tracker in tqdm(dict.fromkeys(trackers), "scoring", leave=False, disable=None):
         label = tracker_label(tracker)
         scored, paths = score(label, rules), files[label]
-        _warn_of_short(scored, paths, found.data)
-        origins = Counter(map(result_origin, paths, found.data))
+        _warn_of_short(scored, paths, data)
+        origins = Counter(map(result_origin, paths, data))
         run = run_of(tracker, paths[0])
-        reports.append(replace(scored, origins=dict(origins.most_common()), files=paths, run=run))
-    reports.sort(key=lambda one: -one.scores()[rules.score_names[0]])
-    report = Report(dataset, protocol, found.data, reports, found.missing, (), found.absent, found.first_only)
+        report.trackers.append(replace(scored, origins=dict(origins.most_common()), files=paths, run=run))
+    report.trackers.sort(key=lambda one: -one.scores()[rules.score_names[0]])
     return replace(report, differences=tuple(protocol_differences(report, score))) if differences else report
-
-
-class _Scorable(NamedTuple):
-    """The sequences of a data set that can be scored, and the others, as of :class:`Report`."""
-
-    data: list[Sequence]
-    missing: dict[str, list[str]]
-    absent: tuple[str, ...]
-    first_only: tuple[str, ...]
 
 
 def _scorable(
     trackers: Seq[Tracker], dataset: str, folder: Path, skip_missing: bool, env: EnvSettings, cache: Path | None
-) -> _Scorable:
-    """The sequences with annotation and results of all trackers; arguments and errors as of :func:`evaluate`."""
+) -> Report:
+    """Return a report without trackers: the sequences that can be scored, and the others.
+
+    Arguments and errors as of :func:`evaluate`.
+    """
     listed = get_dataset(dataset, env=env)
     absent = tuple(sequence.name for sequence in listed if not sequence.has_boxes())
     data = [sequence for sequence in listed if sequence.name not in absent]
@@ -357,7 +352,7 @@ def _scorable(
     missing = {label: names for label, names in lacking.items() if names}
     if missing and not skip_missing:
         raise DataError(missing_message(missing, dataset, data, folder))
-    without = {name for names in missing.values() for name in names}
+    without = set(chain(*missing.values()))
     data = [sequence for sequence in data if sequence.name not in without]
     if not data:
         raise DataError(f"{dataset}: no sequence has results of every tracker asked for, in {folder}")
@@ -365,14 +360,14 @@ def _scorable(
         one.name
         for one in data
         if len(one.ground_truth) == 1
-        and any(len(cached_boxes(found_result(folder, *tracker, one), cache)) > 1 for tracker in trackers)
+        and any(len(read_result(found_result(folder, *tracker, one), cache)) > 1 for tracker in trackers)
     )
     if len(first_only) == len(data):
-        raise DataError(
-            f"{dataset}: only the first box of each sequence is known ({data[0].annotation}), and that is given"
-            + ("" if data[0].group else ": its benchmark publishes no other and scores on its own server")
-        )
-    return _Scorable([one for one in data if one.name not in first_only], missing, absent, first_only)
+        known = f"only the first box of each sequence is known ({data[0].annotation}), and that is given"
+        server = "" if data[0].group else ": its benchmark publishes no other and scores on its own server"
+        raise DataError(f"{dataset}: {known}{server}")
+    scored = [one for one in data if one.name not in first_only]
+    return Report(dataset, "", scored, [], missing, absent=absent, first_only=first_only)
 
 
 def _warn_of_short(scored: TrackerReport, paths: Seq[Path], data: Seq[Sequence]) -> None:

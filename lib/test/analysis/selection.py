@@ -50,7 +50,7 @@ class Selection:
     protocol: str = "pytracking"
 
     def trackers(self, results_dir: Path) -> list[Tracker]:
-        """The trackers in the order they were asked for, each once.
+        """Return the trackers in the order they were asked for, each once.
 
         Raises:
             ConfigError: a name to compare with is none, or there are too many to tell apart.
@@ -75,12 +75,12 @@ def tracker_label(tracker: Tracker) -> str:
 
 
 def missing_results(results_dir: Path, tracker: Tracker, sequences: Seq[Sequence]) -> list[str]:
-    """Names of the sequences that ``tracker`` has no finished result file for."""
+    """Return names of the sequences that ``tracker`` has no finished result file for."""
     return [one.name for one in sequences if not found_result(results_dir, *tracker, one).is_file()]
 
 
 def missing_message(missing: Mapping[str, list[str]], dataset: str, sequences: Seq[Sequence], results_dir: Path) -> str:
-    """The error text for missing results, by label of the tracker, with what to do."""
+    """Return the error text for missing results, by label of the tracker, with what to do."""
     lines = [f"results are missing in {results_dir}:"]
     for label, names in missing.items():
         lines.append(f"  {label}: {len(names)} of {len(sequences)} sequences of {dataset}: {listed(names)}")
@@ -111,14 +111,10 @@ def result_origin(path: Path, sequence: Sequence, frames: bool = False) -> str:
         return ORIGIN_UNKNOWN
     first, source = sequence.ground_truth[0].tolist(), provenance_path(path)
     if record.get("init_box", first) != first:
-        raise DataError(
-            f"{source}: tracked from {record['init_box']}, but {sequence.name} starts at {first}: "
-            f"delete {path.name} and track this sequence again"
-        )
+        boxes = f"tracked from {record['init_box']}, but {sequence.name} starts at {first}"
+        raise DataError(f"{source}: {boxes}: delete {path.name} and track this sequence again")
     if (frames or sequence.dataset in CHANGEABLE) and other_frames(record, sequence.frames):
-        raise DataError(
-            f"{source}: {sequence.name} was tracked on other frames than are there now: track it again (--fresh)"
-        )
+        raise DataError(f"{source}: {sequence.name} was tracked on other frames than are there now: use --fresh")
     if record.get("result_sha256") != file_hash(path):
         return f"{ORIGIN_UNKNOWN}: changed after it was written"
     if record.get("imported_from"):
@@ -136,7 +132,7 @@ def result_origin(path: Path, sequence: Sequence, frames: bool = False) -> str:
 
 
 def run_of(tracker: Tracker, path: Path) -> tuple[str, str] | None:
-    """The ``NAME/CONFIG`` that ``tracker`` is a run of, and the number of the run; None where it is no numbered run.
+    """Split a numbered run into its ``NAME/CONFIG`` and the number; None where ``tracker`` is no numbered run.
 
     Runs lie in ``CONFIG_000``, ``CONFIG_001`` ... (``--runid``, and PyTracking's). A name may end in a number for other
     reasons (``vitb_256``): the provenance beside ``path``, one of its results, says what the configuration was. Where
@@ -156,7 +152,7 @@ def run_of(tracker: Tracker, path: Path) -> tuple[str, str] | None:
 
 
 def choose_trackers(results_dir: Path, tracker: str | None, configs: Seq[str]) -> list[Tracker]:
-    """The results under ``results_dir`` that are meant by a tracker's name and configs; None and () mean all.
+    """Return the results under ``results_dir`` that are meant by a tracker's name and configs; None and () mean all.
 
     Raises:
         DataError: there are no results, or none of a name that was asked for (the nearest one is named).
@@ -175,9 +171,9 @@ def choose_trackers(results_dir: Path, tracker: str | None, configs: Seq[str]) -
     return [pair for pair in found if tracker in (None, pair[0]) and (not configs or pair[1] in configs)]
 
 
-def complete_benchmarks(results_dir: Path, trackers: Seq[Tracker], env: EnvSettings) -> dict[str, list[Tracker]]:
-    """For every benchmark that is installed and can be scored here, the trackers with results of all its sequences."""
-    complete = {}
+def complete_benchmarks(results_dir: Path, trackers: Seq[Tracker], env: EnvSettings) -> list[str]:
+    """Return the benchmarks that can be scored here and of which some tracker has results of all sequences."""
+    complete = []
     for name, row in BENCHMARKS.items():
         if not env.folder(row).is_dir():
             continue
@@ -186,7 +182,7 @@ def complete_benchmarks(results_dir: Path, trackers: Seq[Tracker], env: EnvSetti
         except DataError as error:  # the folder is there, but not (all of) this benchmark: a training set, say
             logger.warning("%s is left out: %s", name, error)
             continue
-        full = [tracker for tracker in trackers if not missing_results(results_dir, tracker, sequences)]
-        if sequences and full and any(len(sequence.ground_truth) > 1 for sequence in sequences):
-            complete[name] = full
+        full = any(not missing_results(results_dir, tracker, sequences) for tracker in trackers)
+        if full and any(len(sequence.ground_truth) > 1 for sequence in sequences):
+            complete.append(name)
     return complete

@@ -19,7 +19,7 @@ _SEED = 0
 
 @lru_cache(maxsize=1)
 def _resamples(sequences: int) -> np.ndarray:
-    """How often each sequence is drawn in each bootstrap resample: float32 ``(RESAMPLES, sequences)``."""
+    """Return how often each sequence is drawn in each bootstrap resample: float32 ``(RESAMPLES, sequences)``."""
     rng = np.random.default_rng(_SEED)
     return rng.multinomial(sequences, np.full(sequences, 1 / sequences), size=RESAMPLES).astype(np.float32)
 
@@ -80,11 +80,6 @@ def compare_scores(first: np.ndarray, second: np.ndarray, weights: np.ndarray) -
         signs, seen = 1 - 2 * rng.integers(2, size=(RESAMPLES, len(parts)), dtype=np.int8), 1
     extreme = np.abs(signs @ parts) >= abs(parts.sum()) * (1 - 1e-12)  # equal sums differ in their last bits
     low, high = bootstrap_intervals(differences[:, None], weights)[0]
-    return Comparison(
-        float(parts.sum()),
-        float(low),
-        float(high),
-        float((extreme.sum() + seen) / (len(signs) + seen)),
-        int((differences > 0).sum()),
-        int((differences < 0).sum()),
-    )
+    p_value = (extreme.sum() + seen) / (len(signs) + seen)
+    better, worse = int((differences > 0).sum()), int((differences < 0).sum())
+    return Comparison(float(parts.sum()), float(low), float(high), float(p_value), better, worse)

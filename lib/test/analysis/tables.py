@@ -40,7 +40,7 @@ class Table:
 
 
 def cell_text(cell: Cell) -> str:
-    """A cell with two decimals; a dash where there is no number."""
+    """Return a cell with two decimals; a dash where there is no number."""
     if isinstance(cell, Spread):
         return "-" if math.isnan(cell.mean) else f"{cell.mean:.2f} \N{PLUS-MINUS SIGN} {cell.deviation:.2f}"
     if isinstance(cell, tuple):
@@ -61,12 +61,12 @@ def align(texts: pd.DataFrame) -> str:
 
 
 def text(table: Table) -> str:
-    """A table as aligned text below its title."""
+    """Return a table as aligned text below its title."""
     return f"{table.title}\n{align(table.texts)}"
 
 
 def markdown(table: Table) -> str:
-    """A table in Markdown below its title."""
+    """Return a table in Markdown below its title."""
     ruler = ["---", *["---:"] * (table.frame.shape[1] - 1)]
     rows: list[list[str]] = [list(map(str, table.frame)), ruler, *table.texts.to_numpy().tolist()]
     lines = ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows]
@@ -83,7 +83,7 @@ _TEX = {
 
 
 def latex(table: Table) -> str:
-    """A table as a LaTeX ``table``, which needs no package; the best scores are bold."""
+    """Return a table as a LaTeX ``table``, which needs no package; the best scores are bold."""
 
     def escape(cell: str) -> str:
         return "".join(_TEX.get(character, character) for character in cell).replace("..", "--")
@@ -132,7 +132,7 @@ def scope(report: Report) -> str:
 
 
 def summary_table(report: Report) -> Table:
-    """A row per tracker: its scores, and the 95 % interval of the first one; at the end, a row for repeated runs."""
+    """Make a row per tracker, its scores and the 95 % interval of the first one; then a row for repeated runs."""
     first = report.score_names[0]
     rows: list[list[Cell]] = [[one.label, *one.scores().values(), one.intervals()[first]] for one in report.trackers]
     rows += [[one.label, *one.scores(), one.intervals()[first]] for one in report.repeated]
@@ -166,7 +166,7 @@ def mode_tables(report: Report) -> dict[str, Table]:
 
 
 def notes(report: Report) -> list[str]:
-    """Lines about sequences that were left out, missing results, and the origin of results."""
+    """Return lines about sequences that were left out, missing results, and the origin of results."""
     lines = []
     if report.absent:
         lines.append(f"left out, {len(report.absent)} of which there is no annotation here: {listed(report.absent)}")
@@ -195,7 +195,7 @@ def notes(report: Report) -> list[str]:
 
 
 def summary_text(report: Report) -> str:
-    """The table of scores in percent, the notes, and what other protocols say."""
+    """Return the table of scores in percent, the notes, and what other protocols say."""
     counted = [text(table) for table in mode_tables(report).values()]
     return "\n".join([text(summary_table(report)), *notes(report), *report.differences, *counted])
 
@@ -214,12 +214,12 @@ def _parts_table(report: Report, frame: pd.DataFrame, by: list[str], title: str)
 
 
 def sequence_table(report: Report) -> Table:
-    """A row per sequence: all scores of a single tracker, or the first score of several."""
+    """Return a row per sequence: all scores of a single tracker, or the first score of several."""
     return _parts_table(report, report.frame, ["Sequence", "Frames"], "by sequence")
 
 
 def attribute_table(report: Report) -> Table | None:
-    """A row per attribute, scored over the sequences that have it; None where the benchmark has no attributes."""
+    """Make a row per attribute, scored over the sequences that have it; None where there are no attributes."""
     frame = report.attribute_frame
     return None if frame.empty else _parts_table(report, frame, ["Attribute", "Sequences"], "by attribute")
 

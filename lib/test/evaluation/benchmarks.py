@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ FOLDER_PREFIX = "folder:"
 
 
 def get_dataset(*names: str, env: EnvSettings | None = None) -> list[Sequence]:
-    """The sequences of the named benchmarks, one after the other. Frames and annotations are read when used.
+    """Return the sequences of the named benchmarks, one after the other. Frames and annotations are read when used.
 
     Args:
         names: keys of ``BENCHMARKS``, or ``folder:PATH`` for a folder of sequences (or one sequence) of your own.
@@ -43,9 +43,9 @@ def _load(name: str, env: EnvSettings) -> list[Sequence]:
     row = get_benchmark(name)
     root = env.folder(row)
     if not root.is_dir():
+        advice = f"put the benchmark there, or set {row.setting} in lib/test/evaluation/local.py"
         raise DataError(
-            f"{name}: there is no folder {root}. Put the benchmark there, or set {row.setting} in "
-            "lib/test/evaluation/local.py (tracking/create_default_local_file.py writes that file)"
+            f"{name}: there is no folder {root}: {advice} (tracking/create_default_local_file.py writes it)"
         )
     sequences = [_sequence(files, row.dataset, row.prefix) for files in _files(row, root)]
     if not sequences:
@@ -56,7 +56,7 @@ def _load(name: str, env: EnvSettings) -> list[Sequence]:
 
 
 def get_benchmark(name: str) -> BenchmarkSpec:
-    """The row of that name. Raises ConfigError: there is none; the nearest name is told."""
+    """Return the row of that name. Raises ConfigError: there is none; it names the nearest."""
     if name not in BENCHMARKS:
         known = f"known are {', '.join(BENCHMARKS)} and folder:PATH"
         raise ConfigError(f"unknown data set {name!r}: {suggestion(name, BENCHMARKS, known)}")
@@ -64,28 +64,24 @@ def get_benchmark(name: str) -> BenchmarkSpec:
 
 
 def present_sequences(name: str, env: EnvSettings | None = None) -> list[Sequence]:
-    """Those sequences of a data set, see :func:`get_dataset`, whose frames are on this machine.
+    """Return those sequences of a data set, see :func:`get_dataset`, whose frames are on this machine.
 
-    A line tells how many are not. Raises DataError: also, none is.
+    A warning counts the others. Raises DataError: also, none is.
     """
     sequences = get_dataset(name, env=env)
     there = [sequence for sequence in sequences if sequence.has_frames()]
     if not there:
-        raise DataError(
-            f"{name}: none of its {len(sequences)} sequences has frames here; docs/benchmarks.md shows what lies "
-            "where, tracking/test.py --list where it is looked for"
-        )
+        advice = "docs/benchmarks.md shows what lies where, tracking/test.py --list where it is looked for"
+        raise DataError(f"{name}: none of its {len(sequences)} sequences has frames here; {advice}")
     absent = [sequence.name for sequence in sequences if not sequence.has_frames()]
     if absent:
-        logger.warning(
-            "%s: %d of %d sequences have no frames here and are left out: %s",
-            *(name, len(absent), len(sequences), listed(absent)),
-        )
+        count = f"{len(absent)} of {len(sequences)} sequences"
+        logger.warning("%s: %s have no frames here and are left out: %s", name, count, listed(absent))
     return there
 
 
 def own_folder(root: Path) -> list[Sequence]:
-    """A folder of one's own, see :func:`lib.data.own_folder.own_sequences`; the ground truth may be VOT regions."""
+    """Open an own folder, see :func:`lib.data.own_folder.own_sequences`; the ground truth may be VOT regions."""
     return [_sequence(own_files(found), "folder", group=folder_label(found.root)) for found in own_sequences(root)]
 
 
@@ -113,17 +109,12 @@ def _sequence(files: SequenceFiles, dataset: str, prefix: str = "", group: str =
 
 
 def _official_visible(files: SequenceFiles, dataset: str) -> np.ndarray | None:
-    """The flags of the benchmark's own evaluator; None, with a warning, where the user's copy lacks them."""
+    """Return the flags of the benchmark's own evaluator; None, with a warning, where the user's copy lacks them."""
     visible = files.official_visible()
     if visible is None and files.layout.official_hidden:
         template, _ = files.layout.official_hidden
-        _warn_once(f"{dataset}: official scores without the flags of its evaluator: there is no {template}")
+        logger.warning("%s: official scores without the flags of its evaluator: there is no %s", dataset, template)
     return visible
-
-
-@cache
-def _warn_once(message: str) -> None:
-    logger.warning(message)
 
 
 @dataclass(frozen=True)
@@ -146,7 +137,7 @@ class BenchmarkStatus:
 
 
 def benchmark_status(env: EnvSettings) -> list[BenchmarkStatus]:
-    """What is there of each benchmark. Only folders and lists are looked at, no frame and no annotation."""
+    """Return what is there of each benchmark. Only folders and lists are looked at, no frame and no annotation."""
     return [_status(name, row, env.folder(row)) for name, row in BENCHMARKS.items()]
 
 
@@ -164,7 +155,7 @@ def _status(name: str, row: BenchmarkSpec, root: Path) -> BenchmarkStatus:
 
 
 def describe_benchmarks(env: EnvSettings) -> str:
-    """A table of all benchmarks: sequences found and expected, the folder looked in, what to know."""
+    """Return a table of all benchmarks: sequences found and expected, the folder looked in, what to know."""
     rows = [("benchmark", "found", "expected", "folder", "note")]
     for one in benchmark_status(env):
         rows.append((one.name, str(one.found), str(one.expected or "any"), str(one.root), one.note))

@@ -38,19 +38,24 @@ class EnvSettings:
         self.nt_vot211_packed_results_path = str(save / "test/packed/nt_vot211")
 
     def saving_to(self, save_dir: str | Path | None) -> EnvSettings:
-        """These settings with all outputs under ``save_dir``; None leaves them where they are."""
+        """Return these settings with all outputs under ``save_dir``; None leaves them where they are."""
         settings = copy.copy(self)
         if save_dir is not None:
             settings._put_outputs(Path(save_dir))
         return settings
 
+    @property
+    def debug_folder(self) -> Path:
+        """Where runs with visualization leave pictures and results, apart from the results of real runs."""
+        return Path(self.save_dir) / "test/debug"
+
     def folder(self, row: BenchmarkSpec) -> Path:
-        """The folder that a benchmark is looked for in."""
+        """Return the folder that a benchmark is looked for in."""
         return Path(getattr(self, row.setting)) / row.subfolder
 
 
 def env_settings(path: str | Path = LOCAL_FILE) -> EnvSettings:
-    """The user's paths from ``lib/test/evaluation/local.py``, or the defaults when there is no such file.
+    """Return the user's paths from ``lib/test/evaluation/local.py``, or the defaults when there is no such file.
 
     Raises:
         ConfigError: the file does not run, or has no ``local_env_settings()`` that returns an :class:`EnvSettings`.

@@ -52,10 +52,8 @@ def track_benchmarks(spec: TrackerSpec, datasets: Row[str], options: RunOptions 
     devices = devices_of(choose_devices(spec.device, options.num_gpus), rank)
     tracker = _own_tracker if spec.family and not is_family(spec.family) else _family_tracker
     if REALTIME in mode and (options.batch > 1 or options.workers > len(devices) or options.screen):
-        raise ConfigError(
-            "--realtime measures the tracker's time for each frame: leave out --batch, --debug and --save_vis, and use "
-            f"at most --threads {len(devices)}, one for each device"
-        )
+        most = f"use at most --threads {len(devices)}, one for each device"
+        raise ConfigError(f"--realtime times single frames: leave out --batch, --debug and --save_vis, and {most}")
     run = tracker(spec, options, devices[0])
     if run.checkpoint is not None and not run.checkpoint.is_file():
         raise CheckpointError(f"there is no checkpoint {run.checkpoint}")
@@ -112,10 +110,8 @@ def _family_tracker(spec: TrackerSpec, options: RunOptions, device: str) -> _Run
 
 def _own_tracker(spec: TrackerSpec, options: RunOptions, device: str) -> _Run:
     if spec != TrackerSpec(spec.config, spec.family, device=spec.device, save_dir=spec.save_dir) or options.screen:
-        raise ConfigError(
-            f"{spec.family} is of no family in lib/models: KEY=value, --checkpoint, --precision, --backend, --compile, "
-            "--debug and --save_vis are not for it; its parameters() say what it runs with"
-        )
+        options = "KEY=value, --checkpoint, --precision, --backend, --compile, --debug and --save_vis"
+        raise ConfigError(f"{spec.family} is of no family in lib/models, and takes no {options}")
     name, (identity, checkpoint) = str(spec.config), custom_identity(spec.family, str(spec.config))
     build = partial(build_custom, name=spec.family, config=name)
     return _Run(build, spec.family.rpartition(".")[2], name, identity, checkpoint)
@@ -129,7 +125,7 @@ def _build(
 
 
 def select_sequence(sequences: list[Sequence], name: str) -> Sequence:
-    """The sequence called ``name``, else the one of that number.
+    """Return the sequence called ``name``, else the one of that number.
 
     Raises:
         ConfigError: there is none, or several have that name.
@@ -138,10 +134,9 @@ def select_sequence(sequences: list[Sequence], name: str) -> Sequence:
     if not named and name.isdecimal() and int(name) < len(sequences):
         named = [sequences[int(name)]]
     if not named:
-        raise ConfigError(
-            f"no sequence {name!r}; the {len(sequences)} here run from {sequences[0].name} to {sequences[-1].name}"
-        )
+        ends = f"{sequences[0].name} to {sequences[-1].name}"
+        raise ConfigError(f"no sequence {name!r}; the {len(sequences)} here run from {ends}")
     if len(named) > 1:
-        places = ", ".join(one.annotation for one in named)
-        raise ConfigError(f"{len(named)} sequences are called {name!r} ({places}): name one data set, or its number")
+        files = ", ".join(one.annotation for one in named)
+        raise ConfigError(f"{len(named)} sequences are called {name!r} ({files}): name one data set, or its number")
     return named[0]

@@ -1,4 +1,4 @@
-"""Tracking sequences, one or several at a time: the loop over the frames of each, and what joins these loops."""
+"""Tracking sequences, one or several at a time: the loop over the frames of each, and the batch of these loops."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Job:
     """A sequence to track, the file to write and the provenance to write beside it, which names the mode, if any.
 
     Attributes:
-        shown: what the sequence is called where somebody looks on: its name, or its label where two have one name.
+        shown: what a screen calls the sequence: its name, or its label where two have one name.
     """
 
     sequence: Sequence
@@ -50,11 +50,11 @@ class Outcome:
         frames: tracked frames, without the first.
         times: sums over these frames.
         error: traceback or reason when it failed.
-        final: it failed for its data or the like, so that it would at a second try; ``error`` is a reason.
+        final: it failed for a lasting reason, such as its data; ``error`` is the reason, and no second try is made.
         remarks: what was done to its pictures, see :meth:`ImageFrames.remarks`.
-        left: the user, who was looking on, went on to the next sequence before its end.
-        corrections: how often a simulated person drew the box anew; None where nobody looked.
-        skipped: frames that arrived while the tracker computed; None where each waited for it.
+        left: the user went on to the next sequence before its end.
+        corrections: how often a simulated person drew the box anew; None in other modes.
+        skipped: frames that arrived while the tracker computed; None in other modes.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Outcome:
 
     @classmethod
     def failed(cls, sequence: Sequence, path: Path, error: OSTrackError) -> Outcome:
-        """How a job ended for a reason that a user can mend."""
+        """Return the outcome of a job that failed for a reason that a user can mend."""
         return cls(sequence.name, path, error=str(error), final=not may_pass(error))
 
     @property
@@ -87,7 +87,7 @@ def track_jobs(
     An exception of one sequence ends up in its outcome and does not touch the others.
 
     Args:
-        tracker: is told the first box of each sequence, and nothing else of the annotation but what a simulated
+        tracker: gets the first box of each sequence, and nothing else of the annotation but what a simulated
             annotator draws, see :mod:`lib.test.evaluation.modes`.
         jobs: what to do; one is taken only when there is a slot for it.
         batch: how many sequences are tracked in one step.
@@ -115,7 +115,7 @@ _Answer = tuple[list[float], float, tuple[float, float, float]]
 def _follow(
     tracker: BatchTracker, job: Job, ahead: int, on_frames: Callable[[int], Any]
 ) -> Generator[_Request, _Answer, Outcome]:
-    """The loop over the frames of one sequence. At each ``yield`` it waits until its batch has been tracked."""
+    """Yield the loop over the frames of one sequence. At each ``yield`` it waits until its batch has been tracked."""
     sequence, remarks = job.sequence, []
     try:
         sequence.check_length()
@@ -125,7 +125,7 @@ def _follow(
         with (
             closing(read_ahead(sequence.frames, ahead)) as images,
             ResultWriter(job.path, job.provenance | {FRAMES: sequence.frames.digest}) as writer,
-            _watching(tracker, job) as show,
+            _open_screen(tracker, job) as show,
         ):
             image, decode = next(images)
             sequence.check_first_box(image)
@@ -164,15 +164,15 @@ def _follow(
     )
 
 
-def _watching(tracker: BatchTracker, job: Job) -> AbstractContextManager[Callable[[int, Any], Any]]:
-    """What shows a frame, given its number and target, of a tracker at which somebody looks; of others nothing."""
-    if hasattr(tracker, "watching"):  # see lib/test/tracker/inspected.py
-        return tracker.watching(job.shown, job.sequence.num_frames, job.sequence.ground_truth)
+def _open_screen(tracker: BatchTracker, job: Job) -> AbstractContextManager[Callable[[int, Any], Any]]:
+    """Open what shows a frame, given its number and target, of an inspected tracker; for others it does nothing."""
+    if hasattr(tracker, "open_screen"):  # see lib/test/tracker/inspected.py
+        return tracker.open_screen(job.shown, job.sequence.num_frames, job.sequence.ground_truth)
     return nullcontext(lambda number, target: None)
 
 
 class _Slot:
-    """A place in the batch: the loop that runs in it, what that asks for, and how it ended."""
+    """A slot of the batch: the loop that runs in it, what that asks for, and how it ended."""
 
     def __init__(self, loop: Generator[_Request, _Answer, Outcome]) -> None:
         self.loop = loop

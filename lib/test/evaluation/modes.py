@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
+from lib.data.base import valid_boxes
 from lib.data.sequence import Sequence as Video
+from lib.test.analysis.metrics import box_overlap
 from lib.test.evaluation.protocol import BatchTracker, Tracker, batch_tracker
-from lib.utils.box_ops import box_xywh_to_xyxy, paired_iou
 from lib.utils.errors import ConfigError, DataError
 
 # Entries of a result's provenance: which mode it was made in, with its value, and what happened.
@@ -23,7 +23,7 @@ _WARM_UP_STEPS = 3
 
 
 def mode_of(annotator: float | None, realtime: float | None) -> dict[str, float]:
-    """What a run has in its provenance of its mode; nothing in an ordinary one.
+    """Return what a run has in its provenance of its mode; nothing in an ordinary one.
 
     Args:
         annotator: least IoU with the annotation that the person accepts, in (0, 1].
@@ -43,18 +43,18 @@ def mode_of(annotator: float | None, realtime: float | None) -> dict[str, float]
 
 
 def mode_name(config: str, mode: dict[str, float]) -> str:
-    """What a run of a config is called: ``CONFIG``, ``CONFIG_annotator0.5``, ``CONFIG_realtime30``."""
+    """Return what a run of a config is called: ``CONFIG``, ``CONFIG_annotator0.5``, ``CONFIG_realtime30``."""
     return config + "".join(f"_{name}{value:g}" for name, value in mode.items())
 
 
 class Annotator:
-    """A person who draws the box anew wherever the tracker's overlaps the target too little.
+    """Simulate a person who draws the box anew wherever the tracker's overlaps the target too little.
 
     Where the target is absent, or its box is not known, nothing is drawn.
 
     Args:
         video: the sequence that is tracked.
-        least: IoU with the annotation that is accepted; None: nobody looks.
+        least: IoU with the annotation that is accepted; None simulates nobody.
 
     Attributes:
         corrections: frames (from 0) in which the box was drawn.
@@ -69,24 +69,20 @@ class Annotator:
             return
         self.truth = video.ground_truth
         if len(self.truth) == 1:
-            raise DataError(
-                f"sequence {video.name}: only its first box is known ({video.annotation}), so that nobody can say "
-                "where a correction is needed: leave out --annotator"
-            )
+            known = f"only its first box is known ({video.annotation})"
+            raise DataError(f"sequence {video.name}: {known}, which allows no corrections: leave out --annotator")
         visible = video.official_visible
-        self.known = np.isfinite(self.truth).all(axis=1) & (self.truth[:, 2:] > 0).all(axis=1)
-        self.known &= True if visible is None else visible
+        self.known = valid_boxes(self.truth) & (True if visible is None else visible)
 
     def correct(self, frame: int, box: Sequence[float], image: np.ndarray) -> list[float] | None:
-        """The true box, ``xywh``, of a frame in which ``box`` does not do; None where it does."""
+        """Return the true box, ``xywh``, of a frame where ``box`` is not accepted; None where it is."""
         if self.least is None or not self.known[frame]:
             return None
         (x, y, w, h), (height, width) = self.truth[frame].tolist(), image.shape[:2]
         if x >= width or y >= height or x + w <= 0 or y + h <= 0:
             return None  # outside of the picture, where nobody can draw
-        corners = box_xywh_to_xyxy(torch.tensor([list(box), [x, y, w, h]], dtype=torch.float64))
-        iou, _ = paired_iou(corners[:1], corners[1:])
-        if not iou.item() < self.least:  # a box that is no number is the tracker's fault, and to be told
+        overlap = box_overlap(np.array([box]), np.array([[x, y, w, h]]), pixel=0)[0]
+        if overlap >= self.least or not np.isfinite(box).all():  # the writer refuses a box that is not finite
             return None
         self.corrections.append(frame)
         return [x, y, w, h]
@@ -109,14 +105,14 @@ class Arrivals:
         self._ready = 0.0  # when the tracker is, on a clock that counts frames
 
     def skips(self, frame: int) -> bool:
-        """Whether the frame arrives while the tracker computes."""
+        """Return whether the frame arrives while the tracker computes."""
         if self.rate is not None and frame < self._ready:
             self.skipped.append(frame)
             return True
         return False
 
     def took(self, frame: int, seconds: float) -> None:
-        """Say that the tracker has worked for so long on a frame, from its arrival on."""
+        """Note how long the tracker worked on a frame, from its arrival on."""
         self._ready = frame + seconds * (self.rate or 0.0)
 
 

@@ -15,13 +15,13 @@ class Tracker(Protocol):
     """A tracker that follows one target; whoever brings a tracker of their own writes these two methods."""
 
     def initialize(self, image: np.ndarray, info: dict[str, Any]) -> Any:
-        """Take the target at ``info["init_bbox"]``, which is all that is told of it."""
+        """Take the target at ``info["init_bbox"]``, the only thing it gets to know of it."""
         ...
 
     def track(self, image: np.ndarray) -> dict[str, Any]:
         """Find the target in the next frame; its box is ``target_bbox``.
 
-        Where it tells them, its score is ``best_score``, and the probability that the target is there ``presence``.
+        It may add its score as ``best_score``, and the probability that the target is there as ``presence``.
         """
         ...
 
@@ -31,10 +31,10 @@ class TrackResult(NamedTuple):
 
     Attributes:
         boxes: one for each target.
-        scores: likewise, in [0, 1]; NaN where the tracker tells none.
+        scores: likewise, in [0, 1]; NaN where the tracker gives none.
         crop: seconds to cut out the search regions, normalise them and bring them to the device.
         network: seconds of the forward pass, waited for. Both are NaN where the tracker does not tell them apart.
-        presence: the probability that each target is in sight; empty where the tracker tells none.
+        presence: the probability that each target is in sight; empty where the tracker gives none.
     """
 
     boxes: list[list[float]]
@@ -53,7 +53,7 @@ class BatchTracker(Protocol):
     """A tracker that follows many targets at a time, of different sequences, and keeps what it knows of each apart."""
 
     def start(self, image: np.ndarray, box: Sequence[float]) -> Any:
-        """What is known of the target at ``box`` in its first frame."""
+        """Return what is known of the target at ``box`` in its first frame."""
         ...
 
     def step(self, images: Sequence[np.ndarray], targets: Sequence[Any]) -> TrackResult:
@@ -66,10 +66,8 @@ def batch_tracker(tracker: Tracker | BatchTracker, batch: int) -> BatchTracker:
     if hasattr(tracker, "start") and hasattr(tracker, "step"):
         return cast(BatchTracker, tracker)
     if batch > 1:
-        raise ConfigError(
-            f"--batch {batch}: {type(tracker).__name__} has only initialize() and track(), which follow one target; "
-            "use --batch 1, or give it start() and step() (see lib/test/evaluation/protocol.py)"
-        )
+        name = type(tracker).__name__
+        raise ConfigError(f"--batch {batch}: {name} has no start() and step() (lib/test/evaluation/protocol.py)")
     return _OneTarget(tracker)
 
 

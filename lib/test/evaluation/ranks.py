@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 def part_of(sequences: list[Sequence], info: DistInfo) -> set[int]:
-    """The indices in ``sequences`` of those that one process tracks.
+    """Return the indices in ``sequences`` of those that one process tracks.
 
     Each sequence goes, longest first, to the rank that has the fewest frames so far. All ranks get the same answer,
     whatever is tracked already. A sequence whose length cannot be read counts as empty.
@@ -49,7 +49,7 @@ def _length(sequence: Sequence) -> int:
 
 
 def devices_of(devices: list[str], info: DistInfo) -> list[str]:
-    """The devices of this machine that are for one process: its fair share of them, or one that it shares."""
+    """Return the devices of this machine that are for one process: its fair share of them, or one that it shares."""
     return devices[info.local_rank :: info.local_world] or [devices[info.local_rank % len(devices)]]
 
 

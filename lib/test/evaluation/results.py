@@ -13,23 +13,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lib.data.annotations import read_boxes, read_table
+from lib.data.annotations import read_table
 from lib.data.sequence import FrameSource, Sequence
 from lib.test.spec import SAME_BOXES
 from lib.utils.errors import DataError
+from lib.utils.replacing import replacing
 from lib.utils.versions import versions
 
+logger = logging.getLogger(__name__)
+
 SUBFOLDERS = ("got10k", "trackingnet")
-FRAMES = "frames_sha256"  # the entry that tells the frames of a result
+FRAMES = "frames_sha256"  # the entry that identifies the frames of a result
 LOST_BELOW = 0.3  # a target of a lower score is shown as lost, unless the user says otherwise
+_CACHE_FORMAT = b"boxes 1"  # part of every key of the cache: to be changed when files are read differently
 _BESIDE = ("_time", "_scores")  # ends of the names of text files that hold no boxes
 # A result belongs to a run when these entries of its provenance agree; the other entries only inform.
 IDENTITY = (
@@ -39,16 +45,16 @@ IDENTITY = (
 
 
 def result_path(results_dir: str | Path, tracker: str, config: str, sequence: Sequence) -> Path:
-    """Where the boxes of ``sequence`` lie: ``RESULTS/TRACKER/CONFIG[/SUBFOLDER]/SEQ.txt``."""
+    """Return where the boxes of ``sequence`` lie: ``RESULTS/TRACKER/CONFIG[/SUBFOLDER]/SEQ.txt``."""
     subfolder = sequence.dataset if sequence.dataset in SUBFOLDERS else sequence.group
     return Path(results_dir) / tracker / config / subfolder / f"{sequence.name}.txt"
 
 
 def found_result(results_dir: str | Path, tracker: str, config: str, sequence: Sequence) -> Path:
-    """The result file to read: that of :func:`result_path` or, where there is none, ``CONFIG/SEQ.txt`` of a folder.
+    """Find the result file to read: that of :func:`result_path` or, if there is none, ``CONFIG/SEQ.txt`` of a folder.
 
-    The latter only without a record, as somebody puts it there by hand: what was tracked here has one, and may be of
-    another folder.
+    The latter only without a record, as files copied by hand are: results that were tracked here have one, and may be
+    of another folder.
     """
     path = result_path(results_dir, tracker, config, sequence)
     plain = Path(results_dir) / tracker / config / path.name
@@ -57,37 +63,58 @@ def found_result(results_dir: str | Path, tracker: str, config: str, sequence: S
 
 
 def time_path(path: Path) -> Path:
-    """The file of times that belongs to the result file ``path``."""
+    """Return the file of times that belongs to the result file ``path``."""
     return path.with_name(f"{path.stem}_time.txt")
 
 
 def scores_path(path: Path) -> Path:
-    """The file of scores that belongs to the result file ``path``."""
+    """Return the file of scores that belongs to the result file ``path``."""
     return path.with_name(f"{path.stem}_scores.txt")
 
 
 def times_path(path: Path) -> Path:
-    """The table of where the time went that belongs to the result file ``path``."""
+    """Return the table of where the time went that belongs to the result file ``path``."""
     return path.with_name(f"{path.stem}_times.csv")
 
 
 def provenance_path(path: Path) -> Path:
-    """The provenance that belongs to the result file ``path``."""
+    """Return the provenance that belongs to the result file ``path``."""
     return path.with_name(f"{path.stem}.json")
 
 
 def partial_path(path: Path) -> Path:
-    """Where the boxes are while the sequence of the result file ``path`` is being tracked."""
+    """Return where the boxes are while the sequence of the result file ``path`` is being tracked."""
     return path.with_name(f"{path.name}.part")
 
 
-def read_result(path: str | Path) -> np.ndarray:
-    """The boxes of a result file in any common separation: (frames, 4) float64 x, y, w, h. Raises DataError."""
-    return read_boxes(path)
+def read_result(path: Path, cache: Path | None = None) -> np.ndarray:
+    """Read the boxes of a result file in any common separation: (frames, 4) float64 x, y, w, h.
+
+    Args:
+        cache: folder of numbers that were read before, found again by what a file contains, not by its name or date.
+            A damaged entry is written anew; a folder that cannot be written is done without.
+
+    Raises:
+        DataError: the result file cannot be read.
+    """
+    if cache is None or not path.is_file():
+        return read_table(path, 4)
+    entry = cache / f"{hashlib.sha256(_CACHE_FORMAT + path.read_bytes()).hexdigest()[:32]}.npz"
+    try:
+        with np.load(entry, allow_pickle=False) as file:  # zip checks the sum of what it holds
+            return file["boxes"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        boxes = read_table(path, 4)
+    try:
+        with replacing(entry, f".{os.getpid()}.npz") as unfinished:
+            np.savez(unfinished, boxes=boxes)
+    except OSError as error:
+        logger.debug("%s is not kept in %s: %s", path, cache, error)
+    return boxes
 
 
 def box_problem(boxes: np.ndarray) -> str | None:
-    """What is wrong with boxes (frames, 4) x, y, w, h: the first frame that is not finite or has a negative side."""
+    """Describe what is wrong with boxes (frames, 4) x, y, w, h: the first that is not finite or has a negative side."""
     bad = ~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1)
     return f"frame {bad.argmax()} is {boxes[bad.argmax()].tolist()}, not a box" if bad.any() else None
 
@@ -105,7 +132,7 @@ def write_scores(path: Path, scores: Iterable[float]) -> None:
 
 
 def read_scores(path: Path) -> np.ndarray | None:
-    """The scores that belong to the result file ``path``: (frames,) float64, NaN for none; None where there is no file.
+    """Read the scores of the result file ``path``: (frames,) float64, NaN for none; None where there is no file.
 
     Raises:
         DataError: the file is damaged.
@@ -115,24 +142,24 @@ def read_scores(path: Path) -> np.ndarray | None:
 
 
 def result_files(folder: Path) -> list[Path]:
-    """The finished result files of the tracker and config that ``folder`` stands for."""
-    places = (folder, *(folder / name for name in SUBFOLDERS), *folder.glob("folder_*/"))
-    return [path for place in places for path in place.glob("*.txt") if not path.stem.endswith(_BESIDE)]
+    """Return the finished result files of the tracker and config that ``folder`` stands for."""
+    folders = (folder, *(folder / name for name in SUBFOLDERS), *folder.glob("folder_*/"))
+    return [path for one in folders for path in one.glob("*.txt") if not path.stem.endswith(_BESIDE)]
 
 
 def find_results(results_dir: str | Path) -> list[tuple[str, str]]:
-    """The (tracker, config) pairs that have at least one result file under ``results_dir``, sorted by name."""
+    """Return the (tracker, config) pairs that have at least one result file under ``results_dir``, sorted by name."""
     folders = sorted(Path(results_dir).glob("*/*/"))
     return [(folder.parent.name, folder.name) for folder in folders if result_files(folder)]
 
 
 def file_hash(path: str | Path) -> str:
-    """The first 16 hex digits of the SHA-256 of a file."""
+    """Return the first 16 hex digits of the SHA-256 of a file."""
     return file_sha256(path)[:16]
 
 
 def file_sha256(path: str | Path) -> str:
-    """The SHA-256 of a file, in hex digits."""
+    """Return the SHA-256 of a file, in hex digits."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -149,7 +176,7 @@ def run_provenance(
     device: str,
     backend: str = "torch",
 ) -> dict[str, Any]:
-    """What all results of one run have in common. ``checkpoint`` is hashed here, once."""
+    """Return what all results of one run have in common. ``checkpoint`` is hashed here, once."""
     return {
         "tracker": tracker,
         "config": config,
@@ -164,7 +191,7 @@ def run_provenance(
 
 
 def sequence_provenance(run: dict[str, Any], sequence: Sequence) -> dict[str, Any]:
-    """The provenance of the result of one sequence: that of the run, and what was tracked. Raises DataError.
+    """Return the provenance of the result of one sequence: that of the run, and what was tracked. Raises DataError.
 
     What its frames are (:data:`FRAMES`) is added when they are read.
     """
@@ -172,7 +199,7 @@ def sequence_provenance(run: dict[str, Any], sequence: Sequence) -> dict[str, An
 
 
 def run_folder(name: str, run_id: int | None) -> str:
-    """The folder of a run's results: its name, with ``_RUNID`` (three digits) if there is one."""
+    """Return the folder of a run's results: its name, with ``_RUNID`` (three digits) if there is one."""
     return name if run_id is None else f"{name}_{run_id:03d}"
 
 
@@ -184,23 +211,21 @@ def finish_result(path: Path, provenance: dict[str, Any]) -> None:
 
 
 def read_provenance(path: Path) -> dict[str, Any] | None:
-    """What is recorded beside the result file ``path``; None where nothing is. Raises DataError: it is damaged."""
+    """Read the record beside the result file ``path``; None where there is none. Raises DataError: it is damaged."""
     source = provenance_path(path)
     try:
         record = json.loads(source.read_text())
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"{source} cannot be read ({error}): delete {path.name} and track this sequence again"
-        ) from error
+        raise DataError(f"{source} is damaged ({error}): delete {path.name} and track this sequence again") from error
     if not isinstance(record, dict):
         raise DataError(f"{source} is no record of a result's origin: delete {path.name} and track this sequence again")
     return record
 
 
 def differences(path: Path, provenance: dict[str, Any], frames: FrameSource | None = None) -> list[str]:
-    """Why the result file ``path`` is not one of the run that ``provenance`` describes; empty when it is.
+    """Return why the result file ``path`` is not one of the run that ``provenance`` describes; empty when it is.
 
     ``frames`` are those of the run; without them nothing is said of frames.
     """
@@ -220,7 +245,7 @@ def differences(path: Path, provenance: dict[str, Any], frames: FrameSource | No
 
 
 def other_frames(record: dict[str, Any], frames: FrameSource) -> bool:
-    """Whether a result was made from other frames; not so where its record (an older one) or the frames are missing."""
+    """Return whether a result was made from other frames; False where its record or the frames are missing."""
     if not record.get(FRAMES):
         return False
     try:
@@ -235,5 +260,5 @@ def _comparable(record: dict[str, Any], key: str) -> Any:
 
 
 def backend_name(recorded: str | None) -> str:
-    """The backend of a result; what differs but by rounding is all ``torch``, as the first results, which name none."""
+    """Return the backend of a result: ``torch`` for all that differ by rounding only, and where none is recorded."""
     return "torch" if recorded is None or recorded in SAME_BOXES else recorded

@@ -30,7 +30,7 @@ from lib.vis.views import Screen
 
 logger = logging.getLogger(__name__)
 
-_MOST_TOLD, _MOST_LISTED = 20, 5
+_MOST_LOGGED, _MOST_LISTED = 20, 5
 Build = Callable[[str], Tracker | BatchTracker]
 
 
@@ -68,9 +68,8 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         if self.batch < 1 or self.workers < 0:
-            raise ConfigError(
-                f"--batch {self.batch} --threads {self.workers}: a batch is 1 at least, worker processes are 0 or more"
-            )
+            given = f"--batch {self.batch} --threads {self.workers}"
+            raise ConfigError(f"{given}: a batch is 1 at least, worker processes are 0 or more")
 
 
 def run_sequences(
@@ -84,9 +83,9 @@ def run_sequences(
 ) -> Summary:
     """Track what is not tracked yet of the part of ``rank``, the longest sequences first.
 
-    A sequence that fails is tried once more when all others are done, alone in its step: network file systems have
-    hiccups, and a worker that died took others with it. When it fails again, its traceback is logged. Where its data
-    are to blame, nothing would change: that is told at once, in a line, and not tried again.
+    A sequence that fails is tried once more when all others are done, alone in its step: network file systems
+    fail at times, and so do all sequences of a worker that died. When it fails again, its traceback is logged. A
+    failure for its data is final: it is logged at once, in a line, and not tried again.
 
     Args:
         sequences: what to track.
@@ -118,35 +117,29 @@ def run_sequences(
         track = partial(_run_here, build=cache(build), device=devices[0])
     remarks: set[str] = set()
     seldom = 0.5 if sys.stderr.isatty() else 30.0  # seconds between updates: log files need few
+    started = 0.0  # when the first tracker was ready
+
+    def progress(frames: int) -> None:
+        nonlocal started
+        started = started or time.perf_counter()
+        bar.update(frames)
+
     with tqdm(unit="frame", dynamic_ncols=True, mininterval=seldom) as bar, logging_redirect_tqdm():
-        progress = _Progress(bar)
         for last, together in ((False, batch), (True, 1)):
             jobs, broken, skipped = _plan(todo, names, provenance, options.fresh)
             summary.skipped += skipped
             bar.total = bar.n + sum(job.provenance["frames"] for job in jobs)
             outcomes = track(jobs, batch=together, on_frames=progress)
-            again = [one.path for one in chain(broken, outcomes) if not _settle(one, summary, last, remarks)]
+            again = [one.path for one in chain(broken, outcomes) if not _record(one, summary, last, remarks)]
             todo = {path: todo[path] for path in again}
-        summary.seconds = time.perf_counter() - progress.started if progress.started else 0.0
+        summary.seconds = time.perf_counter() - started if started else 0.0
     return summary
-
-
-@dataclass
-class _Progress:
-    """Moves a bar by numbers of frames; ``started`` is when it first did, by the clock of ``time.perf_counter``."""
-
-    bar: tqdm
-    started: float = 0.0
-
-    def __call__(self, frames: int) -> None:
-        self.started = self.started or time.perf_counter()
-        self.bar.update(frames)
 
 
 def _result_paths(
     sequences: list[Sequence], results_dir: str | Path, provenance: dict[str, Any], run_id: int | None
 ) -> list[Path]:
-    """The result file of each sequence, in a folder that is made now, before the model is loaded.
+    """Return the result file of each sequence, in a folder that is made now, before the model is loaded.
 
     Raises:
         DataError: two sequences would share a file.
@@ -162,10 +155,10 @@ def _result_paths(
     return paths
 
 
-def _settle(outcome: Outcome, summary: Summary, last: bool, remarks: set[str]) -> bool:
-    """Put an outcome into the summary and tell the user; False where the sequence is to be tried once more.
+def _record(outcome: Outcome, summary: Summary, last: bool, remarks: set[str]) -> bool:
+    """Put an outcome into the summary and log it; False where the sequence is to be tried once more.
 
-    ``remarks`` holds the kinds of remarks that were told: each is told of the first sequence that it is true of.
+    ``remarks`` holds the kinds of remarks that were logged: each is logged for its first sequence alone.
     """
     for remark in outcome.remarks:
         kind = remark.partition(":")[0]
@@ -178,7 +171,7 @@ def _settle(outcome: Outcome, summary: Summary, last: bool, remarks: set[str]) -
         summary.done.append(outcome)
     elif outcome.final:
         summary.failed.append(outcome)
-        _tell(outcome, len([other for other in summary.failed if other.final]))
+        _log_failure(outcome, len([other for other in summary.failed if other.final]))
     elif last:
         summary.failed.append(outcome)
         logger.error("sequence %s failed again: %s", outcome.name, outcome.error)
@@ -188,19 +181,19 @@ def _settle(outcome: Outcome, summary: Summary, last: bool, remarks: set[str]) -
     return True
 
 
-def _tell(outcome: Outcome, number: int) -> None:
-    """Say why a sequence failed; ``number`` (from 1) counts those that are told so, of which there may be hundreds."""
-    if number <= _MOST_TOLD:
+def _log_failure(outcome: Outcome, number: int) -> None:
+    """Log why a sequence failed; ``number`` (from 1) counts such failures, of which there may be hundreds."""
+    if number <= _MOST_LOGGED:
         reason = (outcome.error or "").removeprefix(f"sequence {outcome.name}: ")
         logger.error("sequence %s failed: %s", outcome.name, reason)
-    elif number == _MOST_TOLD + 1:
-        logger.error("more than %d sequences fail for their data: of the others only the names are told", _MOST_TOLD)
+    elif number == _MOST_LOGGED + 1:
+        logger.error("more than %d sequences fail for their data: of the others only the names are told", _MOST_LOGGED)
 
 
 def _plan(
     todo: dict[Path, Sequence], names: Counter[str], provenance: dict[str, Any], fresh: bool
 ) -> tuple[list[Job], list[Outcome], int]:
-    """What is left to do, longest first; the sequences that cannot even be looked at; how many are done already.
+    """Return what is left to do, longest first; the sequences that cannot even be looked at; how many are done already.
 
     ``names`` counts the sequences of each name.
     """
@@ -219,11 +212,9 @@ def _plan(
         else:
             done += 1
     if conflicts:
-        raise DataError(
-            f"{len(conflicts)} results are not of this run:\n  "
-            + listed(conflicts, _MOST_LISTED, between="\n  ")
-            + "\nuse --fresh to track and replace them, or keep them and use another --runid or --save_dir"
-        )
+        shown = listed(conflicts, _MOST_LISTED, between="\n  ")
+        advice = "use --fresh to track and replace them, or keep them and use another --runid or --save_dir"
+        raise DataError(f"{len(conflicts)} results are not of this run:\n  {shown}\n{advice}")
     return sorted(jobs, key=lambda job: -job.provenance["frames"]), broken, done
 
 
@@ -237,14 +228,14 @@ def _run_here(
 
 
 def choose_devices(device: str, num_gpus: int | None) -> list[str]:
-    """The devices to spread workers over.
+    """Return the devices to spread workers over.
 
     Args:
         device: ``cuda`` or ``auto`` for all CUDA devices (``auto`` is the CPU where there is none); or one of its own.
         num_gpus: how many GPUs to use at most; ``None`` means all.
 
     Raises:
-        ConfigError: the device is unknown, or cannot be had.
+        ConfigError: the device is unknown, or not available.
     """
     if device not in ("auto", "cuda"):
         return [str(checked_device(device))]

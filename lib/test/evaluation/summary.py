@@ -56,14 +56,14 @@ class Summary:
         skipped = [outcome.skipped for outcome in self.done if outcome.skipped is not None]
         if skipped:
             text += f"\nin real time {sum(skipped)} of {sum(skipped) + self.frames} frames were skipped"
-        told = [outcome.name for outcome in self.failed if outcome.final]
-        text += f"\nfailed, see above: {listed(told)}" if told else ""
+        final = [outcome.name for outcome in self.failed if outcome.final]
+        text += f"\nfailed, see above: {listed(final)}" if final else ""
         for outcome in self.failed:
             text += "" if outcome.final else f"\nfailed: {outcome.name} ({outcome.reason})"
         return text
 
     def _speeds(self) -> str:
-        """Frames per second of the network alone, of the tracker, and by the clock with everything."""
+        """Return frames per second of the network alone, of the tracker, and by the clock with everything."""
         times = self.times
         network = f"network {self.frames / times.network:.1f} FPS, " if times.network > 0 else ""
         tracker = f"tracker {self.frames / times.tracker:.1f} FPS, " if times.tracker > 0 else ""
@@ -71,7 +71,7 @@ class Summary:
         return f"{network}{tracker}end to end {self.frames / self.seconds:.1f} FPS{each}"
 
     def _shares(self) -> str:
-        """Where the time of a frame went."""
+        """Return where the time of a frame went."""
         decode, tracker, crop, network = (1000 * seconds / self.frames for seconds in self.times)
         text = f"a frame: {tracker:.2f} ms in the tracker"
         if network > 0:

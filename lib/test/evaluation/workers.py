@@ -44,8 +44,7 @@ def run_in_processes(
 ) -> Iterator[Outcome]:
     """Do the jobs, in their order, in up to ``workers`` processes; yield outcomes as they come.
 
-    A worker that dies, or sends nothing for half an hour, costs the sequences it was at (their outcomes say so), and a
-    new one takes its place.
+    A worker that dies, or sends nothing for half an hour, is replaced; the sequences that it worked on have failed.
 
     Args:
         jobs: what to do.
@@ -63,19 +62,19 @@ def run_in_processes(
     pending, count = deque(jobs), min(workers, len(jobs))
     threads = max(1, torch.get_num_threads() // count)
     batch = min(batch, math.ceil(len(jobs) / count))
-    crew = [_Worker(build, devices[i % len(devices)], threads, batch) for i in range(count)]
+    running = [_Worker(build, devices[i % len(devices)], threads, batch) for i in range(count)]
     try:
-        while crew:
-            for worker in _ready(crew):
+        while running:
+            for worker in _ready(running):
                 message: str
                 content: Any
                 try:
                     message, content = worker.connection.recv()
                 except (EOFError, OSError):  # the process has ended
-                    crew.remove(worker)
-                    yield from worker.ended()
+                    running.remove(worker)
+                    yield from worker.lost_jobs()
                     if pending:
-                        crew.append(_Worker(build, worker.device, threads, batch))
+                        running.append(_Worker(build, worker.device, threads, batch))
                     continue
                 if message == "error":
                     raise OSTrackError(content)
@@ -87,22 +86,22 @@ def run_in_processes(
                     del worker.jobs[content.path]
                     yield content
     finally:
-        for worker in crew:
+        for worker in running:
             worker.process.terminate()
-        for worker in crew:
+        for worker in running:
             worker.process.join(_GRACE_SECONDS)
             if worker.process.is_alive():
                 worker.process.kill()
 
 
-def _ready(crew: list[_Worker]) -> list[_Worker]:
-    """Wait for workers that have sent something, or have ended; kill those that have sent nothing for too long."""
-    connections = wait([worker.connection for worker in crew], _CHECK_SECONDS)
-    ready = [worker for worker in crew if worker.connection in connections]
-    for worker in crew:
+def _ready(running: list[_Worker]) -> list[_Worker]:
+    """Wait for workers that have sent a message or have ended; kill those that have sent nothing for too long."""
+    connections = wait([worker.connection for worker in running], _CHECK_SECONDS)
+    ready = [worker for worker in running if worker.connection in connections]
+    for worker in running:
         if worker in ready:
-            worker.heard = time.monotonic()
-        elif time.monotonic() - worker.heard > _SILENT_SECONDS:
+            worker.last_message = time.monotonic()
+        elif time.monotonic() - worker.last_message > _SILENT_SECONDS:
             worker.hangs = True
             worker.process.kill()  # which closes its pipe
     return ready
@@ -110,12 +109,12 @@ def _ready(crew: list[_Worker]) -> list[_Worker]:
 
 @dataclass(eq=False)
 class _Worker:
-    """The main process's end of a worker.
+    """A worker as the main process sees it.
 
     Attributes:
-        jobs: what it is at, by the path of the result.
-        sent_home: it has been told that there is no more to do.
-        heard: when it was started or last sent something, in seconds of the monotonic clock.
+        jobs: what it works on, by the path of the result.
+        finished: it has been told that there are no more jobs.
+        last_message: when it was started or last sent something, in seconds of the monotonic clock.
         hangs: it was killed because it sent nothing for too long.
     """
 
@@ -124,8 +123,8 @@ class _Worker:
     threads: int
     batch: int
     jobs: dict[Path, Job] = field(default_factory=dict)
-    sent_home: bool = False
-    heard: float = field(default_factory=time.monotonic)
+    finished: bool = False
+    last_message: float = field(default_factory=time.monotonic)
     hangs: bool = False
 
     def __post_init__(self) -> None:
@@ -138,34 +137,31 @@ class _Worker:
         theirs.close()  # so that the end of the worker closes the pipe
 
     def give(self, job: Job | None) -> None:
-        """Hand over the next job; after ``None`` the worker finishes what it has and goes home."""
-        if job is None:
-            self.sent_home = True
-        else:
+        """Send the next job; None lets the worker finish and exit."""
+        self.finished = job is None
+        if job is not None:
             self.jobs[job.path] = job
-        with contextlib.suppress(BrokenPipeError):  # it has just died: seen when its pipe is read next
+        with contextlib.suppress(BrokenPipeError):  # it has just ended, which the next read shows
             self.connection.send(job)
 
-    def ended(self) -> Iterator[Outcome]:
-        """The outcomes of the jobs that the worker took with it when it died; none when it went home."""
+    def lost_jobs(self) -> list[Outcome]:
+        """Return the outcomes of the jobs that an ended worker had not finished."""
         self.process.join()
         code = self.process.exitcode
-        silence = f"gave no sign of life for {_SILENT_SECONDS / 60:g} minutes"
-        if not self.jobs and not self.sent_home:
-            happened = silence if self.hangs else f"died (exit status {code})"
-            raise OSTrackError(f"a worker process {happened} while it built the tracker")
-        reason = f"its worker process died (exit status {code}"
-        reason += "; killed, most often because memory ran out)" if code == -signal.SIGKILL else ")"
+        killed = "; killed, most often because memory ran out" if code == -signal.SIGKILL else ""
+        happened = f"died (exit status {code}{killed})"
         if self.hangs:
-            reason = f"its worker process {silence} and was killed"
-        for job in self.jobs.values():
-            yield Outcome(job.sequence.name, job.path, error=reason)
+            happened = f"sent nothing for {_SILENT_SECONDS / 60:g} minutes and was killed"
+        if not self.jobs and not self.finished:
+            raise OSTrackError(f"a worker process {happened} while it built the tracker")
+        error = f"its worker process {happened}"
+        return [Outcome(job.sequence.name, job.path, error=error) for job in self.jobs.values()]
 
 
 def _work(
     connection: Connection, build: Callable[[str], Tracker | BatchTracker], device: str, threads: int, batch: int
 ) -> None:
-    """A worker's life. It ends when there is no more to do, or when the main process is gone."""
+    """Run a worker until there are no more jobs, or the main process is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the main process stops its workers
     end_with(os.getppid())
     torch.set_num_threads(threads)
@@ -173,11 +169,9 @@ def _work(
 
     try:
         tracker = batch_tracker(build(device), batch)
-    except OSTrackError as error:
-        connection.send(("error", f"the tracker cannot be built: {error}"))
-        return
-    except Exception:  # a fault of ours: its traceback goes to the main process
-        connection.send(("error", f"the tracker cannot be built: {traceback.format_exc()}"))
+    except Exception as error:  # where it is a fault of ours, with its traceback
+        reason = str(error) if isinstance(error, OSTrackError) else traceback.format_exc()
+        connection.send(("error", f"the tracker cannot be built: {reason}"))
         return
 
     def ask() -> Job | None:
@@ -192,7 +186,7 @@ def _work(
             connection.send(("outcome", outcome))
     except OSTrackError as error:
         connection.send(("error", str(error)))
-    except (EOFError, BrokenPipeError):  # the main process has died: nobody waits for more
+    except (EOFError, BrokenPipeError):  # the main process has ended
         return
 
 

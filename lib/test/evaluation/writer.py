@@ -66,7 +66,7 @@ class ResultWriter:
     def add(self, box: list[float], time: FrameTime, score: float = math.nan) -> None:
         """Append the box x, y, w, h of the next frame, the time that it took, and its score.
 
-        The score is in [0, 1], 1 where the box was given; NaN where the tracker tells none.
+        The score is in [0, 1], 1 where the box was given; NaN where the tracker gives none.
 
         Raises:
             DataError: the box is not finite.

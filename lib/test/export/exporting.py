@@ -16,7 +16,7 @@ from lib.config import ExperimentConfig
 from lib.test.export.formats import FORMATS, Inputs, Opened, required, tensors
 from lib.test.export.graph import NetworkGraph, describe, noise_inputs
 from lib.test.export.opset import OLDEST
-from lib.utils.errors import CheckpointError, ConfigError, DataError, OSTrackError
+from lib.utils.errors import CheckpointError, ConfigError, OSTrackError
 
 _FLOAT32_ERROR = 1e-3  # most that any output of a float32 file may differ from torch's
 # Most that outputs in reduced precision may differ on average: a dropped token may change a cell altogether.
@@ -87,9 +87,9 @@ def export_network(
         origin: more to write into the file's record.
 
     Raises:
-        ConfigError: format, precision, batch or opset cannot be had.
+        ConfigError: format, precision, batch or opset are not possible.
         OSTrackError: a package is missing, or the file does not give what torch gives.
-        DataError: the file cannot be written.
+        OSError: the file cannot be written.
     """
     path, precision, batch = Path(path), options.precision, options.batch
     options.check(format, path)
@@ -108,17 +108,14 @@ def export_network(
     record = describe(cfg, model, precision, batch) | {"state": ",".join(graph.changes)} | (origin or {})
     if options.opset is not None:
         record["opset"] = str(options.opset)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
-            written = Path(folder, path.name)
-            kind.write(graph, inputs, written, record, batches)
-            found = _open(format, written).run(inputs)
-            largest, mean = _compare(expected, found, precision, path)
-            for file in sorted(Path(folder).iterdir(), key=lambda file: file.suffix == kind.suffix):
-                os.replace(file, path.with_name(file.name))  # the one that is opened last: with it all are there
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error}") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
+        written = Path(folder, path.name)
+        kind.write(graph, inputs, written, record, batches)
+        found = _open(format, written).run(inputs)
+        largest, mean = _compare(expected, found, precision, path)
+        for file in sorted(Path(folder).iterdir(), key=lambda file: file.suffix == kind.suffix):
+            os.replace(file, path.with_name(file.name))  # the one that is opened last: with it all are there
     return Exported(path, largest, mean)
 
 
@@ -132,10 +129,7 @@ def open_network(format: str, path: Path, weights: str, precision: str, batch: i
     expected = {"network_sha256": weights, "precision": precision, "batch": str(batch)}
     found = {key: opened.record.get(key) for key in expected}
     if found != expected:
-        raise CheckpointError(
-            f"{path} holds another network, {found} of experiment {opened.record.get('experiment')}, not {expected}: "
-            "remove it, and it is made anew"
-        )
+        raise CheckpointError(f"{path} holds another network, {found}, not {expected}: remove it, and export again")
     return opened
 
 
@@ -157,10 +151,8 @@ def _compare(expected: list[np.ndarray], found: list[np.ndarray], precision: str
     largest, mean = float(error.max()), float(error.mean())
     good = largest <= _FLOAT32_ERROR if precision == "float32" else mean <= _MEAN_ERROR[precision]
     if not good:  # nor where it is NaN
-        raise OSTrackError(
-            f"{path.name} does not give what torch gives: outputs differ by up to {largest:.2g}, {mean:.2g} on "
-            "average; it was not kept"
-        )
+        differ = f"outputs differ by up to {largest:.2g}, {mean:.2g} on average"
+        raise OSTrackError(f"{path.name} does not give what torch gives: {differ}; it was not kept")
     return largest, mean
 
 

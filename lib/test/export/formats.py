@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from lib.test.export.graph import NetworkGraph
-from lib.test.export.opset import EXPORTER, lower, spell_norms
+from lib.test.export.opset import EXPORTER, halve_weights, lower, spell_norms
 from lib.utils.cpu import fast_bf16
 from lib.utils.errors import OSTrackError
 
@@ -54,7 +54,7 @@ class Format:
 
 
 def tensors(inputs: Inputs) -> dict[str, torch.Tensor]:
-    """The inputs as tensors that share their memory."""
+    """Return the inputs as tensors that share their memory."""
     return {name: torch.from_numpy(value) for name, value in inputs.items()}
 
 
@@ -63,23 +63,22 @@ def required(package: str) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise OSTrackError(
-            f"{package} is not installed ({error}); run: pip install onnx onnxscript onnxruntime openvino"
-        ) from error
+        install = "pip install onnx onnxscript onnxruntime openvino"
+        raise OSTrackError(f"{package} is not installed ({error}); run: {install}") from error
 
 
 def write_torch(
     graph: NetworkGraph, inputs: Inputs, path: Path, record: dict[str, str], calibration: list[Inputs]
 ) -> None:
     """A program of ``torch.export``, with the record as an extra file."""
-    with _quiet():
+    with quiet():
         torch.export.save(_program(graph, inputs), path, extra_files={_RECORD: json.dumps(record)})
 
 
 def open_torch(path: Path) -> Opened:
     """Read and run what :func:`write_torch` wrote."""
     extra = {_RECORD: ""}
-    with _quiet():
+    with quiet():
         module = torch.export.load(path, extra_files=extra).module()
 
     @torch.inference_mode()
@@ -160,7 +159,7 @@ def _program(graph: NetworkGraph, inputs: Inputs) -> torch.export.ExportedProgra
 
 
 def _onnx_model(graph: NetworkGraph, inputs: Inputs, record: dict[str, str], calibration: list[Inputs]) -> Any:
-    """The graph as an ONNX model, in the precision and in the opset that the record names, if it does."""
+    """Return the graph as an ONNX model, in the precision and in the opset that the record names, if it does."""
     onnx = required("onnx")
     required("onnxscript")
     opset = int(record["opset"]) if "opset" in record else None
@@ -168,10 +167,10 @@ def _onnx_model(graph: NetworkGraph, inputs: Inputs, record: dict[str, str], cal
         spell_norms(graph, opset)
     int8 = record["precision"] == "int8"
     if int8:
-        from lib.test.export.int8 import quantise, smooth
+        from lib.test.export.int8 import quantize, smooth
 
         smooth(graph, calibration)
-    with _quiet():
+    with quiet():
         program = torch.onnx.export(
             _program(graph, inputs),
             dynamo=True,
@@ -184,10 +183,8 @@ def _onnx_model(graph: NetworkGraph, inputs: Inputs, record: dict[str, str], cal
     model = program.model_proto
     lower(model, opset)
     if int8:
-        model = quantise(model, calibration)
+        model = quantize(model, calibration)
     elif record["precision"] == "fp16":
-        from lib.test.export.half import halve_weights
-
         model = halve_weights(model)
     versions = {entry.domain: str(entry.version) for entry in model.opset_import}
     onnx.helper.set_model_props(model, record | {"opset": versions[""]})
@@ -195,7 +192,7 @@ def _onnx_model(graph: NetworkGraph, inputs: Inputs, record: dict[str, str], cal
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence the exporters' warnings and progress messages."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)

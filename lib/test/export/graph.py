@@ -81,7 +81,7 @@ def network_hash(cfg: ExperimentConfig, model: nn.Module) -> str:
 
 
 def describe(cfg: ExperimentConfig, model: nn.Module, precision: str, batch: int) -> dict[str, str]:
-    """The file's record: experiment and weights of the network, and what a program needs to run it."""
+    """Return the file's record: experiment and weights of the network, and what a program needs to run it."""
     test = cfg.TEST
     record = {
         "family": cfg.family,

@@ -1,4 +1,4 @@
-"""Static quantisation to int8 of the transformer's linear layers, which are most of the work.
+"""Static quantization to int8 of the transformer's linear layers, which are most of the work.
 
 Attention, softmax, layer norm, the patch embedding and the head stay as they are, and so do the sums that the linear
 layers give. Their inputs have one scale each, from the smallest and largest value in the calibration; weights have one
@@ -8,16 +8,16 @@ for each output channel. As a few channels of the inputs are far larger than the
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib.test.export.formats import required, tensors
+from lib.test.export.formats import quiet, required, tensors
 from lib.test.export.graph import NetworkGraph
 
 _SHIFT = 0.5  # how much of the spread between channels goes from activations to weights: all with 1
@@ -54,7 +54,7 @@ def smooth(graph: NetworkGraph, calibration: list[dict[str, np.ndarray]]) -> Non
     """
     largest: dict[nn.Module, Tensor] = {}
 
-    def watch(linear: nn.Module, inputs: tuple[Tensor]) -> None:
+    def record_largest(linear: nn.Module, inputs: tuple[Tensor]) -> None:
         found = inputs[0].abs().amax((0, 1))
         largest[linear] = torch.maximum(largest.get(linear, found), found)
 
@@ -64,7 +64,7 @@ def smooth(graph: NetworkGraph, calibration: list[dict[str, np.ndarray]]) -> Non
         for name, child in module.named_children()
         if isinstance(child, nn.Linear)
     ]
-    hooks = [linear.register_forward_pre_hook(watch) for _, _, linear in layers]
+    hooks = [linear.register_forward_pre_hook(record_largest) for _, _, linear in layers]
     for inputs in calibration:
         graph(**tensors(inputs))
     for hook in hooks:
@@ -75,11 +75,11 @@ def smooth(graph: NetworkGraph, calibration: list[dict[str, np.ndarray]]) -> Non
         setattr(module, name, SmoothedLinear(linear, scale.masked_fill(unusable, 1.0)))
 
 
-def quantise(model: Any, calibration: list[dict[str, np.ndarray]]) -> Any:
-    """The ONNX model of a smoothed graph, with QuantizeLinear and DequantizeLinear around what is computed in int8.
+def quantize(model: Any, calibration: list[dict[str, np.ndarray]]) -> Any:
+    """Put QuantizeLinear and DequantizeLinear into the ONNX model of a smoothed graph, around what int8 computes.
 
     Args:
-        model: in float32; what it multiplies after a factor of :class:`SmoothedLinear` is quantised.
+        model: in float32; what it multiplies after a factor of :class:`SmoothedLinear` is quantized.
         calibration: as of :func:`smooth`.
     """
     required("onnxruntime")
@@ -93,17 +93,15 @@ def quantise(model: Any, calibration: list[dict[str, np.ndarray]]) -> Any:
         and node.input[0] in maker
         and any(name.endswith(f".{_FACTOR}") for name in maker[node.input[0]].input)
     ]
-    onnx = required("onnx")
-    silenced = logging.root.manager.disable
+    onnx, inputs = required("onnx"), iter(calibration)
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "float32.onnx"), Path(folder, "int8.onnx")
         onnx.save(model, source)
-        logging.disable(logging.WARNING)  # it recommends a preparation that changes nothing here
-        try:
+        with quiet():  # it recommends a preparation that changes nothing here
             quantize_static(
                 source,
                 target,
-                _Reader(calibration),
+                SimpleNamespace(get_next=lambda: next(inputs, None)),
                 quant_format=QuantFormat.QDQ,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
@@ -112,16 +110,4 @@ def quantise(model: Any, calibration: list[dict[str, np.ndarray]]) -> Any:
                 nodes_to_quantize=products,
                 extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"]},
             )
-        finally:
-            logging.disable(silenced)
         return onnx.load(target)
-
-
-class _Reader:
-    """Calibration data for onnxruntime, one input at a time."""
-
-    def __init__(self, inputs: list[dict[str, np.ndarray]]):
-        self._inputs = iter(inputs)
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        return next(self._inputs, None)

@@ -1,9 +1,10 @@
-"""Conversion to older ONNX opsets, for runtimes that lack the newer operators, as TensorRT on a Jetson."""
+"""Rewriting of ONNX models: in older opsets, for runtimes that lack the newer operators, and with half weights."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +15,7 @@ EXPORTER = 18  # PyTorch's exporter writes nothing older
 _NORM = 17  # the first with LayerNormalization
 # Attributes that say the usual thing, and since which opset they exist.
 _NEWER_ATTRIBUTES = {"Split": ("num_outputs", 18), "ScatterElements": ("reduction", 16), "Reshape": ("allowzero", 14)}
+_SMALLEST_HALVED = 1024  # elements of a weight that is worth it; biases and norms stay as they are
 _AXES_ARE_INPUT = 18  # of all reductions but ReduceSum; before they are an attribute
 
 
@@ -86,3 +88,20 @@ def _lower_node(onnx: Any, node: Any, opset: int, constants: dict[str, Any]) -> 
             node.attribute.append(onnx.helper.make_attribute("axes", constants[node.input.pop()]))
     for attribute in [attribute for attribute in node.attribute if attribute.name in dropped]:
         node.attribute.remove(attribute)
+
+
+def halve_weights(model: Any) -> Any:
+    """Store the float32 weights of an ONNX model in half precision; programs convert them back when they load it."""
+    import onnx
+
+    single = onnx.TensorProto.FLOAT
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type == single and np.prod(tensor.dims) >= _SMALLEST_HALVED:
+            name, values = tensor.name, onnx.numpy_helper.to_array(tensor)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
+            casts.append(onnx.helper.make_node("Cast", [tensor.name], [name], to=single))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model

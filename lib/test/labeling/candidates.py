@@ -14,7 +14,7 @@ from lib.utils.errors import CheckpointError, ConfigError, suggestion
 
 _STRIDES = (8, 16, 32)  # of YOLOX's three grids, in pixels
 _PADDING = 114  # gray level around a frame that fills the detector's square only in part
-_LEAST_SCORE, _SAME_OBJECT = 0.25, 0.45  # of what is told; IoU above which the lower score of a class is dropped
+_LEAST_SCORE, _SAME_OBJECT = 0.25, 0.45  # of a detection; IoU above which the lower score of a class is dropped
 _MIN_AREA, _MAX_AREA = 0.001, 0.5  # of the frame
 _MIN_SIDE = 10  # pixels
 MOVING = "moving"  # class of what was found by its motion
@@ -68,7 +68,7 @@ class Detector:
         self.names = self._class_names()
 
     def __call__(self, image: np.ndarray) -> list[Candidate]:
-        """What it sees in a frame, best first; the same object is told once for each class."""
+        """Detect objects in a frame, best first; an object appears once for each class."""
         scale = self.size / max(image.shape[:2])
         output = self._run(image, scale)
         numbers = output[:, 5:].argmax(1)
@@ -97,7 +97,7 @@ class Detector:
         return output[0]
 
     def _class_names(self) -> list[str]:
-        """Those of COCO where there are as many classes, else their numbers."""
+        """Return those of COCO where there are as many classes, else their numbers."""
         coco = read_spec("coco_classes.txt")
         count = self._run(np.zeros((self.size, self.size, 3), np.uint8), 1.0).shape[1] - 5
         return coco if count == len(coco) else [f"class {number}" for number in range(count)]
@@ -111,7 +111,7 @@ def check_classes(classes: Sequence[str], known: Sequence[str]) -> None:
 
 
 def worth_following(box: Sequence[float], image: np.ndarray) -> bool:
-    """Whether a box is neither tiny nor most of the frame."""
+    """Return whether a box is neither tiny nor most of the frame."""
     share = box[2] * box[3] / (image.shape[0] * image.shape[1])
     return min(box[2:]) >= _MIN_SIDE and _MIN_AREA <= share <= _MAX_AREA
 
@@ -138,9 +138,9 @@ def moving_regions(before: np.ndarray, image: np.ndarray, after: np.ndarray) -> 
 
 
 def _difference(other: np.ndarray, image: np.ndarray) -> np.ndarray | None:
-    """How much ``image`` (H, W) differs from ``other`` seen from the same place, in the color that differs most.
+    """Return how much ``image`` (H, W) differs from ``other`` seen from the same place, in the color that differs most.
 
-    None where that place cannot be told.
+    None where that is not possible.
     """
     grays = [cv2.cvtColor(one, cv2.COLOR_RGB2GRAY) for one in (other, image)]
     points = cv2.goodFeaturesToTrack(grays[0], _CORNERS, 0.001, max(grays[0].shape) / 40)  # spread over the frame
@@ -160,7 +160,7 @@ def _difference(other: np.ndarray, image: np.ndarray) -> np.ndarray | None:
 
 
 def _inside(box: Sequence[float] | np.ndarray, image: np.ndarray) -> tuple[float, float, float, float]:
-    """The part of a box that lies in the image."""
+    """Return the part of a box that lies in the image."""
     x1, y1 = max(0.0, float(box[0])), max(0.0, float(box[1]))
     x2, y2 = min(image.shape[1], float(box[0] + box[2])), min(image.shape[0], float(box[1] + box[3]))
     return x1, y1, max(0.0, x2 - x1), max(0.0, y2 - y1)

@@ -19,16 +19,16 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from lib.data.image_io import write_image
 from lib.data.video_io import VIDEO_SUFFIXES, VideoFile
 from lib.drawing.pictures import shrink
+from lib.test.analysis.metrics import box_overlap, true_runs
 from lib.test.evaluation.protocol import BatchTracker
 from lib.test.evaluation.results import LOST_BELOW
 from lib.test.labeling.candidates import Candidate, moving_regions, worth_following
-from lib.utils.box_ops import box_xywh_to_xyxy, clip_box, paired_iou
+from lib.utils.box_ops import clip_box
 from lib.utils.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class LabeledTrack:
 
 
 def find_videos(paths: Sequence[Path]) -> list[Path]:
-    """The videos among files and in folders, in order. Raises DataError: a path is missing, or there is no video."""
+    """List the videos among files and in folders, in order. Raises DataError: a path or all videos are missing."""
     found = []
     for path in paths:
         if not path.exists():
@@ -114,9 +114,9 @@ def label_videos(
 ) -> tuple[int, int]:
     """Write the sequences of videos into a folder that ``FOLDER`` trains from and ``folder:`` evaluates.
 
-    A sequence is ``pseudo_VIDEO_DIGEST_N/`` with ``img/``, ``groundtruth.txt`` and ``meta.json``, which tells where it
-    is from. ``pseudo_label.jsonl`` holds a line for each video that is done; those are not done again. A video that
-    cannot be read is told of and left out.
+    A sequence is ``pseudo_VIDEO_DIGEST_N/`` with ``img/``, ``groundtruth.txt`` and ``meta.json``, which names its
+    source. ``pseudo_label.jsonl`` holds a line for each video that is done; those are not done again. A video that
+    cannot be read is left out with a warning.
 
     Args:
         origin: names of tracker and detector, for the record.
@@ -160,7 +160,7 @@ def label_frames(
     options: LabelOptions,
     counts: Counter[str] | None = None,
 ) -> list[LabeledTrack]:
-    """The tracks in the frames of a video, one shot of at most ``options.frames`` after the other.
+    """Return the tracks in the frames of a video, one shot of at most ``options.frames`` after the other.
 
     Args:
         counts: how many sequences of each class there are already; the rarest are followed first.
@@ -192,7 +192,7 @@ def follow_both_ways(
     detect: Detect | None,
     options: LabelOptions,
 ) -> LabeledTrack | None:
-    """The longest run of frames from ``start`` on in which forward and backward track agree.
+    """Return the longest run of frames from ``start`` on in which forward and backward track agree.
 
     It ends where the detector sees the object again. None where it is too short, or the object stands still.
     """
@@ -216,7 +216,7 @@ def follow_both_ways(
 
 
 def follow(tracker: BatchTracker, frames: Sequence[np.ndarray], box: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Boxes (N, 4) of a target from its ``box`` in the first frame until the last, or until the tracker has lost it."""
+    """Track a target from its ``box`` in the first frame to the last, or until it is lost; return its boxes (N, 4)."""
     boxes = [[float(value) for value in box]]
     target = tracker.start(frames[0], boxes[0])
     for image in frames[1:]:
@@ -228,15 +228,12 @@ def follow(tracker: BatchTracker, frames: Sequence[np.ndarray], box: Sequence[fl
 
 
 def longest_run(flags: np.ndarray) -> slice:
-    """The longest run of true flags, the first of several; an empty slice where there is none."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], flags.astype(np.int8), [0]))))
-    starts, ends = edges[::2], edges[1::2]
-    best = int(np.argmax(ends - starts)) if len(starts) else None
-    return slice(0, 0) if best is None else slice(int(starts[best]), int(ends[best]))
+    """Return the longest run of true flags, the first of several; an empty slice where there is none."""
+    return slice(*max(true_runs(flags).tolist(), key=lambda run: run[1] - run[0], default=(0, 0)))
 
 
 def moves(boxes: np.ndarray, least: float) -> bool:
-    """Whether the center comes at least ``least`` mean sides of the box away from its first place."""
+    """Return whether the center comes at least ``least`` mean sides of the box away from its first place."""
     centers = boxes[:, :2] + boxes[:, 2:] / 2
     side = np.sqrt(boxes[:, 2] * boxes[:, 3]).mean()
     return bool(np.linalg.norm(centers - centers[0], axis=1).max() >= least * side)
@@ -245,7 +242,7 @@ def moves(boxes: np.ndarray, least: float) -> bool:
 def _candidates(
     shot: Sequence[np.ndarray], start: int, detect: Detect | None, options: LabelOptions, counts: Counter[str]
 ) -> list[Candidate]:
-    """What to follow from a frame of a shot on, the rarest classes first."""
+    """Return what to follow from a frame of a shot on, the rarest classes first."""
     if len(shot) - start < max(options.min_frames, _MOTION_GAP + 1):
         return []
     frame = shot[start]
@@ -259,7 +256,7 @@ def _candidates(
 
 
 def _ious(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return paired_iou(*(box_xywh_to_xyxy(torch.from_numpy(boxes.copy())) for boxes in (a, b)))[0].numpy()
+    return box_overlap(a, b, pixel=0)
 
 
 def _seen_length(
@@ -280,13 +277,13 @@ def _sees(detect: Detect, image: np.ndarray, box: np.ndarray, name: str) -> bool
 
 
 def _known(box: Sequence[float], start: int, tracks: Iterable[LabeledTrack]) -> bool:
-    """Whether a box in frame ``start`` shows what is followed already."""
+    """Return whether a box in frame ``start`` shows what is followed already."""
     rows = [track.boxes[start - track.first] for track in tracks if 0 <= start - track.first < len(track.boxes)]
     return any(_ious(np.array([box]), row[None])[0] >= _SAME_OBJECT for row in rows)
 
 
 def _overlap(a: LabeledTrack, b: LabeledTrack) -> bool:
-    """Whether two tracks of a shot come to the same object: in any frame."""
+    """Return whether two tracks of a shot come to the same object: in any frame."""
     first, last = max(a.first, b.first), min(a.first + len(a.boxes), b.first + len(b.boxes))
     if last <= first:
         return False
@@ -295,12 +292,12 @@ def _overlap(a: LabeledTrack, b: LabeledTrack) -> bool:
 
 
 def _frames(video: VideoFile, options: LabelOptions) -> Iterator[np.ndarray]:
-    """The frames to work on: thinned, and not larger than asked for."""
+    """Return the frames to work on: thinned, and not larger than asked for."""
     return (shrink(image, options.side) for image in islice(video, 0, None, options.stride))
 
 
 def _shots(frames: Iterable[np.ndarray], most: int) -> Iterator[list[np.ndarray]]:
-    """Frames in pieces of at most ``most``, none of which goes across a cut."""
+    """Yield frames in pieces of at most ``most``, none of which goes across a cut."""
     shot: list[np.ndarray] = []
     smalls: list[np.ndarray] = []
     differences: list[float] = []
@@ -330,7 +327,7 @@ def _write(folder: Path, track: LabeledTrack, origin: dict[str, Any]) -> None:
 
 
 def _read_record(out: Path, settings: dict[str, Any]) -> dict[str, dict[str, str]]:
-    """The videos that are done, by their digests: the classes of their sequences. A new record begins with settings."""
+    """Read which videos are done: classes of their sequences, by their digests. A new record begins with settings."""
     path = out / RECORD
     if not path.is_file():
         _append(out, settings)

@@ -47,7 +47,7 @@ class ExportedNetwork:
         self._run, self._outputs, self._changes = run, outputs, changes
 
     def prepare(self, state: State) -> State:
-        """The state itself: embedding the template, half a percent of the work, is in the file."""
+        """Return the state itself: embedding the template, half a percent of the work, is in the file."""
         return state
 
     def run(self, state: State, crops: Tensor) -> tuple[dict[str, Tensor], State]:
@@ -62,7 +62,7 @@ class ExportedNetwork:
 def exported_network(
     cfg: ExperimentConfig, model: nn.Module, backend: str, precision: str, folder: Path
 ) -> ExportedNetwork:
-    """The network of ``model`` for a tracker, from its file, which is made where there is none yet.
+    """Return the network of ``model`` for a tracker, from its file, which is made where there is none yet.
 
     Args:
         backend: ``onnxruntime`` or ``openvino``.
@@ -79,10 +79,8 @@ def exported_network(
     path = kept_file(weights, name, format, precision, folder)
     if not path.is_file():
         if precision == "int8":
-            raise ConfigError(
-                f"there is no {path}; int8 is calibrated first: python tracking/export.py --config {name} "
-                f"--format {format} --precision int8, with the same checkpoint, settings and output folder"
-            )
+            command = f"python tracking/export.py --config {name} --format {format} --precision int8"
+            raise ConfigError(f"there is no {path}; int8 is calibrated first: {command}, and the same other options")
         logger.info("Exporting %s for %s, once, into %s", name, backend, path)
         export.export_network(cfg, model, format, path, export.ExportOptions(precision))
     opened = export.open_network(format, path, weights, precision)
@@ -91,7 +89,7 @@ def exported_network(
 
 
 def kept_file(weights: str, name: str, format: str, precision: str, folder: Path) -> Path:
-    """Where backends look for the file of a network, given its :func:`network_hash`.
+    """Return where backends look for the file of a network, given its :func:`network_hash`.
 
     Raises:
         OSTrackError: a package that the format needs is missing.

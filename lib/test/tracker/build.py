@@ -37,7 +37,7 @@ def build_tracker(
         config, checkpoint, device, precision, options: the attributes of a :class:`TrackerSpec`.
 
     Raises:
-        ConfigError, CheckpointError: the experiment, weights, device, precision or backend cannot be had.
+        ConfigError, CheckpointError: the experiment, weights, device, precision or backend are not available.
         OSTrackError: the backend's package is missing, or its file cannot be made.
     """
     overrides = tuple(options.pop("overrides", None) or ())
@@ -61,7 +61,7 @@ def build_from_spec(spec: TrackerSpec, cfg: ExperimentConfig | None = None) -> T
 
 
 def tracking_model(cfg: ExperimentConfig, checkpoint: Path | None = None) -> nn.Module:
-    """The model of an experiment, for search regions of ``TEST.SEARCH_SIZE``; its weights are random without a file."""
+    """Build the model of an experiment for search regions of ``TEST.SEARCH_SIZE``; without file, weights are random."""
     family = family_of(cfg)
     model = family.build(cfg)
     if checkpoint is not None:
@@ -81,7 +81,7 @@ def build_network(
     *,
     folder: Path,
 ) -> Network:
-    """What runs ``model`` for a tracker.
+    """Return what runs ``model`` for a tracker.
 
     Args:
         precision: from :func:`choose_precision`, for this device and backend.
@@ -105,7 +105,7 @@ def build_network(
 
 
 def choose_precision(precision: str, device: str | torch.device, backend: str) -> str:
-    """The precision to compute in; ``auto`` is bf16 where CPU or CUDA and the backend are fast in it, else float32.
+    """Choose the precision to compute in; ``auto`` is bf16 where device and backend are fast in it, else float32.
 
     Raises:
         ConfigError: backend or precision are unknown, or do not go together or with the device.
@@ -132,14 +132,14 @@ def choose_precision(precision: str, device: str | torch.device, backend: str) -
 
 
 def exports_folder(save_dir: str | Path | None = None) -> Path:
-    """Where exported files are kept: ``exports`` of the output folder; None = the configured one."""
+    """Return where exported files are kept: ``exports`` of the output folder; None = the configured one."""
     return Path(env_settings().saving_to(save_dir).save_dir) / "exports"
 
 
 def find_checkpoint(cfg: ExperimentConfig, save_dir: str | Path | None = None) -> Path:
-    """The weights of an experiment: the published place for epoch ``TEST.EPOCH``, else the ones that ship.
+    """Return the weights of an experiment: at the published path for epoch ``TEST.EPOCH``, else the ones that ship.
 
     Raises:
-        CheckpointError: there are none; the message lists the places.
+        CheckpointError: there are none; the message lists the paths.
     """
     return find_weights(cfg.family, cfg.name, cfg.TEST.EPOCH, env_settings().saving_to(save_dir).save_dir)

@@ -28,7 +28,7 @@ from lib.utils.errors import ConfigError, suggestion
 
 
 def build_custom(device: str, name: str, config: str) -> Tracker | BatchTracker:
-    """The tracker of the module ``name`` with the parameters of ``config``, on a device.
+    """Return the tracker of the module ``name`` with the parameters of ``config``, on a device.
 
     Raises:
         ConfigError: there is no such module, or it lacks one of the two functions.
@@ -38,7 +38,7 @@ def build_custom(device: str, name: str, config: str) -> Tracker | BatchTracker:
 
 
 def custom_identity(name: str, config: str) -> tuple[str, Path | None]:
-    """What results of such a tracker are tied to: twelve hex digits of code and parameters, and a weight file, if any.
+    """Identify the tracker of results: twelve hex digits of code and parameters, and a weight file, if any.
 
     Raises:
         ConfigError: as :func:`build_custom`, or ``config`` cannot be the name of a folder.

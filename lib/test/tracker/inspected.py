@@ -1,4 +1,4 @@
-"""A tracker at which somebody looks: the same boxes, and a view of every frame."""
+"""A tracker with visualization: the same boxes, and a view of every frame."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NOTHING = np.zeros((0, 0), np.float32)
 
 @runtime_checkable
 class InspectableModel(Protocol):
-    """A plain form that can tell more than the head's outputs; of other forms only those are shown.
+    """A plain form that gives more than the head's outputs; of other forms only those are shown.
 
     ``run`` also gives ``removed_indexes_s``, ``attn`` and ``attn_indices``, see :meth:`OSTrack.forward`.
 
@@ -44,13 +44,13 @@ class InspectableModel(Protocol):
     def elimination_layers(self) -> tuple[int, ...]: ...
 
     def attention_map(self, weights: Tensor, indices: Tensor) -> Tensor:
-        """What search tokens are paid, (grid, grid), NaN where dropped; from one entry of ``attn`` each, batch 1."""
+        """Return the attention to search tokens, (grid, grid), NaN where dropped, of one entry of ``attn``; batch 1."""
         ...
 
 
 @dataclass
 class Inspected:
-    """A target, and what is kept of its last step until somebody wants to see it.
+    """A target, and what is kept of its last step for a view of it.
 
     Attributes:
         target: of the tracker itself.
@@ -70,10 +70,10 @@ class Inspected:
 
 
 class InspectedTracker:
-    """Wraps a tracker in the form of :class:`BatchTracker`; what it tracks is shown on a screen.
+    """Wraps a tracker in the form of :class:`BatchTracker` and shows what it tracks on a screen.
 
-    It keeps what the network gives in passing, so a tracker that is not wrapped pays nothing. Views are made after a
-    step's time has been taken; attention maps are computed within the network's time.
+    A tracker that is not wrapped costs nothing more. Views are drawn outside of the measured time of a step; attention
+    maps are computed within the network's time.
 
     Args:
         tracker: built with backend plain.
@@ -86,10 +86,8 @@ class InspectedTracker:
 
     def __init__(self, tracker: Tracker, screen: Screen, attention_layers: Sequence[int] = ()) -> None:
         if not isinstance(tracker, Tracker):
-            raise ConfigError(
-                f"--debug and --save_vis show the networks of trackers of lib/models at work, not "
-                f"{type(tracker).__name__}: leave them out"
-            )
+            name = type(tracker).__name__
+            raise ConfigError(f"--debug and --save_vis show networks of lib/models at work, not {name}: leave them out")
         network, test = tracker.network, tracker.cfg.TEST
         self.tracker, self.screen = copy(tracker), screen
         self.attention_layers = tuple(sorted(set(attention_layers)))
@@ -108,7 +106,7 @@ class InspectedTracker:
         self.tracker.network = self._outputs
 
     def start(self, image: np.ndarray, box: Sequence[float]) -> Inspected:
-        """What is known of the target at ``box`` in its first frame."""
+        """Start a target at ``box`` in its first frame."""
         target, test = self.tracker.start(image, box), self.tracker.cfg.TEST
         template, _, _ = sample_target(image, target.box, test.TEMPLATE_FACTOR, test.TEMPLATE_SIZE)
         return Inspected(target, template, image)
@@ -123,7 +121,7 @@ class InspectedTracker:
         return step
 
     def view(self, number: int, inspected: Inspected, truth: Sequence[float] | None = None) -> View:
-        """What there is to see of the last frame of a target; ``number`` is the frame's, from 0."""
+        """Return the view of a target's last frame; ``number`` is the frame's, from 0."""
         test, head = self.tracker.cfg.TEST, self.tracker.head
         eliminating = self.inspectable.elimination_layers if self.inspectable else ()
         seen = View(
@@ -135,7 +133,7 @@ class InspectedTracker:
             inspected.template,
             grid=self.grid,
         )
-        if inspected.around is None:  # nothing but the names of what will be seen
+        if inspected.around is None:  # only the names of the panels to come
             return replace(
                 seen,
                 maps=dict.fromkeys(head.view_names, _NOTHING),
@@ -159,10 +157,11 @@ class InspectedTracker:
         )
 
     @contextmanager
-    def watching(self, name: str, total: int, truth: np.ndarray) -> Iterator[Callable[[int, Inspected], None]]:
-        """Open the screen for a sequence of ``total`` frames; call what this gives after each, with its number.
+    def open_screen(self, name: str, total: int, truth: np.ndarray) -> Iterator[Callable[[int, Inspected], None]]:
+        """Open the screen for a sequence of ``total`` frames; call what this yields after each frame, with its number.
 
-        ``truth``, the annotation (N, 4), goes past the tracker, straight to the screen.
+        Args:
+            truth: the annotation (N, 4), which the screen shows and the tracker never gets.
         """
         with self.screen(name, total) as show:
             yield lambda number, inspected: show(
@@ -171,7 +170,7 @@ class InspectedTracker:
 
 
 class _LastOutputs:
-    """A network that keeps what its last run gave."""
+    """A network that keeps the outputs of its last run."""
 
     def __init__(self, network: Network) -> None:
         self.network, self.device = network, network.device
@@ -187,7 +186,7 @@ class _LastOutputs:
 
 
 def _sample(output: dict[str, Any], i: int) -> dict[str, Any]:
-    """What the model gave for sample ``i`` of a batch, batch dimension 1."""
+    """Return the outputs for sample ``i`` of a batch, batch dimension 1."""
     return {
         name: [part[i : i + 1] for part in value] if isinstance(value, list) else value[i : i + 1]
         for name, value in output.items()

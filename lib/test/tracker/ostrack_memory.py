@@ -11,7 +11,7 @@ import torch
 
 from lib.config.ostrack_memory import MemoryRules, OSTrackMemoryConfig
 from lib.models.state import State
-from lib.test.tracker.tracker import Found, Target, Tracker
+from lib.test.tracker.tracker import SearchResult, Target, Tracker
 from lib.utils.crop import crop_window
 
 _DYNAMIC = ("dynamic", "dynamic_box")
@@ -41,25 +41,25 @@ class MemoryTracker(Tracker):
         """See :class:`Tracker`."""
         return MemoryTarget(self.network.prepare(state), box, first=state)
 
-    def find(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> tuple[list[Found], float, float]:
+    def find(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> tuple[list[SearchResult], float, float]:
         """See :class:`Tracker`. A target that is lost is looked for elsewhere too; its box stays until it is found."""
         rules = self.cfg.TEST.MEMORY
         found, crop, network = super().find(images, targets)
         for i, (image, target) in enumerate(zip(images, targets, strict=True)):
             assert isinstance(target, MemoryTarget)
             if found[i].presence < least_presence(rules, target.lost):  # false where there is no presence
-                again, more_crop, more_network = self.look_elsewhere(image, target)
-                found[i] = again or Found(target.box, found[i].score, {}, found[i].presence)
+                again, more_crop, more_network = self.search_elsewhere(image, target)
+                found[i] = again or SearchResult(target.box, found[i].score, {}, found[i].presence)
                 crop, network = crop + more_crop, network + more_network
             if "dynamic" in target.first and updates_template(rules, target.frames + 1, found[i]):
                 found[i].state |= self.new_template(image, target, found[i].box)
         return found, crop, network
 
-    def look(
+    def search(
         self, images: Sequence[np.ndarray], targets: Sequence[Target], around: Sequence[Sequence[float]]
-    ) -> tuple[list[Found], float, float]:
+    ) -> tuple[list[SearchResult], float, float]:
         """See :class:`Tracker`."""
-        found, crop, network = super().look(images, targets, around)
+        found, crop, network = super().search(images, targets, around)
         for one, target in zip(found, targets, strict=True):
             if "presence" in one.state:
                 one.presence = float(one.state["presence"])
@@ -67,26 +67,26 @@ class MemoryTracker(Tracker):
             one.state = {name: value for name, value in one.state.items() if name in target.state}
         return found, crop, network
 
-    def look_elsewhere(self, image: np.ndarray, target: MemoryTarget) -> tuple[Found | None, float, float]:
-        """Look for a lost target in the next few places of the frame: what confirms it best, if anything does."""
+    def search_elsewhere(self, image: np.ndarray, target: MemoryTarget) -> tuple[SearchResult | None, float, float]:
+        """Search the next few parts of the frame for a lost target; return the surest find, if any, and seconds."""
         rules = self.cfg.TEST.MEMORY
-        boxes = places(image.shape, target.box, self.cfg.TEST.SEARCH_FACTOR)
+        boxes = search_boxes(image.shape, target.box, self.cfg.TEST.SEARCH_FACTOR)
         if not boxes or not rules.LOOKS:
             return None, 0.0, 0.0
         chosen = [boxes[(target.lost * rules.LOOKS + i) % len(boxes)] for i in range(min(rules.LOOKS, len(boxes)))]
-        found, crop, network = self.look([image] * len(chosen), [target] * len(chosen), chosen)
+        found, crop, network = self.search([image] * len(chosen), [target] * len(chosen), chosen)
         best = max(found, key=lambda one: one.presence)
         return best if best.presence >= rules.FOUND_THRESHOLD else None, crop, network
 
     @torch.inference_mode()
     def new_template(self, image: np.ndarray, target: MemoryTarget, box: Sequence[float]) -> State:
-        """The entries of the state that a dynamic template around ``box`` changes."""
+        """Return the entries of the state that a dynamic template around ``box`` changes."""
         seen = self.first_state(image, box)
         fresh = {name: seen[name] for name in _DYNAMIC if name in seen}
         prepared = self.network.prepare(target.first | fresh)
         return {name: value for name, value in prepared.items() if name in _DYNAMIC}
 
-    def keep(self, target: Target, found: Found) -> None:
+    def keep(self, target: Target, found: SearchResult) -> None:
         """See :class:`Tracker`."""
         assert isinstance(target, MemoryTarget)
         rules = self.cfg.TEST.MEMORY
@@ -97,18 +97,18 @@ class MemoryTracker(Tracker):
 
 
 def least_presence(rules: MemoryRules, lost: int) -> float:
-    """The presence at which a target counts as there, after ``lost`` frames without it."""
+    """Return the presence at which a target counts as there, after ``lost`` frames without it."""
     return rules.FOUND_THRESHOLD if lost else rules.LOST_THRESHOLD
 
 
-def updates_template(rules: MemoryRules, frame: int, found: Found) -> bool:
-    """Whether the dynamic template is taken from frame number ``frame``, counted from 0 at the first template."""
+def updates_template(rules: MemoryRules, frame: int, found: SearchResult) -> bool:
+    """Return whether frame number ``frame``, counted from 0 at the first template, gives the dynamic template."""
     sure = found.score if math.isnan(found.presence) else found.presence
     return frame % rules.UPDATE_INTERVAL == 0 and sure >= rules.UPDATE_THRESHOLD
 
 
-def places(shape: Sequence[int], box: Sequence[float], factor: float) -> list[list[float]]:
-    """Where else a target can be: boxes of its size, half a search region apart, the nearest first.
+def search_boxes(shape: Sequence[int], box: Sequence[float], factor: float) -> list[list[float]]:
+    """Return where else to search for a target: boxes of its size, half a search region apart, the nearest first.
 
     Args:
         shape: height and width of the frame.

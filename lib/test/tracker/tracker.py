@@ -38,7 +38,7 @@ from lib.utils.windows import hann2d
 
 @dataclass
 class Target:
-    """What is known of one target: its first look, and where it was last seen.
+    """State of one target: its first appearance, and its last box.
 
     Attributes:
         state: what the model knows of it, batch dimension 1.
@@ -50,14 +50,14 @@ class Target:
 
 
 @dataclass
-class Found:
-    """What one look gave of a target.
+class SearchResult:
+    """Result of searching one region for a target.
 
     Attributes:
         box: ``xywh`` in pixels of the image.
         score: in (0, 1).
         state: the entries of its state that have changed.
-        presence: the probability that the target is there; NaN where the model tells none.
+        presence: the probability that the target is there; NaN where the model gives none.
     """
 
     box: list[float]
@@ -84,7 +84,7 @@ class Tracker:
         self.device = self.network.device
         self.head = HEADS[cfg.MODEL.HEAD.TYPE]
         self.window = hann2d(cfg.TEST.SEARCH_SIZE // cfg.MODEL.BACKBONE.STRIDE).to(self.device)
-        # Sizes are told as fractions of a search region as large as in training.
+        # The network gives sizes as fractions of a search region as large as in training.
         self.size_scale = cfg.DATA.SEARCH.SIZE / cfg.TEST.SEARCH_SIZE
         self._target: Target | None = None
 
@@ -110,10 +110,7 @@ class Tracker:
         """
         if not isinstance(info, Mapping) or "init_bbox" not in info:
             what = f"a dict with {list(info)}" if isinstance(info, Mapping) else f"a {type(info).__name__}"
-            raise DataError(
-                f'initialize(image, info) takes info = {{"init_bbox": [x, y, w, h]}} in pixels, not {what}; '
-                "start(image, box) takes a box"
-            )
+            raise DataError(f'initialize(image, info) takes info = {{"init_bbox": [x, y, w, h]}} in pixels, not {what}')
         self._target = self.start(image, info["init_bbox"])
 
     def track(self, image: np.ndarray, info: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -145,22 +142,22 @@ class Tracker:
         presence = [one.presence for one in found if not math.isnan(one.presence)]
         return TrackResult([list(one.box) for one in found], [one.score for one in found], crop, network, presence)
 
-    def find(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> tuple[list[Found], float, float]:
-        """Look for each target in its next image, and change nothing.
+    def find(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> tuple[list[SearchResult], float, float]:
+        """Search for each target in its next image, and change nothing.
 
         Returns:
-            What was found of each; seconds that crops took, and the model.
+            The result of each; seconds that crops took, and the model.
         """
-        return self.look(images, targets, [target.box for target in targets])
+        return self.search(images, targets, [target.box for target in targets])
 
-    def keep(self, target: Target, found: Found) -> None:
-        """Note in ``target`` what was found of it."""
+    def keep(self, target: Target, found: SearchResult) -> None:
+        """Write the result of a search into ``target``."""
         target.box, target.state = found.box, {**target.state, **found.state}
 
-    def look(
+    def search(
         self, images: Sequence[np.ndarray], targets: Sequence[Target], around: Sequence[Sequence[float]]
-    ) -> tuple[list[Found], float, float]:
-        """Look for each target in the search region around a ``xywh`` box of its image; returns as :meth:`find`."""
+    ) -> tuple[list[SearchResult], float, float]:
+        """Search for each target in the region around a ``xywh`` box of its image; returns as :meth:`find`."""
         if not targets:
             return [], 0.0, 0.0
         start = time.perf_counter()
@@ -171,8 +168,8 @@ class Tracker:
         predicted = time.perf_counter()
         found = []
         states = split_state(changed, len(targets))
-        for (*box, score), place, factor, image, state in zip(rows, around, factors, images, states, strict=True):
-            found.append(Found(self.decode(box, score, place, factor, image.shape), score, state))
+        for (*box, score), center, factor, image, state in zip(rows, around, factors, images, states, strict=True):
+            found.append(SearchResult(self.decode(box, score, center, factor, image.shape), score, state))
         return found, cropped - start, predicted - cropped
 
     @torch.inference_mode()
@@ -183,11 +180,11 @@ class Tracker:
         return self.new_target(self.first_state(image, box), box)
 
     def new_target(self, state: State, box: list[float]) -> Target:
-        """The target of a first state, which the network has not prepared yet."""
+        """Return the target of a first state, which the network has not prepared yet."""
         return Target(self.network.prepare(state), box)
 
     def first_state(self, image: np.ndarray, box: Sequence[float]) -> State:
-        """The state of a target at a ``xywh`` box that is seen for the first time, before the network prepares it."""
+        """Return the state of a target at its first ``xywh`` box, before the network prepares it."""
         test = self.cfg.TEST
         window = crop_window(box, test.TEMPLATE_FACTOR)
         crop = cut_crops([image], [window], test.TEMPLATE_SIZE, self.device)
@@ -196,7 +193,7 @@ class Tracker:
         return self.family.initial_state(self.cfg, crop, inside.to(self.device))
 
     def crop_search(self, images: Sequence[np.ndarray], boxes: Sequence[Sequence[float]]) -> tuple[Tensor, list[float]]:
-        """The search regions around ``xywh`` boxes, one in each image, and their crop pixels per image pixel.
+        """Return the search regions around ``xywh`` boxes, one in each image, and their crop pixels per image pixel.
 
         The regions are uint8 (B, H, W, 3) on the network's device.
         """
@@ -235,10 +232,8 @@ class Tracker:
             CheckpointError: box or score are no finite numbers, which clipping would hide.
         """
         if not all(map(math.isfinite, (*box, score))):
-            raise CheckpointError(
-                f"the network gave the box {list(box)} with score {score}: the weights ({self.checkpoint}) hold NaN, "
-                "or the precision is too low for them; try float32"
-            )
+            reason = f"the weights ({self.checkpoint}) hold NaN, or the precision is too low for them; try float32"
+            raise CheckpointError(f"the network gave the box {list(box)} with score {score}: {reason}")
         test = self.cfg.TEST
         pixels = box_from_crop(box, around, resize_factor, test.SEARCH_SIZE)
         pixels = smooth_size(pixels, around, test.SIZE_SMOOTHING * (1 - score))
@@ -247,7 +242,7 @@ class Tracker:
 
 
 def smooth_size(box: Sequence[float], last: Sequence[float], keep: float) -> list[float]:
-    """The ``xywh`` box about the same center, its sides mixed with those of ``last``, whose share is ``keep``."""
+    """Blend the sides of a ``xywh`` box with those of ``last``, whose share is ``keep``, about the same center."""
     if keep == 0:
         return list(box)
     x, y, w, h = box

@@ -49,7 +49,7 @@ class TrackedFrame:
         return self.scores[0]
 
     def picture(self, lost_below: float = 0.0) -> np.ndarray:
-        """The frame with boxes and scores drawn: a colour for each target, grey and ``lost`` below that score.
+        """Return the frame with boxes and scores drawn: a colour for each target, grey and ``lost`` below that score.
 
         Several targets are numbered from 1.
         """
@@ -63,7 +63,7 @@ class TrackedFrame:
 
 
 def _target_color(number: int) -> Color:
-    """The first is yellow as everywhere, the others as curves in plots."""
+    """Return the first is yellow as everywhere, the others as curves in plots."""
     return TARGET if number == 1 else rgb(COLORS[(number - 2) % len(COLORS)])
 
 

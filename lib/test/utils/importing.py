@@ -8,12 +8,13 @@ from collections.abc import Iterable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from lib.data.sequence import Sequence
+from lib.test.analysis.metrics import box_overlap
 from lib.test.evaluation.benchmarks import FOLDER_PREFIX, get_benchmark, get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.test.evaluation.results import (
@@ -27,12 +28,18 @@ from lib.test.evaluation.results import (
     times_path,
     write_scores,
 )
-from lib.test.utils.box_forms import check_form, to_xywh
 from lib.test.utils.shared_results import SharedResult, read_source
 from lib.utils.errors import ConfigError, DataError, listed
 
 _ALIASES = {"human4": "human4_2"}  # other toolkits' name of a sequence of OTB
 _SHOWN = 8
+# What the four numbers of a box are.
+FORMS = {
+    "xywh": "x, y, width, height",
+    "xyxy": "x1, y1, x2, y2 (two corners)",
+    "cxcywh": "x, y of the centre, width, height",
+}
+_FITS, _CLEARLY = 0.5, 0.2  # overlap with the ground truth, and how much more it has to be than that of another form
 
 
 @dataclass
@@ -75,7 +82,7 @@ class ImportOptions:
     Attributes:
         member: take only what lies under a folder or key of this name, in a source of several trackers.
         one_based: pixels are counted from 1, as in MATLAB: 1 is taken off x and y.
-        form: what the four numbers of a box are, a key of :data:`lib.test.utils.box_forms.FORMS`.
+        form: what the four numbers of a box are, a key of :data:`FORMS`.
         any_length: import also results with another number of boxes than frames; a protocol pads or cuts them.
         force: replace results that come from elsewhere.
     """
@@ -87,17 +94,8 @@ class ImportOptions:
     force: bool = False
 
 
-class _Imported(NamedTuple):
-    """A result in the form of one's own, with its record of where it came from."""
-
-    sequence: Sequence
-    boxes: np.ndarray
-    scores: np.ndarray | None
-    record: dict[str, Any]
-
-
 def import_results(
-    source: str | Path,
+    source: Path,
     tracker: str,
     config: str,
     dataset: str,
@@ -118,91 +116,95 @@ def import_results(
         DataError: nothing usable in ``source``, several results for a sequence, boxes of another form, or results of
             another origin in the way.
     """
-    source, env = Path(source), env or env_settings()
+    env = env or env_settings()
     for name in (tracker, config):
         if not re.fullmatch(r"[\w.+@ -]+", name) or name.startswith("."):
             raise ConfigError(f"{name!r} cannot be the name of a folder of results: use letters, digits, - and _")
     sequences = get_dataset(dataset, env=env)
     matched, extra = _matched(source, tracker, dataset, options.member, sequences)
-    targets = {one.name: result_path(env.results_path, tracker, config, one) for one in sequences}
-    missing = [name for name in targets if name not in matched]
-    report = ImportReport(Path(env.results_path, tracker, config), len(sequences), missing=missing, extra=extra)
-    found = _loaded(sequences, matched, options.any_length, report)
-    last_pixel = _check_first_boxes([(sequence, boxes) for sequence, _, boxes in found], options.form)
+    report = ImportReport(Path(env.results_path, tracker, config), len(sequences), extra=extra)
+    report.missing = [one.name for one in sequences if one.name not in matched]
+    written = _load_boxes([one for one in sequences if one.name in matched], matched, options.any_length, report)
+    last_pixel = _check_first_boxes(written, sequences, options.form)
     shift = np.array([-options.one_based, -options.one_based, last_pixel, last_pixel])
-    origins = _origins(source, {result.file for result in matched.values()})
-    ready: list[_Imported] = []
-    for sequence, result, written in found:
-        boxes = to_xywh(written, options.form) + shift
-        if problem := box_problem(boxes):
-            report.refused[sequence.name] = problem
-            continue
-        record = {
-            "tracker": tracker,
-            "config": config,
-            "dataset": sequence.dataset,
-            "frames": len(boxes),
-            **origins[result.file],
-            "imported_member": result.where,
-            "one_based": options.one_based,
-            "form": options.form,
-        }
-        scores = _loaded_scores(result, sequence, len(boxes), report)
-        ready.append(_Imported(sequence, boxes, scores, record))
-    _refuse_foreign([(targets[one.sequence.name], one.record) for one in ready], options.force)
+    boxes = {name: to_xywh(rows, options.form) + shift for name, rows in written.items()}
+    report.refused |= {name: problem for name, rows in boxes.items() if (problem := box_problem(rows))}
+    ready = [one for one in sequences if one.name in boxes and one.name not in report.refused]
+    paths = {one.name: result_path(env.results_path, tracker, config, one) for one in ready}
+    origins = _origins(source, {matched[name].file for name in paths})
+    if not options.force:
+        _refuse_foreign({path: origins[matched[name].file] for name, path in paths.items()})
     for one in ready:
-        _write(targets[one.sequence.name], one.boxes, one.scores, one.record)
-    report.written = [one.sequence.name for one in ready]
-    report.scored = [one.sequence.name for one in ready if one.scores is not None]
-    report.hints = _hints([(one.sequence, one.boxes) for one in ready], options.one_based, last_pixel)
+        record: dict[str, Any] = {"tracker": tracker, "config": config, "dataset": one.dataset}
+        record |= {"frames": len(boxes[one.name]), **origins[matched[one.name].file]}
+        record |= {"imported_member": matched[one.name].where, "one_based": options.one_based, "form": options.form}
+        scores = _load_scores(matched[one.name], one, len(boxes[one.name]), report)
+        _write(paths[one.name], boxes[one.name], scores, record)
+        report.written.append(one.name)
+    report.hints = _hints(ready, boxes, options.one_based, last_pixel)
     return report
 
 
 def _matched(
     source: Path, tracker: str, dataset: str, member: str | None, sequences: Seq[Sequence]
 ) -> tuple[dict[str, SharedResult], list[str]]:
-    """The result of each sequence that has one, and the paths of the others. Raises DataError: it has several."""
+    """Return the result of each sequence, where there is one, and paths of the others. Raises DataError: several."""
     prefix = "" if dataset.startswith(FOLDER_PREFIX) else get_benchmark(dataset).prefix
     matched, extra = match_results(_select(read_source(source), member, tracker), sequences, prefix)
     several = [name for name, results in matched.items() if len(results) > 1]
     if several:
-        choices = ", ".join(result.where for result in matched[several[0]])
-        raise DataError(
-            f"{source} has several results for {len(several)} sequences, for {several[0]}: {choices}; "
-            "choose by --member"
-        )
+        choices = f"{several[0]}: {', '.join(result.where for result in matched[several[0]])}"
+        raise DataError(f"{source} has several results for {len(several)} sequences, for {choices}; choose by --member")
     return {name: results[0] for name, results in matched.items()}, extra
 
 
 def _origins(source: Path, files: set[Path]) -> dict[Path, dict[str, str]]:
-    """What a record says of the file that a result comes from, by this file."""
+    """Return what a record says of the file that a result comes from, by this file."""
     hashes = {file: file_hash(file) for file in files}
     # The same text for all results of a source: a report counts the origins of a tracker's results.
     origin = source.resolve().name + (f" (sha256 {hashes[source]})" if source in hashes else "")
     return {file: {"imported_from": origin, "imported_sha256": hash} for file, hash in hashes.items()}
 
 
-def _loaded(
+def _load_boxes(
     sequences: Seq[Sequence], matched: dict[str, SharedResult], any_length: bool, report: ImportReport
-) -> list[tuple[Sequence, SharedResult, np.ndarray]]:
-    """Results with their boxes as they are written; ``report`` takes those that cannot be read."""
-    found = []
+) -> dict[str, np.ndarray]:
+    """Read the boxes by sequence, in the form of their file; ``report`` takes those that cannot be read."""
+    found = {}
     for sequence in tqdm(sequences, unit="sequence", disable=None):  # None: on terminals only
-        if result := matched.get(sequence.name):
-            try:
-                found.append((sequence, result, _of_frames(result.load(), sequence, any_length)))
-            except DataError as error:
-                report.refused[sequence.name] = str(error)
+        frames = sequence.num_frames
+        try:
+            boxes = _without_omitted(matched[sequence.name].load(), sequence, frames)
+            if len(boxes) != frames and not any_length:
+                at_10_fps = len(boxes) == (frames - 1) // 3 + 1 and frames > 9
+                hint = "; these are of 10 frames per second" if at_10_fps else ""
+                raise DataError(f"{len(boxes)} boxes for {frames} frames{hint}")
+            found[sequence.name] = boxes
+        except DataError as error:
+            report.refused[sequence.name] = str(error)
     return found
 
 
-def _loaded_scores(result: SharedResult, sequence: Sequence, boxes: int, report: ImportReport) -> np.ndarray | None:
-    """A score for each box, if the result has them; ``report`` takes those that do not fit."""
+def _load_scores(result: SharedResult, sequence: Sequence, boxes: int, report: ImportReport) -> np.ndarray | None:
+    """Read a score for each box, 1 for the first one, which is given; ``report`` takes those that do not fit."""
+    if result.load_scores is None:
+        return None
     try:
-        return _fitting_scores(result.load_scores(), sequence, boxes) if result.load_scores else None
+        scores = _without_omitted(result.load_scores(), sequence, boxes)
+        if len(scores) == boxes - 1:
+            scores = np.concatenate(([1.0], scores))
+        if len(scores) != boxes:
+            raise DataError(f"{len(scores)} scores for {boxes} boxes")
     except DataError as error:
         report.unscored[sequence.name] = str(error)
         return None
+    report.scored.append(sequence.name)
+    return np.where(np.isnan(scores) & (np.arange(boxes) == 0), 1.0, scores)
+
+
+def _without_omitted(rows: np.ndarray, sequence: Sequence, wanted: int) -> np.ndarray:
+    """Leave out the rows of frames before the first one of the sequence, where a result has them."""
+    return rows[sequence.omitted :] if len(rows) == wanted + sequence.omitted else rows
 
 
 def match_results(
@@ -251,7 +253,7 @@ def _with_affix(name: str, known: dict[str, str]) -> str | None:
 
 
 def _select(results: list[SharedResult], member: str | None, tracker: str) -> list[SharedResult]:
-    """The results under ``member``, or called so; without it those of the tracker's own name, if any, else all."""
+    """Choose results under ``member``, or called so; without it those of the tracker's own name, if any, else all."""
     wanted = (member or tracker).lower()
     chosen = [result for result in results if wanted in (part.lower() for part in result.parts)]
     if member and not chosen:
@@ -260,88 +262,71 @@ def _select(results: list[SharedResult], member: str | None, tracker: str) -> li
     return chosen or results
 
 
-def _of_frames(boxes: np.ndarray, sequence: Sequence, any_length: bool) -> np.ndarray:
-    """The boxes for the frames of ``sequence``. Raises DataError: they are others in number."""
-    frames = sequence.num_frames
-    if sequence.omitted and len(boxes) == frames + sequence.omitted:
-        boxes = boxes[sequence.omitted :]
-    if len(boxes) != frames and not any_length:
-        hint = "; these are of 10 frames per second" if len(boxes) == (frames - 1) // 3 + 1 and frames > 9 else ""
-        raise DataError(f"{len(boxes)} boxes for {frames} frames{hint}")
-    return boxes
+def to_xywh(boxes: np.ndarray, form: str) -> np.ndarray:
+    """Convert boxes (N, 4) of a form of :data:`FORMS` to x, y, width, height."""
+    first, last = boxes[:, :2], boxes[:, 2:]
+    if form == "xyxy":
+        return np.hstack((first, last - first))
+    return np.hstack((first - last / 2, last)) if form == "cxcywh" else boxes
 
 
-def _check_first_boxes(found: list[tuple[Sequence, np.ndarray]], form: str) -> bool:
-    """Whether the corners of most first boxes, in the form ``xyxy``, are the first and the last pixel inside.
+def _check_first_boxes(written: dict[str, np.ndarray], sequences: Seq[Sequence], form: str) -> bool:
+    """Compare first boxes with the ground truth; whether most corners ``xyxy`` are the first and the last pixel inside.
 
     Raises:
-        DataError: the boxes are of another form.
+        DataError: most of them fit in another form only.
     """
-    if not found:
+    if not written:
         return False
-    firsts = np.stack([boxes[0] for _, boxes in found])
-    truths = np.stack([sequence.ground_truth[0] for sequence, _ in found])
-    check_form(firsts, truths, form)
+    firsts = np.stack([boxes[0] for boxes in written.values()])
+    truths = np.stack([one.ground_truth[0] for one in sequences if one.name in written])
+    overlaps = {}
+    for name in FORMS:
+        known = np.nan_to_num(to_xywh(firsts, name))
+        overlaps[name] = np.where((known[:, 2:] > 0).all(axis=1), box_overlap(known, truths), 0.0)
+    for name, overlap in overlaps.items():
+        others = int(((overlap > _FITS) & (overlap > overlaps[form] + _CLEARLY)).sum())
+        if others > len(firsts) / 2:
+            share = f"{others} of {len(firsts)} sequences"
+            found = f"{FORMS[name]}, not {FORMS[form]}, in {share}"
+            raise DataError(f"by their first box the results are {found}: give --form {name}")
     short = np.abs(to_xywh(firsts, form)[:, 2:] + 1 - truths[:, 2:]).max(axis=1) < 1e-3
     return form == "xyxy" and bool(short.mean() > 0.5)
 
 
-def _fitting_scores(scores: np.ndarray, sequence: Sequence, boxes: int) -> np.ndarray:
-    """A score for each box, 1 for the first one, which is given. Raises DataError: they are others in number."""
-    if sequence.omitted and len(scores) == boxes + sequence.omitted:
-        scores = scores[sequence.omitted :]
-    if len(scores) == boxes - 1:
-        scores = np.concatenate(([1.0], scores))
-    if len(scores) != boxes:
-        raise DataError(f"{len(scores)} scores for {boxes} boxes")
-    if np.isnan(scores[0]):
-        scores[0] = 1.0
-    return scores
-
-
-def _hints(imported: list[tuple[Sequence, np.ndarray]], one_based: bool, last_pixel: bool) -> list[str]:
-    """What the first boxes, which should be those of the ground truth, say about the rest."""
-    offsets = np.array([boxes[0] - one.ground_truth[0] for one, boxes in imported]).reshape(-1, 4)
+def _hints(sequences: Seq[Sequence], boxes: dict[str, np.ndarray], one_based: bool, last_pixel: bool) -> list[str]:
+    """Tell what the first boxes, which should be those of the ground truth, say about the rest."""
+    offsets = np.array([boxes[one.name][0] - one.ground_truth[0] for one in sequences]).reshape(-1, 4)
     hints = []
     for shift, advice in ((1, "give --one_based"), (-1, "leave out --one_based")):
         share = (np.abs(offsets - [shift, shift, 0, 0]) < 1e-3).all(axis=1).mean() if len(offsets) else 0
         if share > 0.5 and one_based == (shift < 0):
-            hints.append(
-                f"the first box is {shift:+d}, {shift:+d} pixels off the ground truth in {100 * share:.0f} % of the "
-                f"sequences: does one of them count from 1? then {advice}"
-            )
-    far = [one.name for (one, _), offset in zip(imported, offsets, strict=True) if _is_far(one, offset)]
+            off = f"{shift:+d}, {shift:+d} pixels off the ground truth in {100 * share:.0f} % of the sequences"
+            hints.append(f"the first box is {off}: does one of them count from 1? then {advice}")
+    sides = np.array([one.ground_truth[0, 2:] for one in sequences]).reshape(-1, 2)
+    is_far = (np.abs(offsets[:, :2]) > sides).any(axis=1)
+    far = [one.name for one, beyond in zip(sequences, is_far, strict=True) if beyond]
     if far:
-        hints.append(
-            f"the first box is far from the ground truth in {len(far)} sequences ({listed(far, _SHOWN)}): are "
-            "these results of this benchmark?"
-        )
+        which = f"{len(far)} sequences ({listed(far, _SHOWN)})"
+        hints.append(f"the first box is far from the ground truth in {which}: are these results of this benchmark?")
     if last_pixel:
         hints.append("by their first box the corners x2, y2 are the last pixel inside: width and height are 1 more")
     return hints
 
 
-def _is_far(sequence: Sequence, offset: np.ndarray) -> bool:
-    """Whether the first box's corner is further from the true one than a side of the target."""
-    return bool((np.abs(offset[:2]) > sequence.ground_truth[0, 2:]).any())
-
-
-def _refuse_foreign(targets: list[tuple[Path, dict[str, Any]]], force: bool) -> None:
-    """Raise DataError if a file is in the way that was not imported from the same source, unless ``force`` is given."""
+def _refuse_foreign(origins: dict[Path, dict[str, str]]) -> None:
+    """Raise DataError if a result is in the way that was not imported from the same file; ``origins`` are by path."""
     foreign = []
-    for path, record in targets:
-        if path.exists() and not force:
-            try:
-                stored = read_provenance(path) or {}
-            except DataError:
-                stored = {}
-            if stored.get("imported_sha256") != record["imported_sha256"]:
-                foreign.append(str(path))
+    for path, origin in origins.items():
+        try:
+            stored = (read_provenance(path) or {}).get("imported_sha256")
+        except DataError:
+            stored = None
+        if path.exists() and stored != origin["imported_sha256"]:
+            foreign.append(path)
     if foreign:
-        raise DataError(
-            f"{len(foreign)} results of another origin are there already, like {foreign[0]}: choose another --config, "
-            "or replace them with --force"
-        )
+        there = f"{len(foreign)} results of another origin are there already, like {foreign[0]}"
+        raise DataError(f"{there}: choose another --config, or replace them with --force")
 
 
 def _write(path: Path, boxes: np.ndarray, scores: np.ndarray | None, record: dict[str, Any]) -> None:

@@ -6,19 +6,17 @@ Results are only read; nothing is removed.
 from __future__ import annotations
 
 import argparse
-import shlex
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from lib.data.annotations import read_table
-from lib.models.family import DEFAULT_FAMILY, is_family
+from lib.models.family import DEFAULT_FAMILY
 from lib.test.evaluation.benchmarks import get_benchmark, get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.test.evaluation.modes import ANNOTATOR
-from lib.test.evaluation.results import backend_name, box_problem, read_provenance, read_result, result_files, time_path
+from lib.test.evaluation.results import box_problem, read_provenance, read_result, result_files, time_path
 from lib.test.utils.servers import SERVERS, RawResult, Server
 from lib.utils.errors import ConfigError, DataError, listed
 from lib.utils.replacing import replacing
@@ -55,72 +53,25 @@ def check_results(form: Server, tracker: str, config: str, env: EnvSettings) -> 
     """Read the results of all sequences. Raises DataError, which lists everything that is wrong with them."""
     folder = Path(env.results_path, tracker, config, form.folder)
     frames = expected_frames(form, env, folder)
-    problems: dict[Path, str] = {}
+    problems: list[str] = []
     results = []
     for name, count in tqdm(frames.items(), "reading", unit="result", delay=2, leave=False):
-        path = folder / f"{name}.txt"
         try:
-            results.append(_read(path, name, count, form.needs_times))
+            results.append(_read(folder / f"{name}.txt", name, count, form.needs_times))
         except DataError as error:
-            problems[path] = str(error)
+            problems.append(str(error))
     if problems:
-        raise DataError(
-            f"{len(problems)} of {len(frames)} sequences cannot be submitted:\n  "
-            + listed([*problems.values()], _SHOWN, between="\n  ")
-            + f"\n{_advice(form, tracker, config, list(problems), folder, env)}"
-        )
+        shown = listed(problems, _SHOWN, between="\n  ")
+        command = f"python tracking/test.py {tracker} {config} --dataset {form.dataset}"
+        advice = f"delete what is damaged, then track it with the options of the others: {command}"
+        raise DataError(f"{len(problems)} of {len(frames)} sequences cannot be submitted:\n  {shown}\n{advice}")
     return results
 
 
-def _advice(form: Server, tracker: str, config: str, wrong: list[Path], folder: Path, env: EnvSettings) -> str:
-    """What to do about results that are missing or damaged: the commands that make those anew, as they were made.
-
-    A damaged result has to go first: the runner takes no file for its own that was changed, and replacing all of them
-    (``--fresh``) would mix results where the settings are not the same.
-    """
-    damaged = [path for path in wrong if path.is_file()]
-    records = (_record(path) for path in [*damaged, *result_files(folder)])
-    record = next((one for one in records if one), {})
-    place = f"--dataset {form.dataset}{_save_dir(env)}"
-    if source := record.get("imported_from"):
-        command = f"python tracking/import_results.py SOURCE --tracker {tracker} --config {config} {place} --force"
-        return f"import them again from {source}: {command}"
-    name, _, number = config.rpartition("_")
-    run = f"{name} --runid {int(number)}" if name and record.get("config") == name else config
-    options = "".join(
-        f" --{option} {shlex.quote(str(value))}"
-        for option, value, usual in (
-            ("checkpoint", record.get("checkpoint"), None),
-            ("precision", record.get("precision"), "float32"),
-            ("backend", backend_name(record.get("backend")), "torch"),
-        )
-        if is_family(tracker) and value not in (None, usual)
-    )
-    options += " --compat_int" if record.get("compat_int") else ""
-    command = f"python tracking/test.py {tracker} {run} {place}{options}"
-    if not damaged:
-        return f"track them: {command}"
-    if not record:
-        return f"nothing says what made the results: copy them again from there, or track them all: {command} --fresh"
-    return f"delete what is damaged: rm {shlex.join(map(str, damaged))}\nthen track it: {command}"
-
-
-def _record(path: Path) -> dict[str, Any] | None:
-    try:
-        return read_provenance(path)
-    except DataError:
-        return None
-
-
-def _save_dir(env: EnvSettings) -> str:
-    """The option that names the output folder, where it is not the configured one."""
-    return "" if env.save_dir == env_settings().save_dir else f" --save_dir {shlex.quote(env.save_dir)}"
-
-
 def expected_frames(form: Server, env: EnvSettings, folder: Path) -> dict[str, int | None]:
-    """The benchmark's sequences with their numbers of frames.
+    """Return the benchmark's sequences with their numbers of frames.
 
-    Where the benchmark is not on this machine, the names come from its list or, if nobody knows that, from the results,
+    Where the benchmark is not on this machine, the names come from its list or, if that is not known, from the results,
     which must be as many; numbers of frames are None then.
 
     Raises:
@@ -130,19 +81,17 @@ def expected_frames(form: Server, env: EnvSettings, folder: Path) -> dict[str, i
     if env.folder(row).is_dir():
         sequences = get_dataset(form.dataset, env=env)
         if len(sequences) != row.expected:
-            raise DataError(
-                f"{env.folder(row)} has {len(sequences)} of the {row.expected} sequences: complete it first"
-            )
+            count = f"{len(sequences)} of the {row.expected} sequences"
+            raise DataError(f"{env.folder(row)} has {count}: complete it first")
         return {one.name: one.num_frames for one in sequences}
     if form.names:
         return dict.fromkeys(form.names)
     there = {path.stem for path in result_files(folder)}
     if form.folder and len(there) == row.expected:
         return dict.fromkeys(sorted(there))
-    raise DataError(
-        f"{form.dataset} has {row.expected} sequences; {folder} has results of {len(there)}, and the benchmark itself, "
-        f"which would tell their names, is not in {env.folder(row)}"
-    )
+    found = f"{folder} has results of {len(there)}"
+    missing = f"the benchmark itself, which would tell their names, is not in {env.folder(row)}"
+    raise DataError(f"{form.dataset} has {row.expected} sequences; {found}, and {missing}")
 
 
 def _read(path: Path, name: str, frames: int | None, needs_times: bool) -> RawResult:
@@ -157,9 +106,7 @@ def _read(path: Path, name: str, frames: int | None, needs_times: bool) -> RawRe
         return RawResult(name, boxes, None)
     seconds = read_table(time_path(path), 1)[:, 0]
     if len(seconds) != len(boxes) or not np.isfinite(seconds).all() or (seconds < 0).any():
-        raise DataError(
-            f"{time_path(path)}: expected {len(boxes)} times, one per frame, found {len(seconds)} or bad ones"
-        )
+        raise DataError(f"{time_path(path)}: expected {len(boxes)} times, found {len(seconds)} or bad ones")
     return RawResult(name, boxes, seconds)
 
 

@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -30,29 +31,29 @@ class Server:
 
     Attributes:
         dataset: name of the benchmark.
-        folder: sub-folder of TRACKER/CONFIG with its results.
         packed_field: the setting that says where packages go.
+        pack: makes the package of checked results, given the number of decimals.
+        unpack: the boxes by sequence that a package holds.
+        folder: sub-folder of TRACKER/CONFIG with its results.
         suffix: of the package.
         decimals: of the boxes, unless the user says otherwise; ``None`` keeps all.
         needs_times: every result needs its times.
-        names: the names of the sequences where the benchmark itself is not there; ``None`` where nobody knows them.
-        pack: makes the package of checked results, given the number of decimals.
-        unpack: the boxes by sequence that a package holds.
+        names: the names of the sequences where the benchmark itself is not there; ``None`` where they are not public.
     """
 
     dataset: str
-    folder: str
     packed_field: str
-    suffix: str
-    decimals: int | None
-    needs_times: bool
-    names: tuple[str, ...] | None
     pack: Callable[[list[RawResult], int | None], bytes]
     unpack: Callable[[bytes], dict[str, np.ndarray]]
+    folder: str = ""
+    suffix: str = ".zip"
+    decimals: int | None = 0
+    needs_times: bool = False
+    names: tuple[str, ...] | None = None
 
 
 def rounded(boxes: np.ndarray, decimals: int | None) -> np.ndarray:
-    """The boxes to so many decimals (half to even); ``None`` changes nothing."""
+    """Return the boxes to so many decimals (half to even); ``None`` changes nothing."""
     return boxes if decimals is None else np.round(boxes, decimals) + 0.0  # no -0
 
 
@@ -70,7 +71,7 @@ def _zip(members: dict[str, str]) -> bytes:
 
 
 def _unzip(data: bytes, ending: str) -> dict[str, np.ndarray]:
-    """The boxes of the members whose name ends so, by the rest of their file name. Raises DataError: damaged."""
+    """Return the boxes of the members whose name ends so, by the rest of their file name. Raises DataError: damaged."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             texts = {name: archive.read(name).decode() for name in archive.namelist()}  # checks their CRC-32
@@ -84,7 +85,7 @@ def _unzip(data: bytes, ending: str) -> dict[str, np.ndarray]:
 
 
 def pack_got10k(results: list[RawResult], decimals: int | None) -> bytes:
-    """A zip with ``SEQ/SEQ_001.txt`` (commas) and ``SEQ/SEQ_time.txt`` (seconds per frame)."""
+    """Return a zip with ``SEQ/SEQ_001.txt`` (commas) and ``SEQ/SEQ_time.txt`` (seconds per frame)."""
     members = {}
     for one in results:
         assert one.seconds is not None  # Server.needs_times
@@ -94,7 +95,7 @@ def pack_got10k(results: list[RawResult], decimals: int | None) -> bytes:
 
 
 def pack_trackingnet(results: list[RawResult], decimals: int | None) -> bytes:
-    """A zip with ``SEQ.txt`` (commas)."""
+    """Return a zip with ``SEQ.txt`` (commas)."""
     return _zip({f"{one.name}.txt": _rows(one.boxes, decimals) for one in results})
 
 
@@ -116,36 +117,19 @@ def _unpack_nt_vot211(data: bytes) -> dict[str, np.ndarray]:
 
 SERVERS = {
     "got10k": Server(
-        "got10k_test",
-        "got10k",
-        "got_packed_results_path",
-        ".zip",
-        None,
-        True,
-        tuple(f"GOT-10k_Test_{number:06d}" for number in range(1, 181)),
-        pack_got10k,
-        lambda data: _unzip(data, "_001.txt"),
+        dataset="got10k_test",
+        packed_field="got_packed_results_path",
+        pack=pack_got10k,
+        unpack=partial(_unzip, ending="_001.txt"),
+        folder="got10k",
+        decimals=None,
+        needs_times=True,
+        names=tuple(f"GOT-10k_Test_{number:06d}" for number in range(1, 181)),
     ),
     "trackingnet": Server(
-        "trackingnet",
-        "trackingnet",
-        "tn_packed_results_path",
-        ".zip",
-        0,
-        False,
-        None,
-        pack_trackingnet,
-        lambda data: _unzip(data, ".txt"),
+        "trackingnet", "tn_packed_results_path", pack_trackingnet, partial(_unzip, ending=".txt"), "trackingnet"
     ),
     "nt_vot211": Server(
-        "nt_vot211",
-        "",
-        "nt_vot211_packed_results_path",
-        ".json",
-        0,
-        False,
-        None,
-        pack_nt_vot211,
-        _unpack_nt_vot211,
+        "nt_vot211", "nt_vot211_packed_results_path", pack_nt_vot211, _unpack_nt_vot211, suffix=".json"
     ),
 }

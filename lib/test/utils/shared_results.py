@@ -8,6 +8,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -50,7 +51,7 @@ class SharedResult:
 
 
 def read_source(source: Path) -> list[SharedResult]:
-    """All results in a folder, a zip or a file. Boxes and scores are read later, except those of .json.
+    """Return all results in a folder, a zip or a file. Boxes and scores are read later, except those of .json.
 
     Scores are what is called ``SEQ_scores``, ``SEQ_score`` or ``SEQ_confidence`` (.txt, .csv, VOT's .value, or a key of
     .npz or .json) beside the boxes of SEQ, or ``scores`` where they are of the only sequence there.
@@ -66,7 +67,7 @@ def read_source(source: Path) -> list[SharedResult]:
 
 
 def _with_scores(results: list[SharedResult], scores: list[SharedResult]) -> list[SharedResult]:
-    """The results, with the scores that lie beside them, which were found as results of such names."""
+    """Return the results, with the scores that lie beside them, which were found as results of such names."""
     beside: dict[tuple[str, ...], list[int]] = {}
     for i, result in enumerate(results):
         beside.setdefault(result.parts[:-1], []).append(i)
@@ -83,7 +84,7 @@ def _with_scores(results: list[SharedResult], scores: list[SharedResult]) -> lis
 
 
 def _files(source: Path) -> Iterator[tuple[Path, PurePosixPath, Callable[[], bytes]]]:
-    """The files of a source: the file on disk, the path inside the source, and how to read it."""
+    """Yield the files of a source: the file on disk, the path inside the source, and how to read it."""
     if source.is_dir():
         for path in sorted(source.rglob("*")):
             if path.is_file():
@@ -101,16 +102,22 @@ def _files(source: Path) -> Iterator[tuple[Path, PurePosixPath, Callable[[], byt
         raise DataError(f"there is no file or folder {source}")
 
 
-def _read_member(source: Path, name: str) -> bytes:
+@contextmanager
+def _named(problem: str) -> Iterator[None]:
+    """Raise DataError with the text ``problem`` and the reason, where a file cannot be read."""
     try:
-        with zipfile.ZipFile(source) as archive:
-            return archive.read(name)
-    except (OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{source}: {name} cannot be read: {error}") from error
+        yield
+    except (OSError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{problem}: {error}") from error
+
+
+def _read_member(source: Path, name: str) -> bytes:
+    with _named(f"{source}: {name} cannot be read"), zipfile.ZipFile(source) as archive:
+        return archive.read(name)
 
 
 def _results(file: Path, inside: PurePosixPath, load: Callable[[], bytes]) -> Iterator[SharedResult]:
-    """The results in one file, and the scores, as if they were results; none if it is of another kind."""
+    """Yield the results in one file, and the scores, as if they were results; none if it is of another kind."""
     if any(part[0] in "._" for part in inside.parts) or _TIMES.fullmatch(inside.stem):
         return
     parts = inside.with_suffix("").parts
@@ -123,32 +130,31 @@ def _results(file: Path, inside: PurePosixPath, load: Callable[[], bytes]) -> It
     elif inside.suffix == ".mat":
         yield SharedResult(file, parts, partial(_mat_boxes, load, where))
     elif inside.suffix == ".npz":
-        archive = _open_npz(load(), where)
+        with _named(f"{where} is not a readable .npz"):
+            archive = np.load(io.BytesIO(load()))
         for key in archive.files:
             names = key.split("/")
             make = _scores if _SCORES.fullmatch(names[-1]) else _boxes
             yield SharedResult(file, (*parts, *names), partial(_array, archive, key, where, make))
     elif inside.suffix == ".json":
-        for path, rows in _json_lists(_read_json(load(), where), (), where):
+        with _named(f"{where} is not a readable .json"):
+            content = json.loads(decode_text(load(), where))
+        for path, rows in _json_lists(content, (), where):
             make = _scores if path and _SCORES.fullmatch(path[-1]) else _boxes
             yield SharedResult(file, (*parts, *path), partial(make, rows, f"{where}: {'/'.join(path)}"))
 
 
 def _boxes(rows: Any, where: str) -> np.ndarray:
-    try:
+    with _named(f"{where}: the rows are not all of four numbers"):
         boxes = np.array(rows, np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{where}: the rows are not all of four numbers: {error}") from error
     if boxes.ndim != 2 or boxes.shape[1] != 4 or len(boxes) == 0:
         raise DataError(f"{where}: an array of shape {boxes.shape}, expected (frames, 4): x, y, w, h")
     return boxes
 
 
 def _scores(values: Any, where: str) -> np.ndarray:
-    try:
+    with _named(f"{where}: not all of the scores are numbers"):
         scores = np.array(values, np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{where}: not all of the scores are numbers: {error}") from error
     if scores.ndim == 2 and 1 in scores.shape:
         scores = scores.ravel()
     if scores.ndim != 1:
@@ -157,7 +163,7 @@ def _scores(values: Any, where: str) -> np.ndarray:
 
 
 def _text_scores(load: Callable[[], bytes], where: str) -> np.ndarray:
-    """A score per line, or all in one; an empty line is none, as in VOT's files for the first frame."""
+    """Return a score per line, or all in one; an empty line is none, as in VOT's files for the first frame."""
     lines = decode_text(load(), where).rstrip().replace(",", " ").split("\n")
     return _scores(lines[0].split() if len(lines) == 1 else [line.strip() or "nan" for line in lines], where)
 
@@ -175,32 +181,16 @@ def _mat_boxes(load: Callable[[], bytes], where: str) -> np.ndarray:
         kind, rows = getattr(first, "type", "rect"), first.res
     except NotImplementedError as error:
         raise DataError(f"{where} is a .mat file of version 7.3 (HDF5): save it again in MATLAB with '-v7'") from error
-    except Exception as error:  # on a damaged file scipy's reader stumbles over almost anything
+    except Exception as error:  # on a damaged file scipy raises almost anything
         raise DataError(f"{where} holds no results{{1}}.res of the OTB toolkit: {error}") from error
     if kind != "rect":
         raise DataError(f"{where}: regions of type {kind!r}; only boxes (rect) can be imported")
     return _boxes(np.atleast_2d(rows), where)
 
 
-def _open_npz(data: bytes, where: str) -> Any:
-    try:
-        return np.load(io.BytesIO(data))
-    except (ValueError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{where} is not a readable .npz: {error}") from error
-
-
 def _array(archive: Any, key: str, where: str, make: Callable[[Any, str], np.ndarray]) -> np.ndarray:
-    try:
+    with _named(f"{where}: {key} cannot be read"):
         return make(archive[key], f"{where}: {key}")
-    except (ValueError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{where}: {key} cannot be read: {error}") from error
-
-
-def _read_json(data: bytes, where: str) -> Any:
-    try:
-        return json.loads(decode_text(data, where))
-    except ValueError as error:
-        raise DataError(f"{where} is not a readable .json: {error}") from error
 
 
 def _json_lists(value: Any, path: tuple[str, ...], where: str) -> Iterator[tuple[tuple[str, ...], list]]:

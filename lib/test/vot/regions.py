@@ -18,12 +18,12 @@ _MASK = "mask:"
 
 
 def is_mask(region: str) -> bool:
-    """Whether a region is a mask, not a rectangle or polygon."""
+    """Return whether a region is a mask, not a rectangle or polygon."""
     return region.startswith(_MASK)
 
 
 def region_box(region: str) -> list[float]:
-    """The ``xywh`` box of a region in pixels: that of a rectangle, or what just holds a polygon or mask.
+    """Return the ``xywh`` box of a region in pixels: that of a rectangle, or what just holds a polygon or mask.
 
     Raises:
         TraxError: the region is no rectangle ``x,y,w,h``, polygon ``x1,y1,...,xn,yn`` (n > 2) or mask
@@ -39,7 +39,7 @@ def region_box(region: str) -> list[float]:
 
 
 def box_region(box: Sequence[float], as_mask: bool) -> str:
-    """An ``xywh`` pixel box as a rectangle, or as the mask of the pixels in it (one at least).
+    """Return an ``xywh`` pixel box as a rectangle, or as the mask of the pixels in it (one at least).
 
     Raises:
         TraxError: the box is not finite; TraX would take that for an absent target.
@@ -55,7 +55,7 @@ def box_region(box: Sequence[float], as_mask: bool) -> str:
 
 
 def load_image(uri: str, decode: SequenceDecoder) -> np.ndarray:
-    """An image as RGB uint8 (H, W, 3), from its path (``file://PATH``), its file (``data:TYPE;BASE64``) or its pixels
+    """Load an image as RGB uint8 (H, W, 3) from its path (``file://PATH``), file (``data:TYPE;BASE64``) or pixels
     (``image:WIDTH;HEIGHT;rgb|gray8;BASE64``).
 
     Args:

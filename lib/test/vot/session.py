@@ -86,7 +86,4 @@ def _converse(connection: Connection, tracker: BatchTracker) -> None:
             for state in states:
                 connection.send(state)
         else:
-            raise TraxError(
-                f"TraX message {message.kind!r} with {count} arguments, for {len(targets)} targets and "
-                f"{len(announced)} new ones, has no meaning here"
-            )
+            raise TraxError(f"TraX message {message.kind!r} with {count} arguments has no meaning here")

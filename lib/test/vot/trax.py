@@ -61,7 +61,7 @@ def parse_message(line: bytes) -> Message:
 
 
 def format_message(message: Message) -> bytes:
-    """The line of a message, with the line feed that ends it."""
+    """Return the line of a message, with the line feed that ends it."""
     texts = [*message.arguments, *(f"{key}={value}" for key, value in message.properties.items())]
     return PREFIX + os.fsencode(" ".join([message.kind, *map(_quote, texts)])) + b"\n"
 
@@ -105,7 +105,7 @@ def connect() -> Connection:
     With the latter, everything else that this process prints to stdout goes to stderr from now on.
 
     Raises:
-        TraxError: nobody listens at the port, or stdin is a terminal.
+        TraxError: the port is closed, or stdin is a terminal.
     """
     if port := os.environ.get("TRAX_SOCKET"):
         try:

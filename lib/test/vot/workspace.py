@@ -13,6 +13,7 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
+from lib.data.base import valid_boxes
 from lib.data.sequence import ImageFrames, Sequence
 from lib.data.storage import FolderStorage
 from lib.utils.errors import ConfigError, DataError
@@ -51,9 +52,7 @@ def register_tracker(workspace: Path, name: str, label: str, command: Row[str]) 
         registry.read(path)
         known = registry[name].get("command", raw=True) if name in registry else entry["command"]
         if known != entry["command"] and results.is_dir():
-            raise ConfigError(
-                f"{results} has results of {name} by another command ({known}): choose another --name, or remove them"
-            )
+            raise ConfigError(f"{results} has results of {name} by another command ({known}): choose another --name")
         registry[name] = entry
         workspace.mkdir(parents=True, exist_ok=True)
         with path.open("w") as file:
@@ -75,7 +74,8 @@ def add_sequences(workspace: Path, sequences: Row[Sequence]) -> Path:
 
     Raises:
         DataError: a sequence is no folder of pictures of one type, lacks a box for each frame, has one frame only, or
-            shows its target nowhere; two have one name; the workspace has sequences; or it cannot be written.
+            shows its target nowhere; two have one name; or the workspace has sequences.
+        OSError: it cannot be written.
     """
     folder = workspace / "sequences"
     if (folder / "list.txt").exists():
@@ -84,17 +84,14 @@ def add_sequences(workspace: Path, sequences: Row[Sequence]) -> Path:
     if len(contents) < len(sequences):
         raise DataError("two sequences have the same name; put them into different workspaces")
     runs = []
-    try:
-        for name, (pictures, boxes) in tqdm(contents.items(), "sequences", delay=2, leave=False):
-            anchors = place_anchors(np.isfinite(boxes).all(1))
-            _write_sequence(folder / name, pictures, boxes, anchors)
-            forward, backward = np.flatnonzero(anchors > 0), np.flatnonzero(anchors < 0)
-            runs += [*(len(boxes) - forward).tolist(), *(backward + 1).tolist()]
-        stack = workspace / STACK
-        stack.write_text(yaml.safe_dump(short_term_stack(min(runs), max(runs)), sort_keys=False))
-        (folder / "list.txt").write_text("".join(f"{name}\n" for name in contents))
-    except OSError as error:
-        raise DataError(f"the workspace {workspace} cannot be written: {error}") from error
+    for name, (pictures, boxes) in tqdm(contents.items(), "sequences", delay=2, leave=False):
+        anchors = place_anchors(np.isfinite(boxes).all(1))
+        _write_sequence(folder / name, pictures, boxes, anchors)
+        forward, backward = np.flatnonzero(anchors > 0), np.flatnonzero(anchors < 0)
+        runs += [*(len(boxes) - forward).tolist(), *(backward + 1).tolist()]
+    stack = workspace / STACK
+    stack.write_text(yaml.safe_dump(short_term_stack(min(runs), max(runs)), sort_keys=False))
+    (folder / "list.txt").write_text("".join(f"{name}\n" for name in contents))
     return stack
 
 
@@ -122,10 +119,10 @@ def short_term_stack(low: int, high: int) -> dict[str, Any]:
 
 
 def place_anchors(present: np.ndarray) -> np.ndarray:
-    """Where the runs of a multi-start experiment begin, and in which direction they go.
+    """Return where the runs of a multi-start experiment begin, and in which direction they go.
 
-    In each stretch of 50 frames it is the first with the target in it. Runs go to the end of the sequence that is
-    farther away: 1 stands for forward, -1 for backward, 0 for no anchor.
+    Anchors are the first frame with the target in every 50. Runs go to the end of the sequence that is farther away:
+    1 stands for forward, -1 for backward, 0 for no anchor.
 
     Args:
         present: (N,) bool, whether the target is in the frame.
@@ -143,7 +140,7 @@ def place_anchors(present: np.ndarray) -> np.ndarray:
 
 
 def _pictures(sequence: Sequence) -> list[Path]:
-    """The files of a sequence's frames."""
+    """Return the files of a sequence's frames."""
     frames = sequence.frames
     if not (isinstance(frames, ImageFrames) and isinstance(frames.storage, FolderStorage)):
         raise DataError(f"sequence {sequence.name} is a video or an lmdb; the VOT toolkit takes folders of pictures")
@@ -155,13 +152,13 @@ def _pictures(sequence: Sequence) -> list[Path]:
 
 
 def _boxes(sequence: Sequence) -> np.ndarray:
-    """The ground truth (N, 4), one box for each frame, NaN where the target is absent."""
+    """Return the ground truth (N, 4), one box for each frame, NaN where the target is absent."""
     boxes = sequence.ground_truth.copy()
     if len(boxes) != len(sequence.frames):
         raise DataError(f"sequence {sequence.name}: {len(sequence.frames)} frames but {len(boxes)} boxes")
     if len(boxes) == 1:
         raise DataError(f"sequence {sequence.name} has one frame only, so nothing is tracked in it: leave it out")
-    absent = ~(np.isfinite(boxes).all(1) & (boxes[:, 2:] > 0).all(1))
+    absent = ~valid_boxes(boxes)
     if sequence.visible is not None:
         absent |= ~sequence.visible
     if absent.all():

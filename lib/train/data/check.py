@@ -188,9 +188,9 @@ def _all_spans(dataset: TrackDataset) -> Iterator[Span]:
     seen: set[bytes] = set()
     for index in range(len(dataset)):
         if not dataset.is_video:
-            if dataset.table.places[index] in seen:
+            if dataset.table.keys[index] in seen:
                 continue
-            seen.add(dataset.table.places[index])
+            seen.add(dataset.table.keys[index])
         length = dataset.length(index)
         step = length if dataset.video(index) else CHUNK  # a video is decoded from its start
         for start in range(0, length, step):
