@@ -212,15 +212,15 @@ def finish_result(path: Path, provenance: dict[str, Any]) -> None:
 
 def read_provenance(path: Path) -> dict[str, Any] | None:
     """Read the record beside the result file ``path``; None where there is none. Raises DataError: it is damaged."""
-    source = provenance_path(path)
+    source, advice = provenance_path(path), f"delete {path.name} and track this sequence again"
     try:
         record = json.loads(source.read_text())
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise DataError(f"{source} is damaged ({error}): delete {path.name} and track this sequence again") from error
+        raise DataError(f"{source} cannot be read ({error}): {advice}") from error
     if not isinstance(record, dict):
-        raise DataError(f"{source} is no record of a result's origin: delete {path.name} and track this sequence again")
+        raise DataError(f"{source} is no record of a result's origin: {advice}")
     return record
 
 
