@@ -58,9 +58,9 @@ def drawn_inputs(cfg: ExperimentConfig) -> list[dict[str, np.ndarray]]:
         raise AssertionError("only crops are wanted")
 
     tracker = resolve(family_of(cfg).tracker)(cfg, ExportedNetwork(no_run, ()))  # it keeps crops as they are
-    stock, found = load_assets((), (), SEQUENCE_SETTINGS), []
+    assets, found = load_assets((), (), SEQUENCE_SETTINGS), []
     for number in tqdm(range(_SEQUENCES), "calibration", unit="sequence", delay=2):
-        first, *others = draw_sequence(np.random.default_rng(number), stock, _FRAMES)
+        first, *others = draw_sequence(np.random.default_rng(number), assets, _FRAMES)
         target = tracker.start(first.image, first.box.tolist())
         for frame in others:
             search, _ = tracker.crop_search([frame.image], [target.box])

@@ -30,7 +30,7 @@ class Mark(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A line of a legend: a colour and what it stands for (ASCII)."""
+    """A line of a legend: a color and what it stands for (ASCII)."""
 
     color: Color
     text: str
@@ -47,7 +47,7 @@ def marked_frame(image: np.ndarray, marks: Sequence[Mark], scale: float = 1.0) -
 
 
 def line(entries: Sequence[Entry], title: str = "") -> np.ndarray:
-    """Return a line of text, each entry after a small square of its colour; 22 pixels high, and as wide as it needs."""
+    """Return a line of text, each entry after a small square of its color; 22 pixels high, and as wide as it needs."""
     parts = ([Entry(PAPER, title)] if title else []) + list(entries)
     widths = [_SWATCH + 2 * _GAP + _text_width(entry.text) for entry in parts]
     bar = blank(CAPTION_HEIGHT, sum(widths) + _GAP)

@@ -4,7 +4,7 @@
 the published code writes them), ``SEQ_scores.txt`` how sure the tracker is per frame, which is presence
 where it knows that and its score elsewhere (1 where the box was given, ``nan`` where there is none; no file of a
 tracker without scores), ``SEQ_time.txt`` its seconds per frame (the first is the
-initialisation), ``SEQ_times.csv`` where they went, ``SEQ.json`` the provenance. While a sequence is tracked its boxes
+initialization), ``SEQ_times.csv`` where they went, ``SEQ.json`` the provenance. While a sequence is tracked its boxes
 stream into ``SEQ.txt.part``; the ``.txt`` appears when it is complete. GOT-10k and TrackingNet results lie in a
 sub-folder of that name, as published; those of a folder of one's own in one that is named after its path.
 """
