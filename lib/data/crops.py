@@ -32,7 +32,7 @@ class CropSpec:
 
     @classmethod
     def of(cls, section: CropConfig, away: float = 0.0) -> CropSpec:
-        """Return how an experiment takes the crops of one kind."""
+        """Make the spec of an experiment's crops of one kind."""
         return cls(section.SIZE, section.FACTOR, section.CENTER_JITTER, section.SCALE_JITTER, section.NUMBER, away)
 
 

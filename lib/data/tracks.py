@@ -143,7 +143,7 @@ class TrackDataset:
         return self.table.names[index].decode()
 
     def length(self, index: int) -> int:
-        """Return frames of a sequence."""
+        """Return the number of frames of a sequence."""
         return int(self.table.starts[index + 1] - self.table.starts[index])
 
     def video(self, index: int) -> VideoFile | None:

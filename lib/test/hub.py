@@ -121,7 +121,7 @@ def load_pretrained(name: str | Path, **options: Any) -> Tracker:
 
 
 def _checked_record(folder: Path) -> dict[str, Any]:
-    """Return what the README says of a folder, once the files agree with it."""
+    """Read the record in a folder's README, and check the files against it."""
     if missing := [name for name in (README, CONFIG, WEIGHTS) if not (folder / name).is_file()]:
         raise CheckpointError(f"{folder} has no {', '.join(missing)}: copy or download it again")
     head = re.match(r"---\n(.*?)\n---\n", (folder / README).read_text(encoding="utf-8"), re.DOTALL)

@@ -190,7 +190,7 @@ class DemoSummary:
         return [int((rows[:, 5] < self.lost_below).sum()) for rows in self._targets]
 
     def tracks(self) -> VideoTracks:
-        """Return where the targets were, frame by frame of the video; nan where they were lost or not yet there."""
+        """Return the targets' boxes by frame of the video; nan where they were lost or not yet there."""
         tracks = []
         for rows in self._targets:
             found = rows[~(rows[:, 5] < self.lost_below)]

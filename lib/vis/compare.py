@@ -82,7 +82,7 @@ def marked_sheet(
     legend: Sequence[Entry],
     tile_width: int = TILE_WIDTH,
 ) -> np.ndarray:
-    """Return frames with their marks on one sheet, three in a row, under the legend.
+    """Draw frames with their marks on one sheet, three in a row, under the legend.
 
     Args:
         frames: the frames, of any size.
@@ -99,7 +99,7 @@ def marked_sheet(
 
 
 def choose_frames(overlaps: np.ndarray, count: int) -> dict[int, bool]:
-    """Return frames to look at: half of them spread over the sequence, half those in which some tracker is worst.
+    """Choose frames to show: half of them spread over the sequence, half those in which some tracker is worst.
 
     Args:
         overlaps: (trackers, frames) in [0, 1]; NaN where nothing is known. Frames of which nothing is known are not

@@ -24,7 +24,7 @@ _WARM_UP_STEPS = 3
 
 
 def mode_of(annotator: float | None, realtime: float | None) -> dict[str, float]:
-    """Return what a run has in its provenance of its mode; nothing in an ordinary one.
+    """Return the provenance entries of a run's mode; none for an ordinary one.
 
     Args:
         annotator: least IoU with the annotation that the person accepts, in (0, 1].
@@ -44,7 +44,7 @@ def mode_of(annotator: float | None, realtime: float | None) -> dict[str, float]
 
 
 def mode_name(config: str, mode: dict[str, float]) -> str:
-    """Return what a run of a config is called: ``CONFIG``, ``CONFIG_annotator0.5``, ``CONFIG_realtime30``."""
+    """Name a run of a config: ``CONFIG``, ``CONFIG_annotator0.5``, ``CONFIG_realtime30``."""
     return config + "".join(f"_{name}{value:g}" for name, value in mode.items())
 
 

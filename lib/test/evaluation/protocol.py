@@ -53,7 +53,7 @@ class BatchTracker(Protocol):
     """A tracker that follows many targets at a time, of different sequences, and keeps what it knows of each apart."""
 
     def start(self, image: np.ndarray, box: Sequence[float]) -> Any:
-        """Return what is known of the target at ``box`` in its first frame."""
+        """Start a target at ``box`` in its first frame; return its state."""
         ...
 
     def step(self, images: Sequence[np.ndarray], targets: Sequence[Any]) -> TrackResult:

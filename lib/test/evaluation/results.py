@@ -45,7 +45,7 @@ IDENTITY = (
 
 
 def result_path(results_dir: str | Path, tracker: str, config: str, sequence: Sequence) -> Path:
-    """Return where the boxes of ``sequence`` lie: ``RESULTS/TRACKER/CONFIG[/SUBFOLDER]/SEQ.txt``."""
+    """Return the path of the boxes of ``sequence``: ``RESULTS/TRACKER/CONFIG[/SUBFOLDER]/SEQ.txt``."""
     subfolder = sequence.dataset if sequence.dataset in SUBFOLDERS else sequence.group
     return Path(results_dir) / tracker / config / subfolder / f"{sequence.name}.txt"
 
@@ -83,7 +83,7 @@ def provenance_path(path: Path) -> Path:
 
 
 def partial_path(path: Path) -> Path:
-    """Return where the boxes are while the sequence of the result file ``path`` is being tracked."""
+    """Return the path of the boxes while the sequence of the result file ``path`` is being tracked."""
     return path.with_name(f"{path.name}.part")
 
 
@@ -176,7 +176,7 @@ def run_provenance(
     device: str,
     backend: str = "torch",
 ) -> dict[str, Any]:
-    """Return what all results of one run have in common. ``checkpoint`` is hashed here, once."""
+    """Return the provenance that all results of a run share. ``checkpoint`` is hashed here, once."""
     return {
         "tracker": tracker,
         "config": config,
@@ -225,7 +225,7 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
 
 
 def differences(path: Path, provenance: dict[str, Any], frames: FrameSource | None = None) -> list[str]:
-    """Return why the result file ``path`` is not one of the run that ``provenance`` describes; empty when it is.
+    """List why the result file ``path`` is not one of the run that ``provenance`` describes; empty when it is.
 
     ``frames`` are those of the run; without them nothing is said of frames.
     """
