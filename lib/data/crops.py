@@ -32,13 +32,13 @@ class CropSpec:
 
     @classmethod
     def of(cls, section: CropConfig, away: float = 0.0) -> CropSpec:
-        """Make the spec of an experiment's crops of one kind."""
+        """Return how an experiment takes the crops of one kind."""
         return cls(section.SIZE, section.FACTOR, section.CENTER_JITTER, section.SCALE_JITTER, section.NUMBER, away)
 
 
 @dataclass(frozen=True)
 class JointAugmentation:
-    """The augmentation that all frames of a sample share: no color, mirrored left to right."""
+    """The augmentation that all frames of a sample share: no colour, mirrored left to right."""
 
     gray: bool = False
     mirror: bool = False
@@ -90,9 +90,9 @@ class CropPair:
 
 
 def jitter_box(box: np.ndarray, spec: CropSpec, rng: np.random.Generator) -> np.ndarray:
-    """Return the ``xywh`` box, changed at random, around which a crop is taken.
+    """The ``xywh`` box, changed at random, around which a crop is taken.
 
-    Each side is multiplied by ``exp(N(0, 1) * scale_jitter)``; then the center moves, on each axis, by
+    Each side is multiplied by ``exp(N(0, 1) * scale_jitter)``; then the centre moves, on each axis, by
     ``U(-0.5, 0.5) * center_jitter`` times ``sqrt(w h)`` of the changed box. If the crop is to look past the target, one
     axis moves so far that the target is just outside.
     """
@@ -128,7 +128,7 @@ def flip_crop(crop: Crop) -> Crop:
 
 
 def gray_crop(crop: Crop) -> Crop:
-    """Return a crop without color."""
+    """A crop without colour."""
     return replace(crop, image=to_grayscale(crop.image))
 
 
