@@ -43,7 +43,7 @@ def run_ratios(run: dict[str, Any], path: Path) -> tuple[str, dict[str, float]]:
 
 
 def compare(known: dict[str, dict[str, float]], fresh: dict[str, float]) -> tuple[list[str], list[str]]:
-    """Return lines for the ratios that have fallen, and the names that were not measured this time."""
+    """Write lines for the ratios that have fallen, and the names that were not measured this time."""
     fallen = []
     for name, entry in known.items():
         least = entry["ratio"] * (1 - entry["tolerance"])

@@ -2,7 +2,7 @@
 
 Every layer forms its whole attention map in memory; the template is embedded anew in every frame; the head's branches
 run one after the other, with batch norm; all is float32 and eager. A frame is decoded to BGR and converted, padded and
-resized with a mask beside it, and normalised in separate passes; targets are tracked one after the other, each by a
+resized with a mask beside it, and normalized in separate passes; targets are tracked one after the other, each by a
 model that was built for its sequence. It runs on the weights of this project's model and gives the same boxes. Beyond
 the published code it knows ``MODEL.HEAD.CORRELATION``, which `vits_256_ce_images` needs.
 """

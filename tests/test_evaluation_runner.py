@@ -314,7 +314,7 @@ def test_the_command_in_turn(
         call("--runid", "7", "--compat_int")
     with pytest.raises(ConfigError, match="at work, not FakeTracker"):
         call("--save_vis", str(tmp_path / "videos"), "--fresh")
-    with pytest.raises(ConfigError, match="--batch 2: FakeTracker has only initialize"):
+    with pytest.raises(ConfigError, match="--batch 2: FakeTracker has no start"):
         call("--fresh", "--batch", "2")
     with pytest.raises(ConfigError, match="--batch 0"):
         call("--fresh", "--batch", "0")

@@ -157,7 +157,7 @@ def test_a_batch_that_does_not_fit_ends_the_run(data: Path, tmp_path: Path, work
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_tracker_of_one_target_takes_no_batch(data: Path, tmp_path: Path, workers: int) -> None:
-    with pytest.raises(Exception, match=r"--batch 2: FakeTracker has only initialize\(\) and track\(\)"):
+    with pytest.raises(Exception, match=r"--batch 2: FakeTracker has no start\(\) and step\(\)"):
         run(data, tmp_path / "out", tracker=FakeTracker, batch=2, workers=workers)
 
 

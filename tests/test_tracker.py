@@ -99,9 +99,7 @@ def test_bad_input_is_named(tmp_path):
             tracker.initialize(image, {"init_bbox": box})
     for info, what in (([60, 70, 48, 36], "a list"), ({"bbox": [1]}, r"a dict with \['bbox'\]"), (None, "a NoneType"),
                        (np.ones(4), "a ndarray")):  # fmt: skip
-        with pytest.raises(
-            DataError, match=rf'takes info = {{"init_bbox": \[x, y, w, h\]}} in pixels, not {what}; start'
-        ):
+        with pytest.raises(DataError, match=rf'takes info = {{"init_bbox": \[x, y, w, h\]}} in pixels, not {what}'):
             tracker.initialize(image, info)
     for wrong in (image[..., 0], image.astype(np.float32), None):
         with pytest.raises(DataError, match="RGB uint8"):

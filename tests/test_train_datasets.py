@@ -284,7 +284,7 @@ def test_vid_reads_the_list_that_published_lmdbs_hold(world, tmp_path):
     Path(env.imagenet_dir).mkdir()
     (Path(env.imagenet_dir) / "cache.json").write_text(json.dumps([*rows, filling]))
     published = open_dataset("VID", env)
-    for key in ("places", "firsts", "starts", "bbox", "visible", "valid"):
+    for key in ("keys", "firsts", "starts", "bbox", "visible", "valid"):
         np.testing.assert_array_equal(getattr(published.table, key), getattr(dataset.table, key))
     (Path(env.imagenet_dir) / "cache.json").write_text(json.dumps([{**rows[0], "target_visible": [True]}]))
     with pytest.raises(DataError, match="cache.json is not the list of tracks"):

@@ -175,7 +175,7 @@ def test_all_targets_of_a_frame_are_one_step(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "match"),
     [
-        (["frame"], "'frame' with 1 arguments, for 0 targets"),
+        (["frame"], "'frame' with 1 arguments has no meaning"),
         (["hello"], "'hello'"),
         (['initialize "1,2,3,4" "5,6,7,8"'], "'initialize' with 2"),
         (['initialize "1,2,0"', "frame"], "1,2,0"),

@@ -32,27 +32,25 @@ def main() -> int:
     parser.add_argument("--full", action="store_true", help="decode every image; an interrupted check goes on")
     parser.add_argument("--jobs", type=int, default=cpu_count(), help="threads that decode (default: %(default)s)")
     parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="values instead of the experiment's")
-    arguments = parser.parse_intermixed_args()
-    names, options = list(arguments.dataset), {}
-    if arguments.config:
-        cfg = load_experiment(arguments.config, arguments.overrides, arguments.script)
+    args = parser.parse_intermixed_args()
+    names, options = list(args.dataset), {}
+    if args.config:
+        cfg = load_experiment(args.config, args.overrides, args.script)
         names += [*drawn_datasets(cfg, "TRAIN"), *drawn_datasets(cfg, "VAL")]
         options = {"sampling": pair_sampling(cfg.DATA), "drawing": cfg.DATA.DRAW}
-    elif arguments.overrides:
-        raise ConfigError(f"{arguments.overrides[0]} changes an experiment: name one with --config")
-    if not names or arguments.jobs < 1:
+    elif args.overrides:
+        raise ConfigError(f"{args.overrides[0]} changes an experiment: name one with --config")
+    if not names or args.jobs < 1:
         raise ConfigError("name an experiment with --config or data sets with --dataset; --jobs is 1 or more")
     broken = False
     for name in dict.fromkeys(names):
-        report = check_dataset(
-            name, env_settings(), bool(arguments.use_lmdb), arguments.full, arguments.jobs, **options
-        )
+        report = check_dataset(name, env_settings(), bool(args.use_lmdb), args.full, args.jobs, **options)
         print(report.line(), flush=True)
         broken |= bool(report.broken)
     if broken:
         next_step("mend what is BROKEN, then the same command again")
     else:
-        next_step(f"python tracking/train.py --config {arguments.config or 'CONFIG'}")
+        next_step(f"python tracking/train.py --config {args.config or 'CONFIG'}")
     return int(broken)
 
 

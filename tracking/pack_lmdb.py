@@ -23,11 +23,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="a folder instead; with --out")
     parser.add_argument("--out", type=Path, help="where its lmdb goes")
     parser.add_argument("--prefix", default="", help="what its keys begin with, like train for GOT-10k")
-    arguments = parser.parse_args()
-    if bool(arguments.dataset) == bool(arguments.folder and arguments.out):
+    args = parser.parse_args()
+    if bool(args.dataset) == bool(args.folder and args.out):
         raise ConfigError("name data sets with --dataset, or a folder with --folder and --out")
-    jobs = [job for name in arguments.dataset for job in lmdb_jobs(name, env_settings())]
-    for folder, out, prefix, content in jobs or [(arguments.folder, arguments.out, arguments.prefix, ())]:
+    jobs = [job for name in args.dataset for job in lmdb_jobs(name, env_settings())]
+    for folder, out, prefix, content in jobs or [(args.folder, args.out, args.prefix, ())]:
         count = pack_folder(folder, out, prefix, content)
         print(f"{out}: {count} files of {folder}, verified")
     next_step("python tracking/train.py --config CONFIG --use_lmdb 1")

@@ -17,10 +17,10 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="for example pretrained_models/FAMILY_NAME.pth")
     parser.add_argument("--float32", action="store_true", help="keep full precision")
     parser.add_argument("--ema", action="store_true", help="the averaged weights (TRAIN.EMA_DECAY), not the newest")
-    arguments = parser.parse_args()
-    strip_checkpoint(arguments.checkpoint, arguments.out, half=not arguments.float32, ema=arguments.ema)
-    print(f"wrote {arguments.out}: {arguments.out.stat().st_size / 2**20:.1f} MiB")
-    next_step(f"python tracking/export.py --config CONFIG --checkpoint {arguments.out} --format hub --out FOLDER")
+    args = parser.parse_args()
+    strip_checkpoint(args.checkpoint, args.out, half=not args.float32, ema=args.ema)
+    print(f"wrote {args.out}: {args.out.stat().st_size / 2**20:.1f} MiB")
+    next_step(f"python tracking/export.py --config CONFIG --checkpoint {args.out} --format hub --out FOLDER")
 
 
 if __name__ == "__main__":

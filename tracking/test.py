@@ -93,7 +93,7 @@ def choose_screen(args: argparse.Namespace) -> Screen | None:
 
 
 def scoring_command(args: argparse.Namespace) -> str:
-    """Return what scores the results: the analysis, or the package for the server of a benchmark."""
+    """Return the command that scores the results: the analysis, or the package for the server of a benchmark."""
     output = ["--save_dir", str(args.save_dir)] if args.save_dir else []
     for server, form in SERVERS.items():
         if form.dataset == args.dataset and args.annotator is None:

@@ -73,7 +73,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def split_boxes(given: list[list[float]], start_frame: int) -> tuple[list[list[float]], list[int]]:
-    """Return boxes, and the frame that each is in. Raises ConfigError: it is no whole number."""
+    """Split boxes and the frame that each is in. Raises ConfigError: it is no whole number."""
     starts = [box[0] if len(box) == 5 else start_frame for box in given]
     if any(start % 1 for start in starts):
         raise ConfigError(f"--box_at {starts[0]:g}: FRAME is a whole number, the first is 0")

@@ -30,7 +30,7 @@ def decode_rle(size: Sequence[int], counts: str | bytes | Sequence[int]) -> np.n
 
 
 def _decode_counts(text: bytes) -> list[int]:
-    """Return numbers in little-endian groups of five bits from character 48 on; bit 5 says that more follow.
+    """Decode numbers in little-endian groups of five bits from character 48 on; bit 5 says that more follow.
 
     From the fourth on, each number is the difference to the one two before it.
     """

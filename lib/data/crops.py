@@ -101,7 +101,7 @@ class CropPair:
 
 
 def jitter_box(box: np.ndarray, spec: CropSpec, rng: np.random.Generator) -> np.ndarray:
-    """Return the ``xywh`` box, changed at random, around which a crop is taken.
+    """The ``xywh`` box, changed at random, around which a crop is taken.
 
     Each side is multiplied by ``exp(N(0, 1) * scale_jitter)``; then the centre moves, on each axis, by
     ``U(-0.5, 0.5) * center_jitter`` times ``sqrt(w h)`` of the changed box. If the crop is to look past the target, one
@@ -139,7 +139,7 @@ def flip_crop(crop: Crop) -> Crop:
 
 
 def gray_crop(crop: Crop) -> Crop:
-    """Return a crop without colour."""
+    """A crop without colour."""
     return replace(crop, image=to_grayscale(crop.image))
 
 

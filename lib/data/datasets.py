@@ -99,7 +99,7 @@ class TrainingSpec:
     counted: bool = True
 
     def default_folders(self) -> dict[str, str]:
-        """Return where data and lmdb are looked for by default, below ``data``, by setting."""
+        """Return the default folders of data and lmdb, below ``data``, by setting."""
         return {self.setting: self.folder, self.lmdb_setting: f"{self.folder.partition('/')[0]}_lmdb"}
 
 
@@ -109,7 +109,7 @@ def _got10k(split: str, setting: str = "got10k_dir", part: str = "train") -> Tra
 
 
 def trackingnet(sets: tuple[int, ...]) -> TrainingSpec:
-    """Return some of TrackingNet's 12 training sets."""
+    """Describe some of TrackingNet's 12 training sets."""
     return TrainingSpec(
         "trackingnet_dir",
         "trackingnet",

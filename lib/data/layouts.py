@@ -125,7 +125,7 @@ class SequenceSet:
 
 
 def plan_of(found: list[SequenceFiles]) -> Plan:
-    """Return how to make the table of some sequences."""
+    """Plan the table of some sequences."""
     keys = [key for one in found for key in one.annotation_keys()]
     return Plan(keys, lambda: TrackTable.join(one.track() for one in tqdm(found, desc="annotation", delay=2)))
 
@@ -172,7 +172,7 @@ class SequenceFiles:
         return ImageFrames(self.storage.within(key), self.entry.frames, upright=not self.layout.as_stored)
 
     def annotations(self) -> Annotations:
-        """Return boxes and flags. Raises DataError: a file is missing or damaged, or they differ in length."""
+        """Read boxes and flags. Raises DataError: a file is missing or damaged, or they differ in length."""
         key = self.key(*self.layout.boxes)
         boxes = self.layout.parse(self._text(key), self.storage.path(key))
         hidden = [(boxes == 0).all(axis=1)] if self.layout.zero_is_absent else []
@@ -202,7 +202,7 @@ class SequenceFiles:
         return self._text(key).strip() if self.storage.exists(key) else None
 
     def attributes(self) -> tuple[str, ...]:
-        """Return names of attributes; none where the user's copy lacks the file. Raises DataError: it is damaged."""
+        """Read the names of attributes; none where the user's copy lacks the file. Raises DataError: it is damaged."""
         if self.layout.attributes and "{" not in self.layout.attributes:
             return attribute_list(self.layout.attributes).get(self.entry.name, ())
         key = self.key(self.layout.meta or self.layout.attributes)

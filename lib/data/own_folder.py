@@ -100,7 +100,7 @@ def own_files(found: OwnSequence, label: str = "") -> SequenceFiles:
 
 
 def folder_label(root: Path) -> str:
-    """Return what the results and plots of a folder are kept under: ``folder_NAME_HASH``, from its real path.
+    """Name the folder of an own folder's results and plots: ``folder_NAME_HASH``, from its real path.
 
     So folders of one name are kept apart, whatever path or link leads to each.
     """

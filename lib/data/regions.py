@@ -90,7 +90,7 @@ def parse_vot(text: str, path: str) -> np.ndarray:
 
 
 def parse_own(text: str, path: str) -> np.ndarray:
-    """Return boxes or, if the first line holds a polygon or mask, VOT regions; NaN stands for no target."""
+    """Parse boxes or, if the first line holds a polygon or mask, VOT regions; NaN stands for no target."""
     first = text.lstrip().partition("\n")[0]
     mask, numbers = first.startswith("m"), len(first.replace(",", " ").replace(";", " ").split())
     if not mask and numbers <= 4:

@@ -124,7 +124,7 @@ def folders(value: str | list[str]) -> list[str]:
 
 
 def lmdb_jobs(name: str, env: FolderSettings) -> list[tuple[Path, Path, str, tuple[str, ...]]]:
-    """Return what makes the lmdb of a data set: source folder, lmdb, start of the keys, and what of the folder to take.
+    """List what makes the lmdb of a data set: source folder, lmdb, start of the keys, and what of the folder to take.
 
     Raises:
         ConfigError: there is no such data set, or it has no lmdb.

@@ -85,7 +85,7 @@ class ImageFrames:
         return sequence_levels(self._deep, len(self))
 
     def remarks(self) -> list[str]:
-        """Return what was done to the pixels, of pictures that have been read, that a user may not expect."""
+        """Describe what was done to the pixels of pictures that were read, where a user may not expect it."""
         found = []
         levels: Levels | None = vars(self).get("levels")  # there where it was needed
         if levels and levels != WHOLE:

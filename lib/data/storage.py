@@ -49,7 +49,7 @@ class Storage(Protocol):
         ...
 
     def path(self, key: str = "") -> str:
-        """Return what to call a file in an error."""
+        """Return the name of a file for errors."""
         ...
 
     def stamp(self, keys: Iterable[str]) -> str:

@@ -116,22 +116,21 @@ def literal(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")
 
 
+@dataclass(eq=False)
 class TrackDataset:
     """An annotated data set (:class:`lib.data.base.AnnotatedDataset`) by its table and its files.
 
-    Args:
+    Attributes:
         upright: pictures are turned as their EXIF orientation says. Those of published data sets are taken as stored.
     """
 
-    def __init__(
-        self, name: str, storage: Storage, table: TrackTable, is_video: bool = True, upright: bool = False
-    ) -> None:
-        self.name = name
-        self.storage = storage
-        self.table = table
-        self.is_video = is_video
-        self.upright = upright
-        self._levels: dict[int, Levels | None] = {}  # by sequence, of those whose pictures have more than 8 bits
+    name: str
+    storage: Storage
+    table: TrackTable
+    is_video: bool = True
+    upright: bool = False
+    # By sequence, of those whose pictures have more than 8 bits.
+    _levels: dict[int, Levels | None] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.table.names)
@@ -144,7 +143,7 @@ class TrackDataset:
         return self.table.names[index].decode()
 
     def length(self, index: int) -> int:
-        """Return frames of a sequence."""
+        """Return the number of frames of a sequence."""
         return int(self.table.starts[index + 1] - self.table.starts[index])
 
     def video(self, index: int) -> VideoFile | None:

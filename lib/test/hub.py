@@ -121,7 +121,7 @@ def load_pretrained(name: str | Path, **options: Any) -> Tracker:
 
 
 def _checked_record(folder: Path) -> dict[str, Any]:
-    """Return what the README says of a folder, once the files agree with it."""
+    """Read the record in a folder's README, and check the files against it."""
     if missing := [name for name in (README, CONFIG, WEIGHTS) if not (folder / name).is_file()]:
         raise CheckpointError(f"{folder} has no {', '.join(missing)}: copy or download it again")
     head = re.match(r"---\n(.*?)\n---\n", (folder / README).read_text(encoding="utf-8"), re.DOTALL)
@@ -129,8 +129,8 @@ def _checked_record(folder: Path) -> dict[str, Any]:
         record = yaml.safe_load(head[1])[_RECORD] if head else {}
         family, experiment, hashes = str(record["family"]), str(record["experiment"]), dict(record["sha256"])
     except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        missing = "does not begin with family, experiment and sha256 of an ostrack model"
-        raise CheckpointError(f"{folder / README} {missing}: write the folder anew with tracking/export.py") from error
+        problem = "does not begin with family, experiment and sha256 of an ostrack model"
+        raise CheckpointError(f"{folder / README} {problem}: write the folder anew with tracking/export.py") from error
     if not (family.isidentifier() and re.fullmatch(r"\w[\w.-]*", experiment)):  # a name becomes a module, and a file
         raise CheckpointError(f"{folder / README}: {family!r}, {experiment!r} are no names of a family and experiment")
     for name in (CONFIG, WEIGHTS):

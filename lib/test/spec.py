@@ -61,7 +61,7 @@ class TrackerSpec:
 
     @classmethod
     def from_arguments(cls, args: argparse.Namespace, family: str = "") -> TrackerSpec:
-        """Return what :func:`add_tracker_options` has parsed, and ``config``."""
+        """Make a spec of the options of :func:`add_tracker_options`, and ``config``."""
         how = args.device, args.precision, args.backend, args.compile
         return cls(args.config, family, args.checkpoint, *how, tuple(args.overrides), args.save_dir)
 

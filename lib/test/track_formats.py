@@ -202,7 +202,7 @@ FORMATS: dict[str, Callable[[VideoTracks], str]] = {
 
 
 def find_format(path: Path) -> Callable[[VideoTracks], str]:
-    """Return what writes a file of this name, such as ``clip_mot.csv``.
+    """Return the writer for a file of this name, such as ``clip_mot.csv``.
 
     Raises:
         ConfigError: no format has such names.

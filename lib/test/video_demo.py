@@ -76,7 +76,7 @@ def track_video(
 
 
 def _no_window(wanted: bool, have_boxes: bool) -> str | None:
-    """Return why there is no window, if so. Raises ConfigError: one is needed to draw boxes in."""
+    """Say why there is no window, if so. Raises ConfigError: one is needed to draw boxes in."""
     problem = display_problem() if wanted else "none is wanted"
     if problem and not have_boxes:
         missing = f"no box to start from, and no display to draw one on ({problem})"

@@ -190,7 +190,7 @@ class DemoSummary:
         return [int((rows[:, 5] < self.lost_below).sum()) for rows in self._targets]
 
     def tracks(self) -> VideoTracks:
-        """Return where the targets were, frame by frame of the video; nan where they were lost or not yet there."""
+        """Return the targets' boxes by frame of the video; nan where they were lost or not yet there."""
         tracks = []
         for rows in self._targets:
             found = rows[~(rows[:, 5] < self.lost_below)]
@@ -299,7 +299,7 @@ class _Run:
         self.waiting = dict(enumerate(zip(demo.starts, demo.boxes, strict=True), start=1))  # targets that come later
 
     def track(self, frames: Iterable[tuple[np.ndarray, float]]) -> Iterator[tuple[TrackedFrame, float]]:
-        """Each frame as it is settled, that is with the boxes that the user may have drawn on it."""
+        """Yield each frame in its final state, with the boxes that the user may have drawn on it."""
         start = time.perf_counter()
         for image, decode in frames:
             self.frame += 1

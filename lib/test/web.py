@@ -64,7 +64,7 @@ def fetch_runtime(folder: Path) -> Path:
 
 
 def describe_network(path: Path, cfg: ExperimentConfig | None = None) -> dict[str, Any]:
-    """Return what the page needs to track with an exported ONNX file: its record, and its inputs and outputs.
+    """Describe an exported ONNX file for the page: its record, and its inputs and outputs.
 
     Args:
         cfg: whose settings of the tracker to take where they are not built into the network; None = the record's. A

@@ -30,7 +30,7 @@ class Mark(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A line of a legend: a colour and what it stands for (ASCII)."""
+    """A line of a legend: a color and what it stands for (ASCII)."""
 
     color: Color
     text: str
@@ -47,7 +47,7 @@ def marked_frame(image: np.ndarray, marks: Sequence[Mark], scale: float = 1.0) -
 
 
 def line(entries: Sequence[Entry], title: str = "") -> np.ndarray:
-    """Return a line of text, each entry after a small square of its colour; 22 pixels high, and as wide as it needs."""
+    """Return a line of text, each entry after a small square of its color; 22 pixels high, and as wide as it needs."""
     parts = ([Entry(PAPER, title)] if title else []) + list(entries)
     widths = [_SWATCH + 2 * _GAP + _text_width(entry.text) for entry in parts]
     bar = blank(CAPTION_HEIGHT, sum(widths) + _GAP)
@@ -82,7 +82,7 @@ def marked_sheet(
     legend: Sequence[Entry],
     tile_width: int = TILE_WIDTH,
 ) -> np.ndarray:
-    """Return frames with their marks on one sheet, three in a row, under the legend.
+    """Draw frames with their marks on one sheet, three in a row, under the legend.
 
     Args:
         frames: the frames, of any size.
@@ -99,7 +99,7 @@ def marked_sheet(
 
 
 def choose_frames(overlaps: np.ndarray, count: int) -> dict[int, bool]:
-    """Return frames to look at: half of them spread over the sequence, half those in which some tracker is worst.
+    """Choose frames to show: half of them spread over the sequence, half those in which some tracker is worst.
 
     Args:
         overlaps: (trackers, frames) in [0, 1]; NaN where nothing is known. Frames of which nothing is known are not

@@ -15,7 +15,7 @@ from lib.utils.errors import DataError
 T = TypeVar("T")
 
 Color = tuple[int, int, int]
-# Paul Tol's bright and muted schemes: apart for colour-blind readers too.
+# Paul Tol's bright and muted schemes: apart for color-blind readers too.
 COLORS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#AA3377", "#66CCEE", "#882255", "#DD7711", "#332288", "#44AA99")
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _CAP_HEIGHT = 22  # of that font at scale 1, in pixels
@@ -29,7 +29,7 @@ _RIM_COLOR: Color = (0, 0, 0)
 
 
 def rgb(code: str) -> Color:
-    """Return a colour that is written ``#RRGGBB``."""
+    """Return a color that is written ``#RRGGBB``."""
     red, green, blue = bytes.fromhex(code.removeprefix("#"))
     return red, green, blue
 
@@ -114,7 +114,7 @@ def contact_sheet(images: Sequence[np.ndarray], columns: int, tile_width: int) -
     """Put images on one sheet, row by row, with a narrow dark gap around each.
 
     Args:
-        images: RGB uint8 pictures; each is scaled to fit its tile, its shape kept, and centred in it.
+        images: RGB uint8 pictures; each is scaled to fit its tile, its shape kept, and centerd in it.
         columns: tiles in a row.
         tile_width: in pixels; all tiles are as high as the tallest picture is at this width.
 

@@ -37,7 +37,7 @@ def sample_sheet(batch: Mapping[str, Any], output: Mapping[str, Tensor], cfg: Ex
     Args:
         batch: as the loader gives it; tensors are stacked on dimension 1, and on any device.
         output: of the network for that batch, see :meth:`lib.train.actors.base.Actor.forward`.
-        cfg: the experiment, for the mean and deviation that images were normalised with.
+        cfg: the experiment, for the mean and deviation that images were normalized with.
 
     Returns:
         RGB uint8, at most four rows of tiles 256 pixels wide.
@@ -83,7 +83,7 @@ def _values(tensor: Tensor) -> np.ndarray:
 
 
 def _pictures(images: Tensor, cfg: ExperimentConfig) -> list[np.ndarray]:
-    """Return the first normalised images (B, 3, H, W) as RGB uint8 tiles."""
+    """The first normalized images (B, 3, H, W) as RGB uint8 tiles."""
     pixels = _values(images[:MAX_SAMPLES]).transpose(0, 2, 3, 1) * np.asarray(cfg.DATA.STD) + np.asarray(cfg.DATA.MEAN)
     pixels = (pixels * 255).round().clip(0, 255).astype(np.uint8)
     return [cv2.resize(picture, (TILE, TILE), interpolation=cv2.INTER_CUBIC) for picture in pixels]

@@ -71,7 +71,7 @@ class Panel(NamedTuple):
 
 
 def captions(view: View, sequence: str, total: int) -> tuple[str, str]:
-    """Return what to write over a view: the frame and its number, and the score; ``total`` 0 is an unknown end."""
+    """Return the captions of a view: the frame and its number, and the score; ``total`` 0 is an unknown end."""
     title = f"{sequence}: frame {view.number + 1}{f' of {total}' if total else ''}"
     return title, f"score {view.score:.2f}" if np.isfinite(view.score) else "start"
 

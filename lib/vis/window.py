@@ -19,7 +19,7 @@ _TAKE, _LEAVE = (10, 13, ord(" ")), (27, QUIT)
 
 
 def display_problem() -> str | None:
-    """Return why no window can be opened here; None when one can.
+    """Say why no window can be opened here; None when one can.
 
     OpenCV ends the whole process when it cannot reach the display, so a process of its own tries first.
     """

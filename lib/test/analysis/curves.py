@@ -103,7 +103,7 @@ def read_run(path: str | Path, label: str = "") -> Run:
 
 
 def runs_table(runs: Seq[Run]) -> Table:
-    """Return a row for each run: epochs, pairs, and the last values of IoU and loss."""
+    """Make a row for each run: epochs, pairs, and the last values of IoU and loss."""
     header = ["Run", "Epochs", "Pairs", "Validation IoU", "Validation loss", "Training IoU", "Training loss"]
     keys = [(split, name) for split in ("val", "train") for name in ("IoU", "Loss/total")]
     rows = [[run.label, run.epochs, run.pairs, *(run.last(*key) for key in keys)] for run in runs]

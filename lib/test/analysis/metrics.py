@@ -24,7 +24,7 @@ class FrameErrors:
 
     Attributes:
         overlap: intersection over union in [0, 1]; -1 where there is no valid target.
-        center: distance of the centres in pixels, and what the rules put where there is no valid target.
+        center: distance of the centers in pixels, and what the rules put where there is no valid target.
         norm_center: the same distance with each axis divided by the side of the true box.
         valid: the frame has a target: a true box that counts under the rules and, where there are flags, visible.
         scored: the frame is in the denominator of the scores.
@@ -117,7 +117,7 @@ def box_overlap(a: np.ndarray, b: np.ndarray, pixel: float = 1.0) -> np.ndarray:
 
 
 def center_distance(a: np.ndarray, b: np.ndarray, scale: np.ndarray | float = 1.0) -> np.ndarray:
-    """Distance between the centres of corresponding boxes (frames, 4), each axis divided by ``scale`` (frames, 2)."""
+    """Distance between the centers of corresponding boxes (frames, 4), each axis divided by ``scale`` (frames, 2)."""
     with np.errstate(invalid="ignore", divide="ignore"):
         centers = [(boxes[:, :2] + 0.5 * (boxes[:, 2:] - 1)) / scale for boxes in (a, b)]
         x, y = (centers[0] - centers[1]).T
@@ -179,8 +179,8 @@ class Curves:
 
     Attributes:
         success: overlap above the thresholds, 21 of them from 0 to 1 unless the rules say otherwise.
-        precision: centre error at most the thresholds, 51 from 0 to 50 pixels.
-        norm_precision: normalised centre error at most the thresholds, 51 from 0 to 0.5.
+        precision: center error at most the thresholds, 51 from 0 to 50 pixels.
+        norm_precision: normalized center error at most the thresholds, 51 from 0 to 0.5.
         overlap: the mean overlap itself, without an axis of thresholds.
     """
 

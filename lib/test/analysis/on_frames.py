@@ -101,7 +101,7 @@ def draw_results(
 
 
 def read_track(results_dir: Path, tracker: Tracker, sequence: Sequence, number: int, protocol: str) -> Track:
-    """Read and score the result of ``tracker``, which has the colour ``number``.
+    """Read and score the result of ``tracker``, which has the color ``number``.
 
     Raises:
         DataError: there is no result, or it has not one box for each frame.
@@ -128,7 +128,7 @@ def frame_marks(sequence: Sequence, tracks: Seq[Track], t: int) -> list[Mark]:
 
 
 def legend(tracks: Seq[Track]) -> list[Entry]:
-    """Return the legend of the colours of :func:`frame_marks`."""
+    """Return the legend of the colors of :func:`frame_marks`."""
     return [Entry(track.color, f"{track.label}  {track.mean}") for track in tracks] + [
         Entry(TRUTH_AMONG_TRACKERS, "ground truth")
     ]

@@ -56,7 +56,7 @@ def write_plots(report: Report, folder: Path) -> list[Path]:
     """Write a plot for each curve that has a score, as PNG and PDF; returns the files.
 
     Where sequences have attributes, there is one of the first score by attribute, and one with the first curve of each
-    (of the 24 that most sequences have). A tracker has the same colour in all of them. Legends are sorted by the score
+    (of the 24 that most sequences have). A tracker has the same color in all of them. Legends are sorted by the score
     of their plot.
     """
     folder.mkdir(parents=True, exist_ok=True)

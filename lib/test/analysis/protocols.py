@@ -68,10 +68,10 @@ class Rules:
         rounded: predictions and ground truth are rounded to whole pixels.
         clipped: predictions and ground truth are clipped to the image by ``clip_boxes`` of ``metrics.py``.
         pixel: length that a side from pixel i to pixel j has beyond j - i, in the overlap.
-        unseen_is_miss: frames flagged as invisible get infinite centre errors, whatever the values below say.
+        unseen_is_miss: frames flagged as invisible get infinite center errors, whatever the values below say.
         positive_corner: a true box counts only where x and y are above zero too, not width and height alone.
-        invalid_center: centre error of a frame without a true box that counts; -1 is a hit of precision, inf a miss.
-        invalid_norm_center: likewise for the normalised centre error.
+        invalid_center: center error of a frame without a true box that counts; -1 is a hit of precision, inf a miss.
+        invalid_norm_center: likewise for the normalized center error.
         skip_first: the first frame is not scored.
         skip_absent: frames without a true box that counts are not scored; otherwise they stay in the denominator.
         pooled: every scored frame weighs the same; otherwise every sequence does.
@@ -152,12 +152,12 @@ _LASHER = ("lasher_rgb", "lasher_tir")
 _ANTIUAV = ("antiuav_rgb", "antiuav_tir", "antiuav410")
 _VOT_LIKE = ("vot18", "vot20", "vot22", "didi")
 
-# Quirk: -1 is below every threshold, so a frame without target counts as a hit of normalised precision (for uav of
+# Quirk: -1 is below every threshold, so a frame without target counts as a hit of normalized precision (for uav of
 # precision too). LaSOT alone is corrected, and only for the frames that its flags call invisible.
 _PUBLISHED = Rules(invalid_norm_center=-1)
 _PUBLISHED_UAV = Rules(invalid_norm_center=-1, invalid_center=-1, nan_is_absent=True)
 # A frame without target is never a hit. In MATLAB, the language of the OTB and UAV123 toolkits, NaN > 0 is false
-# and the centre error of such a frame becomes -1, a hit of precision at every threshold: a fault, not repeated here.
+# and the center error of such a frame becomes -1, a hit of precision at every threshold: a fault, not repeated here.
 _STRICT = Rules(official_flags=True, nan_is_absent=True, pad_short=False)
 # Quirk: LaSOT's toolkit cuts the flagged frames out before that, but a visible frame whose true box is not positive in
 # all four numbers is still such a hit.

@@ -75,7 +75,7 @@ def tracker_label(tracker: Tracker) -> str:
 
 
 def missing_results(results_dir: Path, tracker: Tracker, sequences: Seq[Sequence]) -> list[str]:
-    """Return names of the sequences that ``tracker`` has no finished result file for."""
+    """List the sequences that ``tracker`` has no finished result file for."""
     return [one.name for one in sequences if not found_result(results_dir, *tracker, one).is_file()]
 
 

@@ -166,7 +166,7 @@ def mode_tables(report: Report) -> dict[str, Table]:
 
 
 def notes(report: Report) -> list[str]:
-    """Return lines about sequences that were left out, missing results, and the origin of results."""
+    """Write lines about sequences that were left out, missing results, and the origin of results."""
     lines = []
     if report.absent:
         lines.append(f"left out, {len(report.absent)} of which there is no annotation here: {listed(report.absent)}")
@@ -214,7 +214,7 @@ def _parts_table(report: Report, frame: pd.DataFrame, by: list[str], title: str)
 
 
 def sequence_table(report: Report) -> Table:
-    """Return a row per sequence: all scores of a single tracker, or the first score of several."""
+    """Make a row per sequence: all scores of a single tracker, or the first score of several."""
     return _parts_table(report, report.frame, ["Sequence", "Frames"], "by sequence")
 
 

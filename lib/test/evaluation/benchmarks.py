@@ -137,7 +137,7 @@ class BenchmarkStatus:
 
 
 def benchmark_status(env: EnvSettings) -> list[BenchmarkStatus]:
-    """Return what is there of each benchmark. Only folders and lists are looked at, no frame and no annotation."""
+    """Return the status of each benchmark. Only folders and lists are read, no frame and no annotation."""
     return [_status(name, row, env.folder(row)) for name, row in BENCHMARKS.items()]
 
 

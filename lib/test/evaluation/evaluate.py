@@ -110,8 +110,8 @@ def _family_tracker(spec: TrackerSpec, options: RunOptions, device: str) -> _Run
 
 def _own_tracker(spec: TrackerSpec, options: RunOptions, device: str) -> _Run:
     if spec != TrackerSpec(spec.config, spec.family, device=spec.device, save_dir=spec.save_dir) or options.screen:
-        options = "KEY=value, --checkpoint, --precision, --backend, --compile, --debug and --save_vis"
-        raise ConfigError(f"{spec.family} is of no family in lib/models, and takes no {options}")
+        given = "KEY=value, --checkpoint, --precision, --backend, --compile, --debug and --save_vis"
+        raise ConfigError(f"{spec.family} is of no family in lib/models, and takes no {given}")
     name, (identity, checkpoint) = str(spec.config), custom_identity(spec.family, str(spec.config))
     build = partial(build_custom, name=spec.family, config=name)
     return _Run(build, spec.family.rpartition(".")[2], name, identity, checkpoint)

@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from lib.data.base import valid_boxes
 from lib.data.sequence import Sequence as Video
-from lib.test.analysis.metrics import box_overlap
 from lib.test.evaluation.protocol import BatchTracker, Tracker, batch_tracker
+from lib.utils.box_ops import box_xywh_to_xyxy, paired_iou
 from lib.utils.errors import ConfigError, DataError
 
 # Entries of a result's provenance: which mode it was made in, with its value, and what happened.
@@ -23,7 +24,7 @@ _WARM_UP_STEPS = 3
 
 
 def mode_of(annotator: float | None, realtime: float | None) -> dict[str, float]:
-    """Return what a run has in its provenance of its mode; nothing in an ordinary one.
+    """Return the provenance entries of a run's mode; none for an ordinary one.
 
     Args:
         annotator: least IoU with the annotation that the person accepts, in (0, 1].
@@ -43,7 +44,7 @@ def mode_of(annotator: float | None, realtime: float | None) -> dict[str, float]
 
 
 def mode_name(config: str, mode: dict[str, float]) -> str:
-    """Return what a run of a config is called: ``CONFIG``, ``CONFIG_annotator0.5``, ``CONFIG_realtime30``."""
+    """Name a run of a config: ``CONFIG``, ``CONFIG_annotator0.5``, ``CONFIG_realtime30``."""
     return config + "".join(f"_{name}{value:g}" for name, value in mode.items())
 
 
@@ -81,8 +82,9 @@ class Annotator:
         (x, y, w, h), (height, width) = self.truth[frame].tolist(), image.shape[:2]
         if x >= width or y >= height or x + w <= 0 or y + h <= 0:
             return None  # outside of the picture, where nobody can draw
-        overlap = box_overlap(np.array([box]), np.array([[x, y, w, h]]), pixel=0)[0]
-        if overlap >= self.least or not np.isfinite(box).all():  # the writer refuses a box that is not finite
+        corners = box_xywh_to_xyxy(torch.tensor([list(box), [x, y, w, h]], dtype=torch.float64))
+        iou, _ = paired_iou(corners[:1], corners[1:])
+        if not iou.item() < self.least:  # also where the box is not finite, which the writer refuses
             return None
         self.corrections.append(frame)
         return [x, y, w, h]

@@ -32,7 +32,7 @@ class TrackResult(NamedTuple):
     Attributes:
         boxes: one for each target.
         scores: likewise, in [0, 1]; NaN where the tracker gives none.
-        crop: seconds to cut out the search regions, normalise them and bring them to the device.
+        crop: seconds to cut out the search regions, normalize them and bring them to the device.
         network: seconds of the forward pass, waited for. Both are NaN where the tracker does not tell them apart.
         presence: the probability that each target is in sight; empty where the tracker gives none.
     """
@@ -53,7 +53,7 @@ class BatchTracker(Protocol):
     """A tracker that follows many targets at a time, of different sequences, and keeps what it knows of each apart."""
 
     def start(self, image: np.ndarray, box: Sequence[float]) -> Any:
-        """Return what is known of the target at ``box`` in its first frame."""
+        """Start a target at ``box`` in its first frame; return its state."""
         ...
 
     def step(self, images: Sequence[np.ndarray], targets: Sequence[Any]) -> TrackResult:

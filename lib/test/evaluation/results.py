@@ -4,7 +4,7 @@
 the published code writes them), ``SEQ_scores.txt`` how sure the tracker is per frame, which is presence
 where it knows that and its score elsewhere (1 where the box was given, ``nan`` where there is none; no file of a
 tracker without scores), ``SEQ_time.txt`` its seconds per frame (the first is the
-initialisation), ``SEQ_times.csv`` where they went, ``SEQ.json`` the provenance. While a sequence is tracked its boxes
+initialization), ``SEQ_times.csv`` where they went, ``SEQ.json`` the provenance. While a sequence is tracked its boxes
 stream into ``SEQ.txt.part``; the ``.txt`` appears when it is complete. GOT-10k and TrackingNet results lie in a
 sub-folder of that name, as published; those of a folder of one's own in one that is named after its path.
 """
@@ -45,7 +45,7 @@ IDENTITY = (
 
 
 def result_path(results_dir: str | Path, tracker: str, config: str, sequence: Sequence) -> Path:
-    """Return where the boxes of ``sequence`` lie: ``RESULTS/TRACKER/CONFIG[/SUBFOLDER]/SEQ.txt``."""
+    """Return the path of the boxes of ``sequence``: ``RESULTS/TRACKER/CONFIG[/SUBFOLDER]/SEQ.txt``."""
     subfolder = sequence.dataset if sequence.dataset in SUBFOLDERS else sequence.group
     return Path(results_dir) / tracker / config / subfolder / f"{sequence.name}.txt"
 
@@ -83,7 +83,7 @@ def provenance_path(path: Path) -> Path:
 
 
 def partial_path(path: Path) -> Path:
-    """Return where the boxes are while the sequence of the result file ``path`` is being tracked."""
+    """Return the path of the boxes while the sequence of the result file ``path`` is being tracked."""
     return path.with_name(f"{path.name}.part")
 
 
@@ -176,7 +176,7 @@ def run_provenance(
     device: str,
     backend: str = "torch",
 ) -> dict[str, Any]:
-    """Return what all results of one run have in common. ``checkpoint`` is hashed here, once."""
+    """Return the provenance that all results of a run share. ``checkpoint`` is hashed here, once."""
     return {
         "tracker": tracker,
         "config": config,
@@ -212,20 +212,20 @@ def finish_result(path: Path, provenance: dict[str, Any]) -> None:
 
 def read_provenance(path: Path) -> dict[str, Any] | None:
     """Read the record beside the result file ``path``; None where there is none. Raises DataError: it is damaged."""
-    source = provenance_path(path)
+    source, advice = provenance_path(path), f"delete {path.name} and track this sequence again"
     try:
         record = json.loads(source.read_text())
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise DataError(f"{source} is damaged ({error}): delete {path.name} and track this sequence again") from error
+        raise DataError(f"{source} cannot be read ({error}): {advice}") from error
     if not isinstance(record, dict):
-        raise DataError(f"{source} is no record of a result's origin: delete {path.name} and track this sequence again")
+        raise DataError(f"{source} is no record of a result's origin: {advice}")
     return record
 
 
 def differences(path: Path, provenance: dict[str, Any], frames: FrameSource | None = None) -> list[str]:
-    """Return why the result file ``path`` is not one of the run that ``provenance`` describes; empty when it is.
+    """List why the result file ``path`` is not one of the run that ``provenance`` describes; empty when it is.
 
     ``frames`` are those of the run; without them nothing is said of frames.
     """

@@ -193,7 +193,7 @@ def _log_failure(outcome: Outcome, number: int) -> None:
 def _plan(
     todo: dict[Path, Sequence], names: Counter[str], provenance: dict[str, Any], fresh: bool
 ) -> tuple[list[Job], list[Outcome], int]:
-    """Return what is left to do, longest first; the sequences that cannot even be looked at; how many are done already.
+    """Return the jobs that are left, longest first; sequences that cannot be read; how many are done already.
 
     ``names`` counts the sequences of each name.
     """

@@ -71,7 +71,7 @@ class Summary:
         return f"{network}{tracker}end to end {self.frames / self.seconds:.1f} FPS{each}"
 
     def _shares(self) -> str:
-        """Return where the time of a frame went."""
+        """Describe how the time of a frame is spent."""
         decode, tracker, crop, network = (1000 * seconds / self.frames for seconds in self.times)
         text = f"a frame: {tracker:.2f} ms in the tracker"
         if network > 0:

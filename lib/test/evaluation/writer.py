@@ -19,7 +19,7 @@ class FrameTime(NamedTuple):
     Attributes:
         decode: to read and decode it, in a thread that runs ahead of the tracker.
         tracker: all that the tracker did, which is crop, network and a rest; without ``decode``.
-        crop: to cut out the search region, normalise it and bring it to the device.
+        crop: to cut out the search region, normalize it and bring it to the device.
         network: of the forward pass, waited for. Both are NaN where the tracker does not tell them apart.
     """
 

@@ -65,7 +65,7 @@ def noise_inputs(cfg: ExperimentConfig, batch: int) -> dict[str, np.ndarray]:
 
 
 def network_hash(cfg: ExperimentConfig, model: nn.Module) -> str:
-    """Hash of all that the graph computes from, 16 hex digits: weights, architecture, normalisation and sizes.
+    """Hash of all that the graph computes from, 16 hex digits: weights, architecture, normalization and sizes.
 
     And of the factors of the crops: the file's record holds them, and int8 is calibrated on such crops.
     """

@@ -97,7 +97,7 @@ class Detector:
         return output[0]
 
     def _class_names(self) -> list[str]:
-        """Return those of COCO where there are as many classes, else their numbers."""
+        """Return the classes of COCO where there are as many, else their numbers."""
         coco = read_spec("coco_classes.txt")
         count = self._run(np.zeros((self.size, self.size, 3), np.uint8), 1.0).shape[1] - 5
         return coco if count == len(coco) else [f"class {number}" for number in range(count)]
@@ -138,7 +138,7 @@ def moving_regions(before: np.ndarray, image: np.ndarray, after: np.ndarray) -> 
 
 
 def _difference(other: np.ndarray, image: np.ndarray) -> np.ndarray | None:
-    """Return how much ``image`` (H, W) differs from ``other`` seen from the same place, in the color that differs most.
+    """Return how much ``image`` (H, W) differs from ``other`` after alignment, in the color that differs most.
 
     None where that is not possible.
     """

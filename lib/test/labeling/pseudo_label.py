@@ -242,7 +242,7 @@ def moves(boxes: np.ndarray, least: float) -> bool:
 def _candidates(
     shot: Sequence[np.ndarray], start: int, detect: Detect | None, options: LabelOptions, counts: Counter[str]
 ) -> list[Candidate]:
-    """Return what to follow from a frame of a shot on, the rarest classes first."""
+    """Choose the candidates to track from a frame of a shot on, the rarest classes first."""
     if len(shot) - start < max(options.min_frames, _MOTION_GAP + 1):
         return []
     frame = shot[start]

@@ -31,7 +31,7 @@ def label_sheets(out: Path, sheet: Path) -> list[Path]:
 
 
 def _moments(folder: Path) -> np.ndarray:
-    """Return some frames of a sequence with their boxes, side by side under its name and class."""
+    """Draw some frames of a sequence with their boxes, side by side under its name and class."""
     text = (folder / "groundtruth.txt").read_text()
     boxes, files = parse_boxes(text, str(folder)), sorted((folder / "img").iterdir())
     meta = json.loads((folder / "meta.json").read_text())

@@ -89,7 +89,7 @@ def exported_network(
 
 
 def kept_file(weights: str, name: str, format: str, precision: str, folder: Path) -> Path:
-    """Return where backends look for the file of a network, given its :func:`network_hash`.
+    """Return the file of a network that backends run, given its :func:`network_hash`.
 
     Raises:
         OSTrackError: a package that the format needs is missing.

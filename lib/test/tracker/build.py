@@ -81,7 +81,7 @@ def build_network(
     *,
     folder: Path,
 ) -> Network:
-    """Return what runs ``model`` for a tracker.
+    """Build the network that runs ``model`` for a tracker.
 
     Args:
         precision: from :func:`choose_precision`, for this device and backend.
@@ -132,7 +132,7 @@ def choose_precision(precision: str, device: str | torch.device, backend: str) -
 
 
 def exports_folder(save_dir: str | Path | None = None) -> Path:
-    """Return where exported files are kept: ``exports`` of the output folder; None = the configured one."""
+    """Return the folder of exported files: ``exports`` of the output folder; None = the configured one."""
     return Path(env_settings().saving_to(save_dir).save_dir) / "exports"
 
 

@@ -122,26 +122,23 @@ class InspectedTracker:
 
     def view(self, number: int, inspected: Inspected, truth: Sequence[float] | None = None) -> View:
         """Return the view of a target's last frame; ``number`` is the frame's, from 0."""
-        test, head = self.tracker.cfg.TEST, self.tracker.head
+        test, head, out = self.tracker.cfg.TEST, self.tracker.head, inspected.output
         eliminating = self.inspectable.elimination_layers if self.inspectable else ()
         seen = View(
             number,
             inspected.image,
             list(inspected.target.box),
             inspected.score,
-            None if truth is None else [float(value) for value in truth],
-            inspected.template,
+            truth=None if truth is None else [float(value) for value in truth],
+            template=inspected.template,
+            maps=dict.fromkeys(head.view_names, _NOTHING),
+            removed=dict.fromkeys(eliminating, _NOTHING),
+            attention=dict.fromkeys(self.attention_layers, _NOTHING),
             grid=self.grid,
         )
         if inspected.around is None:  # only the names of the panels to come
-            return replace(
-                seen,
-                maps=dict.fromkeys(head.view_names, _NOTHING),
-                removed=dict.fromkeys(eliminating, _NOTHING),
-                attention=dict.fromkeys(self.attention_layers, _NOTHING),
-            )
+            return seen
         search, _, _ = sample_target(inspected.image, inspected.around, test.SEARCH_FACTOR, test.SEARCH_SIZE)
-        out = inspected.output
         dropped = [indices[0].cpu().numpy() for indices in out.get("removed_indexes_s", ())]
         so_far = [np.concatenate(dropped[: i + 1]) for i in range(len(dropped))]
         pairs = zip(out.get("attn", ()), out.get("attn_indices", ()), strict=True)

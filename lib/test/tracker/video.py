@@ -49,7 +49,7 @@ class TrackedFrame:
         return self.scores[0]
 
     def picture(self, lost_below: float = 0.0) -> np.ndarray:
-        """Return the frame with boxes and scores drawn: a colour for each target, grey and ``lost`` below that score.
+        """Return the frame with boxes and scores drawn: a color for each target, gray and ``lost`` below that score.
 
         Several targets are numbered from 1.
         """
@@ -117,6 +117,6 @@ def track_frames(
     Raises:
         DataError: a box has no area inside the first frame.
     """
-    follower = VideoTracker(tracker)
+    video = VideoTracker(tracker)
     for number, image in enumerate(frames):
-        yield follower.step(image) if number else follower.start(image, boxes)
+        yield video.step(image) if number else video.start(image, boxes)

@@ -159,7 +159,7 @@ def _matched(
 
 
 def _origins(source: Path, files: set[Path]) -> dict[Path, dict[str, str]]:
-    """Return what a record says of the file that a result comes from, by this file."""
+    """Return the record entries about the file that a result comes from, by this file."""
     hashes = {file: file_hash(file) for file in files}
     # The same text for all results of a source: a report counts the origins of a tracker's results.
     origin = source.resolve().name + (f" (sha256 {hashes[source]})" if source in hashes else "")

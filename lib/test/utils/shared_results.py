@@ -51,7 +51,7 @@ class SharedResult:
 
 
 def read_source(source: Path) -> list[SharedResult]:
-    """Return all results in a folder, a zip or a file. Boxes and scores are read later, except those of .json.
+    """List all results in a folder, a zip or a file. Boxes and scores are read later, except those of .json.
 
     Scores are what is called ``SEQ_scores``, ``SEQ_score`` or ``SEQ_confidence`` (.txt, .csv, VOT's .value, or a key of
     .npz or .json) beside the boxes of SEQ, or ``scores`` where they are of the only sequence there.

@@ -119,7 +119,7 @@ def short_term_stack(low: int, high: int) -> dict[str, Any]:
 
 
 def place_anchors(present: np.ndarray) -> np.ndarray:
-    """Return where the runs of a multi-start experiment begin, and in which direction they go.
+    """Choose where the runs of a multi-start experiment begin, and in which direction they go.
 
     Anchors are the first frame with the target in every 50. Runs go to the end of the sequence that is farther away:
     1 stands for forward, -1 for backward, 0 for no anchor.
