@@ -22,9 +22,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from lib.data.image_io import write_image
+from lib.data.image_io import shrink, write_image
 from lib.data.video_io import VIDEO_SUFFIXES, VideoFile
-from lib.drawing.pictures import shrink
 from lib.test.evaluation.protocol import BatchTracker
 from lib.test.evaluation.results import LOST_BELOW
 from lib.test.labeling.candidates import Candidate, moving_regions, worth_following
