@@ -29,6 +29,7 @@ SOURCES = (
     "LICENSE",
 )
 WEIGHTS = "ostrack_vits_256_ce_images"
+PRETRAINED = ("README.md", "training_data.yaml", f"{WEIGHTS}.md", f"{WEIGHTS}.pth")
 
 
 def run(command: list[str | Path], folder: Path) -> str:
@@ -52,7 +53,7 @@ def wheel(tmp_path_factory) -> Path:
         else:
             shutil.copy(path, source)
     (source / "pretrained_models").mkdir()
-    for name in ("README.md", f"{WEIGHTS}.md", f"{WEIGHTS}.pth"):
+    for name in PRETRAINED:
         shutil.copy(REPOSITORY / "pretrained_models" / name, source / "pretrained_models")
     (source / "pretrained_models" / "mae_pretrain_vit_base.pth").write_bytes(b"not ours")
     for place in ("lib/train/admin", "lib/test/evaluation"):
@@ -84,9 +85,8 @@ def installed(wheel, tmp_path_factory) -> Path:
 def test_the_wheel_holds_what_ships_and_nothing_of_this_machine(wheel):
     with ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    assert {f"lib/shipped/pretrained_models/{name}" for name in ("README.md", f"{WEIGHTS}.md", f"{WEIGHTS}.pth")} == {
-        name for name in names if "pretrained_models" in name
-    }
+    pretrained = {name for name in names if "pretrained_models" in name}
+    assert pretrained == {f"lib/shipped/pretrained_models/{name}" for name in PRETRAINED}
     for experiment in REPOSITORY.glob("experiments/*/*.yaml"):
         assert f"lib/shipped/{experiment.relative_to(REPOSITORY)}" in names
     for resource in ("lib/data/data_specs", "lib/test/analysis/page"):
