@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.data import gather_pictures
+from lib.data import gather_pictures, gather_tracks
 from lib.data.gather_table import Row, read_table
 from lib.utils.console import next_step
 from lib.utils.errors import DataError, listed, run_cli
@@ -26,7 +26,7 @@ from lib.utils.replacing import replacing
 
 log = logging.getLogger(__name__)
 
-MODULES = (gather_pictures,)
+MODULES = (gather_pictures, gather_tracks)
 MAKERS = {form: module.gather for module in MODULES for form in module.FORMS}
 TABLE = "pretrained_models/training_data.yaml"
 HOST = "https://github.com"
@@ -115,7 +115,7 @@ def make_sets(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clones", type=Path, required=True, metavar="DIR", help="clones: OWNER+NAME or OWNER/NAME")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="pictures/ and photos/ go here")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="pictures/, photos/ and video/ go here")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="sets to make; by default all")
     parser.add_argument("--offline", action="store_true", help="clone nothing: sets whose clone is missing fail")
     parser.add_argument("--table", type=Path, default=shipped_file(TABLE), help=f"of the sets ({TABLE})")
@@ -130,7 +130,8 @@ def main() -> None:
         raise DataError(
             f"{len(failed)} of {len(failed) + len(counts)} sets are missing:\n" + listed(failed, between="\n")
         )
-    next_step(f"set pictures_dir to {args.out / 'pictures'} in the file of paths and train on PICTURES")
+    places = f"pictures_dir to {args.out / 'pictures'} and folder_dir to {args.out / 'video'}"
+    next_step(f"set {places} in the file of paths and train on PICTURES and FOLDER")
 
 
 if __name__ == "__main__":

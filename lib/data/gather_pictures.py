@@ -11,11 +11,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from lib.data.exif import exif_orientation
-from lib.data.image_io import decode_image, read_file, write_image
+from lib.data.image_io import decode_image, read_file, shrink, write_image
 from lib.data.label_forms import FORMS, SHARES, Labelled, read_photos
 from lib.utils.errors import DataError, ImageError, suggestion
 
@@ -113,7 +112,7 @@ def _photos(folder: Path, items: Sequence[Labelled]) -> tuple[int, int]:
     images = _different(items)
     count = 0
     for count, (_, image) in enumerate(images, 1):
-        write_image(folder / f"{count:06d}.jpg", _shrunk(image), _JPEG_QUALITY)
+        write_image(folder / f"{count:06d}.jpg", shrink(image, MOST_PIXELS), _JPEG_QUALITY)
     return count, 0
 
 
@@ -124,7 +123,7 @@ def _with_boxes(folder: Path, items: Sequence[Labelled], drop: Sequence[str]) ->
     for item, image in _different(items):
         if not (boxes := _kept(item, image, drop)):
             continue
-        image = _shrunk(image)
+        image = shrink(image, MOST_PIXELS)
         height, width = image.shape[:2]
         number = len(pictures) + 1
         pictures.append({"id": number, "file_name": f"{number:06d}.jpg", "width": width, "height": height})
@@ -160,13 +159,6 @@ def _different(items: Sequence[Labelled]) -> Iterator[tuple[Labelled, np.ndarray
         if not other and not turned and digest not in seen:
             seen.add(digest)
             yield item, image
-
-
-def _shrunk(image: np.ndarray) -> np.ndarray:
-    height, width = image.shape[:2]
-    scale = MOST_PIXELS / max(height, width)
-    size = (round(width * scale), round(height * scale))
-    return image if scale >= 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 def _kept(item: Labelled, image: np.ndarray, drop: Sequence[str]) -> list[tuple[str, np.ndarray]]:
