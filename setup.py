@@ -67,7 +67,12 @@ setup(
     package_data={
         "": ["data_specs/*", "page/*"],
         **dict.fromkeys(EXPERIMENTS, ["*.yaml"]),
-        "lib.shipped.pretrained_models": ["README.md", "ostrack_vits_192.*", "ostrack_vits_256_ce_images.*"],
+        "lib.shipped.pretrained_models": [
+            "README.md",
+            "training_data.yaml",
+            "ostrack_vits_192.*",
+            "ostrack_vits_256_ce_images.*",
+        ],
         "lib.shipped.web": ["*.html", "*.css", "*.js", "*.json", "sample/*"],
     },
     cmdclass={"build_py": BuildWithoutLocalFiles},

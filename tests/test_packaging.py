@@ -29,7 +29,7 @@ SOURCES = (
     "LICENSE",
 )
 MODELS = ("ostrack_vits_192", "ostrack_vits_256_ce_images")
-SHIPPED = {"README.md", *(f"{model}.{end}" for model in MODELS for end in ("md", "pth"))}
+SHIPPED = {"README.md", "training_data.yaml", *(f"{model}.{end}" for model in MODELS for end in ("md", "pth"))}
 
 
 def run(command: list[str | Path], folder: Path) -> str:

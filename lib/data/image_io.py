@@ -108,6 +108,16 @@ class SequenceDecoder:
         return to_8_bit(image, self._levels)
 
 
+def shrink(image: np.ndarray, longest: int) -> np.ndarray:
+    """An image whose longest side is at most ``longest`` pixels; smaller ones stay as they are."""
+    height, width = image.shape[:2]
+    ratio = longest / max(height, width)
+    if ratio >= 1:
+        return image
+    size = (max(round(width * ratio), 1), max(round(height * ratio), 1))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
 def write_image(path: str | Path, image: np.ndarray, jpeg_quality: int = 95) -> None:
     """Write an RGB or RGBA uint8 picture; the suffix chooses the format, the folder is made.
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
-from lib.data.image_io import read_image
+from lib.data.image_io import read_image, shrink
 from lib.drawing.outlines import box_of, largest_outline, resample
 from lib.drawing.warp import Sprite
 from lib.utils.errors import DataError
@@ -51,16 +51,6 @@ class Cutout:
 
     sprite: Sprite
     source: str
-
-
-def shrink(image: np.ndarray, longest: int) -> np.ndarray:
-    """Shrink an image to a longest side of at most ``longest`` pixels."""
-    height, width = image.shape[:2]
-    ratio = longest / max(height, width)
-    if ratio >= 1:
-        return image
-    size = (max(round(width * ratio), 1), max(round(height * ratio), 1))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 def _find_segments(small: np.ndarray, rng: np.random.Generator, attempts: int = 24, most: int = 6) -> list[np.ndarray]:

@@ -21,9 +21,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from lib.data.image_io import write_image
+from lib.data.image_io import shrink, write_image
 from lib.data.video_io import VIDEO_SUFFIXES, VideoFile
-from lib.drawing.pictures import shrink
 from lib.test.analysis.metrics import box_overlap, true_runs
 from lib.test.evaluation.protocol import BatchTracker
 from lib.test.evaluation.results import LOST_BELOW

@@ -1,0 +1,224 @@
+"""Boxes of the objects in a video as people publish them."""
+
+from __future__ import annotations
+
+import logging
+import re
+import zipfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from scipy.io import loadmat
+
+from lib.data.annotations import parse_table, read_text
+from lib.data.image_io import read_image
+from lib.data.label_forms import FORMS as LABELS
+from lib.data.label_forms import Labelled
+from lib.data.picture_video import PictureVideo, open_frames
+from lib.data.storage import natural_key
+from lib.data.video_io import VIDEO_SUFFIXES, VideoFile
+from lib.utils.box_ops import box_xywh_to_xyxy, paired_iou
+from lib.utils.errors import DataError, ImageError
+
+log = logging.getLogger(__name__)
+
+_SMALL = (32, 32)  # pictures are compared at this size
+_MISSING = 3  # of the usual difference between the numbers of pictures; with a larger one another video begins
+
+Boxes = dict[int, np.ndarray]  # of an object: ``xywh`` by the number of the frame, from 0
+
+
+@dataclass(frozen=True)
+class AnnotatedVideo:
+    """A video and the objects in it.
+
+    Attributes:
+        name: where it comes from.
+        frames: its frames.
+        objects: the boxes of each object.
+        size: width and height of a frame in the unit of the boxes; by default that is a pixel.
+    """
+
+    name: str
+    frames: VideoFile
+    objects: Sequence[Boxes]
+    size: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where repositories keep a set.
+
+    Attributes:
+        frames: folders in the first repository, of the frames of one video or, as the form may be, of videos.
+        boxes: for each of them the file or folder of its boxes, in the last repository.
+        stride: of a video every so many frames are taken.
+        size: width and height of the frames that boxes were drawn in, where those of the videos differ.
+        overlap: boxes of two pictures are of one object when their intersection over union is at least this.
+        jump: with a larger mean difference of two pictures, in grey levels, another video begins.
+        drop: numbers of tracks that are left out: somebody looked at them, and their boxes are wrong.
+    """
+
+    frames: Sequence[str]
+    boxes: Sequence[str]
+    stride: int = 1
+    size: Sequence[float] = ()
+    overlap: float = 0.3
+    jump: float = 30.0
+    drop: Sequence[int] = ()
+
+
+def options_of(name: str, options: Mapping[str, Any]) -> Options:
+    """The options of the set ``name``. Raises DataError: a key is unknown or missing, or lists differ in length."""
+    known = [field.name for field in fields(Options)]
+    if not {"frames", "boxes"} <= options.keys() <= set(known):
+        raise DataError(f"{name} has the keys {', '.join(options)}; needed are frames, boxes, known {', '.join(known)}")
+    lists: dict[str, Any] = {key: [value] if isinstance(value, str) else value for key, value in options.items()}
+    chosen = Options(**lists)
+    if len(chosen.frames) != len(chosen.boxes):
+        raise DataError(f"{name}: {len(chosen.frames)} frames but {len(chosen.boxes)} boxes; give one for each")
+    return chosen
+
+
+def _read_mot(frames: Path, boxes: Path, options: Options) -> Iterator[AnnotatedVideo]:
+    """A video, and a file of lines frame, object, left, top, width, height, and perhaps 0 for what is no object.
+
+    Frames and pixels count from 1.
+    """
+    table = _table(boxes)
+    objects: defaultdict[int, Boxes] = defaultdict(dict)
+    for row in table[table[:, 6] != 0] if table.shape[1] > 6 else table:
+        objects[int(row[1])][int(row[0]) - 1] = row[2:6] - (1, 1, 0, 0)
+    yield AnnotatedVideo(str(frames), open_frames(frames), list(objects.values()))
+
+
+def _read_rows(frames: Path, boxes: Path, options: Options) -> Iterator[AnnotatedVideo]:
+    """A video of one object, and a file with a line that begins with its box for each frame; zeros: it is not there."""
+    video = open_frames(frames)
+    yield AnnotatedVideo(str(frames), video, [{i: row[:4] for i, row in enumerate(_table(boxes)[: len(video)])}])
+
+
+def _table(path: Path) -> np.ndarray:
+    text = read_text(path)
+    return parse_table(text, len(text.partition("\n")[0].replace(",", " ").split()), path)
+
+
+def _read_frame_files(frames: Path, boxes: Path, options: Options) -> Iterator[AnnotatedVideo]:
+    """Videos of one object, and an archive with a file ``VIDEO_NUMBER.txt`` for a frame, which counts from 1.
+
+    ``VIDEO`` is the path of the video with ``_`` for ``/``. The file holds class, left, top, right, bottom; pixels
+    count from 1, both ends included.
+    """
+    found: defaultdict[str, Boxes] = defaultdict(dict)
+    try:
+        with zipfile.ZipFile(boxes) as archive:
+            for item in archive.namelist():
+                if match := re.fullmatch(r"(?:.*/)?([^/]+)_(\d+)\.txt", item):
+                    x, y, right, bottom = (float(value) for value in archive.read(item).split()[1:])
+                    found[match[1]][int(match[2]) - 1] = np.array((x - 1, y - 1, right - x + 1, bottom - y + 1))
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(f"{boxes} is not an archive of boxes: {error}") from error
+    for path in _videos(frames):
+        name = "_".join(path.relative_to(frames).with_suffix("").parts)
+        if name in found:
+            yield AnnotatedVideo(name, VideoFile(path), [found[name]])
+
+
+def _read_tubes(frames: Path, boxes: Path, options: Options) -> Iterator[AnnotatedVideo]:
+    """Videos, and the MATLAB file of UCF101-24: of each video, by its name, tubes with first frame and boxes."""
+    try:
+        items = loadmat(str(boxes), squeeze_me=True, struct_as_record=False)["annot"]
+        tubes = {item.name.rpartition("/")[2]: np.atleast_1d(item.tubes) for item in np.atleast_1d(items)}
+    except (OSError, ValueError, KeyError, AttributeError, NotImplementedError) as error:
+        raise DataError(f"{boxes} is not an annotation of UCF101-24: {type(error).__name__} {error}") from error
+    size = (options.size[0], options.size[1]) if options.size else None
+    for path in _videos(frames):
+        objects = [
+            {int(tube.sf) - 1 + i: box.astype(np.float64) for i, box in enumerate(np.atleast_2d(tube.boxes))}
+            for tube in tubes.get(path.stem, ())
+        ]
+        yield AnnotatedVideo(path.stem, VideoFile(path), objects, size)
+
+
+def _videos(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: there is no such folder")
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
+
+
+def _linked(labels: str) -> Callable[[Path, Path, Options], Iterator[AnnotatedVideo]]:
+    """Pictures whose names count, and boxes in the form ``labels``, which overlap from one picture to the next."""
+
+    def read(frames: Path, boxes: Path, options: Options) -> Iterator[AnnotatedVideo]:
+        items = sorted(LABELS[labels](frames, boxes, ()), key=lambda item: natural_key(item.path.name))
+        for shot in _shots(items, options.jump):
+            video = PictureVideo(frames, tuple(item.path for item in shot))
+            size = shot[0].size if all(shot[0].size) else None
+            yield AnnotatedVideo(f"{shot[0].path} ...", video, _chains(shot, options.overlap), size)
+
+    return read
+
+
+def _shots(items: Sequence[Labelled], jump: float) -> Iterator[list[Labelled]]:
+    """Pictures that follow each other: none is missing or damaged, they have one size and do not differ much."""
+    numbers = [int("0" + (re.findall(r"\d+", item.path.stem) or [""])[-1]) for item in items]
+    steps, counts = np.unique(np.diff(numbers), return_counts=True)
+    most = _MISSING * max(1, int(steps[counts.argmax()])) if len(steps) else 0
+    shot: list[Labelled] = []
+    last, small_before, shape_before = 0, np.zeros(_SMALL), (0, 0, 0)
+    for item, number in zip(items, numbers, strict=True):
+        try:
+            image = read_image(item.path)
+        except ImageError as error:
+            log.info("left out: %s", error)
+            continue
+        small = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), _SMALL, interpolation=cv2.INTER_AREA).astype(float)
+        differs = image.shape != shape_before or np.abs(small - small_before).mean() > jump
+        if shot and (differs or item.size != shot[-1].size or number - last > most):
+            yield shot
+            shot = []
+        shot.append(item)
+        last, small_before, shape_before = number, small, image.shape
+    if shot:
+        yield shot
+
+
+def _chains(shot: Sequence[Labelled], overlap: float) -> list[Boxes]:
+    """Boxes of one class that overlap from one picture to the next; of several that do, the pair that does most."""
+    chains: list[tuple[str, Boxes]] = []
+    live: list[tuple[str, Boxes]] = []
+    for frame, item in enumerate(shot):
+        boxes = [(label, np.array(box, np.float64)) for label, box in item.boxes]
+        pairs = [(i, j) for i, (old, _) in enumerate(live) for j, (new, _) in enumerate(boxes) if old == new]
+        sides = [[live[i][1][frame - 1] for i, _ in pairs], [boxes[j][1] for _, j in pairs]]
+        old, new = (box_xywh_to_xyxy(torch.from_numpy(np.array(side).reshape(-1, 4))) for side in sides)
+        now: dict[int, tuple[str, Boxes]] = {}
+        used: set[int] = set()
+        for value, (i, j) in sorted(zip(paired_iou(old, new)[0].tolist(), pairs, strict=True), reverse=True):
+            if value >= overlap and i not in used and j not in now:
+                used.add(i)
+                now[j] = live[i]
+        for j, (label, box) in enumerate(boxes):
+            if j not in now:
+                now[j] = label, {}
+                chains.append(now[j])
+            now[j][1][frame] = box
+        live = list(now.values())
+    return [boxes for _, boxes in chains]
+
+
+# Each takes the folder of frames or of videos, the file or folder of boxes, and the options.
+FORMS: dict[str, Callable[[Path, Path, Options], Iterator[AnnotatedVideo]]] = {
+    "mot": _read_mot,
+    "rows": _read_rows,
+    "frame_files": _read_frame_files,
+    "tubes": _read_tubes,
+    "linked_voc": _linked("voc"),
+    "linked_yolo": _linked("yolo"),
+}
