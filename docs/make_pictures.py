@@ -32,10 +32,10 @@ from lib.test.evaluation.results import LOST_BELOW
 from lib.test.tracker.video import LOST
 from lib.utils.crop import CropWindow, crop_window
 from lib.utils.paths import PROJECT_DIR
-from lib.vis.draw import draw_box
+from lib.vis.draw import TARGET, draw_box
 from lib.vis.panels import CAPTION_HEIGHT, captioned, fitted
 from lib.vis.recorder import Dashboard
-from lib.vis.views import PREDICTED, View, panels
+from lib.vis.views import View, panels
 from tests.browser import CHROMIUM, Browser
 from tracking.demo import CLIP_FRAMES, CONFIG, FIRST_BOX, views
 
@@ -51,7 +51,7 @@ def moving_frame(view: View, region: CropWindow) -> np.ndarray:
     image = draw_box(view.image, [region.x, region.y, region.side, region.side], REGION, thickness=1)
     lost = view.score < LOST_BELOW
     label = "lost" if lost else f"{view.score:.2f}"
-    frame = fitted(draw_box(image, view.box, LOST if lost else PREDICTED, label), HEIGHT, round(HEIGHT * 1.25))
+    frame = fitted(draw_box(image, view.box, LOST if lost else TARGET, label), HEIGHT, round(HEIGHT * 1.25))
     shown = panels(view)
     last = max(view.removed)
     tiles = [("patches that are kept", shown[f"masked_search_{last}"]), ("score map", shown["score_map"])]

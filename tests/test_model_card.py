@@ -231,7 +231,17 @@ def test_validations_of_unknown_time_are_not_drawn(tmp_path, caplog):
     save_checkpoint(state, tmp_path / "run.pth.tar")
     with caplog.at_level(logging.WARNING):
         assert read_run(tmp_path / "run.pth.tar").curves.keys() == {"train"}
-    assert "2 averages of split val, but 4 by its configuration" in caplog.text
+    assert "IoU, Loss/total of split val" in caplog.text
+
+
+def test_a_number_that_was_added_on_the_way_is_left_out_alone(tmp_path):
+    state = history()
+    state["stats"]["val"]["AUC"] = [60.0]
+    save_checkpoint(state, tmp_path / "added.pth.tar")
+    assert read_run(tmp_path / "added.pth.tar").curves["val"].keys() == {"IoU", "Loss/total"}
+    state["stats"]["val"]["AUC"] = [50.0, 60.0]
+    save_checkpoint(state, tmp_path / "whole.pth.tar")
+    assert read_run(tmp_path / "whole.pth.tar").curves["val"]["AUC"] == ([640, 1280], [50.0, 60.0])
 
 
 @pytest.mark.parametrize(

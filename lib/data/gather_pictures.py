@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.data.exif import exif_orientation
-from lib.data.image_io import decode_image, read_file, shrink, write_image
+from lib.data.image_io import decode_image, is_turned, read_file, shrink, write_image
 from lib.data.label_forms import FORMS, SHARES, Labelled, read_photos
 from lib.utils.errors import DataError, ImageError, suggestion
 
@@ -154,7 +153,7 @@ def _different(items: Sequence[Labelled]) -> Iterator[tuple[Labelled, np.ndarray
         height, width = image.shape[:2]
         said_width, said_height = (width, height) if item.size == SHARES else item.size
         other = abs(said_width * height - said_height * width) > _OTHER_SHAPE * said_height * width
-        turned = exif_orientation(data) > 1  # the labels may be of the picture as it is stored, or as it is shown
+        turned = is_turned(data, str(item.path))  # the labels may be of the picture as it is stored, or as it is shown
         digest = hashlib.sha256(data).digest()
         if not other and not turned and digest not in seen:
             seen.add(digest)

@@ -90,15 +90,16 @@ def read_run(path: str | Path, label: str = "") -> Run:
     }
     curves: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
     for split, stats in checkpoint["stats"].items():
-        shown = {name: values for name, values in stats.items() if name == "IoU" or name.startswith("Loss/")}
-        if any(len(values) != len(ends[split]) for values in shown.values()):
-            count = len(next(iter(shown.values())))
-            logger.warning("%s: %d averages of split %s, but %d by its configuration, which was changed on the way: "
-                           "it is not known when they were, so they are not drawn",
-                           path, count, split, len(ends[split]))  # fmt: skip
-            continue
+        shown = {name: values for name, values in stats.items() if name in ("IoU", "AUC") or name.startswith("Loss/")}
+        undated = [name for name, values in shown.items() if len(values) != len(ends[split])]
+        if undated:
+            logger.warning("%s: %s of split %s have another number of values than the configuration, which was changed on "
+                           "the way, says: it is not known when they were, so they are not drawn",
+                           path, ", ".join(undated), split)  # fmt: skip
         at = [per_epoch * epoch for epoch in ends[split]]
-        curves[split] = {name: (at, values) for name, values in shown.items()}
+        drawn = {name: (at, values) for name, values in shown.items() if name not in undated}
+        if drawn:
+            curves[split] = drawn
     return Run(label or checkpoint["settings"]["config_name"], epochs, per_epoch * epochs, curves)
 
 
@@ -123,7 +124,7 @@ def write_curves(runs: Seq[Run], path: Path) -> Path:
 def draw_curves(figure: Figure, runs: Seq[Run]) -> None:
     """Draw a panel for IoU and each loss: validation as a line with dots, training as a faint one, a color per run."""
     names = list(dict.fromkeys(name for run in runs for stats in run.curves.values() for name in stats))
-    names.sort(key=lambda name: (name != "IoU", name != "Loss/total"))
+    names.sort(key=lambda name: (name != "IoU", name != "AUC", name != "Loss/total"))
     columns = min(COLUMNS, len(names))
     rows = -(-len(names) // columns)
     figure.set_size_inches(columns * PANEL_SIZE[0], rows * PANEL_SIZE[1])
