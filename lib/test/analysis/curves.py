@@ -93,7 +93,7 @@ def read_run(path: str | Path, label: str = "") -> Run:
         shown = {name: values for name, values in stats.items() if name in ("IoU", "AUC") or name.startswith("Loss/")}
         undated = [name for name, values in shown.items() if len(values) != len(ends[split])]
         if undated:
-            logger.warning("%s: %s of split %s have another number of values than the configuration, which was changed on "
+            logger.warning("%s: %s of split %s have more or fewer values than the configuration, which was changed on "
                            "the way, says: it is not known when they were, so they are not drawn",
                            path, ", ".join(undated), split)  # fmt: skip
         at = [per_epoch * epoch for epoch in ends[split]]
