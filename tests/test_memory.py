@@ -32,7 +32,7 @@ from lib.test.evaluation.results import result_path, write_scores
 from lib.test.export import export_network
 from lib.test.tracker.backends import exported_network
 from lib.test.tracker.build import tracking_model
-from lib.test.tracker.ostrack_memory import MemoryTracker, least_presence, places, updates_template
+from lib.test.tracker.ostrack_memory import MemoryTracker, least_presence, search_boxes, updates_template
 from lib.test.tracker.tracker import SearchResult, Tracker
 from lib.train.actors import build_actor
 from lib.train.actors.ostrack_memory import OSTrackMemoryActor
@@ -261,7 +261,7 @@ def test_a_lost_target_keeps_its_box_and_is_found_elsewhere_by_presence_alone(cf
 
 
 def test_where_it_looks():
-    around = places((120, 160), [20, 20, 20, 20], 4.0)
+    around = search_boxes((120, 160), [20, 20, 20, 20], 4.0)
     assert around[0][2:] == [20, 20] and [20, 20, 20, 20] not in around
     distances = [np.hypot(x - 20, y - 20) for x, y, _, _ in around]
     assert distances == sorted(distances) and distances[0] == 40
