@@ -226,8 +226,7 @@ class TestWorkers:
     def test_an_interrupted_program_ends_its_workers(self, tmp_path):
         program = """
 import os, signal, time, torch
-from lib.train.data.workers import start_worker
-from lib.train.data.loader import batches
+from lib.train.data.workers import start_worker, worker_errors
 signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with SIGINT ignored
 class Slow(torch.utils.data.Dataset):
     def __getitem__(self, index):
@@ -237,8 +236,9 @@ class Slow(torch.utils.data.Dataset):
     def __len__(self):
         return 10**6
 loader = torch.utils.data.DataLoader(Slow(), num_workers=2, worker_init_fn=start_worker, persistent_workers=True)
-for batch in batches(loader):
-    pass
+with worker_errors():
+    for batch in loader:
+        pass
 """
         process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                    text=True, start_new_session=True)  # fmt: skip
