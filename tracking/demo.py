@@ -35,7 +35,8 @@ from lib.vis.draw import contact_sheet
 from lib.vis.recorder import record_video
 from lib.vis.views import View
 
-CONFIG = "vits_256_ce_images"
+CONFIG = "vits_256_ce_images"  # which has candidate elimination to show
+BETTER = "vits_192"  # of the trackers that ship
 CLIP, FIRST_BOX, CLIP_FRAMES = "web/sample/helicopter.mp4", (74, 244, 136, 92), 200
 CLOUD_FRAMES = range(100, 114)
 CLOUD = ((128, 178, 62), (190, 138, 72), (262, 142, 78), (322, 182, 58), (222, 195, 70))  # circles: x, y, radius
@@ -123,7 +124,7 @@ def main() -> int:
     status = score_drawn_sequences(out)
     print(f"The demo took {time.perf_counter() - start:.0f} seconds.")
     next_step(
-        f"python tracking/video_demo.py {experiment_family(CONFIG).name} {CONFIG} VIDEO, with a video of your own"
+        f"python tracking/video_demo.py {experiment_family(BETTER).name} {BETTER} VIDEO, with a video of your own"
     )
     return status
 
