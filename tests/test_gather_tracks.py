@@ -194,6 +194,7 @@ def test_damaged_videos_are_left_out(tmp_path, caplog):
         ({"frames": "a"}, "things has the keys frames; needed are frames, boxes"),
         ({"frames": "a", "boxes": "b", "strides": 2}, "things has the keys frames, boxes, strides; needed"),
         ({"frames": ["a", "b"], "boxes": "b"}, "things: 2 frames but 1 boxes; give one for each"),
+        ({"frames": "a", "boxes": "b", "stride": "two"}, "things: stride is 'two'; expected a number"),
     ],
 )
 def test_options_that_are_wrong(options, problem):

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from lib.data.gather_table import option_values
 from lib.data.image_io import decode_image, is_turned, read_file, shrink, write_image
 from lib.data.label_forms import FORMS, SHARES, Labelled, read_photos
 from lib.utils.errors import DataError, ImageError, suggestion
@@ -95,11 +96,7 @@ def _options(name: str, options: Mapping[str, Any]) -> _Options:
             raise DataError(f"{name}: unknown key {key}; {suggestion(key, known, 'known are ' + ', '.join(known))}")
     if "images" not in options:
         raise DataError(f"{name}: the key images is missing")
-    lists: dict[str, Any] = {key: [value] if isinstance(value, str) else value for key, value in options.items()}
-    for key, value in lists.items():
-        if not isinstance(value, int if key == "most" else list):
-            raise DataError(f"{name}: {key} is {options[key]!r}; expected {'a number' if key == 'most' else 'a list'}")
-    return _Options(**lists)
+    return _Options(**option_values(_Options, name, options))
 
 
 def _source(path: Path) -> str:

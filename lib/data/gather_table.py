@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,23 @@ class Row:
     def as_json(self) -> dict[str, Any]:
         """What a set is made from, to compare with later."""
         return {"repositories": list(self.repositories), "form": self.form, "options": dict(self.options)}
+
+
+def option_values(record: type, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of the set ``name`` as the fields of the dataclass ``record`` take them.
+
+    A field with a number as default takes a number, any other a list; a single text is a list of one.
+
+    Raises:
+        DataError: a value is of another kind.
+    """
+    numbers = {field.name for field in fields(record) if isinstance(field.default, (int, float))}
+    values: dict[str, Any] = {}
+    for key, value in options.items():
+        values[key] = [value] if isinstance(value, str) and key not in numbers else value
+        if not isinstance(values[key], (int, float) if key in numbers else list):
+            raise DataError(f"{name}: {key} is {value!r}; expected {'a number' if key in numbers else 'a list'}")
+    return values
 
 
 def read_table(path: Path, forms: Sequence[str], only: Sequence[str] = ()) -> list[Row]:

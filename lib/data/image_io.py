@@ -17,6 +17,7 @@ from lib.utils.errors import DataError, ImageError
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 _TIFF_STARTS = (b"II*\0", b"MM\0*")
 _COLOR = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH
+_EXIF_MARKS = (b"Exif", b"eXIf", b"EXIF", b"exif")  # of the block in JPEG, PNG, WebP, and as text in PNG
 _FROM_UNCHANGED = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}  # by number of channels
 
 
@@ -55,8 +56,13 @@ def decode_deep(data: bytes, name: str, upright: bool = False) -> np.ndarray:
 
 
 def is_turned(data: bytes, name: str) -> bool:
-    """Return whether the EXIF orientation of an encoded picture changes its pixels, see :func:`decode_image`."""
-    return not np.array_equal(decode_deep(data, name, upright=True), decode_deep(data, name))
+    """Return whether the EXIF orientation of an encoded picture changes its pixels, see :func:`decode_image`.
+
+    Only a file with an EXIF block is decoded for it.
+    """
+    return any(mark in data for mark in _EXIF_MARKS) and not np.array_equal(
+        decode_deep(data, name, upright=True), decode_deep(data, name)
+    )
 
 
 def _decode_alpha(data: bytes, name: str) -> np.ndarray:

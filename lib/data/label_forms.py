@@ -18,6 +18,7 @@ SHARES = (1.0, 1.0)  # the size of a picture in whose shares boxes are given
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 _Box = tuple[str, tuple[float, float, float, float]]  # the class, and ``xywh``
+_Parsed = tuple[list[_Box], tuple[float, float]]  # of a picture: boxes and size, see Labelled
 
 
 @dataclass(frozen=True)
@@ -40,20 +41,31 @@ def read_photos(images: Path, labels: Path, names: Sequence[str]) -> Iterator[La
     return (Labelled(path, [], SHARES) for path in _pictures(images, below=True))
 
 
-def _read_voc(images: Path, labels: Path, names: Sequence[str]) -> Iterator[Labelled]:
-    """An XML file for a picture; pixels count from 1, both ends included."""
+def _each_file(
+    images: Path, labels: Path, suffix: str, kind: str, parse: Callable[[bytes], _Parsed]
+) -> Iterator[Labelled]:
+    """The pictures that have a label file of their own, which ``parse`` reads; damaged ones are left out."""
     for picture in _pictures(images):
-        path = labels / f"{picture.stem}.xml"
+        path = labels / f"{picture.stem}{suffix}"
         if not path.is_file():
             continue
         try:
-            root = ElementTree.fromstring(path.read_bytes())
-            boxes = [_voc_box(item) for item in root.iter("object")]
-            size = float(root.findtext("size/width") or 0), float(root.findtext("size/height") or 0)
+            boxes, size = parse(path.read_bytes())
         except (ElementTree.ParseError, ValueError) as error:
-            log.info("left out: %s is no Pascal VOC annotation: %s", path, error)
+            log.info("left out: %s is no %s: %s", path, kind, error)
             continue
         yield Labelled(picture, boxes, size)
+
+
+def _read_voc(images: Path, labels: Path, names: Sequence[str]) -> Iterator[Labelled]:
+    """An XML file for a picture; pixels count from 1, both ends included."""
+    return _each_file(images, labels, ".xml", "Pascal VOC annotation", _parse_voc)
+
+
+def _parse_voc(data: bytes) -> _Parsed:
+    root = ElementTree.fromstring(data)
+    size = float(root.findtext("size/width") or 0), float(root.findtext("size/height") or 0)
+    return [_voc_box(item) for item in root.iter("object")], size
 
 
 def _voc_box(item: ElementTree.Element) -> _Box:
@@ -63,17 +75,12 @@ def _voc_box(item: ElementTree.Element) -> _Box:
 
 def _read_yolo(images: Path, labels: Path, names: Sequence[str]) -> Iterator[Labelled]:
     """A text file for a picture: of each object the class, and center and size or the corners of its outline."""
-    for picture in _pictures(images):
-        path = labels / f"{picture.stem}.txt"
-        if not path.is_file():
-            continue
-        try:
-            rows = [line.split() for line in path.read_text().splitlines() if line.strip()]
-            boxes = [_yolo_box(int(float(row[0])), [float(value) for value in row[1:]], names) for row in rows]
-        except ValueError as error:
-            log.info("left out: %s is no YOLO label file: %s", path, error)
-            continue
-        yield Labelled(picture, boxes, SHARES)
+
+    def parse(data: bytes) -> _Parsed:
+        rows = [line.split() for line in data.decode().splitlines() if line.strip()]
+        return [_yolo_box(int(float(row[0])), [float(value) for value in row[1:]], names) for row in rows], SHARES
+
+    return _each_file(images, labels, ".txt", "YOLO label file", parse)
 
 
 def _yolo_box(number: int, values: Sequence[float], names: Sequence[str]) -> _Box:

@@ -17,6 +17,7 @@ import torch
 from scipy.io import loadmat
 
 from lib.data.annotations import parse_table, read_text
+from lib.data.gather_table import option_values
 from lib.data.image_io import read_image
 from lib.data.label_forms import FORMS as LABELS
 from lib.data.label_forms import Labelled
@@ -75,12 +76,11 @@ class Options:
 
 
 def options_of(name: str, options: Mapping[str, Any]) -> Options:
-    """The options of the set ``name``. Raises DataError: a key is unknown or missing, or lists differ in length."""
+    """The options of the set ``name``. Raises DataError: keys, values or lengths of lists are wrong."""
     known = [field.name for field in fields(Options)]
     if not {"frames", "boxes"} <= options.keys() <= set(known):
         raise DataError(f"{name} has the keys {', '.join(options)}; needed are frames, boxes, known {', '.join(known)}")
-    lists: dict[str, Any] = {key: [value] if isinstance(value, str) else value for key, value in options.items()}
-    chosen = Options(**lists)
+    chosen = Options(**option_values(Options, name, options))
     if len(chosen.frames) != len(chosen.boxes):
         raise DataError(f"{name}: {len(chosen.frames)} frames but {len(chosen.boxes)} boxes; give one for each")
     return chosen

@@ -221,9 +221,9 @@ class Trainer:
         if any(stop for _, stop in gathered):
             self._leave(epoch)
         scores = [score for part, _ in gathered for score in part]
-        seconds = time.perf_counter() - start
-        logger.info("[sequences: %d] AUC: %.2f, mean of %d, in %.0f s", epoch, fmean(scores), len(scores), seconds)
-        return fmean(scores)
+        auc, seconds = fmean(scores), time.perf_counter() - start
+        logger.info("[sequences: %d] AUC: %.2f, mean of %d, in %.0f s", epoch, auc, len(scores), seconds)
+        return auc
 
     def _log_picture(self, batch: dict[str, Any], epoch: int) -> None:
         """Log a picture of some samples of ``batch`` with the network's outputs; changes nothing."""
