@@ -21,6 +21,7 @@ EXTRAS = {
         "vulture>=2.14",
         "setuptools>=77",  # a test builds the wheel without downloads
         "wheel>=0.45",
+        "playwright>=1.48",  # drives a Chromium that is installed; downloads none
         "pandas-stubs",
         "scipy-stubs",
         "types-PyYAML",

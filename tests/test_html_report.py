@@ -101,7 +101,7 @@ def browser(window, page):
     """The browser with the page just opened; at the end nothing went wrong in it, and nothing else was loaded."""
     window.requests.clear()
     window.resize(1200, 900)
-    window.emulate()
+    window.page.emulate_media(color_scheme="light")
     window.open(page)
     yield window
     assert window.errors == []
@@ -355,7 +355,7 @@ def test_sequences_are_filtered_by_name_and_attribute(browser):
     browser.evaluate(f"{select}.value = '1'; {select}.dispatchEvent(new Event('change'))")
     assert column(browser, "sequences", 1) == ["boat-2"]
     browser.evaluate("document.querySelector('#sequences input').select()")
-    browser.send("Input.insertText", text="nothing like it")
+    browser.page.keyboard.insert_text("nothing like it")
     assert column(browser, "sequences", 1) == [] and browser.texts("#sequences output") == ["0 of 5 sequences"]
 
 
@@ -485,7 +485,7 @@ def test_names_are_text(browser):
 @pytest.mark.end_to_end
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_can_be_read_in_light_and_dark(browser, scheme):
-    browser.emulate(prefers_color_scheme=scheme)
+    browser.page.emulate_media(color_scheme=scheme)
     open_sequence(browser, "boat-1")
 
     def luminance(selector, part):

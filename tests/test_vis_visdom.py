@@ -289,5 +289,5 @@ def test_the_page_shows_the_windows_and_hears_the_keys(port: int, tmp_path: Path
         far = np.abs(picture.astype(int) - (255, 170, 0)).max(axis=2)
         assert (far < 40).sum() > 100, "the predicted box is to be seen"
         browser.click(".window img")
-        browser.press(" ")
+        browser.press("Space")
         wait_for(lambda: screen.keys.paused)

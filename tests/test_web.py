@@ -291,7 +291,7 @@ def test_a_video_is_tracked_paused_stepped_and_started_again(page):
     assert page.texts("#frame") == ["0.00 s"]
     draw_box(page)
     page.wait(f"play.textContent === 'Pause' && {SECONDS} > 0.15")
-    page.press(" ")
+    page.press("Space")
     page.wait("play.textContent === 'Track'")
     paused = page.evaluate(SECONDS)
     page.press("s")
@@ -312,7 +312,7 @@ def test_a_box_is_drawn_by_finger_and_by_keys(page, tmp_path):
     assert page.evaluate(values) == [120, 90, 80, 60]
     page.press("ArrowRight")
     page.press("ArrowUp")
-    page.press("ArrowLeft", shift=True)
+    page.press("Shift+ArrowLeft")
     page.wait(f"{values}.join() === '123,87,77,60'")
     page.press("Enter")
     page.wait("frame.textContent === '1'")
@@ -328,12 +328,12 @@ def test_a_box_is_drawn_by_finger_and_by_keys(page, tmp_path):
 
 @pytest.mark.end_to_end
 def test_a_camera_is_shown_and_tracked(page):
-    permission = {"name": "camera"}
-    page.send("Browser.setPermission", permission=permission, setting="denied")
+    permissions = page.page.context
+    permissions.grant_permissions([])  # and no others
     page.click("#camera")
     page.wait("!problem.hidden")
     assert page.texts("#problem")[0].startswith("no picture from the camera: this page may not use it")
-    page.send("Browser.setPermission", permission=permission, setting="granted")
+    permissions.grant_permissions(["camera"])
     choose(page, lambda: page.click("#camera"))
     assert page.evaluate("problem.hidden && document.querySelector('video').srcObject !== null")
     first = page.texts("#frame")

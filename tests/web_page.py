@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -63,10 +62,5 @@ def set_box(browser: Browser, box: Sequence[float]) -> None:
 
 def saved_boxes(browser: Browser, folder: Path) -> tuple[str, np.ndarray]:
     """What the button saves into ``folder``: a header, and rows of place, box and score."""
-    browser.send("Page.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
-    browser.click("#save")
-    deadline = time.monotonic() + 30
-    while not (folder / "boxes.csv").is_file() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    header, *rows = (folder / "boxes.csv").read_text().splitlines()
+    header, *rows = browser.download("#save", folder).read_text().splitlines()
     return header, np.array([[float(value) for value in row.split(",")] for row in rows])
