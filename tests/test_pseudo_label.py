@@ -123,6 +123,13 @@ def test_following_ends_where_the_target_is_lost():
     assert len(boxes) == 12 and boxes[-1].tolist() == [32, 20, 16, 16]
 
 
+def test_what_has_not_moved_by_then_is_not_tracked_further():
+    shown = [frame((10, 20, 16, 16, RED))] * 8 + clip()
+    boxes = {least: follow(ColorTracker(), shown, (10, 20, 16, 16), (6, least)) for least in (0.0, 0.01)}
+    assert [len(boxes[least]) for least in (0.0, 0.01)] == [28, 6]
+    assert [track.first for track in label_frames(shown, ColorTracker(), detect, SHORT)] == [14]  # its second start
+
+
 def test_the_sequence_ends_where_the_detector_sees_its_class_again():
     shown = clip()
     known = {image.tobytes(): t for t, image in enumerate(shown)}
@@ -161,7 +168,7 @@ def test_caps_and_classes():
     assert names({"dog": 1}) == ["cat", "dog"]  # the rarest first
     assert names(per_video=1) == ["dog"]
     assert names({"dog": 3}, per_class=3) == ["cat"]
-    assert names(classes=("cat",)) == ["cat"]
+    assert names(classes=("cat",)) == names(without=("dog",)) == ["cat"]
 
 
 def test_no_sequence_goes_across_a_cut_or_is_longer_than_asked_for():
@@ -228,6 +235,11 @@ def test_frames_are_thinned_and_made_smaller(tmp_path):
     boxes = np.loadtxt(sequence.boxes, delimiter=",")
     np.testing.assert_allclose(boxes, [[7.5 + 2.25 * t, 15, 12, 12] for t in range(14)], atol=1.5)
     assert json.loads((sequence.folder / "meta.json").read_text())["frames"] == [0, 39]
+
+    options = LabelOptions(min_frames=5, stride=3, read=6)
+    assert label_videos([video], tmp_path / "less", ColorTracker(), ORIGIN, detect, options) == (1, 0)
+    (sequence,) = own_sequences(tmp_path / "less")
+    assert json.loads((sequence.folder / "meta.json").read_text())["frames"] == [0, 15]
 
 
 def test_the_sheet_shows_every_sequence(tmp_path):

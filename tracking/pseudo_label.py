@@ -34,9 +34,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--detector", type=Path, metavar="ONNX", help="a YOLOX; default: what moves is followed")
     parser.add_argument("--detector_size", type=int, default=416, help="side of its input, in pixels (416)")
     parser.add_argument("--classes", nargs="+", default=[], metavar="CLASS", help="of the detector (default: all)")
+    parser.add_argument("--without", nargs="+", default=[], metavar="CLASS", help="classes that are not followed")
     parser.add_argument("--per_class", type=int, help="most sequences of a class (default: no limit)")
     parser.add_argument("--per_video", type=int, default=default.per_video, help="most sequences of a video (3)")
     parser.add_argument("--stride", type=int, default=default.stride, help="take every N-th frame (1)")
+    parser.add_argument("--read", type=int, help="most frames that are read of a video (default: no limit)")
     parser.add_argument("--frames", type=int, default=default.frames, help="most frames of a sequence (150)")
     parser.add_argument("--min_frames", type=int, default=default.min_frames, help="fewest frames of a sequence (20)")
     parser.add_argument("--side", type=int, default=default.side, help="longest side of a frame, in pixels (640)")
@@ -44,8 +46,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw all sequences of --out on sheets, to look at")
     add_tracker_options(parser)
     args = parser.parse_intermixed_args()
-    for name in ("stride", "frames", "min_frames", "side"):
-        if getattr(args, name) < 1:
+    for name in ("stride", "read", "frames", "min_frames", "side"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
             raise ConfigError(f"--{name} {getattr(args, name)}: must be 1 or more")
     return args
 
@@ -58,10 +60,12 @@ def main() -> None:
     else:
         tracker = batch_tracker(build_custom(str(checked_device(spec.device)), spec.family, str(spec.config)), 1)
     detector = Detector(args.detector, args.detector_size) if args.detector else None
-    check_classes(args.classes, detector.names if detector else [])
+    check_classes([*args.classes, *args.without], detector.names if detector else [])
     origin = {"tracker": f"{args.tracker} {args.config}", "detector": args.detector.name if args.detector else "motion"}
-    fields = ("stride", "side", "frames", "min_frames", "agreement", "per_video", "per_class")
-    options = LabelOptions(**{name: getattr(args, name) for name in fields}, classes=tuple(args.classes))
+    fields = ("stride", "read", "side", "frames", "min_frames", "agreement", "per_video", "per_class")
+    options = LabelOptions(
+        **{name: getattr(args, name) for name in fields}, classes=tuple(args.classes), without=tuple(args.without)
+    )
     videos = find_videos(args.videos)
     written, broken = label_videos(videos, args.out, tracker, origin, detector, options)
     print(f"wrote {written} sequences to {args.out}; {broken} of {len(videos)} videos could not be read")

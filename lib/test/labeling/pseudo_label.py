@@ -37,6 +37,7 @@ Detect = Callable[[np.ndarray], list[Candidate]]
 RECORD = "pseudo_label.jsonl"
 _SURE = 0.5  # least score of a candidate; to see it again less is enough
 _TRIES = 4  # candidates that are followed from one frame, at most
+_STARTED = 0.25  # of the motion that a sequence must have: what has come less far after its fewest frames stands still
 _SAME_OBJECT = 0.5  # IoU from which on two boxes show the same object
 _MOTION_GAP = 3  # frames to either side that tell what moves
 _CUT = 6.0  # how much more than before two frames of different shots differ
@@ -50,6 +51,7 @@ class LabelOptions:
 
     Attributes:
         stride: every how many-th frame of a video is read.
+        read: most frames of a video that are read; None: all.
         side: longest side of the frames that are written, at most, in pixels.
         frames: most frames of a sequence.
         min_frames: fewest frames of a sequence.
@@ -58,9 +60,11 @@ class LabelOptions:
         per_video: most sequences of a video.
         per_class: most sequences of a class in all.
         classes: the classes to follow; empty: all.
+        without: classes that are not followed.
     """
 
     stride: int = 1
+    read: int | None = None
     side: int = 640
     frames: int = 150
     min_frames: int = 20
@@ -69,6 +73,11 @@ class LabelOptions:
     per_video: int = 3
     per_class: int | None = None
     classes: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+
+    def follows(self, name: str) -> bool:
+        """Return whether objects of a class are followed."""
+        return name not in self.without and (not self.classes or name in self.classes)
 
 
 @dataclass(frozen=True)
@@ -127,7 +136,7 @@ def label_videos(
     Raises:
         ConfigError: the folder was made with other settings.
     """
-    settings = origin | asdict(options) | {"classes": list(options.classes)}
+    settings = origin | asdict(options) | {"classes": list(options.classes), "without": list(options.without)}
     done = _read_record(out, settings)
     counts = Counter(name for names in done.values() for folder, name in names.items() if (out / folder).is_dir())
     written = broken = 0
@@ -195,7 +204,7 @@ def follow_both_ways(
 
     It ends where the detector sees the object again. None where it is too short, or the object stands still.
     """
-    forward = follow(tracker, shot[start:], candidate.box)
+    forward = follow(tracker, shot[start:], candidate.box, (options.min_frames, _STARTED * options.motion))
     if len(forward) < options.min_frames or not moves(forward, options.motion):
         return None
     end = start + len(forward)
@@ -214,8 +223,17 @@ def follow_both_ways(
     return LabeledTrack(first, list(frames), boxes, candidate.name, float(overlaps.mean()))
 
 
-def follow(tracker: BatchTracker, frames: Sequence[np.ndarray], box: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Track a target from its ``box`` in the first frame to the last, or until it is lost; return its boxes (N, 4)."""
+def follow(
+    tracker: BatchTracker,
+    frames: Sequence[np.ndarray],
+    box: Sequence[float] | np.ndarray,
+    must_move: tuple[int, float] | None = None,
+) -> np.ndarray:
+    """Track a target from its ``box`` in the first frame to the last, or until it is lost; return its boxes (N, 4).
+
+    Args:
+        must_move: number of frames, and how far a target must come in them (see :func:`moves`) to be tracked further.
+    """
     boxes = [[float(value) for value in box]]
     target = tracker.start(frames[0], boxes[0])
     for image in frames[1:]:
@@ -223,6 +241,8 @@ def follow(tracker: BatchTracker, frames: Sequence[np.ndarray], box: Sequence[fl
         if found.confidence[0] < LOST_BELOW:
             break
         boxes.append(clip_box(found.boxes[0], image.shape[0], image.shape[1], margin=1))
+        if must_move and len(boxes) == must_move[0] and not moves(np.array(boxes), must_move[1]):
+            break
     return np.array(boxes)
 
 
@@ -249,7 +269,7 @@ def _candidates(
         found = detect(frame)
     else:
         found = moving_regions(shot[start - _MOTION_GAP], frame, shot[start + _MOTION_GAP])
-    wanted = [one for one in found if one.score >= _SURE and (not options.classes or one.name in options.classes)]
+    wanted = [one for one in found if one.score >= _SURE and options.follows(one.name)]
     worth = [one for one in wanted if worth_following(one.box, frame)]
     return sorted(worth, key=lambda one: counts[one.name])[:_TRIES]
 
@@ -291,8 +311,9 @@ def _overlap(a: LabeledTrack, b: LabeledTrack) -> bool:
 
 
 def _frames(video: VideoFile, options: LabelOptions) -> Iterator[np.ndarray]:
-    """Return the frames to work on: thinned, and not larger than asked for."""
-    return (shrink(image, options.side) for image in islice(video, 0, None, options.stride))
+    """Return the frames to work on: thinned, no more and not larger than asked for."""
+    stop = None if options.read is None else options.read * options.stride
+    return (shrink(image, options.side) for image in islice(video, 0, stop, options.stride))
 
 
 def _shots(frames: Iterable[np.ndarray], most: int) -> Iterator[list[np.ndarray]]:
