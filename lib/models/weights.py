@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from lib.utils.checkpoint import load_checkpoint, network_state
+from lib.utils.checkpoint import load_checkpoint, network_state, own_name
 from lib.utils.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
@@ -26,8 +26,8 @@ def load_weights(model: nn.Module, path: str | Path, explain: Explain | None = N
     Raises:
         CheckpointError: the file is damaged or was made for another model; the message says for which.
     """
-    state = network_state(load_checkpoint(path), path)
     own = model.state_dict()
+    state = with_names_of(own, network_state(load_checkpoint(path), path))
     # Old files lack batch norm's count of batches, which is not used; torch fills it in.
     missing = sorted(name for name in own.keys() - state.keys() if not name.endswith(".num_batches_tracked"))
     unexpected = sorted(state.keys() - own.keys())
@@ -41,6 +41,27 @@ def load_weights(model: nn.Module, path: str | Path, explain: Explain | None = N
             lines.append(f"{name} is {tuple(state[name].shape)}, the model needs {tuple(own[name].shape)}.")
         raise CheckpointError(" ".join(lines))
     model.load_state_dict(state, strict=True)
+
+
+def with_names_of(own: Collection[str], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of a file, see :func:`network_state`, under the names that a model has for them.
+
+    Where none fits and all names begin with the same attribute, which held the model in the saved object, as
+    ``tracker.`` does, they are taken without it.
+
+    Args:
+        own: the names of the model's weights.
+    """
+    # A model may have a part called ``net`` or ``module``, which is taken from the file's names.
+    bare = {own_name(name): name for name in own}
+    known = bare if len(bare) == len(own) else {}
+    renamed = {known.get(name, name): value for name, value in state.items()}
+    first = {name.partition(".")[0] for name in renamed}
+    if renamed.keys().isdisjoint(own) and len(first) == 1 and all("." in name for name in renamed):
+        below = {own_name(name.partition(".")[2]): value for name, value in renamed.items()}
+        inside = with_names_of(own, below) if len(below) == len(renamed) else {}
+        return renamed if inside.keys().isdisjoint(own) else inside
+    return renamed
 
 
 def load_matching(
