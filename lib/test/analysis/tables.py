@@ -170,6 +170,9 @@ def notes(report: Report) -> list[str]:
     lines = []
     if report.absent:
         lines.append(f"left out, {len(report.absent)} of which there is no annotation here: {listed(report.absent)}")
+    if report.frameless:
+        count = f"{len(report.frameless)} without frames here and without results"
+        lines.append(f"left out, {count}: {listed(report.frameless)}")
     if report.first_only:
         lines.append(f"left out, only their first box is known: {listed(report.first_only)}")
     for label, names in report.missing.items():
