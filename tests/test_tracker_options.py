@@ -113,9 +113,10 @@ def test_a_failing_step_leaves_the_box() -> None:
     tracker = tracker_with()
     image = picture((215, 202, 60))
     targets = [tracker.start(image, BOX), tracker.start(image, BOX)]
-    with pytest.raises(DataError, match="RGB uint8"):
-        tracker.step([image, image[..., 0]], targets)
-    assert [target.box for target in targets] == [BOX] * 2
+    for wrong in (image[..., 0], image[:0]):  # a picture without rows would leave a box without height
+        with pytest.raises(DataError, match="RGB uint8"):
+            tracker.step([image, wrong], targets)
+        assert [target.box for target in targets] == [BOX] * 2
 
 
 def test_a_wrong_value_is_named() -> None:

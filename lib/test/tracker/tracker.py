@@ -251,7 +251,8 @@ def smooth_size(box: Sequence[float], last: Sequence[float], keep: float) -> lis
 
 
 def _check_image(image: np.ndarray) -> None:
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+    right = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+    if not right or not image.size:
         what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise DataError(f"the tracker takes RGB uint8 images of shape (height, width, 3), not {what}")
 
