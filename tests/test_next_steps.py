@@ -24,6 +24,17 @@ def test_every_command_says_what_to_do_next():
             assert (REPOSITORY / f"tracking/{script}.py").is_file(), path.name
 
 
+def test_what_was_trained_is_tracked_as_it_was_trained(monkeypatch, capsys):
+    train = load_script("train")
+    monkeypatch.setattr("lib.train.run_training.run_training", lambda *_: "out/a b.pth")
+    monkeypatch.setattr("sys.argv", ["train.py", "--config", "vitt_256_ce_images", "MODEL.BACKBONE.DEPTH=2"])
+    assert train.train(train.parse_arguments()) == 0
+    assert capsys.readouterr().out == (
+        "next: python tracking/test.py ostrack vitt_256_ce_images MODEL.BACKBONE.DEPTH=2 --checkpoint 'out/a b.pth' "
+        "--dataset NAME\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [

@@ -33,7 +33,9 @@ def main() -> int:
     env = env_settings().saving_to(args.save_dir)
     report = import_results(args.source, args.tracker, args.config, args.dataset, options, env)
     print(report)
-    next_step(f"python tracking/analysis_results.py --dataset {shlex.quote(args.dataset)}")
+    if report.written:
+        output = ["--save_dir", args.save_dir] if args.save_dir else []
+        next_step(shlex.join(["python", "tracking/analysis_results.py", "--dataset", args.dataset, *output]))
     return 0 if report.complete else 1
 
 
