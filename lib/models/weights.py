@@ -28,19 +28,25 @@ def load_weights(model: nn.Module, path: str | Path, explain: Explain | None = N
     """
     own = model.state_dict()
     state = with_names_of(own, network_state(load_checkpoint(path), path))
+    if different := describe_misfit(own, state):
+        reasons = explain(own, state) if explain else []
+        raise CheckpointError(" ".join([f"checkpoint {path} does not fit the model.", *reasons, *different]))
+    model.load_state_dict(state, strict=True)
+
+
+def describe_misfit(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
+    """Describe, a few of each, names and shapes in which weights differ from a model's; nothing where they fit."""
     # Old files lack batch norm's count of batches, which is not used; torch fills it in.
     missing = sorted(name for name in own.keys() - state.keys() if not name.endswith(".num_batches_tracked"))
     unexpected = sorted(state.keys() - own.keys())
     misfits = sorted(name for name in own.keys() & state.keys() if own[name].shape != state[name].shape)
-    if missing or unexpected or misfits:
-        lines = [f"checkpoint {path} does not fit the model.", *(explain(own, state) if explain else ())]
-        for text, names in (("Missing", missing), ("Unexpected", unexpected)):
-            if names:
-                lines.append(f"{text}: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''} ({len(names)}).")
-        for name in misfits[:3]:
-            lines.append(f"{name} is {tuple(state[name].shape)}, the model needs {tuple(own[name].shape)}.")
-        raise CheckpointError(" ".join(lines))
-    model.load_state_dict(state, strict=True)
+    lines = []
+    for text, names in (("Missing", missing), ("Unexpected", unexpected)):
+        if names:
+            lines.append(f"{text}: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''} ({len(names)}).")
+    for name in misfits[:3]:
+        lines.append(f"{name} is {tuple(state[name].shape)}, the model needs {tuple(own[name].shape)}.")
+    return lines
 
 
 def with_names_of(own: Collection[str], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
