@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from lib.utils.console import next_step
+from lib.utils.console import analysis_command, next_step
 from tests.conftest import REPOSITORY, load_script
 
 OTHERS = {"__init__", "commands", "vot_tracker"}  # no commands; the last speaks with the VOT toolkit
@@ -14,6 +14,12 @@ SCRIPTS = sorted(path for path in REPOSITORY.glob("tracking/*.py") if path.stem 
 def test_several_steps_are_one_line(capsys):
     next_step("look", "listen")
     assert capsys.readouterr().out == "next: look; or: listen\n"
+
+
+def test_results_are_scored_where_they_are():
+    start = "python tracking/analysis_results.py --dataset"
+    assert analysis_command("otb") == f"{start} otb"
+    assert analysis_command("folder:a b", "out", "--html") == f"{start} 'folder:a b' --html --save_dir out"
 
 
 def test_every_command_says_what_to_do_next():
@@ -42,6 +48,14 @@ def test_what_was_trained_is_tracked_as_it_was_trained(monkeypatch, capsys):
         (
             "ostrack a/b.yaml --dataset got10k_test --runid 3 --save_dir out",
             "python lib/test/utils/transform_got10k.py --tracker_name ostrack --cfg_name b_003 --save_dir out",
+        ),
+        (
+            "tests.evaluation_fakes b --dataset got10k_test",  # a tracker of one's own; then a family of one's own
+            "python lib/test/utils/transform_got10k.py --tracker_name evaluation_fakes --cfg_name b",
+        ),
+        (
+            "tests.mean_memory b --dataset got10k_test",
+            "python lib/test/utils/transform_got10k.py --tracker_name mean_memory --cfg_name b",
         ),
         (
             "ostrack b --dataset trackingnet --annotator 0.5",

@@ -4,7 +4,6 @@ SOURCE is a folder, a zip or a file: text files of boxes (comma, tab or space), 
 """
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 
@@ -12,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.test.evaluation.environment import env_settings
 from lib.test.utils.importing import FORMS, ImportOptions, import_results
-from lib.utils.console import next_step
+from lib.utils.console import analysis_command, next_step
 from lib.utils.errors import run_cli
 
 
@@ -34,8 +33,7 @@ def main() -> int:
     report = import_results(args.source, args.tracker, args.config, args.dataset, options, env)
     print(report)
     if report.written:
-        output = ["--save_dir", args.save_dir] if args.save_dir else []
-        next_step(shlex.join(["python", "tracking/analysis_results.py", "--dataset", args.dataset, *output]))
+        next_step(analysis_command(args.dataset, args.save_dir))
     return 0 if report.complete else 1
 
 
