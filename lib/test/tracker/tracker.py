@@ -158,6 +158,8 @@ class Tracker:
         self, images: Sequence[np.ndarray], targets: Sequence[Target], around: Sequence[Sequence[float]]
     ) -> tuple[list[SearchResult], float, float]:
         """Search for each target in the region around a ``xywh`` box of its image; returns as :meth:`find`."""
+        if len(images) != len(targets):
+            raise DataError(f"{len(images)} images for {len(targets)} targets: each target is found in its own image")
         if not targets:
             return [], 0.0, 0.0
         start = time.perf_counter()
