@@ -296,6 +296,19 @@ def test_a_partial_copy_of_a_benchmark_is_scored_as_what_it_is(workspace, env):
     assert table.startswith("lasot (2 of 280 sequences), 10 frames")
     assert "\nleft out, 278 of which there is no annotation here: airplane-9, airplane-13" in table
     assert f"ostrack/still  {expected_still()[:, 0].mean():.2f}" in table
+    # The annotation may be there whole, as of an archive of its own, and the frames not: what cannot be tracked here
+    # is not asked for, unless some tracker has results of it.
+    for name in ("airplane-9", "zebra-10"):
+        folder = workspace / "data/lasot" / name.partition("-")[0] / name
+        write_boxes(folder / "groundtruth.txt", TRUTH["boat"], ",")
+        for file in ("full_occlusion.txt", "out_of_view.txt"):
+            (folder / file).write_text(",".join("0" for _ in TRUTH["boat"]))
+    (table, _) = analyse("lasot", configs=["still"], env=env, options=AnalysisOptions(plots=False))
+    assert table.startswith("lasot (2 of 280 sequences), 10 frames")
+    assert "\nleft out, 2 without frames here and without results: airplane-9, zebra-10\n" in table
+    write_boxes(results_of(workspace, "other").with_name("zebra-10.txt"), TRUTH["boat"])
+    with pytest.raises(DataError, match="ostrack/still: 1 of 3 sequences of lasot: zebra-10\n"):
+        list(analyse("lasot", configs=["still", "other"], env=env, options=AnalysisOptions(plots=False)))
     for folder in (workspace / "data/lasot").iterdir():
         folder.rename(folder.with_name(f".{folder.name}"))
     with pytest.raises(DataError, match="lasot: the annotation of no sequence is here; .*airplane-1/"):

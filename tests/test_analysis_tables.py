@@ -153,6 +153,25 @@ def test_repeated_runs_have_a_row_of_their_mean_and_spread(runs, tmp_path):
         assert all(label in (tmp_path / f"{name}.{suffix}").read_text("utf-8") for name in ("summary", "per_sequence"))
 
 
+@pytest.mark.parametrize(
+    ("origins", "warned"),  # the first: of two trainings
+    [
+        (
+            ("a.pth (sha256 1), config 12ab, float32", "b.pth (sha256 2), config 12ab, float32"),
+            False,
+        ),  # of two trainings
+        (("a.pth (sha256 1), config 12ab, float32", "a.pth (sha256 1), config 34cd, float32"), True),
+        (("a.pth (sha256 1), config 12ab, float32", "a.pth (sha256 1), config 12ab, bf16"), True),
+        (("imported from a.zip (sha256 1)", "imported from b.zip (sha256 2)"), False),
+    ],
+)
+def test_runs_of_other_settings_are_no_silent_mean(runs, origins, warned):
+    of_run = {"net/c_000": origins[0], "net/c_001": origins[1], "other/x": "x.pth, config 0, float32"}
+    found = replace(runs, trackers=[replace(one, origins={of_run[one.label]: 3}) for one in runs.trackers])
+    line = "WARNING: the runs of net/c (mean of 2 runs) are not all of one configuration"
+    assert (line in summary_text(found)) == warned
+
+
 def test_one_run_has_no_mean(runs):
     alone = replace(runs, trackers=runs.trackers[:2])
     assert len(rows(summary_table(alone))) == 2 and "mean of" not in summary_text(alone)

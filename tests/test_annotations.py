@@ -63,6 +63,22 @@ def test_boxes_with_decimal_commas_are_not_taken_for_polygons(line):
         parse_table(line, 4, "result.txt")
 
 
+@pytest.mark.parametrize("form", ["{:.1f}", "{:.2f}", "{:.0f}.5", "{:g}.25"])
+def test_nor_are_those_with_commas_between_them_too(form):
+    rng = np.random.default_rng(0)
+    boxes = rng.uniform(11, 99, (20, 4)).round(1 if form == "{:.1f}" else 2)
+    lines = [",".join(form.format(int(v) if form[3] != "." else v) for v in box).replace(".", ",") for box in boxes]
+    with pytest.raises(DataError, match=r"gt\.txt, line \d+: found '\d+,\d+,.*; are these decimal commas\? Write 10"):
+        parse_own("\n".join(lines), "gt.txt")
+
+
+def test_whole_numbers_of_polygons_are_read():
+    # A turned box, a dented one among others, a box, and none.
+    text = "10,12,30,10,33,40,12,41\n0,0,8,0,2,2,0,8\n5,6,9,6,9,8,5,8\n0,0,0,0,0,0,0,0\n"
+    expected = [[10, 10, 23, 31], [0, 0, 8, 8], [5, 6, 4, 2], [0, 0, 0, 0]]
+    assert parse_own(text, "gt.txt").tolist() == expected
+
+
 @pytest.mark.parametrize(
     ("line", "box"),
     [

@@ -15,7 +15,7 @@ from lib.models.ostrack import build_ostrack
 from lib.models.ostrack.backbone import resize_position_embedding
 from lib.models.ostrack.pretrained import load_pretrained
 from lib.models.ostrack.weights import arch_spec, explain_misfit
-from lib.models.weights import load_weights
+from lib.models.weights import load_weights, with_names_of
 from lib.utils.checkpoint import Placeholder, load_checkpoint, network_state, save_checkpoint, strip_checkpoint
 from lib.utils.errors import CheckpointError
 from tests.conftest import GOLDEN
@@ -106,6 +106,8 @@ def test_damaged_files_are_named(tmp_path):
             {"epoch": 3, "backbone": {"a": torch.ones(1)}},
             "it has epoch, backbone, and they are looked for under net, model, state_dict, model_state_dict, network",
         ),
+        ({"net": {"a": np.ones(1)}}, r"without any of these; in 'net', 'a' is a ndarray: save tensors$"),
+        ({"model": [1]}, r"; 'model' is a list: save its state_dict\(\) instead$"),
         ({"model": torch.nn.Linear(1, 1)}, r"'model' is a Linear: save its state_dict\(\) instead"),
         (torch.nn.Linear(1, 1), r"holds a Linear, not a dictionary of weights: save its state_dict\(\)"),
         ({"net": {"a": torch.ones(1), "module.a": torch.zeros(1)}}, "two different 'a', one as 'module.a'"),
@@ -141,6 +143,8 @@ def test_weights_round_trip_in_half_precision_and_from_data_parallel(tmp_path):
         (lambda name: f"_orig_mod.module.{name}", lambda state: state),
         (lambda name: name.replace(".blocks.", "._orig_mod.blocks."), lambda state: {"model_ema": state, "net": {}}),
         (lambda name: f"net._fsdp_wrapped_module.{name}", lambda state: {"network": state}),
+        (lambda name: f"tracker.{name}", lambda state: {"state_dict": state}),  # Lightning, under a name of one's own
+        (lambda name: f"module.tracker._orig_mod.net.{name}", lambda state: state),
     ],
 )
 def test_weights_are_found_whatever_holds_and_wraps_them(tmp_path, rename, wrap):
@@ -152,7 +156,33 @@ def test_weights_are_found_whatever_holds_and_wraps_them(tmp_path, rename, wrap)
     load_weights(other, tmp_path / "other.pth")
     for name, value in counted.items():
         assert torch.equal(other.state_dict()[name], value), name
-    assert not set(network_state(load_checkpoint(tmp_path / "other.pth"), "other")) - set(model.state_dict())
+    named = network_state(load_checkpoint(tmp_path / "other.pth"), "other")
+    assert not set(with_names_of(model.state_dict(), named)) - set(model.state_dict())
+
+
+class Holder(torch.nn.Module):
+    """A model with a part that is called as what holds others."""
+
+    def __init__(self):
+        super().__init__()
+        self.net, self.head = torch.nn.Linear(2, 1), torch.nn.ModuleDict({"module": torch.nn.Linear(1, 1)})
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "model."])
+def test_parts_of_a_model_may_be_called_as_wrappers_are(tmp_path, prefix):
+    model, other = Holder(), Holder()
+    torch.save({"net": {f"{prefix}{name}": value for name, value in model.state_dict().items()}}, tmp_path / "h.pth")
+    load_weights(other, tmp_path / "h.pth")
+    strip_checkpoint(tmp_path / "h.pth", tmp_path / "stripped.pth", half=False)
+    load_weights(again := Holder(), tmp_path / "stripped.pth")
+    for name, value in model.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value) and torch.equal(again.state_dict()[name], value), name
+
+
+def test_weights_of_another_model_keep_their_names_in_the_error(tmp_path):
+    torch.save({"net": {"encoder.a": torch.ones(1), "encoder.b": torch.ones(1)}}, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match=r"Unexpected: encoder\.a, encoder\.b \(2\)"):
+        load_weights(Holder(), tmp_path / "other.pth")
 
 
 def test_safetensors_are_read(tmp_path):

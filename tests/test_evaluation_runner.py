@@ -229,7 +229,10 @@ def test_a_place_that_cannot_hold_results_ends_the_run_at_once(data: Path, tmp_p
 
 def test_two_sequences_of_one_name_are_refused(data: Path, tmp_path: Path) -> None:
     sequences = get_dataset(f"folder:{data}", f"folder:{data}/b")
-    with pytest.raises(DataError, match="two sequences are called b"):
+    with pytest.raises(DataError, match="sequence b is asked for twice: name its data set once"):
+        runner.run_sequences(sequences, build_broken, tmp_path, RUN, ["cpu"])
+    sequences[-1].annotation = "elsewhere/b/groundtruth.txt"
+    with pytest.raises(DataError, match="two sequences are called b: run their data sets with different --save_dir"):
         runner.run_sequences(sequences, build_broken, tmp_path, RUN, ["cpu"])
 
 

@@ -362,5 +362,13 @@ def test_the_script_says_what_is_missing(
     arguments = ["import_results.py", str(tmp_path / "Deer.txt"), "--tracker", "A", "--config", "b", "--dataset", "otb"]
     monkeypatch.setattr("sys.argv", [*arguments, "--save_dir", str(tmp_path / "elsewhere")])
     assert script.main() == 1
-    assert "1 of 100 sequences imported" in capsys.readouterr().out
-    assert (tmp_path / "elsewhere/test/tracking_results/A/b/Deer.txt").is_file()
+    out = capsys.readouterr().out
+    assert "1 of 100 sequences imported" in out
+    # Where they are, and only if there are any.
+    elsewhere = tmp_path / "elsewhere"
+    assert out.endswith(f"next: python tracking/analysis_results.py --dataset otb --save_dir {elsewhere}\n")
+    assert (elsewhere / "test/tracking_results/A/b/Deer.txt").is_file()
+    (tmp_path / "Deer.txt").write_text("1 2 3 4\n")
+    assert script.main() == 1
+    out = capsys.readouterr().out
+    assert "0 of 100 sequences imported" in out and "next:" not in out

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from lib.utils.console import next_step
+from lib.utils.console import analysis_command, next_step
 from tests.conftest import REPOSITORY, load_script
 
 OTHERS = {"__init__", "commands", "vot_tracker"}  # no commands; the last speaks with the VOT toolkit
@@ -16,12 +16,29 @@ def test_several_steps_are_one_line(capsys):
     assert capsys.readouterr().out == "next: look; or: listen\n"
 
 
+def test_results_are_scored_where_they_are():
+    start = "python tracking/analysis_results.py --dataset"
+    assert analysis_command("otb") == f"{start} otb"
+    assert analysis_command("folder:a b", "out", "--html") == f"{start} 'folder:a b' --html --save_dir out"
+
+
 def test_every_command_says_what_to_do_next():
     for path in SCRIPTS:
         text = path.read_text()
         assert "next_step(" in text or '"next, with the vot' in text, path.name
         for script in re.findall(r"tracking/(\w+)\.py", text):
             assert (REPOSITORY / f"tracking/{script}.py").is_file(), path.name
+
+
+def test_what_was_trained_is_tracked_as_it_was_trained(monkeypatch, capsys):
+    train = load_script("train")
+    monkeypatch.setattr("lib.train.run_training.run_training", lambda *_: "out/a b.pth")
+    monkeypatch.setattr("sys.argv", ["train.py", "--config", "vitt_256_ce_images", "MODEL.BACKBONE.DEPTH=2"])
+    assert train.train(train.parse_arguments()) == 0
+    assert capsys.readouterr().out == (
+        "next: python tracking/test.py ostrack vitt_256_ce_images MODEL.BACKBONE.DEPTH=2 --checkpoint 'out/a b.pth' "
+        "--dataset NAME\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -31,6 +48,14 @@ def test_every_command_says_what_to_do_next():
         (
             "ostrack a/b.yaml --dataset got10k_test --runid 3 --save_dir out",
             "python lib/test/utils/transform_got10k.py --tracker_name ostrack --cfg_name b_003 --save_dir out",
+        ),
+        (
+            "tests.evaluation_fakes b --dataset got10k_test",  # a tracker of one's own; then a family of one's own
+            "python lib/test/utils/transform_got10k.py --tracker_name evaluation_fakes --cfg_name b",
+        ),
+        (
+            "tests.mean_memory b --dataset got10k_test",
+            "python lib/test/utils/transform_got10k.py --tracker_name mean_memory --cfg_name b",
         ),
         (
             "ostrack b --dataset trackingnet --annotator 0.5",

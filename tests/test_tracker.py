@@ -101,7 +101,7 @@ def test_bad_input_is_named(tmp_path):
                        (np.ones(4), "a ndarray")):  # fmt: skip
         with pytest.raises(DataError, match=rf'takes info = {{"init_bbox": \[x, y, w, h\]}} in pixels, not {what}'):
             tracker.initialize(image, info)
-    for wrong in (image[..., 0], image.astype(np.float32), None):
+    for wrong in (image[..., 0], image.astype(np.float32), None, image[:0], image[:, :0]):
         with pytest.raises(DataError, match="RGB uint8"):
             tracker.initialize(wrong, {"init_bbox": [60, 70, 48, 36]})
     with pytest.raises(ConfigError, match="precision 'int4'"):

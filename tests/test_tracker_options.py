@@ -113,9 +113,14 @@ def test_a_failing_step_leaves_the_box() -> None:
     tracker = tracker_with()
     image = picture((215, 202, 60))
     targets = [tracker.start(image, BOX), tracker.start(image, BOX)]
-    with pytest.raises(DataError, match="RGB uint8"):
-        tracker.step([image, image[..., 0]], targets)
-    assert [target.box for target in targets] == [BOX] * 2
+    for wrong in (image[..., 0], image[:0]):  # a picture without rows would leave a box without height
+        with pytest.raises(DataError, match="RGB uint8"):
+            tracker.step([image, wrong], targets)
+        assert [target.box for target in targets] == [BOX] * 2
+    with pytest.raises(DataError, match="1 images for 2 targets: each target is found in its own image"):
+        tracker.step([image], targets)
+    with pytest.raises(DataError, match="1 images for 0 targets"):
+        tracker.step([image], [])
 
 
 def test_a_wrong_value_is_named() -> None:

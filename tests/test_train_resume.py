@@ -240,14 +240,15 @@ def test_changed_after_a_stop_inside_an_epoch(run, monkeypatch, tmp_path):
 def test_changes_that_do_not_fit_the_weights_name_the_way(run):
     run("out", "TRAIN.EPOCH=1")
     for changes, reason in (
-        (("MODEL.HEAD.NUM_CHANNELS=8",), "size mismatch for box_head"),
-        (("DATA.SEARCH.SIZE=96", "TEST.SEARCH_SIZE=96"), "size mismatch for backbone.pos_embed_x"),
-        (("TRAIN.FREEZE_LAYERS=[2]",), "the optimizer has other groups of parameters"),
-        (("TRAIN.LAYER_DECAY=0.5",), "the optimizer has other groups of parameters"),
+        (("MODEL.HEAD.NUM_CHANNELS=8",), "the model needs (8, "),
+        (("DATA.SEARCH.SIZE=96", "TEST.SEARCH_SIZE=96"), "backbone.pos_embed_x is (1, "),
+        (("TRAIN.FREEZE_LAYERS=[2]",), "The optimizer has other groups of parameters"),
+        (("TRAIN.LAYER_DECAY=0.5",), "The optimizer has other groups of parameters"),
     ):
         with pytest.raises(CheckpointError) as error:
             run("out", "TRAIN.EPOCH=2", *changes, resume_changed=True)
         assert str(error.value).startswith("--resume_changed: ") and reason in str(error.value)
+        assert len(str(error.value)) < 700 and "\n" not in str(error.value)  # a few names of many
         assert "MODEL.PRETRAIN_FILE=" in str(error.value) and "\n" not in str(error.value)
 
 

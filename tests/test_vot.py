@@ -137,7 +137,10 @@ def test_sequences_that_vot_cannot_take_are_named(tmp_path):
         add(mixed)
     short = write_sequences(tmp_path / "short", {"s": 3})
     (short / "s/groundtruth.txt").write_text("1,2,3,4\n")
-    with pytest.raises(DataError, match="s: 3 frames but 1 boxes"):
+    with pytest.raises(DataError, match=r"first box of sequence s is known \(.*groundtruth\.txt\); .* leave it out"):
+        add(short)
+    (short / "s/groundtruth.txt").write_text("1,2,3,4\n" * 2)
+    with pytest.raises(DataError, match="s: 3 frames but 2 boxes"):
         add(short)
     with pytest.raises(DataError, match="one has one frame only, so nothing is tracked in it"):
         add(write_sequences(tmp_path / "single", {"one": 1, "other": 4}))

@@ -4,7 +4,6 @@ SOURCE is a folder, a zip or a file: text files of boxes (comma, tab or space), 
 """
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 
@@ -12,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.test.evaluation.environment import env_settings
 from lib.test.utils.importing import FORMS, ImportOptions, import_results
-from lib.utils.console import next_step
+from lib.utils.console import analysis_command, next_step
 from lib.utils.errors import run_cli
 
 
@@ -33,7 +32,8 @@ def main() -> int:
     env = env_settings().saving_to(args.save_dir)
     report = import_results(args.source, args.tracker, args.config, args.dataset, options, env)
     print(report)
-    next_step(f"python tracking/analysis_results.py --dataset {shlex.quote(args.dataset)}")
+    if report.written:
+        next_step(analysis_command(args.dataset, args.save_dir))
     return 0 if report.complete else 1
 
 

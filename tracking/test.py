@@ -8,6 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from lib.models.family import find_family, is_family
 from lib.test.evaluation.benchmarks import describe_benchmarks
 from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.evaluate import RunOptions, track_benchmarks
@@ -16,7 +17,7 @@ from lib.test.evaluation.ranks import wait_for_all
 from lib.test.evaluation.results import run_folder
 from lib.test.spec import TrackerSpec, add_tracker_options, add_visdom_options
 from lib.test.utils.servers import SERVERS
-from lib.utils.console import next_step
+from lib.utils.console import analysis_command, next_step
 from lib.utils.dist_info import dist_info
 from lib.utils.errors import ConfigError, run_cli
 from lib.vis.recorder import record_video
@@ -99,9 +100,13 @@ def scoring_command(args: argparse.Namespace) -> str:
         if form.dataset == args.dataset and args.annotator is None:
             name = mode_name(Path(args.config).stem, mode_of(args.annotator, args.realtime))
             run = run_folder(name, args.runid)
-            names = ["--tracker_name", args.tracker, "--cfg_name", run]
+            # Results lie under the name of the family or, of a module that is a tracker, the last part of its name.
+            tracker = args.tracker.rpartition(".")[2]
+            if is_family(args.tracker):
+                tracker = find_family(args.tracker).name
+            names = ["--tracker_name", tracker, "--cfg_name", run]
             return shlex.join(["python", f"lib/test/utils/transform_{server}.py", *names, *output])
-    return shlex.join(["python", "tracking/analysis_results.py", "--dataset", args.dataset, *output])
+    return analysis_command(args.dataset, args.save_dir)
 
 
 def main() -> int:

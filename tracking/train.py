@@ -123,8 +123,9 @@ def train(args: argparse.Namespace) -> int:
         return PREEMPTED
     if os.environ.get("RANK", "0") == "0":
         family = args.script or experiment_family(args.config).name
-        line = ["python", "tracking/test.py", family, args.config, "--checkpoint", str(last), "--dataset", "NAME"]
-        next_step(shlex.join(line))
+        # The overrides, too: they may decide which weights fit.
+        line = ["python", "tracking/test.py", family, args.config, *args.overrides, "--checkpoint", str(last)]
+        next_step(shlex.join([*line, "--dataset", "NAME"]))
     return 0
 
 

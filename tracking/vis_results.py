@@ -10,7 +10,7 @@ from lib.test.analysis.on_frames import draw_results
 from lib.test.analysis.protocols import PROTOCOLS
 from lib.test.analysis.selection import Selection
 from lib.test.evaluation.environment import env_settings
-from lib.utils.console import next_step
+from lib.utils.console import analysis_command, next_step
 from lib.utils.errors import run_cli
 
 
@@ -35,7 +35,7 @@ def main() -> None:
             env_settings().saving_to(args.save_dir),
         )
     )
-    next_step("--output WALK.mp4 for a video", "python tracking/analysis_results.py --html for every sequence")
+    next_step("--output WALK.mp4 for a video", analysis_command(args.dataset, args.save_dir, "--html"))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import numpy as np
 from lib.utils.errors import DataError
 
 _SHOWN = 100  # characters of a line
-_DECIMAL_COMMAS = (
+DECIMAL_COMMAS = (
     "are these decimal commas? Write 10.5 for 10,5 (and polygons with nothing but commas between their numbers)"
 )
 _NUMBER_WORDS = {1: "one number", 4: "four numbers x, y, w, h"}
@@ -66,7 +66,7 @@ def parse_table(text: str, columns: int, path: str | Path) -> np.ndarray:
 def describe_line(line: str) -> str:
     """Describe a line in an error: its numbers or, where it seems so, that commas mark decimals."""
     if has_decimal_commas(line):
-        return f"{' '.join(line.split())!r}; {_DECIMAL_COMMAS}"
+        return f"{' '.join(line.split())!r}; {DECIMAL_COMMAS}"
     shown = " ".join(line.replace(",", " ").split())
     return repr(shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]} ...")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.annotations import describe_line, parse_boxes, parse_table, refuse_decimal_commas
+from lib.data.annotations import DECIMAL_COMMAS, describe_line, parse_boxes, parse_table, refuse_decimal_commas
 from lib.data.coco_rle import decode_rle
 from lib.utils.errors import DataError
 
@@ -96,6 +96,8 @@ def parse_own(text: str, path: str) -> np.ndarray:
     if not mask and numbers <= 4:
         return parse_boxes(text, path)
     boxes = parse_region_boxes(text, path)
+    if not mask and numbers == 8 and "." not in text:
+        _refuse_no_polygons(text, path)
     if not mask:
         _say_polygons(path, numbers)
     return boxes
@@ -109,3 +111,20 @@ def _say_polygons(path: str, numbers: int) -> None:
     if numbers not in _polygons_said:
         _polygons_said.add(numbers)
         logger.info("%s: its %d numbers a line are read as polygons, around which boxes are put", path, numbers)
+
+
+def _refuse_no_polygons(text: str, path: str) -> None:
+    """Raise DataError where eight whole numbers a line are, in most lines, no corners in order around a target.
+
+    So are boxes with decimal commas that stand apart by commas, too; the four corners of a target bulge everywhere.
+    """
+    corners = np.loadtxt(text.replace(",", " ").splitlines(), ndmin=2, comments=None).reshape(-1, 4, 2)
+    sides = np.roll(corners, -1, axis=1) - corners
+    x, y = sides[..., 0], sides[..., 1]
+    turns = x * np.roll(y, -1, axis=1) - y * np.roll(x, -1, axis=1)
+    dented = (turns.min(axis=1) < 0) & (turns.max(axis=1) > 0)
+    flat = (turns == 0).all(axis=1) & (np.ptp(corners, axis=1).max(axis=1) > 0)
+    wrong = (dented | flat).nonzero()[0]
+    if len(wrong) > len(corners) / 2:
+        line = text.splitlines()[wrong[0]].strip()
+        raise DataError(f"{path}, line {wrong[0] + 1}: found {line!r}, no polygon around a target; {DECIMAL_COMMAS}")

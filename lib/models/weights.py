@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from lib.utils.checkpoint import load_checkpoint, network_state
+from lib.utils.checkpoint import load_checkpoint, network_state, own_name
 from lib.utils.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
@@ -26,21 +26,48 @@ def load_weights(model: nn.Module, path: str | Path, explain: Explain | None = N
     Raises:
         CheckpointError: the file is damaged or was made for another model; the message says for which.
     """
-    state = network_state(load_checkpoint(path), path)
     own = model.state_dict()
+    state = with_names_of(own, network_state(load_checkpoint(path), path))
+    if different := describe_misfit(own, state):
+        reasons = explain(own, state) if explain else []
+        raise CheckpointError(" ".join([f"checkpoint {path} does not fit the model.", *reasons, *different]))
+    model.load_state_dict(state, strict=True)
+
+
+def describe_misfit(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
+    """Describe, a few of each, names and shapes in which weights differ from a model's; nothing where they fit."""
     # Old files lack batch norm's count of batches, which is not used; torch fills it in.
     missing = sorted(name for name in own.keys() - state.keys() if not name.endswith(".num_batches_tracked"))
     unexpected = sorted(state.keys() - own.keys())
     misfits = sorted(name for name in own.keys() & state.keys() if own[name].shape != state[name].shape)
-    if missing or unexpected or misfits:
-        lines = [f"checkpoint {path} does not fit the model.", *(explain(own, state) if explain else ())]
-        for text, names in (("Missing", missing), ("Unexpected", unexpected)):
-            if names:
-                lines.append(f"{text}: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''} ({len(names)}).")
-        for name in misfits[:3]:
-            lines.append(f"{name} is {tuple(state[name].shape)}, the model needs {tuple(own[name].shape)}.")
-        raise CheckpointError(" ".join(lines))
-    model.load_state_dict(state, strict=True)
+    lines = []
+    for text, names in (("Missing", missing), ("Unexpected", unexpected)):
+        if names:
+            lines.append(f"{text}: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''} ({len(names)}).")
+    for name in misfits[:3]:
+        lines.append(f"{name} is {tuple(state[name].shape)}, the model needs {tuple(own[name].shape)}.")
+    return lines
+
+
+def with_names_of(own: Collection[str], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of a file, see :func:`network_state`, under the names that a model has for them.
+
+    Where none fits and all names begin with the same attribute, which held the model in the saved object, as
+    ``tracker.`` does, they are taken without it.
+
+    Args:
+        own: the names of the model's weights.
+    """
+    # A model may have a part called ``net`` or ``module``, which is taken from the file's names.
+    bare = {own_name(name): name for name in own}
+    known = bare if len(bare) == len(own) else {}
+    renamed = {known.get(name, name): value for name, value in state.items()}
+    first = {name.partition(".")[0] for name in renamed}
+    if renamed.keys().isdisjoint(own) and len(first) == 1 and all("." in name for name in renamed):
+        below = {own_name(name.partition(".")[2]): value for name, value in renamed.items()}
+        inside = with_names_of(own, below) if len(below) == len(renamed) else {}
+        return renamed if inside.keys().isdisjoint(own) else inside
+    return renamed
 
 
 def load_matching(

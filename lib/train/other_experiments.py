@@ -12,7 +12,7 @@ from torch import nn
 from lib.config import ExperimentConfig
 from lib.models.family import Family, family_of, load_experiment
 from lib.models.layers.head import HEADS
-from lib.models.weights import load_matching, load_weights
+from lib.models.weights import load_matching, load_weights, with_names_of
 from lib.train.actors import Actor, build_actor
 from lib.train.trainers.checkpoints import list_checkpoints
 from lib.utils.checkpoint import find_weights, load_checkpoint, network_state
@@ -51,7 +51,7 @@ def load_previous(net: nn.Module, family: Family, script: str, config: str, save
     previous = load_experiment(config, family=script)
     trained = list_checkpoints(Path(save_dir) / "checkpoints" / "train" / previous.family / previous.name)
     path = find_weights(previous.family, previous.name, max(trained, default=previous.TEST.EPOCH), save_dir)
-    state = network_state(load_checkpoint(path), path)
+    state = with_names_of(net.state_dict(), network_state(load_checkpoint(path), path))
     family.adapt_weights(net, state)
     load_matching(net, state, path, skip_misfits=True)
 

@@ -149,15 +149,14 @@ def network_state(checkpoint: dict[str, Any], path: str | Path) -> OrderedDict[s
     """
     state = _with_tensors(checkpoint)
     if state is None:
-        whole = next((key for key in _ENTRIES if isinstance(checkpoint.get(key), Placeholder)), None)
-        hint = f"; {whole!r} is a {type(checkpoint[whole]).__name__}: save its state_dict() instead" if whole else ""
+        hint = "".join(f"; {text}" for key in _ENTRIES if (text := _no_weights(checkpoint, key)))
         raise CheckpointError(
             f"checkpoint {path} holds no weights: it has {', '.join(map(str, list(checkpoint)[:8])) or 'no entry'}, "
             f"and they are looked for under {', '.join(_ENTRIES)}, or without any of these{hint}"
         )
     clean: OrderedDict[str, torch.Tensor] = OrderedDict()
     for name, value in state.items():
-        own = _own_name(str(name))
+        own = own_name(str(name))
         if own.rpartition(".")[2] in _COUNTS:
             continue
         if not isinstance(value, torch.Tensor):
@@ -170,6 +169,17 @@ def network_state(checkpoint: dict[str, Any], path: str | Path) -> OrderedDict[s
     return clean
 
 
+def _no_weights(checkpoint: dict[str, Any], key: str) -> str:
+    """Describe what an entry that should hold weights holds instead; nothing where there is none."""
+    found = checkpoint.get(key)
+    if found is None or found == {}:
+        return ""
+    if isinstance(found, dict):
+        name, value = next(iter(found.items()))
+        return f"in {key!r}, {name!r} is a {type(value).__name__}: save tensors"
+    return f"{key!r} is a {type(found).__name__}: save its state_dict() instead"
+
+
 def _with_tensors(state: dict[str, Any]) -> dict[str, Any] | None:
     """Return the dictionary of weights in a checkpoint, if there is one."""
     inside = (_with_tensors(state[key]) for key in _ENTRIES if isinstance(state.get(key), dict))
@@ -177,8 +187,8 @@ def _with_tensors(state: dict[str, Any]) -> dict[str, Any] | None:
     return next((found for found in inside if found), whole)
 
 
-def _own_name(name: str) -> str:
-    """Return the model's own name of the weight that a file calls ``name``."""
+def own_name(name: str) -> str:
+    """Return the name of a weight that a file calls ``name``, without the parts that wrappers and holders add."""
     parts = [part for part in name.split(".") if part not in _WRAPPERS]
     while len(parts) > 1 and parts[0] in _HOLDERS:
         parts = parts[1:]

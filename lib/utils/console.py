@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+
+
+def analysis_command(dataset: str, save_dir: object = None, *options: str) -> str:
+    """Return the command that scores the results of a data set; ``save_dir`` is where they were put, if it was said."""
+    output = ["--save_dir", str(save_dir)] if save_dir else []
+    return shlex.join(["python", "tracking/analysis_results.py", "--dataset", dataset, *options, *output])
+
 
 def next_step(*steps: str) -> None:
     """Print the next step, or several alternatives, as the last line of a command."""

@@ -12,7 +12,14 @@ import pandas as pd
 from lib.data.own_folder import folder_label
 from lib.test.analysis.plots import write_plots
 from lib.test.analysis.report import Report, TrackerReport, evaluate
-from lib.test.analysis.selection import Tracker, choose_trackers, complete_benchmarks, missing_results, tracker_label
+from lib.test.analysis.selection import (
+    Tracker,
+    choose_trackers,
+    complete_benchmarks,
+    missing_results,
+    tracker_label,
+    untracked,
+)
 from lib.test.analysis.statistics import compare_scores
 from lib.test.analysis.tables import align, attribute_table, sequence_table, summary_text, text, write_tables
 from lib.test.evaluation.benchmarks import FOLDER_PREFIX, get_dataset
@@ -132,7 +139,8 @@ def _usable(
     Returns:
         the trackers, and a line that names those left out though they have results of the data set.
     """
-    sequences = [one for one in get_dataset(dataset, env=env) if one.has_boxes()]
+    known = [one for one in get_dataset(dataset, env=env) if one.has_boxes()]
+    sequences, _ = untracked(results_dir, trackers, known)
     missing = {one: len(missing_results(results_dir, one, sequences)) for one in trackers}
     usable = [one for one, count in missing.items() if count <= (len(sequences) - 1 if skip_missing else 0)]
     partial = [

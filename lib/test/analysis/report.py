@@ -36,6 +36,7 @@ from lib.test.analysis.selection import (
     result_origin,
     run_of,
     tracker_label,
+    untracked,
 )
 from lib.test.analysis.statistics import bootstrap_intervals
 from lib.test.evaluation.benchmarks import get_dataset
@@ -170,6 +171,7 @@ class Report:
         differences: lines of text with the scores under the other protocols, and the rules that differ.
         absent: names of sequences whose annotation is not on this machine.
         first_only: names of sequences of which only the first box is known.
+        frameless: names of sequences without frames on this machine, of which no tracker has results.
     """
 
     dataset: str
@@ -180,11 +182,13 @@ class Report:
     differences: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     first_only: tuple[str, ...] = ()
+    frameless: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
         """How many sequences the data set has, those that were not scored among them."""
-        return len(self.data) + len({*self.absent, *self.first_only, *chain(*self.missing.values())})
+        left_out = {*self.absent, *self.first_only, *self.frameless, *chain(*self.missing.values())}
+        return len(self.data) + len(left_out)
 
     def tracker(self, label: str) -> TrackerReport:
         """Return the tracker of that label."""
@@ -348,6 +352,7 @@ def _scorable(
     data = [sequence for sequence in listed if sequence.name not in absent]
     if not data:
         raise DataError(f"{dataset}: the annotation of no sequence is here; the first would be {listed[0].annotation}")
+    data, frameless = untracked(folder, trackers, data)
     lacking = {tracker_label(tracker): missing_results(folder, tracker, data) for tracker in trackers}
     missing = {label: names for label, names in lacking.items() if names}
     if missing and not skip_missing:
@@ -367,7 +372,8 @@ def _scorable(
         server = "" if data[0].group else ": its benchmark publishes no other and scores on its own server"
         raise DataError(f"{dataset}: {known}{server}")
     scored = [one for one in data if one.name not in first_only]
-    return Report(dataset, "", scored, [], missing, absent=absent, first_only=first_only)
+    names = tuple(one.name for one in frameless)
+    return Report(dataset, "", scored, [], missing, absent=absent, first_only=first_only, frameless=names)
 
 
 def _warn_of_short(scored: TrackerReport, paths: Seq[Path], data: Seq[Sequence]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +77,24 @@ def tracker_label(tracker: Tracker) -> str:
 def missing_results(results_dir: Path, tracker: Tracker, sequences: Seq[Sequence]) -> list[str]:
     """List the sequences that ``tracker`` has no finished result file for."""
     return [one.name for one in sequences if not found_result(results_dir, *tracker, one).is_file()]
+
+
+def untracked(
+    results_dir: Path, trackers: Iterable[Tracker], sequences: Iterable[Sequence]
+) -> tuple[list[Sequence], list[Sequence]]:
+    """Split off the sequences that can't be tracked here: those without frames of which no tracker has results.
+
+    Returns:
+        The others, and these; the latter are empty where that would be all.
+    """
+    trackers, sequences = list(trackers), list(sequences)
+    lacking = [set(missing_results(results_dir, tracker, sequences)) for tracker in trackers]
+    nowhere = set.intersection(*lacking) if lacking else set()
+    frameless = [one for one in sequences if one.name in nowhere and not one.has_frames()]
+    if len(frameless) == len(sequences):
+        return sequences, []
+    gone = {id(one) for one in frameless}
+    return [one for one in sequences if id(one) not in gone], frameless
 
 
 def missing_message(missing: Mapping[str, list[str]], dataset: str, sequences: Seq[Sequence], results_dir: Path) -> str:

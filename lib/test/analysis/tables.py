@@ -170,6 +170,9 @@ def notes(report: Report) -> list[str]:
     lines = []
     if report.absent:
         lines.append(f"left out, {len(report.absent)} of which there is no annotation here: {listed(report.absent)}")
+    if report.frameless:
+        without = f"{len(report.frameless)} without frames here and without results"
+        lines.append(f"left out, {without}: {listed(report.frameless)}")
     if report.first_only:
         lines.append(f"left out, only their first box is known: {listed(report.first_only)}")
     for label, names in report.missing.items():
@@ -191,6 +194,10 @@ def notes(report: Report) -> list[str]:
     for repeated in report.repeated:
         numbers = ", ".join(one.run[1] for one in repeated.trackers if one.run)
         lines.append(f"{repeated.label}: {numbers}, with their standard deviation")
+        # Runs may have weights of their own, as those of several trainings.
+        settings = {origin.partition(", config ")[2] for one in repeated.trackers for origin in one.origins}
+        if len(settings) > 1:
+            lines.append(f"WARNING: the runs of {repeated.label} are not all of one configuration")
     return lines
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections import Counter
@@ -149,6 +150,9 @@ def _result_paths(
     paths = [result_path(results_dir, provenance["tracker"], run, sequence) for sequence in sequences]
     for path, count in Counter(paths).items():
         if count > 1:
+            files = {os.path.realpath(one.annotation) for one, its in zip(sequences, paths, strict=True) if its == path}
+            if len(files) == 1:
+                raise DataError(f"sequence {path.stem} is asked for twice: name its data set once")
             raise DataError(f"two sequences are called {path.stem}: run their data sets with different --save_dir")
     for folder in {path.parent for path in paths}:
         folder.mkdir(parents=True, exist_ok=True)

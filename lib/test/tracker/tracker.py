@@ -158,6 +158,8 @@ class Tracker:
         self, images: Sequence[np.ndarray], targets: Sequence[Target], around: Sequence[Sequence[float]]
     ) -> tuple[list[SearchResult], float, float]:
         """Search for each target in the region around a ``xywh`` box of its image; returns as :meth:`find`."""
+        if len(images) != len(targets):
+            raise DataError(f"{len(images)} images for {len(targets)} targets: each target is found in its own image")
         if not targets:
             return [], 0.0, 0.0
         start = time.perf_counter()
@@ -251,7 +253,8 @@ def smooth_size(box: Sequence[float], last: Sequence[float], keep: float) -> lis
 
 
 def _check_image(image: np.ndarray) -> None:
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+    right = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+    if not right or not image.size:
         what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise DataError(f"the tracker takes RGB uint8 images of shape (height, width, 3), not {what}")
 

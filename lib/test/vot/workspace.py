@@ -154,6 +154,9 @@ def _pictures(sequence: Sequence) -> list[Path]:
 def _boxes(sequence: Sequence) -> np.ndarray:
     """Return the ground truth (N, 4), one box for each frame, NaN where the target is absent."""
     boxes = sequence.ground_truth.copy()
+    if len(boxes) == 1 and len(sequence.frames) > 1:
+        known = f"only the first box of sequence {sequence.name} is known ({sequence.annotation})"
+        raise DataError(f"{known}; the VOT toolkit needs one in each frame: leave it out")
     if len(boxes) != len(sequence.frames):
         raise DataError(f"sequence {sequence.name}: {len(sequence.frames)} frames but {len(boxes)} boxes")
     if len(boxes) == 1:

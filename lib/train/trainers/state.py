@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from lib.config import ExperimentConfig, to_plain
+from lib.models.weights import describe_misfit
 from lib.train import distributed
 from lib.train.admin.stats import EpochStats
 from lib.utils.errors import CheckpointError, ConfigError
@@ -135,15 +136,15 @@ def _load_into_changed(trainer: Trainer, state: dict[str, Any], path: Path) -> N
     frozen = state["config"]["TRAIN"]["FREEZE_LAYERS"], list(trainer.cfg.TRAIN.FREEZE_LAYERS)
     groups = trainer.optimizer.state_dict()["param_groups"]
     members = [[group["params"] for group in found] for found in (state["optimizer"]["param_groups"], groups)]
-    try:
-        trainer.net.load_state_dict(state["net"])
-        if frozen[0] != frozen[1] or members[0] != members[1]:
-            raise RuntimeError("the optimizer has other groups of parameters")
-    except RuntimeError as error:
+    different = describe_misfit(trainer.net.state_dict(), state["net"])
+    if not different and (frozen[0] != frozen[1] or members[0] != members[1]):
+        different = ["The optimizer has other groups of parameters."]
+    if different:
         raise CheckpointError(
-            f"--resume_changed: {path} does not fit: {' '.join(str(error).split())}; MODEL, sizes, TRAIN.FREEZE_LAYERS "
-            f"and the groups of TRAIN.LAYER_DECAY must stay. {_ANEW.format(path)}"
-        ) from error
+            f"--resume_changed: {path} does not fit. {' '.join(different)} MODEL, sizes, TRAIN.FREEZE_LAYERS and the "
+            f"groups of TRAIN.LAYER_DECAY must stay. {_ANEW.format(path)}"
+        )
+    trainer.net.load_state_dict(state["net"])
     trainer.optimizer.load_state_dict({**state["optimizer"], "param_groups": groups})
     if trainer.ema and state["ema"]:
         trainer.ema.load_state_dict(state["ema"])
