@@ -114,11 +114,13 @@ def _say_polygons(path: str, numbers: int) -> None:
 
 
 def _refuse_no_polygons(text: str, path: str) -> None:
-    """Raise DataError where eight whole numbers a line are, in most lines, no corners in order around a target.
+    """Raise DataError where eight whole numbers are, in most lines that have them, no corners in order around a target.
 
     So are boxes with decimal commas that stand apart by commas, too; the four corners of a target bulge everywhere.
     """
-    corners = np.loadtxt(text.replace(",", " ").splitlines(), ndmin=2, comments=None).reshape(-1, 4, 2)
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
+    eight = [(number, line) for number, line in lines if len(line.replace(",", " ").split()) == 8]
+    corners = np.array([line.replace(",", " ").split() for _, line in eight], np.float64).reshape(-1, 4, 2)
     sides = np.roll(corners, -1, axis=1) - corners
     x, y = sides[..., 0], sides[..., 1]
     turns = x * np.roll(y, -1, axis=1) - y * np.roll(x, -1, axis=1)
@@ -126,5 +128,5 @@ def _refuse_no_polygons(text: str, path: str) -> None:
     flat = (turns == 0).all(axis=1) & (np.ptp(corners, axis=1).max(axis=1) > 0)
     wrong = (dented | flat).nonzero()[0]
     if len(wrong) > len(corners) / 2:
-        line = text.splitlines()[wrong[0]].strip()
-        raise DataError(f"{path}, line {wrong[0] + 1}: found {line!r}, no polygon around a target; {DECIMAL_COMMAS}")
+        number, line = eight[wrong[0]]
+        raise DataError(f"{path}, line {number}: found {line!r}, no polygon around a target; {DECIMAL_COMMAS}")
