@@ -135,6 +135,7 @@ def open_openvino(path: Path) -> Opened:
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "ENABLE_CPU_PINNING": False,  # else the worker processes of an evaluation all sit on the first core
     }
     request = core.compile_model(model, "CPU", settings).create_infer_request()
 
