@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -220,6 +221,12 @@ def test_sequences_are_written_where_training_and_evaluation_find_them_and_done_
     assert label_videos(videos, out, ColorTracker(), ORIGIN, no_tracker, SHORT) == (0, 1)
     with pytest.raises(ConfigError, match="pseudo_label.jsonl was made with another min_frames: use the same"):
         label_videos(videos, out, ColorTracker(), ORIGIN, detect, LabelOptions(min_frames=6, frames=40))
+    head, *lines = (out / RECORD).read_text().splitlines(keepends=True)
+    older = {key: value for key, value in json.loads(head).items() if key not in ("read", "without")}
+    (out / RECORD).write_text("".join([json.dumps(older) + "\n", *lines]))  # of a version without these options
+    assert label_videos(videos, out, ColorTracker(), ORIGIN, no_tracker, SHORT) == (0, 1)
+    with pytest.raises(ConfigError, match="was made with another read, without: use the same"):
+        label_videos(videos, out, ColorTracker(), ORIGIN, detect, replace(SHORT, read=9, without=("cat",)))
     with (out / RECORD).open("a") as file:
         file.write('{"dig')
     with pytest.raises(DataError, match="pseudo_label.jsonl is damaged"):

@@ -136,7 +136,7 @@ def label_videos(
     Raises:
         ConfigError: the folder was made with other settings.
     """
-    settings = origin | asdict(options) | {"classes": list(options.classes), "without": list(options.without)}
+    settings = origin | _as_json(options)
     done = _read_record(out, settings)
     counts = Counter(name for names in done.values() for folder, name in names.items() if (out / folder).is_dir())
     written = broken = 0
@@ -357,9 +357,15 @@ def _read_record(out: Path, settings: dict[str, Any]) -> dict[str, dict[str, str
         done = {line["digest"]: dict(line["sequences"]) for line in lines}
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is damaged: {error!r}; remove its last line, or use another --out") from error
-    if other := [key for key in settings if head.get(key) != settings[key]]:
+    before = _as_json(LabelOptions()) | head  # a record of a version without an option was made without it
+    if other := [key for key in settings if before.get(key) != settings[key]]:
         raise ConfigError(f"{path} was made with another {', '.join(other)}: use the same settings, or another --out")
     return done
+
+
+def _as_json(options: LabelOptions) -> dict[str, Any]:
+    """Return the options as they are read back from a record."""
+    return json.loads(json.dumps(asdict(options)))
 
 
 def _append(out: Path, line: dict[str, Any]) -> None:
