@@ -25,12 +25,14 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
+from lib.data.image_io import read_image
 from lib.models.family import load_experiment
 from lib.test.analysis.analyse import AnalysisOptions, analyse
 from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.results import LOST_BELOW
 from lib.test.tracker.video import LOST
 from lib.utils.crop import CropWindow, crop_window
+from lib.utils.errors import run_cli
 from lib.utils.paths import PROJECT_DIR
 from lib.vis.draw import TARGET, draw_box
 from lib.vis.panels import CAPTION_HEIGHT, captioned, fitted
@@ -134,6 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--demo", type=Path, default=PROJECT_DIR / "output/demo", help="what make demo has left")
     demo = parser.parse_args().demo
+    tracked = read_image(demo / "demo.png")
     PICTURES.mkdir(exist_ok=True)
     board, moving = Dashboard("helicopter", CLIP_FRAMES), []
     factor, around = load_experiment(CONFIG).TEST.SEARCH_FACTOR, FIRST_BOX
@@ -146,8 +149,7 @@ def main() -> None:
             architecture(view)
             write_webp(picture, "elimination.webp", 1048)
     write_moving(moving, PICTURES / "tracking.webp")
-    tracked = cv2.imread(str(demo / "demo.png"))
-    write_webp(cv2.cvtColor(tracked, cv2.COLOR_BGR2RGB), "demo.webp", 1000)
+    write_webp(tracked, "demo.webp", 1000)
     report_page(demo)
     shutil.copy(PROJECT_DIR / f"pretrained_models/ostrack_{CONFIG}/curves.png", PICTURES)
     for path in sorted(PICTURES.iterdir()):
@@ -155,4 +157,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_cli(main)
