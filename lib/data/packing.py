@@ -1,0 +1,336 @@
+"""Training data in few bytes, to take them to another machine: what training sees of each picture, and no more.
+
+Of a video a square around the target in some frames, no finer than a crop shows it, as an animated AVIF; of a picture
+with boxes the surroundings of one of them; of a picture for ``IMAGES`` all of it, but smaller. Everything lies in zip
+files, each a random share of the whole, so that training can begin with some of them. :func:`unpack` makes folders for
+``FOLDER``, ``PICTURES`` and ``IMAGES`` of them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from lib.data.base import AnnotatedDataset
+from lib.data.image_io import read_image, shrink, write_image
+from lib.utils.cpu import cpu_count
+from lib.utils.errors import DataError
+from lib.utils.replacing import replacing
+
+logger = logging.getLogger(__name__)
+
+VIDEO, PICTURES, PHOTOS, CUTOUTS = "video", "pictures", "photos", "cutouts"
+_INDEX = "index.json"
+_SPEED = 8  # of the AVIF encoder, 0 to 10; slower ones save a quarter and take five times as long
+_JPEG_QUALITY = 92
+
+
+@dataclass(frozen=True)
+class PackSpec:
+    """How much is packed, and how finely.
+
+    Attributes:
+        frames: most frames of a sequence, evenly spaced.
+        side: pixels of the square around the target, and of the longest side of other pictures.
+        factor: side of the square around the target over the square root of the area of its box.
+        quality: of AVIF, 0 to 100.
+    """
+
+    frames: int = 64
+    side: int = 336
+    factor: float = 6.4
+    quality: int = 50
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A file of a part, and what the index says of it: boxes ``xywh`` in its pixels."""
+
+    name: str
+    data: bytes
+    boxes: list[list[float]] = field(default_factory=list)
+    shown: list[list[int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class View:
+    """The part of a frame inside a square around a target.
+
+    Attributes:
+        image: RGB uint8 (h, w, 3).
+        box: of the target, ``xywh`` in pixels of the frame, less ``origin``.
+        origin: of the part in the frame, in pixels.
+        square: of which it is a part: left, top and side in pixels of the frame.
+    """
+
+    image: np.ndarray
+    box: np.ndarray
+    origin: np.ndarray
+    square: np.ndarray
+
+
+def surroundings(frame: np.ndarray, box: np.ndarray, factor: float) -> View:
+    """Cut out the part of a frame inside the square around a box.
+
+    Args:
+        frame: RGB uint8 (H, W, 3).
+        box: ``xywh`` in pixels, float64 (4,), with area and not outside of the frame.
+        factor: side of the square over the square root of the area of the box.
+    """
+    whole = np.array(frame.shape[1::-1])
+    side = factor * np.sqrt(box[2] * box[3])
+    square = np.array((*np.clip(box[:2] + 0.5 * box[2:], 0, whole) - 0.5 * side, side))
+    (left, top), (right, bottom) = np.floor(square[:2]).clip(0).astype(int), np.ceil(square[:2] + side).astype(int)
+    return View(frame[top:bottom, left:right], box - (left, top, 0, 0), np.array((left, top)), square)
+
+
+def _shrunk(view: View, ratio: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return picture and box of a view, shrunk where ``ratio`` is below 1."""
+    old = np.array(view.image.shape[1::-1])
+    new = np.maximum(np.round(old * min(ratio, 1.0)), 1).astype(int)
+    image = cv2.resize(view.image, new.tolist(), interpolation=cv2.INTER_AREA) if ratio < 1 else view.image
+    return image, view.box * np.tile(new / old, 2)
+
+
+def pack_sequence(dataset: AnnotatedDataset, index: int, name: str, spec: PackSpec) -> Packed:
+    """Pack frames of a sequence, from the first that shows the target; where it is hidden, around its last box.
+
+    Raises:
+        ImageError: a frame cannot be read.
+    """
+    info = dataset.sequence(index)
+    seen = np.flatnonzero(info.visible)
+    count = min(spec.frames, len(info.visible) - int(seen[0]))
+    chosen = np.linspace(seen[0], len(info.visible) - 1, count).round().astype(int).tolist()
+    frames, boxes, shown = [], [], []
+    for t in chosen:
+        last = int(seen[np.searchsorted(seen, t, side="right") - 1])
+        view = surroundings(dataset.frame(index, t), info.bbox[last], spec.factor)
+        ratio = min(spec.side / view.square[2], 1.0)
+        image, box = _shrunk(view, ratio)
+        image = image[: spec.side, : spec.side]
+        height, width = image.shape[:2]
+        low = np.round((view.origin - view.square[:2]) * ratio).clip(0, (spec.side - width, spec.side - height))
+        left, top = low.astype(int).tolist()
+        canvas = np.zeros((spec.side, spec.side, 3), np.uint8)
+        canvas[top : top + height, left : left + width] = image
+        frames.append(cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR))
+        boxes.append(np.round(box, 2).tolist() if info.visible[t] else [])
+        shown.append([left, top, width, height])
+    return Packed(f"{VIDEO}/{name}.avif", _encode_frames(frames, spec), boxes, shown)
+
+
+def pack_object(dataset: AnnotatedDataset, index: int, name: str, spec: PackSpec) -> Packed:
+    """Pack an object of a data set of still pictures, ``name`` with the folder of its set.
+
+    Raises:
+        ImageError: the picture cannot be read.
+    """
+    view = surroundings(dataset.frame(index, 0), dataset.sequence(index).bbox[0], spec.factor)
+    image, box = _shrunk(view, spec.side / max(view.image.shape[:2]))
+    return Packed(f"{PICTURES}/{name}.avif", _encode(image, spec), [np.round(box, 2).tolist()])
+
+
+def pack_photo(number: int, path: Path, spec: PackSpec) -> Packed:
+    """Pack a picture for ``IMAGES``. Raises DataError: it cannot be read."""
+    return Packed(f"{PHOTOS}/{number:06d}.avif", _encode(shrink(read_image(path), spec.side), spec))
+
+
+def pack_cutout(number: int, path: Path, spec: PackSpec) -> Packed:
+    """Pack a cut-out, with its alpha, for ``IMAGES``. Raises DataError: it cannot be read."""
+    image = shrink(read_image(path, alpha=True), spec.side // 2)
+    encoded, data = cv2.imencode(
+        ".webp", cv2.cvtColor(image, cv2.COLOR_RGBA2BGRA), [cv2.IMWRITE_WEBP_QUALITY, spec.quality]
+    )
+    assert encoded
+    return Packed(f"{CUTOUTS}/{number:06d}.webp", data.tobytes())
+
+
+def _encode(image: np.ndarray, spec: PackSpec) -> bytes:
+    options = [cv2.IMWRITE_AVIF_QUALITY, spec.quality, cv2.IMWRITE_AVIF_SPEED, _SPEED]
+    encoded, data = cv2.imencode(".avif", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    assert encoded
+    return data.tobytes()
+
+
+def _encode_frames(frames: Sequence[np.ndarray], spec: PackSpec) -> bytes:
+    animation = cv2.Animation()
+    animation.frames, animation.durations = frames, [40] * len(frames)
+    options = [cv2.IMWRITE_AVIF_QUALITY, spec.quality, cv2.IMWRITE_AVIF_SPEED, _SPEED]
+    encoded, data = cv2.imencodeanimation(".avif", animation, options)
+    assert encoded
+    return data.tobytes()
+
+
+Job = Callable[[], Packed]
+_held: list[Job] = []  # of a worker process
+
+
+def jobs_of(dataset: AnnotatedDataset, rng: np.random.Generator, most: int, spec: PackSpec) -> dict[str, Job]:
+    """Return, by name, what packs all sequences of video, or at most ``most`` objects of pictures.
+
+    The names are those of the sequences, for video without the folders above them: experiments select by them.
+    """
+    usable = [index for index in range(len(dataset)) if dataset.sequence(index).visible.any()]
+    if not dataset.is_video:
+        usable = rng.permutation(usable)[:most].tolist()
+    run = pack_sequence if dataset.is_video else pack_object
+    jobs: dict[str, Job] = {}
+    for index in usable:
+        folder, _, name = dataset.sequence_name(index).rpartition("/")
+        if not dataset.is_video:
+            name = f"{Path(folder).name or dataset.name}/{name}"
+        elif name in jobs:
+            name = f"{name}_{index}"
+        jobs[name] = partial(run, dataset, index, name, spec)
+    return jobs
+
+
+def pack(jobs: Sequence[Job], folder: Path, sizes: Iterable[int], rng: np.random.Generator) -> Iterator[Path]:
+    """Pack in random order into ``folder/part_N.zip``, and yield each part when it is full.
+
+    Args:
+        sizes: most bytes of each part, without end.
+
+    What cannot be read is left out with a warning.
+
+    Raises:
+        DataError: something is larger than a part.
+    """
+    order = [jobs[index] for index in rng.permutation(len(jobs))]
+    with ProcessPoolExecutor(cpu_count(), initializer=_hold, initargs=(order,)) as pool:
+        results = tqdm(pool.map(_run, range(len(order)), chunksize=4), "packing", len(order), unit="file")
+        found = _packed(results)
+        waiting = next(found, None)
+        for number, size in enumerate(sizes, 1):
+            if waiting is None:
+                return
+            path = folder / f"part_{number}.zip"
+            with replacing(path) as unfinished:
+                waiting = _write_part(unfinished, waiting, found, size)
+            yield path
+
+
+def _hold(jobs: list[Job]) -> None:
+    cv2.setNumThreads(0)
+    _held[:] = jobs
+
+
+def _run(number: int) -> Packed | DataError:
+    try:
+        return _held[number]()
+    except DataError as error:
+        return error
+
+
+def _packed(results: Iterable[Packed | DataError]) -> Iterator[Packed]:
+    for result in results:
+        if isinstance(result, DataError):
+            logger.warning("left out: %s", result)
+        else:
+            yield result
+
+
+def _write_part(path: Path, first: Packed, more: Iterator[Packed], size: int) -> Packed | None:
+    """Write files until the next would make the part larger than ``size``, and return that one."""
+    index: dict[str, dict[str, Any]] = {}
+    used = 1000  # of the end of the zip file
+    one: Packed | None = first
+    with zipfile.ZipFile(path, "w") as part:
+        while one is not None:
+            entry = {key: value for key, value in (("boxes", one.boxes), ("shown", one.shown)) if value}
+            cost = len(one.data) + len(json.dumps(entry)) // 2 + 3 * len(one.name) + 150
+            if used + cost > size:
+                if not index:
+                    raise DataError(f"{one.name} does not fit into a part of {size} bytes: choose a larger one")
+                break
+            part.writestr(one.name, one.data)
+            index[one.name], used, one = entry, used + cost, next(more, None)
+        part.writestr(_INDEX, json.dumps(index), zipfile.ZIP_DEFLATED)
+    return one
+
+
+def unpack(parts: Sequence[Path], out: Path) -> dict[str, int]:
+    """Write the folders ``video``, ``pictures``, ``photos`` and ``cutouts`` of some parts; return their files' count.
+
+    Raises:
+        DataError: a file is not a part.
+    """
+    counts = dict.fromkeys((VIDEO, PICTURES, PHOTOS, CUTOUTS), 0)
+    for path in parts:
+        try:
+            with zipfile.ZipFile(path) as part:
+                index: dict[str, dict[str, Any]] = json.loads(part.read(_INDEX))
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise DataError(f"{path} is not a part that tracking/pack_training_data.py wrote: {error}") from error
+        with ProcessPoolExecutor(cpu_count()) as pool:
+            sizes = list(pool.map(partial(_unpack, path, out), index.items(), chunksize=16))
+        sets: dict[str, list[tuple[str, list[float], tuple[int, int]]]] = {}
+        for (name, entry), size in zip(index.items(), sizes, strict=True):
+            kind, *folders, _ = PurePosixPath(name).parts
+            counts[kind] += 1
+            if kind == PICTURES:
+                sets.setdefault(folders[0], []).append((PurePosixPath(name).stem, entry["boxes"][0], size))
+        for folder, pictures in sets.items():
+            _write_annotations(out / PICTURES / folder / "annotations" / f"{path.stem}.json", pictures)
+    return counts
+
+
+def _unpack(path: Path, out: Path, item: tuple[str, dict[str, Any]]) -> tuple[int, int]:
+    """Write one file as pictures, and return the width and height of the last."""
+    cv2.setNumThreads(0)
+    name, entry = item
+    with zipfile.ZipFile(path) as part:
+        data = np.frombuffer(part.read(name), np.uint8)
+    target = out / PurePosixPath(name).with_suffix("")
+    if "shown" in entry:
+        return _write_frames(data, entry, target)
+    if name.startswith(CUTOUTS):
+        image = cv2.cvtColor(np.asarray(cv2.imdecode(data, cv2.IMREAD_UNCHANGED)), cv2.COLOR_BGRA2RGBA)
+        write_image(target.with_name(f"{target.name}.png"), image)
+    else:
+        image = cv2.cvtColor(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)), cv2.COLOR_BGR2RGB)
+        folder = target.parent / "images" if name.startswith(PICTURES) else target.parent
+        write_image(folder / f"{target.name}.jpg", image, _JPEG_QUALITY)
+    return image.shape[1], image.shape[0]
+
+
+def _write_frames(data: np.ndarray, entry: dict[str, Any], folder: Path) -> tuple[int, int]:
+    """Write the frames of a sequence and their boxes, and return the width and height of the last frame."""
+    _, animation = cv2.imdecodeanimation(data)
+    rows = []
+    for t, (frame, box, shown) in enumerate(zip(animation.frames, entry["boxes"], entry["shown"], strict=True), 1):
+        left, top, width, height = shown
+        image = cv2.cvtColor(frame[top : top + height, left : left + width, :3], cv2.COLOR_BGR2RGB)
+        write_image(folder / "img" / f"{t:08d}.jpg", image, _JPEG_QUALITY)
+        rows.append(",".join(str(value) for value in box or ["nan"] * 4))
+    (folder / "groundtruth.txt").write_text("\n".join(rows) + "\n")
+    return width, height
+
+
+def _write_annotations(path: Path, pictures: Sequence[tuple[str, list[float], tuple[int, int]]]) -> None:
+    """Write the boxes of pictures, each with its name and its width and height, in COCO's form."""
+    rows = list(enumerate(pictures))
+    content = {
+        "images": [
+            {"id": number, "file_name": f"{name}.jpg", "width": width, "height": height}
+            for number, (name, _, (width, height)) in rows
+        ],
+        "annotations": [
+            {"id": number, "image_id": number, "category_id": 1, "bbox": box} for number, (_, box, _) in rows
+        ],
+        "categories": [{"id": 1, "name": "object"}],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
