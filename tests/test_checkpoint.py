@@ -333,3 +333,17 @@ def test_pretraining_that_fits_nothing_is_refused(tmp_path):
         load_pretrained(model, str(tmp_path / "narrow.pth"))
     with pytest.raises(CheckpointError, match="PRETRAIN_FILE missing.pth"):
         load_pretrained(model, "missing.pth")
+
+
+def test_stripping_mixes_the_weights_of_two_files(tmp_path):
+    first, second, mixed = (tmp_path / f"{name}.pth" for name in ("first", "second", "mixed"))
+    save_checkpoint({"net": {"a": torch.tensor([1.0, 2.0]), "count": torch.tensor(7)}, "epoch": 3}, first)
+    save_checkpoint({"net": {"a": torch.tensor([0.0, 4.0]).half(), "count": torch.tensor(9)}, "epoch": 5}, second)
+    strip_checkpoint(first, mixed, mix=second, share=0.75)
+    kept = load_checkpoint(mixed)
+    assert kept["net"]["a"].tolist() == [0.75, 2.5]
+    assert kept["net"]["count"].item() == 7 and kept["epoch"] == 3
+    for other in ({"a": torch.ones(3), "count": torch.tensor(9)}, {"b": torch.ones(2), "count": torch.tensor(9)}):
+        save_checkpoint({"net": other}, second)
+        with pytest.raises(CheckpointError, match="not of the same model.*: (a$|a, b$)"):
+            strip_checkpoint(first, mixed, mix=second)

@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.utils.checkpoint import strip_checkpoint
 from lib.utils.console import next_step
-from lib.utils.errors import run_cli
+from lib.utils.errors import ConfigError, run_cli
 
 
 def main() -> None:
@@ -17,8 +17,12 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="for example pretrained_models/FAMILY_NAME.pth")
     parser.add_argument("--float32", action="store_true", help="keep full precision")
     parser.add_argument("--ema", action="store_true", help="the averaged weights (TRAIN.EMA_DECAY), not the newest")
+    parser.add_argument("--mix", type=Path, metavar="WEIGHTS", help="mix with these, say of the stage before")
+    parser.add_argument("--share", type=float, default=0.5, help="of the checkpoint in the mixture, 0 to 1 (0.5)")
     args = parser.parse_args()
-    strip_checkpoint(args.checkpoint, args.out, half=not args.float32, ema=args.ema)
+    if not 0 <= args.share <= 1:
+        raise ConfigError(f"--share {args.share}: it must be from 0 to 1")
+    strip_checkpoint(args.checkpoint, args.out, not args.float32, args.ema, args.mix, args.share)
     print(f"wrote {args.out}: {args.out.stat().st_size / 2**20:.1f} MiB")
     next_step(f"python tracking/export.py --config CONFIG --checkpoint {args.out} --format hub --out FOLDER")
 

@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from lib.utils.errors import CheckpointError
+from lib.utils.errors import CheckpointError, listed
 from lib.utils.paths import shipped_file
 from lib.utils.replacing import replacing
 
@@ -209,21 +209,46 @@ def find_weights(script: str, config: str, epoch: int, save_dir: str | Path) -> 
     raise CheckpointError(f"no weights for {config}: put them at {trained}, or name a file with --checkpoint")
 
 
-def strip_checkpoint(path: str | Path, out: str | Path, half: bool = True, ema: bool = False) -> None:
+def _mixed(
+    first: OrderedDict[str, torch.Tensor], second: OrderedDict[str, torch.Tensor], share: float, where: str
+) -> OrderedDict[str, torch.Tensor]:
+    """Return ``share`` of the first weights and the rest of the second; integers are the first's."""
+    misfits = sorted(first.keys() ^ second.keys()) or [
+        name for name, value in first.items() if value.shape != second[name].shape
+    ]
+    if misfits:
+        raise CheckpointError(f"{where} are not of the same model, so they cannot be mixed: {listed(misfits, 3)}")
+    return OrderedDict(
+        (name, torch.lerp(second[name].float(), value.float(), share) if value.is_floating_point() else value)
+        for name, value in first.items()
+    )
+
+
+def strip_checkpoint(
+    path: str | Path,
+    out: str | Path,
+    half: bool = True,
+    ema: bool = False,
+    mix: str | Path | None = None,
+    share: float = 0.5,
+) -> None:
     """Write the weights of a training checkpoint, with its epoch and config, without optimizer and history.
 
     Args:
         half: in half precision; loading converts them back.
         ema: the averaged weights (``TRAIN.EMA_DECAY``) instead of the newest.
+        mix: other weights of the same model: what is written is ``share`` of the checkpoint and the rest of these.
 
     Raises:
-        CheckpointError: the checkpoint cannot be used or holds no averaged weights, a weight is too large for half
-            precision, or ``out`` cannot be written.
+        CheckpointError: the checkpoint cannot be used or holds no averaged weights, the weights to mix with are of
+            another model, a weight is too large for half precision, or ``out`` cannot be written.
     """
     checkpoint = load_checkpoint(path)
     if ema and not checkpoint.get("ema"):
         raise CheckpointError(f"checkpoint {path} holds no averaged weights: it was trained with TRAIN.EMA_DECAY 0")
     net = network_state(checkpoint["ema"] if ema else checkpoint, path)
+    if mix is not None:
+        net = _mixed(net, network_state(load_checkpoint(mix), mix), share, f"{path} and {mix}")
     if half:
         net = OrderedDict((name, value.half() if value.is_floating_point() else value) for name, value in net.items())
         too_large = [name for name, value in net.items() if value.is_floating_point() and not value.isfinite().all()]
