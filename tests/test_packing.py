@@ -11,7 +11,7 @@ from lib.data.image_io import read_image, write_image
 from lib.data.packing import PackSpec, jobs_of, pack, pack_cutout, pack_photo, surroundings, unpack
 from lib.data.registry import open_dataset
 from lib.train.admin.environment import EnvironmentSettings
-from lib.utils.errors import DataError
+from lib.utils.errors import ConfigError, DataError
 from tests.factories import run_program
 
 SPEC = PackSpec(frames=24, side=96, factor=6.0, quality=90)
@@ -210,3 +210,27 @@ def test_wrong_words_end_in_one_error(monkeypatch, capsys, tmp_path, words, expe
     monkeypatch.chdir(tmp_path)
     assert run_program(monkeypatch, "pack_training_data", words) == 1
     assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["../video/x.avif", "elsewhere/x.avif", "video/../../x.avif"])
+def test_a_part_writes_nowhere_else(tmp_path, name):
+    with zipfile.ZipFile(tmp_path / "part_1.zip", "w") as part:
+        part.writestr(name, b"x")
+        part.writestr("index.json", json.dumps({name: {}}))
+    with pytest.raises(DataError, match="part_1.zip is not a whole part .*unexpected"):
+        unpack([tmp_path / "part_1.zip"], tmp_path / "out")
+
+
+def test_a_damaged_part(data):
+    parts, out = packed(data)
+    torn = bytearray(parts[0].read_bytes())
+    torn[200:260] = bytes(60)
+    parts[0].write_bytes(torn)
+    with pytest.raises(DataError, match="part_1.zip is not a whole part"):
+        unpack(parts, out)
+
+
+def test_without_avif_it_says_what_to_install(data, monkeypatch):
+    monkeypatch.delattr("cv2.imencodeanimation")
+    with pytest.raises(ConfigError, match="no AVIF; pip install -U opencv-python"):
+        packed(data)

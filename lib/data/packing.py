@@ -25,7 +25,7 @@ from tqdm import tqdm
 from lib.data.base import AnnotatedDataset
 from lib.data.image_io import read_image, shrink, write_image
 from lib.utils.cpu import cpu_count
-from lib.utils.errors import DataError
+from lib.utils.errors import ConfigError, DataError
 from lib.utils.replacing import replacing
 
 logger = logging.getLogger(__name__)
@@ -157,6 +157,11 @@ def pack_cutout(number: int, path: Path, spec: PackSpec) -> Packed:
     return Packed(f"{CUTOUTS}/{number:06d}.webp", data.tobytes())
 
 
+def _require_avif() -> None:
+    if not (hasattr(cv2, "imencodeanimation") and cv2.haveImageWriter("x.avif")):
+        raise ConfigError(f"OpenCV {cv2.__version__} has no AVIF; pip install -U opencv-python (4.12 or newer)")
+
+
 def _encode(image: np.ndarray, spec: PackSpec) -> bytes:
     options = [cv2.IMWRITE_AVIF_QUALITY, spec.quality, cv2.IMWRITE_AVIF_SPEED, _SPEED]
     encoded, data = cv2.imencode(".avif", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
@@ -200,14 +205,16 @@ def jobs_of(dataset: AnnotatedDataset, rng: np.random.Generator, most: int, spec
 def pack(jobs: Sequence[Job], folder: Path, sizes: Iterable[int], rng: np.random.Generator) -> Iterator[Path]:
     """Pack in random order into ``folder/part_N.zip``, and yield each part when it is full.
 
+    What cannot be read is left out with a warning.
+
     Args:
         sizes: most bytes of each part, without end.
 
-    What cannot be read is left out with a warning.
-
     Raises:
+        ConfigError: OpenCV cannot write AVIF.
         DataError: something is larger than a part.
     """
+    _require_avif()
     order = [jobs[index] for index in rng.permutation(len(jobs))]
     with ProcessPoolExecutor(cpu_count(), initializer=_hold, initargs=(order,)) as pool:
         results = tqdm(pool.map(_run, range(len(order)), chunksize=4), "packing", len(order), unit="file")
@@ -265,17 +272,21 @@ def unpack(parts: Sequence[Path], out: Path) -> dict[str, int]:
     """Write the folders ``video``, ``pictures``, ``photos`` and ``cutouts`` of some parts; return their files' count.
 
     Raises:
-        DataError: a file is not a part.
+        ConfigError: OpenCV cannot read AVIF.
+        DataError: a file is not a part, or damaged.
     """
+    _require_avif()
     counts = dict.fromkeys((VIDEO, PICTURES, PHOTOS, CUTOUTS), 0)
     for path in parts:
         try:
             with zipfile.ZipFile(path) as part:
                 index: dict[str, dict[str, Any]] = json.loads(part.read(_INDEX))
+            if strange := [name for name in index if ".." in name or PurePosixPath(name).parts[0] not in counts]:
+                raise ValueError(f"unexpected {strange[0]}")
+            with ProcessPoolExecutor(cpu_count()) as pool:
+                sizes = list(pool.map(partial(_unpack, path, out), index.items(), chunksize=16))
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path} is not a part that tracking/pack_training_data.py wrote: {error}") from error
-        with ProcessPoolExecutor(cpu_count()) as pool:
-            sizes = list(pool.map(partial(_unpack, path, out), index.items(), chunksize=16))
+            raise DataError(f"{path} is not a whole part of tracking/pack_training_data.py: {error}") from error
         sets: dict[str, list[tuple[str, list[float], tuple[int, int]]]] = {}
         for (name, entry), size in zip(index.items(), sizes, strict=True):
             kind, *folders, _ = PurePosixPath(name).parts
