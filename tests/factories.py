@@ -35,19 +35,30 @@ def _drawn(name: str, shape: torch.Size, dtype: torch.dtype) -> Tensor:
     return fill_state_dict({name: torch.empty(shape, dtype=dtype)})[name]
 
 
-def drawn_model(name: str = TINY, overrides: Iterable[str] = ()) -> tuple[OSTrackConfig, OSTrack]:
-    """An experiment and its model in evaluation mode, with the weights of the reference trajectories.
+def reference_weights(model: OSTrack) -> dict[str, Tensor]:
+    """The weights of the reference arrays for a model, a function of names and shapes alone; drawn once each."""
+    return {key: _drawn(key, value.shape, value.dtype) for key, value in model.state_dict().items()}
 
-    They are a function of names and shapes alone. The box is about a quarter of the search region wide, and moves.
-    """
+
+def reference_model(name: str = TINY, overrides: Iterable[str] = ()) -> tuple[OSTrackConfig, OSTrack]:
+    """An experiment and its model in evaluation mode, with weights of its own that are the reference ones."""
     cfg = load_config(OSTrackConfig, name, list(overrides))
     with torch.device("meta"):
         model = build_ostrack(cfg)
-    state = {key: _drawn(key, value.shape, value.dtype).clone() for key, value in model.state_dict().items()}
+    model.load_state_dict({key: value.clone() for key, value in reference_weights(model).items()}, assign=True)
+    return cfg, model.eval()
+
+
+def drawn_model(name: str = TINY, overrides: Iterable[str] = ()) -> tuple[OSTrackConfig, OSTrack]:
+    """The same with the weights of the reference trajectories.
+
+    The box is about a quarter of the search region wide, and moves.
+    """
+    cfg, model = reference_model(name, overrides)
+    state = model.state_dict()
     if "box_head.conv5_size.bias" in state:
         state["box_head.conv5_size.bias"].fill_(-1.1)
-    model.load_state_dict(state, assign=True)
-    return cfg, model.eval()
+    return cfg, model
 
 
 def drawn_weights(path: Path, name: str = TINY, overrides: Iterable[str] = ()) -> Path:
