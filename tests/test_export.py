@@ -31,6 +31,7 @@ for package in ("onnx", "onnxscript", "onnxruntime", "openvino"):
     pytest.importorskip(package)
 
 NAMES = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")  # of the linear layers of a block
+ONE_BLOCK = ("MODEL.BACKBONE.DEPTH=1", "MODEL.BACKBONE.CE_LOC=[]", "MODEL.BACKBONE.CE_KEEP_RATIO=[]")
 GT_BOX, CORNER = "MODEL.BACKBONE.CE_TEMPLATE_RANGE=GT_BOX", "MODEL.HEAD.TYPE=CORNER"
 
 
@@ -84,7 +85,7 @@ def test_a_file_gives_what_the_plain_model_gives(format, overrides, batch, tmp_p
 def test_the_onnx_file_says_what_it_takes(tmp_path):
     import onnx
 
-    cfg, model = case(GT_BOX)
+    cfg, model = case(GT_BOX, "MODEL.BACKBONE.DEPTH=2")
     export.export_network(cfg, model, "onnx", tmp_path / "n.onnx", ExportOptions(batch=2))
     graph = onnx.load(tmp_path / "n.onnx").graph
     shapes = {
@@ -230,13 +231,13 @@ def test_the_recipe_of_the_docs_gives_the_boxes_of_the_tracker(overrides, tmp_pa
 
 
 def test_what_was_exported_is_used_again_until_something_changes(kept, monkeypatch, caplog):
-    cfg, model = case()
+    cfg, model = case(*ONE_BLOCK)
     made = []
     monkeypatch.setattr(export, "export_network", lambda *args, **named: made.append(args[3]) or write(*args, **named))
     write = export.exporting.export_network
     exported_network(cfg, model, "onnxruntime", "float32", kept)
     made.clear()
-    same_network, _ = case("TEST.EPOCH=7", "TRAIN.LR=0.5")
+    same_network, _ = case(*ONE_BLOCK, "TEST.EPOCH=7", "TRAIN.LR=0.5")
     exported_network(same_network, model, "onnxruntime", "float32", kept)
     assert made == []
     with torch.no_grad():
@@ -247,10 +248,10 @@ def test_what_was_exported_is_used_again_until_something_changes(kept, monkeypat
 
 
 def test_a_file_of_other_weights_is_refused(kept):
-    cfg, model = case()
+    cfg, model = case(*ONE_BLOCK)
     exported_network(cfg, model, "onnxruntime", "float32", kept)
     path = max(kept.glob("*.onnx"), key=lambda path: path.stat().st_mtime)
-    other, _ = case("DATA.MEAN=[0.5, 0.5, 0.5]")
+    other, _ = case(*ONE_BLOCK, "DATA.MEAN=[0.5, 0.5, 0.5]")
     with pytest.raises(CheckpointError, match=f"{path.name} holds another network.*remove it"):
         open_network("onnx", path, network_hash(other, model), "float32")
     with pytest.raises(CheckpointError, match="holds another network"):
@@ -273,7 +274,7 @@ def test_a_damaged_file_is_told(format, tmp_path):
 
 
 def test_a_file_that_is_wrong_is_not_kept(tmp_path, monkeypatch):
-    cfg, model = case()
+    cfg, model = case(*ONE_BLOCK)
     good = FORMATS["torch"]
 
     def off(path):
@@ -422,10 +423,11 @@ def test_the_script_checks_before_it_calibrates(tmp_path, monkeypatch):
 
 
 def test_the_command_of_the_evaluation_runs_a_backend(tmp_path, monkeypatch, capsys):
-    path = drawn_weights(tmp_path / "weights.pth", TINY, SMALL)
+    small = (*SMALL, *ONE_BLOCK)
+    path = drawn_weights(tmp_path / "weights.pth", TINY, small)
     write_clip(tmp_path / "videos/clip", 3)
     command = ["ostrack", TINY, "--dataset", f"folder:{tmp_path}/videos", "--save_dir", tmp_path, "--checkpoint", path,
-               "--device", "cpu", *SMALL]  # fmt: skip
+               "--device", "cpu", *small]  # fmt: skip
     boxes, folder = {}, tmp_path / f"test/tracking_results/ostrack/{TINY}"
     for backend in ("torch", "openvino"):
         assert run_command(monkeypatch, "test", [*command, "--backend", backend, "--fresh"]) == 0

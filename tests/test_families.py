@@ -9,7 +9,6 @@ from lib.config import ExperimentConfig
 from lib.data.video_io import VideoWriter
 from lib.models.family import DEFAULT_FAMILY, Family, experiment_family, family_names, find_family, load_experiment
 from lib.test.evaluation.evaluate import track_benchmarks
-from lib.test.export import export_network
 from lib.test.profiling import profile
 from lib.test.spec import TrackerSpec
 from lib.test.tracker import Tracker
@@ -141,13 +140,12 @@ def test_it_exports_with_its_state_as_inputs_and_outputs(experiment, weights, tm
     pytest.importorskip("onnxscript")
     cfg = load_experiment(experiment, family=MEMORY)
     model = tracking_model(cfg, weights[MEMORY])
-    written = export_network(cfg, model, "onnx", tmp_path / "n.onnx")
+    network = exported_network(cfg, model, "onnxruntime", "float32", tmp_path)
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(written.path)
+    session = onnxruntime.InferenceSession(next(tmp_path.glob("*.onnx")))
     assert {entry.name for entry in session.get_inputs()} == {"template", "memory", "search"}
     assert [entry.name for entry in session.get_outputs()][-1] == "next_memory"
-    network = exported_network(cfg, model, "onnxruntime", "float32", tmp_path)
     images = clip()
     np.testing.assert_allclose(
         follow(Tracker(cfg, network), images)[0], follow(Tracker(cfg, model), images)[0], atol=1e-2
