@@ -413,6 +413,7 @@ class TestLoader:
         assert [batch["source"] for batch in batches(loader)] == whole[6:]
         loader.sampler.start_step = 0
         assert len(loader) == 10
+        loader.end_workers()  # else torch waits five seconds for them
 
     def test_ranks_together_draw_what_one_process_draws(self):
         cfg = config("TRAIN.NUM_WORKER=1", "TRAIN.BATCH_SIZE=2")

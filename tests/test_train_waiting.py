@@ -69,6 +69,14 @@ def many_cpus(monkeypatch):
     monkeypatch.setattr("lib.train.data.loader.cpu_count", lambda: 8)
 
 
+def drain(loader):
+    """All batches of an epoch; at the end the workers are ended, as training does: torch would wait for seconds."""
+    try:
+        return list(batches(loader))
+    finally:
+        loader.end_workers()
+
+
 def let_shared_memory_be(monkeypatch, total, free):
     space = SimpleNamespace(f_frsize=4096, f_blocks=total // 4096, f_bavail=free // 4096)
     monkeypatch.setattr(os, "statvfs", lambda path: space)
@@ -129,7 +137,7 @@ class TestSharedMemory:
         let_shared_memory_be(monkeypatch, 64 * MB, 0)
         monkeypatch.setattr(torch.Tensor, "share_memory_", full)
         with pytest.raises(WorkerError, match=message) as caught:
-            list(batches(loader))
+            drain(loader)
         assert "\n" not in str(caught.value)
 
     @pytest.mark.end_to_end
@@ -163,7 +171,7 @@ class TestWorkers:
     def test_a_batch_that_cannot_be_handed_over_ends_the_run(self, monkeypatch, capfd):
         monkeypatch.setattr(samples_module, "finish_pair", lambda *_: {"source": lambda: None})  # cannot be pickled
         with pytest.raises(WorkerError, match=r"^DataLoader worker \(pid.*\) exited unexpectedly.*\. See above"):
-            list(batches(loader_for()))
+            drain(loader_for())
         assert "a batch cannot be sent: " in capfd.readouterr().err
 
     def test_a_worker_that_hangs_has_a_limit(self):

@@ -15,6 +15,7 @@ from lib.config.experiment import DataConfig
 from lib.train import run_training as run_training_module
 from lib.train.admin import environment
 from lib.train.data.samples import open_source
+from lib.vis import samples
 from tests.conftest import REPOSITORY
 
 SCRIPT = REPOSITORY / "tracking" / "train.py"
@@ -135,7 +136,11 @@ class Runs:
 
 
 def in_process(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    """``run(out, *overrides, **options)``: the tiny experiment in this process, on procedural pictures."""
+    """``run(out, *overrides, **options)``: the tiny experiment in this process, on procedural pictures.
+
+    Pictures of samples are no larger than its search regions: to compress them takes longer than to train.
+    """
+    monkeypatch.setattr(samples, "TILE", TINY["DATA"]["SEARCH"]["SIZE"])
     monkeypatch.setattr(environment, "LOCAL_FILE", folder / "no_local.py")
     monkeypatch.setattr(run_training_module, "open_sources", lambda *_: procedural())
     config = folder / "tiny.yaml"
