@@ -12,6 +12,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 
 from lib.data.own_folder import folder_label
 from lib.test.evaluation import get_dataset
@@ -79,6 +80,15 @@ class FakeBatchTracker:
         if trouble == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         return [target["box"][0] + float(image.mean()) / 7, *target["box"][1:]]
+
+
+class TooLargeTracker(FakeBatchTracker):
+    """Has no memory for more than two targets."""
+
+    def step(self, images: Sequence[np.ndarray], targets: Sequence[dict[str, Any]]) -> TrackResult:
+        if len(images) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().step(images, targets)
 
 
 class FakeTracker:

@@ -15,6 +15,7 @@ from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
 from lib.data.image_io import write_image
 from lib.models.ostrack import OSTrack, build_ostrack
+from lib.models.ostrack.backbone import Backbone
 from lib.test.tracker import Tracker
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.errors import run_cli
@@ -43,7 +44,8 @@ def reference_weights(model: OSTrack) -> dict[str, Tensor]:
 def reference_model(name: str = TINY, overrides: Iterable[str] = ()) -> tuple[OSTrackConfig, OSTrack]:
     """An experiment and its model in evaluation mode, with weights of its own that are the reference ones."""
     cfg = load_config(OSTrackConfig, name, list(overrides))
-    with torch.device("meta"):
+    with torch.device("meta"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Backbone, "_init_weights", lambda backbone: None)  # they are replaced
         model = build_ostrack(cfg)
     model.load_state_dict({key: value.clone() for key, value in reference_weights(model).items()}, assign=True)
     return cfg, model.eval()

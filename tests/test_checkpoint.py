@@ -19,8 +19,7 @@ from lib.models.weights import load_weights, with_names_of
 from lib.utils.checkpoint import Placeholder, load_checkpoint, network_state, save_checkpoint, strip_checkpoint
 from lib.utils.errors import CheckpointError
 from tests.conftest import GOLDEN
-
-TINY = "vitt_256_ce_images"
+from tests.factories import SMALL, TINY
 
 
 class Malice:
@@ -122,11 +121,11 @@ def test_files_without_usable_weights_are_refused(tmp_path, content, words):
 
 
 def test_weights_round_trip_in_half_precision_and_from_data_parallel(tmp_path):
-    model = build_ostrack(load_config(OSTrackConfig, TINY))
+    model = build_ostrack(load_config(OSTrackConfig, TINY, SMALL))
     half = {f"module.{name}": value.half() if value.is_floating_point() else value
             for name, value in model.state_dict().items()}  # fmt: skip
     save_checkpoint({"net": half}, tmp_path / "half.pth")
-    other = build_ostrack(load_config(OSTrackConfig, TINY))
+    other = build_ostrack(load_config(OSTrackConfig, TINY, SMALL))
     load_weights(other, tmp_path / "half.pth")
     for name, value in model.state_dict().items():
         assert other.state_dict()[name].dtype == value.dtype
@@ -148,7 +147,7 @@ def test_weights_round_trip_in_half_precision_and_from_data_parallel(tmp_path):
     ],
 )
 def test_weights_are_found_whatever_holds_and_wraps_them(tmp_path, rename, wrap):
-    model, other = build_ostrack(load_config(OSTrackConfig, TINY)), build_ostrack(load_config(OSTrackConfig, TINY))
+    model, other = (build_ostrack(load_config(OSTrackConfig, TINY, SMALL)) for _ in range(2))
     thop = {f"{part}total_{what}": torch.zeros(1, dtype=torch.float64) + float("nan")
             for part in ("", "backbone.", "backbone.blocks.0.attn.") for what in ("ops", "params")}  # fmt: skip
     counted = {k: v for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}

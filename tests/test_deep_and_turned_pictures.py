@@ -153,6 +153,7 @@ def test_frames_are_turned_but_where_the_toolkit_of_a_benchmark_does_not(tmp_pat
     assert sizes == {"lasot": (10, 20), "folder": (10, 20), "got10k": (20, 10)}
 
 
+@pytest.mark.usefixtures("quick_workers")
 def test_what_is_done_to_pictures_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for name, offsets in (("a", [0, 64, 128]), ("b", [0, 0, 0])):
         write_thermal(tmp_path / "data" / name / "img", offsets)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from lib.test.evaluation import get_dataset, read_result
 from lib.test.evaluation.job import Job, track_jobs
@@ -16,7 +15,17 @@ from lib.test.evaluation.results import read_scores, sequence_provenance
 from lib.test.evaluation.runner import RunOptions, run_sequences
 from lib.test.tracker import Tracker
 from lib.utils.errors import ConfigError
-from tests.evaluation_fakes import LENGTHS, RUN, FakeBatchTracker, FakeTracker, boxes, results, run, write_sequences
+from tests.evaluation_fakes import (
+    LENGTHS,
+    RUN,
+    FakeBatchTracker,
+    FakeTracker,
+    TooLargeTracker,
+    boxes,
+    results,
+    run,
+    write_sequences,
+)
 from tests.factories import SMALL, TINY, drawn_model, write_clip
 from tests.golden.fixtures import clip_frame
 
@@ -139,20 +148,11 @@ def test_a_worker_that_dies_costs_the_others_one_try(data: Path, tmp_path: Path)
     assert boxes(tmp_path / "out").items() < boxes(tmp_path / "whole").items()
 
 
-class TooLarge(FakeBatchTracker):
-    """Has no memory for more than two targets."""
-
-    def step(self, images: Any, targets: Any) -> Any:
-        if len(images) > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return super().step(images, targets)
-
-
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_batch_that_does_not_fit_ends_the_run(data: Path, tmp_path: Path, workers: int) -> None:
     with pytest.raises(Exception, match="--batch 3 does not fit on the GPU, use a smaller one: CUDA out of memory"):
-        run(data, tmp_path / "out", tracker=TooLarge, batch=3, workers=workers)
-    assert len(run(data, tmp_path / "out", tracker=TooLarge, batch=2).done) == 3
+        run(data, tmp_path / "out", tracker=TooLargeTracker, batch=3, workers=workers)
+    assert len(run(data, tmp_path / "out", tracker=TooLargeTracker, batch=2).done) == 3
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -34,7 +34,7 @@ from lib.train.data.augmentation import (
     is_usable,
     normalized,
 )
-from lib.train.data.loader import batches, build_loader, open_sources
+from lib.train.data.loader import PairLoader, batches, build_loader, open_sources
 from lib.train.data.sampler import EpochSampler, PairSampling
 from lib.train.data.samples import AnnotatedPairs, SampleSpec, TrackingDataset
 from lib.utils.errors import ConfigError, DataError
@@ -369,9 +369,10 @@ class TestLoader:
                 raise DataError("image /data/17.jpg is truncated")
 
         samples = TrackingDataset([Broken()], [1], SampleSpec(TEMPLATE, SEARCH, PLAIN, 16, 0, 0))
-        loader = torch.utils.data.DataLoader(samples, sampler=[(0, 0)], num_workers=workers)
+        loader = PairLoader(samples, sampler=[(0, 0)], num_workers=workers, persistent_workers=workers > 0)
         with pytest.raises(DataError, match=r"^image /data/17.jpg is truncated$"):
             list(batches(loader))
+        loader.end_workers()
 
     def test_nothing_but_padding_ends_after_a_bounded_number_of_tries(self):
         class Empty:
@@ -413,7 +414,6 @@ class TestLoader:
         assert [batch["source"] for batch in batches(loader)] == whole[6:]
         loader.sampler.start_step = 0
         assert len(loader) == 10
-        loader.end_workers()  # else torch waits five seconds for them
 
     def test_ranks_together_draw_what_one_process_draws(self):
         cfg = config("TRAIN.NUM_WORKER=1", "TRAIN.BATCH_SIZE=2")
