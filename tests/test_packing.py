@@ -11,6 +11,7 @@ from lib.data.image_io import read_image, write_image
 from lib.data.packing import PackSpec, jobs_of, pack, pack_cutout, pack_photo, surroundings, unpack
 from lib.data.registry import open_dataset
 from lib.train.admin.environment import EnvironmentSettings
+from lib.utils.crop import CropWindow
 from lib.utils.errors import ConfigError, DataError
 from tests.factories import run_program
 
@@ -123,7 +124,7 @@ def test_surroundings_end_with_the_frame():
     view = surroundings(frame, np.array((0.0, 90.0, 10.0, 10.0)), 6.0)
     assert view.image.shape == (35, 35, 3)
     np.testing.assert_array_equal(view.box, (0, 25, 10, 10))
-    np.testing.assert_array_equal(view.square, (-25, 65, 60))
+    assert view.window == CropWindow(-25, 65, 60)
 
 
 def test_parts_hold_their_size_and_can_be_used_alone(data):

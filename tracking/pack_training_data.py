@@ -1,6 +1,6 @@
 """Pack the data of an experiment into few bytes, to train on another machine; unpack them there.
 
-python tracking/pack_training_data.py ostrack vits_192_stage3 --out packed --part_mb 60
+python tracking/pack_training_data.py ostrack vits_192_stage4 --out packed --part_mb 60
 python tracking/pack_training_data.py --unpack packed/part_*.zip --out data/packed
 """
 

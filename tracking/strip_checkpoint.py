@@ -22,7 +22,7 @@ def main() -> None:
     args = parser.parse_args()
     if not 0 <= args.share <= 1:
         raise ConfigError(f"--share {args.share}: it must be from 0 to 1")
-    strip_checkpoint(args.checkpoint, args.out, not args.float32, args.ema, args.mix, args.share)
+    strip_checkpoint(args.checkpoint, args.out, half=not args.float32, ema=args.ema, mix=args.mix, share=args.share)
     print(f"wrote {args.out}: {args.out.stat().st_size / 2**20:.1f} MiB")
     next_step(f"python tracking/export.py --config CONFIG --checkpoint {args.out} --format hub --out FOLDER")
 

@@ -23,8 +23,9 @@ import numpy as np
 from tqdm import tqdm
 
 from lib.data.base import AnnotatedDataset
-from lib.data.image_io import read_image, shrink, write_image
+from lib.data.image_io import decode_image, read_image, shrink, write_image
 from lib.utils.cpu import cpu_count
+from lib.utils.crop import CropWindow, crop_window
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.replacing import replacing
 
@@ -52,6 +53,11 @@ class PackSpec:
     factor: float = 6.4
     quality: int = 50
 
+    @property
+    def avif(self) -> list[int]:
+        """Options of OpenCV's AVIF encoder."""
+        return [cv2.IMWRITE_AVIF_QUALITY, self.quality, cv2.IMWRITE_AVIF_SPEED, _SPEED]
+
 
 @dataclass(frozen=True)
 class Packed:
@@ -69,15 +75,13 @@ class View:
 
     Attributes:
         image: RGB uint8 (h, w, 3).
-        box: of the target, ``xywh`` in pixels of the frame, less ``origin``.
-        origin: of the part in the frame, in pixels.
-        square: of which it is a part: left, top and side in pixels of the frame.
+        box: of the target, ``xywh`` in pixels of ``image``.
+        window: the square, in pixels of the frame.
     """
 
     image: np.ndarray
     box: np.ndarray
-    origin: np.ndarray
-    square: np.ndarray
+    window: CropWindow
 
 
 def surroundings(frame: np.ndarray, box: np.ndarray, factor: float) -> View:
@@ -88,11 +92,11 @@ def surroundings(frame: np.ndarray, box: np.ndarray, factor: float) -> View:
         box: ``xywh`` in pixels, float64 (4,), with area and not outside of the frame.
         factor: side of the square over the square root of the area of the box.
     """
-    whole = np.array(frame.shape[1::-1])
-    side = factor * np.sqrt(box[2] * box[3])
-    square = np.array((*np.clip(box[:2] + 0.5 * box[2:], 0, whole) - 0.5 * side, side))
-    (left, top), (right, bottom) = np.floor(square[:2]).clip(0).astype(int), np.ceil(square[:2] + side).astype(int)
-    return View(frame[top:bottom, left:right], box - (left, top, 0, 0), np.array((left, top)), square)
+    center = np.clip(box[:2] + 0.5 * box[2:], 0, frame.shape[1::-1])
+    window = crop_window((*center - 0.5 * box[2:], *box[2:]), factor)
+    left, top = max(window.x, 0), max(window.y, 0)
+    image = frame[top : window.y + window.side, left : window.x + window.side]
+    return View(image, box - (left, top, 0, 0), window)
 
 
 def _shrunk(view: View, ratio: float) -> tuple[np.ndarray, np.ndarray]:
@@ -117,12 +121,11 @@ def pack_sequence(dataset: AnnotatedDataset, index: int, name: str, spec: PackSp
     for t in chosen:
         last = int(seen[np.searchsorted(seen, t, side="right") - 1])
         view = surroundings(dataset.frame(index, t), info.bbox[last], spec.factor)
-        ratio = min(spec.side / view.square[2], 1.0)
+        ratio = min(spec.side / view.window.side, 1.0)
         image, box = _shrunk(view, ratio)
-        image = image[: spec.side, : spec.side]
         height, width = image.shape[:2]
-        low = np.round((view.origin - view.square[:2]) * ratio).clip(0, (spec.side - width, spec.side - height))
-        left, top = low.astype(int).tolist()
+        left = min(round(max(-view.window.x, 0) * ratio), spec.side - width)
+        top = min(round(max(-view.window.y, 0) * ratio), spec.side - height)
         canvas = np.zeros((spec.side, spec.side, 3), np.uint8)
         canvas[top : top + height, left : left + width] = image
         frames.append(cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR))
@@ -163,8 +166,7 @@ def _require_avif() -> None:
 
 
 def _encode(image: np.ndarray, spec: PackSpec) -> bytes:
-    options = [cv2.IMWRITE_AVIF_QUALITY, spec.quality, cv2.IMWRITE_AVIF_SPEED, _SPEED]
-    encoded, data = cv2.imencode(".avif", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    encoded, data = cv2.imencode(".avif", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), spec.avif)
     assert encoded
     return data.tobytes()
 
@@ -172,8 +174,7 @@ def _encode(image: np.ndarray, spec: PackSpec) -> bytes:
 def _encode_frames(frames: Sequence[np.ndarray], spec: PackSpec) -> bytes:
     animation = cv2.Animation()
     animation.frames, animation.durations = frames, [40] * len(frames)
-    options = [cv2.IMWRITE_AVIF_QUALITY, spec.quality, cv2.IMWRITE_AVIF_SPEED, _SPEED]
-    encoded, data = cv2.imencodeanimation(".avif", animation, options)
+    encoded, data = cv2.imencodeanimation(".avif", animation, spec.avif)
     assert encoded
     return data.tobytes()
 
@@ -281,10 +282,11 @@ def unpack(parts: Sequence[Path], out: Path) -> dict[str, int]:
         try:
             with zipfile.ZipFile(path) as part:
                 index: dict[str, dict[str, Any]] = json.loads(part.read(_INDEX))
-            if strange := [name for name in index if ".." in name or PurePosixPath(name).parts[0] not in counts]:
-                raise ValueError(f"unexpected {strange[0]}")
-            with ProcessPoolExecutor(cpu_count()) as pool:
-                sizes = list(pool.map(partial(_unpack, path, out), index.items(), chunksize=16))
+                if strange := [name for name in index if ".." in name or PurePosixPath(name).parts[0] not in counts]:
+                    raise ValueError(f"unexpected {strange[0]}")
+                with ProcessPoolExecutor(cpu_count(), initializer=cv2.setNumThreads, initargs=(0,)) as pool:
+                    files = ((name, part.read(name), entry) for name, entry in index.items())
+                    sizes = list(pool.map(partial(_unpack, out), files, chunksize=16))
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise DataError(f"{path} is not a whole part of tracking/pack_training_data.py: {error}") from error
         sets: dict[str, list[tuple[str, list[float], tuple[int, int]]]] = {}
@@ -298,28 +300,25 @@ def unpack(parts: Sequence[Path], out: Path) -> dict[str, int]:
     return counts
 
 
-def _unpack(path: Path, out: Path, item: tuple[str, dict[str, Any]]) -> tuple[int, int]:
+def _unpack(out: Path, file: tuple[str, bytes, dict[str, Any]]) -> tuple[int, int]:
     """Write one file as pictures, and return the width and height of the last."""
-    cv2.setNumThreads(0)
-    name, entry = item
-    with zipfile.ZipFile(path) as part:
-        data = np.frombuffer(part.read(name), np.uint8)
+    name, data, entry = file
     target = out / PurePosixPath(name).with_suffix("")
     if "shown" in entry:
         return _write_frames(data, entry, target)
     if name.startswith(CUTOUTS):
-        image = cv2.cvtColor(np.asarray(cv2.imdecode(data, cv2.IMREAD_UNCHANGED)), cv2.COLOR_BGRA2RGBA)
+        image = decode_image(data, name, alpha=True)
         write_image(target.with_name(f"{target.name}.png"), image)
     else:
-        image = cv2.cvtColor(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)), cv2.COLOR_BGR2RGB)
+        image = decode_image(data, name)
         folder = target.parent / "images" if name.startswith(PICTURES) else target.parent
         write_image(folder / f"{target.name}.jpg", image, _JPEG_QUALITY)
     return image.shape[1], image.shape[0]
 
 
-def _write_frames(data: np.ndarray, entry: dict[str, Any], folder: Path) -> tuple[int, int]:
+def _write_frames(data: bytes, entry: dict[str, Any], folder: Path) -> tuple[int, int]:
     """Write the frames of a sequence and their boxes, and return the width and height of the last frame."""
-    _, animation = cv2.imdecodeanimation(data)
+    _, animation = cv2.imdecodeanimation(np.frombuffer(data, np.uint8))
     rows = []
     for t, (frame, box, shown) in enumerate(zip(animation.frames, entry["boxes"], entry["shown"], strict=True), 1):
         left, top, width, height = shown

@@ -227,6 +227,7 @@ def _mixed(
 def strip_checkpoint(
     path: str | Path,
     out: str | Path,
+    *,
     half: bool = True,
     ema: bool = False,
     mix: str | Path | None = None,
