@@ -10,6 +10,7 @@ from lib.models.ostrack import build_ostrack
 from lib.models.ostrack.family import FAMILY
 from lib.train import optim
 from lib.train.actors.ostrack import OSTrackActor
+from lib.train.admin.settings import TrainOptions
 from lib.train.ema import Ema
 from lib.train.losses import giou_loss
 from lib.train.other_experiments import load_previous
@@ -182,12 +183,17 @@ def previous(tmp_path):
     return tmp_path, nets[2]
 
 
+def start(save_dir, **others):
+    """Options that start from the weights of ``previous``."""
+    return TrainOptions(**{"save_dir": save_dir, "config_prv": "vitt_256_ce_images", "script_prv": "ostrack"} | others)
+
+
 def test_starting_from_the_newest_weights_of_another_experiment(previous, caplog):
     save_dir, source = previous
     caplog.set_level("INFO")
     net = build("MODEL.BACKBONE.DEPTH=3", "DATA.SEARCH.SIZE=96", "TEST.SEARCH_SIZE=96", "MODEL.HEAD.NUM_CHANNELS=32")
     before = copy.deepcopy(net.state_dict())
-    load_previous(net, FAMILY, "ostrack", "vitt_256_ce_images", save_dir)
+    load_previous(net, FAMILY, start(save_dir))
     after, given = net.state_dict(), source.state_dict()
     for name in ("backbone.blocks.1.attn.qkv.weight", "backbone.pos_embed_z", "backbone.norm.bias"):
         assert torch.equal(after[name], given[name]), name
@@ -204,15 +210,34 @@ def test_starting_from_the_newest_weights_of_another_experiment(previous, caplog
 def test_weights_of_another_experiment_that_cannot_be_had(previous):
     save_dir, _ = previous
     with pytest.raises(ConfigError, match="unknown family of trackers .other"):
-        load_previous(build(), FAMILY, "other", "vitt_256_ce_images", save_dir)
+        load_previous(build(), FAMILY, start(save_dir, script_prv="other"))
     with pytest.raises(ConfigError, match="no experiment 'vitt_256'"):
-        load_previous(build(), FAMILY, "ostrack", "vitt_256", save_dir)
+        load_previous(build(), FAMILY, start(save_dir, config_prv="vitt_256"))
     with pytest.raises(CheckpointError, match="no weights for vitb_384_mae_ce_32x4_ep300"):
-        load_previous(build(), FAMILY, "ostrack", "vitb_384_mae_ce_32x4_ep300", save_dir)
+        load_previous(build(), FAMILY, start(save_dir, config_prv="vitb_384_mae_ce_32x4_ep300"))
     newest = save_dir / "checkpoints/train/ostrack/vitt_256_ce_images/OSTrack_ep0003.pth.tar"
     save_checkpoint({"net": {"conv.weight": torch.zeros(3)}}, newest)
     with pytest.raises(CheckpointError, match="OSTrack_ep0003.pth.tar holds nothing that the model knows"):
-        load_previous(build(), FAMILY, "ostrack", "vitt_256_ce_images", save_dir)
+        load_previous(build(), FAMILY, start(save_dir))
+
+
+def test_starting_from_some_blocks_of_another_experiment(previous):
+    save_dir, source = previous
+    given, blocks = source.state_dict(), "backbone.blocks"
+    net = build("MODEL.BACKBONE.DEPTH=1", "MODEL.BACKBONE.CE_LOC=[]", "MODEL.BACKBONE.CE_KEEP_RATIO=[]")
+    load_previous(net, FAMILY, start(save_dir, blocks_prv=(1,)))
+    after = net.state_dict()
+    assert not torch.equal(given[f"{blocks}.0.attn.qkv.weight"], given[f"{blocks}.1.attn.qkv.weight"])
+    for name in ("attn.qkv.weight", "attn.proj.bias", "mlp.fc2.weight"):
+        assert torch.equal(after[f"{blocks}.0.{name}"], given[f"{blocks}.1.{name}"]), name
+    assert torch.equal(after["box_head.conv1_ctr.0.weight"], given["box_head.conv1_ctr.0.weight"])
+    turned = build()
+    load_previous(turned, FAMILY, start(save_dir, blocks_prv=(1, 0)))
+    for old, new in ((0, 1), (1, 0)):
+        assert torch.equal(turned.state_dict()[f"{blocks}.{new}.norm1.weight"], given[f"{blocks}.{old}.norm1.weight"])
+    for wrong in ((0,), (0, 2), (0, -1)):
+        with pytest.raises(ConfigError, match="--blocks_prv 0.*: name 2 blocks, .* of 0 to 1"):
+            load_previous(build(), FAMILY, start(save_dir, blocks_prv=wrong))
 
 
 def test_token_types_learn_at_the_rate_of_the_head():

@@ -302,6 +302,7 @@ class TestCommandLine:
             (["--config", "TINY", "--distill", "1"], "--config_teacher"),
             (["--config", "TINY", "--config_teacher", "x"], "--distill 1 and --config_teacher"),
             (["--config", "TINY", "--script_prv", "ostrack"], "--config_prv"),
+            (["--config", "TINY", "--blocks_prv", "0,2"], "--blocks_prv needs --config_prv"),
             (["--config", "TINY", "--script_prv", "other", "--config_prv", "x"], "unknown family"),
             (["--config", "TINY", "--script", "other"], "'other'"),
             (["--config", "TINY", "TRAIN.BATCH_SIZ=3"], "TRAIN.BATCH_SIZE"),

@@ -63,10 +63,21 @@ def parse_arguments() -> argparse.Namespace:
     group = parser.add_argument_group("other experiments")
     group.add_argument("--script_prv", default="", help="family of --config_prv")
     group.add_argument("--config_prv", default="", help="start from the weights of this experiment")
+    group.add_argument(
+        "--blocks_prv",
+        type=block_numbers,
+        default=(),
+        metavar="0,2,3",
+        help="its blocks, from 0, that become those of a model of fewer (default: the first ones)",
+    )
     group.add_argument("--distill", type=int, choices=(0, 1), default=0, help="learn from --config_teacher too")
     group.add_argument("--script_teacher", default="", help="family of --config_teacher")
     group.add_argument("--config_teacher", default="", help="experiment of the teacher")
     return parser.parse_intermixed_args()
+
+
+def block_numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(","))
 
 
 def check_options(args: argparse.Namespace) -> None:
@@ -82,8 +93,9 @@ def check_options(args: argparse.Namespace) -> None:
         raise ConfigError(f"--nproc_per_node {count} needs --mode multiple")
     if args.mode != "multi_node" and (args.nnodes > 1 or args.rank is not None):
         raise ConfigError("--nnodes and --rank need --mode multi_node")
-    if args.script_prv and not args.config_prv:
-        raise ConfigError("--script_prv needs --config_prv, the experiment whose weights are to be started from")
+    for name in ("script_prv", "blocks_prv"):
+        if getattr(args, name) and not args.config_prv:
+            raise ConfigError(f"--{name} needs --config_prv, the experiment whose weights are to be started from")
     if bool(args.distill) != bool(args.config_teacher):
         raise ConfigError("--distill 1 and --config_teacher, the experiment of the teacher, need each other")
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lib.config import ExperimentConfig
 from lib.models.family import Family, family_of, load_experiment
 from lib.models.layers.head import HEADS
 from lib.models.weights import load_matching, load_weights, with_names_of
 from lib.train.actors import Actor, build_actor
+from lib.train.admin.settings import TrainOptions
 from lib.train.trainers.checkpoints import list_checkpoints
 from lib.utils.checkpoint import find_weights, load_checkpoint, network_state
 from lib.utils.errors import ConfigError
 
 logger = logging.getLogger(__name__)
+
+_BLOCKS = "backbone.blocks."
 
 # What student and teacher must share, or the teacher would see other crops than its own or give another grid.
 _SHARED = (
@@ -33,27 +37,55 @@ _SHARED = (
 )
 
 
-def load_previous(net: nn.Module, family: Family, script: str, config: str, save_dir: str | Path) -> None:
-    """Start ``net`` from the newest weights of the experiment ``config``, or from those that ship.
+def load_previous(net: nn.Module, family: Family, options: TrainOptions) -> None:
+    """Start ``net`` from the newest weights of the experiment ``options.config_prv``, or from those that ship.
 
     They are first adapted, see ``adapt_weights`` of :class:`Family`. What does not fit by name or shape keeps its value
     in ``net`` and is logged.
 
     Args:
-        script: family of ``config``; empty = by the folder of the experiment.
-        config: name of the experiment, or path of its YAML file.
-        save_dir: where its training left its checkpoints.
+        options: where its training left its checkpoints, and what of it is taken, see :class:`TrainOptions`.
 
     Raises:
-        ConfigError: there is no such experiment.
+        ConfigError: there is no such experiment, or ``blocks_prv`` are not blocks of its model or as many as of this.
         CheckpointError: it has no weights, or nothing of them fits.
     """
-    previous = load_experiment(config, family=script)
+    previous, save_dir = load_experiment(options.config_prv, family=options.script_prv), options.save_dir
     trained = list_checkpoints(Path(save_dir) / "checkpoints" / "train" / previous.family / previous.name)
     path = find_weights(previous.family, previous.name, max(trained, default=previous.TEST.EPOCH), save_dir)
-    state = with_names_of(net.state_dict(), network_state(load_checkpoint(path), path))
+    own = net.state_dict()
+    state = with_names_of(own, network_state(load_checkpoint(path), path))
+    if options.blocks_prv:
+        state = with_blocks(state, options.blocks_prv, _count_blocks(own))
     family.adapt_weights(net, state)
     load_matching(net, state, path, skip_misfits=True)
+
+
+def with_blocks(state: Mapping[str, Tensor], blocks: Sequence[int], wanted: int) -> dict[str, Tensor]:
+    """Return weights with some of their backbone's blocks alone, numbered anew in the order of ``blocks``.
+
+    Args:
+        wanted: how many they must be.
+
+    Raises:
+        ConfigError: they are not so many, or one is not there.
+    """
+    there, given = _count_blocks(state), ",".join(map(str, blocks))
+    if len(blocks) != wanted or not set(blocks) <= set(range(there)):
+        raise ConfigError(f"--blocks_prv {given}: name {wanted} blocks, as many as the model has, of 0 to {there - 1}")
+    chosen = {name: value for name, value in state.items() if not name.startswith(_BLOCKS)}
+    for number, block in enumerate(blocks):
+        start = f"{_BLOCKS}{block}."
+        chosen |= {
+            f"{_BLOCKS}{number}.{name.removeprefix(start)}": value
+            for name, value in state.items()
+            if name.startswith(start)
+        }
+    return chosen
+
+
+def _count_blocks(state: Iterable[str]) -> int:
+    return len({name.split(".")[2] for name in state if name.startswith(_BLOCKS)})
 
 
 def load_teacher(

@@ -17,6 +17,7 @@ class TrainOptions:
         resume: ``latest``, ``none`` or the path of a checkpoint.
         resume_changed: resume with another configuration than the checkpoint's too, at the end of an epoch.
         config_prv, script_prv: start from the weights of this experiment, of this family.
+        blocks_prv: which of its blocks, from 0, become those of this model; empty = the first ones.
         config_teacher, script_teacher: learn from the tracker of this experiment too, of this family.
     """
 
@@ -29,6 +30,7 @@ class TrainOptions:
     use_lmdb: bool = False
     config_prv: str = ""
     script_prv: str = ""
+    blocks_prv: tuple[int, ...] = ()
     config_teacher: str = ""
     script_teacher: str = ""
 
