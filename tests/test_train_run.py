@@ -213,6 +213,25 @@ def test_frozen_blocks(tiny):
     assert not any(name.startswith(frozen) for name in names)
 
 
+def test_frozen_parts_keep_weights_and_statistics(tiny, setting):
+    cfg = load_config(OSTrackConfig, tiny, ["TRAIN.FREEZE_PARTS=[box_head, backbone.blocks]", "TRAIN.WEIGHT_DECAY=0.1"])
+    net = build_ostrack(cfg)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    optimizer = optim.build_optimizer(net, cfg)
+    optim.train_mode(net, cfg)
+    assert net.training and net.backbone.training and not net.box_head.training
+    train_step(OSTrackActor(net, cfg), [setting[2]], optimizer, off(), 1)
+    changed = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed
+    assert not any(name.startswith(("box_head.", "backbone.blocks.")) for name in changed)
+    for parts, message in (
+        ("[boxes]", "no part 'boxes', but backbone, box_head"),
+        ("[backbone, box_head]", "nothing to"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            optim.build_optimizer(build_ostrack(cfg), load_config(OSTrackConfig, tiny, [f"TRAIN.FREEZE_PARTS={parts}"]))
+
+
 def schedule(tiny, *overrides):
     cfg = load_config(OSTrackConfig, tiny, overrides)
     return lambda epoch, progress=0.0: optim.lr_factor(cfg, epoch, progress)

@@ -101,6 +101,8 @@ class TrainConfig(Section):
     DATA_TIMEOUT: Extension[Positive] = 900.0
     # Half of the pairs are negatives, with another object in the search region.
     TRAIN_CLS: Extension[bool] = False
+    # Parts of the model, such as backbone and box_head, that keep their weights and statistics.
+    FREEZE_PARTS: Extension[tuple[str, ...]] = ()
     # Factor of the learning rate from each block to the one before it.
     LAYER_DECAY: Extension[Annotated[float, Interval(0, 1, "(]")]] = 1.0
     # Decay of a running average of the weights, which is validated and saved with them; 0 = none.

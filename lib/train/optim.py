@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from lib.config import ExperimentConfig
+from lib.utils.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,25 @@ def freeze_layers(model: nn.Module, layers: Sequence[int]) -> None:
     for name, parameter in model.get_submodule("backbone").named_parameters():
         if any(name == part or name.startswith((f"{part}.", f"{part}_")) for part in frozen):
             parameter.requires_grad_(False)
+
+
+def frozen_parts(model: nn.Module, cfg: ExperimentConfig) -> list[nn.Module]:
+    """Return the parts of ``TRAIN.FREEZE_PARTS``. Raises ConfigError: the model has no such part."""
+    parts = []
+    for name in cfg.TRAIN.FREEZE_PARTS:
+        try:
+            parts.append(model.get_submodule(name))
+        except AttributeError as error:
+            there = ", ".join(part for part, _ in model.named_children())
+            raise ConfigError(f"TRAIN.FREEZE_PARTS: the model has no part {name!r}, but {there}") from error
+    return parts
+
+
+def train_mode(model: nn.Module, cfg: ExperimentConfig) -> None:
+    """Put a model in training mode, but for its frozen parts, whose batch norm would go on counting."""
+    model.train()
+    for part in frozen_parts(model, cfg):
+        part.eval()
 
 
 def parameter_groups(model: nn.Module, cfg: ExperimentConfig) -> list[dict]:
@@ -63,14 +83,21 @@ def _distance_from_head(name: str, depth: int) -> int:
 
 
 def build_optimizer(model: nn.Module, cfg: ExperimentConfig) -> torch.optim.Optimizer:
-    """Freeze ``TRAIN.FREEZE_LAYERS`` and return AdamW over :func:`parameter_groups`, with weight decay on everything.
+    """Freeze what the experiment freezes, and return AdamW over :func:`parameter_groups`, with weight decay on all.
 
     It is fused on CUDA; on the CPU torch's default reproduces published steps.
 
     Args:
         model: on its device, not wrapped for data parallelism.
+
+    Raises:
+        ConfigError: a part to freeze is unknown, or nothing is left to train.
     """
     freeze_layers(model, cfg.TRAIN.FREEZE_LAYERS)
+    for part in frozen_parts(model, cfg):
+        part.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError("TRAIN.FREEZE_PARTS and TRAIN.FREEZE_LAYERS leave nothing to train")
     fused = True if next(model.parameters()).is_cuda else None
     groups = parameter_groups(model, cfg)
     return torch.optim.AdamW(groups, lr=cfg.TRAIN.LR, weight_decay=cfg.TRAIN.WEIGHT_DECAY, fused=fused)

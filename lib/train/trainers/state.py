@@ -141,7 +141,7 @@ def _load_into_changed(trainer: Trainer, state: dict[str, Any], path: Path) -> N
         different = ["The optimizer has other groups of parameters."]
     if different:
         raise CheckpointError(
-            f"--resume_changed: {path} does not fit. {' '.join(different)} MODEL, sizes, TRAIN.FREEZE_LAYERS and the "
+            f"--resume_changed: {path} does not fit. {' '.join(different)} MODEL, sizes, what is frozen and the "
             f"groups of TRAIN.LAYER_DECAY must stay. {_ANEW.format(path)}"
         )
     trainer.net.load_state_dict(state["net"])

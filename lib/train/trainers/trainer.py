@@ -130,7 +130,7 @@ class Trainer:
         sampler = self.train_loader.sampler
         sampler.epoch, sampler.start_step = epoch, done
         source = batches(self.train_loader)
-        self.net.train()
+        optim.train_mode(self.net, self.cfg)
         later_steps = (train.EPOCH - epoch) * self.steps_per_epoch
         with self._progress("train", epoch, self.steps_per_epoch, later_steps=later_steps, done=done) as progress:
             for step in range(done + 1, self.steps_per_epoch + 1):
@@ -232,7 +232,7 @@ class Trainer:
             with torch.no_grad():
                 batch = batch | self.evaluator.to_device(batch)
                 output = self.evaluator.forward(batch, epoch)
-            self.net.train()
+            optim.train_mode(self.net, self.cfg)
             self.run_logger.log_image("train", "samples", sample_sheet(batch, output, self.cfg), epoch, self.step)
 
     def _take(self, source: Iterator[dict], count: int) -> tuple[list[dict], float]:
