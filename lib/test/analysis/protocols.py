@@ -200,6 +200,8 @@ PROTOCOLS = {
             "trackingnet": Rules(scores=AREAS, pad_short=False, repeat_empty=False, rounded=True, center_points=21),
             "avist": replace(_STRICT, flags_expected=True, scores=(AUC, OP50, OP75)),
             "nt_vot211": replace(_STRICT, scores=(AUC, PRECISION)),
+            # Sets without a toolkit: no tracker that always gives a box can be right where there is no target.
+            **dict.fromkeys(("folder", "images_val"), replace(_STRICT, skip_absent=True)),
             **dict.fromkeys(_VOT_LIKE, replace(_STRICT, scores=VOT, skip_first=True, skip_absent=True, pooled=True)),
         },
     ),
