@@ -9,8 +9,6 @@ AUC is scored as in ``tracking/analysis_results.py``, its change to the settings
 sequences allow. Results are kept in ``sensitivity`` of the output folder, and a second call goes on with them.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys
