@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -77,14 +78,15 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         shown = [row for row in rows if row["fps"] and row[key]]
-        # Labels stand above and below alternately: those of one tracker are near to each other.
+        runs = Counter(row["tracker"] for row in shown)
+        # Labels of a tracker's runs stand above and below alternately; of a single one the table says which it is.
         for number, row in enumerate(sorted(shown, key=lambda row: (row["tracker"], row["fps"]))):
             color = COLORS[trackers.index(row["tracker"]) % len(COLORS)]
-            axes.plot(row["fps"], row[key], "o", color=color, markersize=8, label=row["tracker"])
             point = (row["fps"], row[key])
-            axes.annotate(
-                row["run"], point, (0, -14 if number % 2 else 7), textcoords="offset points", ha="center", fontsize=7
-            )
+            axes.plot(*point, "o", color=color, markersize=8, label=row["tracker"])
+            if runs[row["tracker"]] > 1:
+                offset = (0, -14 if number % 2 else 7)
+                axes.annotate(row["run"], point, offset, textcoords="offset points", ha="center", fontsize=7)
         axes.margins(y=0.25)
     known = {label: point for axes in panels for point, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(known.values(), known.keys(), loc="lower center", ncols=len(known), frameon=False, fontsize=8)
