@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from playwright.sync_api import ConsoleMessage, Request, sync_playwright
+from playwright.sync_api import TimeoutError as PageTimeoutError
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 # Without these Chromium asks for addresses of its maker.
@@ -70,8 +71,16 @@ class Browser:
         return self.page.evaluate(script)
 
     def wait(self, script: str) -> Any:
-        """Wait until a JavaScript expression is true, and return its value."""
-        return self.page.wait_for_function(script).json_value()
+        """Wait until a JavaScript expression is true, and return its value.
+
+        Raises:
+            TimeoutError: it does not become true; what the page shows, and its errors, are told.
+        """
+        try:
+            return self.page.wait_for_function(script).json_value()
+        except PageTimeoutError as error:
+            shown = " ".join(self.page.inner_text("body").split())
+            raise TimeoutError(f"{script} stays false; errors: {self.errors}; the page shows: {shown}") from error
 
     def texts(self, selector: str) -> list[str]:
         """Return what is to be read in each element that is shown, white space as one space."""
