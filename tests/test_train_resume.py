@@ -243,6 +243,7 @@ def test_changes_that_do_not_fit_the_weights_name_the_way(run):
         (("MODEL.HEAD.NUM_CHANNELS=8",), "the model needs (8, "),
         (("DATA.SEARCH.SIZE=96", "TEST.SEARCH_SIZE=96"), "backbone.pos_embed_x is (1, "),
         (("TRAIN.FREEZE_LAYERS=[2]",), "The optimizer has other groups of parameters"),
+        (("TRAIN.FREEZE_PARTS=[backbone.norm]",), "The optimizer has other groups of parameters"),
         (("TRAIN.LAYER_DECAY=0.5",), "The optimizer has other groups of parameters"),
     ):
         with pytest.raises(CheckpointError) as error:
@@ -250,6 +251,12 @@ def test_changes_that_do_not_fit_the_weights_name_the_way(run):
         assert str(error.value).startswith("--resume_changed: ") and reason in str(error.value)
         assert len(str(error.value)) < 700 and "\n" not in str(error.value)  # a few names of many
         assert "MODEL.PRETRAIN_FILE=" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_as_many_other_frozen_parts_do_not_fit_either(run):
+    run("out", "TRAIN.EPOCH=1", "TRAIN.FREEZE_PARTS=[backbone.blocks.0]")
+    with pytest.raises(CheckpointError, match="The optimizer has other groups of parameters"):
+        run("out", "TRAIN.EPOCH=2", "TRAIN.FREEZE_PARTS=[backbone.blocks.1]", resume_changed=True)
 
 
 def test_the_weights_of_a_run_start_another_one(run):

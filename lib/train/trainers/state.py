@@ -133,7 +133,11 @@ def _load_into_changed(trainer: Trainer, state: dict[str, Any], path: Path) -> N
         raise CheckpointError(
             f"{path} was written inside an epoch; --resume_changed resumes from the end of one: name such a checkpoint"
         )
-    frozen = state["config"]["TRAIN"]["FREEZE_LAYERS"], list(trainer.cfg.TRAIN.FREEZE_LAYERS)
+    before, now = state["config"]["TRAIN"], trainer.cfg.TRAIN
+    frozen = (
+        (before["FREEZE_LAYERS"], before.get("FREEZE_PARTS", [])),  # the second only where it was set
+        (list(now.FREEZE_LAYERS), list(now.FREEZE_PARTS)),
+    )
     groups = trainer.optimizer.state_dict()["param_groups"]
     members = [[group["params"] for group in found] for found in (state["optimizer"]["param_groups"], groups)]
     different = describe_misfit(trainer.net.state_dict(), state["net"])
