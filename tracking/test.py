@@ -17,7 +17,7 @@ from lib.test.evaluation.ranks import wait_for_all
 from lib.test.evaluation.results import run_folder
 from lib.test.spec import TrackerSpec, add_tracker_options, add_visdom_options
 from lib.test.utils.servers import SERVERS
-from lib.utils.console import analysis_command, next_step
+from lib.utils.console import analysis_command, int_list, next_step
 from lib.utils.dist_info import dist_info
 from lib.utils.errors import ConfigError, run_cli
 from lib.vis.recorder import record_video
@@ -68,12 +68,8 @@ def add_visualization_options(parser: argparse.ArgumentParser) -> None:
     add_visdom_options(group)
     group.add_argument("--save_vis", type=Path, metavar="DIR", help="write a video of each sequence that is tracked")
     group.add_argument(
-        "--vis_attention", type=layers, default=(), metavar="3,6,9", help="show the attention of these layers, from 0"
+        "--vis_attention", type=int_list, default=(), metavar="3,6,9", help="show the attention of these layers, from 0"
     )
-
-
-def layers(text: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in text.split(","))
 
 
 def choose_screen(args: argparse.Namespace) -> Screen | None:

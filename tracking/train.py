@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.train.launch import NOTHING_TO_SAVE, PREEMPTED, launch, rank_process
-from lib.utils.console import next_step
+from lib.utils.console import int_list, next_step
 from lib.utils.errors import ConfigError, run_cli
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def parse_arguments() -> argparse.Namespace:
     group.add_argument("--config_prv", default="", help="start from the weights of this experiment")
     group.add_argument(
         "--blocks_prv",
-        type=block_numbers,
+        type=int_list,
         default=(),
         metavar="0,2,3",
         help="its blocks, from 0, that become those of a model of fewer (default: the first ones)",
@@ -74,10 +74,6 @@ def parse_arguments() -> argparse.Namespace:
     group.add_argument("--script_teacher", default="", help="family of --config_teacher")
     group.add_argument("--config_teacher", default="", help="experiment of the teacher")
     return parser.parse_intermixed_args()
-
-
-def block_numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in text.split(","))
 
 
 def check_options(args: argparse.Namespace) -> None:

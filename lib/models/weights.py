@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from lib.utils.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 
+BLOCKS = "backbone.blocks."  # how the names of a backbone's blocks begin, before their number
 Explain = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], list[str]]
 
 
@@ -68,6 +69,11 @@ def with_names_of(own: Collection[str], state: Mapping[str, Tensor]) -> dict[str
         inside = with_names_of(own, below) if len(below) == len(renamed) else {}
         return renamed if inside.keys().isdisjoint(own) else inside
     return renamed
+
+
+def count_blocks(names: Iterable[str]) -> int:
+    """Return how many blocks the backbone has that weights of these names are of."""
+    return 1 + max((int(name.split(".")[2]) for name in names if name.startswith(BLOCKS)), default=-1)
 
 
 def load_matching(

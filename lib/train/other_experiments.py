@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lib.config import ExperimentConfig
 from lib.models.family import Family, family_of, load_experiment
 from lib.models.layers.head import HEADS
-from lib.models.weights import load_matching, load_weights, with_names_of
+from lib.models.weights import BLOCKS, count_blocks, load_matching, load_weights, with_names_of
 from lib.train.actors import Actor, build_actor
 from lib.train.admin.settings import TrainOptions
 from lib.train.trainers.checkpoints import list_checkpoints
@@ -21,8 +21,6 @@ from lib.utils.checkpoint import find_weights, load_checkpoint, network_state
 from lib.utils.errors import ConfigError
 
 logger = logging.getLogger(__name__)
-
-_BLOCKS = "backbone.blocks."
 
 # What student and teacher must share, or the teacher would see other crops than its own or give another grid.
 _SHARED = (
@@ -56,7 +54,7 @@ def load_previous(net: nn.Module, family: Family, options: TrainOptions) -> None
     own = net.state_dict()
     state = with_names_of(own, network_state(load_checkpoint(path), path))
     if options.blocks_prv:
-        state = with_blocks(state, options.blocks_prv, _count_blocks(own))
+        state = with_blocks(state, options.blocks_prv, count_blocks(own))
     family.adapt_weights(net, state)
     load_matching(net, state, path, skip_misfits=True)
 
@@ -70,22 +68,18 @@ def with_blocks(state: Mapping[str, Tensor], blocks: Sequence[int], wanted: int)
     Raises:
         ConfigError: they are not so many, or one is not there.
     """
-    there, given = _count_blocks(state), ",".join(map(str, blocks))
+    there, given = count_blocks(state), ",".join(map(str, blocks))
     if len(blocks) != wanted or not set(blocks) <= set(range(there)):
         raise ConfigError(f"--blocks_prv {given}: name {wanted} blocks, as many as the model has, of 0 to {there - 1}")
-    chosen = {name: value for name, value in state.items() if not name.startswith(_BLOCKS)}
+    chosen = {name: value for name, value in state.items() if not name.startswith(BLOCKS)}
     for number, block in enumerate(blocks):
-        start = f"{_BLOCKS}{block}."
+        start = f"{BLOCKS}{block}."
         chosen |= {
-            f"{_BLOCKS}{number}.{name.removeprefix(start)}": value
+            f"{BLOCKS}{number}.{name.removeprefix(start)}": value
             for name, value in state.items()
             if name.startswith(start)
         }
     return chosen
-
-
-def _count_blocks(state: Iterable[str]) -> int:
-    return len({name.split(".")[2] for name in state if name.startswith(_BLOCKS)})
 
 
 def load_teacher(

@@ -1,8 +1,13 @@
-"""Output of commands."""
+"""Arguments and output of commands."""
 
 from __future__ import annotations
 
 import shlex
+
+
+def int_list(text: str) -> tuple[int, ...]:
+    """Read whole numbers with commas between them, as type of an argument. Raises ValueError: one is none."""
+    return tuple(int(number) for number in text.split(","))
 
 
 def analysis_command(dataset: str, save_dir: object = None, *options: str) -> str:

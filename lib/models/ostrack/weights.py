@@ -14,6 +14,7 @@ from lib.config import experiments_dir, load_config
 from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack.backbone import resize_position_embedding
 from lib.models.ostrack.ostrack import OSTrack
+from lib.models.weights import count_blocks
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,9 @@ def arch_spec(state: Mapping[str, Tensor]) -> ArchSpec | None:
     if not heads or any(name not in state for name in needed):
         return None
     stride = state[needed[2]].shape[-1]
-    numbers = {int(name.split(".")[2]) for name in state if name.startswith("backbone.blocks.")}
     return ArchSpec(
         width=state[needed[0]].shape[-1],
-        blocks=max(numbers, default=-1) + 1,
+        blocks=count_blocks(state),
         template=math.isqrt(state[needed[0]].shape[1]) * stride,
         search=math.isqrt(state[needed[1]].shape[1]) * stride,
         head=heads[0][1],
