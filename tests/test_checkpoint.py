@@ -232,8 +232,10 @@ def test_a_256_checkpoint_with_a_384_config_says_so(tmp_path):
 
 def test_the_architecture_is_read_off_weights():
     seen = arch_spec(meta_state(TINY, "MODEL.BACKBONE.DEPTH=6", "MODEL.BACKBONE.CE_LOC=[3]",
-                              "MODEL.BACKBONE.CE_KEEP_RATIO=[0.7]", "MODEL.HEAD.TYPE=CORNER"))  # fmt: skip
-    assert (seen.width, seen.blocks, seen.template, seen.search, seen.head) == (192, 6, 128, 256, "CORNER")
+                              "MODEL.BACKBONE.CE_KEEP_RATIO=[0.7]", "MODEL.HEAD.TYPE=CORNER",
+                              "MODEL.BACKBONE.MLP_RATIO=0.5"))  # fmt: skip
+    assert (seen.width, seen.blocks, seen.hidden, seen.template, seen.search) == (192, 6, 96, 128, 256)
+    assert seen.head == "CORNER"
     assert arch_spec({"weight": torch.zeros(3)}) is None
 
 

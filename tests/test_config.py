@@ -47,7 +47,8 @@ def test_extensions_have_defaults_and_enter_the_resolved_configuration_where_the
     expected = to_plain(cfg)
     expected["TRAIN"] |= {"ACCUM_STEPS": 1, "DISTILL": {"SIZE_WEIGHT": 2}}
     assert to_plain(changed) == expected
-    assert to_plain(cfg, complete=True)["TRAIN"]["DISTILL"] == {"SCORE_WEIGHT": 1, "SIZE_WEIGHT": 1, "OFFSET_WEIGHT": 1}
+    distill = {"SCORE_WEIGHT": 1, "SIZE_WEIGHT": 1, "OFFSET_WEIGHT": 1, "FEATURE_WEIGHT": 0}
+    assert to_plain(cfg, complete=True)["TRAIN"]["DISTILL"] == distill
     assert to_plain(replace(cfg.TEST, SIZE_SMOOTHING=0.5))["SIZE_SMOOTHING"] == 0.5
     with pytest.raises(AttributeError, match="ACUM_STEPS"):
         cfg.TRAIN.ACUM_STEPS  # noqa: B018

@@ -138,7 +138,7 @@ def test_loading_a_teacher(experiment, tmp_path):
 @pytest.mark.parametrize(
     ("teaching", "learning", "message"),
     [
-        (["DATA.SEARCH.SIZE=96", "TEST.SEARCH_SIZE=96"], [], "its DATA.SEARCH.SIZE is 96, the student's 64"),
+        (["DATA.SEARCH.SIZE=96", "TEST.SEARCH_SIZE=96"], [], "its DATA.SEARCH.SIZE / FACTOR is 24, the student's 16"),
         ([], ["DATA.TEMPLATE.FACTOR=3.0"], "its DATA.TEMPLATE.FACTOR is 2.0, the student's 3.0"),
         (["MODEL.BACKBONE.STRIDE=8"], [], "its MODEL.BACKBONE.STRIDE is 8, the student's 16"),
         (["MODEL.HEAD.TYPE=CORNER"], [], "of the teacher teacher is CORNER"),
@@ -148,3 +148,42 @@ def test_loading_a_teacher(experiment, tmp_path):
 def test_a_teacher_that_does_not_fit_is_refused(experiment, tmp_path, teaching, learning, message):
     with pytest.raises(ConfigError, match=message):
         load_teacher(experiment(*teaching), tmp_path, small_config(*learning), "cpu")
+
+
+def test_a_teacher_of_larger_search_regions_sees_their_middle(experiment, tmp_path):
+    larger = "DATA.SEARCH.SIZE=128", "TEST.SEARCH_SIZE=128"  # at 16 pixels for a target's side, as the student's 64 / 4
+    path = experiment(*larger, "DATA.SEARCH.FACTOR=8.0", "MODEL.BACKBONE.CE_TEMPLATE_RANGE=CTR_POINT")
+    net = build_ostrack(small_config(*larger)).eval()
+    save_checkpoint({"net": net.state_dict()}, tmp_path / "checkpoints/train/ostrack/teacher/OSTrack_ep0007.pth.tar")
+    taught, batch = load_teacher(path, tmp_path, small_config(), "cpu"), small_batch()
+    middle = net.backbone.pos_embed_x.unflatten(1, (8, 8))[:, 2:6, 2:6].flatten(1, 2)
+    assert torch.equal(taught.net.backbone.pos_embed_x, middle)
+    actor = student_actor(small_config(), taught)
+    actor.net.load_state_dict(taught.net.state_dict())
+    actor.net.eval()
+    stats = actor(batch, 1)[1]
+    maps = taught.forward(batch, None)  # its sizes are fractions of 128 pixels, the student's of 64
+    expected = weighted_l1_loss(maps["size_map"], 2 * maps["size_map"], maps["score_map"])
+    assert stats["Loss/distill_size"].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert stats["Loss/distill_score"].item() == pytest.approx(0, abs=1e-7)
+    cfg = small_config("DATA.SEARCH.SIZE=48", "TEST.SEARCH_SIZE=48", "DATA.SEARCH.FACTOR=3.0")
+    with pytest.raises(ConfigError, match="teacher cannot take a DATA.SEARCH.SIZE of 48: 48 pixels are not the middle"):
+        load_teacher(path, tmp_path, cfg, "cpu")
+
+
+def test_tokens_are_learned_where_they_have_a_weight():
+    taught, batch = teacher(), small_batch()
+    cfg = small_config("TRAIN.DISTILL.FEATURE_WEIGHT=5")
+    plain, learning = student_actor(small_config(), taught), student_actor(cfg, taught)
+    learning.net.load_state_dict(plain.net.state_dict())
+    for actor in (plain, learning):
+        actor.net.eval()
+    usual, _ = plain(batch, 1)
+    total, stats = learning(batch, 1)
+    ours, theirs = (actor.forward(batch, None)["backbone_feat"] for actor in (learning, taught))
+    by_hand = ((ours - theirs) ** 2).mean() / (theirs**2).mean()
+    assert stats["Loss/distill_feature"].item() == pytest.approx(by_hand.item(), rel=1e-5)
+    assert total.item() == pytest.approx(usual.item() + 5 * by_hand.item(), rel=1e-5)
+    wide = small_config("TRAIN.DISTILL.FEATURE_WEIGHT=5", "MODEL.BACKBONE.TYPE=vit_small_patch16_224_ce")
+    with pytest.raises(ConfigError, match=r"FEATURE_WEIGHT: the tokens are \(20, 384\), the teacher's \(20, 192\)"):
+        student_actor(wide, taught)(batch, 1)

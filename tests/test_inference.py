@@ -37,9 +37,10 @@ def normalized(cfg, pixels):
         ("MODEL.HEAD.TYPE=MLP",),
         ("MODEL.BACKBONE.SEP_SEG=true",),
         ("MODEL.BACKBONE.TOKEN_TYPES=true",),
+        ("MODEL.BACKBONE.MLP_RATIO=0.5",),
         ("MODEL.BACKBONE.CE_LOC=[]", "MODEL.BACKBONE.CE_KEEP_RATIO=[]"),
     ],
-    ids=["center", "correlation", "corner", "mlp", "segments", "token_types", "no_elimination"],
+    ids=["center", "correlation", "corner", "mlp", "segments", "token_types", "narrow", "no_elimination"],
 )
 @torch.no_grad()
 def test_in_float32_it_equals_the_plain_model(options, ranking):

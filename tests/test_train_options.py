@@ -4,10 +4,11 @@ import copy
 
 import pytest
 import torch
+import yaml
 
+from lib.config import to_plain
 from lib.models.layers.score_map import focal_loss, gaussian_maps
 from lib.models.ostrack import build_ostrack
-from lib.models.ostrack.family import FAMILY
 from lib.train import optim
 from lib.train.actors.ostrack import OSTrackActor
 from lib.train.admin.settings import TrainOptions
@@ -191,9 +192,10 @@ def start(save_dir, **others):
 def test_starting_from_the_newest_weights_of_another_experiment(previous, caplog):
     save_dir, source = previous
     caplog.set_level("INFO")
-    net = build("MODEL.BACKBONE.DEPTH=3", "DATA.SEARCH.SIZE=96", "TEST.SEARCH_SIZE=96", "MODEL.HEAD.NUM_CHANNELS=32")
+    larger = "MODEL.BACKBONE.DEPTH=3", "DATA.SEARCH.SIZE=96", "TEST.SEARCH_SIZE=96", "MODEL.HEAD.NUM_CHANNELS=32"
+    net = build(*larger)
     before = copy.deepcopy(net.state_dict())
-    load_previous(net, FAMILY, start(save_dir))
+    load_previous(net, small_config(*larger), start(save_dir))
     after, given = net.state_dict(), source.state_dict()
     for name in ("backbone.blocks.1.attn.qkv.weight", "backbone.pos_embed_z", "backbone.norm.bias"):
         assert torch.equal(after[name], given[name]), name
@@ -210,34 +212,50 @@ def test_starting_from_the_newest_weights_of_another_experiment(previous, caplog
 def test_weights_of_another_experiment_that_cannot_be_had(previous):
     save_dir, _ = previous
     with pytest.raises(ConfigError, match="unknown family of trackers .other"):
-        load_previous(build(), FAMILY, start(save_dir, script_prv="other"))
+        load_previous(build(), small_config(), start(save_dir, script_prv="other"))
     with pytest.raises(ConfigError, match="no experiment 'vitt_256'"):
-        load_previous(build(), FAMILY, start(save_dir, config_prv="vitt_256"))
+        load_previous(build(), small_config(), start(save_dir, config_prv="vitt_256"))
     with pytest.raises(CheckpointError, match="no weights for vitb_384_mae_ce_32x4_ep300"):
-        load_previous(build(), FAMILY, start(save_dir, config_prv="vitb_384_mae_ce_32x4_ep300"))
+        load_previous(build(), small_config(), start(save_dir, config_prv="vitb_384_mae_ce_32x4_ep300"))
     newest = save_dir / "checkpoints/train/ostrack/vitt_256_ce_images/OSTrack_ep0003.pth.tar"
     save_checkpoint({"net": {"conv.weight": torch.zeros(3)}}, newest)
     with pytest.raises(CheckpointError, match="OSTrack_ep0003.pth.tar holds nothing that the model knows"):
-        load_previous(build(), FAMILY, start(save_dir))
+        load_previous(build(), small_config(), start(save_dir))
 
 
 def test_starting_from_some_blocks_of_another_experiment(previous):
     save_dir, source = previous
     given, blocks = source.state_dict(), "backbone.blocks"
-    net = build("MODEL.BACKBONE.DEPTH=1", "MODEL.BACKBONE.CE_LOC=[]", "MODEL.BACKBONE.CE_KEEP_RATIO=[]")
-    load_previous(net, FAMILY, start(save_dir, blocks_prv=(1,)))
+    one = "MODEL.BACKBONE.DEPTH=1", "MODEL.BACKBONE.CE_LOC=[]", "MODEL.BACKBONE.CE_KEEP_RATIO=[]"
+    net = build(*one)
+    load_previous(net, small_config(*one), start(save_dir, blocks_prv=(1,)))
     after = net.state_dict()
     assert not torch.equal(given[f"{blocks}.0.attn.qkv.weight"], given[f"{blocks}.1.attn.qkv.weight"])
     for name in ("attn.qkv.weight", "attn.proj.bias", "mlp.fc2.weight"):
         assert torch.equal(after[f"{blocks}.0.{name}"], given[f"{blocks}.1.{name}"]), name
     assert torch.equal(after["box_head.conv1_ctr.0.weight"], given["box_head.conv1_ctr.0.weight"])
     turned = build()
-    load_previous(turned, FAMILY, start(save_dir, blocks_prv=(1, 0)))
+    load_previous(turned, small_config(), start(save_dir, blocks_prv=(1, 0)))
     for old, new in ((0, 1), (1, 0)):
         assert torch.equal(turned.state_dict()[f"{blocks}.{new}.norm1.weight"], given[f"{blocks}.{old}.norm1.weight"])
     for wrong in ((0,), (0, 2), (0, -1)):
         with pytest.raises(ConfigError, match="--blocks_prv 0.*: name 2 blocks, .* of 0 to 1"):
-            load_previous(build(), FAMILY, start(save_dir, blocks_prv=wrong))
+            load_previous(build(), small_config(), start(save_dir, blocks_prv=wrong))
+
+
+def test_starting_in_the_middle_of_larger_search_regions_at_the_same_scale(tmp_path):
+    larger = small_config("DATA.SEARCH.SIZE=128", "TEST.SEARCH_SIZE=128", "DATA.SEARCH.FACTOR=8.0")
+    path = tmp_path / "larger.yaml"
+    path.write_text(yaml.safe_dump(to_plain(larger)))
+    source = build("DATA.SEARCH.SIZE=128", "TEST.SEARCH_SIZE=128").state_dict()
+    folder = tmp_path / "checkpoints/train/ostrack/larger"
+    save_checkpoint({"net": source, "epoch": 1}, folder / "OSTrack_ep0001.pth.tar")
+    net = build(seed=1)
+    load_previous(net, small_config("DATA.SEARCH.FACTOR=4.0"), start(tmp_path, config_prv=str(path)))
+    state = net.state_dict()
+    middle = source["backbone.pos_embed_x"].unflatten(1, (8, 8))[:, 2:6, 2:6].flatten(1, 2)
+    assert torch.equal(state["backbone.pos_embed_x"], middle)
+    assert torch.equal(state["box_head.conv1_ctr.0.weight"], source["box_head.conv1_ctr.0.weight"])
 
 
 def test_token_types_learn_at_the_rate_of_the_head():

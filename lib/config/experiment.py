@@ -65,6 +65,7 @@ class DistillConfig(Section):
     SCORE_WEIGHT: NonNegative = 1.0
     SIZE_WEIGHT: NonNegative = 1.0
     OFFSET_WEIGHT: NonNegative = 1.0
+    FEATURE_WEIGHT: Extension[NonNegative] = 0.0  # of the tokens that the backbone gives; needs one of the same width
 
 
 @dataclass(frozen=True)

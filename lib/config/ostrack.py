@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from lib.config.experiment import BackboneConfig, ExperimentConfig, ModelConfig, TrainConfig
-from lib.config.section import Conflicts, Extension, Interval, NonNegativeInt, OneOf
+from lib.config.section import Conflicts, Extension, Interval, NonNegativeInt, OneOf, Positive
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class OSTrackBackboneConfig(BackboneConfig):
     CE_TEMPLATE_RANGE: Literal["ALL", "CTR_POINT", "CTR_REC", "GT_BOX"] = "ALL"
     # Number of transformer blocks; 0 = all that the backbone type has.
     DEPTH: Extension[NonNegativeInt] = 0
+    # Neurons in the hidden layer of each block's MLP, as a multiple of the width.
+    MLP_RATIO: Extension[Positive] = 4.0
     # Learned embeddings of target and background of the template, by its box, and of the search region.
     TOKEN_TYPES: Extension[bool] = False
 
@@ -59,6 +61,11 @@ class OSTrackBackboneConfig(BackboneConfig):
     def blocks(self) -> int:
         """Number of transformer blocks."""
         return self.DEPTH or self.variant.depth
+
+    @property
+    def mlp_hidden(self) -> int:
+        """Number of neurons in the hidden layer of each block's MLP."""
+        return round(self.MLP_RATIO * self.variant.embed_dim)
 
     def conflicts(self) -> Conflicts:
         variant, layers = self.variant, self.CE_LOC

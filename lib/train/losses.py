@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lib.config.experiment import DistillConfig
 from lib.utils.box_ops import paired_giou
+from lib.utils.errors import ConfigError
 
 
 def giou_loss(predicted: Tensor, target: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -63,14 +64,37 @@ def distillation_losses(
     """Return the weighted sum of how far a student's maps are from its teacher's, and the statistics.
 
     Scores are compared by the quality focal loss; sizes and offsets by their absolute difference, each cell weighted by
-    the teacher's score.
+    the teacher's score; tokens by their squared difference, as a share of the teacher's mean square.
 
     Args:
-        output, taught: maps of the student, and of the teacher without gradient.
+        output, taught: of the student, and of the teacher without gradient: maps and, with a ``FEATURE_WEIGHT``,
+            ``backbone_feat`` (B, N, C).
+
+    Raises:
+        ConfigError: the tokens of the two cannot be compared.
     """
     weight = taught["score_map"]
     score = quality_focal_loss(output["score_map"], weight)
     size = weighted_l1_loss(output["size_map"], taught["size_map"], weight)
     offset = weighted_l1_loss(output["offset_map"], taught["offset_map"], weight)
     total = weights.SCORE_WEIGHT * score + weights.SIZE_WEIGHT * size + weights.OFFSET_WEIGHT * offset
-    return total, {"Loss/distill_score": score, "Loss/distill_size": size, "Loss/distill_offset": offset}
+    stats = {"Loss/distill_score": score, "Loss/distill_size": size, "Loss/distill_offset": offset}
+    if weights.FEATURE_WEIGHT:
+        stats["Loss/distill_feature"] = feature = feature_loss(output["backbone_feat"], taught["backbone_feat"])
+        total = total + weights.FEATURE_WEIGHT * feature
+    return total, stats
+
+
+def feature_loss(tokens: Tensor, taught: Tensor) -> Tensor:
+    """Mean squared difference of tokens (B, N, C) from those of a teacher, as a share of the mean square of these.
+
+    Raises:
+        ConfigError: they have another number or width.
+    """
+    if tokens.shape != taught.shape:
+        shapes = f"{tuple(tokens.shape[1:])}, the teacher's {tuple(taught.shape[1:])}"
+        raise ConfigError(
+            f"TRAIN.DISTILL.FEATURE_WEIGHT: the tokens are {shapes}; set it to 0 or choose another teacher"
+        )
+    taught = taught.float()
+    return F.mse_loss(tokens.float(), taught) / taught.square().mean()

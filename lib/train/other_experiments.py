@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.config import ExperimentConfig
-from lib.models.family import Family, family_of, load_experiment
+from lib.models.family import family_of, load_experiment
 from lib.models.layers.head import HEADS
 from lib.models.weights import BLOCKS, count_blocks, load_matching, load_weights, with_names_of
 from lib.train.actors import Actor, build_actor
@@ -22,26 +23,26 @@ from lib.utils.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
-# What student and teacher must share, or the teacher would see other crops than its own or give another grid.
+# What student and teacher must share, or the teacher would see other crops than its own.
 _SHARED = (
     "DATA.TEMPLATE.NUMBER",
     "DATA.TEMPLATE.SIZE",
     "DATA.TEMPLATE.FACTOR",
-    "DATA.SEARCH.SIZE",
-    "DATA.SEARCH.FACTOR",
     "DATA.MEAN",
     "DATA.STD",
     "MODEL.BACKBONE.STRIDE",
 )
 
 
-def load_previous(net: nn.Module, family: Family, options: TrainOptions) -> None:
+def load_previous(net: nn.Module, cfg: ExperimentConfig, options: TrainOptions) -> None:
     """Start ``net`` from the newest weights of the experiment ``options.config_prv``, or from those that ship.
 
-    They are first adapted, see ``adapt_weights`` of :class:`Family`. What does not fit by name or shape keeps its value
+    They are first adapted, see ``adapt_weights`` of :class:`Family`, or for search regions that are the middle of those
+    trained with, at the same scale, taken from a model of that size. What does not fit by name or shape keeps its value
     in ``net`` and is logged.
 
     Args:
+        cfg: the experiment of ``net``.
         options: where its training left its checkpoints, and what of it is taken, see :class:`TrainOptions`.
 
     Raises:
@@ -49,10 +50,14 @@ def load_previous(net: nn.Module, family: Family, options: TrainOptions) -> None
         CheckpointError: it has no weights, or nothing of them fits.
     """
     previous, save_dir = load_experiment(options.config_prv, family=options.script_prv), options.save_dir
-    trained = list_checkpoints(Path(save_dir) / "checkpoints" / "train" / previous.family / previous.name)
-    path = find_weights(previous.family, previous.name, max(trained, default=previous.TEST.EPOCH), save_dir)
-    own = net.state_dict()
-    state = with_names_of(own, network_state(load_checkpoint(path), path))
+    epochs = list_checkpoints(Path(save_dir) / "checkpoints" / "train" / previous.family / previous.name)
+    path = find_weights(previous.family, previous.name, max(epochs, default=previous.TEST.EPOCH), save_dir)
+    family, own = family_of(cfg), net.state_dict()
+    if previous.DATA.SEARCH.SIZE > cfg.DATA.SEARCH.SIZE and _same_scale(previous, cfg):
+        trained = _trained_model(previous, path, cfg.DATA.SEARCH.SIZE).state_dict()
+    else:
+        trained = network_state(load_checkpoint(path), path)
+    state = with_names_of(own, trained)
     if options.blocks_prv:
         state = with_blocks(state, options.blocks_prv, count_blocks(own))
     family.adapt_weights(net, state)
@@ -94,7 +99,7 @@ def load_teacher(
 
     Args:
         save_dir: where training left its weights, of epoch ``TEST.EPOCH``; else those that ship are taken.
-        cfg: the student's experiment.
+        cfg: the student's experiment. Its search region may be the middle of the teacher's, at the same scale.
         script: family of ``config``; empty = by the folder of the experiment.
 
     Raises:
@@ -107,6 +112,9 @@ def load_teacher(
         for key, theirs, ours in zip(_SHARED, attrgetter(*_SHARED)(teacher), attrgetter(*_SHARED)(cfg), strict=True)
         if theirs != ours
     ]
+    if not _same_scale(teacher, cfg):
+        theirs, ours = (f"{e.DATA.SEARCH.SIZE / e.DATA.SEARCH.FACTOR:g}" for e in (teacher, cfg))
+        different.append(f"its DATA.SEARCH.SIZE / FACTOR is {theirs}, the student's {ours}")
     if different:
         raise ConfigError(f"{teacher.name} cannot teach this experiment: {'; '.join(different)}")
     for whose, experiment in ((f"the teacher {teacher.name}", teacher), ("the student", cfg)):
@@ -115,7 +123,30 @@ def load_teacher(
             raise ConfigError(f"MODEL.HEAD.TYPE of {whose} is {head}, which has no score map: no distillation")
     family = family_of(teacher)
     path = find_weights(family.name, teacher.name, teacher.TEST.EPOCH, save_dir)
-    net = family.build(teacher)
-    load_weights(net, path, family.explain_misfit)
+    net = _trained_model(teacher, path, cfg.DATA.SEARCH.SIZE)
     logger.info("teacher: %s from %s", teacher.name, path)
     return build_actor(net.to(device).eval().requires_grad_(False), teacher, amp_dtype)
+
+
+def _same_scale(one: ExperimentConfig, other: ExperimentConfig) -> bool:
+    """Whether the search regions of two experiments have the same scale, whatever their sizes."""
+    scales = [experiment.DATA.SEARCH.SIZE / experiment.DATA.SEARCH.FACTOR for experiment in (one, other)]
+    return math.isclose(*scales, rel_tol=1e-4)
+
+
+def _trained_model(cfg: ExperimentConfig, path: Path, search_size: int) -> nn.Module:
+    """Build the model of an experiment with the weights of a file, for the middle of its search regions.
+
+    Raises:
+        ConfigError: it cannot take regions of ``search_size`` pixels.
+        CheckpointError: the weights do not fit.
+    """
+    family = family_of(cfg)
+    net = family.build(cfg)
+    load_weights(net, path, family.explain_misfit)
+    if search_size != cfg.DATA.SEARCH.SIZE:
+        try:
+            net.set_search_size(search_size)  # type: ignore[operator]  # or it is refused
+        except (AttributeError, ValueError) as error:
+            raise ConfigError(f"{cfg.name} cannot take a DATA.SEARCH.SIZE of {search_size}: {error}") from error
+    return net

@@ -91,7 +91,7 @@ def _train(
     family, fresh = family_of(cfg), found is None
     net = family.build(cfg, fresh and not settings.config_prv, training_execution(cfg.TRAIN, device))
     if fresh and settings.config_prv:
-        load_previous(net, family, settings)
+        load_previous(net, cfg, settings)
     teacher, amp = None, optim.amp_dtype(cfg.TRAIN.AMP, device)
     if name := settings.config_teacher:
         teacher = load_teacher(name, settings.save_dir, cfg, device, amp, settings.script_teacher)

@@ -33,13 +33,14 @@ def run_recomputed(segment: Segment, x: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """Pre-norm ViT block: LayerNorm (eps 1e-6), attention and GELU MLP of ratio 4, each with a residual.
+    """Pre-norm ViT block: LayerNorm (eps 1e-6), attention and GELU MLP, each with a residual.
 
     Its halves are separate because candidate elimination drops tokens between them. Stochastic depth (Huang et al.,
     ECCV 2016) is drawn by the caller: without random state a half can be compiled or recomputed.
 
     Args:
         run_segment: how norms and activations are run with the products after them.
+        mlp_ratio: neurons in the hidden layer of the MLP, as a multiple of ``dim``.
     """
 
     def __init__(
@@ -48,12 +49,13 @@ class Block(nn.Module):
         num_heads: int,
         kernel: AttentionKernel = F.scaled_dot_product_attention,
         run_segment: SegmentRunner = run_direct,
+        mlp_ratio: float = 4.0,
     ):
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
         self.attn = Attention(dim, num_heads, kernel)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
-        self.mlp = Mlp(dim, 4 * dim)
+        self.mlp = Mlp(dim, round(mlp_ratio * dim))
         self.run_segment = run_segment
 
     def attend(

@@ -81,7 +81,8 @@ class InferenceModel(nn.Module):
         fixed = None if ranking_follows_box(cfg) else template_mask(cfg, cfg.TEST.TEMPLATE_SIZE, 1, "cpu")
         self.register_buffer("ranking", None if fixed is None else fixed.contiguous())
         depth = len(backbone.blocks)
-        self.encoder = Encoder(backbone.embed_dim, backbone.num_heads, depth, backbone.keep_ratios, execution=execution)
+        shape = backbone.embed_dim, backbone.num_heads, depth, backbone.keep_ratios
+        self.encoder = Encoder(*shape, execution=execution, mlp_ratio=backbone.mlp_ratio)
         self.encoder.blocks.load_state_dict(backbone.blocks.state_dict())
         self.encoder.norm.load_state_dict(backbone.norm.state_dict())
         head = copy.deepcopy(model.box_head).eval()

@@ -14,7 +14,7 @@ from lib.config import experiments_dir, load_config
 from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack.backbone import resize_position_embedding
 from lib.models.ostrack.ostrack import OSTrack
-from lib.models.weights import count_blocks
+from lib.models.weights import BLOCKS, count_blocks
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class ArchSpec:
 
     width: int
     blocks: int
+    hidden: int
     template: int
     search: int
     head: str
@@ -30,8 +31,8 @@ class ArchSpec:
 
     def __str__(self) -> str:
         return (
-            f"a ViT {self.width} wide with {self.blocks} blocks, template {self.template} px, search {self.search} px, "
-            f"{self.head} head of {self.channels} channels"
+            f"a ViT {self.width} wide with {self.blocks} blocks and MLPs {self.hidden} wide, "
+            f"template {self.template} px, search {self.search} px, {self.head} head of {self.channels} channels"
         )
 
 
@@ -43,13 +44,19 @@ def arch_spec(state: Mapping[str, Tensor]) -> ArchSpec | None:
         "box_head.layers.0.weight": "MLP",
     }
     heads = [(name, kind) for name, kind in first_layers.items() if name in state]
-    needed = ("backbone.pos_embed_z", "backbone.pos_embed_x", "backbone.patch_embed.proj.weight")
+    needed = (
+        "backbone.pos_embed_z",
+        "backbone.pos_embed_x",
+        "backbone.patch_embed.proj.weight",
+        f"{BLOCKS}0.mlp.fc1.weight",
+    )
     if not heads or any(name not in state for name in needed):
         return None
     stride = state[needed[2]].shape[-1]
     return ArchSpec(
         width=state[needed[0]].shape[-1],
         blocks=count_blocks(state),
+        hidden=state[f"{BLOCKS}0.mlp.fc1.weight"].shape[0],
         template=math.isqrt(state[needed[0]].shape[1]) * stride,
         search=math.isqrt(state[needed[1]].shape[1]) * stride,
         head=heads[0][1],
@@ -72,7 +79,8 @@ def _experiments_like(wanted: ArchSpec) -> list[str]:
     for path in sorted(experiments_dir(OSTrackConfig).glob("*.yaml")):
         cfg = load_config(OSTrackConfig, path)
         backbone, head, sizes = cfg.MODEL.BACKBONE, cfg.MODEL.HEAD, (cfg.DATA.TEMPLATE.SIZE, cfg.DATA.SEARCH.SIZE)
-        built = ArchSpec(backbone.variant.embed_dim, backbone.blocks, *sizes, head.TYPE, head.NUM_CHANNELS)
+        shape = backbone.variant.embed_dim, backbone.blocks, backbone.mlp_hidden
+        built = ArchSpec(*shape, *sizes, head.TYPE, head.NUM_CHANNELS)
         names += [path.stem] if built == wanted else []
     return names
 

@@ -79,6 +79,9 @@ class Actor:
         if self.teacher is not None:
             with torch.no_grad():
                 taught = self.teacher.forward(batch, None)
+            # Its sizes are fractions of the search region that it was trained with.
+            scale = self.teacher.cfg.DATA.SEARCH.SIZE / self.cfg.DATA.SEARCH.SIZE
+            taught = taught | {"size_map": taught["size_map"] * scale}
             extra, distilled = distillation_losses(output, taught, train.DISTILL)
             total, stats = total + extra, stats | distilled
         return total, {name: value.detach() for name, value in ({"Loss/total": total} | stats).items()}

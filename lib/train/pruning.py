@@ -1,0 +1,166 @@
+"""Narrower MLPs for a trained transformer: neurons are dropped, and the others take over what they did."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lib.config import ExperimentConfig, to_plain
+from lib.models.family import family_of, load_experiment
+from lib.models.layers.block import Block
+from lib.train import optim
+from lib.train.actors import Actor, build_actor
+from lib.train.admin.environment import env_settings
+from lib.train.admin.settings import TrainOptions
+from lib.train.data.loader import batches, build_loader, open_sources
+from lib.train.other_experiments import load_previous
+from lib.utils.checkpoint import save_checkpoint
+from lib.utils.devices import checked_device
+from lib.utils.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+RIDGE = 0.01  # of the mean variance of a neuron: how strongly weights are held at their old values
+
+
+def prune(
+    config: str, out: str | Path, options: TrainOptions, samples: int, overrides: Sequence[str] = ()
+) -> tuple[float, float]:
+    """Make the model of an experiment out of that of ``options.config_prv``, which has wider MLPs, and write it.
+
+    Args:
+        out: file for ``MODEL.PRETRAIN_FILE``.
+        samples: how many samples of the experiment's training data choose and fit; as many batches are whole.
+        overrides: ``KEY.SUB=value`` strings for the experiment.
+
+    Returns:
+        The mean IoU of these samples with the MLPs as they were, and narrowed.
+
+    Raises:
+        ConfigError: the experiments do not go together, or their MLPs cannot be narrowed so.
+        CheckpointError: there are no weights, or nothing of them fits.
+    """
+    cfg = load_experiment(config, overrides, options.script)
+    previous = load_experiment(options.config_prv, family=options.script_prv)
+    given, wanted = _mlp_ratio(previous), _mlp_ratio(cfg)
+    if wanted > given:
+        raise ConfigError(
+            f"MODEL.BACKBONE.MLP_RATIO of {cfg.name} is {wanted}, of {previous.name} {given}: nothing to narrow"
+        )
+    wide = load_experiment(config, [*overrides, f"MODEL.BACKBONE.MLP_RATIO={given}"], options.script)
+    device = checked_device(options.device)
+    net = family_of(cfg).build(wide)
+    load_previous(net, wide, options)
+    actor = build_actor(net.to(device).eval(), wide, optim.amp_dtype(cfg.TRAIN.AMP, device))
+    loader = build_loader(cfg, "TRAIN", open_sources(cfg, env_settings(), options.use_lmdb))
+    drawn = list(islice(batches(loader), math.ceil(samples / cfg.TRAIN.BATCH_SIZE)))
+    run = partial(_mean_iou, actor, drawn)
+    before = run()
+    logger.info("%s: mean IoU of %d samples %.3f", previous.name, len(drawn) * cfg.TRAIN.BATCH_SIZE, before)
+    narrow_mlps(net, wanted / given, run)
+    after = run()
+    save_checkpoint({"net": net.cpu().state_dict(), "config": to_plain(cfg)}, out)
+    return before, after
+
+
+def _mlp_ratio(cfg: ExperimentConfig) -> float:
+    """Return ``MODEL.BACKBONE.MLP_RATIO``, which not every family has."""
+    ratio = getattr(cfg.MODEL.BACKBONE, "MLP_RATIO", None)
+    if ratio is None:
+        raise ConfigError(f"{cfg.name or 'the experiment'} has no MODEL.BACKBONE.MLP_RATIO to narrow")
+    return ratio
+
+
+@torch.no_grad()
+def _mean_iou(actor: Actor, samples: Sequence[dict[str, Any]]) -> float:
+    """Return the mean IoU of an actor's network on batches."""
+    found = []
+    for batch in samples:
+        moved = actor.to_device(batch)
+        found.append(float(actor.losses(actor.forward(moved, None), moved)[1]["IoU"]))
+    return sum(found) / len(found)
+
+
+@torch.no_grad()
+def narrow_mlps(model: nn.Module, share: float, run: Callable[[], object]) -> None:
+    """Narrow the MLPs of all blocks of ``model`` to a share of their neurons, in place and without training.
+
+    Blocks are taken in order, so that each is fitted to what the narrowed ones before it give.
+
+    Args:
+        share: of each block's neurons that are kept, 0 to 1.
+        run: runs ``model`` on the samples that the neurons are chosen and the weights fitted by.
+    """
+    for block in model.modules():
+        if isinstance(block, Block):
+            mlp: Any = block.mlp
+            statistics = _input_statistics(mlp.fc2, run)
+            mlp.fc1, mlp.fc2 = _narrow(mlp.fc1, mlp.fc2, round(share * mlp.fc1.out_features), *statistics)
+
+
+def _input_statistics(layer: nn.Linear, run: Callable[[], object]) -> tuple[Tensor, Tensor]:
+    """Return mean (C,) and covariance (C, C) of the inputs of ``layer`` in a run, in float64."""
+    count, width = 0, layer.in_features
+    total, products = torch.zeros(width, dtype=torch.float64), torch.zeros(width, width, dtype=torch.float64)
+
+    def add(_: nn.Module, inputs: tuple[Tensor]) -> None:
+        nonlocal count
+        rows = inputs[0].detach().float().flatten(0, -2)
+        count += len(rows)
+        total.add_(rows.sum(0).cpu())
+        products.add_((rows.T @ rows).cpu())
+
+    hook = layer.register_forward_pre_hook(add)
+    try:
+        run()
+    finally:
+        hook.remove()
+    mean = total / count
+    return mean, products / count - torch.outer(mean, mean)
+
+
+def _narrow(
+    first: nn.Linear, second: nn.Linear, hidden: int, mean: Tensor, covariance: Tensor
+) -> tuple[nn.Linear, nn.Linear]:
+    """Return the layers of an MLP with ``hidden`` of its neurons, given the statistics of what they give.
+
+    One neuron after another is dropped, always the one without which the output can best be restored from those that
+    are left, to which the second layer is fitted: Optimal Brain Surgeon (Hassibi and Stork, NIPS 1992) with neurons for
+    weights.
+    """
+    weight, bias = second.weight.double().cpu(), second.bias.double().cpu()
+    ridge = RIDGE * covariance.diagonal().mean()
+    inverse = torch.linalg.inv(covariance + ridge * torch.eye(len(covariance), dtype=torch.float64))
+    fitted, dropped = weight.clone(), torch.zeros(len(covariance), dtype=torch.bool)
+    for _ in range(first.out_features - hidden):
+        loss = fitted.square().sum(0) / inverse.diagonal()
+        least = int(loss.masked_fill(dropped, torch.inf).argmin())
+        dropped[least] = True
+        row = inverse[least] / inverse[least, least]
+        fitted -= torch.outer(fitted[:, least], row)
+        inverse -= torch.outer(inverse[:, least], row)
+        # What is 0 but for rounding must not grow.
+        fitted[:, least] = 0
+        inverse[least] = inverse[:, least] = 0
+        inverse[least, least] = 1
+    kept = (~dropped).nonzero()[:, 0]
+    fitted = fitted[:, kept]
+    own = kept.to(first.weight.device)
+    moved = bias + weight @ mean - fitted @ mean[kept]
+    return _layer(first.weight[own], first.bias[own]), _layer(fitted.to(second.weight), moved.to(second.bias))
+
+
+def _layer(weight: Tensor, bias: Tensor) -> nn.Linear:
+    """Return a linear layer with this weight (out, in) and bias (out,)."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0], device=weight.device, dtype=weight.dtype)
+    layer.weight.copy_(weight)
+    layer.bias.copy_(bias)
+    return layer

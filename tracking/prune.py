@@ -1,0 +1,51 @@
+"""Make a smaller model of a trained one: ``python tracking/prune.py --config NAME --config_prv TRAINED --out FILE``.
+
+The experiment NAME is the smaller one, with narrower MLPs (MODEL.BACKBONE.MLP_RATIO) and perhaps fewer blocks. The
+neurons that can best be spared are dropped, and the others fitted to take over, on samples of its training data.
+The result is for training to start from.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lib.utils.console import int_list, next_step
+from lib.utils.errors import run_cli
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--script", default="", help="family of trackers (default: by the experiment's folder)")
+    parser.add_argument("--config", required=True, help="experiment of the smaller model")
+    parser.add_argument("--script_prv", default="", help="family of --config_prv")
+    parser.add_argument("--config_prv", required=True, help="experiment of the trained model")
+    parser.add_argument(
+        "--blocks_prv", type=int_list, default=(), metavar="0,2,3", help="its blocks that are kept (default: the first)"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="weight file to write")
+    parser.add_argument("--samples", type=int, default=768, help="training samples to choose and fit by (768)")
+    parser.add_argument("--save_dir", default="./output", help="root of the checkpoints of --config_prv (./output)")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
+    parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="values instead of the experiment's")
+    args = parser.parse_intermixed_args()
+
+    from lib.train.admin.settings import TrainOptions  # slow to import, which --help need not wait for
+    from lib.train.pruning import prune
+
+    options = TrainOptions(
+        script=args.script,
+        save_dir=args.save_dir,
+        device=args.device,
+        config_prv=args.config_prv,
+        script_prv=args.script_prv,
+        blocks_prv=args.blocks_prv,
+    )
+    before, after = prune(args.config, args.out, options, args.samples, args.overrides)
+    print(f"wrote {args.out}: mean IoU of training samples {before:.3f} before, {after:.3f} after")
+    next_step(f"python tracking/train.py --config {args.config} MODEL.PRETRAIN_FILE={args.out}")
+
+
+if __name__ == "__main__":
+    run_cli(main)
