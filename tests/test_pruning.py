@@ -12,7 +12,7 @@ from lib.train import pruning
 from lib.train.admin.environment import EnvironmentSettings
 from lib.train.pruning import narrow_mlps
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
-from lib.utils.errors import ConfigError
+from lib.utils.errors import CheckpointError, ConfigError
 from tests.factories import run_command
 from tests.small_training import SMALL, small_config
 
@@ -112,6 +112,15 @@ def test_an_experiment_with_wider_mlps_is_refused(tmp_path, monkeypatch):
     words = ["--config", "vits_192", "--config_prv", "vits_160", "--out", tmp_path / "out.pth"]
     with pytest.raises(ConfigError, match="MLP_RATIO of vits_192 is 4.0, of vits_160 0.875: nothing to narrow"):
         run_command(monkeypatch, "prune", words)
+
+
+def test_what_cannot_be_done_is_said_before_the_work(tmp_path, monkeypatch):
+    words = ["--config", "vits_160", "--config_prv", "vits_192", "--out"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="checkpoint .*out.pth.probe cannot be written"):
+        run_command(monkeypatch, "prune", [*words, tmp_path / "file/out.pth"])
+    with pytest.raises(ConfigError, match="--samples 0: this must be 1 or more"):
+        run_command(monkeypatch, "prune", [*words, tmp_path / "out.pth", "--samples", 0])
 
 
 def test_a_family_without_narrow_mlps_is_refused():

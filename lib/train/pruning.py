@@ -38,7 +38,7 @@ def prune(
 
     Args:
         out: file for ``MODEL.PRETRAIN_FILE``.
-        samples: how many samples of the experiment's training data choose and fit; as many batches are whole.
+        samples: how many samples of the experiment's training data choose and fit, rounded up to whole batches.
         overrides: ``KEY.SUB=value`` strings for the experiment.
 
     Returns:
@@ -46,8 +46,10 @@ def prune(
 
     Raises:
         ConfigError: the experiments do not go together, or their MLPs cannot be narrowed so.
-        CheckpointError: there are no weights, or nothing of them fits.
+        CheckpointError: there are no weights, nothing of them fits, or ``out`` cannot be written.
     """
+    if samples < 1:
+        raise ConfigError(f"--samples {samples}: this must be 1 or more")
     cfg = load_experiment(config, overrides, options.script)
     previous = load_experiment(options.config_prv, family=options.script_prv)
     given, wanted = _mlp_ratio(previous), _mlp_ratio(cfg)
@@ -59,6 +61,9 @@ def prune(
     device = checked_device(options.device)
     net = family_of(cfg).build(wide)
     load_previous(net, wide, options)
+    probe = Path(f"{out}.probe")  # before minutes of work that would be lost
+    save_checkpoint({}, probe)
+    probe.unlink()
     actor = build_actor(net.to(device).eval(), wide, optim.amp_dtype(cfg.TRAIN.AMP, device))
     loader = build_loader(cfg, "TRAIN", open_sources(cfg, env_settings(), options.use_lmdb))
     drawn = list(islice(batches(loader), math.ceil(samples / cfg.TRAIN.BATCH_SIZE)))
