@@ -71,6 +71,7 @@ setup(
         "lib.shipped.pretrained_models": [
             "README.md",
             "training_data.yaml",
+            "ostrack_vits_160.*",
             "ostrack_vits_192.*",
             "ostrack_vits_256_ce_images.*",
         ],

@@ -28,7 +28,7 @@ SOURCES = (
     "README.md",
     "LICENSE",
 )
-MODELS = ("ostrack_vits_192", "ostrack_vits_256_ce_images")
+MODELS = ("ostrack_vits_160", "ostrack_vits_192", "ostrack_vits_256_ce_images")
 SHIPPED = {"README.md", "training_data.yaml", *(f"{model}.{end}" for model in MODELS for end in ("md", "pth"))}
 
 

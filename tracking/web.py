@@ -18,7 +18,7 @@ from lib.utils.console import next_step
 from lib.utils.errors import ConfigError, run_cli
 from tracking.export import export_experiment
 
-CONFIG = "vits_192"
+CONFIG = "vits_160"
 
 
 def parse_arguments() -> argparse.Namespace:
