@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import REPOSITORY
 
 SCRIPT = """
@@ -24,3 +26,20 @@ def test_a_warning_is_shown_once():
     done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=REPOSITORY, capture_output=True, text=True)
     lines = ["this is odd", "a is odd", "done", "b is odd", "done", "done", "error: and no more"]
     assert (done.returncode, done.stderr.splitlines()) == (1, lines)
+
+
+@pytest.mark.parametrize("flush", [True, False])
+def test_output_that_nobody_reads_on_ends_quietly(flush):
+    printing = f"[print('x' * 99, flush={flush}) for _ in range(5000)] and 0"
+    script = f"from lib.utils.errors import run_cli\nrun_cli(lambda: {printing})"
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"x" * 99 + b"\n"
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == (b"", 141)
+
+
+def test_another_broken_pipe_is_a_bug():
+    script = "from lib.utils.errors import run_cli\ndef main(): raise BrokenPipeError('to a worker')\nrun_cli(main)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 1 and "BrokenPipeError: to a worker" in done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
@@ -76,16 +77,22 @@ def run_cli(main: Callable[[], int | None]) -> None:
     """Run ``main`` as a script and exit with its status, or 0 for None.
 
     An :class:`OSTrackError`, or the system's refusal of a file or folder, is printed as one line and gives status 1;
-    Ctrl-C gives 130; any other exception, a bug, keeps its traceback. Warnings with the same text are printed once.
+    Ctrl-C gives 130, and a reader of the output that has gone, such as ``head``, 141, as the shell's tools give; any
+    other exception, a bug, keeps its traceback. Warnings with the same text are printed once.
     """
     handler = logging.StreamHandler()
     handler.addFilter(_first_time())
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
     try:
         status = main()
+        sys.stdout.flush()
     except OSTrackError as error:
         print(f"error: {error}", file=sys.stderr)
         status = 1
+    except BrokenPipeError:
+        if not _reader_is_gone():
+            raise
+        status = 141
     except OSError as error:
         if error.filename is None and error.errno != errno.ENOSPC:
             raise
@@ -95,3 +102,13 @@ def run_cli(main: Callable[[], int | None]) -> None:
         print("interrupted", file=sys.stderr)
         status = 130
     sys.exit(status or 0)
+
+
+def _reader_is_gone() -> bool:
+    """Whether the standard output is the pipe that broke; nothing more is written to it then."""
+    try:
+        print(flush=True)  # what could not be written before is forgotten
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
