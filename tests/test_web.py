@@ -365,6 +365,21 @@ def test_the_benchmark_tells_speed_and_takes_a_picture(page, tiny, tmp_path, mon
 
 
 @pytest.mark.end_to_end
+def test_a_clip_whose_first_picture_comes_late_is_shown(page):
+    late = "throw new DOMException('The image source is not usable.', 'InvalidStateError')"
+    page.evaluate("(window.tries = 0, window.whole = createImageBitmap, 0)")
+    page.evaluate(
+        f"(window.createImageBitmap = async (...all) => {{ if (++tries <= 3) {late}; return whole(...all); }}, 0)"
+    )
+    try:
+        page.click("#sample")
+        page.wait("tries > 3 && hint.textContent.startsWith('Drag')")
+        assert page.evaluate("problem.hidden")
+    finally:
+        page.evaluate("(window.createImageBitmap = whole, 0)")
+
+
+@pytest.mark.end_to_end
 def test_files_that_cannot_be_shown_are_named(page, tmp_path):
     (tmp_path / "film.mp4").write_bytes(b"no video")
     (tmp_path / "a.png").write_bytes(b"no picture")

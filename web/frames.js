@@ -101,7 +101,7 @@ class Video {
     this.pause();
     if (!this.live && this.#video.currentTime !== 0) await this.#seek(0);
     this.#at = 0;
-    return this.#frame(await createImageBitmap(this.#video), 0);
+    return this.#frame(await shownBy(this.#video), 0);
   }
 
   /**
@@ -192,6 +192,18 @@ function element() {
   video.setAttribute("aria-hidden", "true");
   document.getElementById("stage").prepend(video);
   return video;
+}
+
+/** What a paused video shows. On a busy machine it has no picture yet for a moment after it has loaded. */
+async function shownBy(video) {
+  for (let tries = 0; ; tries++) {
+    try {
+      return await createImageBitmap(video);
+    } catch (error) {
+      if (error.name !== "InvalidStateError" || tries === 100) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
 }
 
 function loaded(video, begin) {
