@@ -66,7 +66,7 @@ def test_chosen_and_fitted_neurons_are_better_than_the_first_ones(blocks):
     with torch.no_grad():
         for block in model:
             block.mlp.fc1.weight.mul_(3)
-    first = nn.Sequential(Block(16, 2, mlp_ratio=2), Block(16, 2, mlp_ratio=2))
+    first = nn.Sequential(Block(16, 2, mlp_hidden=32), Block(16, 2, mlp_hidden=32))
     own = first.state_dict()
     state = model.state_dict()
     first.load_state_dict({name: state[name][tuple(slice(n) for n in value.shape)] for name, value in own.items()})

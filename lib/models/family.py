@@ -22,7 +22,7 @@ from torch import Tensor, nn
 import lib.models
 from lib.config import ExperimentConfig, load_config
 from lib.models.state import State, TrackingModel
-from lib.models.weights import Explain
+from lib.models.weights import Explain, load_weights
 from lib.utils.errors import ConfigError, suggestion
 from lib.utils.paths import shipped_file
 
@@ -151,6 +151,29 @@ def experiment_family(config: str | Path, family: str = "") -> Family:
 def load_experiment(config: str | Path, overrides: Sequence[str] | None = None, family: str = "") -> ExperimentConfig:
     """Load an experiment of any family, see :func:`lib.config.load_config` and :func:`experiment_family`."""
     return load_config(experiment_family(config, family).config, config, overrides)
+
+
+def build_trained(cfg: ExperimentConfig, weights: Path | None, search_size: int) -> nn.Module:
+    """Build the model of an experiment with its weights, for search regions of ``search_size`` pixels.
+
+    Args:
+        weights: None = random ones.
+        search_size: ``DATA.SEARCH.SIZE``, or less for the middle of such regions.
+
+    Raises:
+        ConfigError: the model cannot take such regions.
+        CheckpointError: the weights do not fit.
+    """
+    family = family_of(cfg)
+    model = family.build(cfg)
+    if weights is not None:
+        load_weights(model, weights, family.explain_misfit)
+    if search_size != cfg.DATA.SEARCH.SIZE:
+        try:
+            model.set_search_size(search_size)  # type: ignore[operator]  # or it is refused
+        except (AttributeError, ValueError) as error:
+            raise ConfigError(f"{cfg.name} cannot take search regions of {search_size} pixels: {error}") from error
+    return model
 
 
 def resolve(location: str) -> Any:

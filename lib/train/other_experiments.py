@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from lib.config import ExperimentConfig
-from lib.models.family import family_of, load_experiment
+from lib.models.family import build_trained, family_of, load_experiment
 from lib.models.layers.head import HEADS
-from lib.models.weights import BLOCKS, count_blocks, load_matching, load_weights, with_names_of
+from lib.models.weights import BLOCKS, count_blocks, load_matching, with_names_of
 from lib.train.actors import Actor, build_actor
 from lib.train.admin.settings import TrainOptions
 from lib.train.trainers.checkpoints import list_checkpoints
@@ -54,7 +54,7 @@ def load_previous(net: nn.Module, cfg: ExperimentConfig, options: TrainOptions) 
     path = find_weights(previous.family, previous.name, max(epochs, default=previous.TEST.EPOCH), save_dir)
     family, own = family_of(cfg), net.state_dict()
     if previous.DATA.SEARCH.SIZE > cfg.DATA.SEARCH.SIZE and _same_scale(previous, cfg):
-        trained = _trained_model(previous, path, cfg.DATA.SEARCH.SIZE).state_dict()
+        trained = build_trained(previous, path, cfg.DATA.SEARCH.SIZE).state_dict()
     else:
         trained = network_state(load_checkpoint(path), path)
     state = with_names_of(own, trained)
@@ -123,7 +123,7 @@ def load_teacher(
             raise ConfigError(f"MODEL.HEAD.TYPE of {whose} is {head}, which has no score map: no distillation")
     family = family_of(teacher)
     path = find_weights(family.name, teacher.name, teacher.TEST.EPOCH, save_dir)
-    net = _trained_model(teacher, path, cfg.DATA.SEARCH.SIZE)
+    net = build_trained(teacher, path, cfg.DATA.SEARCH.SIZE)
     logger.info("teacher: %s from %s", teacher.name, path)
     return build_actor(net.to(device).eval().requires_grad_(False), teacher, amp_dtype)
 
@@ -132,21 +132,3 @@ def _same_scale(one: ExperimentConfig, other: ExperimentConfig) -> bool:
     """Whether the search regions of two experiments have the same scale, whatever their sizes."""
     scales = [experiment.DATA.SEARCH.SIZE / experiment.DATA.SEARCH.FACTOR for experiment in (one, other)]
     return math.isclose(*scales, rel_tol=1e-4)
-
-
-def _trained_model(cfg: ExperimentConfig, path: Path, search_size: int) -> nn.Module:
-    """Build the model of an experiment with the weights of a file, for the middle of its search regions.
-
-    Raises:
-        ConfigError: it cannot take regions of ``search_size`` pixels.
-        CheckpointError: the weights do not fit.
-    """
-    family = family_of(cfg)
-    net = family.build(cfg)
-    load_weights(net, path, family.explain_misfit)
-    if search_size != cfg.DATA.SEARCH.SIZE:
-        try:
-            net.set_search_size(search_size)  # type: ignore[operator]  # or it is refused
-        except (AttributeError, ValueError) as error:
-            raise ConfigError(f"{cfg.name} cannot take a DATA.SEARCH.SIZE of {search_size}: {error}") from error
-    return net

@@ -40,7 +40,7 @@ class Block(nn.Module):
 
     Args:
         run_segment: how norms and activations are run with the products after them.
-        mlp_ratio: neurons in the hidden layer of the MLP, as a multiple of ``dim``.
+        mlp_hidden: neurons in the hidden layer of the MLP; None = 4 times ``dim``.
     """
 
     def __init__(
@@ -49,13 +49,13 @@ class Block(nn.Module):
         num_heads: int,
         kernel: AttentionKernel = F.scaled_dot_product_attention,
         run_segment: SegmentRunner = run_direct,
-        mlp_ratio: float = 4.0,
+        mlp_hidden: int | None = None,
     ):
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
         self.attn = Attention(dim, num_heads, kernel)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
-        self.mlp = Mlp(dim, round(mlp_ratio * dim))
+        self.mlp = Mlp(dim, mlp_hidden or 4 * dim)
         self.run_segment = run_segment
 
     def attend(

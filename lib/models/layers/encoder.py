@@ -41,7 +41,7 @@ class Encoder(nn.Module):
     Args:
         keep_ratios: layers (from 0) that drop search tokens, and the share of tokens that each keeps.
         drop_path: stochastic depth of the last block.
-        mlp_ratio: of each :class:`Block`.
+        mlp_hidden: of each :class:`Block`.
     """
 
     def __init__(
@@ -52,15 +52,15 @@ class Encoder(nn.Module):
         keep_ratios: Mapping[int, float],
         drop_path: float = 0.0,
         execution: Execution = DIRECT,
-        mlp_ratio: float = 4.0,
+        mlp_hidden: int | None = None,
     ):
         super().__init__()
-        self.embed_dim, self.num_heads, self.mlp_ratio = dim, num_heads, mlp_ratio
+        self.embed_dim, self.num_heads, self.mlp_hidden = dim, num_heads, mlp_hidden
         self.keep_ratios = dict(keep_ratios)
         self.drop_path = drop_path
         self.execution = execution
         self.blocks = nn.ModuleList(
-            Block(dim, num_heads, execution.kernel, execution.run_segment, mlp_ratio) for _ in range(depth)
+            Block(dim, num_heads, execution.kernel, execution.run_segment, mlp_hidden) for _ in range(depth)
         )
         self.norm = nn.LayerNorm(dim, eps=1e-6)
 

@@ -39,7 +39,7 @@ class Backbone(Encoder):
         keep_ratios = dict(zip(options.CE_LOC, options.CE_KEEP_RATIO, strict=True))
         # Drawn before the blocks, so that a seed gives the weights that it always gave.
         patch_embed = PatchEmbed(img_size=None, patch_size=stride, embed_dim=dim)
-        super().__init__(dim, variant.num_heads, options.blocks, keep_ratios, drop_path, execution, options.MLP_RATIO)
+        super().__init__(dim, variant.num_heads, options.blocks, keep_ratios, drop_path, execution, options.mlp_hidden)
         self.template_grid, self.search_grid = template_size // stride, search_size // stride
         self.patch_embed = patch_embed
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))

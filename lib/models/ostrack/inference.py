@@ -82,7 +82,7 @@ class InferenceModel(nn.Module):
         self.register_buffer("ranking", None if fixed is None else fixed.contiguous())
         depth = len(backbone.blocks)
         shape = backbone.embed_dim, backbone.num_heads, depth, backbone.keep_ratios
-        self.encoder = Encoder(*shape, execution=execution, mlp_ratio=backbone.mlp_ratio)
+        self.encoder = Encoder(*shape, execution=execution, mlp_hidden=backbone.mlp_hidden)
         self.encoder.blocks.load_state_dict(backbone.blocks.state_dict())
         self.encoder.norm.load_state_dict(backbone.norm.state_dict())
         head = copy.deepcopy(model.box_head).eval()

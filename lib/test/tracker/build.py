@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from lib.config import ExperimentConfig
-from lib.models.family import family_of, load_experiment, resolve
-from lib.models.weights import load_weights
+from lib.models.family import build_trained, family_of, load_experiment, resolve
 from lib.test.evaluation.environment import env_settings
 from lib.test.spec import BACKENDS, EXPORTED, TrackerSpec
 from lib.test.tracker.backends import exported_network
@@ -62,13 +61,7 @@ def build_from_spec(spec: TrackerSpec, cfg: ExperimentConfig | None = None) -> T
 
 def tracking_model(cfg: ExperimentConfig, checkpoint: Path | None = None) -> nn.Module:
     """Build the model of an experiment for search regions of ``TEST.SEARCH_SIZE``; without file, weights are random."""
-    family = family_of(cfg)
-    model = family.build(cfg)
-    if checkpoint is not None:
-        load_weights(model, checkpoint, family.explain_misfit)
-    if cfg.TEST.SEARCH_SIZE != cfg.DATA.SEARCH.SIZE:
-        model.set_search_size(cfg.TEST.SEARCH_SIZE)  # type: ignore[operator]  # or the experiment would be refused
-    return model
+    return build_trained(cfg, checkpoint, cfg.TEST.SEARCH_SIZE)
 
 
 def build_network(
