@@ -11,7 +11,7 @@ from lib.data.crops import CropPair, CropSpec, PairSpec
 from lib.data.registry import open_dataset
 from lib.drawing import patches
 from lib.drawing.assets import AssetLibrary, draw_scene_spec, load_assets
-from lib.drawing.motion import CHANGES, deformation_spread, deformed
+from lib.drawing.motion import CHANGES, deformation_spread, deformed, draw_frames
 from lib.drawing.outlines import box_of, clip_outline, fill, largest_outline, random_outline
 from lib.drawing.pairs import DrawSettings, ImagesDataset, build_images_dataset, crop_frame
 from lib.drawing.patches import Part, cut, scaled
@@ -186,6 +186,22 @@ def test_box_of_a_view_follows_the_camera():
         frame = Frame(FRAME, placed, placed, False, [], [], NEUTRAL)
         crop = crop_frame(frame, frame.target_box, frame.target_box, replace(SEARCH, center_jitter=0))
         np.testing.assert_allclose(box_ends(crop.box, 256), extents(crop.image[..., 0], 127), atol=1.0)
+
+
+@pytest.mark.parametrize("view", [0.0, 1.0])
+def test_drawn_targets_are_turned_by_any_angle_from_the_template(assets, view):
+    def turns(share):
+        settings = DrawSettings(TURN=share, ROTATION=0.0, CAMERA_ROTATION=0.0, VIEW=view)
+        angles = []
+        for seed in range(20):
+            rng = np.random.default_rng(seed)
+            scene = draw_scene_spec(rng, AssetLibrary(assets.pictures, [], settings))
+            template, search = draw_frames(rng, scene, 1, 1)
+            angles.append(search.target.pose.angle - template.target.pose.angle)
+        return np.abs(angles)
+
+    assert turns(0.0).max() == 0
+    assert turns(1.0).min() > 0 and 1.2 < turns(1.0).mean() < 2  # half of pi
 
 
 def test_box_of_a_cutout_is_that_of_its_alpha(tmp_path):

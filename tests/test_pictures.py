@@ -15,7 +15,7 @@ from lib.data.splits import selected, split_selection
 from lib.drawing.extents import draw_loosening, draw_part_box, draw_part_outline, draw_rectangle, loosen
 from lib.drawing.photometric import Look, draw_video_look, tone_table
 from lib.train.admin.environment import EnvironmentSettings
-from lib.train.data.augmentation import degrade, warp_crop
+from lib.train.data.augmentation import augmented_crops, degrade, warp_crop
 from lib.train.data.check import check_dataset
 from lib.train.data.sampler import PairSampling
 from lib.train.data.samples import AnnotatedPairs, open_source
@@ -130,7 +130,7 @@ def test_a_warped_crop_shows_the_target_in_its_box():
     spec = CropSpec(96, 2.0, 0.5, 0.1, 1)
     ratios = []
     for seed in range(12):
-        crop = warp_crop(image, box, spec, np.random.default_rng(seed), settings)
+        crop = warp_crop(image, box, spec, np.random.default_rng(seed), settings, turn=0.0)
         x, y, w, h = crop.box * 96
         rows, columns = np.nonzero(crop.image[..., 0] > 127)
         seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
@@ -139,10 +139,32 @@ def test_a_warped_crop_shows_the_target_in_its_box():
     assert min(ratios) < 1.15 < 1.5 < max(ratios)  # 4 : 3 before
     round_box = np.array([60.0, 35.0, 40.0, 40.0])
     turned = warp_crop(image, round_box, replace(spec, center_jitter=0, scale_jitter=0), np.random.default_rng(0),
-                       replace(PLAIN_DRAW, ROTATION=40.0, ASPECT=0.0))  # fmt: skip
+                       replace(PLAIN_DRAW, ROTATION=40.0, ASPECT=0.0), turn=1.0)  # fmt: skip
     np.testing.assert_allclose(turned.box, [0.25, 0.25, 0.5, 0.5], atol=1e-6)  # the circle in it does not change
-    outside = warp_crop(image, np.array([140.0, 40.0, 40.0, 30.0]), spec, np.random.default_rng(0), settings)
+    upright = replace(PLAIN_DRAW, ROTATION=0.0, ASPECT=0.0)
+    lying = warp_crop(image, box, replace(spec, center_jitter=0, scale_jitter=0), np.random.default_rng(0), upright,
+                      turn=np.pi / 2)  # fmt: skip
+    assert lying.box[2] / lying.box[3] == pytest.approx(3 / 4)
+    outside = warp_crop(image, np.array([140.0, 40.0, 40.0, 30.0]), spec, np.random.default_rng(0), settings, 0.0)
     assert outside.padding.any() and not outside.image[outside.padding].any()
+
+
+def test_search_frames_of_video_are_turned_by_any_angle_and_templates_are_not():
+    frame, boxes = np.zeros((120, 160, 3), np.uint8), np.tile(np.array([70.0, 30.0, 20.0, 60.0]), (2, 1))
+    frame[30:90, 70:90] = 255
+    wanted = [(0, CropSpec(96, 4.0, 0, 0, 1)), (1, CropSpec(96, 4.0, 0, 0, 1))]
+
+    def ratios(turn):
+        settings, rng = replace(PLAIN_DRAW, TURN=turn), np.random.default_rng(0)
+        pairs = [augmented_crops(rng, lambda _: frame, boxes, wanted, settings, is_video=True) for _ in range(40)]
+        return np.array([[crop.box[2] / crop.box[3] for crop in pair] for pair in pairs])
+
+    np.testing.assert_allclose(ratios(0.0), 1 / 3, rtol=1e-5)
+    template, search = ratios(1.0).T
+    np.testing.assert_allclose(template, 1 / 3, rtol=1e-5)
+    assert search.min() < 0.4 and search.max() > 2.5  # from upright to lying
+    upright = np.isclose(ratios(0.25)[:, 1], 1 / 3, rtol=1e-5).mean()
+    assert 0.6 < upright < 0.9
 
 
 def test_extents_lie_where_they_should():

@@ -32,6 +32,7 @@ class DrawSettings(Section):
         TILT: perspective, relative change of scale over the target.
         BEND: non-rigid displacement over the target's size (three waves in each direction).
         HARD, HARD_FACTOR: probability that all of these are multiplied by a factor.
+        TURN: probability that the target, annotated or drawn, is turned by any angle.
 
     Motion:
         PLACEMENT: distance of the target's start from the middle of the frame: 0 none, 1 anywhere.
@@ -76,6 +77,7 @@ class DrawSettings(Section):
     BEND: NonNegative = 0.012
     HARD: Share = 0.15
     HARD_FACTOR: NonNegative = 2.2
+    TURN: Share = 0.0
 
     PLACEMENT: Share = 1.0
     MOTION: NonNegative = 0.8

@@ -33,6 +33,11 @@ def deformation_spread(settings: DrawSettings) -> np.ndarray:
     return np.array((*pose, *(settings.BEND,) * (CHANGES - 5)))
 
 
+def draw_turn(rng: np.random.Generator, settings: DrawSettings) -> float:
+    """Draw by how many radians a target is turned beside its deformation: any angle with ``TURN``, else 0."""
+    return rng.uniform(-np.pi, np.pi) if settings.TURN and rng.random() < settings.TURN else 0.0
+
+
 def camera_spread(settings: DrawSettings) -> np.ndarray:
     """Return those of the background, which keeps its aspect and does not bend."""
     turn = np.deg2rad(settings.CAMERA_ROTATION)
@@ -54,7 +59,7 @@ def deformed(pose: Pose, change: np.ndarray, center: np.ndarray) -> Pose:
 
 def calm(settings: DrawSettings) -> DrawSettings:
     """Return settings with which every pair is usable: a pasted target, little changed, in the middle of the frame."""
-    off = ("VIEW", "ASPECT", "TILT", "BEND", "HARD", "PLACEMENT", "MOTION", "JUMP", "OCCLUDER")
+    off = ("VIEW", "ASPECT", "TILT", "BEND", "HARD", "TURN", "PLACEMENT", "MOTION", "JUMP", "OCCLUDER")
     easy: dict[str, Any] = {"MIN_SIZE": 0.3, "MAX_SIZE": 0.4, "SCALE": 0.05, "ROTATION": 3.0, "DISTRACTORS": (1.0,)}
     return replace(settings, **easy | dict.fromkeys(off, 0.0))
 
@@ -123,6 +128,7 @@ def draw_next(rng: np.random.Generator, scene: SceneSpec, start: Start) -> tuple
     """Draw the background, and the target's pose, of a frame after the first."""
     settings, size = scene.settings, np.array(scene.frame_size, np.float64)
     change = rng.standard_normal(CHANGES) * deformation_spread(settings) * start.strength
+    change[2] += draw_turn(rng, settings)
     pan = rng.standard_normal(2) * settings.CAMERA_SHIFT * np.sqrt(size.prod())
     before = body_center(scene.target.sprite, start.target)
     if scene.painted:

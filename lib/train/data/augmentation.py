@@ -18,6 +18,7 @@ from torch import Tensor
 from lib.config.drawing import DrawSettings
 from lib.data.crops import PLAIN, Crop, CropPair, CropSpec, JointAugmentation, flip_crop, gray_crop, jitter_box
 from lib.drawing.extents import draw_loosening, draw_part_box, draw_rectangle, loosen
+from lib.drawing.motion import draw_turn
 from lib.drawing.photometric import Look, apply_look, draw_look, draw_video_look
 from lib.utils.crop import box_to_crop, sample_target
 
@@ -80,17 +81,18 @@ def is_usable(crop: Crop, stride: int) -> bool:
 
 
 def warp_crop(
-    frame: np.ndarray, box: np.ndarray, spec: CropSpec, rng: np.random.Generator, settings: DrawSettings
+    frame: np.ndarray, box: np.ndarray, spec: CropSpec, rng: np.random.Generator, settings: DrawSettings, turn: float
 ) -> Crop:
-    """Take one crop around the jittered ``box`` of a still picture, rotated and stretched at random.
+    """Take one crop around the jittered ``box``, rotated and stretched at random.
 
     The new box is that of the ellipse inside the old one, which fits objects better than that of its corners.
 
     Args:
         frame: RGB uint8 (H, W, 3).
         box: ``xywh`` in pixels, float64 (4,).
+        turn: radians to rotate it further.
     """
-    angle = np.deg2rad(settings.ROTATION) * rng.standard_normal()
+    angle = np.deg2rad(settings.ROTATION) * rng.standard_normal() + turn
     stretch = np.exp(0.5 * settings.ASPECT * rng.standard_normal() * np.array((1, -1)))
     around = jitter_box(box, spec, rng)
     scale = spec.size / (spec.factor * np.sqrt(around[2:].prod()))
@@ -156,7 +158,7 @@ def augmented_crops(
     settings: DrawSettings,
     is_video: bool,
 ) -> list[Crop]:
-    """Take crops with other extents of the target, warped still pictures, and the look of poor video.
+    """Take crops with other extents of the target, warped or turned, and with the look of poor video.
 
     Parts of the target are drawn in still pictures only: in a video they do not move with its box.
 
@@ -177,10 +179,11 @@ def augmented_crops(
     crops = []
     for position, (t, spec) in enumerate(wanted):
         box = loosen(boxes[t], change)
-        if is_video or position == 0:
+        turn = draw_turn(rng, settings) if position else 0.0
+        if position == 0 or (is_video and not turn):
             crop = cut_crop(frame(t), box, spec, rng)
         else:
-            crop = warp_crop(frame(t), box, spec, rng, settings)
+            crop = warp_crop(frame(t), box, spec, rng, settings, turn)
         crops.append(degrade(crop, rng, settings, video))
     return crops
 
