@@ -34,6 +34,7 @@ from lib.test.tracker.build import tracking_model
 from lib.test.tracker.ostrack_memory import MemoryTracker, least_presence, search_boxes, updates_template
 from lib.test.tracker.tracker import SearchResult, Tracker
 from lib.train.actors import build_actor
+from lib.train.actors.ostrack import OSTrackActor
 from lib.train.actors.ostrack_memory import OSTrackMemoryActor
 from lib.train.data.augmentation import cover, finish_pair
 from lib.train.data.sampler import PairSampling, clip_frames
@@ -172,6 +173,22 @@ def test_training_along_a_clip_is_what_the_tracker_does(cfg):
             state |= changed
             torch.testing.assert_close(found["score_map"][4 * t : 4 * t + 4], maps["score_map"])
             torch.testing.assert_close(found["presence_logit"][4 * t : 4 * t + 4].sigmoid(), changed["presence"])
+
+
+def test_a_tracker_without_a_memory_teaches_its_tokens(tmp_path):
+    taught_cfg = load_experiment(experiment_file(tmp_path, DYNAMIC_TEMPLATE=False), family=FAMILY)
+    cfg = load_experiment(experiment_file(tmp_path), ["TRAIN.DISTILL.FEATURE_WEIGHT=3"], FAMILY)
+    torch.manual_seed(2)
+    teacher = OSTrackActor(find_family("ostrack").build(taught_cfg).eval(), taught_cfg)
+    actor, batch = build_actor(random_model(cfg), cfg, teacher=teacher), clip_batch()
+    with torch.no_grad():
+        total, stats = actor(batch, 1)
+        usual = build_actor(actor.net, cfg)(batch, 1)[0]
+        ours, theirs = actor.forward(batch, 1)["backbone_feat"], teacher.forward(batch, None)["backbone_feat"]
+    by_hand = ((ours - theirs) ** 2).mean() / (theirs**2).mean()  # of template and search tokens, no others
+    assert stats["Loss/distill_feature"].item() == pytest.approx(by_hand.item(), rel=1e-5)
+    others = sum(stats[f"Loss/distill_{name}"].item() for name in ("score", "size", "offset"))
+    assert total.item() == pytest.approx(usual.item() + others + 3 * by_hand.item(), rel=1e-5)
 
 
 def test_presence_is_learned_with_gradients_through_the_state_and_boxes_of_absent_targets_do_not_count(cfg):

@@ -44,7 +44,8 @@ def main() -> None:
     )
     before, after = prune(args.config, args.out, options, args.samples, args.overrides)
     print(f"wrote {args.out}: mean IoU of training samples {before:.3f} before, {after:.3f} after")
-    next_step(f"python tracking/train.py --config {args.config} MODEL.PRETRAIN_FILE={args.out}")
+    taught = f"--distill 1 --config_teacher {args.config_prv}"
+    next_step(f"python tracking/train.py --config {args.config} {taught} MODEL.PRETRAIN_FILE={args.out}")
 
 
 if __name__ == "__main__":

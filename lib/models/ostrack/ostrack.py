@@ -69,7 +69,7 @@ class OSTrack(nn.Module):
         grid, template = self.backbone.search_grid, encoded.context[:, : self.backbone.template_grid**2]
         maps = self.box_head(head_features(encoded.search, template, grid, self.correlation))
         out: dict[str, Any] = {"pred_boxes": self.box_head.decode(maps)[0][:, None], **maps}
-        out["backbone_feat"] = torch.cat((encoded.context, encoded.search), dim=1)
+        out["backbone_feat"] = torch.cat((template, encoded.search), dim=1)
         out["removed_indexes_s"] = encoded.removed
         if encoded.attention:
             out["attn"] = [weights for weights, _ in encoded.attention]
