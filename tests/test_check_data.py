@@ -116,6 +116,12 @@ def test_videos_are_decoded_too(env):
 
 def test_images_are_opened(env, tmp_path):
     assert check_dataset("IMAGES", env).line().endswith("in no folder: procedural textures")
+    env.images_dir = str(tmp_path / "photos")
+    for number in range(3):
+        write_image(tmp_path / f"photos/{number}.png", np.full((90, 90, 3), 40 * number, np.uint8))
+    assert check_dataset("IMAGES", env).line().startswith("IMAGES: ok, 3 sequences, 3 frames")
+    (tmp_path / "photos/damaged.jpg").write_bytes(b"no picture")
+    assert check_dataset("IMAGES", env).line().startswith("IMAGES: PARTLY USABLE, 3 of 4 sequences")
     env.images_dir = str(tmp_path / "none")
     assert "set images_dir" in check_dataset("IMAGES", env).broken[0]
 
@@ -156,7 +162,9 @@ def test_sequences_that_training_cannot_use_are_named(env, caplog):
     assert str(refused.value) == f"{NAME}: {report.broken[0]}"
 
 
-@pytest.mark.parametrize("box", [[200, 20, 30, 30], [20, 160, 30, 30], [-40, 20, 40, 30], [20, -90, 30, 60]])
+@pytest.mark.parametrize(
+    "box", [[200, 20, 30, 30], [20, 160, 30, 30], [-40, 20, 40, 30], [20, -90, 30, 60], [20, 20, 9, 5000]]
+)
 def test_a_box_wholly_outside_of_its_still_picture_is_not_drawn(env, box):
     miniature.write_coco(Path(env.coco_dir))
     path = Path(env.coco_dir) / "annotations/instances_train2017.json"
@@ -166,7 +174,8 @@ def test_a_box_wholly_outside_of_its_still_picture_is_not_drawn(env, box):
     report = check_dataset("COCO17", env)
     line = report.line()
     assert line.startswith("COCO17: PARTLY USABLE, 7 of 8 sequences, ") and report.broken == []
-    assert "; 1 boxes are wholly outside their pictures and count as invisible (first: 000000000002_21 frame 0)" in line
+    where = "(first: 000000000002_21 frame 0)"
+    assert f"; 1 boxes are wholly outside their pictures, or far too large, and count as invisible {where}" in line
     source = open_source("COCO17", env, DataConfig())
     assert "000000000002_21" not in {source.dataset.sequence_name(index) for index in source.usable}
     # The picture itself tells, where the file names no sizes.
@@ -176,7 +185,8 @@ def test_a_box_wholly_outside_of_its_still_picture_is_not_drawn(env, box):
     if min(box) > 0:
         shown = ", ".join(map(str, box))
         assert check_dataset("COCO17", env).broken == [
-            f"1 boxes are wholly outside their pictures (first: 000000000002_21, box {shown} in 200 x 160 pixels)"
+            "1 boxes are wholly outside their pictures, or far too large (first: 000000000002_21, "
+            f"box {shown} in 200 x 160 pixels)"
         ]
 
 
@@ -205,7 +215,7 @@ def test_a_box_outside_of_a_frame_of_a_video_is_noted(env):
     boxes[0] = 96, 10, 20, 20
     miniature.write_rows(folder(env) / "groundtruth.txt", boxes)
     found = "GOT-10k_Train_000002 frame 0, box 96, 10, 20, 20 in 96 x 72 pixels"
-    found = f"; 1 boxes are wholly outside their pictures (first: {found})"
+    found = f"; 1 boxes are wholly outside their pictures, or far too large (first: {found})"
     for full in (False, True, True):
         report = check_dataset(NAME, env, full=full)
         assert report.line().startswith(f"{NAME}: ok, ") and found in report.line()
@@ -381,3 +391,5 @@ def test_lmdbs_are_made_and_checked_by_name(run, env):
     ]  # fmt: skip
     with pytest.raises(ConfigError, match="name data sets with --dataset, or a folder"):
         run("pack_lmdb", "--folder", env.got10k_dir)
+    with pytest.raises(ConfigError, match="name data sets with --dataset, or a folder"):
+        run("pack_lmdb", "--dataset", NAME, "--prefix", "train")

@@ -17,9 +17,9 @@ from lib.models.ostrack.pretrained import load_pretrained
 from lib.models.ostrack.weights import arch_spec, explain_misfit
 from lib.models.weights import load_weights, with_names_of
 from lib.utils.checkpoint import Placeholder, load_checkpoint, network_state, save_checkpoint, strip_checkpoint
-from lib.utils.errors import CheckpointError
+from lib.utils.errors import CheckpointError, ConfigError
 from tests.conftest import GOLDEN
-from tests.factories import SMALL, TINY
+from tests.factories import SMALL, TINY, run_command
 
 
 class Malice:
@@ -336,6 +336,11 @@ def test_pretraining_that_fits_nothing_is_refused(tmp_path):
         load_pretrained(model, "missing.pth")
 
 
+def test_a_share_without_a_mixture_is_refused(tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match="--share 0.1 is that of a mixture: name the other weights with --mix"):
+        run_command(monkeypatch, "strip_checkpoint", [tmp_path / "a.pth", tmp_path / "b.pth", "--share", 0.1])
+
+
 def test_stripping_mixes_the_weights_of_two_files(tmp_path):
     first, second, mixed = (tmp_path / f"{name}.pth" for name in ("first", "second", "mixed"))
     save_checkpoint({"net": {"a": torch.tensor([1.0, 2.0]), "count": torch.tensor(7)}, "epoch": 3}, first)
@@ -344,6 +349,10 @@ def test_stripping_mixes_the_weights_of_two_files(tmp_path):
     kept = load_checkpoint(mixed)
     assert kept["net"]["a"].tolist() == [0.75, 2.5]
     assert kept["net"]["count"].item() == 7 and kept["epoch"] == 3
+    averaged = tmp_path / "averaged.pth"
+    save_checkpoint({"net": {"a": torch.zeros(2)}, "ema": {"a": torch.tensor([4.0, 8.0])}}, averaged)
+    strip_checkpoint(averaged, mixed, mix=averaged, share=0.0, ema=True)
+    assert load_checkpoint(mixed)["net"]["a"].tolist() == [4, 8]  # the average of the other weights too
     for other in ({"a": torch.ones(3), "count": torch.tensor(9)}, {"b": torch.ones(2), "count": torch.tensor(9)}):
         save_checkpoint({"net": other}, second)
         with pytest.raises(CheckpointError, match="not of the same model.*: (a$|a, b$)"):

@@ -105,6 +105,9 @@ def test_the_hash_follows_the_values():
         ("DATA.MEAN=0.5", ["DATA.MEAN", "a list"]),
         ("DATA.MEAN=[0.5]", ["DATA.MEAN", "3 values"]),
         ("TRAIN.LR=-1", ["TRAIN.LR", "greater than 0"]),
+        ("TRAIN.LR_DROP_EPOCH=0", ["TRAIN.LR_DROP_EPOCH", "greater than 0"]),
+        ("TRAIN.SEED=-1", ["TRAIN.SEED", "0 or more"]),
+        ("MODEL.BACKBONE.MLP_RATIO=0.0006", ["MODEL.BACKBONE.MLP_RATIO", "1/768"]),
         ("DATA.TRAIN.DATASETS_RATIO=[1, 2]", ["DATA.TRAIN.DATASETS_RATIO", "DATASETS_NAME"]),
         ("DATA.TRAIN.DATASETS_RATIO=[0, 0, 0, 0]", ["DATA.TRAIN.DATASETS_RATIO", "not all 0"]),
         ("DATA.SEARCH.SIZE=250", ["DATA.SEARCH.SIZE", "multiple", "16"]),
@@ -154,6 +157,9 @@ def test_files_that_cannot_be_used_are_named(tmp_path):
     broken = tmp_path / "broken.yaml"
     broken.write_text("TRAIN: [1, 2")
     with pytest.raises(ConfigError, match="broken.yaml is not valid YAML"):
+        load_config(OSTrackConfig, broken)
+    broken.write_text("TRAIN: {EPOCH: 3}\nDATA: {}\nTRAIN: {LR: 0.1}\n")
+    with pytest.raises(ConfigError, match="(?s)broken.yaml is not valid YAML: the key TRAIN is there twice.*line 3"):
         load_config(OSTrackConfig, broken)
     empty = tmp_path / "empty.yaml"
     for text in ("", "# only this\n---\n", "{}", "TRAIN:\nMODEL: {BACKBONE: {}}\n"):

@@ -61,6 +61,12 @@ def test_a_box_without_area_is_refused(box):
         crop_window(box, 2.0)
 
 
+def test_a_box_that_memory_cannot_hold_is_refused():
+    with pytest.raises(DataError, match="box x, y, w, h = 10.0, 10.0, 12345.0, 12345.0: it is far too large"):
+        crop_window([10, 10, 12345, 12345], 4.0)
+    assert crop_window([10, 10, 8000, 8000], 4.0).side == 32000
+
+
 @pytest.mark.parametrize("size", [16, 20, 24])
 def test_hann_windows(size, geometry):
     np.testing.assert_allclose(hann2d(size), geometry[f"hann{size}"], atol=1e-6)

@@ -119,6 +119,9 @@ def test_photographs_become_cutouts_and_sheets(tmp_path):
     cutout = read_image(out / "pets_a.png", alpha=True)
     assert abs(cutout.shape[0] - 81) <= 2 and abs(cutout.shape[1] - 121) <= 2
     assert cutout[0, 0, 3] == 0 and cutout[40, 60].tolist() == [220, 30, 30, 255]
+    again = [tmp_path / "photos"] * 2  # as from two folders with one name
+    assert cut_out_salient(again, tmp_path / "both", lambda image: heats[image.tobytes()]) == 4
+    assert len(list((tmp_path / "both").iterdir())) == 4 and (tmp_path / "both/pets_a_2.png").is_file()
     (sheet,) = cutout_sheets(out, tmp_path / "sheet.png")
     assert (read_image(sheet).reshape(-1, 3) == (255, 0, 255)).all(1).any()
     with pytest.raises(DataError, match="none of 4 pictures has one compact salient object"):

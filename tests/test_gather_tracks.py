@@ -194,7 +194,10 @@ def test_damaged_videos_are_left_out(tmp_path, caplog):
         ({"frames": "a"}, "things has the keys frames; needed are frames, boxes"),
         ({"frames": "a", "boxes": "b", "strides": 2}, "things has the keys frames, boxes, strides; needed"),
         ({"frames": ["a", "b"], "boxes": "b"}, "things: 2 frames but 1 boxes; give one for each"),
-        ({"frames": "a", "boxes": "b", "stride": "two"}, "things: stride is 'two'; expected a number"),
+        ({"frames": "a", "boxes": "b", "stride": "two"}, "things: stride is 'two'; expected a whole number, 1 or more"),
+        ({"frames": "a", "boxes": "b", "stride": 0}, "things: stride is 0; expected a whole number, 1 or more"),
+        ({"frames": "a", "boxes": "b", "drop": ["3"]}, r"things: drop is \['3'\]; expected a list of whole numbers"),
+        ({"frames": "a", "boxes": "b", "overlap": "x"}, "things: overlap is 'x'; expected a number"),
     ],
 )
 def test_options_that_are_wrong(options, problem):

@@ -1,6 +1,7 @@
 """Sets of pictures from clones of repositories, small ones that are drawn here."""
 
 import json
+import shutil
 import subprocess
 
 import cv2
@@ -184,8 +185,12 @@ def test_the_sets_are_read_for_training(tmp_path):
     [
         ("voc", {"image": "a"}, "things: unknown key image; did you mean images?"),
         ("voc", {}, "things: the key images is missing"),
-        ("voc", {"images": "a", "most": "few"}, "things: most is 'few'; expected a number"),
+        ("voc", {"images": "a", "most": "few"}, "things: most is 'few'; expected a whole number, 1 or more"),
+        ("voc", {"images": "a", "most": 2.5}, "things: most is 2.5; expected a whole number"),
+        ("voc", {"images": "a", "most": True}, "things: most is True; expected a whole number"),
+        ("voc", {"images": "a", "most": 0}, "things: most is 0; expected a whole number"),
         ("voc", {"images": {"a": 1}}, "things: images is .*; expected a list"),
+        ("voc", {"images": [5]}, r"things: images is \[5\]; expected a list of texts"),
         ("voc", {"images": ["a", "b"], "labels": "a"}, "things: 2 images but 1 labels; give one for each"),
         ("yolo", {"images": "a"}, "clone/a: there is no such folder"),
         ("coco", {"images": ".", "labels": "a.json"}, "a.json is not a COCO annotation file: FileNotFoundError"),
@@ -261,6 +266,8 @@ def test_sets_are_cloned_made_and_not_made_again(tmp_path, gather_sets, capsys):
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[-5:-1] == [["set", "pictures", "boxes"], ["cats", "1", "1"], ["dogs", "1", "1"], ["total", "2", "2"]]
     made = tmp_path / "out/pictures/dogs/annotations.json"
+    shutil.rmtree(made.parent)
+    gather_sets(rows)
     made.write_text("looked at")
     gather_sets(rows)
     assert made.read_text() == "looked at"
@@ -285,6 +292,9 @@ def test_what_is_missing_is_said_once_the_rest_is_made(tmp_path, gather_sets, ca
     ):
         gather_sets(rows, "--offline")
     (tmp_path / "out/gathered.json").write_text("{")
+    with pytest.raises(DataError, match="gathered.json is damaged .*; delete it"):
+        gather_sets(rows)
+    (tmp_path / "out/gathered.json").write_text("[]")
     with pytest.raises(DataError, match="gathered.json is damaged .*; delete it"):
         gather_sets(rows)
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import zipfile
 
 import numpy as np
@@ -60,11 +61,11 @@ def opened(root, name):
     return open_dataset(name, env)
 
 
-def packed(data, size=10**6):
-    """Pack everything and unpack it; the parts, and the folder of what was unpacked."""
+def packed(data, size=10**6, folder="parts"):
+    """Pack everything into a folder; its parts, and a folder to unpack them to."""
     rng = np.random.default_rng(0)
-    jobs = [job for name in ("FOLDER", "PICTURES") for job in jobs_of(opened(data, name), rng, 9, SPEC).values()]
-    parts = list(pack(jobs, data / "parts", itertools.repeat(size), rng))
+    jobs = [job for name in ("FOLDER", "PICTURES") for job in jobs_of(opened(data, name), rng, 9, SPEC, {}).values()]
+    parts = list(pack(jobs, data / folder, itertools.repeat(size), rng))
     return parts, data / "out"
 
 
@@ -128,7 +129,7 @@ def test_surroundings_end_with_the_frame():
 
 
 def test_parts_hold_their_size_and_can_be_used_alone(data):
-    whole = sum(path.stat().st_size for path in packed(data)[0])
+    whole = sum(path.stat().st_size for path in packed(data, folder="whole")[0])
     parts, out = packed(data, size=int(0.6 * whole) + 1000)
     assert len(parts) > 1
     assert all(path.stat().st_size <= 0.6 * whole + 1000 for path in parts)
@@ -180,6 +181,22 @@ def test_what_cannot_be_read_is_left_out(data, caplog):
     assert "0005.png" in caplog.text
 
 
+def test_sequences_of_one_name_are_all_packed(data, tmp_path_factory, caplog):
+    other = tmp_path_factory.mktemp("other")
+    shutil.copytree(data / "tracks/large", other / "tracks/large")
+    rng, sources = np.random.default_rng(0), {}
+    first, again, more = (jobs_of(opened(root, "FOLDER"), rng, 9, SPEC, sources) for root in (data, data, other))
+    assert sorted(first) == sorted(again) == ["corner", "large", "small"]  # the same sequences in two sets
+    assert list(more) == ["large_2"] and more["large_2"]().name == "video/large_2.avif"
+    assert "large, so this one is packed as large_2" in caplog.text
+
+
+def test_parts_of_an_earlier_time_are_not_mixed_in(data):
+    parts, _ = packed(data)
+    with pytest.raises(ConfigError, match=f"{parts[0]} is there already: delete the parts"):
+        packed(data)
+
+
 def test_the_command_there_and_back(data, monkeypatch, capsys):
     settings = EnvironmentSettings(
         folder_dir=str(data / "tracks"), pictures_dir=str(data / "pictures"), cache_dir=str(data / "cache"),
@@ -204,6 +221,7 @@ def test_the_command_there_and_back(data, monkeypatch, capsys):
     [
         (["ostrack", "--out", "x"], "--unpack"),
         (["ostrack", "vits_192", "--out", "x", "--frames", "0"], "--frames"),
+        (["ostrack", "vits_192", "--out", "x", "--frames", "19"], "takes sequences of 20 frames or more"),
         (["--unpack", "missing.zip", "--out", "x"], "missing.zip"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from lib.config.drawing import DrawSettings
 from lib.config.experiment import DataConfig
 from lib.data.crops import Crop, CropSpec, PairSpec
-from lib.data.registry import open_dataset
+from lib.data.registry import folders, open_dataset
 from lib.data.splits import selected, split_selection
 from lib.drawing.extents import draw_loosening, draw_part_box, draw_part_outline, draw_rectangle, loosen
 from lib.drawing.photometric import Look, draw_video_look, tone_table
@@ -19,7 +20,7 @@ from lib.train.data.augmentation import augmented_crops, degrade, warp_crop
 from lib.train.data.check import check_dataset
 from lib.train.data.sampler import PairSampling
 from lib.train.data.samples import AnnotatedPairs, open_source
-from lib.utils.errors import ConfigError, DataError
+from lib.utils.errors import ConfigError, DataError, ImageError
 
 SAMPLING = PairSampling("causal", 50, 1, 1)
 PLAIN_DRAW = DrawSettings(  # nothing but geometry
@@ -90,6 +91,19 @@ def test_folders_are_chosen_by_their_names(env):
     assert selected(["b1", "a", "b2"], ["b?"], "X") == ["b1", "b2"]
 
 
+def test_folders_of_one_name_are_all_taken(env, tmp_path):
+    write_voc(tmp_path / "more" / "voc", [(1, 2, 30, 25)])
+    several = replace(env, pictures_dir=[env.pictures_dir, str(tmp_path / "more")])
+    found = open_dataset("PICTURES[voc]", several)
+    assert [found.sequence(i).bbox[0, 0] for i in range(len(found))] == [10, 40, 1]
+    assert len(open_dataset("PICTURES", replace(several, pictures_dir=[env.pictures_dir] * 2))) == 3  # once each
+
+
+def test_a_setting_takes_folders_in_any_form():
+    assert folders("a") == folders(Path("a")) == ["a"] and folders(["a", Path("b")]) == ["a", "b"]
+    assert folders("") == folders(None) == folders([]) == []
+
+
 def test_sequences_of_a_folder_are_chosen_by_their_names(tmp_path):
     for name in ("cars_1", "cars_2", "bike"):
         for number in range(3):
@@ -116,6 +130,14 @@ def test_what_is_missing_or_damaged_is_named(env, tmp_path, caplog):
     (tmp_path / "nothing").mkdir()
     with pytest.raises(DataError, match="no pictures with boxes; expected annotations.json"):
         open_dataset("PICTURES", replace(env, pictures_dir=str(tmp_path / "nothing")))
+
+
+def test_a_box_that_no_crop_can_be_taken_around_names_its_sequence(env):
+    dataset = open_dataset("PICTURES[coco]", env)
+    dataset.table.bbox[0, 2:] = 1e5
+    source = AnnotatedPairs(dataset, SAMPLING)
+    with pytest.raises(ImageError, match=r"PICTURES\[coco\]/coco/0_0 frames .*: cannot crop .* far too large"):
+        source.draw_pair(np.random.default_rng(0), PairSpec(*[CropSpec(64, 2.0, 0.0, 0.0, 1)] * 2))
 
 
 def test_the_data_set_is_checked_like_others(env):

@@ -1,5 +1,7 @@
 """Narrowing the MLPs of a trained model."""
 
+import shlex
+
 import pytest
 import torch
 from torch import nn
@@ -28,7 +30,7 @@ def blocks():
 def narrowed(model, tokens, hidden):
     """The outputs of ``model`` before and after it is narrowed."""
     before = model(tokens)
-    narrow_mlps(model, hidden / 64, lambda: model(tokens))
+    narrow_mlps(model, hidden, lambda: model(tokens))
     assert (
         [block.mlp.fc1.out_features for block in model]
         == [block.mlp.fc2.in_features for block in model]
@@ -95,22 +97,28 @@ def test_the_command_makes_weights_to_train_from(tmp_path, monkeypatch, capsys):
         "--out",
         out,
     ]
-    words += ["--save_dir", tmp_path, "--device", "cpu", "--samples", 8, *DRAWN, "MODEL.BACKBONE.MLP_RATIO=0.5"]
+    ratio = "MODEL.BACKBONE.MLP_RATIO=0.503"  # 96.6 neurons
+    words += ["--save_dir", tmp_path, "--device", "cpu", "--samples", 8, *DRAWN, ratio]
     run_command(monkeypatch, "prune", words)
-    assert f"MODEL.PRETRAIN_FILE={out}" in capsys.readouterr().out
-    narrow = build_ostrack(small_config("MODEL.BACKBONE.MLP_RATIO=0.5"))
+    following = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert following[-2:] == [ratio, f"MODEL.PRETRAIN_FILE={out}"]
+    assert {"--save_dir", str(tmp_path), "--config_teacher", "vitt_256_ce_images"} <= set(following)
+    narrow = build_ostrack(small_config(ratio))
     load_weights(narrow, out)
     state, given = narrow.state_dict(), source.state_dict()
-    assert state["backbone.blocks.1.mlp.fc1.weight"].shape == (96, 192)
+    assert state["backbone.blocks.1.mlp.fc1.weight"].shape == (97, 192)
     rows = {tuple(row.tolist()) for row in given["backbone.blocks.2.mlp.fc1.weight"]}
     assert {tuple(row.tolist()) for row in state["backbone.blocks.1.mlp.fc1.weight"]} < rows
     assert torch.equal(state["backbone.blocks.1.attn.qkv.weight"], given["backbone.blocks.2.attn.qkv.weight"])
-    assert load_checkpoint(out)["config"]["MODEL"]["BACKBONE"]["MLP_RATIO"] == 0.5
+    assert load_checkpoint(out)["config"]["MODEL"]["BACKBONE"]["MLP_RATIO"] == 0.503
 
 
 def test_an_experiment_with_wider_mlps_is_refused(tmp_path, monkeypatch):
     words = ["--config", "vits_192", "--config_prv", "vits_160", "--out", tmp_path / "out.pth"]
-    with pytest.raises(ConfigError, match="MLP_RATIO of vits_192 is 4.0, of vits_160 0.875: nothing to narrow"):
+    with pytest.raises(
+        ConfigError,
+        match=r"vits_192 has 1536 neurons in each MLP \(MODEL.BACKBONE.MLP_RATIO\), vits_160 has 336: nothing",
+    ):
         run_command(monkeypatch, "prune", words)
 
 
@@ -126,4 +134,4 @@ def test_what_cannot_be_done_is_said_before_the_work(tmp_path, monkeypatch):
 def test_a_family_without_narrow_mlps_is_refused():
     cfg = ExperimentConfig()
     with pytest.raises(ConfigError, match="has no MODEL.BACKBONE.MLP_RATIO to narrow"):
-        pruning._mlp_ratio(cfg)
+        pruning._mlp_hidden(cfg)

@@ -267,6 +267,16 @@ def test_vid_tracks_end_at_a_gap_and_may_not_fill_the_picture(tmp_path):
     assert hidden(dataset, "ILSVRC2015_VID_train_0000/ILSVRC2015_train_00000000/0") == [2]
     second = by_name(dataset)["ILSVRC2015_VID_train_0000/ILSVRC2015_train_00000000/1"]
     assert dataset.frame_key(second, 0) == f"Data/{place}/000002.JPEG"
+    text = path.read_text()
+    path.unlink()  # a frame without annotation is a gap of all tracks
+    dataset = open_dataset("VID", env)
+    lengths = {name.rpartition("/")[2]: dataset.length(index) for name, index in by_name(dataset).items()}
+    assert lengths == {"0": 10, "1": 8}
+    np.testing.assert_allclose(dataset.sequence(0).bbox[9], boxes[dataset.sequence_name(0)][9], atol=1)
+    path.with_name("notes.xml").write_text(text)
+    with pytest.raises(DataError, match="notes.xml is .* a number, like 000000.xml"):
+        open_dataset("VID", env)
+    path.with_name("notes.xml").unlink()
     path.write_text("<annotation><object></object></annotation>")
     with pytest.raises(DataError, match="VID: .*000010.xml is not an annotation of ImageNet VID"):
         open_dataset("VID", env)

@@ -86,6 +86,11 @@ def test_resumed_after_an_epoch_is_bit_identical(run, whole_run):
     assert_same_run(whole, parts)
 
 
+def test_where_nothing_is_left_to_train_the_checkpoint_that_is_there_is_named(run):
+    last = run("whole", "TRAIN.EPOCH=1")
+    assert run("other", "TRAIN.EPOCH=1", resume=str(last)) == last and last.is_file()
+
+
 def interrupt(monkeypatch, name, call):
     """SIGTERM to this process when the trainer's ``name`` is called for the ``call``-th time."""
     original, calls = getattr(trainer_module, name), []

@@ -317,6 +317,7 @@ class TestCommandLine:
             (["--config", "TINY", "--mode", "multiple", "--nproc_per_node", "2", "--nnodes", "2"], "--mode multi_node"),
             (["--config", "TINY", "--mode", "single", "--nproc_per_node", "2"], "--nproc_per_node 2 needs --mode"),
             (["--config", "TINY", "--nproc_per_node", "0"], "--nproc_per_node 0: this must be 1 or more"),
+            (["--config", "TINY", "--port", "99999"], "--port 99999: this must be from 1 to 65535"),
             (["--config", "TINY", "--rank", "1"], "--nnodes and --rank need --mode multi_node"),
             (["--config", "TINY", "--distill", "1"], "--config_teacher"),
             (["--config", "TINY", "--config_teacher", "x"], "--distill 1 and --config_teacher"),

@@ -7,6 +7,7 @@ python tracking/check_data.py --dataset LASOT "TRACKINGNET[0-3]" --full # these,
 """
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -50,7 +51,9 @@ def main() -> int:
     if broken:
         next_step("mend what is BROKEN, then the same command again")
     else:
-        next_step(f"python tracking/train.py --config {args.config or 'CONFIG'}")
+        given = ["--script", args.script] if args.script else []
+        given += ["--config", args.config or "CONFIG", *args.overrides]
+        next_step(shlex.join(["python", "tracking/train.py", *given]))
     return int(broken)
 
 

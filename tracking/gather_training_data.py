@@ -92,10 +92,13 @@ def make_sets(
         finished = json.loads(record.read_text()) if record.exists() else {}
     except ValueError as error:
         raise DataError(f"{record} is damaged ({error}); delete it: all sets are made again") from error
+    if not isinstance(finished, dict):
+        raise DataError(f"{record} is damaged (it holds no sets by their names); delete it: all sets are made again")
     counts, failed = {}, []
     for row in rows:
         note = finished.get(row.name, {})
-        if note.get("row") != row.as_json():
+        there = any(out.glob(f"*/{row.name}")) or any(out.glob(f"video/{row.name}_*"))
+        if note.get("row") != row.as_json() or not there:
             try:
                 pictures, boxes = MAKERS[row.form](
                     row.name, row.form, row.options, clones_of(row, clones, offline), out

@@ -22,9 +22,10 @@ def main() -> None:
     parser.add_argument("--dataset", nargs="+", default=[], metavar="NAME", help="names of training data sets")
     parser.add_argument("--folder", type=Path, help="a folder instead; with --out")
     parser.add_argument("--out", type=Path, help="where its lmdb goes")
-    parser.add_argument("--prefix", default="", help="what its keys begin with, like train for GOT-10k")
+    parser.add_argument("--prefix", default="", help="with --folder: what its keys begin with, like train for GOT-10k")
     args = parser.parse_args()
-    if bool(args.dataset) == bool(args.folder and args.out):
+    alone = args.folder or args.out or args.prefix
+    if alone if args.dataset else not (args.folder and args.out):
         raise ConfigError("name data sets with --dataset, or a folder with --folder and --out")
     jobs = [job for name in args.dataset for job in lmdb_jobs(name, env_settings())]
     for folder, out, prefix, content in jobs or [(args.folder, args.out, args.prefix, ())]:

@@ -21,6 +21,7 @@ from lib.data.registry import folders, open_dataset
 from lib.drawing.pictures import list_pictures
 from lib.models.family import load_experiment
 from lib.train.admin.environment import env_settings
+from lib.train.data.sampler import SHORTEST_SEQUENCE
 from lib.utils.console import next_step
 from lib.utils.errors import ConfigError, run_cli
 
@@ -50,6 +51,8 @@ def parse_arguments() -> argparse.Namespace:
         raise ConfigError("name a family and an experiment to pack, or parts with --unpack")
     if min(args.frames, args.pictures, args.photos, args.side, *args.part_mb) <= 0 or not 0 <= args.quality <= 100:
         raise ConfigError("--frames, --pictures, --photos, --side and --part_mb are above 0, --quality is 0 to 100")
+    if args.frames < SHORTEST_SEQUENCE:
+        raise ConfigError(f"--frames {args.frames}: training takes sequences of {SHORTEST_SEQUENCE} frames or more")
     return args
 
 
@@ -61,8 +64,10 @@ def find_jobs(args: argparse.Namespace, rng: np.random.Generator) -> list[Job]:
     sets = {name: open_dataset(name, env) for name in ratios if name != "IMAGES"}
     still = sum(ratios[name] for name, one in sets.items() if not one.is_video)
     jobs: dict[str, Job] = {}  # a sequence may be in several sets
+    sources: dict[str, str] = {}
     for name, one in sets.items():
-        found = packing.jobs_of(one, rng, 0 if one.is_video else round(args.pictures * ratios[name] / still), spec)
+        most = 0 if one.is_video else round(args.pictures * ratios[name] / still)
+        found = packing.jobs_of(one, rng, most, spec, sources)
         print(f"{name}: {len(found)} of {len(one)}", flush=True)
         jobs |= found
     packed = list(jobs.values())

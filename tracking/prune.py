@@ -6,6 +6,7 @@ The result is for training to start from.
 """
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -44,8 +45,11 @@ def main() -> None:
     )
     before, after = prune(args.config, args.out, options, args.samples, args.overrides)
     print(f"wrote {args.out}: mean IoU of training samples {before:.3f} before, {after:.3f} after")
-    taught = f"--distill 1 --config_teacher {args.config_prv}"
-    next_step(f"python tracking/train.py --config {args.config} {taught} MODEL.PRETRAIN_FILE={args.out}")
+    given = ["--script", args.script] if args.script else []
+    given += ["--config", args.config, "--save_dir", args.save_dir, "--distill", "1"]
+    given += ["--script_teacher", args.script_prv] if args.script_prv else []
+    given += ["--config_teacher", args.config_prv, *args.overrides, f"MODEL.PRETRAIN_FILE={args.out}"]
+    next_step(shlex.join(["python", "tracking/train.py", *given]))
 
 
 if __name__ == "__main__":

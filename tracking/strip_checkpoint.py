@@ -18,8 +18,11 @@ def main() -> None:
     parser.add_argument("--float32", action="store_true", help="keep full precision")
     parser.add_argument("--ema", action="store_true", help="the averaged weights (TRAIN.EMA_DECAY), not the newest")
     parser.add_argument("--mix", type=Path, metavar="WEIGHTS", help="mix with these, say of the stage before")
-    parser.add_argument("--share", type=float, default=0.5, help="of the checkpoint in the mixture, 0 to 1 (0.5)")
+    parser.add_argument("--share", type=float, help="of the checkpoint in the mixture, 0 to 1 (0.5)")
     args = parser.parse_args()
+    if args.share is not None and not args.mix:
+        raise ConfigError(f"--share {args.share} is that of a mixture: name the other weights with --mix")
+    args.share = 0.5 if args.share is None else args.share
     if not 0 <= args.share <= 1:
         raise ConfigError(f"--share {args.share}: it must be from 0 to 1")
     strip_checkpoint(args.checkpoint, args.out, half=not args.float32, ema=args.ema, mix=args.mix, share=args.share)

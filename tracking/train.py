@@ -82,6 +82,8 @@ def check_options(args: argparse.Namespace) -> None:
     Raises:
         ConfigError: naming them.
     """
+    if args.port is not None and not 0 < args.port < 2**16:
+        raise ConfigError(f"--port {args.port}: this must be from 1 to {2**16 - 1}")
     count = args.nproc_per_node
     if count is not None and count < 1:
         raise ConfigError(f"--nproc_per_node {count}: this must be 1 or more")

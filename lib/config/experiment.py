@@ -75,7 +75,7 @@ class TrainConfig(Section):
     LR: Positive = 0.0001
     WEIGHT_DECAY: NonNegative = 0.0001
     EPOCH: PositiveInt = 500
-    LR_DROP_EPOCH: int = 400
+    LR_DROP_EPOCH: PositiveInt = 400
     BATCH_SIZE: PositiveInt = 16
     NUM_WORKER: NonNegativeInt = 8
     OPTIMIZER: Literal["ADAMW"] = "ADAMW"
@@ -91,7 +91,7 @@ class TrainConfig(Section):
     AMP: Literal[False, True, "bf16", "fp16"] = False
     DROP_PATH_RATE: Annotated[float, Interval(0, 1, "[)")] = 0.1
     SCHEDULER: SchedulerConfig = SchedulerConfig()
-    SEED: Extension[int] = 42
+    SEED: Extension[NonNegativeInt] = 42
     # Batches whose gradients are summed before an optimizer step.
     ACCUM_STEPS: Extension[PositiveInt] = 1
     # Epochs between two checkpoints that are kept.

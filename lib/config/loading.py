@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+from yaml.composer import ComposerError
 
 from lib.config.experiment import ExperimentConfig
 from lib.config.section import all_conflicts, to_plain, updated
@@ -72,7 +73,7 @@ def config_hash(cfg: ExperimentConfig) -> str:
 
 def _read_yaml(path: Path, schema: type[ExperimentConfig]) -> Any:
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.load(path.read_text(), _UniqueKeys)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"experiment file {path} cannot be read: {error}") from error
     except yaml.YAMLError as error:
@@ -80,6 +81,19 @@ def _read_yaml(path: Path, schema: type[ExperimentConfig]) -> Any:
     if not _sets_a_value(values):
         raise ConfigError(f"experiment file {path} is empty, it sets no key: copy one of {experiments_dir(schema)}")
     return values
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that a section has twice: YAML's own loader silently takes the last."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        values = [key.value for key in keys]
+        for number, key in enumerate(keys):
+            if key.value in values[:number]:
+                raise ComposerError(None, None, f"the key {key.value} is there twice: keep one", key.start_mark)
+        return node
 
 
 def _sets_a_value(values: Any) -> bool:

@@ -71,6 +71,8 @@ class OSTrackBackboneConfig(BackboneConfig):
         variant, layers = self.variant, self.CE_LOC
         if self.DEPTH > variant.depth:
             yield "DEPTH", f"be at most {variant.depth}, the blocks of {self.TYPE}"
+        if not self.mlp_hidden:
+            yield "MLP_RATIO", f"be 1/{variant.embed_dim} at least, a neuron for each MLP"
         if layers and not variant.ce:
             yield "CE_LOC", f"be empty, or MODEL.BACKBONE.TYPE be {self.TYPE}_ce"
         if len(layers) != len(self.CE_KEEP_RATIO):

@@ -45,13 +45,17 @@ class AnnotatedDataset(Protocol):
         ...
 
 
+_MOST_OF_PICTURE = 10  # times the width or height of a picture, that a box may have
+
+
 def boxes_outside(bbox: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Return which ``xywh`` boxes (N, 4) lie wholly outside of their picture, bool (N,).
+    """Return which ``xywh`` boxes (N, 4) lie wholly outside of their picture, or are absurdly large, bool (N,).
 
     Args:
         size: width and height of one picture, (2,), or of that of each box, (N, 2); NaN where it is not known.
     """
-    return (bbox[:, :2] >= size).any(1) | (bbox[:, :2] + bbox[:, 2:] <= 0).any(1)
+    outside = (bbox[:, :2] >= size).any(1) | (bbox[:, :2] + bbox[:, 2:] <= 0).any(1)
+    return outside | (bbox[:, 2:] > _MOST_OF_PICTURE * size).any(1)
 
 
 def valid_boxes(bbox: np.ndarray) -> np.ndarray:

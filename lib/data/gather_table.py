@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -31,18 +31,33 @@ class Row:
 def option_values(record: type, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of the set ``name`` as the fields of the dataclass ``record`` take them.
 
-    A field with a number as default takes a number, any other a list; a single text is a list of one.
+    A field takes what its type says; a single text is a list of one. Whole numbers that stand alone are 1 or more.
 
     Raises:
         DataError: a value is of another kind.
     """
-    numbers = {field.name for field in fields(record) if isinstance(field.default, (int, float))}
+    types = {field.name: str(field.type) for field in fields(record)}
     values: dict[str, Any] = {}
     for key, value in options.items():
-        values[key] = [value] if isinstance(value, str) and key not in numbers else value
-        if not isinstance(values[key], (int, float) if key in numbers else list):
-            raise DataError(f"{name}: {key} is {value!r}; expected {'a number' if key in numbers else 'a list'}")
+        wanted, fits = _KINDS[types[key]]
+        values[key] = [value] if isinstance(value, str) and types[key] == "Sequence[str]" else value
+        if not fits(values[key]):
+            raise DataError(f"{name}: {key} is {value!r}; expected {wanted}")
     return values
+
+
+def _list_of(*kinds: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(type(item) in kinds for item in value)
+
+
+# What the fields of options hold, by their types: in words, and whether a value is that.
+_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "Sequence[str]": ("a list of texts", _list_of(str)),
+    "Sequence[int]": ("a list of whole numbers", _list_of(int)),
+    "Sequence[float]": ("a list of numbers", _list_of(int, float)),
+    "int": ("a whole number, 1 or more", lambda value: type(value) is int and value >= 1),
+    "float": ("a number", lambda value: type(value) in (int, float)),
+}
 
 
 def read_table(path: Path, forms: Sequence[str], only: Sequence[str] = ()) -> list[Row]:

@@ -52,13 +52,23 @@ def _read_xml(storage: Storage, files: dict[str, list[str]]) -> TrackTable:
     for video, names in tqdm(files.items(), desc="annotation", delay=2):
         rows: dict[str, _Rows] = {}
         starts: dict[str, int] = {}
-        for t, name in enumerate(names):
-            objects, size = _read_frame(storage, f"{ANNOTATIONS}/{video}/{name}")
+        for name in names:
+            t, (objects, size) = _number(name), _read_frame(storage, f"{ANNOTATIONS}/{video}/{name}")
             for track, row in objects.items():
                 if starts.setdefault(track, t) + len(rows.setdefault(track, [])) == t:  # no gap so far
                     rows[track].append(row)
         tracks += [_track(f"{video}/{track}", video, starts[track], rows[track], size) for track in rows]
     return TrackTable.join(filter(None, tracks))
+
+
+def _number(name: str) -> int:
+    """Return the number of a frame whose file is called ``NUMBER.xml``."""
+    try:
+        return int(name.removesuffix(".xml"))
+    except ValueError as error:
+        raise DataError(
+            f"{name} is not the name of a frame's annotation: expected a number, like 000000.xml"
+        ) from error
 
 
 def _read_frame(storage: Storage, key: str) -> tuple[dict[str, tuple[list[float], bool]], tuple[int, int]]:

@@ -8,6 +8,7 @@ files, each a random share of the whole, so that training can begin with some of
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import zipfile
@@ -24,6 +25,7 @@ from tqdm import tqdm
 
 from lib.data.base import AnnotatedDataset
 from lib.data.image_io import decode_image, read_image, shrink, write_image
+from lib.data.tracks import TrackDataset
 from lib.utils.cpu import cpu_count
 from lib.utils.crop import CropWindow, crop_window
 from lib.utils.errors import ConfigError, DataError
@@ -183,10 +185,16 @@ Job = Callable[[], Packed]
 _held: list[Job] = []  # of a worker process
 
 
-def jobs_of(dataset: AnnotatedDataset, rng: np.random.Generator, most: int, spec: PackSpec) -> dict[str, Job]:
+def jobs_of(
+    dataset: TrackDataset, rng: np.random.Generator, most: int, spec: PackSpec, sources: dict[str, str]
+) -> dict[str, Job]:
     """Return, by name, what packs all sequences of video, or at most ``most`` objects of pictures.
 
-    The names are those of the sequences, for video without the folders above them: experiments select by them.
+    The names are those of the sequences, for video without the folders above them: experiments select by them. Of
+    several sequences with one name the later ones get a number, with a warning.
+
+    Args:
+        sources: what each name stands for in the sets before; the names of this one are added.
     """
     usable = [index for index in range(len(dataset)) if dataset.sequence(index).visible.any()]
     if not dataset.is_video:
@@ -194,13 +202,22 @@ def jobs_of(dataset: AnnotatedDataset, rng: np.random.Generator, most: int, spec
     run = pack_sequence if dataset.is_video else pack_object
     jobs: dict[str, Job] = {}
     for index in usable:
-        folder, _, name = dataset.sequence_name(index).rpartition("/")
+        folder, _, own = dataset.sequence_name(index).rpartition("/")
         if not dataset.is_video:
-            name = f"{Path(folder).name or dataset.name}/{name}"
-        elif name in jobs:
-            name = f"{name}_{index}"
+            own = f"{Path(folder).name or dataset.name}/{own}"
+        source = f"{dataset.storage.path(dataset.frame_file(index, 0))} {dataset.sequence_name(index)}"
+        name = next(name for name in _numbered(own) if sources.setdefault(name, source) == source)
+        if name != own:
+            logger.warning("%s: another sequence is called %s, so this one is packed as %s", source, own, name)
         jobs[name] = partial(run, dataset, index, name, spec)
     return jobs
+
+
+def _numbered(name: str) -> Iterator[str]:
+    """Yield ``name``, ``name_2``, ``name_3`` ..."""
+    yield name
+    for number in itertools.count(2):
+        yield f"{name}_{number}"
 
 
 def pack(jobs: Sequence[Job], folder: Path, sizes: Iterable[int], rng: np.random.Generator) -> Iterator[Path]:
@@ -212,21 +229,23 @@ def pack(jobs: Sequence[Job], folder: Path, sizes: Iterable[int], rng: np.random
         sizes: most bytes of each part, without end.
 
     Raises:
-        ConfigError: OpenCV cannot write AVIF.
+        ConfigError: OpenCV cannot write AVIF, or ``folder`` holds parts, which would be taken for some of these.
         DataError: something is larger than a part.
     """
     _require_avif()
+    if found := sorted(folder.glob("part_*.zip")):
+        raise ConfigError(f"{found[0]} is there already: delete the parts in {folder}, or choose another folder")
     order = [jobs[index] for index in rng.permutation(len(jobs))]
     with ProcessPoolExecutor(cpu_count(), initializer=_hold, initargs=(order,)) as pool:
         results = tqdm(pool.map(_run, range(len(order)), chunksize=4), "packing", len(order), unit="file")
-        found = _packed(results)
-        waiting = next(found, None)
+        packed = _packed(results)
+        waiting = next(packed, None)
         for number, size in enumerate(sizes, 1):
             if waiting is None:
                 return
             path = folder / f"part_{number}.zip"
             with replacing(path) as unfinished:
-                waiting = _write_part(unfinished, waiting, found, size)
+                waiting = _write_part(unfinished, waiting, packed, size)
             yield path
 
 

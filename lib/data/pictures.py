@@ -37,8 +37,9 @@ def plan_pictures(storage: Storage, roots: Sequence[str], patterns: Sequence[str
     Raises:
         DataError: a folder is missing, or holds no annotation; no name matches a pattern.
     """
-    found = {folder.name: (folder, files) for root in roots for folder, files in _annotated(Path(root).resolve())}
-    chosen = [found[name] for name in selected(list(found), patterns, "PICTURES")]
+    found = dict(one for root in roots for one in _annotated(Path(root).resolve()))
+    names = set(selected([folder.name for folder in found], patterns, "PICTURES"))
+    chosen = [(folder, files) for folder, files in found.items() if folder.name in names]
     # The folders of the pictures too, since those that are missing are left out.
     files = [str(path) for folder, paths in chosen for path in (*paths, *(folder / name for name in _COCO_IMAGES))]
     return Plan(files, lambda: TrackTable.join(track for one in chosen for track in _read(storage, *one)))

@@ -118,9 +118,10 @@ def open_dataset(name: str, env: FolderSettings, use_lmdb: bool = False) -> Trac
     return TrackDataset(name, storage, table, is_video, upright=kind == "FOLDER")
 
 
-def folders(value: str | list[str]) -> list[str]:
+def folders(value: str | Path | Sequence[str | Path] | None) -> list[str]:
     """Return a setting that takes one folder, several or none, as a list."""
-    return [value] if isinstance(value, str) and value else list(value)
+    several = [value] if isinstance(value, (str, Path)) else value or ()
+    return [str(folder) for folder in several if folder]
 
 
 def lmdb_jobs(name: str, env: FolderSettings) -> list[tuple[Path, Path, str, tuple[str, ...]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ def cut_out_salient(folders: Sequence[Path], out: Path, saliency: Callable[[np.n
 
     Args:
         folders: of photographs, with their sub-folders.
-        out: folder for ``FOLDER_PICTURE.png`` with alpha, at most 640 pixels wide and high.
+        out: folder for ``FOLDER_PICTURE.png`` (or ``_2.png`` ...) with alpha, at most 640 pixels wide and high.
         saliency: (H, W) in [0, 1] of an RGB picture (H, W, 3).
 
     Returns:
@@ -82,7 +83,7 @@ def cut_out_salient(folders: Sequence[Path], out: Path, saliency: Callable[[np.n
         DataError: there are no pictures, or none has such an object.
     """
     pictures = list_pictures(folders)
-    written = 0
+    written: Counter[str] = Counter()
     for path in tqdm(pictures, desc="cut-outs"):
         try:
             image = read_image(path)
@@ -93,12 +94,12 @@ def cut_out_salient(folders: Sequence[Path], out: Path, saliency: Callable[[np.n
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         mask = salient_object(image, saliency(image))
         if mask is not None and (box := _whole_object(mask)) is not None:
-            name = f"{path.parent.name}_{path.stem}.png"
-            write_image(out / name, np.dstack((image, mask.astype(np.uint8) * 255))[box])
-            written += 1
+            written[name := f"{path.parent.name}_{path.stem}"] += 1
+            again = f"_{written[name]}" if written[name] > 1 else ""  # of folders with one name
+            write_image(out / f"{name}{again}.png", np.dstack((image, mask.astype(np.uint8) * 255))[box])
     if not written:
         raise DataError(f"none of {len(pictures)} pictures has one compact salient object that can be cut out")
-    return written
+    return written.total()
 
 
 def salient_object(image: np.ndarray, heat: np.ndarray) -> np.ndarray | None:

@@ -98,7 +98,7 @@ def load_matching(
     for name in misfits[: 0 if skip_misfits else 1]:
         raise CheckpointError(
             f"{path}: {name} is {tuple(known[name].shape)}, the model needs {tuple(own[name].shape)}; "
-            "MODEL.BACKBONE.TYPE and MODEL.PRETRAIN_FILE do not go together"
+            "MODEL.BACKBONE and MODEL.PRETRAIN_FILE do not go together"
         )
     matched = {name: value for name, value in known.items() if name not in misfits}
     if not matched:

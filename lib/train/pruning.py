@@ -52,12 +52,12 @@ def prune(
         raise ConfigError(f"--samples {samples}: this must be 1 or more")
     cfg = load_experiment(config, overrides, options.script)
     previous = load_experiment(options.config_prv, family=options.script_prv)
-    given, wanted = _mlp_ratio(previous), _mlp_ratio(cfg)
+    given, wanted = _mlp_hidden(previous), _mlp_hidden(cfg)
     if wanted > given:
-        raise ConfigError(
-            f"MODEL.BACKBONE.MLP_RATIO of {cfg.name} is {wanted}, of {previous.name} {given}: nothing to narrow"
-        )
-    wide = load_experiment(config, [*overrides, f"MODEL.BACKBONE.MLP_RATIO={given}"], options.script)
+        neurons = f"{wanted} neurons in each MLP (MODEL.BACKBONE.MLP_RATIO), {previous.name} has {given}"
+        raise ConfigError(f"{cfg.name} has {neurons}: nothing to narrow")
+    ratio = previous.MODEL.BACKBONE.MLP_RATIO  # type: ignore[attr-defined]  # or it has no MLPs to narrow
+    wide = load_experiment(config, [*overrides, f"MODEL.BACKBONE.MLP_RATIO={ratio}"], options.script)
     device = checked_device(options.device)
     net = family_of(cfg).build(wide)
     load_previous(net, wide, options)
@@ -70,18 +70,18 @@ def prune(
     run = partial(_mean_iou, actor, drawn)
     before = run()
     logger.info("%s: mean IoU of %d samples %.3f", previous.name, len(drawn) * cfg.TRAIN.BATCH_SIZE, before)
-    narrow_mlps(net, wanted / given, run)
+    narrow_mlps(net, wanted, run)
     after = run()
     save_checkpoint({"net": net.cpu().state_dict(), "config": to_plain(cfg)}, out)
     return before, after
 
 
-def _mlp_ratio(cfg: ExperimentConfig) -> float:
-    """Return ``MODEL.BACKBONE.MLP_RATIO``, which not every family has."""
-    ratio = getattr(cfg.MODEL.BACKBONE, "MLP_RATIO", None)
-    if ratio is None:
+def _mlp_hidden(cfg: ExperimentConfig) -> int:
+    """Return the neurons of each MLP by ``MODEL.BACKBONE.MLP_RATIO``, which not every family has."""
+    hidden = getattr(cfg.MODEL.BACKBONE, "mlp_hidden", None)
+    if hidden is None:
         raise ConfigError(f"{cfg.name or 'the experiment'} has no MODEL.BACKBONE.MLP_RATIO to narrow")
-    return ratio
+    return hidden
 
 
 @torch.no_grad()
@@ -95,20 +95,20 @@ def _mean_iou(actor: Actor, samples: Sequence[dict[str, Any]]) -> float:
 
 
 @torch.no_grad()
-def narrow_mlps(model: nn.Module, share: float, run: Callable[[], object]) -> None:
-    """Narrow the MLPs of all blocks of ``model`` to a share of their neurons, in place and without training.
+def narrow_mlps(model: nn.Module, hidden: int, run: Callable[[], object]) -> None:
+    """Narrow the MLPs of all blocks of ``model`` to ``hidden`` neurons, in place and without training.
 
     Blocks are taken in order, so that each is fitted to what the narrowed ones before it give.
 
     Args:
-        share: of each block's neurons that are kept, 0 to 1.
+        hidden: how many neurons of each block are kept, at most all.
         run: runs ``model`` on the samples that the neurons are chosen and the weights fitted by.
     """
     for block in model.modules():
         if isinstance(block, Block):
             mlp: Any = block.mlp
             statistics = _input_statistics(mlp.fc2, run)
-            mlp.fc1, mlp.fc2 = _narrow(mlp.fc1, mlp.fc2, round(share * mlp.fc1.out_features), *statistics)
+            mlp.fc1, mlp.fc2 = _narrow(mlp.fc1, mlp.fc2, hidden, *statistics)
 
 
 def _input_statistics(layer: nn.Linear, run: Callable[[], object]) -> tuple[Tensor, Tensor]:

@@ -88,6 +88,7 @@ def _train(
     optim.set_precision(cfg, device)
     seed_generators(cfg.TRAIN.SEED + info.rank)
     found = _resume_point(cfg, settings, info)
+    last = found[0] if found else None
     family, fresh = family_of(cfg), found is None
     net = family.build(cfg, fresh and not settings.config_prv, training_execution(cfg.TRAIN, device))
     if fresh and settings.config_prv:
@@ -122,7 +123,8 @@ def _train(
         if run_logger:
             run_logger.close()
     distributed.barrier()
-    last = checkpoint_path(settings.checkpoint_dir, trainer.epoch)
+    written = checkpoint_path(settings.checkpoint_dir, trainer.epoch)
+    last = written if last is None or written.is_file() else last  # nothing was left to train
     logger.info("finished: %s", last)
     return last
 

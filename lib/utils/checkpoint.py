@@ -195,8 +195,11 @@ def own_name(name: str) -> str:
     return ".".join(parts)
 
 
-def find_weights(script: str, config: str, epoch: int, save_dir: str | Path) -> Path:
+def find_weights(script: str, config: str, epoch: int, save_dir: str | Path, otherwise: str = "") -> Path:
     """Return the path of an experiment's weights: its training's of ``epoch``, else those that ship.
+
+    Args:
+        otherwise: what else can be done when there are none.
 
     Raises:
         CheckpointError: there are none.
@@ -206,7 +209,7 @@ def find_weights(script: str, config: str, epoch: int, save_dir: str | Path) -> 
     for path in (trained, shipped):
         if path.is_file():
             return path
-    raise CheckpointError(f"no weights for {config}: put them at {trained}, or name a file with --checkpoint")
+    raise CheckpointError(f"no weights for {config}: put them at {trained}{otherwise}")
 
 
 def _mixed(
@@ -238,7 +241,8 @@ def strip_checkpoint(
     Args:
         half: in half precision; loading converts them back.
         ema: the averaged weights (``TRAIN.EMA_DECAY``) instead of the newest.
-        mix: other weights of the same model: what is written is ``share`` of the checkpoint and the rest of these.
+        mix: other weights of the same model: what is written is ``share`` of the checkpoint and the rest of these, of
+            their average too where ``ema`` is set and they have one.
 
     Raises:
         CheckpointError: the checkpoint cannot be used or holds no averaged weights, the weights to mix with are of
@@ -249,7 +253,9 @@ def strip_checkpoint(
         raise CheckpointError(f"checkpoint {path} holds no averaged weights: it was trained with TRAIN.EMA_DECAY 0")
     net = network_state(checkpoint["ema"] if ema else checkpoint, path)
     if mix is not None:
-        net = _mixed(net, network_state(load_checkpoint(mix), mix), share, f"{path} and {mix}")
+        other = load_checkpoint(mix)
+        other = other["ema"] if ema and other.get("ema") else other
+        net = _mixed(net, network_state(other, mix), share, f"{path} and {mix}")
     if half:
         net = OrderedDict((name, value.half() if value.is_floating_point() else value) for name, value in net.items())
         too_large = [name for name, value in net.items() if value.is_floating_point() and not value.isfinite().all()]

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from lib.utils.errors import DataError
 
+_LARGEST_SIDE = 2**15  # pixels: three gigabytes for a crop
+
 Box = Sequence[float] | np.ndarray  # four numbers
 
 
@@ -33,7 +35,7 @@ def crop_window(box: Box, factor: float) -> CropWindow:
     """Return the window of side ``ceil(sqrt(w h) * factor)`` centered on the ``xywh`` pixel ``box``.
 
     Raises:
-        DataError: the box has no area or is not finite.
+        DataError: the box has no area, is not finite or far too large.
     """
     x, y, w, h = (float(v) for v in box)
     if not all(map(math.isfinite, (x, y, w, h))) or w <= 0 or h <= 0:
@@ -41,6 +43,8 @@ def crop_window(box: Box, factor: float) -> CropWindow:
             f"cannot crop around the box x, y, w, h = {x}, {y}, {w}, {h}: width and height must be positive"
         )
     side = math.ceil(math.sqrt(w * h) * factor)
+    if side > _LARGEST_SIDE:
+        raise DataError(f"cannot crop around the box x, y, w, h = {x}, {y}, {w}, {h}: it is far too large")
     return CropWindow(round(x + 0.5 * w - 0.5 * side), round(y + 0.5 * h - 0.5 * side), side)
 
 

@@ -135,4 +135,5 @@ def find_checkpoint(cfg: ExperimentConfig, save_dir: str | Path | None = None) -
     Raises:
         CheckpointError: there are none; the message lists the paths.
     """
-    return find_weights(cfg.family, cfg.name, cfg.TEST.EPOCH, env_settings().saving_to(save_dir).save_dir)
+    folder, otherwise = env_settings().saving_to(save_dir).save_dir, ", or name a file with --checkpoint"
+    return find_weights(cfg.family, cfg.name, cfg.TEST.EPOCH, folder, otherwise)

@@ -16,6 +16,7 @@ from lib.data.registry import find_spec, folders, open_dataset, own_setting
 from lib.data.storage import image_names
 from lib.data.tracks import FrameKind, TrackDataset
 from lib.drawing.pairs import build_images_dataset
+from lib.drawing.pictures import list_pictures
 from lib.train.admin.environment import EnvironmentSettings
 from lib.train.data.sampler import PairSampling, usable_sequences
 from lib.utils.errors import OSTrackError
@@ -96,7 +97,7 @@ def check_dataset(
         report.decoded += frames
         report.broken += broken
     if outside:
-        found = f"{len(outside)} boxes are wholly outside their pictures (first: {outside[0]})"
+        found = f"{len(outside)} boxes are wholly outside their pictures, or far too large (first: {outside[0]})"
         (report.notes if dataset.is_video else report.broken).append(found)
     return report
 
@@ -135,7 +136,12 @@ def _check_images(env: EnvironmentSettings, drawing: DrawSettings | None) -> Rep
     except OSTrackError as error:
         report.broken.append(f"{error}; " + CONFIGURE.format(setting="images_dir and cutouts_dir"))
         return report
-    report.decoded = report.frames = len(assets.pictures) + len(assets.cutouts)
+    report.usable = report.decoded = report.frames = len(assets.pictures) + len(assets.cutouts)
+    skipped = len(list_pictures(cutouts)) - len(assets.cutouts)
+    skipped += len(list_pictures(pictures)) - len(assets.pictures) if pictures else 0
+    report.sequences = report.usable + skipped
+    if skipped:
+        report.left_out.append(f"{skipped} pictures cannot be used, as was said above")
     return report
 
 
@@ -145,7 +151,7 @@ def _notes(dataset: TrackDataset) -> list[str]:
     for what, found in (
         ("boxes are NaN", np.isnan(table.bbox).any(1)),
         ("boxes have no area", ~valid_boxes(table.bbox) & ~np.isnan(table.bbox).any(1)),
-        ("boxes are wholly outside their pictures", ~table.valid & valid_boxes(table.bbox)),
+        ("boxes are wholly outside their pictures, or far too large,", ~table.valid & valid_boxes(table.bbox)),
     ):
         if found.any():
             frame = int(np.argmax(found))

@@ -15,7 +15,7 @@ from lib.data.base import AnnotatedDataset, SequenceInfo
 # box. (The published ``trident_pro`` draws from all frames and discards samples without a valid box: the same.)
 _FURTHER_TEMPLATES = {"trident": "visible", "trident_pro": "valid", "stark": "valid"}
 
-_SHORTEST_SEQUENCE = 20
+SHORTEST_SEQUENCE = 20
 _GAP_GROWTH = 5
 
 
@@ -39,7 +39,7 @@ class PairSampling:
         It suffices for every mode. ``causal``: without the first ``templates - 1`` and the last ``searches`` frames
         there is a visible one with others on both sides. Trident: all frames of a pair may be the same one.
         """
-        return len(visible) >= _SHORTEST_SEQUENCE and int(visible.sum()) >= self.least_visible
+        return len(visible) >= SHORTEST_SEQUENCE and int(visible.sum()) >= self.least_visible
 
     def draw(self, info: SequenceInfo, rng: np.random.Generator) -> tuple[list[int], list[int]]:
         """Draw the template and the search frames of a sequence that suits; one may occur twice.
@@ -64,7 +64,7 @@ def usable_sequences(dataset: AnnotatedDataset, sampling: PairSampling) -> tuple
     usable = [index for index in range(len(dataset)) if suits(dataset.sequence(index).visible)]
     needed = "a box with width and height, not outside of its picture"
     if dataset.is_video:
-        needed = f"{_SHORTEST_SEQUENCE} frames, the target visible in {sampling.least_visible} of them"
+        needed = f"{SHORTEST_SEQUENCE} frames, the target visible in {sampling.least_visible} of them"
     return usable, needed
 
 
@@ -99,8 +99,9 @@ def clip_frames(
 ) -> tuple[list[int], list[int]]:
     """Draw search frames at equal distances, whether the target is visible in them or not.
 
-    The clip spans at most ``max_gap`` frames and starts with a visible one. The first template is any visible frame;
-    further ones are less than ``max_gap`` before the clip, or the first template where nothing is visible there.
+    The clip spans at most ``max_gap`` frames, or ``searches`` where that is more, and starts with a visible one. The
+    first template is any visible frame; further ones are less than ``max_gap`` before the clip, or the first template
+    where nothing is visible there.
 
     Args:
         visible: bool (N,), with which the sequence :meth:`PairSampling.suits`.

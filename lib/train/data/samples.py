@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol
@@ -109,15 +110,18 @@ class AnnotatedPairs:
         frame = cache(lambda t: self._frame(index, t))  # a frame that is drawn twice is decoded once
         boxes = boxes_to_crop(info, search_ids)
         source = self._describe(index, template_ids, search_ids)
-        if self.augment and positive and rng.random() < self.augment:
-            wanted = [(t, template) for t in template_ids] + [(t, search) for t in search_ids]
-            crops = augmented_crops(rng, frame, boxes, wanted, self.drawing, self.dataset.is_video)
-            crops = [augment_crop(crop, joint) for crop in crops]
-            source += ", augmented"
-        else:
-            crops = [cut_crop(frame(t), info.bbox[t], template, rng, joint) for t in template_ids]
-            around = [boxes[t] if positive else center_box(frame(t).shape) for t in search_ids]
-            crops += [cut_crop(frame(t), box, search, rng, joint) for t, box in zip(search_ids, around, strict=True)]
+        with _errors_of(source):
+            if self.augment and positive and rng.random() < self.augment:
+                wanted = [(t, template) for t in template_ids] + [(t, search) for t in search_ids]
+                crops = augmented_crops(rng, frame, boxes, wanted, self.drawing, self.dataset.is_video)
+                crops = [augment_crop(crop, joint) for crop in crops]
+                source += ", augmented"
+            else:
+                crops = [cut_crop(frame(t), info.bbox[t], template, rng, joint) for t in template_ids]
+                around = [boxes[t] if positive else center_box(frame(t).shape) for t in search_ids]
+                crops += [
+                    cut_crop(frame(t), one, search, rng, joint) for t, one in zip(search_ids, around, strict=True)
+                ]
         pair = CropPair(crops[: len(template_ids)], crops[len(template_ids) :], self.name, source, number)
         if positive:
             for crop, visible in zip(pair.search, info.visible[search_ids].tolist(), strict=True):
@@ -131,8 +135,10 @@ class AnnotatedPairs:
         index = self.usable[number]
         info = self.dataset.sequence(index)
         search_ids = rng.choice(np.flatnonzero(info.valid), spec.search.number).tolist()
-        searches = [cut_crop(self._frame(index, t), info.bbox[t], spec.search, rng, spec.joint) for t in search_ids]
-        return CropPair([], searches, self.name, self._describe(index, [], search_ids), number)
+        source = self._describe(index, [], search_ids)
+        with _errors_of(source):
+            searches = [cut_crop(self._frame(index, t), info.bbox[t], spec.search, rng, spec.joint) for t in search_ids]
+        return CropPair([], searches, self.name, source, number)
 
     def _frame(self, index: int, t: int) -> np.ndarray:
         try:
@@ -142,6 +148,17 @@ class AnnotatedPairs:
 
     def _describe(self, index: int, template_ids: Sequence[int], search_ids: Sequence[int]) -> str:
         return f"{self.name}/{self.dataset.sequence_name(index)} frames {template_ids} -> {search_ids}"
+
+
+@contextmanager
+def _errors_of(source: str) -> Iterator[None]:
+    """Raise ImageError, which names ``source``, for a box that no crop can be taken around."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except DataError as error:
+        raise ImageError(f"{source}: {error}") from error
 
 
 def boxes_to_crop(info: SequenceInfo, search_ids: Sequence[int]) -> np.ndarray:
@@ -181,7 +198,7 @@ class SampleSpec:
         negatives: half of the search regions do not show the target (``TRAIN.TRAIN_CLS``): they are frames of the
             sequence without it, or where it has none, of another sequence of any source.
         presence: samples have the presence of the target in each search frame.
-        covered: share of the search frames in which the target is covered.
+        covered: share of the search frames with the target, in which it is covered.
     """
 
     template: CropSpec
@@ -207,7 +224,7 @@ class SampleSpec:
             stream=stream,
             negatives=cfg.TRAIN.TRAIN_CLS,
             presence=bool(data.ABSENT) or data.SAMPLER_MODE == "clip",
-            covered=0.5 * data.ABSENT,
+            covered=0.5 * data.ABSENT / (1 - 0.5 * data.ABSENT),  # of those that do not look away
         )
 
     @property
