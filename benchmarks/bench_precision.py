@@ -23,7 +23,7 @@ from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
 from lib.data.sequence import Sequence
 from lib.test.analysis.metrics import curve_scores, frame_errors, sequence_curves
-from lib.test.analysis.protocols import Rules
+from lib.test.analysis.protocols import get_protocol
 from lib.test.analysis.statistics import compare_scores
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.tracker import Tracker, find_checkpoint
@@ -82,8 +82,9 @@ def follow(leader: Tracker, others: Mapping[str, Tracker], sequence: Sequence, f
 def area(boxes: np.ndarray, sequence: Sequence) -> float:
     """Return the AUC of a sequence's first frames, in percent."""
     truth, visible = sequence.ground_truth[: len(boxes)], sequence.visible
-    errors = frame_errors(boxes, truth, None if visible is None else visible[: len(boxes)], Rules(), sequence.name)
-    return float(curve_scores(sequence_curves(errors))[0])
+    rules = get_protocol("pytracking").rules(sequence.dataset)
+    errors = frame_errors(boxes, truth, None if visible is None else visible[: len(boxes)], rules, sequence.name)
+    return float(curve_scores(sequence_curves(errors, rules))[0])
 
 
 def row(name: str, distances: np.ndarray, scales: np.ndarray, scores: np.ndarray, leading: np.ndarray) -> str:

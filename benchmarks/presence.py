@@ -32,7 +32,7 @@ from lib.data.sequence import Sequence
 from lib.test.analysis.presence import PresenceReport, TrackedSequence, fit_calibration, presence_report
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.environment import env_settings
-from lib.test.evaluation.results import found_result, read_result, read_scores
+from lib.test.evaluation.results import file_hash, found_result, read_provenance, read_result, read_scores
 from lib.utils.checkpoint import load_checkpoint, network_state, save_checkpoint
 from lib.utils.errors import CheckpointError, DataError, run_cli
 
@@ -59,18 +59,29 @@ def tracked(sequence: Sequence, path: Path) -> TrackedSequence:
     return TrackedSequence(boxes, truth, shown, np.nan_to_num(confidence))
 
 
-def calibrated(weights: Path, data: list[TrackedSequence]) -> tuple[dict[str, Any], float, float]:
+def calibrated(weights: Path, data: list[TrackedSequence], results: list[Path]) -> tuple[dict[str, Any], float, float]:
     """Return a checkpoint with the last layer of presence rescaled, and by what scale and offset of its logit.
+
+    Args:
+        results: the result files of ``data``.
 
     Raises:
         CheckpointError: it is damaged, or of a model without presence.
+        DataError: the results are of other weights, or the target is there in all of their frames, or in none.
     """
-    checkpoint = load_checkpoint(weights)
+    checkpoint, own = load_checkpoint(weights), file_hash(weights)
+    for path in results:
+        if ((read_provenance(path) or {}).get("checkpoint_sha256") or own) != own:
+            raise DataError(f"{path} is of other weights than {weights}: track with these first")
+    visible = np.concatenate([one.visible[1:] for one in data])
+    if visible.all() or not visible.any():
+        raise DataError(f"the target is there in {int(visible.sum())} of {len(visible)} frames: presence is calibrated "
+                        "on sequences with absences, such as of tracking/make_images_dataset.py --exits")  # fmt: skip
     network = network_state(checkpoint, weights)
     if LAST_LAYER + "weight" not in network:
         raise CheckpointError(f"{weights} has no {LAST_LAYER}weight: its model tells no presence")
     confidence = np.concatenate([one.confidence[1:] for one in data])
-    scale, offset = fit_calibration(confidence, np.concatenate([one.visible[1:] for one in data]))
+    scale, offset = fit_calibration(confidence, visible)
     for name, shift in (("weight", 0.0), ("bias", offset)):
         before = network[LAST_LAYER + name]
         network[LAST_LAYER + name] = (scale * before.float() + shift).to(before.dtype)
@@ -124,12 +135,13 @@ def main() -> None:
     reports = {}
     for config in args.configs:
         sequences = get_dataset(args.dataset, env=env)
-        data = [tracked(one, found_result(env.results_path, args.tracker, config, one)) for one in sequences]
+        results = [found_result(env.results_path, args.tracker, config, one) for one in sequences]
+        data = [tracked(one, path) for one, path in zip(sequences, results, strict=True)]
         reports[config] = presence_report(data, args.threshold, args.within)
         print(f"{args.tracker} {config} on {args.dataset}: {len(data)} sequences")
         print("\n".join(f"  {line}" for line in lines(reports[config], args.within)), flush=True)
     if args.calibrate:
-        checkpoint, scale, offset = calibrated(args.calibrate[0], data)
+        checkpoint, scale, offset = calibrated(args.calibrate[0], data, results)
         save_checkpoint(checkpoint, args.calibrate[1])
         print(f"wrote {args.calibrate[1]}: the logit of presence times {scale:.3f}, and {offset:+.3f}")
     if args.json:

@@ -38,7 +38,7 @@ from lib.test.analysis.tables import (
 )
 from lib.test.evaluation.environment import EnvSettings
 from lib.test.evaluation.results import file_hash
-from lib.utils.errors import DataError
+from lib.utils.errors import ConfigError, DataError
 
 TRUTH = np.array([[10.0, 10, 20, 20]] * 5)
 HALF = TRUTH + [[0] * 4, *[[0, 0, 0, 20]] * 4]  # overlap 1/2, and 1 in the first frame
@@ -335,6 +335,9 @@ def test_page_attributes_and_cache_of_the_script(tmp_path, monkeypatch):
         (results / config / label / "boat.txt").write_text("1 1 4 4\n9 9 9 9\n")
     record = {"imported_from": "results.zip (sha256 12ab)", "result_sha256": file_hash(results / f"a/{label}/boat.txt")}
     (results / f"a/{label}/boat.json").write_text(json.dumps(record))
+
+    with pytest.raises(ConfigError, match="--lost_below nan: this is a score from 0 to 1"):
+        AnalysisOptions(lost_below=float("nan"))
 
     def write_html(report, path, lost_below):
         assert lost_below == 0.3

@@ -94,6 +94,14 @@ def test_the_table(monkeypatch, capsys):
     assert float(int8.split()[10]) == pytest.approx(auc - 100 * 20 / 21, abs=0.006)
 
 
+def test_frames_without_the_target_are_scored_as_in_the_analysis():
+    boxes = sequence().ground_truth.copy()
+    boxes[2] = np.nan
+    absent = Sequence("a", "folder", [], lambda: Annotations(boxes))
+    expected = 100 * (FRAMES - 1) / FRAMES * 20 / 21  # missed by every tracker
+    assert bench_precision.area(sequence().ground_truth, absent) == pytest.approx(expected)
+
+
 def test_one_frame_is_nothing_to_compare(monkeypatch):
     monkeypatch.setattr("sys.argv", ["x", "images_val", "--frames", "1"])
     with pytest.raises(ConfigError, match="at least 2"):

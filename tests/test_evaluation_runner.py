@@ -344,6 +344,21 @@ def test_the_published_command_to_look_on_tracks_in_this_process(monkeypatch: py
     assert (called[0].workers, called[0].screen, called[0].fresh) == (0, "screen", True)
 
 
+@pytest.mark.parametrize("option", [{"num_gpus": -1}, {"run_id": -1}])
+def test_numbers_below_0_are_refused(option: dict) -> None:
+    with pytest.raises(ConfigError, match="-1: this is 0 or more"):
+        RunOptions(**option)
+
+
+@pytest.mark.parametrize("box", [[1, 2, 3], [1, 2, 3, 4, 5], [1, 2, -3, 4], [1, 2, float("nan"), 4]])
+def test_a_box_that_is_none_is_no_result(tmp_path: Path, box: list) -> None:
+    with pytest.raises(DataError, match=r"returned the box .* for frame 1 of walk: a box is four finite numbers"):
+        with ResultWriter(tmp_path / "walk.txt", {}) as writer:
+            writer.add([1, 2, 0, 4], FrameTime(0, 0))
+            writer.add(box, FrameTime(0, 0))
+    assert not (tmp_path / "walk.txt").exists()
+
+
 def test_published_names_of_options() -> None:
     parse = load_script("test").parse_arguments
     args = parse("ostrack cfg --dataset_name lasot,otb --threads 16 --num_gpus 4 A.B=3 --runid 1 C.D=2".split())

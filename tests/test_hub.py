@@ -13,6 +13,7 @@ from lib.test.tracker.build import tracking_model
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError, OSTrackError
 from ostrack import Tracker, build_tracker
+from tests.conftest import REPOSITORY
 from tests.factories import run_command
 from tests.miniature import draw, moving_boxes
 from tests.train_processes import TINY
@@ -111,6 +112,15 @@ def test_a_name_on_the_hub_is_downloaded_once_and_a_failure_is_a_line(source, tm
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(OSTrackError, match="is not installed; run: pip install huggingface_hub"):
         Tracker.from_pretrained("me/tiny")
+
+
+def test_a_folder_brings_its_weights_and_a_file_is_an_experiment(source, tmp_path, monkeypatch, capsys):
+    with pytest.raises(ConfigError, match="brings its own weights: leave out checkpoint"):
+        Tracker.from_pretrained(tmp_path, checkpoint="w.pth")
+    path = REPOSITORY / "experiments/ostrack/vits_160.yaml"
+    assert Tracker.from_pretrained(str(path)).cfg.name == "vits_160"
+    with pytest.raises(ConfigError, match="nothing.yaml does not exist"):
+        Tracker.from_pretrained(tmp_path / "nothing.yaml")
 
 
 def test_the_name_of_an_experiment_that_ships_is_built():

@@ -28,7 +28,7 @@ from lib.test.analysis.presence import (
     returns_of,
 )
 from lib.test.evaluation.benchmarks import get_dataset
-from lib.test.evaluation.results import result_path, write_scores
+from lib.test.evaluation.results import provenance_path, result_path, write_scores
 from lib.test.tracker.backends import exported_network
 from lib.test.tracker.build import tracking_model
 from lib.test.tracker.ostrack_memory import MemoryTracker, least_presence, search_boxes, updates_template
@@ -488,6 +488,13 @@ def test_the_benchmark_of_presence_reads_results(tmp_path, monkeypatch, capsys):
     presence.main()
     scale, offset = fit_calibration(np.array([0.9, 0.2, 0.7, 0.1, 0.6, 0.8, 0.9]), np.array([1, 0, 0, 0, 1, 1, 1]))
     assert f"presence times {scale:.3f}, and {offset:+.3f}" in capsys.readouterr().out
+    provenance_path(path).write_text(json.dumps({"checkpoint_sha256": "0" * 16}))
+    with pytest.raises(DataError, match="one.txt is of other weights than .*w.pth.tar"):
+        presence.main()
+    provenance_path(path).unlink()
+    (tmp_path / "set/one/absence.label").unlink()
+    with pytest.raises(DataError, match="the target is there in 7 of 7 frames: presence is calibrated on sequences"):
+        presence.main()
     before, after = (load_checkpoint(path)["net"] for path in (weights, out))
     torch.testing.assert_close(after[LAST + "weight"], scale * before[LAST + "weight"])
     torch.testing.assert_close(after[LAST + "bias"], scale * before[LAST + "bias"] + offset)

@@ -27,7 +27,9 @@ from lib.test.labeling.pseudo_label import (
     moves,
 )
 from lib.test.labeling.sheet import label_sheets
+from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError, DataError
+from tests.conftest import REPOSITORY
 from tests.factories import run_command, run_program
 
 RED, BLUE = (250, 20, 20), (20, 20, 250)
@@ -349,3 +351,30 @@ def test_the_command_takes_a_tracker_of_ones_own_and_what_moves(monkeypatch, tmp
     assert "class 'dog' is unknown" in capsys.readouterr().err
     assert run_program(monkeypatch, "pseudo_label", [*words, "--stride", "0"]) == 1
     assert "--stride 0: must be 1 or more" in capsys.readouterr().err
+    for wrong, message in (
+        (["--agreement", "2"], "--agreement 2.0: an IoU"),
+        (["--frames", "10"], "--min_frames 20: no sequence has more than --frames 10"),
+        (["--per_video", "0"], "--per_video 0: must be 1 or more"),
+    ):
+        assert run_program(monkeypatch, "pseudo_label", [*words, *wrong]) == 1
+        assert message in capsys.readouterr().err
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    words[words.index(tmp_path / "in")], words[words.index(tmp_path / "out")] = (
+        tmp_path / "broken.mp4",
+        tmp_path / "none",
+    )
+    assert run_program(monkeypatch, "pseudo_label", words) == 1
+    printed = capsys.readouterr().out
+    assert "1 of 1 videos could not be read" in printed and "next:" not in printed
+
+
+def test_labels_of_other_weights_are_not_mixed_in(monkeypatch, tmp_path, capsys):
+    write_video(tmp_path / "a.mp4", [np.zeros((64, 64, 3), np.uint8)] * 5)
+    words = ["ostrack", "vits_160", "--device", "cpu", "--videos", tmp_path / "a.mp4", "--out", tmp_path / "out"]
+    assert run_program(monkeypatch, "pseudo_label", words) == 0
+    state = load_checkpoint(REPOSITORY / "pretrained_models/ostrack_vits_160.pth")
+    save_checkpoint({**state, "epoch": 99}, tmp_path / "other.pth")
+    assert run_program(monkeypatch, "pseudo_label", [*words, "--checkpoint", tmp_path / "other.pth"]) == 1
+    assert "was made with another weights" in capsys.readouterr().err
+    assert run_program(monkeypatch, "pseudo_label", [*words, "TEST.MIN_SIZE=3"]) == 1
+    assert "was made with another config_hash" in capsys.readouterr().err

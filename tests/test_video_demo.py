@@ -455,7 +455,10 @@ def test_the_command_takes_grey_pictures_late_targets_and_small_boxes(tmp_path, 
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     for wrong, message in (
         (["--start_frame", "9"], "has 5 frames, 0 to 4: no target can start after them"),
-        (["--box_at", "1.5", "1", "2", "3", "4"], "FRAME is a whole number"),
+        (
+            ["--box_at", "0", "1", "2", "3", "4", "--box_at", "1.5", "1", "2", "3", "4"],
+            "--box_at 1.5: FRAME is a whole",
+        ),
     ):
         with pytest.raises(ConfigError, match=message):
             run_command(monkeypatch, "video_demo", [*command, *wrong, "--optional_box", 1, 2, 3, 4])
@@ -501,6 +504,7 @@ def test_bad_input_is_named_before_any_model_is_built(video, tmp_path, monkeypat
         ([], {"display": False}, "give --optional_box"),
         ([[1, 2, 3, 4]], {"targets": 0}, "targets 0"),
         ([[1, 2, 3, 4]], {"lost_below": 2}, "lost_below 2"),
+        ([[1, 2, 3, 4]], {"run_id": -1}, "--runid -1"),
     ):
         with pytest.raises(ConfigError, match=message):
             track_video(TrackerSpec(TINY, checkpoint=tmp_path / "none"), video, boxes, VideoOptions(**options))

@@ -168,4 +168,10 @@ def test_the_workspace_script_writes_absolute_paths(tmp_path, tiny, monkeypatch,
     assert options == ["--script", "ostrack", "--checkpoint", str(tiny[1]), *running]
     with pytest.raises(CheckpointError, match=r"none\.pth"):
         run_command(monkeypatch, "make_vot_workspace", ["--workspace", "v", "--checkpoint", "none.pth"])
+    for options, message in (
+        (["--precision", "int8"], "backend torch knows no precision 'int8'"),
+        (["--backend", "openvino", "--compile"], "backend openvino is not compiled"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            run_command(monkeypatch, "make_vot_workspace", ["--workspace", "v", "--device", "cpu", *options])
     assert not Path("v").exists()

@@ -11,7 +11,7 @@ from lib.config import config_path, load_config
 from lib.models.family import experiment_family
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.spec import add_family_option, add_tracker_options
-from lib.test.tracker import find_checkpoint
+from lib.test.tracker.build import check_compiled, choose_precision, find_checkpoint
 from lib.test.vot.workspace import add_sequences, register_tracker
 from lib.utils.devices import checked_device
 from lib.utils.errors import CheckpointError, run_cli
@@ -35,7 +35,8 @@ def tracker_command(args: argparse.Namespace) -> list[str]:
     checkpoint = args.checkpoint or find_checkpoint(cfg, args.save_dir)
     if not checkpoint.is_file():
         raise CheckpointError(f"there is no checkpoint {checkpoint}")
-    checked_device(args.device)
+    choose_precision(args.precision, checked_device(args.device), args.backend)
+    check_compiled(args.compile, args.backend)
     config, checkpoint = config_path(family.config, args.config).resolve(), checkpoint.resolve()
     options = ["--script", args.script or family.name, "--checkpoint", str(checkpoint), "--device", args.device]
     options += ["--precision", args.precision, "--backend", args.backend, *(["--compile"] if args.compile else [])]

@@ -24,12 +24,13 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures to this file too")
     parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="settings on top of the experiment")
     args = parser.parse_intermixed_args()
+    if args.json:  # before the work that would be lost
+        args.json.parent.mkdir(parents=True, exist_ok=True)
     how = args.device, args.precision, args.backend, args.compile
     spec = TrackerSpec(args.config, args.script, None, *how, tuple(args.overrides))
     found = profile(spec, args.frames, args.batch)
     print(found)
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(asdict(found), indent=1) + "\n")
     next_step("--backend, --precision, --device and --compile to compare", "docs/performance.md for other machines")
 

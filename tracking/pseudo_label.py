@@ -10,13 +10,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from lib.config import config_hash
 from lib.models.family import is_family
-from lib.test.evaluation.protocol import batch_tracker
+from lib.test.evaluation.protocol import BatchTracker, Tracker, batch_tracker
+from lib.test.evaluation.results import backend_name, file_hash
 from lib.test.labeling.candidates import Detector, check_classes
 from lib.test.labeling.pseudo_label import LabelOptions, find_videos, label_videos
 from lib.test.labeling.sheet import label_sheets
 from lib.test.spec import TrackerSpec, add_tracker_options
-from lib.test.tracker.custom import build_custom
+from lib.test.tracker.build import choose_precision
+from lib.test.tracker.custom import build_custom, custom_identity
 from lib.utils.console import next_step
 from lib.utils.devices import checked_device
 from lib.utils.errors import ConfigError, run_cli
@@ -46,35 +49,53 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw all sequences of --out on sheets, to look at")
     add_tracker_options(parser)
     args = parser.parse_intermixed_args()
-    for name in ("stride", "read", "frames", "min_frames", "side"):
+    for name in ("stride", "read", "frames", "min_frames", "side", "per_video", "per_class", "detector_size"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise ConfigError(f"--{name} {getattr(args, name)}: must be 1 or more")
+    if not 0 < args.agreement <= 1:
+        raise ConfigError(f"--agreement {args.agreement}: an IoU, above 0 and at most 1")
+    if args.min_frames > args.frames:
+        raise ConfigError(f"--min_frames {args.min_frames}: no sequence has more than --frames {args.frames}")
     return args
 
 
-def main() -> None:
+def build(spec: TrackerSpec) -> tuple[Tracker | BatchTracker, dict[str, str]]:
+    """Return the tracker, and what tells it from others."""
+    device = checked_device(spec.device)
+    if not is_family(spec.family):
+        identity, _ = custom_identity(spec.family, str(spec.config))
+        return build_custom(str(device), spec.family, str(spec.config)), {"code": identity}
+    tracker = spec.build()
+    return tracker, {
+        "config_hash": config_hash(tracker.cfg),
+        "weights": file_hash(str(tracker.checkpoint)),
+        "precision": choose_precision(spec.precision, device, spec.backend),
+        "backend": backend_name(spec.backend),
+    }
+
+
+def main() -> int:
     args = parse_arguments()
-    spec = TrackerSpec.from_arguments(args, args.tracker)
-    if is_family(spec.family):
-        tracker = batch_tracker(spec.build(), 1)
-    else:
-        tracker = batch_tracker(build_custom(str(checked_device(spec.device)), spec.family, str(spec.config)), 1)
+    tracker, identity = build(TrackerSpec.from_arguments(args, args.tracker))
     detector = Detector(args.detector, args.detector_size) if args.detector else None
     check_classes([*args.classes, *args.without], detector.names if detector else [])
     origin = {"tracker": f"{args.tracker} {args.config}", "detector": args.detector.name if args.detector else "motion"}
+    origin |= identity | ({"detector_size": str(args.detector_size)} if args.detector else {})
     fields = ("stride", "read", "side", "frames", "min_frames", "agreement", "per_video", "per_class")
     options = LabelOptions(
         **{name: getattr(args, name) for name in fields}, classes=tuple(args.classes), without=tuple(args.without)
     )
     videos = find_videos(args.videos)
-    written, broken = label_videos(videos, args.out, tracker, origin, detector, options)
+    written, broken = label_videos(videos, args.out, batch_tracker(tracker, 1), origin, detector, options)
     print(f"wrote {written} sequences to {args.out}; {broken} of {len(videos)} videos could not be read")
     for path in label_sheets(args.out, args.sheet) if args.sheet else ():
         print(f"wrote {path}")
-    next_step(
-        f"set folder_dir to {args.out} in the file of paths to train from them",
-        f"python tracking/test.py ostrack vits_192 --dataset folder:{shlex.quote(str(args.out))}",
-    )
+    if any(args.out.glob("*/groundtruth.txt")):
+        next_step(
+            f"set folder_dir to {args.out} in the file of paths to train from them",
+            f"python tracking/test.py ostrack vits_192 --dataset folder:{shlex.quote(str(args.out))}",
+        )
+    return int(broken == len(videos))
 
 
 if __name__ == "__main__":

@@ -83,6 +83,7 @@ def choose_screen(args: argparse.Namespace) -> Screen | None:
             args.visdom_server, args.visdom_port, env_settings().saving_to(args.save_dir).debug_folder
         )
     if args.save_vis:
+        Path(args.save_vis).mkdir(parents=True, exist_ok=True)
         return partial(record_video, args.save_vis, 25.0)
     if args.vis_attention:
         raise ConfigError("--vis_attention: say where to show it, with --debug 1 or --save_vis DIR")

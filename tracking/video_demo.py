@@ -75,8 +75,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def split_boxes(given: list[list[float]], start_frame: int) -> tuple[list[list[float]], list[int]]:
     """Split boxes and the frame that each is in. Raises ConfigError: it is no whole number."""
     starts = [box[0] if len(box) == 5 else start_frame for box in given]
-    if any(start % 1 for start in starts):
-        raise ConfigError(f"--box_at {starts[0]:g}: FRAME is a whole number, the first is 0")
+    if parts := [start for start in starts if start % 1]:
+        raise ConfigError(f"--box_at {parts[0]:g}: FRAME is a whole number, the first is 0")
     return [box[-4:] for box in given], list(map(int, starts))
 
 

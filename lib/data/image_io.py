@@ -131,6 +131,8 @@ def write_image(path: str | Path, image: np.ndarray, jpeg_quality: int = 95) -> 
         DataError: the format is unknown or the file cannot be written.
     """
     path = Path(path)
+    if not cv2.haveImageWriter(path.name):
+        raise DataError(f"image {path} cannot be written: its name must end in .png, .jpg or another kind of picture")
     order = cv2.COLOR_RGBA2BGRA if image.shape[2] == 4 else cv2.COLOR_RGB2BGR
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -85,7 +85,10 @@ def open_frames(source: str | Path) -> VideoFile:
     """
     path, text = Path(source), str(source)
     if path.is_dir():
-        frames = frames_in(path)
+        try:
+            frames = frames_in(path)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
         if frames.is_file():
             return open_video(frames)
         return PictureVideo(path, tuple(frames / name for name in image_names(FolderStorage(str(frames)), "")))

@@ -93,8 +93,10 @@ def load_pretrained(name: str | Path, **options: Any) -> Tracker:
     """Build a tracker from a folder as :func:`write_folder` makes it, from the hub, or from an experiment that ships.
 
     Args:
-        name: path of a folder; else ``OWNER/NAME`` on the Hugging Face hub; else an experiment's name.
-        options: attributes of :class:`TrackerSpec`. ``family`` is needed where it is a module outside of the project.
+        name: path of a folder, or of an experiment's YAML file; else ``OWNER/NAME`` on the Hugging Face hub; else an
+            experiment's name.
+        options: attributes of :class:`TrackerSpec`; a folder brings its ``checkpoint``. ``family`` is needed where it
+            is a module outside of the project.
 
     Raises:
         CheckpointError: the folder is incomplete, or a file has another hash than its README says.
@@ -105,13 +107,18 @@ def load_pretrained(name: str | Path, **options: Any) -> Tracker:
     text = str(name)
     if Path(name).is_dir():
         folder = Path(name)
-    elif _HUB_NAME.fullmatch(text) and Path(text).suffix not in (".yaml", ".yml"):
+    elif Path(name).suffix in (".yaml", ".yml"):
+        return build_tracker(name, **options)
+    elif _HUB_NAME.fullmatch(text):
         folder = _download(text)
     elif isinstance(name, Path) or text.startswith((".", "/", "~")):
         raise CheckpointError(f"there is no folder {name}; tracking/export.py --format hub --out {name} writes one")
     else:
         return build_tracker(text, **options)
+    if options.get("checkpoint"):
+        raise ConfigError(f"{folder} brings its own weights: leave out checkpoint, or name an experiment instead")
     record = _checked_record(folder)
+    options.pop("checkpoint", None)
     spec = TrackerSpec(folder / CONFIG, checkpoint=folder / WEIGHTS, **options)
     family = find_family(spec.family or record["family"])
     if family.name != record["family"]:

@@ -214,12 +214,14 @@ def find_format(path: Path) -> Callable[[VideoTracks], str]:
 
 
 def check_names(paths: Sequence[Path], targets: int) -> None:
-    """Refuse files that could not be written in the end, before anything is tracked.
+    """Refuse files that could not be written in the end, before anything is tracked; their folders are made.
 
     Raises:
         ConfigError: no format has such names, or it cannot hold so many targets.
+        OSError: a folder cannot be made.
     """
     for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
         if find_format(path) is boxes_text and targets > 1:
             raise ConfigError(f"{path}: boxes.txt holds one target, not {targets}: save to mot.csv or coco.json")
 

@@ -88,6 +88,8 @@ class VideoOptions:
         if self.targets < 1 or not 0 <= self.lost_below <= 1:
             given = f"targets {self.targets}, lost_below {self.lost_below}"
             raise ConfigError(f"{given}: at least 1 target, and a score from 0 to 1")
+        if self.run_id is not None and self.run_id < 0:
+            raise ConfigError(f"--runid {self.run_id}: this is 0 or more")
 
 
 @dataclass

@@ -25,7 +25,7 @@ from lib.test.analysis.tables import align, attribute_table, sequence_table, sum
 from lib.test.evaluation.benchmarks import FOLDER_PREFIX, get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.test.evaluation.results import LOST_BELOW, result_files
-from lib.utils.errors import DataError, suggestion
+from lib.utils.errors import ConfigError, DataError, suggestion
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,10 @@ class AnalysisOptions:
     html: bool = False
     lost_below: float = LOST_BELOW
     cache: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.lost_below <= 1:
+            raise ConfigError(f"--lost_below {self.lost_below}: this is a score from 0 to 1")
 
 
 def analyse(

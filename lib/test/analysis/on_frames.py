@@ -87,7 +87,7 @@ def draw_results(
     chosen = select_sequence(get_dataset(dataset, env=env), sequence)
     if frames < 1:
         raise ConfigError(f"a sheet of {frames} frames cannot be drawn")
-    trackers = selection.trackers(results_dir)
+    trackers = selection.trackers(results_dir, chosen)
     tracks = [read_track(results_dir, one, chosen, i, protocol) for i, one in enumerate(trackers)]
     default = Path(env.result_plot_path) / folder_name(dataset, protocol) / f"{chosen.name}.png"
     path = Path(output) if output else default

@@ -49,8 +49,11 @@ class Selection:
     compare: Seq[str] = ()
     protocol: str = "pytracking"
 
-    def trackers(self, results_dir: Path) -> list[Tracker]:
+    def trackers(self, results_dir: Path, sequence: Sequence | None = None) -> list[Tracker]:
         """Return the trackers in the order they were asked for, each once.
+
+        Args:
+            sequence: where neither tracker nor configs are named, those without a result of it are left out.
 
         Raises:
             ConfigError: a name to compare with is none, or there are too many to tell apart.
@@ -58,6 +61,8 @@ class Selection:
         """
         found = choose_trackers(results_dir, self.tracker, self.configs)
         found.sort(key=lambda one: self.configs.index(one[1]) if self.configs else 0)
+        if sequence is not None and not (self.tracker or self.configs):
+            found = [one for one in found if found_result(results_dir, *one, sequence).is_file()] or found
         for label in self.compare:
             name, slash, config = label.partition("/")
             if not (name and slash and config):

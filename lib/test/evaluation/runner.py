@@ -71,6 +71,9 @@ class RunOptions:
         if self.batch < 1 or self.workers < 0:
             given = f"--batch {self.batch} --threads {self.workers}"
             raise ConfigError(f"{given}: a batch is 1 at least, worker processes are 0 or more")
+        for option, value in (("--num_gpus", self.num_gpus), ("--runid", self.run_id)):
+            if value is not None and value < 0:
+                raise ConfigError(f"{option} {value}: this is 0 or more")
 
 
 def run_sequences(

@@ -69,10 +69,11 @@ class ResultWriter:
         The score is in [0, 1], 1 where the box was given; NaN where the tracker gives none.
 
         Raises:
-            DataError: the box is not finite.
+            DataError: it is no box: four finite numbers, width and height not below 0.
         """
-        if not all(map(math.isfinite, box)):
-            raise DataError(f"the tracker returned the box {box} for frame {len(self.times)} of {self.path.stem}")
+        if len(box) != 4 or not all(map(math.isfinite, box)) or min(box[2:]) < 0:
+            found = f"the tracker returned the box {box} for frame {len(self.times)} of {self.path.stem}"
+            raise DataError(f"{found}: a box is four finite numbers x, y, w, h, and w and h are not below 0")
         whole = self.provenance.get("compat_int", False)
         self._file.write("\t".join(f"{int(value)}" if whole else f"{value:.4f}" for value in box) + "\n")
         self._file.flush()

@@ -81,8 +81,7 @@ def build_network(
         folder: where exported files are kept.
         device, backend, compiled: as of :class:`TrackerSpec`.
     """
-    if compiled and backend != "torch":
-        raise ConfigError(f"backend {backend} is not compiled: use backend torch")
+    check_compiled(compiled, backend)
     if device.type == "cuda":  # in float32 cuDNN would run the head's convolutions in TensorFloat-32
         torch.backends.cudnn.allow_tf32 = precision != "float32"
     if backend in EXPORTED:
@@ -95,6 +94,12 @@ def build_network(
     if device.type == "mps" and isinstance(form, nn.Module):
         feed_contiguous(form)
     return ModelNetwork(form, compiled, recorded=backend == "cudagraph")
+
+
+def check_compiled(compiled: bool, backend: str) -> None:
+    """Raise ConfigError where a backend other than ``torch`` is to be compiled."""
+    if compiled and backend != "torch":
+        raise ConfigError(f"backend {backend} is not compiled: use backend torch")
 
 
 def choose_precision(precision: str, device: str | torch.device, backend: str) -> str:
