@@ -24,7 +24,7 @@ RUN grep -E '^(torch|torchvision|timm|opencv-python|numpy|pandas|scipy|matplotli
     && pip install --requirement /tmp/large.txt
 
 COPY . /tmp/source/
-RUN pip install --constraint /tmp/constraints.txt '/tmp/source[train,profile,demo]'
+RUN pip install --constraint /tmp/constraints.txt '/tmp/source[train,profile,export]'
 
 # Any user may write there (--user); caches follow HOME, which Docker sets to / for a user it does not know.
 RUN useradd --create-home ostrack && chmod 1777 /home/ostrack

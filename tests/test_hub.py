@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from lib.models.family import find_family, load_experiment
+from lib.test import hub
 from lib.test.tracker.build import tracking_model
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError, OSTrackError
@@ -50,7 +51,7 @@ def follow(tracker):
 @pytest.mark.parametrize("family", ["ostrack", MEMORY])
 def test_a_folder_gives_the_same_boxes_to_the_last_bit(source, tmp_path, monkeypatch, capsys, family):
     out = tmp_path / "hub"
-    (tmp_path / "mine.md").write_text("| licence | MIT, as the project |\n| data | drawn pictures |\n")
+    (tmp_path / "mine.md").write_text("| license | MIT, as the project |\n| data | drawn pictures |\n")
     printed = export(monkeypatch, capsys, source, out, family, "TEST.SIZE_SMOOTHING=0.5")
     assert printed.splitlines()[0] == f"wrote {out}: README.md, config.yaml, model.safetensors"
     options = {"family": family} if family == MEMORY else {}
@@ -68,7 +69,7 @@ def test_a_folder_gives_the_same_boxes_to_the_last_bit(source, tmp_path, monkeyp
 def test_a_folder_that_is_not_what_it_says_is_refused_in_a_line(source, tmp_path, monkeypatch, capsys):
     out = tmp_path / "hub"
     export(monkeypatch, capsys, source, out)
-    assert "| licence | not stated |" in (out / "README.md").read_text()  # nor are data: no card lies beside
+    assert "| license | not stated |" in (out / "README.md").read_text()  # nor are data: no card lies beside
     weights, readme = out / "model.safetensors", out / "README.md"
     good, text = weights.read_bytes(), readme.read_text()
 
@@ -112,6 +113,12 @@ def test_a_name_on_the_hub_is_downloaded_once_and_a_failure_is_a_line(source, tm
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(OSTrackError, match="is not installed; run: pip install huggingface_hub"):
         Tracker.from_pretrained("me/tiny")
+
+
+@pytest.mark.parametrize("card", sorted((REPOSITORY / "pretrained_models").glob("ostrack*.md")), ids=lambda c: c.stem)
+def test_the_cards_of_the_models_tell_license_and_data(card):
+    rows = hub._card_rows(card)
+    assert rows["license"].startswith("MIT") and "data" in rows
 
 
 def test_a_folder_brings_its_weights_and_a_file_is_an_experiment(source, tmp_path, monkeypatch, capsys):

@@ -36,8 +36,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--config", required=True, help="name of an experiment, or the path of one")
     add_family_option(parser)
     parser.add_argument("--checkpoint", type=Path, help="weight file (default: the experiment's own)")
-    parser.add_argument("--format", choices=[*FORMATS, "hub"], default="onnx")
-    parser.add_argument("--precision", choices=PRECISIONS, default="float32")
+    parser.add_argument("--format", choices=[*FORMATS, "hub"], default="onnx", help="(onnx)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="(float32)")
     parser.add_argument(
         "--opset", type=int, help=f"of an ONNX file, {OLDEST} or newer (default: PyTorch's own; docs/export.md)"
     )

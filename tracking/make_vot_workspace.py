@@ -19,7 +19,7 @@ from lib.utils.errors import CheckpointError, run_cli
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", default="vits_192", help="name or path of an experiment")
+    parser.add_argument("--config", default="vits_192", help="name or path of an experiment (vits_192)")
     parser.add_argument("--workspace", type=Path, required=True, help="folder of the workspace; made where missing")
     parser.add_argument("--sequences", help="names of benchmarks or folder:PATH, comma separated, to evaluate on")
     parser.add_argument("--name", help="the tracker's name in the workspace (default: FAMILY_CONFIG)")

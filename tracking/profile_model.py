@@ -17,10 +17,10 @@ from lib.utils.errors import run_cli
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add_family_option(parser)
-    parser.add_argument("--config", default="vitb_256_mae_ce_32x4_ep300", help="name or path of an experiment")
+    parser.add_argument("--config", default="vitb_256_mae_ce_32x4_ep300", help="experiment (%(default)s)")
     add_running_options(parser, device="cpu")
     parser.add_argument("--batch", type=int, default=1, help="targets in one forward pass")
-    parser.add_argument("--frames", type=int, default=20, help="timed steps, after a quarter as many to warm up")
+    parser.add_argument("--frames", type=int, default=20, help="timed steps, after a quarter as many to warm up (20)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures to this file too")
     parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="settings on top of the experiment")
     args = parser.parse_intermixed_args()

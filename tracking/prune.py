@@ -1,4 +1,4 @@
-"""Make a smaller model of a trained one: ``python tracking/prune.py --config NAME --config_prv TRAINED --out FILE``.
+"""Make a smaller model of a trained one: python tracking/prune.py --config NAME --config_prv TRAINED --out FILE.
 
 The experiment NAME is the smaller one, with narrower MLPs (MODEL.BACKBONE.MLP_RATIO) and perhaps fewer blocks. The
 neurons that can best be spared are dropped, and the others fitted to take over, on samples of its training data.

@@ -29,13 +29,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tracker", nargs="?", help="family, or NAME of lib/test/tracker/NAME.py (docs/api.md)")
     parser.add_argument("config", nargs="?", help="name of an experiment of the family, or the path of one")
-    parser.add_argument("--dataset", "--dataset_name", default="otb", help="names or folder:PATH, comma separated")
+    parser.add_argument("--dataset", "--dataset_name", default="otb", help="names or folder:PATH, by comma (otb)")
     parser.add_argument("--sequence", help="name or number of the only sequence to track")
     parser.add_argument("--list", action="store_true", help="print the benchmarks and where they are looked for")
     parser.add_argument(
-        "--threads", type=int, default=0, help="worker processes, on all GPUs together; 0 tracks in this one"
+        "--threads", type=int, default=0, help="worker processes, on all GPUs together; 0 (default): in this one"
     )
-    parser.add_argument("--batch", type=int, default=1, help="sequences that a process tracks in one forward pass")
+    parser.add_argument("--batch", type=int, default=1, help="sequences that a process tracks in one forward pass (1)")
     parser.add_argument("--num_gpus", type=int, help="GPUs to use at most (default: all)")
     add_tracker_options(parser)
     parser.add_argument("--runid", type=int, help="keep this run's results apart, under CONFIG_RUNID")

@@ -1,4 +1,4 @@
-"""Train an experiment: ``python tracking/train.py --config NAME``.
+"""Train an experiment: python tracking/train.py --config NAME.
 
 One process trains on the CPU or one GPU. Several train together with --nproc_per_node N, on several machines with
 --mode multi_node (the same command on each but for --rank), or under torchrun. TRAIN.BATCH_SIZE is that of one process.
@@ -54,7 +54,7 @@ def parse_arguments() -> argparse.Namespace:
         choices=("single", "multiple", "multi_node"),
         help="one process; several; several on each of several machines (default: by --nproc_per_node)",
     )
-    group.add_argument("--nproc_per_node", type=int, help="processes on each machine (default: one for each GPU)")
+    group.add_argument("--nproc_per_node", type=int, help="processes on each machine (with --mode: one per GPU)")
     group.add_argument("--nnodes", "--world-size", type=int, default=1, help="machines, in mode multi_node")
     group.add_argument("--rank", type=int, help="number of this machine, from 0, in mode multi_node")
     group.add_argument("--ip", default="127.0.0.1", help="address of machine 0 (127.0.0.1)")

@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--config", action="append", default=[], help="only this config; may be given several times")
     parser.add_argument("--compare", nargs="+", default=[], metavar="TRACKER/CONFIG", help="and these trackers")
     parser.add_argument("--output", type=Path, metavar="FILE", help="a video (.mp4) or a picture (.png, .jpg)")
-    parser.add_argument("--frames", type=int, default=12, help="frames on the picture: half spread, half the worst")
+    parser.add_argument("--frames", type=int, default=12, help="frames on the picture: half spread, half worst (12)")
     parser.add_argument("--save_dir", help="where test.py put its results; default: that of the settings, ./output")
     parser.add_argument("--protocol", choices=PROTOCOLS, default="pytracking", help="how to score")
     args = parser.parse_args()

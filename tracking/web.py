@@ -32,7 +32,7 @@ def parse_arguments() -> argparse.Namespace:
         default="fp16",
         help="of the network for WebAssembly: weights in fp16, or faster and less exact int8; WebGPU has fp16 always",
     )
-    parser.add_argument("--port", type=int, default=8000, help="to serve on; 0 = any that is free")
+    parser.add_argument("--port", type=int, default=8000, help="to serve on (8000); 0 = any that is free")
     parser.add_argument("--build_only", action="store_true", help="leave the files, and serve nothing")
     parser.add_argument("--save_dir", type=Path, help="output folder (default: the configured one, ./output)")
     parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="settings on top of the experiment")

@@ -221,7 +221,7 @@ _ROWS = {
     "got10k_test": replace(_GOT10K, subfolder="test", note="scored on its server: transform_got10k.py packs results"),
     "got10k_val": replace(_GOT10K, subfolder="val"),
     "got10k_ltrval": replace(_GOT10K, find=got10k_held_out, expected=1401, subfolder="train",
-                             note="the held-out tenth of the training set"),
+                             note="the held-out part of the training set"),
     "trackingnet": BenchmarkSpec(partial(by_annotation, group="TEST"), 511, TRACKINGNET,
                                  note="scored on its server: transform_trackingnet.py packs results"),
     "otb": BenchmarkSpec(partial(by_table, listed="otb.csv"), 100, replace(_TABLE, attributes="otb_attributes.txt")),

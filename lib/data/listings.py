@@ -141,7 +141,7 @@ def got10k_split(storage: Storage, layout: Layout, split: str = "") -> list[Sequ
 
 
 def got10k_held_out(storage: Storage, layout: Layout) -> list[SequenceEntry]:
-    """Return the held-out tenth of GOT-10k's training sequences, by their numbers in ``list.txt``."""
+    """Return the held-out part of GOT-10k's training sequences, by their numbers in ``list.txt``."""
     names = _list_there(storage, "list.txt")
     if not names:
         raise DataError(f"{storage.path('list.txt')} is missing or empty: the sequences are chosen by it")

@@ -37,7 +37,7 @@ GOT10K_TRAIN_SEQUENCES = 9335
 def got10k_indices(split: str, count: int = GOT10K_TRAIN_SEQUENCES) -> list[int]:
     """Indices into GOT-10k's training list of ``count`` sequences, rising.
 
-    ``votval`` is the held-out tenth and ``vottrain`` the rest, both without the thousand that VOT forbids.
+    ``votval`` is the held-out part and ``vottrain`` the rest, both without the thousand that VOT forbids.
     """
     chosen = _indices("got10k_val_ids.txt")
     if split == "vottrain":

@@ -1,6 +1,6 @@
 """A tracker as a folder of three files, as model hubs have them: ``config.yaml``, ``model.safetensors``, ``README.md``.
 
-The head of the README, in YAML, has what hubs read (licence, library) and, under ``ostrack``, the family, the
+The head of the README, in YAML, has what hubs read (license, library) and, under ``ostrack``, the family, the
 experiment and the SHA-256 of the two other files, without which a folder is refused.
 """
 
@@ -42,7 +42,7 @@ box = tracker.track(next_image)["target_bbox"]
 
 | | |
 |---|---|
-| licence | {licence} |
+| license | {license} |
 | data | {data} |
 | weights | SHA-256 `{sha256}` |
 """
@@ -69,7 +69,7 @@ def write_folder(cfg: ExperimentConfig, checkpoint: Path, folder: Path, license:
     save_file(tensors, folder / WEIGHTS, {"format": "pt"})
     (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # safetensors makes it private
     card = _card_rows(checkpoint.with_suffix(".md"))
-    license = license or card.get("licence", "not stated")
+    license = license or card.get("license", "not stated")
     hashes = {name: file_sha256(folder / name) for name in (CONFIG, WEIGHTS)}
     head = {
         "license": "unknown" if license == "not stated" else re.split(r"[\s,;]", license)[0].lower(),
@@ -81,7 +81,7 @@ def write_folder(cfg: ExperimentConfig, checkpoint: Path, folder: Path, license:
     body = _TEXT.format(
         name=cfg.name,
         family=cfg.family,
-        licence=license,
+        license=license,
         data=card.get("data", names),
         sha256=hashes[WEIGHTS],
     )
