@@ -38,7 +38,7 @@ TITLES = (
     "AUC on LaSOT",
     "AUC on 44 real sequences",
     "on 12 easier ones",
-    "[corrections](docs/metrics.md) in 100 frames",
+    "[corrections](docs/metrics.md) in 100 frames, fewer is better",
     "frames a second, 2 cores",
     "size",
 )

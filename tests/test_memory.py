@@ -39,6 +39,7 @@ from lib.train.actors.ostrack_memory import OSTrackMemoryActor
 from lib.train.data.augmentation import cover, finish_pair
 from lib.train.data.sampler import PairSampling, clip_frames
 from lib.train.data.samples import SampleSpec, TrackingDataset, boxes_to_crop
+from lib.train.other_experiments import load_teacher
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import ConfigError, DataError
 from tests.conftest import load_script
@@ -58,6 +59,7 @@ def experiment_file(folder, **memory):
     values["MODEL"]["BACKBONE"]["TOKEN_TYPES"] = True
     values["TEST"]["MEMORY"] = {"UPDATE_INTERVAL": 2, "UPDATE_THRESHOLD": 0.0}
     path = folder / "tiny.yaml"
+    folder.mkdir(exist_ok=True)
     path.write_text(yaml.safe_dump(values))
     return path
 
@@ -189,6 +191,21 @@ def test_a_tracker_without_a_memory_teaches_its_tokens(tmp_path):
     assert stats["Loss/distill_feature"].item() == pytest.approx(by_hand.item(), rel=1e-5)
     others = sum(stats[f"Loss/distill_{name}"].item() for name in ("score", "size", "offset"))
     assert total.item() == pytest.approx(usual.item() + others + 3 * by_hand.item(), rel=1e-5)
+
+
+def test_a_teacher_may_take_fewer_templates_and_not_more(tmp_path):
+    family = find_family(FAMILY)
+    one, two = experiment_file(tmp_path / "one", DYNAMIC_TEMPLATE=False), experiment_file(tmp_path / "two")
+    for path in (one, two):
+        model = family.build(load_experiment(path, family=FAMILY))
+        folder = tmp_path / "checkpoints/train" / FAMILY / "tiny"
+        save_checkpoint({"net": model.state_dict()}, folder / "OSTrack_ep0004.pth.tar")
+        student = load_experiment(two if path == one else one, family=FAMILY)
+        if path == one:
+            assert load_teacher(path, tmp_path, student, "cpu", script=FAMILY).cfg.DATA.TEMPLATE.NUMBER == 1
+        else:
+            with pytest.raises(ConfigError, match="its DATA.TEMPLATE.NUMBER is 2, the student's 1"):
+                load_teacher(path, tmp_path, student, "cpu", script=FAMILY)
 
 
 def test_presence_is_learned_with_gradients_through_the_state_and_boxes_of_absent_targets_do_not_count(cfg):

@@ -25,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 # What student and teacher must share, or the teacher would see other crops than its own.
 _SHARED = (
-    "DATA.TEMPLATE.NUMBER",
     "DATA.TEMPLATE.SIZE",
     "DATA.TEMPLATE.FACTOR",
     "DATA.MEAN",
@@ -112,6 +111,9 @@ def load_teacher(
         for key, theirs, ours in zip(_SHARED, attrgetter(*_SHARED)(teacher), attrgetter(*_SHARED)(cfg), strict=True)
         if theirs != ours
     ]
+    theirs, ours = (str(e.DATA.TEMPLATE.NUMBER) for e in (teacher, cfg))
+    if int(theirs) > int(ours):  # of a sample with more templates a teacher takes the first
+        different.append(f"its DATA.TEMPLATE.NUMBER is {theirs}, the student's {ours}")
     if not _same_scale(teacher, cfg):
         theirs, ours = (f"{e.DATA.SEARCH.SIZE / e.DATA.SEARCH.FACTOR:g}" for e in (teacher, cfg))
         different.append(f"its DATA.SEARCH.SIZE / FACTOR is {theirs}, the student's {ours}")
