@@ -97,7 +97,7 @@ def make_sets(
     counts, failed = {}, []
     for row in rows:
         note = finished.get(row.name, {})
-        there = any(out.glob(f"*/{row.name}")) or any(out.glob(f"video/{row.name}_*"))
+        there = any(out.glob(f"*/{row.name}")) or any(out.glob(f"video/{row.name}_[0-9]*"))
         if note.get("row") != row.as_json() or not there:
             try:
                 pictures, boxes = MAKERS[row.form](

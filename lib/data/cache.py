@@ -19,7 +19,7 @@ from lib.utils.replacing import replacing
 logger = logging.getLogger(__name__)
 
 # To be raised whenever a layout makes another table of the same files.
-_FORMAT = 3
+_FORMAT = 4
 
 
 def cache_path(cache_dir: str | Path, name: str, root: str, suffix: str = ".npz") -> Path:

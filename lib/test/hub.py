@@ -115,10 +115,9 @@ def load_pretrained(name: str | Path, **options: Any) -> Tracker:
         raise CheckpointError(f"there is no folder {name}; tracking/export.py --format hub --out {name} writes one")
     else:
         return build_tracker(text, **options)
-    if options.get("checkpoint"):
+    if options.pop("checkpoint", None):
         raise ConfigError(f"{folder} brings its own weights: leave out checkpoint, or name an experiment instead")
     record = _checked_record(folder)
-    options.pop("checkpoint", None)
     spec = TrackerSpec(folder / CONFIG, checkpoint=folder / WEIGHTS, **options)
     family = find_family(spec.family or record["family"])
     if family.name != record["family"]:

@@ -111,9 +111,8 @@ def load_teacher(
         for key, theirs, ours in zip(_SHARED, attrgetter(*_SHARED)(teacher), attrgetter(*_SHARED)(cfg), strict=True)
         if theirs != ours
     ]
-    theirs, ours = (str(e.DATA.TEMPLATE.NUMBER) for e in (teacher, cfg))
-    if int(theirs) > int(ours):  # of a sample with more templates a teacher takes the first
-        different.append(f"its DATA.TEMPLATE.NUMBER is {theirs}, the student's {ours}")
+    if teacher.DATA.TEMPLATE.NUMBER > (number := cfg.DATA.TEMPLATE.NUMBER):  # of more templates it takes the first
+        different.append(f"its DATA.TEMPLATE.NUMBER is {teacher.DATA.TEMPLATE.NUMBER}, the student's {number}")
     if not _same_scale(teacher, cfg):
         theirs, ours = (f"{e.DATA.SEARCH.SIZE / e.DATA.SEARCH.FACTOR:g}" for e in (teacher, cfg))
         different.append(f"its DATA.SEARCH.SIZE / FACTOR is {theirs}, the student's {ours}")
