@@ -27,7 +27,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from lib.data.image_io import read_image
 from lib.models.family import load_experiment
-from lib.test.analysis.analyse import AnalysisOptions, analyse
+from lib.test.analysis.analyze import AnalysisOptions, analyze
 from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.results import LOST_BELOW
 from lib.test.tracker.video import LOST
@@ -122,7 +122,7 @@ def report_page(demo: Path) -> None:
     if CHROMIUM is None:
         print("no Chromium: the picture of the report page stays as it is")
         return
-    for _ in analyse("images_val", "ostrack", [CONFIG], AnalysisOptions(html=True), env_settings().saving_to(demo)):
+    for _ in analyze("images_val", "ostrack", [CONFIG], AnalysisOptions(html=True), env_settings().saving_to(demo)):
         pass
     (page,) = (demo / "test/result_plots/images_val").glob("*.html")
     with Browser(1280, 900) as browser, tempfile.TemporaryDirectory() as folder:

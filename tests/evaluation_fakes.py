@@ -28,7 +28,7 @@ LENGTHS = {"a": 4, "b": 9, "c": 6}
 
 
 def write_sequences(root: Path, lengths: dict[str, int] = LENGTHS) -> Path:
-    """Sequences of so many grey frames, whose pictures are 10, 11, 12 ... rows high."""
+    """Sequences of so many gray frames, whose pictures are 10, 11, 12 ... rows high."""
     for i, (name, length) in enumerate(lengths.items()):
         folder = root / name
         (folder / "img").mkdir(parents=True)

@@ -41,10 +41,10 @@ def draw(box: np.ndarray, size: tuple[int, int] = SIZE, seed: int = 0) -> np.nda
     rng = np.random.default_rng(seed)
     coarse = rng.integers(20, 110, (6, 8, 3), dtype=np.uint8)
     image = cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC)
-    colours = rng.integers(150, 256, (2, 3), dtype=np.uint8)
+    colors = rng.integers(150, 256, (2, 3), dtype=np.uint8)
     x, y, w, h = (int(value) for value in box)
     rows, columns = np.mgrid[0:h, 0:w] // 6
-    image[y : y + h, x : x + w] = colours[(rows + columns) % 2]
+    image[y : y + h, x : x + w] = colors[(rows + columns) % 2]
     return image
 
 

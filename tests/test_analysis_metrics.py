@@ -61,7 +61,7 @@ def test_overlap_and_distance_by_hand():
 
 
 def test_center_is_that_of_the_pixels_of_the_box():
-    """A box of width 1 on pixel 5 has its centre at 5, not 5.5; so a wider box with the same corner is off by half."""
+    """A box of width 1 on pixel 5 has its center at 5, not 5.5; so a wider box with the same corner is off by half."""
     found = errors([[5, 5, 1, 1], [5, 5, 2, 1]], np.array([[5.0, 5, 1, 1], [5, 5, 1, 1]]))
     np.testing.assert_allclose(found.center, [0, 0.5])
 

@@ -67,7 +67,7 @@ def test_state_accuracy_is_the_mean_overlap_with_nothing_for_absent_frames(tag):
 
 @pytest.mark.parametrize("tag", ["lasot", "lasot_extension_subset", "vasttrack", "tnl2k", "lasher_rgb", "lasher_tir"])
 def test_a_true_box_counts_when_all_four_numbers_are_positive(tag):
-    """Quirk: the centre error of a frame that does not count is -1, which is a hit of precision."""
+    """Quirk: the center error of a frame that does not count is -1, which is a hit of precision."""
     truth = TRUTH.copy()
     truth[1, 0] = 0
     truth[2, 3] = 0
@@ -211,7 +211,7 @@ def difference_lines(tag, protocol, truth, prediction, visible=None):
 
 
 def test_differences_are_measured_and_explained():
-    """Of 4 frames 1 is hit; the published code adds 2 absent ones to normalised precision."""
+    """Of 4 frames 1 is hit; the published code adds 2 absent ones to normalized precision."""
     visible = np.array([True, True, False, False])
     assert difference_lines("lasot_extension_subset", "pytracking", TRUTH, FAR, visible) == [
         "protocol official, t/c: AUC 23.81, OP50 25.00, OP75 25.00, Precision 25.00, Norm Precision 25.00 (-50.00)",

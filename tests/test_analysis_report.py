@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lib.data.own_folder import folder_label
-from lib.test.analysis.analyse import AnalysisOptions, analyse, folder_name
+from lib.test.analysis.analyze import AnalysisOptions, analyze, folder_name
 from lib.test.analysis.plots import CURVES, draw_plot, write_plots
 from lib.test.analysis.protocols import AUC
 from lib.test.analysis.report import evaluate
@@ -241,7 +241,7 @@ def test_choose_trackers(workspace, env):
 def test_named_data_set_takes_the_complete_results(workspace, env):
     write_result(workspace, "half", "car", TRUTH["car"])
     blocks = list(
-        analyse(f"folder:{workspace / 'seqs'}", env=env, options=AnalysisOptions(by_sequence=True, plots=False))
+        analyze(f"folder:{workspace / 'seqs'}", env=env, options=AnalysisOptions(by_sequence=True, plots=False))
     )
     assert blocks[0].endswith("seqs: left out ostrack/half (lacks 1 of 2 sequences)")
     assert "ostrack/perfect" in blocks[1] and "ostrack/still" in blocks[1] and "half" not in blocks[1]
@@ -259,11 +259,11 @@ def test_named_data_set_takes_the_complete_results(workspace, env):
     assert float(rows[3]["AUC"]) == pytest.approx(expected_still()[1, 0], abs=1e-4)
 
     with_half = list(
-        analyse(f"folder:{workspace / 'seqs'}", env=env, options=AnalysisOptions(plots=False, skip_missing=True))
+        analyze(f"folder:{workspace / 'seqs'}", env=env, options=AnalysisOptions(plots=False, skip_missing=True))
     )
     assert "ostrack/half" in with_half[0] and "(1 of 2 sequences)" in with_half[0]
     with pytest.raises(DataError, match="ostrack/half: 1 of 2"):
-        list(analyse(f"folder:{workspace / 'seqs'}", configs=["half"], env=env))
+        list(analyze(f"folder:{workspace / 'seqs'}", configs=["half"], env=env))
 
 
 def test_without_data_set_every_complete_benchmark_is_scored(workspace, env):
@@ -272,7 +272,7 @@ def test_without_data_set_every_complete_benchmark_is_scored(workspace, env):
     for config, name in itertools.product(("perfect", "still"), TRUTH):  # a benchmark's results lie in no subfolder
         (results_of(workspace, config) / f"{name}.txt").rename(results_of(workspace, config).with_name(f"{name}.txt"))
     write_boxes(results_of(workspace, "half").with_name("car.txt"), TRUTH["car"])
-    listing, left_out, table, written = analyse(env=env, options=AnalysisOptions(plots=False))
+    listing, left_out, table, written = analyze(env=env, options=AnalysisOptions(plots=False))
     assert [line.split() for line in listing.splitlines()[3:]] == [
         ["ostrack/half", "1"],
         ["ostrack/perfect", "2"],
@@ -292,7 +292,7 @@ def test_a_partial_copy_of_a_benchmark_is_scored_as_what_it_is(workspace, env):
             (folder / file).write_text(",".join("0" for _ in TRUTH[sequence]))
         still = np.tile(TRUTH[sequence][:1], (len(TRUTH[sequence]), 1))
         write_boxes(results_of(workspace, "still").with_name(f"{name}.txt"), still)
-    (table, _) = analyse("lasot", configs=["still"], env=env, options=AnalysisOptions(plots=False))
+    (table, _) = analyze("lasot", configs=["still"], env=env, options=AnalysisOptions(plots=False))
     assert table.startswith("lasot (2 of 280 sequences), 10 frames")
     assert "\nleft out, 278 of which there is no annotation here: airplane-9, airplane-13" in table
     assert f"ostrack/still  {expected_still()[:, 0].mean():.2f}" in table
@@ -303,16 +303,16 @@ def test_a_partial_copy_of_a_benchmark_is_scored_as_what_it_is(workspace, env):
         write_boxes(folder / "groundtruth.txt", TRUTH["boat"], ",")
         for file in ("full_occlusion.txt", "out_of_view.txt"):
             (folder / file).write_text(",".join("0" for _ in TRUTH["boat"]))
-    (table, _) = analyse("lasot", configs=["still"], env=env, options=AnalysisOptions(plots=False))
+    (table, _) = analyze("lasot", configs=["still"], env=env, options=AnalysisOptions(plots=False))
     assert table.startswith("lasot (2 of 280 sequences), 10 frames")
     assert "\nleft out, 2 without frames here and without results: airplane-9, zebra-10\n" in table
     write_boxes(results_of(workspace, "other").with_name("zebra-10.txt"), TRUTH["boat"])
     with pytest.raises(DataError, match="ostrack/still: 1 of 3 sequences of lasot: zebra-10\n"):
-        list(analyse("lasot", configs=["still", "other"], env=env, options=AnalysisOptions(plots=False)))
+        list(analyze("lasot", configs=["still", "other"], env=env, options=AnalysisOptions(plots=False)))
     for folder in (workspace / "data/lasot").iterdir():
         folder.rename(folder.with_name(f".{folder.name}"))
     with pytest.raises(DataError, match="lasot: the annotation of no sequence is here; .*airplane-1/"):
-        list(analyse("lasot", configs=["still"], env=env, options=AnalysisOptions(plots=False)))
+        list(analyze("lasot", configs=["still"], env=env, options=AnalysisOptions(plots=False)))
 
 
 def test_several_data_sets_by_comma(workspace, env):
@@ -320,7 +320,7 @@ def test_several_data_sets_by_comma(workspace, env):
     (workspace / "seqs/car").rename(workspace / "data/images/val/car")
     for config in ("perfect", "still"):
         (results_of(workspace, config) / "car.txt").rename(results_of(workspace, config).with_name("car.txt"))
-    blocks = list(analyse(f"images_val,folder:{workspace / 'seqs'}", env=env, options=AnalysisOptions(plots=False)))
+    blocks = list(analyze(f"images_val,folder:{workspace / 'seqs'}", env=env, options=AnalysisOptions(plots=False)))
     assert [block.partition(" (1 sequence), ")[2][:9] for block in blocks] == ["6 frames,", "", "4 frames,", ""]
 
 
@@ -329,11 +329,11 @@ def test_a_damaged_record_of_origin_is_named(workspace, env, record):
     path = results_of(workspace, "still") / "car.json"
     path.write_text(record)
     with pytest.raises(DataError, match=r"still/folder_seqs_\w+/car\.json .*delete car\.txt"):
-        list(analyse(f"folder:{workspace / 'seqs'}", env=env, options=AnalysisOptions(plots=False)))
+        list(analyze(f"folder:{workspace / 'seqs'}", env=env, options=AnalysisOptions(plots=False)))
 
 
 def test_without_data_set_nothing_complete_is_said(workspace, env):
-    assert list(analyse(env=env))[1].startswith("No benchmark is installed and complete")
+    assert list(analyze(env=env))[1].startswith("No benchmark is installed and complete")
 
 
 @pytest.mark.parametrize(

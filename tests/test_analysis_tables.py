@@ -13,7 +13,7 @@ import pytest
 from lib.data.own_folder import folder_label
 from lib.data.sequence import Annotations, Sequence
 from lib.test.analysis import plots
-from lib.test.analysis.analyse import AnalysisOptions, analyse, comparison_text, folder_name
+from lib.test.analysis.analyze import AnalysisOptions, analyze, comparison_text, folder_name
 from lib.test.analysis.plots import (
     draw_attribute_curves,
     draw_attributes,
@@ -347,7 +347,7 @@ def test_page_attributes_and_cache_of_the_script(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "lib.test.analysis.html", SimpleNamespace(write_html=write_html))
     name = f"folder:{tmp_path / 'seqs'}"
     options = {"plots": False, "html": True, "by_attribute": True, "compare": ("a", "b"), "protocol": "official"}
-    blocks = list(analyse(name, options=AnalysisOptions(**options), env=EnvSettings(save_dir=tmp_path / "out")))
+    blocks = list(analyze(name, options=AnalysisOptions(**options), env=EnvSettings(save_dir=tmp_path / "out")))
     assert "origin unknown: net/b\nnet/a: imported from results.zip (sha256 12ab)\n" in blocks[0]
     assert blocks[1] == f"{name} has no attributes, or they were not found beside it"
     assert blocks[2].endswith(
@@ -357,4 +357,4 @@ def test_page_attributes_and_cache_of_the_script(tmp_path, monkeypatch):
     assert (tmp_path / f"out/test/result_plots/{label}_official/report.html").read_text() == "net/a"
     assert len(list((tmp_path / "out/test/cache").iterdir())) == 1  # two files of the same content
     assert "from pytracking to official, net/a:" in blocks[0]
-    assert "Norm Precision -50.00: a frame without target is never a hit of normalised precision" in blocks[0]
+    assert "Norm Precision -50.00: a frame without target is never a hit of normalized precision" in blocks[0]

@@ -612,6 +612,8 @@ def test_the_documentation_lists_every_row() -> None:
     for name, row in BENCHMARKS.items():
         (line,) = (line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
         assert f"`{row.setting}`" in line and f"| {row.expected or 'any'} |" in line, name
+        default = row.folder == row.setting.removesuffix("_path") or f"`data/{row.folder}`" in text
+        assert default, name
 
 
 # VOT's regions

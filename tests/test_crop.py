@@ -27,7 +27,7 @@ def test_crops_equal_the_published_ones(case, geometry):
     box = geometry[f"crop{case}/box"]
     factor, size = geometry[f"crop{case}/factor_size"]
     image, resize_factor, padding = sample_target(clip_frame(0)[0], box, factor, int(size))
-    # Bilinear resizing differs by one grey level between OpenCV releases.
+    # Bilinear resizing differs by one gray level between OpenCV releases.
     assert np.abs(image.astype(int) - geometry[f"crop{case}/image"].astype(int)).max() <= 1
     assert resize_factor == pytest.approx(float(geometry[f"crop{case}/resize_factor"]), abs=1e-7)
     expected = np.unpackbits(geometry[f"crop{case}/att_mask"])[: int(size) ** 2].reshape(int(size), int(size))
@@ -42,7 +42,7 @@ def test_quirk_a_crop_that_touches_the_border_loses_one_pixel():
     assert padding[:, -1].all() and padding[-1].all() and not padding[:-1, :-1].any()
 
 
-def test_quirk_the_crop_centre_differs_by_half_a_pixel_between_there_and_back():
+def test_quirk_the_crop_center_differs_by_half_a_pixel_between_there_and_back():
     box = torch.tensor([100.0, 60, 30, 40])
     x, y, w, h = box_to_crop(box, box, 2.0, 256).tolist()
     assert (x + w / 2, y + h / 2) == pytest.approx((127.5 / 256, 127.5 / 256))

@@ -20,7 +20,7 @@ from lib.test.evaluation.environment import EnvSettings
 from tests.evaluation_fakes import run
 from tests.miniature import environment
 
-GREY = np.arange(48 * 64).reshape(48, 64) % 256  # every value twelve times
+GRAY = np.arange(48 * 64).reshape(48, 64) % 256  # every value twelve times
 
 
 def encoded(image: np.ndarray, suffix: str = ".png") -> bytes:
@@ -49,17 +49,17 @@ def with_exif(data: bytes, block: bytes) -> bytes:
 
 
 def test_a_small_part_of_the_range_is_stretched_and_all_of_it_is_not() -> None:
-    thermal = (20000 + GREY).astype(np.uint16)
+    thermal = (20000 + GRAY).astype(np.uint16)
     for suffix in (".png", ".tiff", ".pgm"):
         image = decode_image(encoded(thermal, suffix), "x")
         assert image.dtype == np.uint8 and image.shape == (48, 64, 3)
-        np.testing.assert_array_equal(image, np.repeat(GREY[..., None], 3, axis=2))
+        np.testing.assert_array_equal(image, np.repeat(GRAY[..., None], 3, axis=2))
     assert levels_of([thermal]) == Levels(20000, 20256)
     whole = np.random.default_rng(0).integers(0, 65536, (48, 64, 3)).astype(np.uint16)
     assert levels_of([whole]) == WHOLE
     np.testing.assert_array_equal(decode_image(encoded(whole), "x"), whole[..., ::-1] >> 8)  # as before
-    degrees = (GREY / 8 - 5).astype(np.float32)
-    np.testing.assert_allclose(decode_image(encoded(degrees, ".tiff"), "x")[..., 0], GREY, atol=1)
+    degrees = (GRAY / 8 - 5).astype(np.float32)
+    np.testing.assert_allclose(decode_image(encoded(degrees, ".tiff"), "x")[..., 0], GRAY, atol=1)
     color = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
     for suffix in (".png", ".tiff", ".webp"):
         image = decode_image(encoded(color, suffix), "x").astype(int)
@@ -67,7 +67,7 @@ def test_a_small_part_of_the_range_is_stretched_and_all_of_it_is_not() -> None:
 
 
 def test_dead_and_hot_pixels_do_not_set_the_limits() -> None:
-    thermal = np.tile((20000 + GREY).astype(np.uint16), (4, 4))  # 192 x 256: of 49152 pixels 4 are a ten-thousandth
+    thermal = np.tile((20000 + GRAY).astype(np.uint16), (4, 4))  # 192 x 256: of 49152 pixels 4 are a ten-thousandth
     thermal[0, :2], thermal[1, :2] = 0, 65535
     assert levels_of([thermal]) == Levels(20000, 20256)
     image = to_8_bit(thermal, Levels(20000, 20256))
@@ -80,7 +80,7 @@ def test_dead_and_hot_pixels_do_not_set_the_limits() -> None:
 def write_thermal(folder: Path, offsets: list[int]) -> None:
     folder.mkdir(parents=True)
     for t, offset in enumerate(offsets):
-        (folder / f"{t}.png").write_bytes(encoded((20000 + offset + GREY // 2).astype(np.uint16)))
+        (folder / f"{t}.png").write_bytes(encoded((20000 + offset + GRAY // 2).astype(np.uint16)))
 
 
 def test_the_limits_are_those_of_the_whole_sequence(tmp_path: Path) -> None:
@@ -88,12 +88,12 @@ def test_the_limits_are_those_of_the_whole_sequence(tmp_path: Path) -> None:
     frames = ImageFrames(tmp_path / "img")
     assert frames.levels == Levels(20000, 20256)
     for t, image in enumerate(frames):
-        np.testing.assert_array_equal(image[..., 0], GREY // 2 + 64 * t)  # and not each from 0 to 255
+        np.testing.assert_array_equal(image[..., 0], GRAY // 2 + 64 * t)  # and not each from 0 to 255
     # Where later frames are not known, as in a conversation with the VOT toolkit, the first sets the limits.
     decode = SequenceDecoder()
     for t, path in enumerate(sorted((tmp_path / "img").iterdir())):
         image = decode(path.read_bytes(), "x")
-        np.testing.assert_array_equal(image[..., 0], np.minimum(255, 2 * (GREY // 2 + 64 * t)))
+        np.testing.assert_array_equal(image[..., 0], np.minimum(255, 2 * (GRAY // 2 + 64 * t)))
 
 
 def test_training_takes_the_limits_of_each_sequence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -107,8 +107,8 @@ def test_training_takes_the_limits_of_each_sequence(tmp_path: Path, caplog: pyte
         f"{env.folder_dir}/cold/0.png and others like it have more than 8 bits: limits of each sequence make 8 of them"
     ]
     index = {data.sequence_name(i): i for i in range(2)}
-    np.testing.assert_array_equal(data.frame(index["folder/cold"], 1)[..., 0], 2 * (GREY // 2))
-    np.testing.assert_array_equal(data.frame(index["folder/hot"], 1)[..., 0], GREY // 2 + 128)
+    np.testing.assert_array_equal(data.frame(index["folder/cold"], 1)[..., 0], 2 * (GRAY // 2))
+    np.testing.assert_array_equal(data.frame(index["folder/hot"], 1)[..., 0], GRAY // 2 + 128)
 
 
 # EXIF orientation
@@ -129,7 +129,7 @@ def test_pictures_are_turned_as_opencv_turns_them(orientation: int) -> None:
 @pytest.mark.parametrize("block", [b"", b"II*\0", exif(9), exif(0), exif(6)[:20], b"XX" + exif(6)[2:]])
 def test_exif_that_says_nothing_usable_turns_nothing(block: bytes) -> None:
     for suffix in (".jpg", ".png", ".webp"):
-        assert not is_turned(with_exif(encoded(GREY.astype(np.uint8), suffix), block), "x")
+        assert not is_turned(with_exif(encoded(GRAY.astype(np.uint8), suffix), block), "x")
 
 
 def write_turned(folder: Path, orientation: int = 6) -> None:

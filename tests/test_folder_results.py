@@ -23,11 +23,11 @@ from lib.utils.errors import ConfigError, DataError
 from tests.evaluation_fakes import RUN, FakeBatchTracker, boxes, build_broken, results, run
 
 
-def write_folder(root: Path, grey: int, name: str = "car", first: str = "1,2,6,4") -> Path:
-    """A sequence of four frames of that grey, in which the fake tracker goes by grey / 7 a frame."""
+def write_folder(root: Path, gray: int, name: str = "car", first: str = "1,2,6,4") -> Path:
+    """A sequence of four frames of that gray, in which the fake tracker goes by gray / 7 a frame."""
     (root / name / "img").mkdir(parents=True)
     for t in range(4):
-        cv2.imwrite(str(root / name / f"img/{t}.png"), np.full((10, 60, 3), grey, np.uint8))
+        cv2.imwrite(str(root / name / f"img/{t}.png"), np.full((10, 60, 3), gray, np.uint8))
     (root / name / "groundtruth.txt").write_text(f"{first}\n" + "1,2,6,4\n" * 3)
     return root
 

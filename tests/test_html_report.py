@@ -36,7 +36,7 @@ TRACKERS = ("best/tracker", "middle/tracker", "worst/</script><b>tracker")
 
 @dataclass
 class Frames:
-    """Grey pictures of 96 x 64, each of another brightness, unless they are broken; counts what is read."""
+    """Gray pictures of 96 x 64, each of another brightness, unless they are broken; counts what is read."""
 
     length: int
     broken: bool = False
@@ -381,8 +381,8 @@ def test_sequence_opens_with_its_overlaps(browser, report):
     browser.move(".strip", 14.5 / 24)
     assert browser.texts(".readout") == ["Frame 14, no target"]
     assert browser.texts(".strips .value") == ["\N{EN DASH}"] * 3
-    grey = browser.evaluate("document.querySelector('.strip .absent').getBBox()" + ".width")
-    assert grey == 6
+    gray = browser.evaluate("document.querySelector('.strip .absent').getBBox()" + ".width")
+    assert gray == 6
     browser.evaluate("document.querySelector('.axis').focus()")
     browser.press("ArrowLeft")
     assert browser.texts(".readout") == ["Frame 13, no target"]
@@ -489,8 +489,8 @@ def test_text_can_be_read_in_light_and_dark(browser, scheme):
     open_sequence(browser, "boat-1")
 
     def luminance(selector, part):
-        colour = browser.evaluate(f"getComputedStyle(document.querySelector({selector!r})).{part}")
-        channels = np.array([int(value) for value in re.findall(r"\d+", colour)[:3]]) / 255
+        color = browser.evaluate(f"getComputedStyle(document.querySelector({selector!r})).{part}")
+        channels = np.array([int(value) for value in re.findall(r"\d+", color)[:3]]) / 255
         linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
         return linear @ [0.2126, 0.7152, 0.0722]
 

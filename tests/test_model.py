@@ -108,12 +108,12 @@ def test_template_masks(golden):
 
 
 @pytest.mark.parametrize(("grid", "point", "rows"), [(7, 3, [3]), (8, 3, [3, 4]), (14, 6, [6, 7]), (10, 4, [4, 5])])
-def test_quirk_the_central_token_is_up_and_left_of_the_centre(grid, point, rows):
+def test_quirk_the_central_token_is_up_and_left_of_the_center(grid, point, rows):
     assert central_tokens(grid, point=True).tolist() == [point * grid + point]
     assert central_tokens(grid, point=False).tolist() == [y * grid + x for y in rows for x in rows]
 
 
-def test_a_tiny_box_still_ranks_by_the_centre():
+def test_a_tiny_box_still_ranks_by_the_center():
     assert box_mask(torch.tensor([[0.5, 0.5, 0.001, 0.001]]), 128, 8).nonzero()[:, 1].tolist() == [27]
 
 

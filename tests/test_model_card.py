@@ -27,19 +27,19 @@ TRUTH = np.array([[60.0 + 4 * t, 60, 40, 30] for t in range(FRAMES)])
 LOST_FROM = {"good": FRAMES, "late": 15, "early": 5}  # frames from which on a box stays where it is
 
 
-def grey(t):
+def gray(t):
     """The brightness of frame ``t``."""
     return 40 + 8 * t
 
 
 @pytest.fixture
 def data(tmp_path):
-    """Three sequences of grey frames; ``ostrack/mine`` loses the target, 200 pixels away, ``opencv/csrt`` is right."""
+    """Three sequences of gray frames; ``ostrack/mine`` loses the target, 200 pixels away, ``opencv/csrt`` is right."""
     for name, lost in LOST_FROM.items():
         folder = tmp_path / "data" / name
         (folder / "img").mkdir(parents=True)
         for t in range(FRAMES):
-            cv2.imwrite(str(folder / f"img/{t:04d}.png"), np.full((SIZE[1], SIZE[0], 3), grey(t), np.uint8))
+            cv2.imwrite(str(folder / f"img/{t:04d}.png"), np.full((SIZE[1], SIZE[0], 3), gray(t), np.uint8))
         np.savetxt(folder / "groundtruth.txt", TRUTH, delimiter=",")
         boxes = TRUTH.copy()
         boxes[lost:] = [250, 10, 40, 30]
@@ -140,7 +140,7 @@ def test_the_strip_shows_the_template_the_failure_and_its_end(data, name, frames
     report, tracker = mine(data)
     index = report.sequences.index(name)
     pictures = tiles(failure_strip(report.data[index], scored_track(tracker, index)))
-    assert [int(np.median(tile)) for tile in pictures] == [grey(t) for t in frames]
+    assert [int(np.median(tile)) for tile in pictures] == [gray(t) for t in frames]
     colors = (255, 255, 255), rgb(COLORS[1])
     assert [[found(tile, color) > 100 for color in colors] for tile in pictures] == [
         [True, False],  # there the two are the same
@@ -154,7 +154,7 @@ def test_the_strip_is_a_close_up_of_the_boxes(data):
     index = report.sequences.index("late")
     first, wrong, _ = tiles(failure_strip(report.data[index], scored_track(tracker, index)))
     # 40 x 30 pixels with four tenths of room are 0.2625 of the frame's height: 320 / 0.2625 / 320 times as large.
-    rows, columns = np.nonzero((first != grey(0)).any(axis=-1))
+    rows, columns = np.nonzero((first != gray(0)).any(axis=-1))
     assert abs(np.ptp(columns) - 40 / 0.2625) < 12
     # Here both have to be seen: from 120 to 290 of 320 pixels, and from 10 to 90 of 160.
     rows, columns = np.nonzero((np.abs(wrong - rgb(COLORS[1])) == 0).all(axis=-1))
@@ -169,7 +169,7 @@ def test_a_failure_in_the_last_frame_needs_two_pictures(data):
     report, tracker = mine(data)
     index = report.sequences.index("good")
     pictures = tiles(failure_strip(report.data[index], scored_track(tracker, index)), 2)
-    assert [int(np.median(tile)) for tile in pictures] == [grey(0), grey(19)]
+    assert [int(np.median(tile)) for tile in pictures] == [gray(0), gray(19)]
 
 
 # Curves
@@ -264,7 +264,7 @@ def test_runs_have_names_of_their_own(tmp_path):
         read_runs([path, path])
 
 
-def test_a_panel_for_each_number_and_a_colour_for_each_run(tmp_path):
+def test_a_panel_for_each_number_and_a_color_for_each_run(tmp_path):
     figure = Figure()
     draw_curves(figure, [read_run(saved(tmp_path)), Run("other", 1, 50, {"val": {"IoU": ([50], [0.3])}})])
     panels = {axes.get_title(): axes for axes in figure.axes}

@@ -10,7 +10,7 @@ import yaml
 
 from lib.data.sequence import Annotations, Sequence
 from lib.models.family import load_experiment
-from lib.test.analysis.analyse import AnalysisOptions, analyse
+from lib.test.analysis.analyze import AnalysisOptions, analyze
 from lib.test.evaluation import job, read_result
 from lib.test.evaluation.environment import EnvSettings
 from lib.test.evaluation.evaluate import RunOptions, track_benchmarks
@@ -122,7 +122,7 @@ def test_their_results_lie_apart_and_are_reported(spec, tmp_path, monkeypatch, c
     assert ordinary == slow
 
     options = AnalysisOptions(plots=False, export=["csv"], html=True, cache=False)
-    printed = "\n".join(analyse(dataset, options=options, env=EnvSettings(save_dir=spec.save_dir)))
+    printed = "\n".join(analyze(dataset, options=options, env=EnvSettings(save_dir=spec.save_dir)))
     assert (
         "Corrections by a simulated annotator" in printed and "boxes drawn anew below IoU 1 count as found" in printed
     )

@@ -25,7 +25,7 @@ from lib.utils.errors import ConfigError, DataError, ImageError
 SAMPLING = PairSampling("causal", 50, 1, 1)
 PLAIN_DRAW = DrawSettings(  # nothing but geometry
     GAIN=0, GAMMA=0, WHITE=0, HUE=0, SATURATION=0, SHADE=0, MOTION_BLUR=0, DEFOCUS=0, NOISE=0, JPEG=0,
-    LOW_RESOLUTION=0, GREY=0,
+    LOW_RESOLUTION=0, GRAY=0,
 )  # fmt: skip
 QUIET = np.zeros(6)
 

@@ -25,7 +25,7 @@ PLAIN = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 class Colors:
     """Sequences whose frames have one gray level each, 10 x sequence + 1; with flags of one's own."""
 
-    def __init__(self, name="COLOURS", visible=None, sequences=2, frames=30):
+    def __init__(self, name="COLORS", visible=None, sequences=2, frames=30):
         self.name, self.is_video = name, True
         self.visible = np.ones(frames, bool) if visible is None else visible
         self.valid = np.ones_like(self.visible)
@@ -158,8 +158,8 @@ class TestSequencesLeftOut:
 
         with caplog.at_level("INFO"):
             assert AnnotatedPairs(Mixed(), PairSampling("stark", 200, 1, 1)).usable == [1]
-        assert "COLOURS: 1 of 2 sequences are left out; one needs 20 frames, the target visible in 5" in caplog.text
-        with pytest.raises(DataError, match="COLOURS: none of 1 sequences"):
+        assert "COLORS: 1 of 2 sequences are left out; one needs 20 frames, the target visible in 5" in caplog.text
+        with pytest.raises(DataError, match="COLORS: none of 1 sequences"):
             AnnotatedPairs(Mixed(sequences=1), PairSampling("stark", 200, 1, 1))
 
     def test_unknown_mode(self):
@@ -207,7 +207,7 @@ class TestNegatives:
         np.testing.assert_array_equal(center_box((719, 1281, 3)), [560, 314, 160, 89])
 
     def test_one_sequence_is_not_enough(self):
-        with pytest.raises(ConfigError, match="TRAIN_CLS needs a second sequence; COLOURS has only one"):
+        with pytest.raises(ConfigError, match="TRAIN_CLS needs a second sequence; COLORS has only one"):
             samples_of(Colors(sequences=1))
         with pytest.raises(ConfigError, match="second sequence"):
             samples_of(Colors(sequences=1), Colors("OTHER"), ratios=[1, 0])

@@ -17,7 +17,7 @@ def cfg():
 
 
 def gray_batch(count, cfg):
-    """Crops that are of one grey before normalisation, and a box in the middle."""
+    """Crops that are of one gray before normalization, and a box in the middle."""
     batch = small_batch(count)
     value = (0.6 - torch.tensor(cfg.DATA.MEAN)) / torch.tensor(cfg.DATA.STD)
     for kind in ("template", "search"):

@@ -51,18 +51,18 @@ def tracker_with(*overrides: str, size: tuple[float, float] = (0.25, 0.25)) -> T
 
 
 def picture(*spots: tuple[int, int, int]) -> np.ndarray:
-    """Black, with a square of 3 x 3 pixels of some brightness around each centre ``x, y``."""
+    """Black, with a square of 3 x 3 pixels of some brightness around each center ``x, y``."""
     image = np.zeros((400, 400, 3), np.uint8)
     for x, y, level in spots:
         image[y - 1 : y + 2, x - 1 : x + 2] = level
     return image
 
 
-def centre(box: list[float]) -> np.ndarray:
+def center(box: list[float]) -> np.ndarray:
     return np.array([box[0] + box[2] / 2, box[1] + box[3] / 2])
 
 
-def test_sizes_are_mixed_about_the_centre() -> None:
+def test_sizes_are_mixed_about_the_center() -> None:
     box = [10.0, 20.0, 40.0, 20.0]
     assert smooth_size(box, [0, 0, 20, 40], 0.25) == [12.5, 17.5, 35.0, 25.0]
     assert smooth_size(box, [0, 0, 20, 40], 0) == box
@@ -75,7 +75,7 @@ def test_the_less_the_score_the_more_of_the_last_size_stays(smoothing: float, le
     image = picture((202, 202, level))
     target = tracker.start(image, BOX)
     box = tracker.step([image], [target]).boxes[0]
-    np.testing.assert_allclose([*centre(box), *box[2:]], [202.5, 202.5, width, 20], atol=1e-4)
+    np.testing.assert_allclose([*center(box), *box[2:]], [202.5, 202.5, width, 20], atol=1e-4)
     assert target.box == box
 
 
@@ -98,7 +98,7 @@ def test_a_smaller_search_region_gives_the_same_box(options: tuple[str, ...]) ->
     tracker = tracker_with(*options)
     image = picture((202, 197, 255))
     box = tracker.step([image], [tracker.start(image, BOX)]).boxes[0]
-    np.testing.assert_allclose([*centre(box), *box[2:]], [202.5, 197.5, 20, 20], atol=1e-4)
+    np.testing.assert_allclose([*center(box), *box[2:]], [202.5, 197.5, 20, 20], atol=1e-4)
 
 
 def test_boxes_that_are_no_numbers_are_not_passed_on() -> None:

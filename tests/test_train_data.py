@@ -287,7 +287,7 @@ class TestLoader:
 
     def test_crops_that_travel_as_bytes_are_normalized_to_the_same(self):
         loaders = [
-            loader_for(config("TRAIN.NUM_WORKER=0", f"DATA.NORMALISE_ON_DEVICE={v}"), "TRAIN")
+            loader_for(config("TRAIN.NUM_WORKER=0", f"DATA.NORMALIZE_ON_DEVICE={v}"), "TRAIN")
             for v in ("false", "true")
         ]
         for loader in loaders:

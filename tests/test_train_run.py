@@ -85,10 +85,10 @@ def test_training_without_validation(tiny, tmp_path, without):
     assert len(again["stats"]["val"]["IoU"]) == 1
 
 
-def test_normalising_on_the_device_trains_the_same_weights(tiny, tmp_path, monkeypatch):
+def test_normalizing_on_the_device_trains_the_same_weights(tiny, tmp_path, monkeypatch):
     pictures = []
     monkeypatch.setattr(trainer, "sample_sheet", lambda *args: pictures.append(sample_sheet(*args)) or pictures[-1])
-    paths = run(tiny, tmp_path / "a"), run(tiny, tmp_path / "b", "DATA.NORMALISE_ON_DEVICE=true")
+    paths = run(tiny, tmp_path / "a"), run(tiny, tmp_path / "b", "DATA.NORMALIZE_ON_DEVICE=true")
     expected, found = (torch.load(path, weights_only=True)["net"] for path in paths)
     for name, value in expected.items():
         assert torch.equal(found[name], value), name

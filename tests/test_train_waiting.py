@@ -83,7 +83,7 @@ def let_shared_memory_be(monkeypatch, total, free):
 
 
 class TestSharedMemory:
-    @pytest.mark.parametrize("overrides", [(), ("DATA.NORMALISE_ON_DEVICE=true", "DATA.TEMPLATE.NUMBER=3")])
+    @pytest.mark.parametrize("overrides", [(), ("DATA.NORMALIZE_ON_DEVICE=true", "DATA.TEMPLATE.NUMBER=3")])
     def test_what_a_loader_needs_is_the_size_of_its_batches(self, monkeypatch, overrides):
         asked = []
         monkeypatch.setattr("lib.train.data.loader.require_shared_memory", asked.append)
@@ -102,7 +102,7 @@ class TestSharedMemory:
         for words in ("/dev/shm has 64 MB", "195 MB", "--shm-size=1g", "TRAIN.NUM_WORKER=0", "TRAIN.BATCH_SIZE"):
             assert words in told
         assert "\n" not in told
-        for enough in ("TRAIN.NUM_WORKER=0", "TRAIN.BATCH_SIZE=8", "DATA.NORMALISE_ON_DEVICE=true",
+        for enough in ("TRAIN.NUM_WORKER=0", "TRAIN.BATCH_SIZE=8", "DATA.NORMALIZE_ON_DEVICE=true",
                        "DATA.TRAIN.SAMPLE_PER_EPOCH=32"):  # fmt: skip
             loader_for(enough)
         let_shared_memory_be(monkeypatch, 8000 * MB, 100 * MB)

@@ -134,7 +134,7 @@ def test_several_targets_are_one_step_and_one_file_each(video, tmp_path):
 
 
 def counted_video(path, frames=8):
-    """Frame t is of grey level 20 * t."""
+    """Frame t is of gray level 20 * t."""
     with VideoWriter(path, 10) as writer:
         for t in range(frames):
             writer.write(np.full((60, 90, 3), 20 * t, np.uint8))
@@ -207,13 +207,13 @@ def test_frames_that_change_their_size_are_tracked_and_written(tmp_path, caplog)
 def test_pictures_are_a_video(tmp_path, caplog):
     for t in (1, 2, 10):
         write_image(tmp_path / f"walk/img/f{t}.jpg", np.full((60, 90, 3), 20 * t, np.uint8))
-        cv2.imwrite(str(tmp_path / f"grey_{t:03d}.png"), np.full((60, 90), 20 * t, np.uint8))
+        cv2.imwrite(str(tmp_path / f"gray_{t:03d}.png"), np.full((60, 90), 20 * t, np.uint8))
     for source, name in (
         (tmp_path / "walk", "walk"),
         (tmp_path / "walk/img", "walk"),
         (f"{tmp_path}/walk/img/f%d.jpg", "walk"),
-        (f"{tmp_path}/grey_%03d.png", tmp_path.name),
-        (f"{tmp_path}/grey_*.png", tmp_path.name),
+        (f"{tmp_path}/gray_%03d.png", tmp_path.name),
+        (f"{tmp_path}/gray_*.png", tmp_path.name),
         (tmp_path, tmp_path.name),
     ):
         frames = open_frames(source)
@@ -273,7 +273,7 @@ def test_boxes_are_drawn_where_none_are_given(video):
         run(video, window=FakeWindow(boxes=[None]))
 
 
-def test_a_lost_target_is_told_by_colour_and_word():
+def test_a_lost_target_is_told_by_color_and_word():
     frame = TrackedFrame(np.full((120, 200, 3), 90, np.uint8), [[20, 60, 40, 30], [120, 60, 40, 30]], [0.9, 0.1], 0.1)
     sure, lost = frame.picture(), frame.picture(lost_below=0.3)
     right = np.s_[:, 100:]
@@ -429,7 +429,7 @@ def test_the_command_writes_what_the_tracker_finds(tmp_path, weights, monkeypatc
     assert "4 frames; tracker" in capsys.readouterr().out
 
 
-def test_the_command_takes_grey_pictures_late_targets_and_small_boxes(tmp_path, weights, monkeypatch, caplog):
+def test_the_command_takes_gray_pictures_late_targets_and_small_boxes(tmp_path, weights, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
     for t in range(5):
         write_image(

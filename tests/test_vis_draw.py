@@ -64,7 +64,7 @@ def test_label_stands_on_the_box_in_readable_ink():
     assert ink_on(RED) == (255, 255, 255)
     bright = (
         drawn.min(axis=2) > 120
-    )  # neither the grey of the picture nor the red of the tag: text, smooth at its edges
+    )  # neither the gray of the picture nor the red of the tag: text, smooth at its edges
     assert 30 < bright[78:98, 98:200].sum() < 400 and bright.sum() == bright[78:98, 98:200].sum()
     assert (drawn[100:140, 100:160] == 90).all()
 
@@ -101,7 +101,7 @@ def test_contact_sheet_places_images_row_by_row():
     assert mask(sheet[:, 64:68], background).all()
 
 
-def test_contact_sheet_keeps_shapes_and_centres():
+def test_contact_sheet_keeps_shapes_and_centers():
     wide, tall = np.full((20, 80, 3), 200, np.uint8), np.full((80, 80, 3), 100, np.uint8)
     sheet = contact_sheet([wide, tall], columns=2, tile_width=40)
     assert sheet.shape == (48, 92, 3)

@@ -1,4 +1,4 @@
-"""Results drawn on frames: which frames, which boxes in which colours, what is said of them, and bad input."""
+"""Results drawn on frames: which frames, which boxes in which colors, what is said of them, and bad input."""
 
 import cv2
 import numpy as np
@@ -21,7 +21,7 @@ TRUTH = np.array([[40.0 + 2 * t, 40, 40, 30] for t in range(FRAMES)])
 
 
 def found(image, color, tolerance=0):
-    """How many pixels have this colour."""
+    """How many pixels have this color."""
     return int((np.abs(image.astype(int) - color).max(axis=-1) <= tolerance).sum())
 
 
@@ -94,7 +94,7 @@ def test_the_video_holds_each_frame_with_its_legend(data):
     assert len(frames) == FRAMES and height == SIZE[1] + 2 * 22 and width > SIZE[0]  # the legend is wider
 
     def box_of(image):
-        """Around what is blue, the first colour, in a grey picture with a white frame."""
+        """Around what is blue, the first color, in a gray picture with a white frame."""
         pixels = image[: SIZE[1], : SIZE[0]].astype(int)
         rows, columns = np.nonzero(pixels[..., 2] - pixels[..., 0] > 50)
         return columns.min(), rows.min(), columns.max() - columns.min(), rows.max() - rows.min()
@@ -113,8 +113,8 @@ def test_frames_of_several_sizes_make_a_whole_video_and_damaged_ones_none(data):
     draw(data, "other", ["bad"], output=data / "clip.mp4")
     frames = list(VideoFile(data / "clip.mp4"))
     assert len(frames) == FRAMES and len({frame.shape for frame in frames}) == 1
-    grey = [int((np.abs(frame[: SIZE[1], : SIZE[0]].astype(int) - 90).max(axis=-1) < 12).sum()) for frame in frames]
-    assert grey[8] > 0.6 * SIZE[0] * SIZE[1] and 0.2 < grey[7] / grey[0] < 0.5  # 72 of 200 columns
+    gray = [int((np.abs(frame[: SIZE[1], : SIZE[0]].astype(int) - 90).max(axis=-1) < 12).sum()) for frame in frames]
+    assert gray[8] > 0.6 * SIZE[0] * SIZE[1] and 0.2 < gray[7] / gray[0] < 0.5  # 72 of 200 columns
     draw(data, "other", ["bad"], output=data / "sheet.png")
     (folder / "0012.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"0012\.png cannot be decoded"):
@@ -139,7 +139,7 @@ def test_frames_are_spread_and_the_worst_ones_apart():
     assert len(choose_frames(overlaps, 99)) == 99  # closer than the distance where it must be
 
 
-def test_a_line_is_as_wide_as_its_text_and_shows_its_colours():
+def test_a_line_is_as_wide_as_its_text_and_shows_its_colors():
     short, long = line([Entry((200, 10, 10), "a")]), line([Entry((200, 10, 10), "a"), Entry((10, 200, 10), "b" * 40)])
     assert short.shape[0] == long.shape[0] == 22 and long.shape[1] > short.shape[1] + 200
     assert found(long, (200, 10, 10)) == found(long, (10, 200, 10)) == 144

@@ -92,7 +92,7 @@ def overlap(boxes, times):
 
 def trajectory(path):
     first, *lines = path.read_text().split()
-    assert first == "1"  # the toolkit's mark of an initialisation
+    assert first == "1"  # the toolkit's mark of an initialization
     return lines
 
 

@@ -100,8 +100,8 @@ def test_images_come_as_files_data_and_pixels(tmp_path):
     uris += [f"file://{path}", str(path)]
     for uri in uris:
         np.testing.assert_array_equal(load_image(uri, SequenceDecoder()), image)
-    grey = base64.b64encode(image[..., 0].tobytes()).decode().rstrip("=")
-    np.testing.assert_array_equal(load_image(f"image:7;5;gray8;{grey}", SequenceDecoder()), image[..., :1].repeat(3, 2))
+    gray = base64.b64encode(image[..., 0].tobytes()).decode().rstrip("=")
+    np.testing.assert_array_equal(load_image(f"image:7;5;gray8;{gray}", SequenceDecoder()), image[..., :1].repeat(3, 2))
 
 
 @pytest.mark.parametrize(

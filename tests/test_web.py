@@ -321,9 +321,9 @@ def test_a_box_is_drawn_by_finger_and_by_keys(page, tmp_path):
     page.drag("#view", (0.8, 0.75), (0.6, 0.5), touch=True)  # from the lower right corner
     page.wait("frame.textContent === '1'")
     page.click("#save")
-    labelled = "(e) => e.ariaLabel || e.labels?.length || e.textContent.trim()"
+    labeled = "(e) => e.ariaLabel || e.labels?.length || e.textContent.trim()"
     controls = "[...document.querySelectorAll('button, input, canvas, meter')]"
-    assert page.evaluate(f"{controls}.length >= 14 && {controls}.every({labelled})")
+    assert page.evaluate(f"{controls}.length >= 14 && {controls}.every({labeled})")
 
 
 @pytest.mark.end_to_end

@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.test.analysis.analyse import AnalysisOptions, analyse
+from lib.test.analysis.analyze import AnalysisOptions, analyze
 from lib.test.analysis.protocols import PROTOCOLS
 from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.results import LOST_BELOW
@@ -60,7 +60,7 @@ def main() -> None:
         lost_below=args.lost_below,
         cache=not args.no_cache,
     )
-    blocks = analyse(args.dataset, args.tracker, args.config, options, env_settings().saving_to(args.save_dir))
+    blocks = analyze(args.dataset, args.tracker, args.config, options, env_settings().saving_to(args.save_dir))
     for block in blocks:
         print(f"{block}\n")
     next_step(

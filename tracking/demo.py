@@ -20,7 +20,7 @@ from lib.data.image_io import write_image
 from lib.data.video_io import VideoFile, VideoWriter
 from lib.drawing.sequences import make_images_sequences
 from lib.models.family import experiment_family
-from lib.test.analysis.analyse import AnalysisOptions, analyse
+from lib.test.analysis.analyze import AnalysisOptions, analyze
 from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.evaluate import RunOptions, track_benchmarks
 from lib.test.evaluation.results import LOST_BELOW
@@ -110,7 +110,7 @@ def score_drawn_sequences(out: Path) -> int:
     summary = track_benchmarks(TrackerSpec(CONFIG, save_dir=out), ["images_val"], RunOptions(fresh=True))
     print(f"{summary}\n")
     family, env = experiment_family(CONFIG).name, env_settings().saving_to(out)
-    for block in analyse("images_val", family, [CONFIG], AnalysisOptions(plots=False), env):
+    for block in analyze("images_val", family, [CONFIG], AnalysisOptions(plots=False), env):
         print(f"{block}\n")
     return 1 if summary.failed else 0
 

@@ -53,7 +53,7 @@ class DrawSettings(Section):
         VIDEO_TONE: factor of the tones that all frames of a video share, over those that differ between its frames.
         OBJECT_GAIN: log gain of a single pasted object between frames.
         SHADE: probability of a smooth shadow or light; SHADE_DEPTH: its log.
-        MOTION_BLUR, DEFOCUS, NOISE, JPEG, LOW_RESOLUTION, GREY: probabilities (GREY: of the whole video).
+        MOTION_BLUR, DEFOCUS, NOISE, JPEG, LOW_RESOLUTION, GRAY: probabilities (GRAY: of the whole video).
         DARK, FADE: probabilities of a dark video (a fifth to three fifths of the light), and of low contrast.
         BLUR_LENGTH (crop pixels), NOISE_LEVEL (gray levels), JPEG_QUALITY, LOW_FACTOR: upper bound, or least quality.
         OBJECT_BLUR: probability of motion blur of the target alone.
@@ -112,7 +112,7 @@ class DrawSettings(Section):
     NOISE: Share = 0.35
     JPEG: Share = 0.2
     LOW_RESOLUTION: Share = 0.15
-    GREY: Share = 0.04
+    GRAY: Share = 0.04
     DARK: Share = 0.0
     FADE: Share = 0.0
     BLUR_LENGTH: Annotated[float, Interval(2.4)] = 9.0

@@ -173,7 +173,7 @@ class DataConfig(Section):
     # Share of the samples that may meet an unreadable image.
     MAX_BROKEN_SHARE: Extension[NonNegative] = 0.01
     # Send crops as bytes, and do brightness and normalization on the training device. The same samples.
-    NORMALISE_ON_DEVICE: Extension[bool] = False
+    NORMALIZE_ON_DEVICE: Extension[bool] = False
     # Share of the annotated pairs that are augmented by DRAW: looks, loose boxes, and for still pictures also parts,
     # rectangles and warps.
     AUGMENT: Extension[Share] = 0.0

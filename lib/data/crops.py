@@ -38,7 +38,7 @@ class CropSpec:
 
 @dataclass(frozen=True)
 class JointAugmentation:
-    """The augmentation that all frames of a sample share: no colour, flipped left to right."""
+    """The augmentation that all frames of a sample share: no color, flipped left to right."""
 
     gray: bool = False
     flip: bool = False
@@ -103,7 +103,7 @@ class CropPair:
 def jitter_box(box: np.ndarray, spec: CropSpec, rng: np.random.Generator) -> np.ndarray:
     """The ``xywh`` box, changed at random, around which a crop is taken.
 
-    Each side is multiplied by ``exp(N(0, 1) * scale_jitter)``; then the centre moves, on each axis, by
+    Each side is multiplied by ``exp(N(0, 1) * scale_jitter)``; then the center moves, on each axis, by
     ``U(-0.5, 0.5) * center_jitter`` times ``sqrt(w h)`` of the changed box. If the crop is to look past the target, one
     axis moves so far that the target is just outside.
     """
@@ -139,7 +139,7 @@ def flip_crop(crop: Crop) -> Crop:
 
 
 def gray_crop(crop: Crop) -> Crop:
-    """A crop without colour."""
+    """A crop without color."""
     return replace(crop, image=to_grayscale(crop.image))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from lib.data.gather_table import option_values
 from lib.data.image_io import decode_image, is_turned, read_file, shrink, write_image
-from lib.data.label_forms import FORMS, SHARES, Labelled, read_photos
+from lib.data.label_forms import FORMS, SHARES, Labeled, read_photos
 from lib.utils.errors import DataError, ImageError, suggestion
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def gather(name: str, form: str, options: Mapping[str, Any], clones: Sequence[Pa
         raise DataError(f"{name}: {len(chosen.images)} images but {len(labels)} labels; give one for each")
     folder = out / ("photos" if read is read_photos else "pictures") / name
     shutil.rmtree(folder, ignore_errors=True)
-    items: dict[str, Labelled] = {}
+    items: dict[str, Labeled] = {}
     for images, place in zip(chosen.images, labels, strict=True):
         for item in read(clones[0] / images, clones[0] / place, chosen.names):
             if item.boxes or read is read_photos:
@@ -104,7 +104,7 @@ def _source(path: Path) -> str:
     return path.name.split(".rf.")[0] if ".rf." in path.name else str(path)
 
 
-def _photos(folder: Path, items: Sequence[Labelled]) -> tuple[int, int]:
+def _photos(folder: Path, items: Sequence[Labeled]) -> tuple[int, int]:
     images = _different(items)
     count = 0
     for count, (_, image) in enumerate(images, 1):
@@ -112,7 +112,7 @@ def _photos(folder: Path, items: Sequence[Labelled]) -> tuple[int, int]:
     return count, 0
 
 
-def _with_boxes(folder: Path, items: Sequence[Labelled], drop: Sequence[str]) -> tuple[int, int]:
+def _with_boxes(folder: Path, items: Sequence[Labeled], drop: Sequence[str]) -> tuple[int, int]:
     pictures: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     classes: dict[str, int] = {}
@@ -137,7 +137,7 @@ def _with_boxes(folder: Path, items: Sequence[Labelled], drop: Sequence[str]) ->
     return len(pictures), len(annotations)
 
 
-def _different(items: Sequence[Labelled]) -> Iterator[tuple[Labelled, np.ndarray]]:
+def _different(items: Sequence[Labeled]) -> Iterator[tuple[Labeled, np.ndarray]]:
     """The pictures that can be read, are no copies, and have the shape that their labels say."""
     seen = set()
     for item in items:
@@ -157,7 +157,7 @@ def _different(items: Sequence[Labelled]) -> Iterator[tuple[Labelled, np.ndarray
             yield item, image
 
 
-def _kept(item: Labelled, image: np.ndarray, drop: Sequence[str]) -> list[tuple[str, np.ndarray]]:
+def _kept(item: Labeled, image: np.ndarray, drop: Sequence[str]) -> list[tuple[str, np.ndarray]]:
     """Class and box, ``xywh`` in shares of the picture and cut at its sides, of what is worth learning."""
     height, width = image.shape[:2]
     size = np.array(item.size if all(item.size) else (width, height), np.float64)

@@ -18,11 +18,11 @@ SHARES = (1.0, 1.0)  # the size of a picture in whose shares boxes are given
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 _Box = tuple[str, tuple[float, float, float, float]]  # the class, and ``xywh``
-_Parsed = tuple[list[_Box], tuple[float, float]]  # of a picture: boxes and size, see Labelled
+_Parsed = tuple[list[_Box], tuple[float, float]]  # of a picture: boxes and size, see Labeled
 
 
 @dataclass(frozen=True)
-class Labelled:
+class Labeled:
     """A picture and its boxes, in units of ``size``: what the labels call its width and height, 0 where they do not."""
 
     path: Path
@@ -37,13 +37,13 @@ def _pictures(folder: Path, below: bool = False) -> list[Path]:
     return sorted(path for path in paths if path.suffix.lower() in _SUFFIXES)
 
 
-def read_photos(images: Path, labels: Path, names: Sequence[str]) -> Iterator[Labelled]:
-    return (Labelled(path, [], SHARES) for path in _pictures(images, below=True))
+def read_photos(images: Path, labels: Path, names: Sequence[str]) -> Iterator[Labeled]:
+    return (Labeled(path, [], SHARES) for path in _pictures(images, below=True))
 
 
 def _each_file(
     images: Path, labels: Path, suffix: str, kind: str, parse: Callable[[bytes], _Parsed]
-) -> Iterator[Labelled]:
+) -> Iterator[Labeled]:
     """The pictures that have a label file of their own, which ``parse`` reads; damaged ones are left out."""
     for picture in _pictures(images):
         path = labels / f"{picture.stem}{suffix}"
@@ -54,10 +54,10 @@ def _each_file(
         except (ElementTree.ParseError, ValueError) as error:
             log.info("left out: %s is no %s: %s", path, kind, error)
             continue
-        yield Labelled(picture, boxes, size)
+        yield Labeled(picture, boxes, size)
 
 
-def _read_voc(images: Path, labels: Path, names: Sequence[str]) -> Iterator[Labelled]:
+def _read_voc(images: Path, labels: Path, names: Sequence[str]) -> Iterator[Labeled]:
     """An XML file for a picture; pixels count from 1, both ends included."""
     return _each_file(images, labels, ".xml", "Pascal VOC annotation", _parse_voc)
 
@@ -73,7 +73,7 @@ def _voc_box(item: ElementTree.Element) -> _Box:
     return (item.findtext("name") or "").strip(), (x - 1, y - 1, right - x + 1, bottom - y + 1)
 
 
-def _read_yolo(images: Path, labels: Path, names: Sequence[str]) -> Iterator[Labelled]:
+def _read_yolo(images: Path, labels: Path, names: Sequence[str]) -> Iterator[Labeled]:
     """A text file for a picture: of each object the class, and center and size or the corners of its outline."""
 
     def parse(data: bytes) -> _Parsed:
@@ -92,14 +92,14 @@ def _yolo_box(number: int, values: Sequence[float], names: Sequence[str]) -> _Bo
     return label, (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))
 
 
-def _read_coco(images: Path, labels: Path, names: Sequence[str]) -> Iterator[Labelled]:
+def _read_coco(images: Path, labels: Path, names: Sequence[str]) -> Iterator[Labeled]:
     """A JSON file for all; pictures are looked for by the last part of their names. Crowds are left out."""
     try:
         content = json.loads(labels.read_text())
         classes = {item["id"]: str(item["name"]) for item in content["categories"]}
         sizes = {item["id"]: (float(item["width"]), float(item["height"])) for item in content["images"]}
         files = {item["id"]: images / Path(item["file_name"]).name for item in content["images"]}
-        found = {key: Labelled(file, [], sizes[key]) for key, file in files.items()}
+        found = {key: Labeled(file, [], sizes[key]) for key, file in files.items()}
         for item in content["annotations"]:
             if not item.get("iscrowd", 0) and item["bbox"]:
                 x, y, width, height = map(float, item["bbox"])
@@ -109,15 +109,15 @@ def _read_coco(images: Path, labels: Path, names: Sequence[str]) -> Iterator[Lab
     return (item for item in found.values() if item.path.is_file())
 
 
-def _read_csv(images: Path, labels: Path, names: Sequence[str]) -> Iterator[Labelled]:
+def _read_csv(images: Path, labels: Path, names: Sequence[str]) -> Iterator[Labeled]:
     """A table for all, with a line for each box: filename, width, height, class, xmin, ymin, xmax, ymax."""
-    found: dict[str, Labelled] = {}
+    found: dict[str, Labeled] = {}
     try:
         with labels.open(newline="") as file:
             for line in csv.DictReader(file):
                 size = float(line["width"]), float(line["height"])
                 x, y, right, bottom = (float(line[side]) for side in ("xmin", "ymin", "xmax", "ymax"))
-                item = found.setdefault(line["filename"], Labelled(images / line["filename"], [], size))
+                item = found.setdefault(line["filename"], Labeled(images / line["filename"], [], size))
                 item.boxes.append((line["class"], (x, y, right - x, bottom - y)))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{labels} is not a table of boxes: {type(error).__name__} {error}") from error
@@ -125,7 +125,7 @@ def _read_csv(images: Path, labels: Path, names: Sequence[str]) -> Iterator[Labe
 
 
 # Each takes the folder of pictures, the folder or file of labels, and the names of classes that are given as numbers.
-FORMS: dict[str, Callable[[Path, Path, Sequence[str]], Iterator[Labelled]]] = {
+FORMS: dict[str, Callable[[Path, Path, Sequence[str]], Iterator[Labeled]]] = {
     "voc": _read_voc,
     "yolo": _read_yolo,
     "coco": _read_coco,

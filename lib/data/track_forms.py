@@ -20,7 +20,7 @@ from lib.data.annotations import parse_table, read_text
 from lib.data.gather_table import option_values
 from lib.data.image_io import read_image
 from lib.data.label_forms import FORMS as LABELS
-from lib.data.label_forms import Labelled
+from lib.data.label_forms import Labeled
 from lib.data.picture_video import PictureVideo, open_frames
 from lib.data.storage import natural_key
 from lib.data.video_io import VIDEO_SUFFIXES, VideoFile
@@ -62,7 +62,7 @@ class Options:
         stride: of a video every so many frames are taken.
         size: width and height of the frames that boxes were drawn in, where those of the videos differ.
         overlap: boxes of two pictures are of one object when their intersection over union is at least this.
-        jump: with a larger mean difference of two pictures, in grey levels, another video begins.
+        jump: with a larger mean difference of two pictures, in gray levels, another video begins.
         drop: numbers of tracks that are left out: somebody looked at them, and their boxes are wrong.
     """
 
@@ -165,12 +165,12 @@ def _linked(labels: str) -> Callable[[Path, Path, Options], Iterator[AnnotatedVi
     return read
 
 
-def _shots(items: Sequence[Labelled], jump: float) -> Iterator[list[Labelled]]:
+def _shots(items: Sequence[Labeled], jump: float) -> Iterator[list[Labeled]]:
     """Pictures that follow each other: none is missing or damaged, they have one size and do not differ much."""
     numbers = [int("0" + (re.findall(r"\d+", item.path.stem) or [""])[-1]) for item in items]
     steps, counts = np.unique(np.diff(numbers), return_counts=True)
     most = _MISSING * max(1, int(steps[counts.argmax()])) if len(steps) else 0
-    shot: list[Labelled] = []
+    shot: list[Labeled] = []
     last, small_before, shape_before = 0, np.zeros(_SMALL), (0, 0, 0)
     for item, number in zip(items, numbers, strict=True):
         try:
@@ -189,7 +189,7 @@ def _shots(items: Sequence[Labelled], jump: float) -> Iterator[list[Labelled]]:
         yield shot
 
 
-def _chains(shot: Sequence[Labelled], overlap: float) -> list[Boxes]:
+def _chains(shot: Sequence[Labeled], overlap: float) -> list[Boxes]:
     """Boxes of one class that overlap from one picture to the next; of several that do, the pair that does most."""
     chains: list[tuple[str, Boxes]] = []
     live: list[tuple[str, Boxes]] = []

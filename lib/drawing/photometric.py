@@ -92,7 +92,7 @@ def draw_look(rng: np.random.Generator, settings: DrawSettings, video: Look) -> 
 
 def draw_video_look(rng: np.random.Generator, settings: DrawSettings) -> Look:
     """Draw what the frames of one video share: tone, gray, compression, resolution and contrast."""
-    gray, jpeg, low = rng.random(3) < (settings.GREY, settings.JPEG, settings.LOW_RESOLUTION)
+    gray, jpeg, low = rng.random(3) < (settings.GRAY, settings.JPEG, settings.LOW_RESOLUTION)
     tone = draw_tone(rng, settings) * settings.VIDEO_TONE
     if settings.DARK and rng.random() < settings.DARK:
         tone[:3] -= rng.uniform(*_DARKNESS)

@@ -114,7 +114,7 @@ def contact_sheet(images: Sequence[np.ndarray], columns: int, tile_width: int) -
     """Put images on one sheet, row by row, with a narrow dark gap around each.
 
     Args:
-        images: RGB uint8 pictures; each is scaled to fit its tile, its shape kept, and centerd in it.
+        images: RGB uint8 pictures; each is scaled to fit its tile, its shape kept, and centered in it.
         columns: tiles in a row.
         tile_width: in pixels; all tiles are as high as the tallest picture is at this width.
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from lib.data.image_io import write_image
 from lib.data.sequence import Sequence
 from lib.data.video_io import VideoWriter
-from lib.test.analysis.analyse import folder_name
+from lib.test.analysis.analyze import folder_name
 from lib.test.analysis.protocols import get_protocol
 from lib.test.analysis.report import sequence_errors
 from lib.test.analysis.selection import Selection, Tracker, result_origin, tracker_label

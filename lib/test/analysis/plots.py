@@ -26,8 +26,8 @@ _ABOVE, _WITHIN = "Frames above threshold [%]", "Frames within threshold [%]"
 # Of each curve: name of its file, title, and labels of its axes.
 CURVES = {
     "success": ("success_plot", "Success", "Overlap threshold", _ABOVE),
-    "precision": ("precision_plot", "Precision", "Centre error threshold [pixels]", _WITHIN),
-    "norm_precision": ("norm_precision_plot", "Normalised precision", "Normalised centre error threshold", _WITHIN),
+    "precision": ("precision_plot", "Precision", "Center error threshold [pixels]", _WITHIN),
+    "norm_precision": ("norm_precision_plot", "Normalized precision", "Normalized center error threshold", _WITHIN),
 }
 
 

@@ -37,7 +37,7 @@ _SHOWN = 8
 FORMS = {
     "xywh": "x, y, width, height",
     "xyxy": "x1, y1, x2, y2 (two corners)",
-    "cxcywh": "x, y of the centre, width, height",
+    "cxcywh": "x, y of the center, width, height",
 }
 _FITS, _CLEARLY = 0.5, 0.2  # overlap with the ground truth, and how much more it has to be than that of another form
 

@@ -218,7 +218,7 @@ class SampleSpec:
         return cls(
             CropSpec.of(data.TEMPLATE),
             CropSpec.of(data.SEARCH, away=0.5 * data.ABSENT),
-            None if data.NORMALISE_ON_DEVICE else Normalization(data.MEAN, data.STD),
+            None if data.NORMALIZE_ON_DEVICE else Normalization(data.MEAN, data.STD),
             stride=cfg.MODEL.BACKBONE.STRIDE,
             seed=cfg.TRAIN.SEED,
             stream=stream,

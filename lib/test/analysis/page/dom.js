@@ -51,7 +51,7 @@ function breakable(name) {
   return parts.flatMap((part, i) => (i ? [h("wbr"), part] : [part]));
 }
 
-/** Give an element the colour of tracker k. */
+/** Give an element the color of tracker k. */
 function tint(element, k) {
   element.classList.add("tracker");
   element.style.setProperty("--tracker", report.trackers[k].color);
@@ -96,7 +96,7 @@ function legend() {
   return h("div.legend", { role: "group", "aria-label": "Trackers shown" }, ...entries);
 }
 
-/** A labelled choice; `change` is called with the index chosen. */
+/** A labeled choice; `change` is called with the index chosen. */
 function choice(label, options, change) {
   const select = h("select", {}, ...options.map((option, i) => h("option", { value: i }, option)));
   select.addEventListener("change", () => change(Number(select.value)));

@@ -114,7 +114,7 @@ function drawStrips(sequence) {
   return { strips, point: (frame) => (frame === null ? leave() : point(columnOf(frame))) };
 }
 
-/** Overlap as an area of steps; the pieces without target grey. */
+/** Overlap as an area of steps; the pieces without target gray. */
 function drawStrip(row, cursor, k) {
   const area = ["M0,100"];
   const absent = [];

@@ -60,7 +60,7 @@ class AnalysisOptions:
             raise ConfigError(f"--lost_below {self.lost_below}: this is a score from 0 to 1")
 
 
-def analyse(
+def analyze(
     dataset: str | None = None,
     tracker: str | None = None,
     configs: Seq[str] = (),
