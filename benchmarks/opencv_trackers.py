@@ -84,7 +84,10 @@ def whole_pixels(box: list[float]) -> tuple[int, ...]:
 
 
 def main() -> None:
-    scene = json.loads(sys.stdin.readline())
+    try:
+        scene = json.loads(sys.stdin.readline())
+    except ValueError:
+        sys.exit("error: this is started by benchmarks/bench.py, which sends it what to track")
     cv2.setNumThreads(scene["threads"])
     try:
         tracker = create(scene["kind"])

@@ -14,7 +14,7 @@ from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import build_ostrack
 from lib.models.ostrack.backbone import resize_position_embedding
 from lib.models.ostrack.pretrained import load_pretrained
-from lib.models.ostrack.weights import arch_spec, explain_misfit
+from lib.models.ostrack.weights import adapt_weights, arch_spec, explain_misfit
 from lib.models.weights import load_weights, with_names_of
 from lib.utils.checkpoint import Placeholder, load_checkpoint, network_state, save_checkpoint, strip_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError
@@ -93,6 +93,14 @@ def test_damaged_files_are_named(tmp_path):
         file.writestr("readme.txt", "no checkpoint")
     with pytest.raises(CheckpointError, match=r"other.zip .* cannot be read"):
         load_checkpoint(archive)
+    torch.save({"a": torch.zeros(3)}, whole)
+    with zipfile.ZipFile(whole) as file:
+        parts = {name: file.read(name) for name in file.namelist()}
+    with zipfile.ZipFile(tmp_path / "odd.pth", "w") as file:
+        for name, data in parts.items():
+            file.writestr(name, data.replace(b"X\x07\x00\x00\x00storage", b"X\x07\x00\x00\x00storagf"))
+    with pytest.raises(CheckpointError, match="odd.pth .* cannot be read.*AssertionError"):
+        load_checkpoint(tmp_path / "odd.pth")
 
 
 @pytest.mark.parametrize(
@@ -205,6 +213,19 @@ def test_stripping_keeps_the_network_in_half_precision(tmp_path):
     with pytest.raises(CheckpointError, match="a cannot be held in half precision"):
         strip_checkpoint(full, small)
     assert load_checkpoint(small)["epoch"] == 3
+    save_checkpoint({"net": net, "ema": 0.99}, full)  # other code keeps its decay there
+    with pytest.raises(CheckpointError, match="holds no averaged weights"):
+        strip_checkpoint(full, small, ema=True)
+    with pytest.raises(CheckpointError, match=r"n\.safetensors would be a file of PyTorch's: call it \.pth"):
+        strip_checkpoint(full, tmp_path / "n.safetensors")
+
+
+def test_weights_of_a_quantized_model_are_refused(tmp_path):
+    model = torch.nn.Linear(2, 2)
+    whole = {name: (100 * value).to(torch.int8) for name, value in model.state_dict().items()}
+    save_checkpoint({"net": whole}, tmp_path / "int8.pth")
+    with pytest.raises(CheckpointError, match=r"bias is of torch\.int8, the model needs floating point"):
+        load_weights(model, tmp_path / "int8.pth")
 
 
 def meta_state(name, *overrides):
@@ -235,7 +256,12 @@ def test_the_architecture_is_read_off_weights():
                               "MODEL.BACKBONE.CE_KEEP_RATIO=[0.7]", "MODEL.HEAD.TYPE=CORNER",
                               "MODEL.BACKBONE.MLP_RATIO=0.5"))  # fmt: skip
     assert (seen.width, seen.blocks, seen.hidden, seen.template, seen.search) == (192, 6, 96, 128, 256)
-    assert seen.head == "CORNER"
+    assert seen.head == "CORNER" and not seen.token_types and not seen.correlation
+    other = arch_spec(meta_state(TINY, "MODEL.BACKBONE.TOKEN_TYPES=true", "MODEL.HEAD.CORRELATION=true"))
+    assert other.token_types and other.correlation and str(other).endswith("channels, token types, correlation")
+    state = meta_state(TINY)
+    (said,) = explain_misfit(state, state | {"memory.token": torch.zeros(1)})
+    assert "of another family: it is made of backbone, box_head, memory" in said
     assert arch_spec({"weight": torch.zeros(3)}) is None
 
 
@@ -334,6 +360,23 @@ def test_pretraining_that_fits_nothing_is_refused(tmp_path):
         load_pretrained(model, str(tmp_path / "narrow.pth"))
     with pytest.raises(CheckpointError, match="PRETRAIN_FILE missing.pth"):
         load_pretrained(model, "missing.pth")
+    for shape in ((1, 196, 192), (1, 1, 192), (197, 192), (1, 197, 64)):  # SigLIP's, and others
+        torch.save({"model": plain_vit() | {"pos_embed": torch.zeros(shape)}}, tmp_path / "siglip.pth")
+        with pytest.raises(CheckpointError, match=r"siglip.pth: pos_embed is .* needs \(1, 1 \+ n \* n, 192\)"):
+            load_pretrained(model, str(tmp_path / "siglip.pth"))
+    np.savez(tmp_path / "whole.npz", cls=np.zeros(3))
+    for name, data in (("torn", (tmp_path / "whole.npz").read_bytes()[:60]), ("empty", b"")):
+        (tmp_path / f"{name}.npz").write_bytes(data)
+        with pytest.raises(CheckpointError, match=f"{name}.npz cannot be read as an .npz archive"):
+            load_pretrained(model, str(tmp_path / f"{name}.npz"))
+
+
+def test_a_head_without_correlation_starts_none_with_it():
+    net = build_ostrack(load_config(OSTrackConfig, TINY, ["MODEL.HEAD.CORRELATION=true"]))
+    plain = dict(build_ostrack(load_config(OSTrackConfig, TINY)).state_dict())
+    given = plain["box_head.conv1_ctr.0.weight"].clone()
+    adapt_weights(net, plain)
+    assert torch.equal(plain["box_head.conv1_ctr.0.weight"], given)  # of another shape, as load_matching reports
 
 
 def test_a_share_without_a_mixture_is_refused(tmp_path, monkeypatch):

@@ -122,6 +122,9 @@ def test_the_hash_follows_the_values():
         ("MODEL.BACKBONE.TYPE=vit_base_patch16_224", ["MODEL.BACKBONE.CE_LOC", "vit_base_patch16_224_ce"]),
         ("MODEL.BACKBONE.ADD_CLS_TOKEN=true", ["MODEL.BACKBONE.ADD_CLS_TOKEN", "False"]),
         ("TRAIN.LR", ["KEY.SUB=value"]),
+        ("MODEL.PRETRAIN_FILE=2021-13-45", ["override 'MODEL.PRETRAIN_FILE=2021-13-45'", "not valid YAML", "month"]),
+        ("TEST.MIN_SIZE=!!bool x", ["not valid YAML"]),
+        ("DATA={MEAN: [0, 0, 0], MEAN: [1, 1, 1]}", ["the key MEAN is there twice"]),
     ],
 )
 def test_impossible_values_are_refused_by_name(override, words):

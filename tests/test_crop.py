@@ -55,7 +55,9 @@ def test_a_window_outside_of_the_image_is_all_padding():
     assert padding.all() and not image.any()
 
 
-@pytest.mark.parametrize("box", [[0, 0, 0, 5], [0, 0, 5, -1], [0, float("nan"), 5, 5], [0, 0, float("inf"), 5]])
+@pytest.mark.parametrize(
+    "box", [[0, 0, 0, 5], [0, 0, 5, -1], [9, 9, 1e-200, 1e-200], [0, float("nan"), 5, 5], [0, 0, float("inf"), 5]]
+)
 def test_a_box_without_area_is_refused(box):
     with pytest.raises(DataError, match="must be positive"):
         crop_window(box, 2.0)
@@ -64,6 +66,8 @@ def test_a_box_without_area_is_refused(box):
 def test_a_box_that_memory_cannot_hold_is_refused():
     with pytest.raises(DataError, match="box x, y, w, h = 10.0, 10.0, 12345.0, 12345.0: it is far too large"):
         crop_window([10, 10, 12345, 12345], 4.0)
+    with pytest.raises(DataError, match="it is far too large"):
+        crop_window([0, 0, 1e200, 1e200], 4.0)
     assert crop_window([10, 10, 8000, 8000], 4.0).side == 32000
 
 

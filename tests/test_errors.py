@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 
 import pytest
 
+from lib.utils import errors
 from tests.conftest import REPOSITORY
 
 SCRIPT = """
@@ -37,6 +39,17 @@ def test_output_that_nobody_reads_on_ends_quietly(flush):
         assert process.stdout.readline() == b"x" * 99 + b"\n"
         process.stdout.close()
         assert (process.stderr.read(), process.wait()) == (b"", 141)
+
+
+def test_an_installed_package_names_its_own_commands_and_files(tmp_path, monkeypatch):
+    text = "set otb_path in lib/test/evaluation/local.py, python tracking/test.py --list, tracking/none.py"
+    monkeypatch.delenv("OSTRACK_HOME", raising=False)
+    assert errors.in_names_of_installation(text) == text
+    monkeypatch.setattr(errors, "_SHIPPED", tmp_path)
+    commands = [EntryPoint("ostrack-test", "tracking.commands:test", "console_scripts")]
+    monkeypatch.setattr(errors, "entry_points", lambda group: commands)
+    expected = "set otb_path in local_test.py, ostrack-test --list, tracking/none.py"
+    assert errors.in_names_of_installation(text) == expected
 
 
 def test_another_broken_pipe_is_a_bug():

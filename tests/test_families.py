@@ -1,5 +1,8 @@
 """What every family of trackers gets from the project, tried on OSTrack and on a family outside of it with a memory."""
 
+import sys
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,18 +10,31 @@ import yaml
 
 from lib.config import ExperimentConfig
 from lib.data.video_io import VideoWriter
-from lib.models.family import DEFAULT_FAMILY, Family, experiment_family, family_names, find_family, load_experiment
+from lib.models.family import (
+    _FOUND,
+    DEFAULT_FAMILY,
+    Family,
+    experiment_family,
+    family_names,
+    find_family,
+    load_experiment,
+)
 from lib.test.evaluation.evaluate import track_benchmarks
+from lib.test.export import ExportOptions, export_network
+from lib.test.export.graph import NetworkGraph, network_hash
+from lib.test.export.int8 import smooth
 from lib.test.profiling import profile
 from lib.test.spec import TrackerSpec
 from lib.test.tracker import Tracker
-from lib.test.tracker.backends import exported_network
+from lib.test.tracker.backends import exported_network, kept_file
 from lib.test.tracker.build import tracking_model
 from lib.test.video_demo import track_video
 from lib.test.video_loop import VideoOptions
 from lib.train.actors import build_actor
+from lib.train.optim import build_optimizer, freeze_layers, parameter_groups
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
-from lib.utils.errors import ConfigError
+from lib.utils.errors import ConfigError, OSTrackError
+from tests.conftest import REPOSITORY
 from tests.factories import run_command
 from tests.miniature import draw, moving_boxes, write_frames, write_rows
 from tests.small_training import small_batch
@@ -74,6 +90,7 @@ def test_a_family_is_found_by_its_name_its_module_or_the_folder_of_an_experiment
         ("ostrak", "did you mean ostrack?"),
         ("tests.none", "unknown family"),
         ("zzz", "there is ostrack"),
+        ("./my.py", "unknown family"),
     ):
         with pytest.raises(ConfigError, match=message):
             find_family(name)
@@ -171,6 +188,94 @@ def test_it_evaluates_shows_in_the_demo_and_is_profiled(experiment, weights, tmp
     measured = profile(TrackerSpec(experiment, MEMORY), frames=1)
     plain = profile(TrackerSpec(experiment, DEFAULT_FAMILY), frames=1)
     assert measured.gmacs > plain.gmacs and measured.name == "tiny"
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch, experiment):
+    """The family with a memory in a package of one's own: the name of its module, and its weights."""
+    text = (REPOSITORY / "tests/mean_memory.py").read_text().replace('"mean_memory"', '"own_memory"')
+    module = tmp_path / "own_package/family.py"
+    module.parent.mkdir()
+    module.write_text(text.replace("tests.mean_memory", "own_package.family"))
+    monkeypatch.syspath_prepend(tmp_path)
+    weights = tmp_path / "own.pth"
+    save_checkpoint(
+        {"net": tracking_model(load_experiment(experiment, family="own_package.family")).state_dict()}, weights
+    )
+    yield module, weights
+    for name in [name for name in sys.modules if name.startswith("own_package")]:
+        del sys.modules[name]
+    for name in ("own_memory", "own_package.family"):
+        _FOUND.pop(name, None)
+
+
+def test_results_and_files_of_a_family_outside_are_of_its_code(own, experiment, tmp_path):
+    module, weights = own
+    assert find_family("own_package.family").own_code() == [module] and find_family(DEFAULT_FAMILY).own_code() == []
+    cfg = load_experiment(experiment, family="own_package.family")
+    _, boxes = clip()
+    write_frames([tmp_path / f"set/one/img/{t:08d}.jpg" for t in range(1, 9)], boxes)
+    write_rows(tmp_path / "set/one/groundtruth.txt", boxes)
+    spec = TrackerSpec(experiment, "own_package.family", weights, save_dir=tmp_path / "out")
+    assert track_benchmarks(spec, [f"folder:{tmp_path / 'set'}"]).frames == 7
+    assert track_benchmarks(spec, [f"folder:{tmp_path / 'set'}"]).skipped == 1
+    files = [kept_file(cfg, "0", "torch", "float32", tmp_path)]
+    module.write_text(module.read_text().replace("SHARE = 0.2", "SHARE = 0.9"))
+    with pytest.raises(OSTrackError, match=r"one\.txt.*code '\w{12}', now '\w{12}'"):
+        track_benchmarks(spec, [f"folder:{tmp_path / 'set'}"])
+    assert kept_file(cfg, "0", "torch", "float32", tmp_path) != files[0]
+
+
+def test_what_run_changes_must_be_in_the_first_state(experiment, weights, monkeypatch):
+    cfg = load_experiment(experiment, family=MEMORY)
+    form = find_family(MEMORY).plain
+
+    class Renamed(form):
+        def run(self, state, crops):
+            outputs, changed = super().run(state, crops)
+            return outputs, {"mean": changed["memory"]}
+
+    monkeypatch.setitem(_FOUND, "mean_memory", replace(find_family(MEMORY), plain=Renamed))
+    with pytest.raises(ConfigError, match=r"run\(\) of mean_memory changes mean, which initial_state\(\) does not"):
+        NetworkGraph(cfg, tracking_model(cfg, weights[MEMORY]))
+
+
+def test_a_model_of_any_form_can_be_trained(experiment):
+    cfg = load_experiment(experiment, ["TRAIN.LR=0.01", "TRAIN.BACKBONE_MULTIPLIER=0.5"], MEMORY)
+    net = torch.nn.Module()
+    net.backbone, net.box_head = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3)), torch.nn.Linear(2, 2)
+    head, backbone = build_optimizer(net, cfg).param_groups
+    assert [len(head["params"]), head["lr"], len(backbone["params"]), backbone["lr"]] == [2, 0.01, 2, 0.005]
+    (alone, *others) = parameter_groups(torch.nn.Linear(2, 2), cfg)
+    assert len(alone["params"]) == 2 and not others
+    with pytest.raises(ConfigError, match="LAYER_DECAY must be 1 for a model without"):
+        build_optimizer(net, load_experiment(experiment, ["TRAIN.LAYER_DECAY=0.5"], MEMORY))
+    with pytest.raises(ConfigError, match=r"names block 3, the model has 0 in backbone\.blocks"):
+        freeze_layers(net, [0, 3])
+
+
+def test_what_a_family_cannot_do_is_told(experiment, tmp_path):
+    cfg = load_experiment(experiment, ["TEST.SEARCH_SIZE=32"], MEMORY)
+    with pytest.raises(ConfigError, match=r"model of tiny has no set_search_size\(\): leave TEST.SEARCH_SIZE at .* 64"):
+        tracking_model(cfg)
+    other = tmp_path / "other.yaml"
+    other.write_text("MODEL: {WIDTH: 3}\n")
+    with pytest.raises(ConfigError, match=r"unknown key MODEL.WIDTH.* \(read as of the family ostrack; --script names"):
+        load_experiment(other)
+    with pytest.raises(ConfigError, match="unknown tracker 'tests.nowhere'"):
+        track_benchmarks(TrackerSpec("x.yaml", "tests.nowhere", tmp_path / "a.pth"), ["otb"])
+    cfg = load_experiment(experiment, family=MEMORY)
+    model = tracking_model(cfg)
+    with pytest.raises(ConfigError, match=r"int8 quantizes encoder.blocks, which TrackingForm lacks"):
+        smooth(NetworkGraph(cfg, model), [])
+
+
+def test_a_file_of_lower_precision_leaves_the_model_as_it_is(experiment, weights, tmp_path):
+    cfg = load_experiment(experiment, family=MEMORY)
+    model = tracking_model(cfg, weights[MEMORY])
+    before = network_hash(cfg, model)
+    export_network(cfg, model, "torch", tmp_path / "n.pt2", ExportOptions("bf16"))
+    assert network_hash(cfg, model) == before and next(model.parameters()).dtype == torch.float32
 
 
 def test_configs_of_families_say_whose_they_are(experiment):

@@ -1,6 +1,7 @@
 """Trackers as folders of a model hub: the same boxes to the last bit, and what is refused."""
 
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -93,6 +94,9 @@ def test_a_folder_that_is_not_what_it_says_is_refused_in_a_line(source, tmp_path
         Tracker.from_pretrained("./nowhere")
     with pytest.raises(ConfigError, match="format hub needs --out FOLDER"):
         export(monkeypatch, capsys, source, out, "ostrack", "--precision", "int8")
+    with pytest.raises(ConfigError, match=r"experiment 'my run \(2\)': a hub's folder needs a name of letters"):
+        hub.write_folder(replace(load_experiment("vits_160"), name="my run (2)"), weights, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_name_on_the_hub_is_downloaded_once_and_a_failure_is_a_line(source, tmp_path, monkeypatch, capsys):

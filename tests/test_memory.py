@@ -31,6 +31,7 @@ from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.results import provenance_path, result_path, write_scores
 from lib.test.tracker.backends import exported_network
 from lib.test.tracker.build import tracking_model
+from lib.test.tracker.inspected import InspectedTracker
 from lib.test.tracker.ostrack_memory import MemoryTracker, least_presence, search_boxes, updates_template
 from lib.test.tracker.tracker import SearchResult, Tracker
 from lib.train.actors import build_actor
@@ -291,6 +292,35 @@ def test_a_lost_target_keeps_its_box_and_is_found_elsewhere_by_presence_alone(cf
             break
     assert step.boxes[0] == [100.0, 60.0, 20.0, 20.0] and step.presence == [0.9] and target.lost == 0
     assert target.box == [100.0, 60.0, 20.0, 20.0]
+
+
+def test_a_tiny_target_that_is_lost_is_looked_for_in_few_places_and_kept_inside(cfg):
+    tracker = Sure(cfg, random_model(cfg))
+    tracker.target_at = np.array((-500.0, -500.0))
+    image = np.zeros((1080, 1920, 3), np.uint8)
+    target = tracker.start(image, [-1e6, 40, 1e6 + 5, 1])
+    assert tracker.step([image], [target]).boxes == [[0, 40, 10, 10]]  # by TEST.MIN_SIZE, as any box
+    assert tracker.step([image[:20, :30]], [target]).boxes == [[0, 10, 10, 10]]  # inside a smaller frame
+
+
+def test_views_show_the_region_around_the_last_box_also_while_the_target_is_lost(cfg):
+    model, rng = random_model(cfg), np.random.default_rng(0)
+    image = rng.integers(0, 255, (120, 160, 3), np.uint8)
+    shown = []
+    for looks in (0, 2):
+        rules = replace(cfg, TEST=replace(cfg.TEST, MEMORY=MemoryRules(LOOKS=looks)))
+        watched = InspectedTracker(Sure(rules, model), screen=None)
+        watched.tracker.target_at = np.array((-500.0, -500.0))
+        targets = [watched.start(image, [x, 20, 20, 20]) for x in (20, 60, 100)]
+        watched.step([image] * 3, targets)
+        assert [one.target.lost for one in targets] == [1, 1, 1]
+        shown.append([watched.view(1, one).maps for one in targets])
+    for alone, with_looks in zip(*shown, strict=True):
+        assert alone.keys() == with_looks.keys() and alone
+        for name, values in alone.items():
+            np.testing.assert_array_equal(values, with_looks[name])
+    first = next(iter(shown[0][0]))
+    assert np.abs(shown[0][0][first] - shown[0][1][first]).max() > 0
 
 
 def test_where_it_looks():

@@ -305,13 +305,22 @@ def test_the_card_shows_tables_pictures_and_curves(data):
     text = files[0].read_text()
     assert f"| all | 60 | {100 * 20 / 21 * 2 / 3:.2f} | 66.67 | 66.67 | 66.67 | 66.67 | {100 * 20 / 21:.2f} |" in text
     assert "- origin unknown: opencv/csrt, ostrack/mine" in text
-    assert f"early: AUC {100 * 20 / 21 / 4:.1f}, goes wrong in frame 5 of 20" in text
+    assert f"early: AUC {100 * 20 / 21 / 4:.1f}, goes wrong in frame 5 (0 to 19)" in text
     assert "| mine | 4 | 1280 | 0.60 | 1.80 | 0.40 | 0.80 |" in text
     for line in text.splitlines():
         if line.startswith("!["):
             assert (files[0].parent / line.partition("](")[2].rstrip(")")).is_file()
-    assert [line for line in text.splitlines() if line.startswith("#")] == ["## Scores", "## Failures", "## Training"]
+    assert [line for line in text.splitlines() if line.startswith("#")] == [
+        "## Scores",
+        "## Lowest scores",
+        "## Training",
+    ]
     assert tiles(read_image(files[1]))
+
+
+def test_a_sequence_that_is_tracked_to_its_end_has_no_failure(data):
+    card(data, failures=3)
+    assert "\ngood: AUC 95.2, lowest overlap, 1.00, in frame 1 (0 to 19)" in (data / "card/card.md").read_text()
 
 
 def test_each_half_can_be_had_alone(data):

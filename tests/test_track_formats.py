@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from lib.test.track_formats import FORMATS, Track, VideoTracks, find_format, save_tracks
+from lib.test.track_formats import FORMATS, Track, VideoTracks, check_names, find_format, save_tracks
 from lib.utils.errors import ConfigError
 
 NAN = [np.nan] * 4
@@ -93,3 +93,7 @@ def test_a_name_says_the_format(tmp_path, video):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError):
         save_tracks(video, tmp_path / "file" / "mot.csv")
+    (tmp_path / "coco.json").mkdir()
+    with pytest.raises(ConfigError, match=r"coco.json cannot be written, it is a folder or read-only"):
+        check_names([tmp_path / "coco.json"], 1)
+    check_names([tmp_path / "new" / "coco.json"], 1)

@@ -50,6 +50,15 @@ def test_corners_in_the_wrong_order_give_a_finite_loss_of_no_overlap():
     assert 1 <= loss.item() <= 2
 
 
+def test_boxes_without_area_give_a_finite_loss_and_gradient():
+    """A target that leaves its region has a clamped box without area; a predicted pair of corners may be a point."""
+    boxes = torch.tensor([[0.6, 0.6, 0.6, 0.6], [0.2, 0.2, 0.4, 0.4]], requires_grad=True)
+    truth = torch.tensor([[0.6, 0.6, 0.6, 0.6], [0.2, 0.2, 0.4, 0.4]])
+    loss, iou = giou_loss(boxes, truth, torch.tensor([0.0, 1.0]))
+    loss.backward()
+    assert iou.tolist() == [0, 1] and loss.item() == 0 and boxes.grad.isfinite().all()
+
+
 def test_l1_is_the_mean_over_coordinates():
     loss = l1_loss(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([[0.0, 0.2, 1.0, 0.6]]))
     assert loss.item() == pytest.approx(0.15)

@@ -49,6 +49,26 @@ def test_the_rate_may_vary(tmp_path):
     assert VideoFile(write_mkv(tmp_path / "one.mkv", [0])).fps >= 1
 
 
+@pytest.mark.parametrize("fps", [239.874, 90.333, 29.97])
+def test_any_rate_can_be_written(tmp_path, fps):
+    with VideoWriter(tmp_path / "fast.mp4", fps) as writer:
+        for t in range(8):
+            writer.write(picture(t))
+    assert VideoFile(tmp_path / "fast.mp4").fps == pytest.approx(fps, rel=1e-3)
+
+
+def test_a_video_has_its_name_when_it_ends_also_by_an_error(tmp_path):
+    path = tmp_path / "clip.mp4"
+    for frames in (3, 2):
+        with pytest.raises(KeyError), VideoWriter(path) as writer:
+            for t in range(frames):
+                writer.write(picture(t))
+            assert not path.exists() or len(VideoFile(path)) == 3  # what was there before is there still
+            raise KeyError
+        assert len(VideoFile(path)) == frames
+    assert [one.name for one in tmp_path.iterdir()] == ["clip.mp4"]
+
+
 def test_a_header_may_lie(tmp_path):
     for told in (20, 400, 7, 0):
         assert check_whole(write_avi(tmp_path / "a.avi", 20, told)).fps == pytest.approx(10)

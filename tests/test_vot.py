@@ -80,6 +80,8 @@ def test_a_tracker_is_registered_beside_others(tmp_path):
 def test_names_and_registries_that_the_toolkit_would_not_take_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="'a b'"):
         workspace.register_tracker(tmp_path, "a b", "", ["x"])
+    with pytest.raises(ConfigError, match="'DEFAULT'.* not DEFAULT"):  # the section of defaults of its files
+        workspace.register_tracker(tmp_path, "DEFAULT", "", ["x"])
     (tmp_path / "trackers.ini").write_text("no section\n")
     with pytest.raises(ConfigError, match=r"trackers\.ini"):
         workspace.register_tracker(tmp_path, "a", "", ["x"])
@@ -111,7 +113,8 @@ def test_sequences_take_the_layout_of_vot(tmp_path):
     assert list(experiments) == ["baseline", "realtime", "unsupervised"]
     # Runs of b: 120 and 70 frames forward, 101 backward; the run of a has 4 frames, 3 after the first.
     assert [experiments["baseline"]["analyses"][0][key] for key in ("low", "high")] == [3, 120]
-    with pytest.raises(DataError, match="has sequences already"):
+    (tmp_path / "w/sequences/list.txt").unlink()  # as an interrupted run leaves it
+    with pytest.raises(DataError, match="sequences is there already"):
         workspace.add_sequences(tmp_path / "w", get_dataset(f"folder:{data}"))
 
 

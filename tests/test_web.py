@@ -12,6 +12,7 @@ import re
 import shutil
 import sys
 import urllib.request
+import wave
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -324,6 +325,12 @@ def test_a_box_is_drawn_by_finger_and_by_keys(page, tmp_path):
     labeled = "(e) => e.ariaLabel || e.labels?.length || e.textContent.trim()"
     controls = "[...document.querySelectorAll('button, input, canvas, meter')]"
     assert page.evaluate(f"{controls}.length >= 14 && {controls}.every({labeled})")
+    page.wait("!step.disabled || play.disabled")  # it has stopped
+    width = "#box label:nth-of-type(3) input"
+    page.evaluate(f"document.querySelector('{width}').value = ''")
+    page.type(width, "5000")
+    page.press("Enter")
+    page.wait(f"{values}[0] === 0 && {values}[2] === 320")  # as it was taken, also while the cursor is there
 
 
 @pytest.mark.end_to_end
@@ -380,16 +387,31 @@ def test_a_clip_whose_first_picture_comes_late_is_shown(page):
 
 
 @pytest.mark.end_to_end
-def test_files_that_cannot_be_shown_are_named(page, tmp_path):
+def test_files_that_cannot_be_shown_are_named_and_leave_what_is_there(page, tmp_path):
+    frames_drawn(tmp_path, 2)
+    choose(page, lambda: page.choose("#files", sorted(tmp_path.glob("*.png"))))
+    set_box(page, (90, 60, 70, 50))
+    page.wait("!play.disabled")
     (tmp_path / "film.mp4").write_bytes(b"no video")
     (tmp_path / "a.png").write_bytes(b"no picture")
+    with wave.open(str(tmp_path / "sound.wav"), "wb") as sound:
+        sound.setparams((1, 2, 8000, 0, "NONE", ""))
+        sound.writeframes(bytes(16000))
     for files, message in ((["film.mp4"], "film.mp4 is no video that this browser can play"),
+                           (["sound.wav"], "sound.wav is no video that this browser can play"),
                            (["a.png"], "a.png is no picture that this browser can show"),
                            (["film.mp4", "a.png"], "choose one video, or the pictures of one sequence")):  # fmt: skip
         page.evaluate("problem.hidden = true")
         page.choose("#files", [tmp_path / name for name in files])
         page.wait("!problem.hidden")
         assert message in page.texts("#problem")[0]
+        assert page.evaluate("[view.width, view.height, play.disabled]") == [320, 240, False]
+    page.click("#step")
+    page.wait("frame.textContent === '1'")  # of the pictures from before
+    page.choose("#files", [tmp_path / "film.mp4"])
+    page.wait("!problem.hidden")
+    page.click("#reset")
+    page.wait("frame.textContent === '0' && problem.hidden")
 
 
 @pytest.mark.end_to_end

@@ -54,7 +54,8 @@ def write_local_files(root: Path, workspace_dir: Path, data_dir: Path, save_dir:
     texts = {root / TRAIN_FILE: train_text(*folders), root / TEST_FILE: test_text(*folders)}
     existing = [str(path) for path in texts if path.exists()]
     if existing and not force:
-        raise ConfigError(f"{' and '.join(existing)} already there: edit it, or replace it with --force")
+        advice = "add or change lines by hand, or replace all with --force"
+        raise ConfigError(f"{' and '.join(existing)} already there: {advice}")
     for path, text in texts.items():
         path.write_text(text)
     return list(texts)

@@ -4,18 +4,13 @@
 """
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np
-from tqdm import tqdm
-
-from lib.config import ExperimentConfig
-from lib.drawing.assets import load_assets
-from lib.drawing.sequences import SEQUENCE_SETTINGS, draw_sequence
-from lib.models.family import experiment_family, family_of, load_experiment, resolve
+from lib.models.family import experiment_family, load_experiment
 from lib.test.evaluation.results import file_hash
 from lib.test.export import FORMATS, Exported, ExportOptions, export_network
 from lib.test.export.graph import network_hash
@@ -23,12 +18,11 @@ from lib.test.export.opset import OLDEST
 from lib.test.hub import write_folder
 from lib.test.spec import PRECISIONS, TrackerSpec, add_family_option
 from lib.test.tracker import find_checkpoint
-from lib.test.tracker.backends import FORMAT_OF, ExportedNetwork, kept_file
+from lib.test.tracker.backends import FORMAT_OF, kept_file
 from lib.test.tracker.build import exports_folder, tracking_model
+from lib.test.tracker.calibration import drawn_inputs
 from lib.utils.console import next_step
 from lib.utils.errors import ConfigError, run_cli
-
-_SEQUENCES, _FRAMES = 8, 6  # that are drawn for the calibration of int8
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -51,25 +45,6 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_intermixed_args()
 
 
-def drawn_inputs(cfg: ExperimentConfig) -> list[dict[str, np.ndarray]]:
-    """Inputs of the network, of one target each, as a good tracker meets them on drawn sequences."""
-
-    def no_run(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-        raise AssertionError("only crops are wanted")
-
-    tracker = resolve(family_of(cfg).tracker)(cfg, ExportedNetwork(no_run, ()))  # it keeps crops as they are
-    assets, found = load_assets((), (), SEQUENCE_SETTINGS), []
-    for number in tqdm(range(_SEQUENCES), "calibration", unit="sequence", delay=2):
-        first, *others = draw_sequence(np.random.default_rng(number), assets, _FRAMES)
-        target = tracker.start(first.image, first.box.tolist())
-        for frame in others:
-            search, _ = tracker.crop_search([frame.image], [target.box])
-            found.append({name: value.numpy() for name, value in (*target.state.items(), ("search", search))})
-            if frame.visible > 0:
-                target.box = frame.box.tolist()
-    return found
-
-
 def export_experiment(
     spec: TrackerSpec, format: str, options: ExportOptions, out: Path | None = None
 ) -> tuple[Path, Exported | None]:
@@ -89,7 +64,7 @@ def export_experiment(
     checkpoint = Path(spec.checkpoint or find_checkpoint(cfg, spec.save_dir))
     model = tracking_model(cfg, checkpoint)
     folder = exports_folder(spec.save_dir)
-    path = out or kept_file(network_hash(cfg, model), cfg.name, format, options.precision, folder)
+    path = out or kept_file(cfg, network_hash(cfg, model), format, options.precision, folder)
     if out is None and path.is_file():
         return path, None
     calibration = drawn_inputs(cfg) if options.precision == "int8" else ()
@@ -105,6 +80,17 @@ def export_folder(args: argparse.Namespace) -> Path:
     checkpoint = args.checkpoint or find_checkpoint(cfg, args.save_dir)
     tracking_model(cfg, checkpoint)  # do they fit?
     return write_folder(cfg, checkpoint, args.out, args.license)
+
+
+def tracking_command(args: argparse.Namespace, backend: str) -> str:
+    """Return the command that tracks with the file that was written."""
+    family = args.script or experiment_family(args.config).name
+    words = ["python", "tracking/test.py", family, args.config, "--dataset", "NAME", "--backend", backend]
+    words += ["--precision", args.precision]
+    for option in ("checkpoint", "save_dir"):
+        if value := getattr(args, option):
+            words += [f"--{option}", str(value)]
+    return shlex.join([*words, *args.overrides])
 
 
 def main() -> None:
@@ -128,11 +114,7 @@ def main() -> None:
         print(f"its outputs differ from torch's in float32 by {differ}")
     backends = [backend for backend, format in FORMAT_OF.items() if args.out is None and format == args.format]
     for backend in backends:
-        family = args.script or experiment_family(args.config).name
-        next_step(
-            f"python tracking/test.py {family} {args.config} --dataset NAME --backend {backend} "
-            f"--precision {args.precision}"
-        )
+        next_step(tracking_command(args, backend))
     if not backends:
         next_step("docs/export.md has the recipe that runs it, in Python and C++")
 

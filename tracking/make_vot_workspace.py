@@ -51,7 +51,7 @@ def main() -> None:
     name, workspace = args.name or f"{family.name}_{label}", args.workspace.resolve()
     command = tracker_command(args)
     stack = "STACK"
-    if args.sequences:
+    if args.sequences is not None:
         stack = shlex.quote(str(add_sequences(workspace, get_dataset(*args.sequences.split(",")))))
     print(f"wrote {register_tracker(workspace, name, label, command)}")
     folder = shlex.quote(str(workspace))

@@ -70,6 +70,7 @@ class Video {
     opened.#url = URL.createObjectURL(blob);
     try {
       await loaded(video, () => (video.src = opened.#url));
+      if (!video.videoWidth) throw new Error("it has sound alone");
     } catch {
       opened.close();
       throw new Error(`${blob.name ?? "the clip"} is no video that this browser can play (MP4 with H.264 and WebM are safe)`);

@@ -119,9 +119,15 @@ async function choose(open, byPerson = true) {
   try {
     const opened = await open();
     if (mine !== choice) return opened.close();
+    const first = await opened.first().catch((error) => {
+      opened.close(); // what is on the page stays
+      throw error;
+    });
+    if (mine !== choice) return opened.close();
+    await stop();
     source?.close();
     source = opened;
-    await rewind();
+    begin(first);
     if (byPerson) page.view.focus({ preventScroll: true }); // for its keys
   } catch (error) {
     if (mine === choice) fail(error);
@@ -130,12 +136,18 @@ async function choose(open, byPerson = true) {
 
 async function rewind() {
   await stop();
+  forgive();
+  begin(await source.first());
+}
+
+/** Show the first frame of the source, and forget what was before. */
+function begin(first) {
   held?.bitmap.close();
   [held, given, ended, rows] = [null, false, false, []];
   page.score.textContent = page.speed.textContent = "–";
   page.meter.value = 0;
   view.setBox(null, null);
-  show(await source.first());
+  show(first);
   hint("Drag a box around the target");
   if ("ready" in document.documentElement.dataset) tell("Ready.");
   update();
@@ -268,16 +280,21 @@ page.view.addEventListener("keydown", (event) => {
 for (const field of fields) {
   field.addEventListener("change", async () => {
     const values = fields.map((one) => one.valueAsNumber);
-    if (!values.every(Number.isFinite)) return;
-    await stop();
-    setBox(values);
+    if (values.every(Number.isFinite)) {
+      await stop();
+      setBox(values);
+    }
+    if (view.box) writeFields(); // as it was taken, also where the cursor is still in a field
   });
 }
 
 // ---------------------------------------------------------------- buttons
 
 page.sample.addEventListener("click", () => choose(openSample));
-page.open.addEventListener("click", () => page.files.click());
+page.open.addEventListener("click", () => {
+  page.files.value = ""; // or the same file would be no change
+  page.files.click();
+});
 page.files.addEventListener("change", () => openChosen(page.files.files));
 page.camera.addEventListener("click", () => choose(openCamera));
 page.play.addEventListener("click", toggle);

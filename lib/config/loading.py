@@ -73,14 +73,21 @@ def config_hash(cfg: ExperimentConfig) -> str:
 
 def _read_yaml(path: Path, schema: type[ExperimentConfig]) -> Any:
     try:
-        values = yaml.load(path.read_text(), _UniqueKeys)
+        text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"experiment file {path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"experiment file {path} is not valid YAML: {error}") from error
+    values = _parse_yaml(text, f"experiment file {path}")
     if not _sets_a_value(values):
         raise ConfigError(f"experiment file {path} is empty, it sets no key: copy one of {experiments_dir(schema)}")
     return values
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, _UniqueKeys)
+    except (yaml.YAMLError, ValueError, KeyError, AttributeError, RecursionError) as error:
+        # Its constructors raise what Python's do: ValueError for 2021-13-45, KeyError for !!bool x.
+        raise ConfigError(f"{where} is not valid YAML: {error}") from error
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -106,10 +113,7 @@ def _parse_override(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise ConfigError(f"override {text!r} is not of the form KEY.SUB=value")
-    try:
-        nested: Any = yaml.safe_load(value) if value else ""
-    except yaml.YAMLError as error:
-        raise ConfigError(f"override {text!r}: the value is not valid YAML") from error
+    nested: Any = _parse_yaml(value, f"override {text!r}: the value") if value else ""
     for part in reversed(key.strip().split(".")):
         nested = {part: nested}
     return nested

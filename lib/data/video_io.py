@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mkv", ".mov", ".webm"}
 _DEFAULT_FPS = 25.0
 _SAME_RATE = 0.02  # a mean rate this near to that of the header confirms it: timestamps are rounded
+_MOST_TICKS = 65535  # of a second, that MPEG-4 can hold
 _MORE_TRIES = 128  # after a frame that could not be decoded, more than a decoder holds back
 _DIGESTED = 1 << 20  # bytes at either end of a file
 # OpenCV takes a video for ended where this many packets of sound lie between two frames. Its default is reached when a
@@ -254,8 +256,16 @@ def _retrieve(capture: cv2.VideoCapture) -> np.ndarray | None:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if good else None
 
 
+def _coded_rate(fps: float) -> float:
+    """Round a rate to as many digits as MPEG-4 can hold, whose ticks a second are 65,535 at most."""
+    return round(fps, max(0, math.floor(math.log10(_MOST_TICKS / fps))))
+
+
 class VideoWriter:
     """Writes RGB frames of one size to an mp4 file; use it in a ``with`` block.
+
+    It has its name at the end of the block, also of one that an error ends; a process that is killed leaves
+    ``NAME.part.mp4``, and an earlier file of the name.
 
     Args:
         path: file to write, ending in ``.mp4``; its folder is made.
@@ -269,6 +279,7 @@ class VideoWriter:
 
     def __init__(self, path: str | Path, fps: float = 25.0) -> None:
         self.path, self.fps = Path(path), fps
+        self._unfinished = self.path.with_name(f"{self.path.stem}.part{self.path.suffix}")
         self._writer: cv2.VideoWriter | None = None
         self._shape: tuple[int, ...] = ()
         self._count = 0
@@ -293,10 +304,12 @@ class VideoWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         height, width = image.shape[:2]
         self._shape = image.shape
-        self._writer = cv2.VideoWriter(str(self.path), cv2.VideoWriter.fourcc(*"mp4v"), self.fps, (width, height))
-        if not self._writer.isOpened():
+        coded = cv2.VideoWriter.fourcc(*"mp4v")
+        writer = cv2.VideoWriter(str(self._unfinished), coded, _coded_rate(self.fps), (width, height))
+        if not writer.isOpened():
             raise DataError(f"{problem} in a writable folder")
-        return self._writer
+        self._writer = writer
+        return writer
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -307,6 +320,7 @@ class VideoWriter:
         if self._writer is None:
             return
         self._writer.release()
+        os.replace(self._unfinished, self.path)
         if error is None:
             self._check_written()
 

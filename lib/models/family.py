@@ -7,9 +7,11 @@ docs/add_a_tracker.md.
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.util
 import pkgutil
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,10 +74,19 @@ class Family:
     def tracking_form(
         self, cfg: Any, model: nn.Module, dtype: torch.dtype, device: torch.device, pack: bool = True
     ) -> Any:
-        """Return the fastest :class:`TrackingModel`; a family without inference form converts ``model`` itself."""
+        """Return the fastest :class:`TrackingModel`; ``model`` is unchanged."""
         if self.inference is not None:
             return self.inference(cfg, model, dtype, device, pack)
-        return self.plain(cfg, model.to(device, dtype))
+        return self.plain(cfg, copy.deepcopy(model).to(device, dtype))
+
+    def own_code(self) -> list[Path]:
+        """List the Python files beside its parts where they lie outside of the project, whose code is under version."""
+        parts = (self.build, self.initial_state, self.plain, self.inference)
+        names = {getattr(part, "__module__", "") for part in parts} | {self.tracker.partition(":")[0]}
+        files = (getattr(sys.modules.get(name), "__file__", None) for name in names)
+        folders = {Path(file).resolve().parent for file in files if file}
+        project = Path(lib.models.__file__).resolve().parents[1]
+        return sorted(file for folder in folders if not folder.is_relative_to(project) for file in folder.glob("*.py"))
 
 
 _FOUND: dict[str, Family] = {}
@@ -97,7 +108,7 @@ def _module(name: str) -> ModuleType | None:
     module = name if "." in name else f"lib.models.{name}.family"
     try:
         exists = importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # not even the package
+    except (ImportError, ValueError):  # not even the package, or no name of one, such as ./my.py
         exists = False
     return importlib.import_module(module) if exists else None
 
@@ -150,7 +161,13 @@ def experiment_family(config: str | Path, family: str = "") -> Family:
 
 def load_experiment(config: str | Path, overrides: Sequence[str] | None = None, family: str = "") -> ExperimentConfig:
     """Load an experiment of any family, see :func:`lib.config.load_config` and :func:`experiment_family`."""
-    return load_config(experiment_family(config, family).config, config, overrides)
+    found, path = experiment_family(config, family), Path(config)
+    try:
+        return load_config(found.config, config, overrides)
+    except ConfigError as error:
+        if family or path.suffix not in (".yaml", ".yml") or path.resolve().parent.name == found.name:
+            raise
+        raise ConfigError(f"{error} (read as of the family {found.name}; --script names another)") from error
 
 
 def build_trained(cfg: ExperimentConfig, weights: Path | None, search_size: int) -> nn.Module:
@@ -169,9 +186,12 @@ def build_trained(cfg: ExperimentConfig, weights: Path | None, search_size: int)
     if weights is not None:
         load_weights(model, weights, family.explain_misfit)
     if search_size != cfg.DATA.SEARCH.SIZE:
+        if not hasattr(model, "set_search_size"):
+            only = f"leave TEST.SEARCH_SIZE at DATA.SEARCH.SIZE, which is {cfg.DATA.SEARCH.SIZE}"
+            raise ConfigError(f"the model of {cfg.name} has no set_search_size(): {only}")
         try:
-            model.set_search_size(search_size)  # type: ignore[operator]  # or it is refused
-        except (AttributeError, ValueError) as error:
+            model.set_search_size(search_size)  # type: ignore[operator]
+        except ValueError as error:
             raise ConfigError(f"{cfg.name} cannot take search regions of {search_size} pixels: {error}") from error
     return model
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lib.utils.checkpoint import load_checkpoint, network_state, own_name
 from lib.utils.errors import CheckpointError
+from lib.utils.paths import PRETRAINED_DIR
 
 logger = logging.getLogger(__name__)
 
@@ -36,17 +37,23 @@ def load_weights(model: nn.Module, path: str | Path, explain: Explain | None = N
 
 
 def describe_misfit(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
-    """Describe, a few of each, names and shapes in which weights differ from a model's; nothing where they fit."""
+    """Describe, a few of each, names, shapes and types in which weights do not fit a model; nothing where they do."""
     # Old files lack batch norm's count of batches, which is not used; torch fills it in.
     missing = sorted(name for name in own.keys() - state.keys() if not name.endswith(".num_batches_tracked"))
     unexpected = sorted(state.keys() - own.keys())
     misfits = sorted(name for name in own.keys() & state.keys() if own[name].shape != state[name].shape)
+    other = sorted(
+        name
+        for name in own.keys() & state.keys() - set(misfits)
+        if own[name].is_floating_point() and not state[name].is_floating_point()
+    )
     lines = []
     for text, names in (("Missing", missing), ("Unexpected", unexpected)):
         if names:
             lines.append(f"{text}: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''} ({len(names)}).")
     for name in misfits[:3]:
         lines.append(f"{name} is {tuple(state[name].shape)}, the model needs {tuple(own[name].shape)}.")
+    lines += [f"{name} is of {state[name].dtype}, the model needs floating point." for name in other[:3]]
     return lines
 
 
@@ -69,6 +76,21 @@ def with_names_of(own: Collection[str], state: Mapping[str, Tensor]) -> dict[str
         inside = with_names_of(own, below) if len(below) == len(renamed) else {}
         return renamed if inside.keys().isdisjoint(own) else inside
     return renamed
+
+
+def pretrain_path(name: str) -> Path:
+    """Return the file of ``MODEL.PRETRAIN_FILE``: a path, or a name in ``pretrained_models/``.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    path = Path(name) if Path(name).is_file() else PRETRAINED_DIR / name
+    if not path.is_file():
+        raise CheckpointError(
+            f"MODEL.PRETRAIN_FILE {name} is neither a file nor in {PRETRAINED_DIR}: put the weights there, or set "
+            "MODEL.PRETRAIN_FILE='' to train from scratch"
+        )
+    return path
 
 
 def count_blocks(names: Iterable[str]) -> int:

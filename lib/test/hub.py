@@ -58,9 +58,12 @@ def write_folder(cfg: ExperimentConfig, checkpoint: Path, folder: Path, license:
         license: what the README says of it instead; hubs know short names, such as ``mit``.
 
     Raises:
+        ConfigError: the experiment's name cannot be told in such a folder.
         CheckpointError: the weights cannot be read.
         OSError: the folder cannot be written.
     """
+    if not _usable_names(cfg.family, cfg.name):
+        raise ConfigError(f"experiment {cfg.name!r}: a hub's folder needs a name of letters, digits, - _ and .")
     state = network_state(load_checkpoint(checkpoint), checkpoint)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / README).unlink(missing_ok=True)  # the folder is none until all is written
@@ -137,13 +140,18 @@ def _checked_record(folder: Path) -> dict[str, Any]:
     except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         problem = "does not begin with family, experiment and sha256 of an ostrack model"
         raise CheckpointError(f"{folder / README} {problem}: write the folder anew with tracking/export.py") from error
-    if not (family.isidentifier() and re.fullmatch(r"\w[\w.-]*", experiment)):  # a name becomes a module, and a file
+    if not _usable_names(family, experiment):
         raise CheckpointError(f"{folder / README}: {family!r}, {experiment!r} are no names of a family and experiment")
     for name in (CONFIG, WEIGHTS):
         if (found := file_sha256(folder / name)) != hashes.get(name):
             sums = f"{folder / name} has SHA-256 {found}, {README} says {hashes.get(name)}"
             raise CheckpointError(f"{sums}: it was changed or damaged, copy or download the folder again")
     return {"family": family, "experiment": experiment}
+
+
+def _usable_names(family: str, experiment: str) -> bool:
+    """Whether names can be those of a module and of a file, which they become."""
+    return family.isidentifier() and re.fullmatch(r"\w[\w.-]*", experiment) is not None
 
 
 def _download(name: str) -> Path:

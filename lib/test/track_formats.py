@@ -7,6 +7,7 @@ a format counts in another way is converted here.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -217,11 +218,13 @@ def check_names(paths: Sequence[Path], targets: int) -> None:
     """Refuse files that could not be written in the end, before anything is tracked; their folders are made.
 
     Raises:
-        ConfigError: no format has such names, or it cannot hold so many targets.
+        ConfigError: no format has such names, it cannot hold so many targets, or the file cannot be written.
         OSError: a folder cannot be made.
     """
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise ConfigError(f"{path} cannot be written, it is a folder or read-only: choose another name")
         if find_format(path) is boxes_text and targets > 1:
             raise ConfigError(f"{path}: boxes.txt holds one target, not {targets}: save to mot.csv or coco.json")
 

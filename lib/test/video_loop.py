@@ -23,7 +23,7 @@ from lib.test.evaluation.results import LOST_BELOW
 from lib.test.evaluation.writer import FrameTime, ResultWriter
 from lib.test.track_formats import Track, VideoTracks, check_names, save_tracks
 from lib.test.tracker.video import TrackedFrame, VideoTracker
-from lib.utils.errors import ConfigError, DataError, listed
+from lib.utils.errors import ConfigError, DataError, OSTrackError, listed
 from lib.vis.panels import write_fitted
 from lib.vis.views import LeaveSequence, Screen
 
@@ -282,13 +282,18 @@ def run_demo(tracker: BatchTracker, video: VideoFile, demo: Demo) -> DemoSummary
 
 
 def _save(summary: DemoSummary, video: VideoFile, paths: Sequence[Path]) -> None:
-    """Write the tracks of what was seen, if anything was."""
+    """Write the tracks of what was seen, if anything was: all files that can be. Raises the first error."""
     if summary.frames:
         summary.fps = video.fps
     if summary.frames and paths:
-        tracks = summary.tracks()
+        tracks, errors = summary.tracks(), list[Exception]()
         for path in paths:
-            save_tracks(tracks, path)
+            try:
+                save_tracks(tracks, path)
+            except (OSError, OSTrackError) as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
 
 class _Run:

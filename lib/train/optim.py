@@ -21,13 +21,30 @@ _NEW = "backbone.token_types."  # parameters of the backbone that are not pre-tr
 
 
 def freeze_layers(model: nn.Module, layers: Sequence[int]) -> None:
-    """Freeze the blocks with these numbers, counted from 1; with block 1 also the embeddings. 0 stands for no block."""
-    frozen = [f"blocks.{number - 1}" for number in layers if number > 0]
+    """Freeze the blocks with these numbers, counted from 1; with block 1 also the embeddings. 0 stands for no block.
+
+    Raises:
+        ConfigError: the model has no such block in ``backbone.blocks``.
+    """
+    numbers, depth = [number for number in layers if number > 0], _depth(model)
+    if not numbers:
+        return
+    if max(numbers) > depth:
+        raise ConfigError(f"TRAIN.FREEZE_LAYERS names block {max(numbers)}, the model has {depth} in backbone.blocks")
+    frozen = [f"blocks.{number - 1}" for number in numbers]
     if 1 in layers:
         frozen += ["patch_embed", "pos_embed", "cls_token"]
     for name, parameter in model.get_submodule("backbone").named_parameters():
         if any(name == part or name.startswith((f"{part}.", f"{part}_")) for part in frozen):
             parameter.requires_grad_(False)
+
+
+def _depth(model: nn.Module) -> int:
+    """Return the number of ``backbone.blocks``; 0 of a model that has none."""
+    try:
+        return len(list(model.get_submodule("backbone.blocks").children()))
+    except AttributeError:
+        return 0
 
 
 def frozen_parts(model: nn.Module, cfg: ExperimentConfig) -> list[nn.Module]:
@@ -56,8 +73,13 @@ def parameter_groups(model: nn.Module, cfg: ExperimentConfig) -> list[dict]:
     has a group for each depth (Bao et al., BEiT, ICLR 2022): its rate is multiplied by the decay once for the last
     block, once more for each block before it and for the embeddings, not for the final norm. Frozen parameters are in
     no group.
+
+    Raises:
+        ConfigError: the layers of a model without ``backbone.blocks`` have no depth.
     """
-    depth = len(list(model.get_submodule("backbone.blocks").children()))
+    depth = _depth(model)
+    if cfg.TRAIN.LAYER_DECAY < 1 and not depth:
+        raise ConfigError("TRAIN.LAYER_DECAY must be 1 for a model without backbone.blocks")
     head: list[nn.Parameter] = []
     backbone: dict[int, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():

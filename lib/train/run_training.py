@@ -14,6 +14,7 @@ import torch
 from lib.config import ExperimentConfig, drawn_datasets, to_plain
 from lib.models.family import family_of, load_experiment
 from lib.models.layers.block import training_execution
+from lib.models.weights import pretrain_path
 from lib.train import distributed, optim
 from lib.train.actors import build_actor
 from lib.train.admin.environment import env_settings
@@ -65,8 +66,8 @@ def run_training(
             handler.setFormatter(logging.Formatter(f"rank {info.rank}: %(message)s"))
     log_file = log_to_file(settings.log_file(info.rank))
     with _disk_errors(settings.save_dir), log_file, distributed.process_group(device):
-        logger.info("experiment %s on %s, %d processes, files in %s",
-                    settings.config_name, settings.device, info.world, settings.save_dir)  # fmt: skip
+        logger.info("experiment %s of %s on %s, %d processes, files in %s",
+                    settings.config_name, settings.script, settings.device, info.world, settings.save_dir)  # fmt: skip
         try:
             return _train(cfg, settings, device, info, score_sequences)
         except Preempted as stop:
@@ -90,6 +91,8 @@ def _train(
     found = _resume_point(cfg, settings, info)
     last = found[0] if found else None
     family, fresh = family_of(cfg), found is None
+    if fresh and not settings.config_prv and cfg.MODEL.PRETRAIN_FILE:
+        pretrain_path(cfg.MODEL.PRETRAIN_FILE)  # also where a family does not read it
     net = family.build(cfg, fresh and not settings.config_prv, training_execution(cfg.TRAIN, device))
     if fresh and settings.config_prv:
         load_previous(net, cfg, settings)

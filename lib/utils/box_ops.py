@@ -31,7 +31,7 @@ def paired_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     sides = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0)
     intersection = sides[..., 0] * sides[..., 1]
     union = area_a + area_b - intersection
-    return intersection / union, union
+    return intersection / _nonzero(union), union
 
 
 def paired_giou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -39,7 +39,12 @@ def paired_giou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     iou, union = paired_iou(a, b)
     sides = (torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])).clamp(min=0)
     hull = sides[..., 0] * sides[..., 1]
-    return iou - (hull - union) / hull, iou
+    return iou - (hull - union) / _nonzero(hull), iou
+
+
+def _nonzero(area: Tensor) -> Tensor:
+    """Return areas to divide by: 0, of two boxes without area, is 1."""
+    return torch.where(area == 0, 1, area)
 
 
 def clip_box(box: Sequence[float], height: int, width: int, margin: float = 0) -> list[float]:

@@ -107,7 +107,8 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_INERT_PICKLE)
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, AttributeError, TypeError, IndexError,
-            pickle.UnpicklingError, zipfile.BadZipFile, SafetensorError) as error:  # fmt: skip
+            AssertionError, MemoryError, OverflowError, pickle.UnpicklingError, zipfile.BadZipFile,
+            SafetensorError) as error:  # fmt: skip
         detail = next(iter(str(error).splitlines()), "no detail")
         raise CheckpointError(
             f"checkpoint {path} ({path.stat().st_size} bytes) cannot be read; it is truncated or no PyTorch file: copy "
@@ -124,8 +125,12 @@ def save_checkpoint(state: dict[str, Any], path: str | Path) -> None:
     """Write a checkpoint atomically: to a temporary name, flushed to disk, then renamed.
 
     Raises:
-        CheckpointError: the folder cannot be written or the disk is full; an earlier file of that name is untouched.
+        CheckpointError: the folder cannot be written or the disk is full, or the name is that of another form; an
+            earlier file of that name is untouched.
     """
+    if Path(path).suffix == ".safetensors":
+        hub = "tracking/export.py --format hub writes safetensors"
+        raise CheckpointError(f"checkpoint {path} would be a file of PyTorch's: call it .pth; {hub}")
     try:
         with replacing(Path(path)) as unfinished, open(unfinished, "wb") as file:
             torch.save(state, file)
@@ -227,6 +232,12 @@ def _mixed(
     )
 
 
+def _average(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Return the averaged weights of a checkpoint; empty where it has none: others keep a number under that name."""
+    found = checkpoint.get("ema")
+    return found if isinstance(found, dict) else {}
+
+
 def strip_checkpoint(
     path: str | Path,
     out: str | Path,
@@ -249,13 +260,13 @@ def strip_checkpoint(
             another model, a weight is too large for half precision, or ``out`` cannot be written.
     """
     checkpoint = load_checkpoint(path)
-    if ema and not checkpoint.get("ema"):
+    if ema and not _average(checkpoint):
         raise CheckpointError(f"checkpoint {path} holds no averaged weights: it was trained with TRAIN.EMA_DECAY 0")
     net = network_state(checkpoint["ema"] if ema else checkpoint, path)
     if mix is not None:
         other = load_checkpoint(mix)
-        other = other["ema"] if ema and other.get("ema") else other
-        net = _mixed(net, network_state(other, mix), share, f"{path} and {mix}")
+        average = _average(other) if ema else {}
+        net = _mixed(net, network_state(average or other, mix), share, f"{path} and {mix}")
     if half:
         net = OrderedDict((name, value.half() if value.is_floating_point() else value) for name, value in net.items())
         too_large = [name for name, value in net.items() if value.is_floating_point() and not value.isfinite().all()]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 
+from lib.utils.errors import in_names_of_installation
+
 
 def int_list(text: str) -> tuple[int, ...]:
     """Read whole numbers with commas between them, as type of an argument. Raises ValueError: one is none."""
@@ -18,4 +20,4 @@ def analysis_command(dataset: str, save_dir: object = None, *options: str) -> st
 
 def next_step(*steps: str) -> None:
     """Print the next step, or several alternatives, as the last line of a command."""
-    print(f"next: {'; or: '.join(steps)}", flush=True)
+    print(in_names_of_installation(f"next: {'; or: '.join(steps)}"), flush=True)

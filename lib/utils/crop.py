@@ -38,13 +38,14 @@ def crop_window(box: Box, factor: float) -> CropWindow:
         DataError: the box has no area, is not finite or far too large.
     """
     x, y, w, h = (float(v) for v in box)
-    if not all(map(math.isfinite, (x, y, w, h))) or w <= 0 or h <= 0:
+    if not all(map(math.isfinite, (x, y, w, h))) or w <= 0 or h <= 0 or w * h == 0:  # which may be too small
         raise DataError(
             f"cannot crop around the box x, y, w, h = {x}, {y}, {w}, {h}: width and height must be positive"
         )
-    side = math.ceil(math.sqrt(w * h) * factor)
-    if side > _LARGEST_SIDE:
+    length = math.sqrt(w * h) * factor
+    if length > _LARGEST_SIDE:
         raise DataError(f"cannot crop around the box x, y, w, h = {x}, {y}, {w}, {h}: it is far too large")
+    side = math.ceil(length)
     return CropWindow(round(x + 0.5 * w - 0.5 * side), round(y + 0.5 * h - 0.5 * side), side)
 
 

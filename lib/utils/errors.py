@@ -6,8 +6,13 @@ import difflib
 import errno
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+
+_SHIPPED = Path(__file__).resolve().parents[1] / "shipped"  # of an installed package, see lib/utils/paths.py
 
 
 class OSTrackError(Exception):
@@ -73,6 +78,24 @@ def _first_time() -> Callable[[logging.LogRecord], bool]:
     return is_new
 
 
+def in_names_of_installation(text: str) -> str:
+    """Return a message that names commands and files of paths as in a clone with the names that they have here.
+
+    In an installed package ``python tracking/test.py`` is ``ostrack-test``; there, and with ``OSTRACK_HOME``, the files
+    of paths are ``local_train.py`` and ``local_test.py``.
+    """
+    installed = _SHIPPED.is_dir()
+    if installed or os.environ.get("OSTRACK_HOME"):
+        text = text.replace("lib/train/admin/local.py", "local_train.py")
+        text = text.replace("lib/test/evaluation/local.py", "local_test.py")
+    if installed:
+        found = entry_points(group="console_scripts")
+        commands = {command.attr: command.name for command in found if command.module == "tracking.commands"}
+        script = re.compile(r"(?:python )?\btracking/(\w+)\.py")
+        text = script.sub(lambda match: commands.get(match[1], match[0]), text)
+    return text
+
+
 def run_cli(main: Callable[[], int | None]) -> None:
     """Run ``main`` as a script and exit with its status, or 0 for None.
 
@@ -87,7 +110,7 @@ def run_cli(main: Callable[[], int | None]) -> None:
         status = main()
         sys.stdout.flush()
     except OSTrackError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(in_names_of_installation(f"error: {error}"), file=sys.stderr)
         status = 1
     except BrokenPipeError:
         if not _reader_is_gone():

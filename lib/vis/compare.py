@@ -8,7 +8,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from lib.vis.draw import PAPER, TRUTH_AMONG_TRACKERS, Color, contact_sheet, draw_box
+from lib.vis.draw import PAPER, Color, contact_sheet, draw_box
 from lib.vis.panels import CAPTION_HEIGHT, blank, resized, write
 
 TILE_WIDTH, COLUMNS = 480, 3
@@ -37,12 +37,11 @@ class Entry(NamedTuple):
 
 
 def marked_frame(image: np.ndarray, marks: Sequence[Mark], scale: float = 1.0) -> np.ndarray:
-    """Scale a frame and draw its boxes; the first mark lies on top, and white boxes are labeled as ground truth."""
+    """Scale a frame and draw its boxes; the first mark lies on top."""
     picture = resized(image, scale)
     for mark in reversed(marks):
         if mark.box is not None:
-            label = "ground truth" if mark.color == TRUTH_AMONG_TRACKERS else None
-            picture = draw_box(picture, [scale * float(value) for value in mark.box], mark.color, label)
+            picture = draw_box(picture, [scale * float(value) for value in mark.box], mark.color)
     return picture
 
 
@@ -58,6 +57,18 @@ def line(entries: Sequence[Entry], title: str = "") -> np.ndarray:
         write(bar, entry.text, (left + _SWATCH + _GAP, 15), _SCALE)
         left += width
     return bar
+
+
+def caption(entries: Sequence[Entry], title: str, width: int) -> list[np.ndarray]:
+    """Return the lines of :func:`line` that entries need below a title in ``width`` pixels; one entry at least each."""
+    lines, rest = [], list(entries)
+    while rest or title:
+        count = len(rest)
+        while count > 1 - bool(title) and line(rest[:count], title).shape[1] > width:
+            count -= 1
+        lines.append(line(rest[:count], title)[:, :width])
+        rest, title = rest[count:], ""
+    return lines
 
 
 def _text_width(text: str) -> int:
@@ -91,10 +102,13 @@ def marked_sheet(
         legend: a line each.
         tile_width: of each frame, in pixels.
     """
+    texts = [[Entry(mark.color, mark.text) for mark in of_frame if mark.text] for of_frame in marks]
+    captions = [caption(of_frame, title, tile_width) for of_frame, title in zip(texts, titles, strict=True)]
+    most = max(map(len, captions), default=0)
     tiles = []
-    for image, title, of_frame in zip(frames, titles, marks, strict=True):
-        texts = line([Entry(mark.color, mark.text) for mark in of_frame if mark.text], title)
-        tiles.append(stacked([marked_frame(image, of_frame, tile_width / image.shape[1]), texts[:, :tile_width]]))
+    for image, of_frame, lines in zip(frames, marks, captions, strict=True):
+        empty = [blank(CAPTION_HEIGHT, tile_width)] * (most - len(lines))
+        tiles.append(stacked([marked_frame(image, of_frame, tile_width / image.shape[1]), *lines, *empty]))
     return stacked([*(line([entry]) for entry in legend), contact_sheet(tiles, min(COLUMNS, len(tiles)), tile_width)])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,10 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib.models.weights import load_matching
+from lib.models.weights import load_matching, pretrain_path
 from lib.utils.checkpoint import load_checkpoint, network_state
 from lib.utils.errors import CheckpointError
-from lib.utils.paths import PRETRAINED_DIR
 
 if TYPE_CHECKING:
     from lib.models.ostrack.ostrack import OSTrack
@@ -28,12 +29,7 @@ def load_pretrained(model: OSTrack, name: str) -> None:
     Raises:
         CheckpointError: the file is missing or damaged, or nothing in it fits.
     """
-    path = Path(name) if Path(name).is_file() else PRETRAINED_DIR / name
-    if not path.is_file():
-        raise CheckpointError(
-            f"MODEL.PRETRAIN_FILE {name} is neither a file nor in {PRETRAINED_DIR}: put the weights there, or set "
-            "MODEL.PRETRAIN_FILE='' to train from scratch"
-        )
+    path = pretrain_path(name)
     state = read_flax_vit(path) if path.suffix == ".npz" else network_state(load_checkpoint(path), path)
     if any(key.startswith(("box_head.", "backbone.pos_embed_")) for key in state):
         load_matching(model, state, path)
@@ -44,6 +40,15 @@ def load_pretrained(model: OSTrack, name: str) -> None:
 def _load_backbone(model: OSTrack, state: dict[str, Tensor], path: Path) -> None:
     backbone, position = model.backbone, state.pop("pos_embed", None)
     kernel, stride = state.get("patch_embed.proj.weight"), backbone.patch_embed.patch_size[0]
+    if kernel is not None and kernel.dim() != 4:
+        raise CheckpointError(f"{path}: patch_embed.proj.weight is {tuple(kernel.shape)}, not one of a convolution")
+    if position is not None:
+        shape, dim = tuple(position.shape), backbone.embed_dim
+        tokens = shape[1] if len(shape) == 3 else 0
+        if shape != (1, tokens, dim) or tokens < 2 or math.isqrt(tokens - 1) ** 2 != tokens - 1:
+            needs = f"the model needs (1, 1 + n * n, {dim}), of a class token and a square grid"
+            together = "MODEL.BACKBONE and MODEL.PRETRAIN_FILE do not go together"
+            raise CheckpointError(f"{path}: pos_embed is {shape}, {needs}; {together}")
     if kernel is not None and kernel.shape[-1] != stride:
         state["patch_embed.proj.weight"] = F.interpolate(
             kernel.float(), size=(stride, stride), mode="bicubic", align_corners=False
@@ -60,7 +65,7 @@ def read_flax_vit(path: Path) -> dict[str, Tensor]:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name.removeprefix("opt/target/"): torch.from_numpy(archive[name]) for name in archive.files}
         return _from_flax(arrays)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{path} cannot be read as an .npz archive: {error}") from error
     except KeyError as error:
         raise CheckpointError(f"{path} is not a ViT in the Flax layout: {error} is missing") from error

@@ -15,6 +15,7 @@ from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack.backbone import resize_position_embedding
 from lib.models.ostrack.ostrack import OSTrack
 from lib.models.weights import BLOCKS, count_blocks
+from lib.utils.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,14 @@ class ArchSpec:
     search: int
     head: str
     channels: int
+    token_types: bool
+    correlation: bool
 
     def __str__(self) -> str:
         return (
             f"a ViT {self.width} wide with {self.blocks} blocks and MLPs {self.hidden} wide, "
             f"template {self.template} px, search {self.search} px, {self.head} head of {self.channels} channels"
+            f"{', token types' if self.token_types else ''}{', correlation' if self.correlation else ''}"
         )
 
 
@@ -52,21 +56,26 @@ def arch_spec(state: Mapping[str, Tensor]) -> ArchSpec | None:
     )
     if not heads or any(name not in state for name in needed):
         return None
-    stride = state[needed[2]].shape[-1]
+    stride, width = state[needed[2]].shape[-1], state[needed[0]].shape[-1]
     return ArchSpec(
-        width=state[needed[0]].shape[-1],
+        width=width,
         blocks=count_blocks(state),
         hidden=state[f"{BLOCKS}0.mlp.fc1.weight"].shape[0],
         template=math.isqrt(state[needed[0]].shape[1]) * stride,
         search=math.isqrt(state[needed[1]].shape[1]) * stride,
         head=heads[0][1],
         channels=state[heads[0][0]].shape[0],
+        token_types=any(name.startswith("backbone.token_types.") for name in state),
+        correlation=heads[0][1] != "MLP" and state[heads[0][0]].shape[1] > width,
     )
 
 
 def explain_misfit(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
     """Describe weights that do not fit a model, and the experiments that they fit, from the state dicts of both."""
     theirs, ours = arch_spec(state), arch_spec(own)
+    parts, own_parts = ({name.partition(".")[0] for name in names} for names in (state, own))
+    if theirs is not None and parts != own_parts:
+        return [f"They are of a model of another family: it is made of {', '.join(sorted(parts))}."]
     if theirs is None or theirs == ours:
         return []
     fitting = ", ".join(_experiments_like(theirs)) or f"none of experiments/{OSTrackConfig.family}"
@@ -77,10 +86,13 @@ def _experiments_like(wanted: ArchSpec) -> list[str]:
     """List the experiments whose model has this architecture."""
     names = []
     for path in sorted(experiments_dir(OSTrackConfig).glob("*.yaml")):
-        cfg = load_config(OSTrackConfig, path)
+        try:
+            cfg = load_config(OSTrackConfig, path)
+        except ConfigError:  # of the user's own, which says so when it is used
+            continue
         backbone, head, sizes = cfg.MODEL.BACKBONE, cfg.MODEL.HEAD, (cfg.DATA.TEMPLATE.SIZE, cfg.DATA.SEARCH.SIZE)
         shape = backbone.variant.embed_dim, backbone.blocks, backbone.mlp_hidden
-        built = ArchSpec(*shape, *sizes, head.TYPE, head.NUM_CHANNELS)
+        built = ArchSpec(*shape, *sizes, head.TYPE, head.NUM_CHANNELS, backbone.TOKEN_TYPES, head.CORRELATION)
         names += [path.stem] if built == wanted else []
     return names
 
@@ -105,7 +117,10 @@ def _resize_correlation(net: OSTrack, state: dict[str, Tensor]) -> None:
         kept = state.get(key)
         if not key.startswith("box_head.") or kept is None or own.dim() != 4 or own.shape[1] != dim + grid**2:
             continue
-        side = math.isqrt(kept.shape[1] - dim)
+        tokens = kept.shape[1] - dim if kept.dim() == 4 else 0
+        side = math.isqrt(max(tokens, 0))
+        if side == 0 or side**2 != tokens:  # of a model without correlation, or of another width
+            continue
         channels = kept[:, dim:].float().permute(0, 2, 3, 1).reshape(-1, 1, side, side)
         channels = F.interpolate(channels, size=(grid, grid), mode="bilinear", align_corners=False) * (side / grid) ** 2
         channels = channels.reshape(*kept.shape[:1], *kept.shape[2:], grid**2).permute(0, 3, 1, 2)

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from lib.data.image_io import write_image
 from lib.test.analysis.curves import read_runs, runs_table, write_curves
-from lib.test.analysis.failures import failure_frames, failure_strip, scored_track, worst_sequences
+from lib.test.analysis.failures import failure_frames, failure_strip, is_lost, scored_track, worst_sequences
 from lib.test.analysis.report import Report, evaluate
 from lib.test.analysis.selection import Selection, tracker_label
 from lib.test.analysis.tables import Table, markdown, notes, sequence_table
@@ -94,7 +94,8 @@ def _write_failures(report: Report, label: str, count: int, folder: Path) -> tup
         files.append(folder / f"failure_{sequence.name}.png")
         write_image(files[-1], failure_strip(sequence, track))
         score = f"{report.score_names[0]} {one.sequence_scores()[index, 0]:.1f}"
-        frame = f"frame {failure_frames(track.overlap)[0]} of {len(track.boxes)}"
-        said = f"{sequence.name}: {score}, goes wrong in {frame}"
+        wrong = failure_frames(track.overlap)[0]
+        what = "goes wrong" if is_lost(track.overlap) else f"lowest overlap, {track.overlap[wrong]:.2f},"
+        said = f"{sequence.name}: {score}, {what} in frame {wrong} (0 to {len(track.boxes) - 1})"
         text.append(f"{said}\n\n![{said}]({files[-1].name})")
-    return (["## Failures", *text] if text else []), files
+    return (["## Lowest scores", *text] if text else []), files

@@ -52,6 +52,11 @@ def failure_frames(overlap: np.ndarray) -> tuple[int, int]:
     return first, last if last > first else int(seen[-1])
 
 
+def is_lost(overlap: np.ndarray) -> bool:
+    """Return whether a target is lost at all: some frame after the first has an overlap of 0.1 at most."""
+    return bool(np.nanmin(overlap[1:]) <= LOST)
+
+
 def failure_strip(sequence: Sequence, track: Track) -> np.ndarray:
     """Return the frames of :func:`failure_frames` beside the first one, close up, with true box and prediction.
 
@@ -62,7 +67,7 @@ def failure_strip(sequence: Sequence, track: Track) -> np.ndarray:
         DataError: the frames cannot be read.
     """
     wrong, later = failure_frames(track.overlap)
-    titles = {0: "template", later: "later", wrong: "goes wrong"}
+    titles = {0: "template", later: "later", wrong: "goes wrong" if is_lost(track.overlap) else "lowest overlap"}
     images, marks = [], []
     sequence.check_length()
     for t, image in zip(sorted(titles), chosen_frames(sequence, set(titles)), strict=True):

@@ -36,7 +36,7 @@ class Track:
 
     Attributes:
         label: ``NAME/CONFIG``.
-        color: as in plots.
+        color: of the trackers in the order of the selection; plots have these colors in the order of the scores.
         boxes: (frames, 4) as scored: the first is the ground truth, and a box without area repeats the one before it.
         overlap: (frames,) intersection over union; NaN where there is no true box that counts.
         origin: what the result comes from.

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from collections.abc import Sequence as Row
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from lib.config import config_hash
 from lib.data.sequence import Sequence
-from lib.models.family import is_family, load_experiment
+from lib.models.family import family_of, is_family, load_experiment
 from lib.test.evaluation.benchmarks import get_dataset, present_sequences
 from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.modes import REALTIME, build_warm, mode_name, mode_of
@@ -70,7 +71,7 @@ def track_benchmarks(spec: TrackerSpec, datasets: Row[str], options: RunOptions 
         sequences,
         partial(build_warm, build=run.build) if REALTIME in mode else run.build,
         options.results_dir or env_settings().saving_to(spec.save_dir).results_path,
-        provenance | mode | {"batch": options.batch} | ({"compat_int": True} if options.compat_int else {}),
+        provenance | mode | {"batch": options.batch} | ({"compat_int": True} if options.compat_int else {}) | run.code,
         devices,
         options,
         rank,
@@ -84,7 +85,10 @@ def track_benchmarks(spec: TrackerSpec, datasets: Row[str], options: RunOptions 
 
 @dataclass(frozen=True)
 class _Run:
-    """Which tracker runs: how it is built on a device, and what its results say of it."""
+    """Which tracker runs: how it is built on a device, and what its results say of it.
+
+    ``code`` is the entry ``code`` of the provenance, a hash, for a family outside of the project.
+    """
 
     build: Callable[[str], Any]
     label: str
@@ -93,6 +97,7 @@ class _Run:
     checkpoint: Path | None
     precision: str = "float32"
     backend: str = "torch"
+    code: dict[str, str] = field(default_factory=dict)
 
 
 def _family_tracker(spec: TrackerSpec, options: RunOptions, device: str) -> _Run:
@@ -105,14 +110,16 @@ def _family_tracker(spec: TrackerSpec, options: RunOptions, device: str) -> _Run
     checkpoint = Path(spec.checkpoint) if spec.checkpoint else find_checkpoint(cfg, spec.save_dir)
     spec = replace(spec, checkpoint=checkpoint, precision=precision)
     build = partial(_build, spec=spec, screen=options.screen, attention_layers=options.attention_layers)
-    return _Run(build, cfg.family, cfg.name, config_hash(cfg), checkpoint, precision, spec.backend)
+    files = family_of(cfg).own_code()
+    code = {"code": sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]} if files else {}
+    return _Run(build, cfg.family, cfg.name, config_hash(cfg), checkpoint, precision, spec.backend, code)
 
 
 def _own_tracker(spec: TrackerSpec, options: RunOptions, device: str) -> _Run:
+    name, (identity, checkpoint) = str(spec.config), custom_identity(spec.family, str(spec.config))
     if spec != TrackerSpec(spec.config, spec.family, device=spec.device, save_dir=spec.save_dir) or options.screen:
         given = "KEY=value, --checkpoint, --precision, --backend, --compile, --debug and --save_vis"
         raise ConfigError(f"{spec.family} is of no family in lib/models, and takes no {given}")
-    name, (identity, checkpoint) = str(spec.config), custom_identity(spec.family, str(spec.config))
     build = partial(build_custom, name=spec.family, config=name)
     return _Run(build, spec.family.rpartition(".")[2], name, identity, checkpoint)
 

@@ -39,7 +39,7 @@ _CACHE_FORMAT = b"boxes 1"  # part of every key of the cache: to be changed when
 _BESIDE = ("_time", "_scores")  # ends of the names of text files that hold no boxes
 # A result belongs to a run when these entries of its provenance agree; the other entries only inform.
 IDENTITY = (
-    *("tracker", "config_hash", "checkpoint_sha256", "precision", "backend", "compat_int"),
+    *("tracker", "config_hash", "code", "checkpoint_sha256", "precision", "backend", "compat_int"),
     *("dataset", "frames", "init_box", "annotator", "realtime"),
 )
 

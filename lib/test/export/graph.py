@@ -13,6 +13,7 @@ from lib.config import ExperimentConfig, config_hash, to_plain
 from lib.models.family import family_of
 from lib.models.layers.head import HEADS
 from lib.models.state import State
+from lib.utils.errors import ConfigError
 
 
 class NetworkGraph(nn.Module):
@@ -24,6 +25,9 @@ class NetworkGraph(nn.Module):
         cfg: the experiment.
         model: its model; it stays as it is.
         dtype: type to compute in.
+
+    Raises:
+        ConfigError: the model changes entries of the state that the first frame does not have.
 
     Attributes:
         outputs: names of the outputs: those of the head, then ``next_NAME`` for each changed entry of the state.
@@ -38,6 +42,9 @@ class NetworkGraph(nn.Module):
         with torch.inference_mode():
             _, changed = self._run(**noise)
         self.changes = tuple(changed)
+        if unknown := sorted(changed.keys() - noise.keys()):
+            names, advice = ", ".join(unknown), "give it there under this name, as the file's inputs are that state"
+            raise ConfigError(f"run() of {cfg.family} changes {names}, which initial_state() does not have: {advice}")
         self.outputs = (*self.head_outputs, *(f"next_{name}" for name in self.changes))
 
     def _run(self, search: Tensor, **state: Tensor) -> tuple[dict[str, Tensor], State]:
@@ -67,11 +74,12 @@ def noise_inputs(cfg: ExperimentConfig, batch: int) -> dict[str, np.ndarray]:
 def network_hash(cfg: ExperimentConfig, model: nn.Module) -> str:
     """Hash of all that the graph computes from, 16 hex digits: weights, architecture, normalization and sizes.
 
-    And of the factors of the crops: the file's record holds them, and int8 is calibrated on such crops.
+    And of how boxes are cropped and read: the file's record holds it, and int8 is calibrated on such crops.
     """
     digest = hashlib.sha256()
     test = cfg.TEST
     sizes = [test.TEMPLATE_SIZE, test.SEARCH_SIZE, test.TEMPLATE_FACTOR, test.SEARCH_FACTOR]
+    sizes += [test.MIN_SIZE, test.SIZE_SMOOTHING]
     settings = [to_plain(cfg.MODEL), list(cfg.DATA.MEAN), list(cfg.DATA.STD), sizes]
     digest.update(json.dumps(settings, sort_keys=True).encode())
     for name, value in sorted(model.state_dict().items()):

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from lib.test.export.formats import quiet, required, tensors
 from lib.test.export.graph import NetworkGraph
+from lib.utils.errors import ConfigError
 
 _SHIFT = 0.5  # how much of the spread between channels goes from activations to weights: all with 1
 _FACTOR = "factor"
@@ -51,7 +52,15 @@ def smooth(graph: NetworkGraph, calibration: list[dict[str, np.ndarray]]) -> Non
     Args:
         graph: in float32.
         calibration: inputs like those that it will see.
+
+    Raises:
+        ConfigError: the network has no ``encoder.blocks``, whose linear layers these are.
     """
+    blocks = getattr(getattr(graph.network, "encoder", None), "blocks", None)
+    if blocks is None:
+        raise ConfigError(
+            f"int8 quantizes encoder.blocks, which {type(graph.network).__name__} lacks: use another precision"
+        )
     largest: dict[nn.Module, Tensor] = {}
 
     def record_largest(linear: nn.Module, inputs: tuple[Tensor]) -> None:
@@ -60,7 +69,7 @@ def smooth(graph: NetworkGraph, calibration: list[dict[str, np.ndarray]]) -> Non
 
     layers = [
         (module, name, child)
-        for module in graph.network.encoder.blocks.modules()
+        for module in blocks.modules()
         for name, child in module.named_children()
         if isinstance(child, nn.Linear)
     ]

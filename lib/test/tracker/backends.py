@@ -16,8 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+import lib.drawing
 import lib.models
 from lib.config import ExperimentConfig
+from lib.models.family import family_of
 from lib.models.layers.head import HEADS
 from lib.models.state import State
 from lib.test import export
@@ -75,21 +77,22 @@ def exported_network(
         OSTrackError: a package is missing, or the export failed.
     """
     required(backend)
-    format, weights, name = FORMAT_OF[backend], network_hash(cfg, model), cfg.name
-    path = kept_file(weights, name, format, precision, folder)
+    format, weights = FORMAT_OF[backend], network_hash(cfg, model)
+    path = kept_file(cfg, weights, format, precision, folder)
     if not path.is_file():
         if precision == "int8":
-            command = f"python tracking/export.py --config {name} --format {format} --precision int8"
-            raise ConfigError(f"there is no {path}; int8 is calibrated first: {command}, and the same other options")
-        logger.info("Exporting %s for %s, once, into %s", name, backend, path)
+            command = f"python tracking/export.py --format {format} --precision int8"
+            options = "the same --config, --script, --checkpoint, --save_dir and settings"
+            raise ConfigError(f"there is no {path}; int8 is calibrated first: {command}, with {options}")
+        logger.info("Exporting %s for %s, once, into %s", cfg.name, backend, path)
         export.export_network(cfg, model, format, path, export.ExportOptions(precision))
     opened = export.open_network(format, path, weights, precision)
     changes = [name for name in opened.record.get("state", "").split(",") if name]
     return ExportedNetwork(opened.run, HEADS[cfg.MODEL.HEAD.TYPE].outputs, changes)
 
 
-def kept_file(weights: str, name: str, format: str, precision: str, folder: Path) -> Path:
-    """Return the file of a network that backends run, given its :func:`network_hash`.
+def kept_file(cfg: ExperimentConfig, weights: str, format: str, precision: str, folder: Path) -> Path:
+    """Return the file of an experiment's network that backends run, given its :func:`network_hash`.
 
     Raises:
         OSTrackError: a package that the format needs is missing.
@@ -98,6 +101,14 @@ def kept_file(weights: str, name: str, format: str, precision: str, folder: Path
     for package in packages:
         required(package)
     parts = [weights.encode(), *(f"{package} {version(package)}".encode() for package in packages)]
-    code = [*Path(lib.models.__file__).parent.rglob("*.py"), *Path(export.__file__).parent.glob("*.py")]
-    digest = hashlib.sha256(b"\n".join([*parts, *(file.read_bytes() for file in sorted(code))]))
-    return folder / f"{name}_{precision}_{digest.hexdigest()[:16]}{FORMATS[format].suffix}"
+    digest = hashlib.sha256(b"\n".join([*parts, *(file.read_bytes() for file in _code(cfg, precision))]))
+    return folder / f"{cfg.name}_{precision}_{digest.hexdigest()[:16]}{FORMATS[format].suffix}"
+
+
+def _code(cfg: ExperimentConfig, precision: str) -> list[Path]:
+    """List the modules that a file depends on: of the network, and of its calibration."""
+    files = [*Path(lib.models.__file__).parent.rglob("*.py"), *Path(export.__file__).parent.glob("*.py")]
+    files += family_of(cfg).own_code()
+    if precision == "int8":
+        files += [*Path(lib.drawing.__file__).parent.glob("*.py"), Path(__file__).with_name("calibration.py")]
+    return sorted(files)

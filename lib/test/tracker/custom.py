@@ -34,7 +34,7 @@ def build_custom(device: str, name: str, config: str) -> Tracker | BatchTracker:
         ConfigError: there is no such module, or it lacks one of the two functions.
     """
     module = _module(name)
-    return module.get_tracker_class()(module.parameters(config), device=device)
+    return module.get_tracker_class()(_parameters(module, config), device=device)
 
 
 def custom_identity(name: str, config: str) -> tuple[str, Path | None]:
@@ -43,21 +43,28 @@ def custom_identity(name: str, config: str) -> tuple[str, Path | None]:
     Raises:
         ConfigError: as :func:`build_custom`, or ``config`` cannot be the name of a folder.
     """
+    module = _module(name)
     if not re.fullmatch(r"\w[\w.-]*", config):
         raise ConfigError(f"config {config!r} names the folder of the results: use letters, digits, - _ and .")
-    module = _module(name)
-    parameters = module.parameters(config)
+    parameters = _parameters(module, config)
     known = vars(parameters) if hasattr(parameters, "__dict__") else parameters
     text = Path(str(module.__file__)).read_bytes() + repr(known).encode()
     checkpoint = getattr(parameters, "checkpoint", None)
     return hashlib.sha256(text).hexdigest()[:12], Path(checkpoint) if checkpoint else None
 
 
+def _parameters(module: Any, config: str) -> Any:
+    try:
+        return module.parameters(config)
+    except KeyError as error:
+        raise ConfigError(f"{module.__file__} has no parameters for config {config!r}: no {error}") from error
+
+
 def _module(name: str) -> ModuleType:
     full = name if "." in name else f"lib.test.tracker.{name}"
     try:
         found = importlib.util.find_spec(full) is not None
-    except ModuleNotFoundError:  # not even the package
+    except (ImportError, ValueError):  # not even the package, or no name of one, such as ./my.py
         found = False
     if not found:
         families = family_names()

@@ -102,7 +102,7 @@ class InspectedTracker:
             raise ConfigError(f"--vis_attention: the model has {has}, not {', '.join(map(str, wrong))}")
         if self.inspectable:
             self.inspectable.attention_layers = self.attention_layers
-        self._outputs = _LastOutputs(network)
+        self._outputs = _FirstOutputs(network)
         self.tracker.network = self._outputs
 
     def start(self, image: np.ndarray, box: Sequence[float]) -> Inspected:
@@ -114,10 +114,11 @@ class InspectedTracker:
     def step(self, images: Sequence[np.ndarray], targets: Sequence[Inspected]) -> TrackResult:
         """Find each target in its next image. When this raises, no target has changed."""
         around = [list(inspected.target.box) for inspected in targets]
+        self._outputs.first = None
         step = self.tracker.step(images, [inspected.target for inspected in targets])
         for i, inspected in enumerate(targets):
             inspected.image, inspected.around, inspected.score = images[i], around[i], step.confidence[i]
-            inspected.output = _sample(self._outputs.last, i)
+            inspected.output = _sample(self._outputs.first or {}, i)
         return step
 
     def view(self, number: int, inspected: Inspected, truth: Sequence[float] | None = None) -> View:
@@ -166,19 +167,19 @@ class InspectedTracker:
             )
 
 
-class _LastOutputs:
-    """A network that keeps the outputs of its last run."""
+class _FirstOutputs:
+    """A network that keeps the outputs of a step's first run: those that follow look for lost targets elsewhere."""
 
     def __init__(self, network: Network) -> None:
         self.network, self.device = network, network.device
-        self.last: dict[str, Any] = {}
+        self.first: dict[str, Any] | None = None
 
     def prepare(self, state: State) -> State:
         return self.network.prepare(state)
 
     def run(self, state: State, crops: Tensor) -> tuple[dict[str, Tensor], State]:
         outputs, changed = self.network.run(state, crops)
-        self.last = dict(outputs)
+        self.first = self.first or dict(outputs)
         return outputs, changed
 
 

@@ -48,8 +48,9 @@ class MemoryTracker(Tracker):
         for i, (image, target) in enumerate(zip(images, targets, strict=True)):
             assert isinstance(target, MemoryTarget)
             if found[i].presence < least_presence(rules, target.lost):  # false where there is no presence
-                again, more_crop, more_network = self.search_elsewhere(image, target)
-                found[i] = again or SearchResult(target.box, found[i].score, {}, found[i].presence)
+                last = self.clipped(target.box, image.shape)
+                again, more_crop, more_network = self.search_elsewhere(image, target, last)
+                found[i] = again or SearchResult(last, found[i].score, {}, found[i].presence)
                 crop, network = crop + more_crop, network + more_network
             if "dynamic" in target.first and updates_template(rules, target.frames + 1, found[i]):
                 found[i].state |= self.new_template(image, target, found[i].box)
@@ -67,10 +68,16 @@ class MemoryTracker(Tracker):
             one.state = {name: value for name, value in one.state.items() if name in target.state}
         return found, crop, network
 
-    def search_elsewhere(self, image: np.ndarray, target: MemoryTarget) -> tuple[SearchResult | None, float, float]:
-        """Search the next few parts of the frame for a lost target; return the surest find, if any, and seconds."""
+    def search_elsewhere(
+        self, image: np.ndarray, target: MemoryTarget, last: list[float]
+    ) -> tuple[SearchResult | None, float, float]:
+        """Search the next few parts of the frame for a target that was lost at the ``xywh`` box ``last``.
+
+        Returns:
+            The surest find, if any; seconds that crops took, and the model.
+        """
         rules = self.cfg.TEST.MEMORY
-        boxes = search_boxes(image.shape, target.box, self.cfg.TEST.SEARCH_FACTOR)
+        boxes = search_boxes(image.shape, last, self.cfg.TEST.SEARCH_FACTOR)
         if not boxes or not rules.LOOKS:
             return None, 0.0, 0.0
         chosen = [boxes[(target.lost * rules.LOOKS + i) % len(boxes)] for i in range(min(rules.LOOKS, len(boxes)))]

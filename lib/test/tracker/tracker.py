@@ -239,8 +239,12 @@ class Tracker:
         test = self.cfg.TEST
         pixels = box_from_crop(box, around, resize_factor, test.SEARCH_SIZE)
         pixels = smooth_size(pixels, around, test.SIZE_SMOOTHING * (1 - score))
+        return self.clipped(pixels, image_shape)
+
+    def clipped(self, box: Sequence[float], image_shape: Sequence[int]) -> list[float]:
+        """Return a ``xywh`` box clipped to the image, with sides of at least ``TEST.MIN_SIZE``."""
         height, width = image_shape[:2]
-        return clip_box(pixels, height, width, margin=min(test.MIN_SIZE, height, width))
+        return clip_box(box, height, width, margin=min(self.cfg.TEST.MIN_SIZE, height, width))
 
 
 def smooth_size(box: Sequence[float], last: Sequence[float], keep: float) -> list[float]:

@@ -37,8 +37,9 @@ def register_tracker(workspace: Path, name: str, label: str, command: Row[str]) 
         ConfigError: the name is not possible; the workspace has results of that name by another command, which the
             toolkit would take for this one's; or there is a registry that cannot be read or written.
     """
-    if not re.fullmatch("[A-Za-z0-9_-]+", name):
-        raise ConfigError(f"tracker name {name!r}: the VOT toolkit takes letters, digits, '-' and '_' only")
+    if not re.fullmatch("[A-Za-z0-9_-]+", name) or name == configparser.DEFAULTSECT:
+        taken = f"letters, digits, '-' and '_' only, and not {configparser.DEFAULTSECT}"
+        raise ConfigError(f"tracker name {name!r}: the VOT toolkit takes {taken}")
     path = workspace / REGISTRY
     registry = configparser.ConfigParser()
     entry = {
@@ -78,8 +79,8 @@ def add_sequences(workspace: Path, sequences: Row[Sequence]) -> Path:
         OSError: it cannot be written.
     """
     folder = workspace / "sequences"
-    if (folder / "list.txt").exists():
-        raise DataError(f"{folder} has sequences already; choose another workspace, or remove that folder")
+    if folder.exists():  # also of a run that was interrupted
+        raise DataError(f"{folder} is there already; choose another workspace, or remove that folder")
     contents = {sequence.name: (_pictures(sequence), _boxes(sequence)) for sequence in sequences}
     if len(contents) < len(sequences):
         raise DataError("two sequences have the same name; put them into different workspaces")
