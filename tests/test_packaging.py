@@ -132,14 +132,16 @@ def test_the_commands_track_and_score_in_another_folder(installed, tmp_path):
         [installed / "ostrack-test", "ostrack", "vits_256_ce_images", "--dataset", "images_val", "--device", "cpu"],
         tmp_path,
     )
-    assert "1 tracked, 0 already there, 0 failed" in tracked
+    assert "1 tracked, 0 already there, 0 failed" in tracked and "next: ostrack-analyze --dataset images_val" in tracked
     results = list((tmp_path / "output/test/tracking_results/ostrack/vits_256_ce_images").glob("*.json"))
     assert len(results) == 1
     assert str(installed.parent) in results[0].read_text()  # the weights are those in the package
     scored = run([installed / "ostrack-analyze", "--dataset", "images_val", "--no_plots"], tmp_path)
     assert "ostrack/vits_256_ce_images" in scored and "1 sequence" in scored
 
-    for path in run([installed / "ostrack-create-local"], tmp_path).split("wrote ")[1:]:
+    written = run([installed / "ostrack-create-local"], tmp_path)
+    assert "edit both, then ostrack-test --list; or: ostrack-check-data" in written
+    for path in written.split("wrote ")[1:]:
         assert Path(path.split("\nnext: ")[0].strip()).parent == tmp_path
     assert f"{tmp_path}/data/lasot" in (tmp_path / "local_test.py").read_text()
     assert f"{tmp_path}/data/lasot" in (tmp_path / "local_train.py").read_text()
