@@ -1,1 +1,1 @@
-"""The commands. Each module is a script too: it parses arguments and calls one function of ``lib``."""
+"""The command-line tools. Each module is also a script: it parses arguments and calls one function of ``lib``."""

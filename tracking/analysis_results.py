@@ -1,6 +1,6 @@
-"""Score tracking results: tables, success and precision plots, a page to look through, and whether differences count.
+"""Score tracking results: tables, success and precision plots, an HTML report, and significance tests.
 
-Without arguments: lists the results and scores every benchmark that they cover completely.
+Without arguments: lists the results and scores every benchmark with complete results.
 """
 
 import argparse
@@ -43,9 +43,7 @@ def main() -> None:
         help="frames of a lower score are marked in report.html (default: %(default)s)",
     )
     parser.add_argument("--no_plots", action="store_true", help="write no plots")
-    parser.add_argument(
-        "--no_cache", action="store_true", help="read all result files anew, keep nothing in test/cache"
-    )
+    parser.add_argument("--no_cache", action="store_true", help="read all result files again, do not use test/cache")
     parser.add_argument("--skip_missing", action="store_true", help="leave out sequences without results")
     args = parser.parse_args()
     options = AnalysisOptions(

@@ -1,6 +1,6 @@
-"""Examine training data sets: one line each; the exit status is 1 if anything in them is broken.
+"""Check training data sets: prints one line each; the exit status is 1 if any is broken.
 
-ok: training draws from every sequence; PARTLY USABLE: it leaves some out, and trains on the others; BROKEN: mend it.
+ok: training uses every sequence; PARTLY USABLE: it leaves out some of them; BROKEN: fix the data first.
 
 python tracking/check_data.py --config vitb_256_mae_ce_32x4_ep300       # those that an experiment names
 python tracking/check_data.py --dataset LASOT "TRACKINGNET[0-3]" --full # these, and decode every image

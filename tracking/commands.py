@@ -1,4 +1,4 @@
-"""What the console commands of an installed package call: ``commands.test()`` runs ``tracking/test.py`` as a script."""
+"""Console commands of an installed package: ``commands.test()`` runs ``tracking/test.py`` as a script."""
 
 from __future__ import annotations
 

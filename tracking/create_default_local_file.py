@@ -1,4 +1,4 @@
-"""Write the two files of paths, to be edited by the user.
+"""Write the two path settings files, to be edited by the user.
 
 In a clone they are lib/train/admin/local.py and lib/test/evaluation/local.py. Where the package is installed, they are
 local_train.py and local_test.py in the current folder, or in OSTRACK_HOME.

@@ -1,4 +1,4 @@
-"""See the tracker at work: follow a helicopter through a real clip, then score the tracker on drawn sequences.
+"""Demonstrate the tracker: track a helicopter in a real clip, then score the tracker on drawn (synthesized) sequences.
 
 Needs nothing but the installation: model and clip ship with the project. A cloud is drawn over part of the clip, so
 that the target is lost and found again.

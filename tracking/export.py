@@ -1,4 +1,4 @@
-"""Write the network of a tracker as a file that other programs run, and check that it gives what torch gives.
+"""Export the network of a tracker to a file for other runtimes, and check that its outputs agree with PyTorch.
 
 --format hub writes the tracker as a folder for a model hub instead, for Tracker.from_pretrained(FOLDER).
 """

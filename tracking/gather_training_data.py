@@ -1,4 +1,4 @@
-"""Make the training data of the small trackers from clones of the public repositories that they come from.
+"""Build the training data of the small trackers from clones of the public repositories that contain them.
 
 python tracking/gather_training_data.py --clones data/clones --out data/gathered
 python tracking/gather_training_data.py --clones data/clones --out data/gathered --only raccoon kangaroo --offline

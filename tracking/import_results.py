@@ -1,4 +1,4 @@
-"""Import the results of another tracker, so that tracking/analysis_results.py scores them beside one's own.
+"""Import the results of another tracker, so that tracking/analysis_results.py scores them together with your own.
 
 SOURCE is a folder, a zip or a file: text files of boxes (comma, tab or space), .mat of the OTB toolkit, .json, .npz.
 """

@@ -1,4 +1,4 @@
-"""Cut objects out of pictures, by COCO's masks or by saliency, as foreground objects for the data set IMAGES.
+"""Cut objects out of images, by COCO's masks or by saliency, as foreground objects for the data set IMAGES.
 
 python tracking/make_cutouts.py --coco data/coco --split train2017 --out data/cutouts
 python tracking/make_cutouts.py --saliency PHOTOGRAPHS --out data/cutouts --sheet sheet.png

@@ -1,4 +1,4 @@
-"""Draw sequences from pictures (or from none) and write them in the layout of GOT-10k."""
+"""Draw (synthesize) sequences from images or procedural textures and write them in the layout of GOT-10k."""
 
 import argparse
 import shlex
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--sequences", type=int, default=10, help="(10)")
     parser.add_argument("--frames", type=int, default=60, help="per sequence (60)")
     parser.add_argument("--seed", type=int, default=1, help="(1)")
-    parser.add_argument("--images", nargs="+", default=[], metavar="DIR", help="folders of pictures")
+    parser.add_argument("--images", nargs="+", default=[], metavar="DIR", help="folders of images")
     parser.add_argument("--cutouts", nargs="+", default=[], metavar="DIR", help="folders of cut-outs with alpha")
     parser.add_argument("--size", type=frame_size, default=FRAME_SIZE, metavar="WxH")
     exits = "share of the sequences whose target leaves the frame for a while (default 0)"

@@ -1,4 +1,4 @@
-"""Make a tracker known to a workspace of the VOT toolkit, and fill it with sequences of your own: see docs/vot.md."""
+"""Register a tracker in a workspace of the VOT toolkit, and add your own sequences to it: see docs/vot.md."""
 
 import argparse
 import shlex

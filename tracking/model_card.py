@@ -1,4 +1,4 @@
-"""Make what a model card shows: scores by sequence, curves of training runs, and pictures of the worst failures."""
+"""Write the contents of a model card: scores by sequence, curves of training runs, and images of the worst failures."""
 
 import argparse
 import sys
@@ -17,7 +17,7 @@ from lib.utils.errors import run_cli
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="for card.md and its pictures")
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="for card.md and its images")
     parser.add_argument("--dataset", default="", help="benchmark, or folder:PATH, whose results to show")
     parser.add_argument("--tracker", default=DEFAULT_FAMILY, help="whose results (default: %(default)s)")
     parser.add_argument("--config", nargs=1, default=(), help="of that tracker")
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument(
         "--runs", nargs="+", default=[], metavar="[LABEL=]CHECKPOINT", help="training runs whose curves to show"
     )
-    parser.add_argument("--failures", type=int, default=4, help="pictures of so many sequences (default: %(default)s)")
+    parser.add_argument("--failures", type=int, default=4, help="number of sequences to show (default: %(default)s)")
     parser.add_argument("--save_dir", help="where test.py put its results; default: that of the settings, ./output")
     parser.add_argument("--protocol", choices=PROTOCOLS, default="pytracking", help="how to score")
     parser.add_argument("--skip_missing", action="store_true", help="leave out sequences without results")

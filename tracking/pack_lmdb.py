@@ -1,4 +1,4 @@
-"""Make the lmdb of a training data set, for --use_lmdb 1. After a kill the same command goes on.
+"""Pack a training data set into an lmdb, for --use_lmdb 1. If interrupted, the same command continues.
 
 python tracking/pack_lmdb.py --dataset LASOT TRACKINGNET      # folders and lmdbs as lib/train/admin/local.py says
 python tracking/pack_lmdb.py --folder data/lasot --out data/lasot_lmdb

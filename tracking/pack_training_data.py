@@ -1,4 +1,4 @@
-"""Pack the data of an experiment into few bytes, to train on another machine; unpack them there.
+"""Pack the training data of an experiment into small files, to train on another machine; unpack them there.
 
 python tracking/pack_training_data.py ostrack vits_192_stage4 --out packed --part_mb 60
 python tracking/pack_training_data.py --unpack packed/part_*.zip --out data/packed
@@ -42,9 +42,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--unpack", type=Path, nargs="+", metavar="ZIP", help="parts to unpack")
     parser.add_argument("--part_mb", type=float, nargs="+", default=[60.0], help="most MB of the parts (60)")
     parser.add_argument("--frames", type=int, default=spec.frames, help=f"most frames of a sequence ({spec.frames})")
-    parser.add_argument("--pictures", type=int, default=12000, help="most pictures with boxes (12000)")
-    parser.add_argument("--photos", type=int, default=4000, help="most pictures of IMAGES (4000)")
-    parser.add_argument("--side", type=int, default=spec.side, help=f"of a picture, in pixels ({spec.side})")
+    parser.add_argument("--pictures", type=int, default=12000, help="most images with boxes (12000)")
+    parser.add_argument("--photos", type=int, default=4000, help="most images for IMAGES (4000)")
+    parser.add_argument("--side", type=int, default=spec.side, help=f"of an image, in pixels ({spec.side})")
     parser.add_argument("--quality", type=int, default=spec.quality, help=f"of AVIF, 0 to 100 ({spec.quality})")
     args = parser.parse_args()
     if bool(args.unpack) == bool(args.script and args.config):

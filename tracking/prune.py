@@ -1,8 +1,8 @@
-"""Make a smaller model of a trained one: python tracking/prune.py --config NAME --config_prv TRAINED --out FILE.
+"""Make a smaller model from a trained one: python tracking/prune.py --config NAME --config_prv TRAINED --out FILE.
 
 The experiment NAME is the smaller one, with narrower MLPs (MODEL.BACKBONE.MLP_RATIO) and perhaps fewer blocks. The
-neurons that can best be spared are dropped, and the others fitted to take over, on samples of its training data.
-The result is for training to start from.
+least important neurons are removed and the remaining weights refitted, on samples of its training data. Training can
+start from the result.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Label videos without annotation: sequences on which a tracker's two directions agree, to train from (FOLDER).
+"""Pseudo-label unlabeled videos: keep sequences on which forward and backward tracking agree, for training (FOLDER).
 
 python tracking/pseudo_label.py ostrack vits_192 --videos clips --detector yolox_nano.onnx --out data/pseudo
 """
@@ -46,7 +46,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--min_frames", type=int, default=default.min_frames, help="fewest frames of a sequence (20)")
     parser.add_argument("--side", type=int, default=default.side, help="longest side of a frame, in pixels (640)")
     parser.add_argument("--agreement", type=float, default=default.agreement, help="least IoU of the directions (0.6)")
-    parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw all sequences of --out on sheets, to look at")
+    parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw all sequences of --out on contact sheets")
     add_tracker_options(parser)
     args = parser.parse_intermixed_args()
     for name in ("stride", "read", "frames", "min_frames", "side", "per_video", "per_class", "detector_size"):

@@ -1,4 +1,4 @@
-"""Make a small weight file out of a training checkpoint: the network alone, in half precision, with its config."""
+"""Write a small weight file from a training checkpoint: only the network, in half precision, with its config."""
 
 import argparse
 import sys

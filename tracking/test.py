@@ -64,7 +64,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def add_visualization_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("seeing the tracker at work (docs/seeing.md)")
-    group.add_argument("--debug", type=int, choices=[0, 1], default=0, help="1 shows it in visdom, or in pictures")
+    group.add_argument("--debug", type=int, choices=[0, 1], default=0, help="1 shows it in visdom, or in image files")
     add_visdom_options(group)
     group.add_argument("--save_vis", type=Path, metavar="DIR", help="write a video of each sequence that is tracked")
     group.add_argument(

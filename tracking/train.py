@@ -1,7 +1,7 @@
 """Train an experiment: python tracking/train.py --config NAME.
 
 One process trains on the CPU or one GPU. Several train together with --nproc_per_node N, on several machines with
---mode multi_node (the same command on each but for --rank), or under torchrun. TRAIN.BATCH_SIZE is that of one process.
+--mode multi_node (the same command on each except --rank), or under torchrun. TRAIN.BATCH_SIZE is per process.
 
 Exit status: 0 done; 1 an error; 75 stopped by SIGTERM with everything saved (if there was anything yet): start the same
 command again and it resumes, bit for bit on the CPU; 130 stopped by Ctrl-C, which saves nothing: the last
@@ -70,7 +70,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="0,2,3",
         help="its blocks, from 0, that become those of a model of fewer (default: the first ones)",
     )
-    group.add_argument("--distill", type=int, choices=(0, 1), default=0, help="learn from --config_teacher too")
+    group.add_argument("--distill", type=int, choices=(0, 1), default=0, help="1 distills from --config_teacher")
     group.add_argument("--script_teacher", default="", help="family of --config_teacher")
     group.add_argument("--config_teacher", default="", help="experiment of the teacher")
     return parser.parse_intermixed_args()

@@ -1,4 +1,4 @@
-"""Draw the results of one or several trackers on a sequence: a sheet of telling frames, or a video."""
+"""Draw the results of one or several trackers on a sequence: a contact sheet of informative frames, or a video."""
 
 import argparse
 import sys
@@ -21,8 +21,8 @@ def main() -> None:
     parser.add_argument("--tracker", help="only the results of this tracker, the name of its family or its own")
     parser.add_argument("--config", action="append", default=[], help="only this config; may be given several times")
     parser.add_argument("--compare", nargs="+", default=[], metavar="TRACKER/CONFIG", help="and these trackers")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="a video (.mp4) or a picture (.png, .jpg)")
-    parser.add_argument("--frames", type=int, default=12, help="frames on the picture: half spread, half worst (12)")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="a video (.mp4) or an image (.png, .jpg)")
+    parser.add_argument("--frames", type=int, default=12, help="frames in the image: half spread, half worst (12)")
     parser.add_argument("--save_dir", help="where test.py put its results; default: that of the settings, ./output")
     parser.add_argument("--protocol", choices=PROTOCOLS, default="pytracking", help="how to score")
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Run a tracker for the VOT toolkit, which starts it by the trackers.ini of a workspace: see docs/vot.md."""
+"""Run a tracker for the VOT toolkit, which starts it from the trackers.ini of a workspace: see docs/vot.md."""
 
 import argparse
 import logging

@@ -1,6 +1,6 @@
-"""Put the browser demo together, and serve it: a page that tracks in your video or camera, and sends nothing anywhere.
+"""Build and serve the browser demo: a page that tracks in your video or camera and uploads nothing.
 
-Needs npm, once, which brings onnxruntime-web.
+Needs npm once, to install onnxruntime-web.
 """
 
 import argparse

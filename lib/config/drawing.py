@@ -1,4 +1,4 @@
-"""How much of everything is drawn in the data set ``IMAGES``: the keys ``DATA.DRAW.*`` of an experiment."""
+"""Settings of the drawn (synthesized) data set ``IMAGES``: the keys ``DATA.DRAW.*`` of an experiment."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class DrawSettings(Section):
     """Probabilities and magnitudes of the drawn data; spreads are standard deviations, unless stated otherwise.
 
     The target:
-        VIEW: probability that nothing is pasted, and the target is a region of the picture in two views.
+        VIEW: probability that nothing is pasted, and the target is a region of the image in two views.
         CUTOUT: probability that a pasted target is a cut-out with alpha, if there are any.
-        SEGMENT: probability that a region is a segment of about one color (else a random shape over a salient box).
-        SAME_PICTURE: probability that a pasted region is from the background picture (then upside down).
+        SEGMENT: probability that a region is a segment of uniform color (else a random shape over a salient box).
+        SAME_PICTURE: probability that a pasted region is from the background image (then upside down).
         HARMONISE: probability that a pasted object partly takes on the mean color of the background.
-        RECTANGLE: probability that a region is a rectangle anywhere in the picture.
+        RECTANGLE: probability that a region is a rectangle anywhere in the image.
         SUB_BOX: probability that the target is only a rectangular part of the pasted or annotated object.
-        LOOSE: log of the sides of the box over those of the object, equal in all frames of a pair.
+        LOOSE: log of the ratio of box to object size, the same in all frames of a pair.
         MIN_SIZE, MAX_SIZE: bounds of the target's ``sqrt(w h)`` as a fraction of that of the frame.
 
     Deformation of the target between two frames:
@@ -31,30 +31,30 @@ class DrawSettings(Section):
         ROTATION: degrees.
         TILT: perspective, relative change of scale over the target.
         BEND: non-rigid displacement over the target's size (three waves in each direction).
-        HARD, HARD_FACTOR: probability that all of these are multiplied by a factor.
-        TURN: probability that the target, annotated or drawn, is turned by any angle.
+        HARD, HARD_FACTOR: probability that all of these are multiplied by a factor, and the factor.
+        TURN: probability that the target, annotated or drawn, is rotated by any angle.
 
     Motion:
         PLACEMENT: distance of the target's start from the middle of the frame: 0 none, 1 anywhere.
-        MOTION: target's path in units of its size. JUMP: probability of a jump to anywhere in the frame.
+        MOTION: displacement of the target over its size. JUMP: probability of a jump to anywhere in the frame.
         BORDER: probability that the target may cross the border of the frame.
-        CAMERA_ZOOM: upper bound of picture over frame. CAMERA_SHIFT: pan, as a fraction of the frame.
-        CAMERA_SCALE, CAMERA_ROTATION (degrees), CAMERA_TILT: likewise for the whole background.
+        CAMERA_ZOOM: upper bound of image size over frame size. CAMERA_SHIFT: pan, as a fraction of the frame.
+        CAMERA_SCALE, CAMERA_ROTATION (degrees), CAMERA_TILT: as SCALE, ROTATION, TILT, for the whole background.
         NEW_BACKGROUND: probability that the search frame has another background.
 
     Other objects:
         DISTRACTORS: probabilities of 0, 1, 2, ... objects like the target. DISTRACTOR_BELOW: that one is behind it.
         OCCLUDER: probability of an object in front of the target. OCCLUDER_TEMPLATE: of those, in the template too.
         EXIT: of drawn sequences, probability that the target leaves the frame for a while.
-        MIN_VISIBLE, MIN_VISIBLE_TEMPLATE: least visible fraction of the target, else the pair is redrawn.
+        MIN_VISIBLE, MIN_VISIBLE_TEMPLATE: least visible fraction of the target; otherwise the pair is drawn again.
 
     Camera and light:
-        GAIN, GAMMA: log of brightness and contrast curve. WHITE: log gain per channel. HUE (degrees), SATURATION (log).
-        VIDEO_TONE: factor of the tones that all frames of a video share, over those that differ between its frames.
+        GAIN, GAMMA: log of gain and of gamma. WHITE: log gain per channel. HUE (degrees), SATURATION (log).
+        VIDEO_TONE: magnitude of the tone shared by all frames of a video, relative to changes between frames.
         OBJECT_GAIN: log gain of a single pasted object between frames.
         SHADE: probability of a smooth shadow or light; SHADE_DEPTH: its log.
         MOTION_BLUR, DEFOCUS, NOISE, JPEG, LOW_RESOLUTION, GRAY: probabilities (GRAY: of the whole video).
-        DARK, FADE: probabilities of a dark video (a fifth to three fifths of the light), and of low contrast.
+        DARK, FADE: probabilities of a dark video (20 % to 60 % of the brightness), and of low contrast.
         BLUR_LENGTH (crop pixels), NOISE_LEVEL (gray levels), JPEG_QUALITY, LOW_FACTOR: upper bound, or least quality.
         OBJECT_BLUR: probability of motion blur of the target alone.
     """

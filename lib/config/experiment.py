@@ -21,7 +21,7 @@ from lib.config.section import (
 
 @dataclass(frozen=True)
 class BackboneConfig(Section):
-    """``MODEL.BACKBONE``. ``STRIDE``: pixels of a crop for each cell of the grid of tokens."""
+    """``MODEL.BACKBONE``. ``STRIDE``: crop pixels per cell of the token grid."""
 
     TYPE: str = ""
     STRIDE: PositiveInt = 16
@@ -65,7 +65,7 @@ class DistillConfig(Section):
     SCORE_WEIGHT: NonNegative = 1.0
     SIZE_WEIGHT: NonNegative = 1.0
     OFFSET_WEIGHT: NonNegative = 1.0
-    FEATURE_WEIGHT: Extension[NonNegative] = 0.0  # of the tokens that the backbone gives; needs one of the same width
+    FEATURE_WEIGHT: Extension[NonNegative] = 0.0  # loss of backbone tokens; needs a teacher of the same width
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class TrainConfig(Section):
     BACKBONE_MULTIPLIER: NonNegative = 0.1
     GIOU_WEIGHT: NonNegative = 2.0
     L1_WEIGHT: NonNegative = 5.0
-    # Blocks that keep their weights, counted from 1; block 1 includes the embeddings. 0 stands for none.
+    # Frozen blocks, counted from 1; block 1 includes the embeddings. 0 = none.
     FREEZE_LAYERS: tuple[int, ...] = (0,)
     PRINT_INTERVAL: PositiveInt = 50
     # Epochs between two validations; the last epoch is always followed by one. 0 = never.
@@ -94,15 +94,15 @@ class TrainConfig(Section):
     SEED: Extension[NonNegativeInt] = 42
     # Batches whose gradients are summed before an optimizer step.
     ACCUM_STEPS: Extension[PositiveInt] = 1
-    # Epochs between two checkpoints that are kept.
+    # Epochs between checkpoints that are kept permanently.
     CHECKPOINT_INTERVAL: Extension[PositiveInt] = 10
     # Steps between two checkpoints inside an epoch; 0 = only at the end of epochs.
     SAVE_EVERY_STEPS: Extension[NonNegativeInt] = 0
-    # Most seconds to wait for a batch of the worker processes.
+    # Timeout in seconds for a batch of the worker processes.
     DATA_TIMEOUT: Extension[Positive] = 900.0
-    # Half of the pairs are negatives, with another object in the search region.
+    # Half of the pairs are negatives, whose search region does not show the target.
     TRAIN_CLS: Extension[bool] = False
-    # Parts of the model, such as backbone and box_head, that keep their weights and statistics.
+    # Frozen parts of the model, such as backbone and box_head, including batch norm statistics.
     FREEZE_PARTS: Extension[tuple[str, ...]] = ()
     # Factor of the learning rate from each block to the one before it.
     LAYER_DECAY: Extension[Annotated[float, Interval(0, 1, "(]")]] = 1.0
@@ -119,7 +119,7 @@ class TrainConfig(Section):
 
 @dataclass(frozen=True)
 class SplitConfig(Section):
-    """``DATA.TRAIN``: data sets, how often each is drawn from, and samples of an epoch."""
+    """``DATA.TRAIN``: data sets, their sampling ratios, and samples per epoch."""
 
     DATASETS_NAME: tuple[str, ...] = ()
     DATASETS_RATIO: tuple[NonNegative, ...] = ()
@@ -134,7 +134,7 @@ class SplitConfig(Section):
 
 @dataclass(frozen=True)
 class ValSplitConfig(SplitConfig):
-    """``DATA.VAL``: likewise, for validation; none without data sets or samples."""
+    """``DATA.VAL``: likewise, for validation; without data sets or samples there is none."""
 
     SAMPLE_PER_EPOCH: NonNegativeInt = 10000
 
@@ -170,28 +170,28 @@ class DataConfig(Section):
     VAL: ValSplitConfig = ValSplitConfig(("GOT10K_votval",), (1,), 10000)
     SEARCH: CropConfig = CropConfig(320, 5.0, 4.5, 0.5)
     TEMPLATE: CropConfig = CropConfig(128, 2.0)
-    # Share of the samples that may meet an unreadable image.
+    # Largest fraction of samples that may meet an unreadable image.
     MAX_BROKEN_SHARE: Extension[NonNegative] = 0.01
-    # Send crops as bytes, and do brightness and normalization on the training device. The same samples.
+    # Send crops as uint8, and apply brightness and normalization on the training device. The samples are the same.
     NORMALIZE_ON_DEVICE: Extension[bool] = False
-    # Share of the annotated pairs that are augmented by DRAW: looks, loose boxes, and for still pictures also parts,
-    # rectangles and warps.
+    # Fraction of the annotated pairs that are augmented by DRAW: image effects, loose boxes, and for still images also
+    # parts, rectangles and warps.
     AUGMENT: Extension[Share] = 0.0
     DRAW: Extension[DrawSettings] = DrawSettings()
-    # Share of the search frames without the target: half are beside it, in the others it is covered.
+    # Fraction of the search frames without the target: half are crops beside it, in the others it is covered.
     ABSENT: Extension[Share] = 0.0
 
 
 @dataclass(frozen=True)
 class TestConfig(Section):
-    """``TEST``: how the tracker runs, see docs/tracking_options.md. ``EPOCH``: of the checkpoint that it uses."""
+    """``TEST``: options of the tracker, see docs/tracking_options.md. ``EPOCH``: epoch of its checkpoint."""
 
     TEMPLATE_FACTOR: Positive = 2.0
     TEMPLATE_SIZE: PositiveInt = 128
     SEARCH_FACTOR: Positive = 5.0
     SEARCH_SIZE: PositiveInt = 320
     EPOCH: PositiveInt = 500
-    # Least side of a box in pixels, and least part of it inside the image.
+    # Least side of a box in pixels, and of its part inside the image.
     MIN_SIZE: Extension[Annotated[float, Interval(1)]] = 10.0
     # Weight of a box's last size at score 0, falling to 0 at score 1.
     SIZE_SMOOTHING: Extension[Share] = 0.0
@@ -199,11 +199,11 @@ class TestConfig(Section):
 
 @dataclass(frozen=True)
 class ExperimentConfig(Section):
-    """Base of the experiments of each family, which has its own types of the sections with more keys.
+    """Base class of the experiments of all families; a family may extend sections with more keys.
 
     Attributes:
         family: name of the family of trackers, and of its folder in ``experiments``.
-        name: of the file, and of checkpoints and results.
+        name: name of the file, checkpoints and results.
     """
 
     family: ClassVar[str]
@@ -222,15 +222,15 @@ class ExperimentConfig(Section):
 
 
 def validated_epochs(train: TrainConfig) -> list[int]:
-    """Return the epochs, counted from 1, that end with a validation by the section ``TRAIN`` of an experiment."""
+    """Return the epochs, counted from 1, that end with a validation, given the section ``TRAIN``."""
     interval, last = train.VAL_EPOCH_INTERVAL, train.EPOCH
     return [epoch for epoch in range(1, last + 1) if epoch % interval == 0 or epoch == last] if interval else []
 
 
 def drawn_datasets(cfg: ExperimentConfig, split: str) -> dict[str, float]:
-    """Return the data sets that the split ``TRAIN`` or ``VAL`` draws samples from, with their ratios.
+    """Return the data sets that the split ``TRAIN`` or ``VAL`` samples from, with their ratios.
 
-    Ratios are above 0. ``VAL`` has none where no epoch is validated.
+    Ratios are above 0. ``VAL`` has no data sets if no epoch is validated.
     """
     section = cfg.DATA.TRAIN if split == "TRAIN" else cfg.DATA.VAL
     if split == "VAL" and not (section.DATASETS_NAME and section.SAMPLE_PER_EPOCH and cfg.TRAIN.VAL_EPOCH_INTERVAL):

@@ -25,11 +25,11 @@ def load_config(schema: type[C], name_or_path: str | Path, overrides: Sequence[s
     Args:
         schema: type of the family's experiments, such as ``OSTrackConfig``.
         name_or_path: name of a file in ``experiments/FAMILY`` (without ``.yaml``), or path of a YAML file.
-        overrides: ``"KEY.SUB=value"`` strings, the value in YAML, instead of the file's values.
+        overrides: ``"KEY.SUB=value"`` strings, with values in YAML, which override the file.
 
     Raises:
-        ConfigError: the file is missing, empty or no YAML mapping; a key is unknown; a value has the wrong type or is
-            impossible. The message names the full key and the file.
+        ConfigError: the file is missing, empty or not a YAML mapping; a key is unknown; a value has the wrong type or
+            is invalid. The message names the full key and the file.
     """
     path = config_path(schema, name_or_path)
     cfg = updated(schema(name=path.stem), _read_yaml(path, schema), str(path))
@@ -86,12 +86,12 @@ def _parse_yaml(text: str, where: str) -> Any:
     try:
         return yaml.load(text, _UniqueKeys)
     except (yaml.YAMLError, ValueError, KeyError, AttributeError, RecursionError) as error:
-        # Its constructors raise what Python's do: ValueError for 2021-13-45, KeyError for !!bool x.
+        # PyYAML's constructors also raise Python's errors: ValueError for 2021-13-45, KeyError for !!bool x.
         raise ConfigError(f"{where} is not valid YAML: {error}") from error
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a key that a section has twice: YAML's own loader silently takes the last."""
+    """Loader that rejects duplicate keys in a section; YAML's own loader silently takes the last."""
 
     def compose_mapping_node(self, anchor: Any) -> Any:
         node = super().compose_mapping_node(anchor)
@@ -104,7 +104,7 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 def _sets_a_value(values: Any) -> bool:
-    """Whether a YAML document holds anything but empty sections."""
+    """Return whether a YAML document has anything but empty sections."""
     return any(map(_sets_a_value, values.values())) if isinstance(values, dict) else values is not None
 
 

@@ -1,4 +1,4 @@
-"""Experiments of OSTrack, and its backbones."""
+"""Experiments of OSTrack, and the shapes of its backbones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lib.config.section import Conflicts, Extension, Interval, NonNegativeInt, O
 
 @dataclass(frozen=True)
 class Variant:
-    """Shape of a plain ViT. ``ce``: whether it may drop background tokens (candidate elimination)."""
+    """Shape of a plain ViT. ``ce``: whether it supports candidate elimination."""
 
     embed_dim: int
     depth: int
@@ -19,7 +19,7 @@ class Variant:
     ce: bool
 
 
-# By MODEL.BACKBONE.TYPE.
+# Variants by MODEL.BACKBONE.TYPE.
 VARIANTS = {
     "vit_tiny_patch16_224": Variant(192, 12, 3, ce=False),
     "vit_tiny_patch16_224_ce": Variant(192, 12, 3, ce=True),
@@ -45,11 +45,11 @@ class OSTrackBackboneConfig(BackboneConfig):
     CE_LOC: tuple[int, ...] = ()
     CE_KEEP_RATIO: tuple[Annotated[float, Interval(0, 1, "(]")], ...] = ()
     CE_TEMPLATE_RANGE: Literal["ALL", "CTR_POINT", "CTR_REC", "GT_BOX"] = "ALL"
-    # Number of transformer blocks; 0 = all that the backbone type has.
+    # Number of transformer blocks; 0 = all of the backbone type.
     DEPTH: Extension[NonNegativeInt] = 0
     # Neurons in the hidden layer of each block's MLP, as a multiple of the width.
     MLP_RATIO: Extension[Positive] = 4.0
-    # Learned embeddings of target and background of the template, by its box, and of the search region.
+    # Learned embeddings of target and background tokens of the template, given its box, and of search tokens.
     TOKEN_TYPES: Extension[bool] = False
 
     @property
@@ -83,7 +83,7 @@ class OSTrackBackboneConfig(BackboneConfig):
 
 @dataclass(frozen=True)
 class OSTrackModelConfig(ModelConfig):
-    """``MODEL``. Keys with one legal value had no working effect in the published system."""
+    """``MODEL``. Keys with a single legal value had no effect in the published system."""
 
     PRETRAIN_FILE: str = "mae_pretrain_vit_base.pth"
     EXTRA_MERGER: Literal[False] = False
@@ -94,7 +94,7 @@ class OSTrackModelConfig(ModelConfig):
 
 @dataclass(frozen=True)
 class OSTrackTrainConfig(TrainConfig):
-    """``TRAIN``: the keep rate of candidate elimination falls for ``CE_WARM_EPOCH`` epochs from ``CE_START_EPOCH``."""
+    """``TRAIN``: the keep rate of candidate elimination decays for ``CE_WARM_EPOCH`` epochs from ``CE_START_EPOCH``."""
 
     CE_START_EPOCH: NonNegativeInt = 20
     CE_WARM_EPOCH: NonNegativeInt = 80

@@ -12,15 +12,15 @@ from lib.config.section import Conflicts, NonNegative, NonNegativeInt, PositiveI
 
 @dataclass(frozen=True)
 class MemoryConfig(Section):
-    """``MODEL.MEMORY``: the parts of the memory, each of which can be left out."""
+    """``MODEL.MEMORY``: the optional parts of the memory."""
 
-    # A second template, of a recent frame.
+    # A second template, from a recent frame.
     DYNAMIC_TEMPLATE: bool = True
-    # Side of its middle, in pixels of the template, that the model uses.
+    # Side of its central part that the model uses, in pixels of the template.
     DYNAMIC_SIZE: PositiveInt = 64
     # A token that is carried from frame to frame (ODTrack, Zheng et al., AAAI 2024).
     TOKEN: bool = True
-    # The probability that the search region shows the target.
+    # An output: the probability that the search region shows the target.
     PRESENCE: bool = True
 
 
@@ -33,26 +33,26 @@ class MemoryModelConfig(OSTrackModelConfig):
 
 @dataclass(frozen=True)
 class MemoryTrainConfig(OSTrackTrainConfig):
-    """``TRAIN``. ``PRESENCE_WEIGHT``: of the loss of presence, a binary cross entropy."""
+    """``TRAIN``. ``PRESENCE_WEIGHT``: weight of the presence loss, a binary cross entropy."""
 
     PRESENCE_WEIGHT: NonNegative = 1.0
 
 
 @dataclass(frozen=True)
 class MemoryRules(Section):
-    """``TEST.MEMORY``: when the tracker takes a template, and when a target is lost and found again.
+    """``TEST.MEMORY``: when the tracker updates its template, and when a target is lost and found again.
 
-    Thresholds are of presence, or of the score in a model without presence, which loses no target.
+    Thresholds are for presence, or for the score in a model without presence, which never loses the target.
     """
 
-    # Frames between two dynamic templates, and the least presence to take one (SUTrack's numbers).
+    # Frames between two dynamic templates, and the least presence for an update (values of SUTrack).
     UPDATE_INTERVAL: PositiveInt = 25
     UPDATE_THRESHOLD: Share = 0.7
-    # Below it the target is lost, and its box does not move.
+    # Below this the target is lost, and its box does not change.
     LOST_THRESHOLD: Share = 0.3
-    # At or above it a lost target is found, there or elsewhere in the frame.
+    # At or above this a lost target is found, at its last box or elsewhere in the frame.
     FOUND_THRESHOLD: Share = 0.6
-    # Search regions elsewhere in each frame without the target.
+    # Number of search regions elsewhere in the frame, in each frame without the target.
     LOOKS: NonNegativeInt = 2
 
     def conflicts(self) -> Conflicts:

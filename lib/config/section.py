@@ -1,4 +1,4 @@
-"""Sections of an experiment: frozen dataclasses whose field types say which values a key accepts."""
+"""Sections of an experiment: frozen dataclasses whose field types define the values that a key accepts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lib.utils.errors import ConfigError, suggestion
 
 @dataclass(frozen=True)
 class Interval:
-    """Limits of a number; a round bracket in ``ends`` excludes that end."""
+    """Interval of numbers; a round bracket in ``ends`` excludes that end."""
 
     low: float
     high: float = math.inf
@@ -33,7 +33,7 @@ class Interval:
         return f"in {self.ends[0]}{self.low}, {self.high}{self.ends[1]}"
 
 
-@dataclass(frozen=True, eq=False)  # typing's caches would take Literal[0] and Literal[False] for one
+@dataclass(frozen=True, eq=False)  # typing caches Literal[0] and Literal[False] as the same type
 class OneOf:
     """The values that a key accepts, like a ``Literal`` type; ``1`` and ``True`` differ."""
 
@@ -48,8 +48,8 @@ class OneOf:
 
 
 T = TypeVar("T")
-# A key that the published system does not have. It is in a resolved configuration, and so in its hash, only where an
-# experiment sets it: published experiments resolve as before.
+# A key that the published system does not have. It is part of a resolved configuration, and of its hash, only if an
+# experiment sets it, so that published experiments resolve as before.
 _EXTENSION = object()
 Extension = Annotated[T, _EXTENSION]
 Positive = Annotated[float, Interval(0, ends="()")]
@@ -57,12 +57,12 @@ PositiveInt = Annotated[int, Interval(0, ends="()")]
 NonNegative = Annotated[float, Interval(0)]
 NonNegativeInt = Annotated[int, Interval(0)]
 Share = Annotated[float, Interval(0, 1)]
-Conflicts = Iterator[tuple[str, str]]  # key, and what its value must do
+Conflicts = Iterator[tuple[str, str]]  # key, and what its value must do, such as "be at least 1"
 
 
 @dataclass(frozen=True)
 class Section:
-    """Base of all sections. Each field in capitals is a key of the YAML file, with a default.
+    """Base class of all sections. Each field in capitals is a key of the YAML file, with a default.
 
     Attributes:
         given: keys that an experiment or an override has set.
@@ -98,8 +98,8 @@ def updated(section: S, values: Any, where: str, prefix: str = "", root: Section
     """Return a copy of a section with nested values from YAML set in it; lists become tuples.
 
     Args:
-        where: names the source of the values in errors.
-        prefix, root: of an inner section: its name with a dot, and the outermost section.
+        where: name of the source of the values, for error messages.
+        prefix, root: for an inner section, its name with a dot, and the outermost section.
 
     Raises:
         ConfigError: a key is unknown, or its value has the wrong type or is outside its limits.
@@ -121,7 +121,7 @@ def updated(section: S, values: Any, where: str, prefix: str = "", root: Section
 
 
 def all_conflicts(section: Section, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
-    """Yield full key, plain value and what it must do, of every conflict in a section and its inner ones."""
+    """Yield full key, plain value and requirement of every conflict in a section and its inner sections."""
     for name in _keys(section):
         if isinstance(value := getattr(section, name), Section):
             yield from all_conflicts(value, f"{prefix}{name}.")
@@ -139,7 +139,7 @@ def to_plain(section: Section, complete: bool = False, extension: bool = False) 
     plain, types = {}, _types(section)
     for name in _keys(section):
         value, added = getattr(section, name), extension or _EXTENSION in get_args(types[name])
-        # Changed though not given: by dataclasses.replace.
+        # Changed but not given: by dataclasses.replace.
         if complete or not added or name in section.given or value != getattr(type(section), name):
             plain[name] = to_plain(value, complete, added) if isinstance(value, Section) else _plain(value)
     return plain
@@ -150,7 +150,7 @@ def _plain(value: Any) -> Any:
 
 
 def _nearest(key: str, known: Iterator[str]) -> str:
-    """Return the known key most like ``key``, by its last part and as a whole."""
+    """Return the known key most similar to ``key``, by its last part and as a whole."""
 
     def likeness(candidate: str) -> float:
         last = difflib.SequenceMatcher(None, key.rpartition(".")[2].upper(), candidate.rpartition(".")[2]).ratio()

@@ -1,8 +1,8 @@
-"""Data sets on disk: how each lies in its folder, and the sets of training and the benchmarks over these layouts.
+"""Data sets on disk: their folder layouts, and the tables of training sets and benchmarks.
 
-To add a data set, describe its layout here and give it a row in ``TRAINING``, in ``BENCHMARKS`` or in both; its folder
-is set by ``setting`` in the user's file of paths, and is looked for in ``data/FOLDER`` where that says nothing. Where
-its sequences are not what lies there, add a list to ``lib/data/data_specs``. docs/add_a_data_set.md shows how.
+To add a data set, describe its layout here and add a row to ``TRAINING``, ``BENCHMARKS`` or both. Its folder is the
+``setting`` in the user's file of paths, by default ``data/FOLDER``. If its sequences are not all those in the folder,
+add a list to ``lib/data/data_specs``. docs/add_a_data_set.md shows how.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from lib.data.listings import (
 from lib.data.regions import parse_vot
 from lib.data.storage import Storage
 
-# Layouts that training and evaluation share
+# Layouts shared by training and evaluation
 
 LASOT = Layout(
     frames=("{group}/{name}/img",),
@@ -77,15 +77,15 @@ class TrainingSpec:
     """One training set.
 
     Attributes:
-        setting: the entry of ``lib/train/admin/local.py`` that names its folder.
-        folder: where it is looked for by default, below ``data``.
-        plan: finds its sequences and defines how to read their annotation.
-        lmdb_setting: the entry that names its lmdb.
-        lmdb_folder: what the keys of the lmdb begin with.
-        content: what of the folder belongs to it; nothing: all.
-        lmdb_per_folder: the lmdb is one for each folder of ``content``, called ``FOLDER_lmdb``.
+        setting: the entry of ``lib/train/admin/local.py`` for its folder.
+        folder: its default folder, below ``data``.
+        plan: finds its sequences and defines how to read their annotations.
+        lmdb_setting: the entry for its lmdb.
+        lmdb_folder: prefix of the keys of the lmdb.
+        content: sub-folders and files that belong to it; empty = all.
+        lmdb_per_folder: each folder of ``content`` has its own lmdb, called ``FOLDER_lmdb``.
         is_video: sequences of frames, not still images.
-        counted: a folder of frames holds as many pictures as its sequence has boxes.
+        counted: a folder of frames has as many images as its sequence has boxes.
     """
 
     setting: str
@@ -143,19 +143,19 @@ TRAINING = {
 
 @dataclass(frozen=True)
 class BenchmarkSpec:
-    """One benchmark. The names that its row leaves empty are made of its key.
+    """One benchmark. Names that are left empty are derived from its key.
 
     Attributes:
         find: lists its sequences.
-        expected: the number of its sequences; 0 where that is up to the user.
-        layout: how they lie.
-        prefix: put before the names of its sequences, because other benchmarks have sequences of the same names.
+        expected: the number of its sequences; 0 if it is up to the user.
+        layout: layout of their files.
+        prefix: prefix of the names of its sequences, if other benchmarks have sequences of the same names.
         dataset: the tag of its metric rules; by default its key.
-        setting: the entry of ``lib/test/evaluation/local.py`` that names its folder; by default ``KEY_path``.
-        folder: where it is looked for by default, below ``data``; by default its key.
-        subfolder: part of the folder to look in.
-        lmdb: the files lie in an lmdb.
-        note: what a user should know about it.
+        setting: the entry of ``lib/test/evaluation/local.py`` for its folder; by default ``KEY_path``.
+        folder: its default folder, below ``data``; by default its key.
+        subfolder: sub-folder with its sequences.
+        lmdb: the files are in an lmdb.
+        note: remarks for the user.
     """
 
     find: Listing

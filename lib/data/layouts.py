@@ -1,7 +1,7 @@
-"""How the sequences of a data set lie in its folder, and what is read of them: for training and evaluation alike.
+"""Layouts: the files of a data set's sequences in its folder, shared by training and evaluation.
 
-Paths are templates below the data set's folder: ``{name}`` is a sequence's name there; the listings of
-:mod:`lib.data.listings` say what else they fill in.
+Paths are templates relative to the data set's folder: ``{name}`` is a sequence's name there; the listings of
+:mod:`lib.data.listings` document the other fields.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ from lib.utils.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-# Makes an array of the text of a file, whose name is for errors: boxes (N, 4), or flags bool (N,).
+# Parses the text of a file, whose name is for error messages, to an array: boxes (N, 4), or flags bool (N,).
 Parse = Callable[[str, str], np.ndarray]
-Flags = tuple[str, Parse]  # the template of a file of flags, and what reads it
+Flags = tuple[str, Parse]  # template of a file of flags, and its parser
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the files of a sequence are. The defaults fit a data set without the thing in question.
+    """Paths and formats of the files of a sequence. By default a data set has no optional files.
 
     Attributes:
-        frames: template of the folder of frames, or of a video; of several, the first that is there is taken.
-        boxes: template of the file of boxes, likewise.
-        parse: makes boxes of the text of that file.
-        numbered: file name of a frame by its number, like ``{:08d}.jpg``, by which training finds frames without a look
-            into their folder; where the first frame is not called so, and in evaluation, it is every picture there.
+        frames: templates of the folder of frames, or of a video; the first one that exists is used.
+        boxes: templates of the file of boxes, likewise.
+        parse: parses the text of that file to boxes.
+        numbered: file name of a frame by its number, like ``{:08d}.jpg``, with which training finds frames without
+            listing their folder. In evaluation, or if the first frame has another name, all images there are used.
         first: number of the first frame.
-        hidden: files of flags that mark frames in which the target cannot be seen.
-        hidden_optional: these files may be missing; then they mark no frame.
+        hidden: files of flags that mark frames in which the target is invisible.
+        hidden_optional: these files may be missing; then no frame is marked.
         official_hidden: the flags that only the benchmark's own evaluator reads.
         zero_is_absent: a box of zeros marks such frames (VastTrack, Anti-UAV).
-        as_stored: in evaluation too, pictures are taken as they are stored, whatever EXIF orientation they bear.
-        language: template of the description.
+        as_stored: ignore the EXIF orientation of images in evaluation too.
+        language: template of the file with the language description.
         attributes: template of a file of 0/1 for each of ``attribute_names``; or, without ``{``, the name of a list in
             ``lib/data/data_specs`` of lines ``NAME: ATTRIBUTE ATTRIBUTE ...``.
-        meta: template of GOT-10k's ``meta_info.ini``, whose classes of object and motion serve as attributes.
+        meta: template of GOT-10k's ``meta_info.ini``, whose classes of object and motion are used as attributes.
     """
 
     frames: tuple[str, ...] = ("{name}",)
@@ -76,9 +76,9 @@ class SequenceEntry:
 
     Attributes:
         name: its name on disk.
-        keys: what templates are filled with, besides ``{name}``.
-        label: what training calls it; empty: its name.
-        frames: the file names of its frames in order; ``None`` takes all pictures of the frame folder.
+        keys: values of template fields besides ``{name}``.
+        label: its name in training; empty = ``name``.
+        frames: the file names of its frames in order; ``None`` = all images of the frame folder.
         omitted: frames and annotation rows to leave out at the start; ``frames`` is without them already.
     """
 
@@ -95,11 +95,11 @@ Listing = Callable[[Storage, Layout], list[SequenceEntry]]
 
 @dataclass(frozen=True)
 class Plan:
-    """How to make the table of a training set.
+    """How to build the annotation table of a training set.
 
     Attributes:
-        files: keys of the files and folders whose content, or list of names, the table depends on.
-        read: makes the table. Raises DataError, which names a file that is damaged.
+        files: keys of the files and folders that the table depends on, by content or list of names.
+        read: builds the table. Raises DataError, which names the damaged file.
     """
 
     files: list[str]
@@ -108,7 +108,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class SequenceSet:
-    """The sequences that a listing finds, all of one layout. Called with a storage, it plans a training set."""
+    """The sequences that a listing finds, all of one layout. Calling it with a storage plans a training set."""
 
     find: Listing
     layout: Layout
@@ -125,23 +125,23 @@ class SequenceSet:
 
 
 def plan_of(found: list[SequenceFiles]) -> Plan:
-    """Plan the table of some sequences."""
+    """Return the plan of the annotation table of some sequences."""
     keys = [key for one in found for key in one.annotation_keys()]
     return Plan(keys, lambda: TrackTable.join(one.track() for one in tqdm(found, desc="annotation", delay=2)))
 
 
 @dataclass(frozen=True)
 class SequenceFiles:
-    """The files of one sequence; they are read when asked for."""
+    """The files of one sequence, read on access."""
 
     layout: Layout
     storage: Storage
     entry: SequenceEntry
 
     def key(self, *templates: str) -> str:
-        """Fill in the templates; return the first that is there, as it is spelled there, or the first where none is.
+        """Fill in the templates; return the first path that exists, as spelled on disk, or the first if none exists.
 
-        The last part of a path may have other capitals, unless it is filled in.
+        The case of the last part of a path is ignored, unless it has fields.
         """
         keys = [template.format(name=self.entry.name, **self.entry.keys) for template in templates]
         fixed = (key for key, one in zip(keys, templates, strict=True) if "{" not in one.rpartition("/")[2])
@@ -155,7 +155,7 @@ class SequenceFiles:
     def has_frames(self) -> bool:
         """Return whether the folder of frames or the video is there."""
         key = self.key(*self.layout.frames)
-        return self.storage.exists(key) or bool(self.storage.names(key))  # an lmdb has no folders
+        return self.storage.exists(key) or bool(self.storage.names(key))  # an lmdb has no folder entries
 
     def annotation_keys(self) -> Iterator[str]:
         """Yield the files and folders that :meth:`track` depends on."""
@@ -165,9 +165,9 @@ class SequenceFiles:
             yield self.key(*self.layout.frames)
 
     def frames(self) -> ImageFrames | VideoFile:
-        """Return the frames, unread."""
+        """Return the frames, without reading them."""
         key = self.key(*self.layout.frames)
-        if (video := self._video(key)) is not None:  # its length would decode it
+        if (video := self._video(key)) is not None:  # reading its length would decode it
             return video
         return ImageFrames(self.storage.within(key), self.entry.frames, upright=not self.layout.as_stored)
 
@@ -190,19 +190,19 @@ class SequenceFiles:
         return Annotations(boxes[start:], None if visible is None else visible[start:])
 
     def official_visible(self) -> np.ndarray | None:
-        """Return the flags of the benchmark's own evaluator; None where the user's copy lacks them."""
+        """Return the flags of the benchmark's own evaluator; None if the user's copy lacks them."""
         template, parse = self.layout.official_hidden or ("", parse_flags)
         key = self.key(template)
         hidden = parse(self._text(key), self.storage.path(key)) if template and self.storage.exists(key) else None
         return None if hidden is None else ~hidden[self.entry.omitted :]
 
     def language(self) -> str | None:
-        """Return the description of the target; None where the user's copy lacks it."""
+        """Return the language description of the target; None if the user's copy lacks it."""
         key = self.key(self.layout.language)
         return self._text(key).strip() if self.storage.exists(key) else None
 
     def attributes(self) -> tuple[str, ...]:
-        """Read the names of attributes; none where the user's copy lacks the file. Raises DataError: it is damaged."""
+        """Read the names of attributes; empty if the user's copy lacks the file. Raises DataError: it is damaged."""
         if self.layout.attributes and "{" not in self.layout.attributes:
             return attribute_list(self.layout.attributes).get(self.entry.name, ())
         key = self.key(self.layout.meta or self.layout.attributes)
@@ -217,9 +217,9 @@ class SequenceFiles:
         return tuple(name for name, flag in zip(names, flags, strict=True) if flag)
 
     def track(self) -> Track | LeftOut:
-        """Return the sequence for training; it is left out if it has not as many frames as boxes.
+        """Return the sequence for training; it is left out if its numbers of frames and boxes differ.
 
-        A video is decoded once: to count its frames, and to try whether seeking in it is exact.
+        A video is decoded once, to count its frames and to test whether seeking in it is exact.
         """
         layout, label, key = self.layout, self.entry.label or self.entry.name, self.key(*self.layout.frames)
         boxes, visible = self.annotations()
@@ -230,7 +230,7 @@ class SequenceFiles:
             track = Track(label, info, f"{literal(key)}/{layout.numbered}", first=layout.first)
             there = self.storage.exists(track.key.format(layout.first))
             if there or len(image_names(self.storage, key)) != len(boxes):
-                return track  # where pictures are missing, the first one may be
+                return track  # with images missing, the first one may be among them
         files = () if video else self.entry.frames or image_names(self.storage, key)
         if (count := len(video or files)) != len(boxes):
             counts = f"{count} frames but {len(boxes)} boxes in the annotation"
@@ -253,7 +253,7 @@ class SequenceFiles:
 
 @cache
 def attribute_list(name: str) -> dict[str, tuple[str, ...]]:
-    """Attributes by sequence, from a list in ``lib/data/data_specs``."""
+    """Return attributes by sequence, from a list in ``lib/data/data_specs``."""
     pairs = (line.rsplit(":", 1) for line in read_spec(name))
     return {sequence: tuple(attributes.split()) for sequence, attributes in pairs}
 

@@ -1,7 +1,7 @@
-"""A sequence to track: its frames and its annotation.
+"""A sequence to track: its frames and its annotations.
 
-Nothing is read before it is asked for, so that a benchmark of thousands of sequences is listed in no time, and scoring
-needs no frames.
+Everything is read on first access, so that a benchmark of thousands of sequences is listed quickly, and scoring needs
+no frames.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from lib.utils.errors import DataError
 
 
 class FrameSource(Protocol):
-    """Where frames come from: pictures or a video. Iterating reads them in order, which is fast for both."""
+    """A source of frames: images or a video. Iterating reads them in order, which is fast for both."""
 
     @property
     def digest(self) -> str:
-        """A short text that identifies these frames. Raises DataError: they are missing or unreadable."""
+        """A short hash that identifies these frames. Raises DataError: they are missing or unreadable."""
         ...
 
     def __len__(self) -> int: ...
@@ -33,21 +33,21 @@ class FrameSource(Protocol):
     def __iter__(self) -> Iterator[np.ndarray]: ...
 
     def frame(self, t: int) -> np.ndarray:
-        """Frame ``t`` (from 0) as RGB uint8 (H, W, 3)."""
+        """Return frame ``t`` (from 0) as RGB uint8 (H, W, 3)."""
         ...
 
 
 @dataclass
 class ImageFrames:
-    """Frames that are picture files of one folder, which may lie in an lmdb.
+    """Frames that are the image files of one folder, which may be in an lmdb.
 
     Attributes:
-        folder: where they lie: a path, or the part of a storage.
-        names: the file names in order; ``None`` takes every picture of the folder in the order of the numbers in its
-            name (2.jpg before 10.jpg).
-        upright: pictures are turned as their EXIF orientation says.
+        folder: their folder: a path, or a part of a storage.
+        names: the file names in order; ``None`` = all images of the folder, sorted by the numbers in their names (2.jpg
+            before 10.jpg).
+        upright: rotate images by their EXIF orientation.
 
-    Pictures of more than 8 bits are stretched to 8 by limits that are the same for the whole sequence.
+    Images of more than 8 bits are scaled to 8, with limits that are the same for the whole sequence.
     """
 
     folder: Path | Storage
@@ -59,7 +59,7 @@ class ImageFrames:
 
     @cached_property
     def files(self) -> tuple[str, ...]:
-        """The names of the picture files in order. Raises DataError when there are none."""
+        """The names of the image files in order. Raises DataError when there are none."""
         names = tuple(image_names(self.storage, "")) if self.names is None else self.names
         if not names:
             raise DataError(f"no frames in {self.storage.path()}: expected a folder of pictures ({IMAGE_TYPES})")
@@ -81,13 +81,13 @@ class ImageFrames:
 
     @cached_property
     def levels(self) -> Levels | None:
-        """How more than 8 bits become 8, see :func:`lib.data.levels.sequence_levels`."""
+        """The limits for scaling to 8 bits, see :func:`lib.data.levels.sequence_levels`."""
         return sequence_levels(self._deep, len(self))
 
     def remarks(self) -> list[str]:
-        """Describe what was done to the pixels of pictures that were read, where a user may not expect it."""
+        """Describe conversions of the images read so far that a user may not expect."""
         found = []
-        levels: Levels | None = vars(self).get("levels")  # there where it was needed
+        levels: Levels | None = vars(self).get("levels")  # set only if it was needed
         if levels and levels != WHOLE:
             found.append(
                 f"its pictures have more than 8 bits: values from {levels.low:g} to {levels.high:g} are stretched to "
@@ -103,12 +103,12 @@ class ImageFrames:
 
 
 class Annotations(NamedTuple):
-    """What is known about a sequence's target.
+    """Annotations of a sequence's target.
 
     Attributes:
-        boxes: (N, 4) float64, x, y, w, h in pixels; NaN where the benchmark says nothing; N = 1 where it publishes the
-            first box only.
-        visible: (N,) bool, or ``None`` where the published loader reads no flags.
+        boxes: (N, 4) float64, x, y, w, h in pixels; NaN where there is no annotation; N = 1 if the benchmark publishes
+            only the first box.
+        visible: (N,) bool, or ``None`` if the published loader reads no flags.
     """
 
     boxes: np.ndarray
@@ -124,20 +124,20 @@ class Sequence:
     """One sequence of a benchmark.
 
     Attributes:
-        name: as result files are named: the benchmark's own name, with a prefix where names of benchmarks clash.
-        dataset: tag that chooses the metric rules: ``lasot``, ``otb``, ``got10k``, ``folder`` ...
+        name: name in result files: the benchmark's own name, with a prefix if names of benchmarks clash.
+        dataset: tag that selects the metric rules: ``lasot``, ``otb``, ``got10k``, ``folder`` ...
         frames: the frames.
-        read_annotations: reads the annotation when it is first needed.
-        object_class: what the target is, where the list of the benchmark says so.
-        read_official: reads the flags of the benchmark's own evaluator, where they are not those of the published
+        read_annotations: reads the annotations on first access.
+        object_class: class of the target, if the list of the benchmark has it.
+        read_official: reads the flags of the benchmark's own evaluator, if they differ from those of the published
             loader.
-        read_language: reads the description of the target.
+        read_language: reads the language description of the target.
         read_attributes: reads the names of the sequence's attributes.
-        omitted: how many frames the benchmark has before the first one here, because the target is not there yet.
-        group: the folder that its results lie in, among those of a tracker and config: that of a folder of one's own,
-            see :func:`lib.data.own_folder.folder_label`; empty where its name alone identifies it.
-        annotation: the file of boxes, to name in errors.
-        has_frames, has_boxes: whether they are on this machine, without looking into them.
+        omitted: number of frames left out at the start of the benchmark's sequence, before the target appears.
+        group: sub-folder of its results in the folder of a tracker and config: for a user folder, see
+            :func:`lib.data.own_folder.folder_label`; empty if its name alone identifies it.
+        annotation: the file of boxes, for error messages.
+        has_frames, has_boxes: return whether they are on this machine, without reading them.
     """
 
     name: str
@@ -156,7 +156,7 @@ class Sequence:
 
     @property
     def label(self) -> str:
-        """Its name, with its group where it has one."""
+        """Its name, with its group if it has one."""
         return f"{self.group}/{self.name}" if self.group else self.name
 
     @cached_property
@@ -170,13 +170,13 @@ class Sequence:
 
     @property
     def visible(self) -> np.ndarray | None:
-        """Frames in which the target can be seen, as the published loader (protocol ``pytracking``) knows them: (N,)
-        bool, or ``None`` where it has no flags."""
+        """Flags of frames with a visible target by the published loader (protocol ``pytracking``): (N,) bool, or
+        ``None`` if it has no flags."""
         return self._annotations.visible
 
     @cached_property
     def official_visible(self) -> np.ndarray | None:
-        """The same as the benchmark's own evaluator (protocol ``official``) knows them. Raises DataError: damaged."""
+        """The same by the benchmark's own evaluator (protocol ``official``). Raises DataError: they are damaged."""
         flags = self.read_official() if self.read_official else self.visible
         if flags is not None and len(flags) != len(self.ground_truth):
             raise DataError(f"sequence {self.name}: {len(flags)} official flags for {len(self.ground_truth)} boxes")
@@ -184,23 +184,23 @@ class Sequence:
 
     @cached_property
     def language(self) -> str | None:
-        """The description of the target in words, where the benchmark has one."""
+        """The language description of the target, if the benchmark has one."""
         return self.read_language() if self.read_language else None
 
     @cached_property
     def attributes(self) -> tuple[str, ...]:
-        """Names of the difficulties that the benchmark ascribes to the sequence; empty where it has none."""
+        """Names of the sequence's challenge attributes in the benchmark; empty if it has none."""
         return self.read_attributes()
 
     @cached_property
     def image_size(self) -> tuple[int, int]:
-        """Width and height of the first frame, which is decoded for it."""
+        """Width and height of the first frame, which is decoded."""
         height, width = self.frames.frame(0).shape[:2]
         return width, height
 
     @property
     def init_box(self) -> list[float]:
-        """The box of the first frame, the only annotation that a tracker gets."""
+        """The box of the first frame, x, y, w, h, the only annotation that a tracker gets."""
         box = self.ground_truth[0]
         if not np.isfinite(box).all() or min(box[2:]) <= 0:
             raise DataError(f"sequence {self.name}: the first box {box.tolist()} in {self.annotation} has no area")
@@ -208,18 +208,18 @@ class Sequence:
 
     @property
     def num_frames(self) -> int:
-        """How many frames there should be: as many as boxes, so that no frame is looked at where that is enough."""
+        """The expected number of frames: the number of boxes, or of frames if only the first box is published."""
         return len(self.ground_truth) if len(self.ground_truth) > 1 else len(self.frames)
 
     def check_length(self) -> None:
-        """Raise DataError unless there is a box for each frame (or only the first box is published)."""
+        """Raise DataError unless each frame has a box, or only the first box is published."""
         boxes, frames = len(self.ground_truth), len(self.frames)
         if boxes > 1 and boxes != frames:
             counts = f"{frames} frames but {boxes} boxes in {self.annotation}"
             raise DataError(f"sequence {self.name}: {counts}; is the copy complete?")
 
     def check_first_box(self, image: np.ndarray) -> None:
-        """Raise DataError unless the first box has a part in the first frame, RGB (H, W, 3)."""
+        """Raise DataError unless the first box overlaps the first frame, RGB (H, W, 3)."""
         (x, y, w, h), (height, width) = self.init_box, image.shape[:2]
         if x >= width or y >= height or x + w <= 0 or y + h <= 0:
             box = f"the first box {self.init_box} in {self.annotation}"

@@ -1,7 +1,7 @@
-"""Where the files of a data set lie: in a folder, or in an lmdb. Everything above reads them by the same keys.
+"""Storage of a data set's files: a folder or an lmdb, read by the same keys.
 
 A key is the path of a file inside the data set, with ``/``. In an lmdb made by the published converters, or by
-``tracking/pack_lmdb.py``, it is the key under which the file's bytes are stored.
+``tracking/pack_lmdb.py``, it is the database key of the file's bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lib.utils.errors import ConfigError, DataError
 if TYPE_CHECKING:
     import lmdb
 
-# Frames; the second kind counts only where there is none of the first.
+# Frames; the second kind is used only if there are none of the first.
 IMAGE_SUFFIXES = ((".jpg", ".jpeg", ".png", ".bmp"), (".tif", ".tiff", ".webp", ".pgm", ".ppm"))
 IMAGE_TYPES = ", ".join(sum(IMAGE_SUFFIXES, ()))
 
@@ -33,7 +33,7 @@ class Storage(Protocol):
         ...
 
     def exists(self, key: str) -> bool:
-        """Return whether there is a file (in a folder: or a folder) of that key."""
+        """Return whether a file, or in a folder also a sub-folder, of that key exists."""
         ...
 
     def size(self, key: str) -> int:
@@ -41,15 +41,15 @@ class Storage(Protocol):
         ...
 
     def names(self, folder: str = "") -> list[str]:
-        """List what is directly in a folder, in natural order, without hidden files; nothing if there is no folder."""
+        """List the entries of a folder, in natural order, without hidden files; empty if there is no such folder."""
         ...
 
     def within(self, folder: str) -> Storage:
-        """Return the part of the data set below a folder; keys count from there."""
+        """Return the storage of a sub-folder, with keys relative to it."""
         ...
 
     def path(self, key: str = "") -> str:
-        """Return the name of a file for errors."""
+        """Return the name of a file for error messages."""
         ...
 
     def stamp(self, keys: Iterable[str]) -> str:
@@ -58,11 +58,11 @@ class Storage(Protocol):
 
 
 def open_storage(root: str | Path, lmdb: bool = False) -> Storage:
-    """Return the files below ``root``, a folder of files or, with ``lmdb``, of an lmdb.
+    """Return the storage at ``root``, a folder of files or, with ``lmdb``, of an lmdb.
 
     Raises:
         DataError: there is no such folder, or no lmdb in it.
-        ConfigError: an lmdb is asked for, and the package is not installed.
+        ConfigError: an lmdb is requested, but the package is not installed.
     """
     if not Path(root).is_dir():
         raise DataError(f"there is no folder {root}")
@@ -76,7 +76,7 @@ def open_storage(root: str | Path, lmdb: bool = False) -> Storage:
 
 
 def import_lmdb() -> ModuleType:
-    """Return the package lmdb, which only those need who use one. Raises ConfigError: it is not installed."""
+    """Import the optional package lmdb. Raises ConfigError: it is not installed."""
     try:
         import lmdb
     except ImportError as error:
@@ -86,7 +86,7 @@ def import_lmdb() -> ModuleType:
 
 @dataclass(frozen=True)
 class FolderStorage:
-    """Plain files. An absolute key is a path of its own."""
+    """Plain files in a folder. A key may also be an absolute path."""
 
     root: str
 
@@ -133,9 +133,9 @@ class FolderStorage:
 
 @dataclass(frozen=True)
 class LmdbStorage:
-    """Files in an lmdb, or in several: where ``root`` itself is none, ``NAME/...`` is looked up in ``root/NAME_lmdb``.
+    """Files in an lmdb, or in several: if ``root`` itself is none, ``NAME/...`` is looked up in ``root/NAME_lmdb``.
 
-    It holds no open database, so it can be handed to processes: each opens its own when it first reads.
+    It has no open database, so it can be passed to other processes: each opens the database on its first read.
     """
 
     root: str
@@ -175,16 +175,16 @@ class LmdbStorage:
         return f"{self.root}:{self.prefix}{key}"
 
     def is_database(self) -> bool:
-        """Return whether ``root`` itself is an lmdb, and not a folder of several."""
+        """Return whether ``root`` itself is an lmdb, not a folder of several."""
         return os.path.exists(os.path.join(self.root, "data.mdb"))
 
     def stamp(self, keys: Iterable[str]) -> str:
-        """Of the databases' files, whatever the keys: nothing in them can change without these."""
+        """Return the stamp of the databases' files, for any keys: their content cannot change without them."""
         inside = [] if self.is_database() else [f"{name}_lmdb/" for name in LmdbStorage(self.root).names()]
         return FolderStorage(self.root).stamp(f"{folder}data.mdb" for folder in inside or [""])
 
     def _locate(self, key: str) -> tuple[lmdb.Environment | None, str]:
-        """Return the database that holds a key, if there is one, and what the key is called there."""
+        """Return the database that has a key, if any, and the key in that database."""
         folder = self.root
         if not self.is_database():
             name, _, key = key.partition("/")
@@ -194,14 +194,14 @@ class LmdbStorage:
         return _open(folder), key
 
 
-# By folder: the process that opened the database, and the database.
+# By folder: the ID of the process that opened the database, and the database.
 _DATABASES: dict[str, tuple[int, lmdb.Environment]] = {}
 
 
 def _open(folder: str) -> lmdb.Environment:
     """Return the database in ``folder``, opened once per process.
 
-    One that was inherited by a fork must not be used, and is closed first, since no process may have two of the same.
+    A database inherited by a fork must not be used; it is closed first, since a process may open a database only once.
     """
     lmdb = import_lmdb()
     key = os.path.realpath(folder)
@@ -224,9 +224,9 @@ def _open(folder: str) -> lmdb.Environment:
 
 
 def check_whole(database: lmdb.Environment) -> None:
-    """Raise DataError where the end of an lmdb's file is missing, as after a copy that was interrupted.
+    """Raise DataError if an lmdb's file is truncated, as after an interrupted copy.
 
-    To read what is not there would end the process by SIGBUS, without a word.
+    Reading the missing part would kill the process by SIGBUS, without an error message.
     """
     path = os.path.join(database.path(), "data.mdb")
     size, whole = os.path.getsize(path), (database.info()["last_pgno"] + 1) * database.stat()["psize"]
@@ -249,16 +249,16 @@ def _entries(database: lmdb.Environment, prefix: bytes) -> set[str]:
 
 
 def natural_key(name: str) -> tuple:
-    """Sorts names by the numbers in them: ``img2.jpg`` before ``img10.jpg``."""
+    """Return a sort key that orders names by the numbers in them: ``img2.jpg`` before ``img10.jpg``."""
     parts = re.split(r"(\d+)", name)
     return tuple((int(part), part) if part.isdecimal() else part.lower() for part in parts)
 
 
 def image_digest(storage: Storage, names: Sequence[str]) -> str:
-    """Sixteen hex digits that tell pictures from others: their names and sizes, and the bytes of the first and last.
+    """Return a hash of images, 16 hex digits, from their names and sizes and the bytes of the first and last.
 
     Raises:
-        DataError: a picture is missing or unreadable.
+        DataError: an image is missing or unreadable.
     """
     digest = hashlib.sha256()
     for name in names:
@@ -269,7 +269,7 @@ def image_digest(storage: Storage, names: Sequence[str]) -> str:
 
 
 def any_case(storage: Storage, key: str) -> str | None:
-    """Return the key of a file or folder, as it is spelled there; it may differ in the case of its name's letters."""
+    """Return the key of an existing file or folder whose name matches ``key``, ignoring case; None if there is none."""
     folder, _, wanted = key.rpartition("/")
     for name in storage.names(folder):
         if name.lower() == wanted.lower():
@@ -278,7 +278,7 @@ def any_case(storage: Storage, key: str) -> str | None:
 
 
 def image_names(storage: Storage, folder: str) -> list[str]:
-    """List the pictures directly in a folder, in natural order; of :data:`IMAGE_SUFFIXES` the first kind there."""
+    """List the images of a folder, in natural order; only the first kind of :data:`IMAGE_SUFFIXES` found there."""
     names = storage.names(folder)
     kinds = ([name for name in names if os.path.splitext(name)[1].lower() in kind] for kind in IMAGE_SUFFIXES)
     return next(filter(None, kinds), [])

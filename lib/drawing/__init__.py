@@ -1,10 +1,13 @@
-"""Draw training pairs and sequences from unlabeled pictures.
+"""Draw, that is synthesize, training pairs and sequences from unlabeled images.
 
-:mod:`lib.config.drawing` sets all magnitudes. From the bottom up: ``outlines`` (shapes), ``textures`` (procedural
-pictures), ``warp`` (poses, and sprites painted onto a canvas), ``photometric`` (light and camera), ``pictures`` (in
-memory), ``patches`` (sprites cut out of pictures), ``assets`` (the objects of a scene), ``scene`` (one frame),
-``motion`` (the frames of a pair), ``sequences`` (continuous ones, and their files).
+Functions that take a random generator also *draw* in the sense of sampling at random. :mod:`lib.config.drawing` sets
+all magnitudes.
 
-Points are in *edge coordinates*: pixel ``i`` covers ``[i, i + 1)``, so that a box is two points. Only ``warp`` converts
-to OpenCV's, in which whole numbers are pixel centers.
+From the bottom up, the modules are ``outlines`` (shapes), ``textures`` (procedural images), ``warp`` (poses, and
+sprites painted onto a canvas), ``photometric`` (light and camera), ``pictures`` (source images), ``patches`` (sprites
+cut out of images), ``assets`` (the objects of a scene), ``scene`` (one frame), ``motion`` (the frames of a pair) and
+``sequences`` (continuous motion, and files of sequences).
+
+Points are in *edge coordinates*: pixel ``i`` covers ``[i, i + 1)``, so a box is given by two points. Only ``warp``
+converts to OpenCV's coordinates, in which whole numbers are pixel centers.
 """

@@ -18,12 +18,12 @@ from lib.drawing.textures import procedural_textures
 from lib.drawing.warp import Sprite
 
 _WHOLE = np.array(((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)))
-_MOST_OF_FRAME = 0.9  # of its width or height
+_MOST_OF_FRAME = 0.9  # most that a pasted target may fill of the frame's width or height
 
 
 @dataclass(frozen=True)
 class SceneObject:
-    """A sprite, and the width and height of its whole image in a frame, in pixels, before deformation."""
+    """A sprite, with width and height of its whole image in a frame, in pixels, before deformation."""
 
     sprite: Sprite
     size: np.ndarray
@@ -40,10 +40,10 @@ class SceneSpec:
 
     Attributes:
         frame_size: width and height of the frames.
-        background, other_background: the picture behind everything, and one that may replace it.
+        background, other_background: the background image, and one that may replace it.
         target: unless ``painted`` it is a part of the background, with the same image and size.
-        occluder: an object to go in front of the target, if any.
-        look: shared by all frames.
+        occluder: an object that covers the target, if any.
+        look: image effects shared by all frames.
         source: the files of background and target.
     """
 
@@ -61,7 +61,7 @@ class SceneSpec:
 
 @dataclass(frozen=True)
 class AssetLibrary:
-    """What scenes are drawn from: at least one picture; cut-outs if there are any."""
+    """Source material of scenes: at least one image, and cut-outs if there are any."""
 
     pictures: Sequence[Picture]
     cutouts: Sequence[Cutout]
@@ -71,12 +71,12 @@ class AssetLibrary:
 def load_assets(
     image_dirs: Sequence[str | Path], cutout_dirs: Sequence[str | Path], settings: DrawSettings | None = None
 ) -> AssetLibrary:
-    """Load the pictures and cut-outs of folders and their sub-folders into memory.
+    """Load the images and cut-outs of folders and their sub-folders into memory.
 
-    Without picture folders procedural textures are made.
+    Without image folders procedural textures are generated.
 
     Raises:
-        DataError: a folder is missing, or holds nothing that can be used.
+        DataError: a folder is missing, or has no usable image.
     """
     cutouts = load_cutouts(cutout_dirs)
     if image_dirs:
@@ -88,7 +88,7 @@ def load_assets(
 
 
 def _scenery(image: np.ndarray, frame_size: tuple[int, int]) -> SceneObject:
-    """Make a background, in its own size or enlarged until it covers the frame."""
+    """Make a background, at its own size or enlarged to cover the frame."""
     height, width = image.shape[:2]
     cover = max(1.0, frame_size[0] / width, frame_size[1] / height)
     return SceneObject(Sprite(image, _WHOLE), np.array((width, height)) * cover)
@@ -107,7 +107,7 @@ def _paste_cutout(cutout: Cutout, pixels: float) -> SceneObject:
 def _draw_distractor(
     rng: np.random.Generator, assets: AssetLibrary, target: SceneObject, part: Part | None, backdrop: np.ndarray | None
 ) -> SceneObject:
-    """Draw an object like the target, which is ``part`` of a picture or a cut-out (None), but never the same."""
+    """Draw an object like the target, which is ``part`` of an image or a cut-out (None), but never the same."""
     pixels = np.sqrt(target.body.prod()) * np.exp(rng.normal(0, 0.2))
     kind = rng.random()
     if part is None and kind < 0.6:
@@ -128,7 +128,7 @@ def _draw_distractor(
 def _draw_target(
     rng: np.random.Generator, assets: AssetLibrary, scenery: Picture, span: float, backdrop: np.ndarray | None
 ) -> tuple[SceneObject, Part | None, str]:
-    """Draw a target to paste; return the part of a picture that it is (None: a cut-out) and its file too."""
+    """Draw a target to paste; also return its part of an image (None: a cut-out) and its file."""
     settings = assets.settings
     least, most = settings.MIN_SIZE * span, settings.MAX_SIZE * span
     if assets.cutouts and rng.random() < settings.CUTOUT:
@@ -147,7 +147,7 @@ def draw_scene_spec(
     """Draw the objects of a scene.
 
     Args:
-        frame_size: width and height of the frames; None = by the background picture.
+        frame_size: width and height of the frames; None = derived from the background image.
     """
     settings = assets.settings
     scenery, other = pick(rng, assets.pictures), pick(rng, assets.pictures)
@@ -167,7 +167,7 @@ def draw_scene_spec(
             target.sprite, target.size * min((_MOST_OF_FRAME * np.array(size) / target.body).min(), 1.0)
         )
         source = f"{file} over {scenery.source}"
-        if file == scenery.source:  # upside down, so that it does not show the target a second time
+        if file == scenery.source:  # turn it upside down, so that it does not show the target a second time
             background = _scenery(np.ascontiguousarray(scenery.image[::-1]), size)
     else:
         part = draw_part(rng, scenery, settings)

@@ -1,4 +1,4 @@
-"""Cut objects out of pictures, by masks or by saliency, as foreground objects for ``IMAGES``."""
+"""Cut objects out of images, by masks or by saliency, as foreground objects for ``IMAGES``."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from lib.utils.errors import DataError, ImageError
 
 logger = logging.getLogger(__name__)
 
-_MIN_SIDE = 40  # pixels, square root of the mask's area: smaller objects are a blur when enlarged
-_MIN_FILL = 0.2  # of the mask's bounding box; less is a scatter of pieces
-_MAX_SIDE = 640  # of a photograph, in pixels: outlines that are found by saliency are not finer
-_SALIENT, _DOUBTFUL = 0.6, (0.45, 0.65)  # least saliency of an object, and the range that tells nothing
-_MAX_DOUBT = 0.2  # pixels of doubtful saliency for each of the object; an outline alone has about half as many
+_MIN_SIDE = 40  # pixels, square root of the mask's area: smaller objects are blurry when enlarged
+_MIN_FILL = 0.2  # fraction of its bounding box that a mask must fill: less is scattered pieces
+_MAX_SIDE = 640  # of a photograph, in pixels: outlines from saliency have no finer detail
+_SALIENT, _DOUBTFUL = 0.6, (0.45, 0.65)  # least saliency of an object, and the undecided range
+_MAX_DOUBT = 0.2  # most pixels of undecided saliency per object pixel; a clear outline has about half as many
 _ONE_PIECE = 0.95  # share of the salient pixels that must be connected
-_BAND = 0.015  # of the longest side, to both sides of the outline by saliency: there colors decide
+_BAND = 0.015  # width over the longest side, on each side of the outline, of the band that GrabCut refines
 _MIN_AGREEMENT = 0.85  # IoU of the objects by saliency and by colors
 
 
 def cut_out_coco(annotations: Path, images: Path, out: Path) -> int:
-    """Write every instance of a COCO annotation file that is large and whole enough as a PNG with alpha.
+    """Write every large and complete instance of a COCO annotation file as a PNG with alpha.
 
     Args:
         annotations: ``instances_*.json`` with masks as polygons or run lengths; crowds are left out.
@@ -41,7 +41,7 @@ def cut_out_coco(annotations: Path, images: Path, out: Path) -> int:
         The number of files written.
 
     Raises:
-        DataError: a file is missing or damaged, or no instance is large and whole enough.
+        DataError: a file is missing or damaged, or no instance is large and complete enough.
     """
     try:
         content = json.loads(annotations.read_text())
@@ -69,18 +69,18 @@ def cut_out_coco(annotations: Path, images: Path, out: Path) -> int:
 
 
 def cut_out_salient(folders: Sequence[Path], out: Path, saliency: Callable[[np.ndarray], np.ndarray]) -> int:
-    """Write the object of each photograph that is one compact salient region away from the borders.
+    """Write the object of each photograph with a single compact salient region away from the borders.
 
     Args:
         folders: of photographs, with their sub-folders.
         out: folder for ``FOLDER_PICTURE.png`` (or ``_2.png`` ...) with alpha, at most 640 pixels wide and high.
-        saliency: (H, W) in [0, 1] of an RGB picture (H, W, 3).
+        saliency: function that returns the saliency, (H, W) in [0, 1], of an RGB image (H, W, 3).
 
     Returns:
-        The number of files written; unreadable pictures are logged and left out.
+        The number of files written; unreadable images are logged and left out.
 
     Raises:
-        DataError: there are no pictures, or none has such an object.
+        DataError: there are no images, or none has such an object.
     """
     pictures = list_pictures(folders)
     written: Counter[str] = Counter()
@@ -95,7 +95,7 @@ def cut_out_salient(folders: Sequence[Path], out: Path, saliency: Callable[[np.n
         mask = salient_object(image, saliency(image))
         if mask is not None and (box := _whole_object(mask)) is not None:
             written[name := f"{path.parent.name}_{path.stem}"] += 1
-            again = f"_{written[name]}" if written[name] > 1 else ""  # of folders with one name
+            again = f"_{written[name]}" if written[name] > 1 else ""  # for folders with the same name
             write_image(out / f"{name}{again}.png", np.dstack((image, mask.astype(np.uint8) * 255))[box])
     if not written:
         raise DataError(f"none of {len(pictures)} pictures has one compact salient object that can be cut out")
@@ -103,9 +103,9 @@ def cut_out_salient(folders: Sequence[Path], out: Path, saliency: Callable[[np.n
 
 
 def salient_object(image: np.ndarray, heat: np.ndarray) -> np.ndarray | None:
-    """Return the mask, bool (H, W), of the one salient object of a picture; None where there is none, or several.
+    """Return the mask, bool (H, W), of the single salient object of an image; None if there is none, or several.
 
-    Its outline is that of the saliency (H, W), refined by GrabCut; None where the two disagree.
+    Its outline is that of the saliency ``heat`` (H, W), refined by GrabCut; None if the two disagree.
     """
     salient = heat >= _SALIENT
     doubtful = (heat > _DOUBTFUL[0]) & (heat < _DOUBTFUL[1])
@@ -131,7 +131,7 @@ def _largest_piece(mask: np.ndarray) -> np.ndarray:
 
 
 def _mask(item: dict[str, Any], picture: dict[str, Any]) -> np.ndarray:
-    """Return the mask of an instance, bool (height, width), from its polygons or run lengths."""
+    """Return the mask of an instance, bool (height, width), from its polygons or run-length encoding."""
     shape = item["segmentation"]
     if isinstance(shape, dict):
         return decode_rle(shape["size"], shape["counts"])

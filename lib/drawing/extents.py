@@ -1,4 +1,4 @@
-"""Extents of a target: what its box encloses, and how tightly."""
+"""Extents of a target: which part of an object its box encloses, and how tightly."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _CANDIDATES = 4
 
 
 def draw_loosening(rng: np.random.Generator, settings: DrawSettings) -> np.ndarray:
-    """Draw how a box differs from its object in size and center; see :func:`loosen`."""
+    """Draw the deviation of a box from its object in size and center; see :func:`loosen`."""
     return rng.standard_normal(4) * settings.LOOSE * (0.3, 0.3, 1, 1)
 
 
@@ -33,7 +33,7 @@ def draw_part_box(rng: np.random.Generator, box: np.ndarray) -> np.ndarray:
 
 
 def draw_rectangle(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Draw an ``xywh`` box anywhere in a picture (H, W, 3): of four, the one with the most varied content."""
+    """Draw an ``xywh`` box anywhere in an image (H, W, 3): of four, the one with the most varied content."""
     height, width = image.shape[:2]
     side = min(height, width) * np.exp(rng.uniform(np.log(0.06), np.log(0.5), _CANDIDATES))
     aspect = np.exp(rng.normal(0, 0.45, _CANDIDATES) / 2)

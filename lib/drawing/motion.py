@@ -1,4 +1,4 @@
-"""Poses of the objects in the frames of a pair: a first template frame, and random changes from it."""
+"""Poses of the objects in the frames of a pair: a first template frame, and random changes of it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from lib.drawing.photometric import draw_look, line_kernel, tone_table
 from lib.drawing.scene import Frame, Placed
 from lib.drawing.warp import BEND_SIZE, Pose, Sprite, project
 
-CHANGES = 5 + BEND_SIZE[0] * BEND_SIZE[1]  # numbers of a deformation
+CHANGES = 5 + BEND_SIZE[0] * BEND_SIZE[1]  # number of parameters of a deformation
 
 
 @dataclass(frozen=True)
 class Start:
-    """Poses in the first frame, and the factor of all later deformations."""
+    """Poses in the first frame, and the factor for all later deformations."""
 
     strength: float
     camera: Pose
@@ -28,18 +28,18 @@ class Start:
 
 
 def deformation_spread(settings: DrawSettings) -> np.ndarray:
-    """Return the deviations of a target's deformation: log scale, log aspect, radians, tilt (2), bend (12)."""
+    """Return the standard deviations of a target's deformation: log scale, log aspect, radians, tilt (2), bend (12)."""
     pose = (settings.SCALE, settings.ASPECT, np.deg2rad(settings.ROTATION), settings.TILT, settings.TILT)
     return np.array((*pose, *(settings.BEND,) * (CHANGES - 5)))
 
 
 def draw_turn(rng: np.random.Generator, settings: DrawSettings) -> float:
-    """Draw by how many radians a target is turned beside its deformation: any angle with ``TURN``, else 0."""
+    """Draw an additional rotation of the target in radians: any angle with probability ``TURN``, else 0."""
     return rng.uniform(-np.pi, np.pi) if settings.TURN and rng.random() < settings.TURN else 0.0
 
 
 def camera_spread(settings: DrawSettings) -> np.ndarray:
-    """Return those of the background, which keeps its aspect and does not bend."""
+    """Return the standard deviations of the background's deformation; it keeps its aspect and does not bend."""
     turn = np.deg2rad(settings.CAMERA_ROTATION)
     pose = (settings.CAMERA_SCALE, 0.0, turn, settings.CAMERA_TILT, settings.CAMERA_TILT)
     return np.array((*pose, *(0.0,) * (CHANGES - 5)))
@@ -58,7 +58,7 @@ def deformed(pose: Pose, change: np.ndarray, center: np.ndarray) -> Pose:
 
 
 def calm(settings: DrawSettings) -> DrawSettings:
-    """Return settings with which every pair is usable: a pasted target, little changed, in the middle of the frame."""
+    """Return settings with which every pair is usable: a slightly changed pasted target in the middle of the frame."""
     off = ("VIEW", "ASPECT", "TILT", "BEND", "HARD", "TURN", "PLACEMENT", "MOTION", "JUMP", "OCCLUDER")
     easy: dict[str, Any] = {"MIN_SIZE": 0.3, "MAX_SIZE": 0.4, "SCALE": 0.05, "ROTATION": 3.0, "DISTRACTORS": (1.0,)}
     return replace(settings, **easy | dict.fromkeys(off, 0.0))
@@ -80,7 +80,7 @@ def _size(thing: SceneObject) -> float:
 
 
 def object_tone(rng: np.random.Generator, settings: DrawSettings) -> np.ndarray:
-    """Draw the table of a small change of one object's brightness and color."""
+    """Draw a small change of an object's brightness and color, as a lookup table."""
     gain, *white = rng.standard_normal(4)
     return tone_table(np.concatenate((settings.OBJECT_GAIN * (gain + 0.4 * np.array(white)), np.zeros(3))))
 
@@ -116,7 +116,7 @@ def draw_start(rng: np.random.Generator, scene: SceneSpec) -> Start:
 def _next_center(
     rng: np.random.Generator, scene: SceneSpec, center: np.ndarray, shift: np.ndarray, jump: float
 ) -> np.ndarray:
-    """Draw the target's next center: ``center`` plus ``shift``, or anywhere; rarely beyond the border."""
+    """Draw the target's next center: ``center`` plus ``shift``, or anywhere; rarely outside the frame."""
     size = np.array(scene.frame_size, np.float64)
     margin = np.minimum(0.5 * scene.target.body, 0.5 * size) * (rng.random() >= scene.settings.BORDER)
     if rng.random() < jump:
@@ -140,7 +140,7 @@ def draw_next(rng: np.random.Generator, scene: SceneSpec, start: Start) -> tuple
             other = scene.other_background
             return Placed(other.sprite, replace(camera, size=other.size)), target
         return Placed(scene.background.sprite, camera), target
-    change[5:] = 0  # a picture does not bend
+    change[5:] = 0  # a background does not bend
     camera = deformed(start.camera, change, start.camera.center)
     after = _next_center(rng, scene, before, pan, jump=0.0)
     camera = replace(camera, center=camera.center + after - body_center(scene.target.sprite, camera))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-POINTS = 64  # of a random outline
+POINTS = 64  # number of points of a random outline
 _ANGLES = np.linspace(0, 2 * np.pi, POINTS, endpoint=False)
 _CIRCLE = np.stack((np.cos(_ANGLES), np.sin(_ANGLES)), axis=1)
 
@@ -83,7 +83,7 @@ def fill(outline: np.ndarray, width: int, height: int) -> np.ndarray:
     """Return the antialiased mask (height, width) uint8 of an outline."""
     oversampling = 4
     mask = np.zeros((height * oversampling, width * oversampling), np.uint8)
-    # OpenCV fills every pixel that the outline touches: half a pixel more on every side, less the offset of its centers
+    # OpenCV fills every pixel that the outline touches: half a pixel more on each side, minus the offset of its centers
     points = np.round((outline * oversampling - 0.5) * 16).astype(np.int32)
     cv2.fillPoly(mask, [points], 255, cv2.LINE_8, 4)
     return cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""The data set ``IMAGES``: training pairs drawn from unlabeled pictures or procedural textures."""
+"""The data set ``IMAGES``: training pairs drawn (synthesized) from unlabeled images or procedural textures."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from lib.utils.crop import box_to_crop, crop_window
 __all__ = ["DrawSettings", "ImagesDataset", "build_images_dataset", "crop_frame"]
 
 _TRIES = 20
-_LEAST_BOX = 8  # square root of the area in pixels of the frame
+_LEAST_BOX = 8  # least square root of a target's area, in pixels of the frame
 _LEAST_SIDE = 3
 
 
 class ImagesDataset:
-    """Pairs drawn from pictures and cut-outs in memory.
+    """Pairs drawn from images and cut-outs in memory.
 
-    The same state of the random generator gives the same pair. Load before forking workers, which then share memory.
+    The same state of the random generator gives the same pair. Load it before forking workers: they share memory.
     """
 
     name = "IMAGES"
@@ -51,8 +51,8 @@ class ImagesDataset:
     def draw_plain(self, rng: np.random.Generator, template: CropSpec, search: CropSpec) -> CropPair:
         """Draw one target in ``template.number`` template frames and ``search.number`` search frames.
 
-        A draw with a target that is too small or hardly visible is discarded; after 20 such an easy pair is drawn that
-        is always usable.
+        A pair whose target is too small or hardly visible is discarded; after 20 of them an easy pair is drawn that is
+        always usable.
         """
         settings = self.assets.settings
         least = [settings.MIN_VISIBLE_TEMPLATE] * template.number + [settings.MIN_VISIBLE] * search.number
@@ -69,7 +69,7 @@ class ImagesDataset:
 
 
 def _usable(frame: Frame, least_visible: float) -> bool:
-    """Whether the target is large enough and enough of it is visible."""
+    """Return whether the target is large enough and visible enough."""
     box = frame.target_box
     if box is None or np.sqrt(box[2:].prod()) < _LEAST_BOX or box[2:].min() < _LEAST_SIDE:
         return False
@@ -80,16 +80,16 @@ def _jittered_crop(rng: np.random.Generator, frame: Frame, spec: CropSpec, chang
     """Draw the crop around the target's jittered box; without jitter if it would be nothing but padding.
 
     Args:
-        change: of the box from the target's extent, see :func:`loosen`.
+        change: deviation of the box from the target's extent, see :func:`loosen`.
     """
-    assert frame.target_box is not None  # or the draw was not usable
+    assert frame.target_box is not None  # otherwise the pair was discarded
     box = loosen(frame.target_box, change)
     crop = crop_frame(frame, box, jitter_box(box, spec, rng), spec)
     return crop_frame(frame, box, box, spec) if crop.padding.all() else crop
 
 
 def crop_frame(frame: Frame, box: np.ndarray, around: np.ndarray, spec: CropSpec) -> Crop:
-    """Draw the square crop that ``lib.utils.crop.sample_target`` would cut out of the whole frame around a box.
+    """Draw the square crop that ``lib.utils.crop.sample_target`` would take from the whole frame around a box.
 
     Args:
         box: the target, ``xywh`` in pixels of the frame.
@@ -117,5 +117,5 @@ def crop_frame(frame: Frame, box: np.ndarray, around: np.ndarray, spec: CropSpec
 def build_images_dataset(
     image_dirs: Sequence[str | Path], cutout_dirs: Sequence[str | Path], settings: DrawSettings | None = None
 ) -> ImagesDataset:
-    """Make the data set of the pictures and cut-outs of folders; arguments and errors as of :func:`load_assets`."""
+    """Make the data set of the images and cut-outs of folders; arguments and errors as of :func:`load_assets`."""
     return ImagesDataset(load_assets(image_dirs, cutout_dirs, settings))

@@ -1,4 +1,4 @@
-"""Parts of pictures: drawn, varied and cut out as sprites."""
+"""Parts of images: drawn, varied and cut out as sprites."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from lib.drawing.warp import Sprite
 
 T = TypeVar("T")
 
-_PAD = 3  # pixels around a sprite, so that its edge is never cut
+_PAD = 3  # margin around a sprite in pixels, so that its edge is never cut off
 _MIN_SIDE = 6
 _SOFT = 0.4  # share of the sprites whose edge is soft
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a picture, its outline ``(N, 2)`` in pixels of the picture."""
+    """A part of an image, its outline ``(N, 2)`` in pixels of the image."""
 
     picture: Picture
     outline: np.ndarray
 
 
 def pick(rng: np.random.Generator, items: Sequence[T]) -> T:
-    """Draw one of the items."""
+    """Return a random item."""
     return items[int(rng.integers(len(items)))]
 
 
@@ -41,7 +41,7 @@ def _salient_box(rng: np.random.Generator, picture: Picture) -> np.ndarray:
 
 
 def draw_part(rng: np.random.Generator, picture: Picture, settings: DrawSettings) -> Part:
-    """Draw a rectangle anywhere, a segment of the picture, or a random shape over a salient box."""
+    """Draw a rectangle anywhere, a segment of the image, or a random shape over a salient box."""
     if settings.RECTANGLE and rng.random() < settings.RECTANGLE:
         return Part(picture, rectangle_outline(draw_rectangle(rng, picture.image)))
     if picture.segments and rng.random() < settings.SEGMENT:
@@ -51,14 +51,14 @@ def draw_part(rng: np.random.Generator, picture: Picture, settings: DrawSettings
 
 
 def same_shape(rng: np.random.Generator, outline: np.ndarray, picture: Picture) -> Part:
-    """Draw the part of a picture with this shape over a salient box."""
+    """Draw the part of an image with this shape over a salient box."""
     x, y, w, h = box_of(outline)
     box = _salient_box(rng, picture)
     return Part(picture, box[:2] + (outline - (x, y)) / (w, h) * box[2:])
 
 
 def neighbor(rng: np.random.Generator, part: Part) -> Part:
-    """Draw a part of the same picture and shape, next to ``part``."""
+    """Draw a part of the same image and shape, next to ``part``."""
     x, y, w, h = box_of(part.outline)
     angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(0.7, 1.4)
     room = np.maximum(np.array(part.picture.image.shape[1::-1]) - (w, h), 0)
@@ -67,7 +67,7 @@ def neighbor(rng: np.random.Generator, part: Part) -> Part:
 
 
 def same_texture(rng: np.random.Generator, part: Part) -> Part:
-    """Draw the same box of the picture rotated by 180 degrees, in another shape."""
+    """Draw the same box of the image rotated by 180 degrees, in another shape."""
     x, y, w, h = box_of(part.outline)
     height, width = part.picture.image.shape[:2]
     turned = replace(part.picture, image=part.picture.image[::-1, ::-1])
@@ -75,12 +75,12 @@ def same_texture(rng: np.random.Generator, part: Part) -> Part:
 
 
 def cut(rng: np.random.Generator, part: Part, pixels: float, backdrop: np.ndarray | None) -> Sprite:
-    """Cut a part out of its picture, with a random softness of its edge.
+    """Cut a part out of its image, with a random softness of its edge.
 
     Args:
-        pixels: square root of the area of the part's box in the frame, and limit of the sprite's pixels: else it would
-            be sharper than its surroundings.
-        backdrop: mean color that it partly takes on, or None.
+        pixels: square root of the area of the part's box in the frame; it limits the sprite's resolution, so that it is
+            not sharper than its surroundings.
+        backdrop: mean color to blend in partly, or None.
     """
     height, width = part.picture.image.shape[:2]
     low = np.clip(np.floor(part.outline.min(0)).astype(int), 0, (width - 2, height - 2))
@@ -113,7 +113,7 @@ def scaled(sprite: Sprite, pixels: float) -> np.ndarray:
 
 
 def shrunk(sprite: Sprite, pixels: float) -> Sprite:
-    """Shrink the sprite to the pixels that it has in the frame, where its outline's box is ``pixels`` large."""
+    """Shrink the sprite to its resolution in the frame, where its outline's box has size ``pixels``."""
     size = np.maximum(np.round(scaled(sprite, pixels)), _MIN_SIDE).astype(int)
     if size[0] >= sprite.image.shape[1]:
         return sprite

@@ -26,15 +26,15 @@ Tone = np.ndarray
 
 @dataclass(frozen=True)
 class Look:
-    """Effects on one frame; None or 0 = without.
+    """Image effects on one frame; None or 0 = off.
 
     Attributes:
-        shade: (3, 3) float32 log gains, a light field over the picture.
-        defocus: sigma in pixels.
-        low_factor: of shrinking the picture, before it is enlarged again.
-        noise: gray levels.
-        noise_offset: origin in the bank of noise.
-        fade: share by which all levels move to the middle one.
+        shade: (3, 3) float32 log gains, interpolated over the image.
+        defocus: sigma of the blur in pixels.
+        low_factor: factor by which the image is downsampled before it is upsampled again.
+        noise: standard deviation in gray levels.
+        noise_offset: origin in the noise bank.
+        fade: loss of contrast: fraction by which all levels move to the middle one.
     """
 
     tone: Tone
@@ -58,7 +58,7 @@ def draw_tone(rng: np.random.Generator, settings: DrawSettings) -> Tone:
 
 
 def line_kernel(length: float, angle: float) -> np.ndarray:
-    """Return the antialiased kernel of a straight motion over ``length`` pixels; odd side, sum 1."""
+    """Return the antialiased kernel of linear motion blur over ``length`` pixels; odd side, sum 1."""
     radius = int(np.ceil(length / 2))
     y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
     along = np.abs(x * np.cos(angle) + y * np.sin(angle))
@@ -68,7 +68,7 @@ def line_kernel(length: float, angle: float) -> np.ndarray:
 
 
 def draw_noise_offset(rng: np.random.Generator) -> tuple[int, int]:
-    """Draw an origin in the bank of noise."""
+    """Draw an origin in the noise bank."""
     top, left = rng.integers(0, _NOISE_SIDE, 2)
     return int(top), int(left)
 
@@ -91,7 +91,7 @@ def draw_look(rng: np.random.Generator, settings: DrawSettings, video: Look) -> 
 
 
 def draw_video_look(rng: np.random.Generator, settings: DrawSettings) -> Look:
-    """Draw what the frames of one video share: tone, gray, compression, resolution and contrast."""
+    """Draw the effects that all frames of a video share: tone, grayscale, compression, resolution and contrast."""
     gray, jpeg, low = rng.random(3) < (settings.GRAY, settings.JPEG, settings.LOW_RESOLUTION)
     tone = draw_tone(rng, settings) * settings.VIDEO_TONE
     if settings.DARK and rng.random() < settings.DARK:
@@ -107,7 +107,7 @@ def draw_video_look(rng: np.random.Generator, settings: DrawSettings) -> Look:
 
 
 def tone_table(tone: Tone, fade: float = 0.0) -> np.ndarray:
-    """Return gain and gamma of a tone, and a loss of contrast, as a table (1, 256, 3) uint8 for ``cv2.LUT``."""
+    """Return gain and gamma of a tone, and a loss of contrast, as a lookup table (1, 256, 3) uint8 for ``cv2.LUT``."""
     table = _LEVELS ** np.exp(tone[3]) * np.exp(tone[:3])
     table = np.clip(table, 0, 1) * (1 - fade) + 0.5 * fade
     return (np.clip(table, 0, 1) * 255 + 0.5).astype(np.uint8)[None]
@@ -121,7 +121,7 @@ def _color_matrix(tone: Tone) -> np.ndarray:
 
 @cache
 def _noise_bank(copies: int) -> np.ndarray:
-    """Make noise like a sensor's around 128, uint8 (side, side, 3), periodic; side = ``copies`` x ``_NOISE_SIDE``."""
+    """Make sensor-like noise around 128, uint8 (side, side, 3), periodic; side = ``copies`` x ``_NOISE_SIDE``."""
     rng = np.random.default_rng(0)
     shape = (_NOISE_SIDE, _NOISE_SIDE)
     noise = rng.standard_normal((*shape, 1)) + 0.6 * rng.standard_normal((*shape, 3))
@@ -131,7 +131,7 @@ def _noise_bank(copies: int) -> np.ndarray:
 
 
 def apply_look(image: np.ndarray, look: Look) -> np.ndarray:
-    """Apply a look to an RGB uint8 picture, which may be overwritten."""
+    """Apply a look to an RGB uint8 image, which may be overwritten."""
     height, width = image.shape[:2]
     if look.shade is not None:
         field = (np.exp(look.shade) * 128).clip(0, 255).astype(np.uint8)
@@ -157,5 +157,5 @@ def apply_look(image: np.ndarray, look: Look) -> np.ndarray:
         image = cv2.addWeighted(image, 1, noise, strength, -128 * strength)
     if look.jpeg:
         _, data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, look.jpeg))
-        return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))  # written and read in the same order of channels
+        return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))  # encoded and decoded with the same channel order
     return image

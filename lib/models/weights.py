@@ -1,4 +1,4 @@
-"""Load the weights of a file into a model: all of them, or those that fit."""
+"""Load the weights of a file into a model: all of them, or only matching ones."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from lib.utils.paths import PRETRAINED_DIR
 
 logger = logging.getLogger(__name__)
 
-BLOCKS = "backbone.blocks."  # how the names of a backbone's blocks begin, before their number
+BLOCKS = "backbone.blocks."  # prefix of the names of a backbone's blocks, before their number
 Explain = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], list[str]]
 
 
 def load_weights(model: nn.Module, path: str | Path, explain: Explain | None = None) -> None:
-    """Load a tracker's checkpoint, published or our own, into ``model``; every name and shape must fit.
+    """Load a tracker's checkpoint, published or our own, into ``model``; all names and shapes must match.
 
     Args:
         explain: see :class:`lib.models.family.Family`, ``explain_misfit``.
 
     Raises:
-        CheckpointError: the file is damaged or was made for another model; the message says for which.
+        CheckpointError: the file is damaged or was made for another model; the message names it.
     """
     own = model.state_dict()
     state = with_names_of(own, network_state(load_checkpoint(path), path))
@@ -37,8 +37,8 @@ def load_weights(model: nn.Module, path: str | Path, explain: Explain | None = N
 
 
 def describe_misfit(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
-    """Describe, a few of each, names, shapes and types in which weights do not fit a model; nothing where they do."""
-    # Old files lack batch norm's count of batches, which is not used; torch fills it in.
+    """List mismatches of names, shapes and types between weights and a model, a few of each; empty if they fit."""
+    # Old files lack batch norm's num_batches_tracked, which is not used; torch fills it in.
     missing = sorted(name for name in own.keys() - state.keys() if not name.endswith(".num_batches_tracked"))
     unexpected = sorted(state.keys() - own.keys())
     misfits = sorted(name for name in own.keys() & state.keys() if own[name].shape != state[name].shape)
@@ -58,15 +58,15 @@ def describe_misfit(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> l
 
 
 def with_names_of(own: Collection[str], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights of a file, see :func:`network_state`, under the names that a model has for them.
+    """Rename the weights of a file, see :func:`network_state`, to the names of a model's weights.
 
-    Where none fits and all names begin with the same attribute, which held the model in the saved object, as
-    ``tracker.`` does, they are taken without it.
+    If no name matches and all begin with the same prefix, such as ``tracker.``, the attribute that held the model in
+    the saved object, the prefix is removed.
 
     Args:
         own: the names of the model's weights.
     """
-    # A model may have a part called ``net`` or ``module``, which is taken from the file's names.
+    # A model may have a part called ``net`` or ``module``, which own_name() removes from the file's names.
     bare = {own_name(name): name for name in own}
     known = bare if len(bare) == len(own) else {}
     renamed = {known.get(name, name): value for name, value in state.items()}
@@ -82,7 +82,7 @@ def pretrain_path(name: str) -> Path:
     """Return the file of ``MODEL.PRETRAIN_FILE``: a path, or a name in ``pretrained_models/``.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is no such file.
     """
     path = Path(name) if Path(name).is_file() else PRETRAINED_DIR / name
     if not path.is_file():
@@ -94,7 +94,7 @@ def pretrain_path(name: str) -> Path:
 
 
 def count_blocks(names: Iterable[str]) -> int:
-    """Return how many blocks the backbone has that weights of these names are of."""
+    """Return the number of backbone blocks among weights of these names."""
     return 1 + max((int(name.split(".")[2]) for name in names if name.startswith(BLOCKS)), default=-1)
 
 
@@ -105,14 +105,14 @@ def load_matching(
     derived: Collection[str] = (),
     skip_misfits: bool = False,
 ) -> None:
-    """Load what fits by name into ``module``, and log what was loaded and what was not.
+    """Load weights with matching names into ``module``, and log which were loaded and which were not.
 
     Args:
         derived: names that are loaded elsewhere.
-        skip_misfits: skip a known name with another shape, which is an error otherwise.
+        skip_misfits: skip a matching name with another shape; otherwise it is an error.
 
     Raises:
-        CheckpointError: nothing fits, or a shape does not.
+        CheckpointError: no name matches, or a shape does not.
     """
     own = module.state_dict()
     known = {name: value for name, value in state.items() if name in own}
@@ -136,6 +136,6 @@ def load_matching(
 
 
 def _listing(names: list[str]) -> str:
-    """Names for a log line; the tensors of one block count as one."""
+    """Return names for a log line, with the tensors of a block as one entry."""
     short = list(dict.fromkeys(re.sub(r"^((?:backbone\.)?blocks\.\d+)\..*", r"\1.*", name) for name in names))
     return ", ".join(short) or "none"

@@ -20,7 +20,7 @@ from lib.utils.dist_info import TORCHRUN, DistInfo, dist_info
 from lib.utils.errors import ConfigError, OSTrackError
 
 TIMEOUT = timedelta(minutes=30)  # a rank waits while rank 0 reads annotation or writes a checkpoint
-# Parts of gloo's messages, which has no error class of its own, when another process has ended or does not answer.
+# Parts of gloo's messages (it has no error class of its own) when another process has ended or does not answer.
 _LOST = ("/gloo/", "pair closure", "Connection closed by peer", "Connection reset by peer")
 
 
@@ -28,7 +28,7 @@ def train_dist_info() -> DistInfo:
     """Read rank and world size from the variables of ``torchrun``; without ``RANK`` the process is alone.
 
     Raises:
-        ConfigError: only some of the variables are set, or they make no sense.
+        ConfigError: only some of the variables are set, or they are invalid.
     """
     missing = [name for name in TORCHRUN[:3] if not os.environ.get(name)]
     if "RANK" in os.environ and missing:
@@ -83,7 +83,7 @@ def leave_group() -> None:
 def wrap(net: nn.Module, device: torch.device) -> nn.Module:
     """Wrap ``net`` so that gradients are averaged over the ranks; all start from rank 0's weights.
 
-    Parameters that must not be trained have to be frozen before. Unused ones (``cls_token``, ``pos_embed``) are
+    Freeze parameters before calling this. Unused ones (``cls_token``, ``pos_embed``) are
     allowed. Batch norm is each rank's own, as published; every step and :func:`share_buffers` take the running
     statistics of rank 0.
     """
@@ -132,7 +132,7 @@ def broadcast_object(value: Any) -> Any:
 
 
 def barrier() -> None:
-    """Wait until all ranks are here, for :data:`TIMEOUT` at most."""
+    """Wait until all ranks have reached this call, for :data:`TIMEOUT` at most."""
     if dist.is_initialized():
         dist.barrier()
 

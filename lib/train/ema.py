@@ -1,4 +1,4 @@
-"""A running average of the weights (Polyak averaging), which often tracks better than the last weights."""
+"""Exponential moving average (EMA) of the weights, which often tracks better than the last weights."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Ema:
 
     All floating-point state is averaged, batch norm's running statistics included: those of the newest weights would
     not fit averaged ones. The average starts as ``model``, and its decay rises with the updates n as
-    ``(1 + n) / (10 + n)`` up to ``decay``, so that the random weights of a new head are soon forgotten.
+    ``(1 + n) / (10 + n)`` up to ``decay``, so that the random initial weights of a new head decay fast.
 
     Args:
         model: the network, not wrapped for data parallelism; it is copied.
-        decay: share of the average that an update leaves, in [0, 1).
+        decay: weight of the old average in an update, in [0, 1).
 
     Attributes:
         module: the averaged network, in evaluation mode, without gradients.

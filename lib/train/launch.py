@@ -41,7 +41,7 @@ _FAREWELL_SECONDS = 30.0
 
 @dataclass
 class _Rank:
-    """A started process; ``report`` is the file in which it says why it failed."""
+    """A started process; ``report`` is the file to which it writes why it failed."""
 
     number: int
     process: subprocess.Popen
@@ -53,7 +53,7 @@ class _Rank:
 
     @property
     def status(self) -> int:
-        """Exit status as a shell gives it: 128 + N after signal N; 1 of a failed process that still runs."""
+        """Exit status as in a shell: 128 + N after signal N; 1 for a failed process that still runs."""
         code = self.process.poll()
         return 1 if code is None else 128 - code if code < 0 else code
 
@@ -106,7 +106,7 @@ def launch(
     common = {
         "WORLD_SIZE": nodes * processes, "LOCAL_WORLD_SIZE": processes, "MASTER_ADDR": ip,
         "MASTER_PORT": port or _free_port(), _LAUNCHER: os.getpid(), **(_Machines.VARIABLES if machines else {}),
-        # Or every rank would start as many threads as there are CPUs.
+        # Otherwise every rank would start as many threads as there are CPUs.
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", max(1, cpu_count() // processes)),
     }  # fmt: skip
     ranks: list[_Rank] = []
@@ -125,7 +125,7 @@ def launch(
         print("interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
     if received and any(rank.process.returncode == PREEMPTED for rank in ranks):
-        return PREEMPTED  # others that fail after that do so because they were left
+        return PREEMPTED  # ranks that fail later do so because the others have left
     if received and status == 128 + signal.SIGTERM:
         print(NOTHING_TO_SAVE, file=sys.stderr)
         return PREEMPTED
@@ -149,8 +149,8 @@ def _start(command: Sequence[str], common: Mapping[str, object], number: int, lo
 def _wait(ranks: list[_Rank], machines: _Machines | None) -> str | None:
     """Wait until all ranks have ended or one has failed; return what went wrong on another machine.
 
-    Ranks that stop after SIGTERM do so together. One that does not waits in vain for one that left alone, because its
-    data did not come.
+    Ranks that stop after SIGTERM stop at the same step. If one leaves alone, because it got no data in time, the others
+    would wait for it forever, so this returns after a limit.
     """
     limit = math.inf
     while any(rank.process.poll() is None for rank in ranks) and not any(rank.failed for rank in ranks):
@@ -165,13 +165,13 @@ def _wait(ranks: list[_Rank], machines: _Machines | None) -> str | None:
 
 
 def _first_failed(ranks: list[_Rank]) -> _Rank | None:
-    """Return the rank whose failure made the others fail: one that was killed, else the one that reported first."""
+    """Return the rank whose failure caused the others': one that was killed, else the one that reported first."""
     failed = [rank for rank in ranks if rank.failed]
     return min(failed, key=lambda rank: rank.report.stat().st_mtime_ns if rank.report.exists() else 0, default=None)
 
 
 def _end(ranks: list[_Rank]) -> None:
-    """Terminate what still runs, and kill it when that does not help."""
+    """Terminate the ranks that still run, and kill those that do not end."""
     for rank in ranks:
         if rank.process.poll() is None:
             rank.process.terminate()
@@ -191,9 +191,9 @@ def _free_port() -> int:
 
 
 class _Machines:
-    """Exchange failures between the launchers of several machines, in the store that their ranks meet at.
+    """Exchange failures between the launchers of several machines, through the store of their process group.
 
-    The launcher of machine 0 holds the store; ``VARIABLES`` tell the ranks so, as ``torchrun`` does.
+    The launcher of machine 0 hosts the store; ``VARIABLES`` announce this to the ranks, as in ``torchrun``.
     """
 
     VARIABLES = {"TORCHELASTIC_USE_AGENT_STORE": True, "TORCHELASTIC_RESTART_COUNT": 0}
@@ -216,7 +216,7 @@ class _Machines:
             return f"the connection to machine 0 is lost ({error})"
 
     def leave(self, failed: bool) -> None:
-        """Report the outcome to the others; machine 0, which holds the store, waits until all have done so."""
+        """Report the outcome to the others; machine 0, which hosts the store, waits until all have done so."""
         try:
             if failed:
                 self.store.set("failed", "1")
@@ -258,7 +258,7 @@ def _leave(text: str, status: int) -> None:
         temporary = report.with_suffix(".tmp")
         try:
             temporary.write_text(text)
-        except OSError:  # a full disk, most likely what all fail of: the first one prints it itself
+        except OSError:  # most likely a full disk, on which all ranks fail: the first one prints the error itself
             if not any(report.parent.glob("*.txt")):
                 print(f"rank {os.environ['RANK']}: {text}", end="", file=sys.stderr)
         with suppress(OSError):

@@ -14,12 +14,12 @@ from lib.utils.errors import ConfigError
 
 
 def giou_loss(predicted: Tensor, target: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Mean of ``1 - GIoU`` and the IoU of each pair.
+    """Return the mean of ``1 - GIoU``, and the IoU of each pair.
 
     Args:
         predicted, target: ``xyxy``, shape ``(B, 4)``. Predicted corners in the wrong order (a corner head may give
             them early in training) count as a box without area.
-        weight: of each pair, see :func:`mean`.
+        weight: weight of each pair, see :func:`mean`.
     """
     ordered = torch.cat((predicted[:, :2], torch.maximum(predicted[:, :2], predicted[:, 2:])), dim=1)
     giou, iou = paired_giou(ordered, target)
@@ -27,21 +27,21 @@ def giou_loss(predicted: Tensor, target: Tensor, weight: Tensor | None = None) -
 
 
 def l1_loss(predicted: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Mean absolute difference of the coordinates of ``xyxy`` boxes; ``weight`` as above."""
+    """Return the mean absolute difference of the coordinates of ``xyxy`` boxes; ``weight`` as above."""
     if weight is None:
         return F.l1_loss(predicted, target)
     return mean((predicted - target).abs().mean(dim=1), weight)
 
 
 def mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Mean of ``values``, weighted by 0 or 1 where there are weights; 0 when all weights are 0. Both (B,)."""
+    """Return the mean of ``values`` (B,), with optional weights 0 or 1 (B,); 0 if all weights are 0."""
     if weight is None:
         return values.mean()
     return (values * weight).sum() / weight.sum().clamp(min=1)
 
 
 def quality_focal_loss(score: Tensor, target: Tensor) -> Tensor:
-    """Cross entropy of scores with soft targets, each cell weighted by the square of its error; 0 where they agree.
+    """Return the cross entropy of scores with soft targets, each cell weighted by its squared error; 0 if equal.
 
     Li et al., Generalized Focal Loss, NeurIPS 2020, with their beta of 2. Summed over cells, averaged over samples.
 
@@ -53,7 +53,7 @@ def quality_focal_loss(score: Tensor, target: Tensor) -> Tensor:
 
 
 def weighted_l1_loss(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Absolute difference of two maps ``(B, C, S, S)``, averaged with the weights ``(B, 1, S, S)``."""
+    """Return the absolute difference of two maps ``(B, C, S, S)``, averaged with weights ``(B, 1, S, S)``."""
     difference = (predicted - target).abs().mean(dim=1, keepdim=True)
     return (difference * weight).sum() / weight.sum()
 
@@ -61,10 +61,10 @@ def weighted_l1_loss(predicted: Tensor, target: Tensor, weight: Tensor) -> Tenso
 def distillation_losses(
     output: Mapping[str, Tensor], taught: Mapping[str, Tensor], weights: DistillConfig
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the weighted sum of how far a student's maps are from its teacher's, and the statistics.
+    """Return the total distillation loss of a student against its teacher, and the statistics.
 
     Scores are compared by the quality focal loss; sizes and offsets by their absolute difference, each cell weighted by
-    the teacher's score; tokens by their squared difference, as a share of the teacher's mean square.
+    the teacher's score; tokens by their squared difference, divided by the teacher's mean square.
 
     Args:
         output, taught: of the student, and of the teacher without gradient: maps and, with a ``FEATURE_WEIGHT``,
@@ -86,10 +86,10 @@ def distillation_losses(
 
 
 def feature_loss(tokens: Tensor, taught: Tensor) -> Tensor:
-    """Mean squared difference of tokens (B, N, C) from those of a teacher, as a share of the mean square of these.
+    """Return the mean squared error of tokens (B, N, C) to a teacher's, divided by the mean square of the teacher's.
 
     Raises:
-        ConfigError: they have another number or width.
+        ConfigError: the numbers or widths of the tokens differ.
     """
     if tokens.shape != taught.shape:
         shapes = f"{tuple(tokens.shape[1:])}, the teacher's {tuple(taught.shape[1:])}"

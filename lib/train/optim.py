@@ -21,7 +21,7 @@ _NEW = "backbone.token_types."  # parameters of the backbone that are not pre-tr
 
 
 def freeze_layers(model: nn.Module, layers: Sequence[int]) -> None:
-    """Freeze the blocks with these numbers, counted from 1; with block 1 also the embeddings. 0 stands for no block.
+    """Freeze the blocks with these numbers, counted from 1; with block 1 also the embeddings. 0 = no block.
 
     Raises:
         ConfigError: the model has no such block in ``backbone.blocks``.
@@ -40,7 +40,7 @@ def freeze_layers(model: nn.Module, layers: Sequence[int]) -> None:
 
 
 def _depth(model: nn.Module) -> int:
-    """Return the number of ``backbone.blocks``; 0 of a model that has none."""
+    """Return the number of ``backbone.blocks``; 0 if the model has none."""
     try:
         return len(list(model.get_submodule("backbone.blocks").children()))
     except AttributeError:
@@ -60,7 +60,7 @@ def frozen_parts(model: nn.Module, cfg: ExperimentConfig) -> list[nn.Module]:
 
 
 def train_mode(model: nn.Module, cfg: ExperimentConfig) -> None:
-    """Put a model in training mode, but for its frozen parts, whose batch norm would go on counting."""
+    """Put a model in training mode, except frozen parts, whose batch norm statistics must not change."""
     model.train()
     for part in frozen_parts(model, cfg):
         part.eval()
@@ -75,7 +75,7 @@ def parameter_groups(model: nn.Module, cfg: ExperimentConfig) -> list[dict]:
     no group.
 
     Raises:
-        ConfigError: the layers of a model without ``backbone.blocks`` have no depth.
+        ConfigError: ``TRAIN.LAYER_DECAY`` is set for a model without ``backbone.blocks``.
     """
     depth = _depth(model)
     if cfg.TRAIN.LAYER_DECAY < 1 and not depth:
@@ -129,12 +129,12 @@ def lr_factor(cfg: ExperimentConfig, epoch: int, progress: float = 0.0) -> float
     """Return the factor of every group's learning rate: a pure function of time, so a resumed run needs no state.
 
     ``step`` multiplies by ``SCHEDULER.DECAY_RATE`` after every ``LR_DROP_EPOCH`` epochs, ``Mstep`` by
-    ``SCHEDULER.GAMMA`` after each epoch of ``SCHEDULER.MILESTONES``, ``cosine`` falls from 1 to 0.01 over what the
-    warm-up leaves of the epochs. Warm-up rises linearly over ``SCHEDULER.WARMUP_EPOCH`` epochs in each of them.
+    ``SCHEDULER.GAMMA`` after each epoch of ``SCHEDULER.MILESTONES``, ``cosine`` falls from 1 to 0.01 over the
+    epochs after warm-up. In all of them, warm-up rises linearly over ``SCHEDULER.WARMUP_EPOCH`` epochs.
 
     Args:
         epoch: counted from 1.
-        progress: share of this epoch in [0, 1] that is done after the next step.
+        progress: fraction of this epoch in [0, 1] that is done after the next step.
     """
     train, schedule = cfg.TRAIN, cfg.TRAIN.SCHEDULER
     time, warmup = epoch - 1 + progress, schedule.WARMUP_EPOCH
@@ -154,7 +154,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
 
 
 def amp_dtype(setting: bool | str, device: torch.device) -> torch.dtype | None:
-    """Return the autocast type for ``TRAIN.AMP``; ``True`` is float16 on CUDA, bfloat16 elsewhere; ``False`` none."""
+    """Return the autocast dtype for ``TRAIN.AMP``: float16 on CUDA and bfloat16 elsewhere for True, None for False."""
     if not setting:
         return None
     if setting is True:
@@ -165,7 +165,7 @@ def amp_dtype(setting: bool | str, device: torch.device) -> torch.dtype | None:
 def set_precision(cfg: ExperimentConfig, device: torch.device) -> None:
     """Set, for the whole process, whether float32 products on CUDA use TensorFloat-32 (19 bits), by ``TRAIN.TF32``.
 
-    By default torch forbids it for matrix products and allows it for convolutions: here one key decides both.
+    By default torch disables it for matrix products and enables it for convolutions; this key sets both.
     """
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = cfg.TRAIN.TF32

@@ -1,4 +1,4 @@
-"""Other experiments that a training uses: one whose weights it starts from, and one that teaches it."""
+"""Other experiments that a training run uses: one whose weights it starts from, and a distillation teacher."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lib.utils.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
-# What student and teacher must share, or the teacher would see other crops than its own.
+# Keys in which student and teacher must agree, so that the teacher gets crops like those it was trained on.
 _SHARED = (
     "DATA.TEMPLATE.SIZE",
     "DATA.TEMPLATE.FACTOR",
@@ -34,19 +34,19 @@ _SHARED = (
 
 
 def load_previous(net: nn.Module, cfg: ExperimentConfig, options: TrainOptions) -> None:
-    """Start ``net`` from the newest weights of the experiment ``options.config_prv``, or from those that ship.
+    """Start ``net`` from the newest weights of the experiment ``options.config_prv``, or from its shipped weights.
 
-    They are first adapted, see ``adapt_weights`` of :class:`Family`, or for search regions that are the middle of those
-    trained with, at the same scale, taken from a model of that size. What does not fit by name or shape keeps its value
-    in ``net`` and is logged.
+    They are adapted first, see ``adapt_weights`` of :class:`Family`. If the search region of ``cfg`` is the center of
+    the previous one, at the same scale, they are taken from the previous model built for that size. Parameters that do
+    not match by name or shape keep their values in ``net`` and are logged.
 
     Args:
         cfg: the experiment of ``net``.
-        options: where its training left its checkpoints, and what of it is taken, see :class:`TrainOptions`.
+        options: the previous experiment, the folder of its checkpoints and its blocks to use.
 
     Raises:
-        ConfigError: there is no such experiment, or ``blocks_prv`` are not blocks of its model or as many as of this.
-        CheckpointError: it has no weights, or nothing of them fits.
+        ConfigError: there is no such experiment, or ``blocks_prv`` names blocks that it lacks, or too many or few.
+        CheckpointError: it has no weights, or none of them fits.
     """
     previous, save_dir = load_experiment(options.config_prv, family=options.script_prv), options.save_dir
     epochs = list_checkpoints(Path(save_dir) / "checkpoints" / "train" / previous.family / previous.name)
@@ -64,13 +64,13 @@ def load_previous(net: nn.Module, cfg: ExperimentConfig, options: TrainOptions) 
 
 
 def with_blocks(state: Mapping[str, Tensor], blocks: Sequence[int], wanted: int) -> dict[str, Tensor]:
-    """Return weights with some of their backbone's blocks alone, numbered anew in the order of ``blocks``.
+    """Return weights with only some of the backbone's blocks, renumbered in the order of ``blocks``.
 
     Args:
-        wanted: how many they must be.
+        wanted: required number of blocks.
 
     Raises:
-        ConfigError: they are not so many, or one is not there.
+        ConfigError: there are not that many, or a block does not exist.
     """
     there, given = count_blocks(state), ",".join(map(str, blocks))
     if len(blocks) != wanted or not set(blocks) <= set(range(there)):
@@ -97,12 +97,12 @@ def load_teacher(
     """Load the trained tracker of the experiment ``config``, frozen, as a teacher for students of ``cfg``.
 
     Args:
-        save_dir: where training left its weights, of epoch ``TEST.EPOCH``; else those that ship are taken.
-        cfg: the student's experiment. Its search region may be the middle of the teacher's, at the same scale.
+        save_dir: folder of training with its checkpoint of epoch ``TEST.EPOCH``; otherwise shipped weights are used.
+        cfg: the student's experiment. Its search region may be the center of the teacher's, at the same scale.
         script: family of ``config``; empty = by the folder of the experiment.
 
     Raises:
-        ConfigError: the two see different crops or grids, or one of them has a head without a score map.
+        ConfigError: the two use different crops or grids, or one of them has a head without a score map.
         CheckpointError: there are no weights, or they do not fit.
     """
     teacher = load_experiment(config, family=script)
@@ -111,7 +111,7 @@ def load_teacher(
         for key, theirs, ours in zip(_SHARED, attrgetter(*_SHARED)(teacher), attrgetter(*_SHARED)(cfg), strict=True)
         if theirs != ours
     ]
-    if teacher.DATA.TEMPLATE.NUMBER > (number := cfg.DATA.TEMPLATE.NUMBER):  # of more templates it takes the first
+    if teacher.DATA.TEMPLATE.NUMBER > (number := cfg.DATA.TEMPLATE.NUMBER):  # with fewer it takes the first
         different.append(f"its DATA.TEMPLATE.NUMBER is {teacher.DATA.TEMPLATE.NUMBER}, the student's {number}")
     if not _same_scale(teacher, cfg):
         theirs, ours = (f"{e.DATA.SEARCH.SIZE / e.DATA.SEARCH.FACTOR:g}" for e in (teacher, cfg))
@@ -130,6 +130,6 @@ def load_teacher(
 
 
 def _same_scale(one: ExperimentConfig, other: ExperimentConfig) -> bool:
-    """Whether the search regions of two experiments have the same scale, whatever their sizes."""
+    """Return whether the search regions of two experiments have the same scale, regardless of size."""
     scales = [experiment.DATA.SEARCH.SIZE / experiment.DATA.SEARCH.FACTOR for experiment in (one, other)]
     return math.isclose(*scales, rel_tol=1e-4)

@@ -1,4 +1,4 @@
-"""Narrower MLPs for a trained transformer: neurons are dropped, and the others take over what they did."""
+"""Prune the MLPs of a trained transformer: remove hidden neurons and refit the remaining weights."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ from lib.utils.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
-RIDGE = 0.01  # of the mean variance of a neuron: how strongly weights are held at their old values
+RIDGE = 0.01  # times the mean variance of a neuron: ridge penalty on changes of the weights
 
 
 def prune(
     config: str, out: str | Path, options: TrainOptions, samples: int, overrides: Sequence[str] = ()
 ) -> tuple[float, float]:
-    """Make the model of an experiment out of that of ``options.config_prv``, which has wider MLPs, and write it.
+    """Prune the model of ``options.config_prv``, which has wider MLPs, to the model of an experiment, and write it.
 
     Args:
-        out: file for ``MODEL.PRETRAIN_FILE``.
-        samples: how many samples of the experiment's training data choose and fit, rounded up to whole batches.
+        out: file to write, for ``MODEL.PRETRAIN_FILE``.
+        samples: number of training samples for choosing neurons and fitting weights, rounded up to whole batches.
         overrides: ``KEY.SUB=value`` strings for the experiment.
 
     Returns:
-        The mean IoU of these samples with the MLPs as they were, and narrowed.
+        The mean IoU of these samples before and after pruning.
 
     Raises:
-        ConfigError: the experiments do not go together, or their MLPs cannot be narrowed so.
-        CheckpointError: there are no weights, nothing of them fits, or ``out`` cannot be written.
+        ConfigError: the experiments are incompatible, or their MLPs cannot be narrowed this way.
+        CheckpointError: there are no weights, none of them fits, or ``out`` cannot be written.
     """
     if samples < 1:
         raise ConfigError(f"--samples {samples}: this must be 1 or more")
@@ -56,12 +56,12 @@ def prune(
     if wanted > given:
         neurons = f"{wanted} neurons in each MLP (MODEL.BACKBONE.MLP_RATIO), {previous.name} has {given}"
         raise ConfigError(f"{cfg.name} has {neurons}: nothing to narrow")
-    ratio = previous.MODEL.BACKBONE.MLP_RATIO  # type: ignore[attr-defined]  # or it has no MLPs to narrow
+    ratio = previous.MODEL.BACKBONE.MLP_RATIO  # type: ignore[attr-defined]  # others have no MLPs to narrow
     wide = load_experiment(config, [*overrides, f"MODEL.BACKBONE.MLP_RATIO={ratio}"], options.script)
     device = checked_device(options.device)
     net = family_of(cfg).build(wide)
     load_previous(net, wide, options)
-    probe = Path(f"{out}.probe")  # before minutes of work that would be lost
+    probe = Path(f"{out}.probe")  # fail before minutes of work would be lost
     save_checkpoint({}, probe)
     probe.unlink()
     actor = build_actor(net.to(device).eval(), wide, optim.amp_dtype(cfg.TRAIN.AMP, device))
@@ -77,7 +77,7 @@ def prune(
 
 
 def _mlp_hidden(cfg: ExperimentConfig) -> int:
-    """Return the neurons of each MLP by ``MODEL.BACKBONE.MLP_RATIO``, which not every family has."""
+    """Return the neurons of each MLP from ``MODEL.BACKBONE.MLP_RATIO``, which not every family has."""
     hidden = getattr(cfg.MODEL.BACKBONE, "mlp_hidden", None)
     if hidden is None:
         raise ConfigError(f"{cfg.name or 'the experiment'} has no MODEL.BACKBONE.MLP_RATIO to narrow")
@@ -98,11 +98,11 @@ def _mean_iou(actor: Actor, samples: Sequence[dict[str, Any]]) -> float:
 def narrow_mlps(model: nn.Module, hidden: int, run: Callable[[], object]) -> None:
     """Narrow the MLPs of all blocks of ``model`` to ``hidden`` neurons, in place and without training.
 
-    Blocks are taken in order, so that each is fitted to what the narrowed ones before it give.
+    Blocks are processed in order, so that each is fitted to the outputs of the narrowed blocks before it.
 
     Args:
-        hidden: how many neurons of each block are kept, at most all.
-        run: runs ``model`` on the samples that the neurons are chosen and the weights fitted by.
+        hidden: number of neurons to keep in each block.
+        run: runs ``model`` on the samples for choosing neurons and fitting weights.
     """
     for block in model.modules():
         if isinstance(block, Block):
@@ -135,11 +135,10 @@ def _input_statistics(layer: nn.Linear, run: Callable[[], object]) -> tuple[Tens
 def _narrow(
     first: nn.Linear, second: nn.Linear, hidden: int, mean: Tensor, covariance: Tensor
 ) -> tuple[nn.Linear, nn.Linear]:
-    """Return the layers of an MLP with ``hidden`` of its neurons, given the statistics of what they give.
+    """Return the layers of an MLP reduced to ``hidden`` neurons, given the statistics of the neurons' outputs.
 
-    One neuron after another is dropped, always the one without which the output can best be restored from those that
-    are left, to which the second layer is fitted: Optimal Brain Surgeon (Hassibi and Stork, NIPS 1992) with neurons for
-    weights.
+    Neurons are removed one by one, each time the one whose removal changes the MLP's output least after refitting the
+    second layer: Optimal Brain Surgeon (Hassibi and Stork, NIPS 1992), applied to neurons instead of weights.
     """
     weight, bias = second.weight.double().cpu(), second.bias.double().cpu()
     ridge = RIDGE * covariance.diagonal().mean()
@@ -152,7 +151,7 @@ def _narrow(
         row = inverse[least] / inverse[least, least]
         fitted -= torch.outer(fitted[:, least], row)
         inverse -= torch.outer(inverse[:, least], row)
-        # What is 0 but for rounding must not grow.
+        # Rounding errors of entries that are 0 must not grow.
         fitted[:, least] = 0
         inverse[least] = inverse[:, least] = 0
         inverse[least, least] = 1

@@ -54,13 +54,13 @@ def run_training(
 
     Raises:
         Preempted: SIGTERM stopped the run, and everything is saved.
-        OSTrackError: whatever is wrong with configuration, data or checkpoint, by name.
+        OSTrackError: configuration, data or checkpoint cannot be used; the message names the cause.
     """
     cfg, info = load_experiment(config, overrides, options.script), distributed.train_dist_info()
     device = pick_device(options.device, info)
     chosen = vars(options) | {"script": cfg.family, "save_dir": str(options.save_dir), "device": str(device)}
     settings = Settings(**chosen, config_name=cfg.name)
-    if not info.is_main:  # the log file has the rest
+    if not info.is_main:  # the rest is in the log file
         for handler in logging.getLogger().handlers:
             handler.setLevel(logging.WARNING)
             handler.setFormatter(logging.Formatter(f"rank {info.rank}: %(message)s"))
@@ -75,7 +75,7 @@ def run_training(
             if not stop.together:
                 distributed.leave_group()
             preempted = stop
-    # Outside of the group, where it would count as a failure: the ranks leave it together, after rank 0 has saved.
+    # Outside the process group, where it would count as a failure: the ranks leave it together, after rank 0 has saved.
     raise preempted
 
 
@@ -92,7 +92,7 @@ def _train(
     last = found[0] if found else None
     family, fresh = family_of(cfg), found is None
     if fresh and not settings.config_prv and cfg.MODEL.PRETRAIN_FILE:
-        pretrain_path(cfg.MODEL.PRETRAIN_FILE)  # also where a family does not read it
+        pretrain_path(cfg.MODEL.PRETRAIN_FILE)  # check it even if the family does not read it
     net = family.build(cfg, fresh and not settings.config_prv, training_execution(cfg.TRAIN, device))
     if fresh and settings.config_prv:
         load_previous(net, cfg, settings)
@@ -108,7 +108,7 @@ def _train(
         else None
         for split in ("TRAIN", "VAL")
     )
-    assert train_loader  # or the configuration would have been refused
+    assert train_loader  # otherwise the configuration would have been rejected
     if val_loader is None:
         logger.info("training without validation")
     run_logger = None
@@ -133,9 +133,9 @@ def _train(
 
 
 def _resume_point(cfg: ExperimentConfig, settings: Settings, info: DistInfo) -> tuple[Path, dict[str, Any]] | None:
-    """Return the checkpoint that rank 0 chooses, read by each process.
+    """Return the path and content of the checkpoint to resume from, which rank 0 chooses and each process reads.
 
-    With ``resume_changed`` it is the newest one of a completed epoch if the newest of all has another configuration.
+    With ``resume_changed``, if the newest checkpoint has another configuration, use the newest of a completed epoch.
     """
     found = find_resume(settings.resume, settings.checkpoint_dir) if info.is_main else None
     if found and found[1].get("epoch_step") and settings.resume == "latest" and settings.resume_changed:
@@ -150,7 +150,7 @@ def _resume_point(cfg: ExperimentConfig, settings: Settings, info: DistInfo) -> 
 def pick_device(name: str, info: DistInfo = ALONE) -> torch.device:
     """Return the device called ``name`` for this process; ``auto`` is CUDA when there is one.
 
-    Each of several processes on one machine has the GPU of its local rank.
+    Of several processes on one machine, each uses the GPU of its local rank.
 
     Raises:
         ConfigError: no such device here.
@@ -172,7 +172,7 @@ def pick_device(name: str, info: DistInfo = ALONE) -> torch.device:
 
 @contextmanager
 def _disk_errors(save_dir: str) -> Iterator[None]:
-    """Turn the errors of a full or read-only disk into one line."""
+    """Convert the errors of a full or read-only disk into one-line errors."""
     try:
         yield
     except OSError as error:

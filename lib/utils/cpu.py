@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
-CPU_MAX = Path("/sys/fs/cgroup/cpu.max")  # microseconds of a container's processes in each period
-# bfloat16 matrix products in hardware, by their names in torch and Linux on x86 and ARM.
+CPU_MAX = Path("/sys/fs/cgroup/cpu.max")  # CPU time limit of a container per period, in microseconds
+# Names of hardware support for bfloat16 matrix products, in torch and in Linux on x86 and ARM.
 _BF16 = {"avx512_bf16", "amx_bf16", "bf16", "sve_bf16", "svebf16"}
 
 
@@ -31,7 +31,7 @@ def cpu_count() -> int:
 
 
 def fast_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 matrices in hardware, by torch or else by Linux; False if unknown."""
+    """Return whether this CPU multiplies bfloat16 matrices in hardware, as known to torch or Linux; else False."""
     import torch  # slow to import
 
     if hasattr(torch.cpu, "get_capabilities"):

@@ -1,7 +1,7 @@
-"""Square crops around a box, and boxes mapped into a crop and back, shared by training and tracking.
+"""Square crops around a box, and mapping of boxes to a crop and back, shared by training and tracking.
 
-Three conventions of the published system look like slips and are kept because its weights were trained with them. Each
-is marked *quirk* and pinned by ``tests/test_crop.py``.
+Three conventions of the published system look like errors but are kept because its weights were trained with them. Each
+is marked *quirk* and tested in ``tests/test_crop.py``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def crop_window(box: Box, factor: float) -> CropWindow:
         DataError: the box has no area, is not finite or far too large.
     """
     x, y, w, h = (float(v) for v in box)
-    if not all(map(math.isfinite, (x, y, w, h))) or w <= 0 or h <= 0 or w * h == 0:  # which may be too small
+    if not all(map(math.isfinite, (x, y, w, h))) or w <= 0 or h <= 0 or w * h == 0:  # the product may underflow to 0
         raise DataError(
             f"cannot crop around the box x, y, w, h = {x}, {y}, {w}, {h}: width and height must be positive"
         )
@@ -64,7 +64,7 @@ def cut_window(image: np.ndarray, window: CropWindow, flip: bool = False) -> tup
     """Cut ``window`` out of ``image`` (H, W, 3), with zeros outside, see :func:`shown_part`.
 
     Args:
-        flip: the window is one of the image flipped left to right; only the patch is flipped for it.
+        flip: the window is in coordinates of the horizontally flipped image; only the patch is flipped.
 
     Returns:
         The patch (side, side, 3), and which of its rows and columns are outside the image, bool (side,).
@@ -94,7 +94,7 @@ def sample_target(
         box: ``xywh`` in pixels of the image; it may be outside.
         factor: crop side over ``sqrt(w h)``.
         output_size: side of the result in pixels.
-        flip: crop the image flipped left to right; ``box`` is one of the flipped image.
+        flip: crop the horizontally flipped image; ``box`` is in its coordinates.
 
     Returns:
         The crop (output_size, output_size, 3) uint8; the resize factor, crop pixels per image pixel; and the attention

@@ -1,8 +1,8 @@
-"""Crops on the device of a network: on CUDA bit-identical to ``cv2.resize``, which makes those of other devices.
+"""Crop on the network's device: on CUDA with results bit-identical to ``cv2.resize``, which is used on other devices.
 
-OpenCV resizes bytes in fixed point with weights of eleven bits, reproduced here with tensor operations, so a tracker's
-boxes do not depend on the device. One transfer sends the parts of the images in the windows, and a small table of the
-source pixels and weights of the crops.
+OpenCV resizes bytes in fixed point with weights of eleven bits. This is reproduced with tensor operations, so that a
+tracker's boxes do not depend on the device. One transfer sends the image parts inside the windows, and a small table of
+the source pixels and weights of the crops.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _ONE = 1 << 11  # the weight 1
 
 
 def cut_crops(images: Sequence[np.ndarray], windows: Sequence[CropWindow], size: int, device: torch.device) -> Tensor:
-    """Cut one window out of each image, with zeros outside, and resize it (bilinear).
+    """Crop one window from each image, with zeros outside, and resize it (bilinear).
 
     Args:
         images: RGB uint8 (H, W, 3), of any sizes.
 
     Returns:
-        uint8 (B, size, size, 3) on the device; on CUDA without waiting for it.
+        uint8 (B, size, size, 3) on the device; on CUDA without synchronization.
     """
     if device.type == "cuda":
         return resize_on_device(images, windows, size, device)
@@ -39,7 +39,7 @@ def cut_crops(images: Sequence[np.ndarray], windows: Sequence[CropWindow], size:
 def resize_on_device(
     images: Sequence[np.ndarray], windows: Sequence[CropWindow], size: int, device: torch.device
 ) -> Tensor:
-    """Do as :func:`cut_crops`, without OpenCV, on any device."""
+    """Do the same as :func:`cut_crops` without OpenCV, on any device."""
     parts = [shown_part(window, image.shape) for image, window in zip(images, windows, strict=True)]
     table, counts = _sources(windows, parts, size)
     sent = torch.empty(table.nbytes + 3 * max(sum(counts), 1), dtype=torch.uint8, pin_memory=device.type == "cuda")
@@ -92,8 +92,8 @@ def _axis(
     """Return the source pixels (2, B, size) along an axis, counted from ``first``, and their weights.
 
     Args:
-        side: of the windows (B,), in pixels.
-        first, end: of the sent part, in pixels of the window (B,); the others have weight 0.
+        side: sides of the windows (B,), in pixels.
+        first, end: limits of the sent part, in pixels of the window (B,); pixels outside have weight 0.
         horizontal: OpenCV treats pixels at the border differently in rows and columns.
     """
     scale = 1 / (size / side)

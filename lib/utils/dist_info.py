@@ -43,7 +43,7 @@ def dist_info(
     """Read the variables of the first of ``launchers`` that has set them; rank 0 of 1 where none has.
 
     Raises:
-        ConfigError: the variables make no sense.
+        ConfigError: the variables are invalid.
     """
     for names in launchers:
         if not all(environment.get(name) for name in names[:2]):
@@ -54,9 +54,9 @@ def dist_info(
             rank, world, local = map(int, values[:3])
             info = DistInfo(rank, world, local, int(values[3].split(",")[0].split("(")[0]))
         except ValueError as error:
-            raise ConfigError(f"the environment is no rank: {said}; unset these, or set them to numbers") from error
+            raise ConfigError(f"invalid rank in environment: {said}; unset these, or set them to numbers") from error
         if not (0 <= info.rank < info.world and 0 <= info.local_rank and 1 <= info.local_world):
-            raise ConfigError(f"the environment is no rank: {said}; ranks count from 0 to below their number")
+            raise ConfigError(f"invalid rank in environment: {said}; ranks count from 0 to below their number")
         if info.world > 1 and names is SLURM and "SLURM_STEP_ID" not in environment:
             # A batch script has the variables of its job, but runs once.
             logger.warning("%s, but not started by srun: only one part of %d is tracked here", said, info.world)

@@ -16,7 +16,7 @@ _SHIPPED = Path(__file__).resolve().parents[1] / "shipped"  # of an installed pa
 
 
 class OSTrackError(Exception):
-    """Base of errors whose message says what is wrong and what to do."""
+    """Base class of errors whose message explains the cause and the fix."""
 
 
 class ConfigError(OSTrackError):
@@ -36,37 +36,37 @@ class BusyError(DataError):
 
 
 class ImageError(DataError):
-    """One picture or frame that is missing or damaged. Training replaces it by another sample, within limits."""
+    """A missing or damaged image or frame. Training replaces it by another sample, within limits."""
 
 
 class WorkerError(OSTrackError):
     """A process that loads data has died."""
 
 
-# Lasting errors of the system; others, as of a network file system, may be temporary.
+# Permanent errors of the system; others, such as those of a network file system, may be temporary.
 _LASTING = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
 
 
 def may_pass(error: OSTrackError) -> bool:
-    """Whether a second try may succeed: a temporary error of the system, or a file that another process writes."""
+    """Return whether a retry may succeed: a temporary system error, or a file that another process is writing."""
     cause = error.__cause__
     return isinstance(error, BusyError) or (isinstance(cause, OSError) and not isinstance(cause, _LASTING))
 
 
 def listed(names: Sequence[str], most: int = 12, between: str = ", ") -> str:
-    """Join names for a message, after ``most`` of them only the number of the others; ``between`` may be a new line."""
+    """Join at most ``most`` names for a message, followed by the number of the others; ``between`` may be a newline."""
     more = f"{between.removeprefix(',')}and {len(names) - most} more" if len(names) > most else ""
     return between.join(names[:most]) + more
 
 
 def suggestion(name: str, known: Iterable[str], otherwise: str = "") -> str:
-    """Return ``did you mean NEAREST?`` for the known name most like ``name``, or ``otherwise`` if none is similar."""
+    """Return ``did you mean NEAREST?`` for the known name most similar to ``name``, else ``otherwise``."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"did you mean {near[0]}?" if near else otherwise
 
 
 def _first_time() -> Callable[[logging.LogRecord], bool]:
-    """Make a filter that drops warnings with a text that it has passed before."""
+    """Return a logging filter that drops warnings whose text was logged before."""
     seen: set[str] = set()
 
     def is_new(record: logging.LogRecord) -> bool:
@@ -79,10 +79,10 @@ def _first_time() -> Callable[[logging.LogRecord], bool]:
 
 
 def in_names_of_installation(text: str) -> str:
-    """Return a message that names commands and files of paths as in a clone with the names that they have here.
+    """Replace the names of commands and path settings files in a message by those of this installation.
 
     In an installed package ``python tracking/test.py`` is ``ostrack-test``; there, and with ``OSTRACK_HOME``, the files
-    of paths are ``local_train.py`` and ``local_test.py``.
+    with path settings are ``local_train.py`` and ``local_test.py``.
     """
     installed = _SHIPPED.is_dir()
     if installed or os.environ.get("OSTRACK_HOME"):
@@ -99,9 +99,9 @@ def in_names_of_installation(text: str) -> str:
 def run_cli(main: Callable[[], int | None]) -> None:
     """Run ``main`` as a script and exit with its status, or 0 for None.
 
-    An :class:`OSTrackError`, or the system's refusal of a file or folder, is printed as one line and gives status 1;
-    Ctrl-C gives 130, and a reader of the output that has gone, such as ``head``, 141, as the shell's tools give; any
-    other exception, a bug, keeps its traceback. Warnings with the same text are printed once.
+    An :class:`OSTrackError`, or a system error on a file or folder, is printed as one line and gives status 1. Ctrl-C
+    gives 130, and a closed output pipe, such as by ``head``, 141, as for shell tools. Any other exception, a bug, is
+    raised with its traceback. Warnings with the same text are printed once.
     """
     handler = logging.StreamHandler()
     handler.addFilter(_first_time())
@@ -128,9 +128,9 @@ def run_cli(main: Callable[[], int | None]) -> None:
 
 
 def _reader_is_gone() -> bool:
-    """Whether the standard output is the pipe that broke; nothing more is written to it then."""
+    """Return whether the standard output is the broken pipe; if so, discard all further output."""
     try:
-        print(flush=True)  # what could not be written before is forgotten
+        print(flush=True)  # what could not be written before is discarded
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return True

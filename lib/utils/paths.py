@@ -1,8 +1,8 @@
-"""The project folder, shipped files, and the users' files of paths.
+"""The project folder, shipped files, and the user's path settings.
 
 The project folder has ``data``, ``output`` and ``pretrained_models``: it is the clone, or for an installed wheel the
-current folder; ``OSTRACK_HOME`` sets another. A wheel ships experiments and weights in the package; a file of the same
-name in the project folder takes precedence.
+current folder; ``OSTRACK_HOME`` overrides it. A wheel includes experiments and weights in the package; a file of the
+same name in the project folder takes precedence.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def shipped_file(relative: str) -> Path:
 
 
 def local_file(half: str, in_clone: str) -> Path:
-    """Return the file of paths of a half, ``train`` or ``test``: ``in_clone`` in a clone, else ``local_HALF.py``."""
+    """Return the path settings file of ``train`` or ``test``: ``in_clone`` in a clone, else ``local_HALF.py``."""
     return PROJECT_DIR / (in_clone if PROJECT_DIR == SHIPPED_DIR else f"local_{half}.py")
 
 
 def local_settings(path: Path, factory: str, kind: type = object) -> Any:
-    """Run a user's file of paths and return its ``factory()``, an instance of ``kind``.
+    """Run a user's path settings file and return its ``factory()``, an instance of ``kind``.
 
     Raises:
         ConfigError: the file does not run, or has no such factory.

@@ -10,9 +10,9 @@ _CHECK_SECONDS = 1.0
 
 
 def end_with(parent: int) -> None:
-    """End this process within a second after ``parent``, the process that started it.
+    """Start a thread that ends this process within a second after ``parent``, the process that started it.
 
-    A thread does so, also while this process waits for a file or another process.
+    It works even while this process waits for a file or another process.
     """
 
     def watch() -> None:

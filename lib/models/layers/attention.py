@@ -15,8 +15,8 @@ AttentionKernel = Callable[[Tensor, Tensor, Tensor], Tensor]
 def explicit_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Compute attention by two matrix products, faster on CPUs than PyTorch's fused kernel at a tracker's sizes.
 
-    The mean of the keys shifts all logits of a query equally and cancels in the softmax. Without it logits are smaller
-    and lose less when rounded to bfloat16.
+    The mean of the keys is subtracted first: it shifts all logits of a query equally, so it cancels in the softmax, and
+    the smaller logits lose less when rounded to bfloat16.
     """
     k = k - k.mean(dim=-2, keepdim=True)
     return ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)).softmax(dim=-1) @ v
@@ -25,10 +25,10 @@ def explicit_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 class Attention(nn.Module):
     """Self-attention of a plain ViT (Dosovitskiy et al., ICLR 2021).
 
-    The kernel need not form the attention matrix: the rows that a caller asks for are computed separately.
+    The kernel need not return the attention matrix: requested rows of it are computed separately.
 
     Args:
-        kernel: by default PyTorch's fused one.
+        kernel: computes attention; by default PyTorch's fused kernel.
     """
 
     def __init__(self, dim: int, num_heads: int, kernel: AttentionKernel = F.scaled_dot_product_attention):
@@ -41,19 +41,19 @@ class Attention(nn.Module):
         self.kernel = kernel
 
     def forward(self, x: Tensor, rows: slice | Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Attend.
+        """Apply self-attention.
 
         Args:
             x: tokens (B, N, C).
-            rows: query tokens whose attention is asked for: a slice, or indices (B, n), or None.
+            rows: query tokens whose attention weights to return: a slice, indices (B, n), or None.
 
         Returns:
-            New tokens (B, N, C), and the attention weights asked for (B, heads, n, N) in float32, or None.
+            New tokens (B, N, C), and the requested attention weights (B, heads, n, N) in float32, or None.
         """
         return self.attend_qkv(self.qkv(x), rows)
 
     def attend_qkv(self, qkv: Tensor, rows: slice | Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Attend given the projected queries, keys and values (B, N, 3 C); returns as :meth:`forward`."""
+        """Apply attention to projected queries, keys and values (B, N, 3 C); returns the same as :meth:`forward`."""
         batch, count, width = qkv.shape
         q, k, v = qkv.reshape(batch, count, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
         out = self.kernel(q, k, v)
@@ -62,7 +62,7 @@ class Attention(nn.Module):
 
 
 def attention_rows(q: Tensor, k: Tensor, rows: slice | Tensor) -> Tensor:
-    """Return the attention of the query tokens ``rows`` to all keys, in float32; q and k are (B, heads, N, D)."""
+    """Return the attention weights of the query tokens ``rows``, float32; q and k are (B, heads, N, D)."""
     if isinstance(rows, slice):
         q = q[:, :, rows]
     else:

@@ -26,7 +26,7 @@ def run_direct(segment: Segment, x: Tensor) -> Tensor:
 
 
 def run_recomputed(segment: Segment, x: Tensor) -> Tensor:
-    """Run a block segment and keep only ``x`` for the backward pass, which recomputes the input of the product."""
+    """Run a block segment, keeping only ``x`` for the backward pass, which recomputes the norm or activation."""
     if not torch.is_grad_enabled():
         return segment(x)
     return checkpoint(segment, x, use_reentrant=False, preserve_rng_state=False)
@@ -35,8 +35,8 @@ def run_recomputed(segment: Segment, x: Tensor) -> Tensor:
 class Block(nn.Module):
     """Pre-norm ViT block: LayerNorm (eps 1e-6), attention and GELU MLP, each with a residual.
 
-    Its halves are separate because candidate elimination drops tokens between them. Stochastic depth (Huang et al.,
-    ECCV 2016) is drawn by the caller: without random state a half can be compiled or recomputed.
+    Its halves are separate methods because candidate elimination drops tokens between them. The caller samples
+    stochastic depth (Huang et al., ECCV 2016), so that the halves are deterministic and can be compiled or recomputed.
 
     Args:
         run_segment: how norms and activations are run with the products after them.
@@ -65,11 +65,11 @@ class Block(nn.Module):
 
         Args:
             x: tokens (B, N, C).
-            rows: query tokens whose attention is wanted, see :class:`Attention`.
+            rows: query tokens whose attention weights to return, see :meth:`Attention.forward`.
             scale: factor of each sample's update, (B, 1, 1); None = 1.
 
         Returns:
-            New tokens, and the attention rows asked for.
+            New tokens, and the requested attention weights or None.
         """
         update, attention = self.attn.attend_qkv(self.run_segment(self._qkv, x), rows)
         return x + (update if scale is None else update * scale), attention
@@ -98,9 +98,9 @@ class Execution:
     """How a stack of blocks is executed, with the same results up to rounding.
 
     Attributes:
-        kernel, run_segment: of every :class:`Block`.
-        attend, feed_forward: the halves of a block, maybe compiled or recomputed, as functions of the block and the
-            arguments of the methods.
+        kernel, run_segment: arguments of every :class:`Block`.
+        attend, feed_forward: functions that run the two halves of a block, possibly compiled or with recomputation;
+            they take the block and the arguments of its methods.
     """
 
     kernel: AttentionKernel = F.scaled_dot_product_attention
@@ -113,16 +113,16 @@ DIRECT = Execution()
 
 
 def training_execution(train: TrainConfig, device: torch.device) -> Execution:
-    """Return how blocks are run by ``TRAIN.COMPILE``, ``TRAIN.ACTIVATION_CHECKPOINTING`` and ``TRAIN.AMP``.
+    """Return how blocks are run in training, given ``TRAIN.COMPILE``, ``ACTIVATION_CHECKPOINTING`` and ``AMP``.
 
-    Without the first two, but with ``TRAIN.AMP``, the outputs of layer norms and GELU are recomputed in the backward
-    pass: the same numbers with two fifths less memory in the same time. (In float32 it would be a third less for 7 %
-    more time; compiled blocks keep what the compiler chooses.) On a CPU attention is then two matrix products: the
-    backward pass of PyTorch's fused kernel takes a third of a step there.
+    With ``AMP`` alone, the outputs of layer norms and GELU are recomputed in the backward pass: the same results with
+    40 % less memory in the same time. (In float32 it would save a third for 7 % more time; in compiled blocks the
+    compiler chooses what to keep.) On a CPU attention is then two matrix products, because the backward pass of
+    PyTorch's fused kernel takes a third of a step there.
 
-    Compiled and checkpointed halves are functions of block and tokens: names and weights do not change, a copy of the
-    network runs its own weights, and all blocks share the compiled code. The shapes of tokens are dynamic, so different
-    blocks, numbers of tokens and batches are not compiled again.
+    Compiled and checkpointed halves are functions of block and tokens, so parameter names do not change, a copy of the
+    network uses its own weights, and all blocks share the compiled code. Shapes are dynamic: other numbers of tokens
+    and batch sizes need no recompilation.
     """
     attend: Any = DIRECT.attend
     feed_forward: Any = DIRECT.feed_forward

@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def central_tokens(grid: int, point: bool, device: torch.device | str = "cpu") -> Tensor:
-    """Return the indices (n,) of the middle rows and columns of a square grid, or of the first of each.
+    """Return the indices (n,) of the central 2 x 2 tokens of a square grid, or of one with ``point`` or an odd grid.
 
     Quirk: in an even grid the single point is up and left of the true center, 3 of 0..7.
     """
@@ -24,8 +24,8 @@ def central_tokens(grid: int, point: bool, device: torch.device | str = "cpu") -
 def box_mask(boxes: Tensor, size: int, grid: int) -> Tensor:
     """Return the grid cells that a box touches, (B, grid * grid) bool; at least the central one.
 
-    The box is drawn in pixels and resized to the grid; cells that are not zero are chosen. Quirk: the drawn box ends
-    one pixel before the last that the box covers.
+    The box is rasterized in pixels and the mask resized to the grid; nonzero cells are chosen. Quirk: the rasterized
+    box ends one pixel before the last that the box covers.
 
     Args:
         boxes: (B, 4) ``xywh`` as fractions of a crop of ``size`` pixels.
@@ -46,7 +46,7 @@ def box_mask(boxes: Tensor, size: int, grid: int) -> Tensor:
 
 
 def rank_tokens(attention: Tensor, template_count: int, mask: Tensor | None = None) -> Tensor:
-    """Score the search tokens, (B, search tokens), by the attention that template tokens pay them.
+    """Score the search tokens, (B, search tokens), by the attention they receive from template tokens.
 
     Args:
         attention: (B, heads, n, template_count + search tokens), rows of template tokens.
@@ -69,7 +69,7 @@ def eliminate(
         search: tokens (B, N, C).
         index: (B, N), grid index of each token.
         score: (B, N).
-        record: also return which were dropped, which takes a full sort.
+        record: also return the dropped tokens, which takes a full sort.
 
     Returns:
         Kept tokens (B, keep, C), their grid indices (B, keep), and those of the dropped ones (B, N - keep) or None.

@@ -21,8 +21,8 @@ class Encoded:
     Attributes:
         context: tokens (B, Lc, C).
         search: tokens (B, Lx, C), in grid order; dropped ones are zero.
-        removed: for each layer that dropped tokens, their grid indices (B, n), if recorded.
-        attention: for each layer asked for, attention weights (B, heads, N, N) and the grid indices (B, N - Lc) of the
+        removed: for each layer that dropped tokens, the grid indices (B, n) of these, if recorded.
+        attention: for each requested layer, attention weights (B, heads, N, N) and the grid indices (B, N - Lc) of the
             search tokens in them, which candidate elimination reorders.
     """
 
@@ -35,12 +35,12 @@ class Encoded:
 class Encoder(nn.Module):
     """Transformer blocks and the final norm.
 
-    The *context*, tokens of templates and whatever else a tracker carries, is never dropped. Each layer of candidate
-    elimination drops the search tokens that the context attends to least.
+    The *context* is the tokens of templates and any others that a tracker adds; they are never dropped. Each layer of
+    candidate elimination drops the search tokens that the context attends to least.
 
     Args:
         keep_ratios: layers (from 0) that drop search tokens, and the share of tokens that each keeps.
-        drop_path: stochastic depth of the last block.
+        drop_path: stochastic depth rate of the last block.
         mlp_hidden: of each :class:`Block`.
     """
 
@@ -86,16 +86,16 @@ class Encoder(nn.Module):
         Args:
             context: tokens (B, Lc, C).
             search: tokens (B, Lx, C) of the grid, row by row.
-            ranking: the context tokens that rank search tokens: their indices (B, n), int64, or a mask (B, n), bool,
-                over the first n, which may choose another number for each sample; None = all.
-            keep_rate: of every layer of candidate elimination; None = each layer's own.
+            ranking: the context tokens that rank search tokens: indices (B, n), int64, or a mask (B, n), bool, of the
+                first n context tokens, which may select different numbers per sample; None = all.
+            keep_rate: for all layers of candidate elimination; None = each layer's own.
             attention_layers: layers whose attention maps are returned.
             record: also return which tokens were dropped.
         """
         context_count, search_count = context.shape[1], search.shape[1]
         rows: slice | Tensor = slice(0, context_count)
         row_mask = None
-        if ranking is not None and ranking.dtype == torch.bool:  # all its rows are computed: shapes stay static
+        if ranking is not None and ranking.dtype == torch.bool:  # compute the rows of all n, so that shapes stay static
             rows, row_mask = slice(0, ranking.shape[1]), ranking
         elif ranking is not None:
             rows = ranking
@@ -103,7 +103,7 @@ class Encoder(nn.Module):
         tokens = torch.cat((context, search), dim=1)
         found = Encoded(context, search)
         remaining = search_count
-        block: Any  # a Block, which the types of a ModuleList do not say
+        block: Any  # a Block; ModuleList is not typed by its elements
         for layer, block in enumerate(self.blocks):
             keep = self._keep(layer, remaining, keep_rate)
             if layer in attention_layers:
@@ -131,7 +131,7 @@ class Encoder(nn.Module):
         return math.ceil((self.keep_ratios[layer] if keep_rate is None else keep_rate) * remaining)
 
     def _draw_scale(self, layer: int, batch: int, device: torch.device) -> Tensor | None:
-        """Draw stochastic depth: the factor 0 or 1 / (1 - rate) of each sample's update, (batch, 1, 1), or None.
+        """Sample stochastic depth: the factor 0 or 1 / (1 - rate) of each sample's update, (batch, 1, 1), or None.
 
         The rate rises linearly from 0 in the first block to ``drop_path`` in the last.
         """

@@ -1,7 +1,7 @@
 """Box heads: feature maps of the search region in, one box out.
 
-A head defines its maps, how a box and a score are decoded from them, its location loss, and pictures of its maps. To
-add one, write its class and name it in :data:`HEADS`.
+A head defines its maps, how a box and a score are decoded from them, its location loss, and how its maps are shown. To
+add a head, write its class and add it to :data:`HEADS`.
 
 ``CENTER`` and ``MLP`` predict a score, an offset and a size for every cell, ``CORNER`` two corner distributions (STARK,
 ICCV 2021). Scores, sizes and boxes are float32 in any precision: in half precision the upper clamp of the score,
@@ -32,7 +32,7 @@ def _in_own_precision(layer: nn.Module, features: Tensor) -> Tensor:
 
 
 def _bounded(logits: Tensor) -> Tensor:
-    """Sigmoid in float32, kept 1e-4 away from 0 and 1."""
+    """Return the sigmoid in float32, clamped to [1e-4, 1 - 1e-4]."""
     return logits.float().sigmoid().clamp(1e-4, 1 - 1e-4)
 
 
@@ -51,7 +51,7 @@ class BoxHead(nn.Module):
     Attributes:
         outputs: names of the maps that :meth:`decode` reads, in the order of exported files. Distillation needs a
             ``score_map`` among them.
-        view_names: titles of the pictures of :meth:`views`.
+        view_names: titles of the maps of :meth:`views`.
     """
 
     outputs: ClassVar[tuple[str, ...]]
@@ -62,8 +62,8 @@ class BoxHead(nn.Module):
         """Read one box and its score from the maps of each sample.
 
         Args:
-            window: (1, 1, S, S), factor of the scores before the best cell is chosen; None = 1.
-            size_scale: factor of the predicted sizes, for a search region of another size than in training.
+            window: (1, 1, S, S), multiplied with the scores before the best cell is chosen; None = 1.
+            size_scale: factor for predicted sizes, for a search region of another size than in training.
 
         Returns:
             Boxes (B, 4), ``cxcywh`` as fractions of the search region, and scores (B,) in (0, 1), without the window.
@@ -72,17 +72,17 @@ class BoxHead(nn.Module):
 
     @staticmethod
     def location_loss(maps: Maps, boxes: Tensor, label: Tensor | None = None) -> Tensor:
-        """Return the loss of the target's location, besides the losses of its box; () float32.
+        """Return the loss of the target's location, a float32 scalar; the losses of its box are separate.
 
         Args:
-            boxes: the true ones, (B, 4) ``xywh`` as fractions of the search region.
+            boxes: ground truth, (B, 4) ``xywh`` as fractions of the search region.
             label: (B,), 1 where the search region shows the target and 0 elsewhere; None = 1.
         """
         raise NotImplementedError
 
     @staticmethod
     def views(maps: Maps, window: Tensor) -> dict[str, Tensor]:
-        """Return pictures (S, S) of the maps of one sample, by their titles."""
+        """Return the maps (S, S) of one sample to show, by title."""
         raise NotImplementedError
 
 
@@ -98,7 +98,7 @@ class CellHead(BoxHead):
 
     @staticmethod
     def decode(maps: Maps, window: Tensor | None = None, size_scale: float = 1.0) -> tuple[Tensor, Tensor]:
-        """Read the box at the best cell, see :class:`BoxHead`."""
+        """Decode the box at the best cell, see :class:`BoxHead`."""
         scores = maps["score_map"]
         grid = scores.shape[-1]
         cell = (scores if window is None else window * scores).flatten(1).argmax(dim=1)
@@ -112,7 +112,7 @@ class CellHead(BoxHead):
 
     @staticmethod
     def location_loss(maps: Maps, boxes: Tensor, label: Tensor | None = None) -> Tensor:
-        """Focal loss of the score map."""
+        """Return the focal loss of the score map."""
         score = maps["score_map"]
         target = gaussian_maps(boxes, score.shape[-1])
         if label is not None:
@@ -127,13 +127,13 @@ class CellHead(BoxHead):
 
 
 class ConvHead(BoxHead):
-    """A head of branches of four conv3x3-BN-ReLU and a conv1x1 each, called ``conv1_NAME`` to ``conv5_NAME``."""
+    """A head whose branches have four conv3x3-BN-ReLU and a conv1x1 each, called ``conv1_NAME`` to ``conv5_NAME``."""
 
     branches: ClassVar[dict[str, int]]  # name and output channels of each
 
     def __init__(self, in_channels: int, channels: int):
         super().__init__()
-        self.names = tuple(self.branches)  # the compiler of PyTorch 2.4 reads no class attributes
+        self.names = tuple(self.branches)  # torch.compile of PyTorch 2.4 cannot read class attributes
         widths = [in_channels, channels, channels // 2, channels // 4, channels // 8]
         for name, outputs in self.branches.items():
             for i in range(4):
@@ -159,7 +159,7 @@ class ConvHead(BoxHead):
 
 
 class CenterHead(CellHead, ConvHead):
-    """Center score, offset and size per cell (CenterNet style)."""
+    """Predict center score, offset and size per cell (CenterNet style)."""
 
     branches = {"ctr": 1, "offset": 2, "size": 2}
 
@@ -174,7 +174,7 @@ class CenterHead(CellHead, ConvHead):
 
 
 class MLPHead(CellHead):
-    """Center score, offset and size per cell by three linear layers on each token alone."""
+    """Predict center score, offset and size per cell by three linear layers on each token."""
 
     def __init__(self, in_channels: int, channels: int):
         super().__init__()
@@ -192,7 +192,7 @@ class MLPHead(CellHead):
 
 
 class CornerHead(ConvHead):
-    """Expected top-left and bottom-right corners under two spatial distributions."""
+    """Predict top-left and bottom-right corners as the expectations of two spatial distributions."""
 
     branches = {"tl": 1, "br": 1}
     outputs = ("pred_boxes", "corner_map")
@@ -202,7 +202,7 @@ class CornerHead(ConvHead):
     def read(*maps: Tensor) -> dict[str, Tensor]:
         """Return ``pred_boxes`` (B, 1, 4) and ``corner_map`` (B, 2, S, S), each map summing to 1.
 
-        Cell ``i`` stands for the coordinate ``i / S``, as published.
+        Cell ``i`` has the coordinate ``i / S``, as published.
         """
         logits = torch.cat(maps, dim=1)
         grid = logits.shape[-1]
@@ -222,7 +222,7 @@ class CornerHead(ConvHead):
 
     @staticmethod
     def location_loss(maps: Maps, boxes: Tensor, label: Tensor | None = None) -> Tensor:
-        """Return 0: the corners are learned through the losses of the box."""
+        """Return 0: the corners are trained by the box losses alone."""
         return boxes.new_zeros(())
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Linear layers with weights in the memory order of a CPU's kernels."""
+"""Linear layers with weights in the memory layout of a CPU's kernels."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _MKLDNN = torch.ops.mkldnn
 
 
 class PackedLinear(nn.Module):
-    """A linear layer for inference on the CPU, by the oneDNN operators that ``torch.compile`` uses too.
+    """A linear layer for inference on the CPU with the oneDNN operators that ``torch.compile`` also uses.
 
     Its weight is reordered once instead of in every call. It cannot be trained, saved, moved or exported.
 
     Args:
-        activation: that follows: ``none``, or ``gelu`` (the exact one).
+        activation: applied to the output: ``none``, or ``gelu`` (exact, not the tanh approximation).
     """
 
     def __init__(self, linear: nn.Linear, activation: str = "none"):
@@ -26,12 +26,12 @@ class PackedLinear(nn.Module):
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, N, in) to (B, N, out)."""
+        """Map tokens (B, N, in) to (B, N, out)."""
         return _MKLDNN._linear_pointwise(x, self.weight, self.bias, self.activation, [], "none")
 
 
 def can_pack(dtype: torch.dtype) -> bool:
-    """Whether this PyTorch and CPU have the operators for weights of ``dtype``."""
+    """Return whether this PyTorch and CPU have the operators for weights of ``dtype``."""
     if not torch.backends.mkldnn.is_available() or not hasattr(_MKLDNN, "_linear_pointwise"):
         return False
     return dtype == torch.float32 or (dtype == torch.bfloat16 and _MKLDNN._is_mkldnn_bf16_supported())
@@ -41,7 +41,7 @@ def pack_linears(blocks: nn.Module) -> None:
     """Pack all linear layers of transformer blocks, in place, where that is possible."""
     if not can_pack(next(blocks.parameters()).dtype):
         return
-    module: Any  # torch's types know no attributes of a Module
+    module: Any  # torch's stubs do not type a Module's attributes
     for module in list(blocks.modules()):
         if hasattr(module, "fc1") and isinstance(module.act, nn.GELU) and module.act.approximate == "none":
             module.fc1, module.act = PackedLinear(module.fc1, "gelu"), nn.Identity()

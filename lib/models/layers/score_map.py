@@ -1,4 +1,4 @@
-"""Target maps of the center score, and the loss of a predicted one (CenterNet, Zhou et al., 2019)."""
+"""Ground-truth score maps, and the focal loss of predicted ones (CenterNet, Zhou et al., 2019)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _FOCAL_ALPHA, _FOCAL_BETA = 2, 4
 
 
 def gaussian_radius(size: Tensor, min_overlap: float = _MIN_OVERLAP) -> Tensor:
-    """Return how far the corners of a box may move with IoU still ``min_overlap`` (Law and Deng, ECCV 2018).
+    """Return how far a box's corners may move while its IoU is at least ``min_overlap`` (Law and Deng, ECCV 2018).
 
     Quirk: the published code, like CornerNet's first release, divides every quadratic's root by 2, not by ``2 a``, and
     takes the larger root. Kept, because the radius sets the width of every target map.
@@ -32,7 +32,7 @@ def gaussian_radius(size: Tensor, min_overlap: float = _MIN_OVERLAP) -> Tensor:
 
 
 def gaussian_maps(boxes: Tensor, size: int) -> Tensor:
-    """Draw the score maps to learn: one Gaussian per box, 1 at the cell of its center, cut off at its radius.
+    """Return ground-truth score maps: one Gaussian per box, 1 at the cell of its center, cut off at its radius.
 
     The center is rounded to a whole cell (half to even, as torch does), the radius truncated, and sigma is a sixth of
     the diameter ``2 radius + 1``. The center may be outside the map.

@@ -1,4 +1,4 @@
-"""Learned embeddings of what a token shows (Lin et al., LoRAT, ECCV 2024)."""
+"""Learned token type embeddings: target, background or search (Lin et al., LoRAT, ECCV 2024)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 class TokenTypes(nn.Module):
     """Embeddings of template foreground, template background, and search.
 
-    A template token on the border of the target's box gets the mean of the first two, weighted by the covered share.
-    They start as zeros, so that trained weights without them keep their outputs.
+    A template token on the border of the target's box gets the mean of the first two, weighted by its covered fraction.
+    They are initialized to zero, so that weights trained without them give the same outputs.
     """
 
     def __init__(self, dim: int):
@@ -30,7 +30,7 @@ class TokenTypes(nn.Module):
 
 
 def covered_share(box: Tensor, grid: int) -> Tensor:
-    """Return the share of each cell of a grid that a box covers, (B, grid * grid), row by row.
+    """Return the fraction of each cell of a grid that a box covers, (B, grid * grid), row by row.
 
     Args:
         box: (B, 4), ``xywh`` as fractions of the grid's side; it may extend outside.

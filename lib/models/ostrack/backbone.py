@@ -11,7 +11,7 @@ from lib.models.layers.block import DIRECT, Execution
 from lib.models.layers.encoder import Encoder
 from lib.models.layers.token_types import TokenTypes
 
-PRETRAINED_GRID = 14  # tokens per side of the 224 px pictures that the backbones are pre-trained on
+PRETRAINED_GRID = 14  # tokens per side of the 224 px images that the backbones are pre-trained on
 
 
 class Backbone(Encoder):
@@ -23,7 +23,7 @@ class Backbone(Encoder):
 
     Args:
         options: ``MODEL.BACKBONE``.
-        template_size, search_size: sides of the pictures in pixels.
+        template_size, search_size: sides of the images in pixels.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Backbone(Encoder):
         variant, stride = VARIANTS[options.TYPE], options.STRIDE
         dim = variant.embed_dim
         keep_ratios = dict(zip(options.CE_LOC, options.CE_KEEP_RATIO, strict=True))
-        # Drawn before the blocks, so that a seed gives the weights that it always gave.
+        # Initialized before the blocks: this order fixes the weights that a seed gives.
         patch_embed = PatchEmbed(img_size=None, patch_size=stride, embed_dim=dim)
         super().__init__(dim, variant.num_heads, options.blocks, keep_ratios, drop_path, execution, options.mlp_hidden)
         self.template_grid, self.search_grid = template_size // stride, search_size // stride
@@ -76,12 +76,12 @@ class Backbone(Encoder):
 
     @torch.no_grad()
     def set_search_size(self, size: int) -> None:
-        """Take search regions of ``size`` pixels, with the position embeddings of the middle of the trained grid.
+        """Accept search regions of ``size`` pixels, with the position embeddings of the center of the trained grid.
 
-        The scale of the pictures must be that of training, and sizes from a head remain fractions of its region.
+        The scale of the images must be that of training; sizes from a head remain fractions of its search region.
 
         Raises:
-            ValueError: the grid of such a region is not the middle of the trained one.
+            ValueError: the grid of such a region is not centered in the trained one.
         """
         stride = self.patch_embed.patch_size[0]
         grid, trained = size // stride, self.search_grid
@@ -94,7 +94,7 @@ class Backbone(Encoder):
         self.search_grid = grid
 
     def position_embedding(self, part: str) -> Tensor:
-        """Return the embeddings (1, tokens, C) of position and, if any, segment of ``part``."""
+        """Return the position embeddings of ``part``, plus segment embeddings if any, (1, tokens, C)."""
         position, segment = self.pos_embed_x, self.search_segment_pos_embed
         if part == "template":
             position, segment = self.pos_embed_z, self.template_segment_pos_embed

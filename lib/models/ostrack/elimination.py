@@ -1,4 +1,4 @@
-"""Candidate elimination by an experiment of OSTrack: keep rate in training, and the tokens that rank others."""
+"""Candidate elimination of an OSTrack experiment: keep rate in training, and the tokens that rank search tokens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lib.models.layers.candidate_elimination import box_mask, central_tokens
 
 
 def keep_rate(cfg: OSTrackConfig, epoch: int) -> float:
-    """Return the keep rate in training: 1, then a half cosine down to the first ``CE_KEEP_RATIO``, then that."""
+    """Return the keep rate in training: 1, then a half-cosine decay to the first ``CE_KEEP_RATIO``, then constant."""
     ratios = cfg.MODEL.BACKBONE.CE_KEEP_RATIO
     start, warm = cfg.TRAIN.CE_START_EPOCH, cfg.TRAIN.CE_WARM_EPOCH
     if not ratios or epoch < start:

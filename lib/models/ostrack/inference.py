@@ -25,7 +25,7 @@ from lib.models.ostrack.elimination import template_mask
 from lib.models.ostrack.ostrack import OSTrack, head_features
 from lib.models.state import State
 
-_MIDDLE = 128  # bytes become numbers from -128 to 127, which are exact in bfloat16
+_MIDDLE = 128  # subtracted from bytes: values from -128 to 127 are exact in bfloat16
 
 
 def initial_state(cfg: OSTrackConfig, crops: Tensor, boxes: Tensor) -> State:
@@ -45,19 +45,19 @@ def initial_state(cfg: OSTrackConfig, crops: Tensor, boxes: Tensor) -> State:
 
 
 def ranking_follows_box(cfg: OSTrackConfig) -> bool:
-    """Whether the template tokens that rank search tokens depend on the target's box, not on the grid alone."""
+    """Return whether the template tokens that rank search tokens depend on the target's box, not on the grid alone."""
     backbone = cfg.MODEL.BACKBONE
     return bool(backbone.CE_LOC) and backbone.CE_TEMPLATE_RANGE == "GT_BOX"
 
 
 class InferenceModel(nn.Module):
-    """A trained OSTrack for inference alone, a :class:`lib.models.state.TrackingModel`.
+    """A trained OSTrack for inference only, as a :class:`lib.models.state.TrackingModel`.
 
     Its state is that of :func:`initial_state`; :meth:`prepare` replaces template and box by ``tokens``.
 
     Args:
         cfg: the experiment, whose normalization is built in.
-        model: with the weights; it is unchanged.
+        model: the trained model; it is unchanged.
     """
 
     patch_weight: Tensor
@@ -127,7 +127,7 @@ class InferenceModel(nn.Module):
         Args:
             tokens: of the template, (B, Lz, C).
             pixels: search regions, RGB uint8 (B, Hx, Hx, 3).
-            mask: as ``ce_template_mask`` of :meth:`OSTrack.forward`; None = by the experiment.
+            mask: as ``ce_template_mask`` of :meth:`OSTrack.forward`; None = as configured.
 
         Returns:
             The head's outputs, float32.
@@ -135,7 +135,7 @@ class InferenceModel(nn.Module):
         return self.find(tokens, pixels, mask)[0]
 
     def find(self, context: Tensor, pixels: Tensor, mask: Tensor | None = None) -> tuple[dict[str, Tensor], Encoded]:
-        """Return the outputs of :meth:`forward` and the encoded tokens; those of the template come first in context."""
+        """Return the outputs of :meth:`forward` and the encoded tokens; template tokens come first in the context."""
         if mask is None and self.ranking is not None:
             mask = self.ranking.expand(len(context), -1)
         encoded = self.encoder.encode(context, self.embed(pixels, "search"), mask, record=False)
@@ -144,7 +144,7 @@ class InferenceModel(nn.Module):
 
 
 class FusedConvHead(nn.Module):
-    """A convolutional head without batch norm, with the first layers of its branches in one convolution."""
+    """A convolutional head with batch norm folded in, and the first layers of its branches in one convolution."""
 
     def __init__(self, head: ConvHead):
         super().__init__()
@@ -183,7 +183,7 @@ def prepare_inference(
 
     Args:
         dtype: of the computation; the head's last layers and outputs are always float32.
-        pack: on a CPU, keep the weights of linear layers in the memory order of its kernels; not for export.
+        pack: on a CPU, store the weights of linear layers in the memory layout of its kernels; not for export.
     """
     device = torch.device(device)
     execution = Execution(kernel=explicit_attention) if device.type == "cpu" else DIRECT
@@ -198,7 +198,7 @@ def prepare_inference(
 
 
 def _on_bytes(projection: nn.Conv2d, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
-    """Turn a patch embedding of normalized pictures into one of bytes minus ``_MIDDLE``: pixels by row, RGB in each."""
+    """Fold normalization into a patch embedding of bytes - 128: weight (C, pixels * RGB) in float32, and bias."""
     weight = projection.weight.detach().double() / (255 * std.double())[:, None, None]
     bias = (weight * (_MIDDLE - 255 * mean.double())[:, None, None]).sum((1, 2, 3))
     if projection.bias is not None:

@@ -32,7 +32,7 @@ class OSTrack(nn.Module):
         self.correlation = correlation
 
     def set_search_size(self, size: int) -> None:
-        """Take search regions of ``size`` pixels, see :meth:`Backbone.set_search_size`."""
+        """Accept search regions of ``size`` pixels, see :meth:`Backbone.set_search_size`."""
         self.backbone.set_search_size(size)
 
     def forward(
@@ -47,25 +47,25 @@ class OSTrack(nn.Module):
         """Find the template's target in the search region.
 
         Args:
-            template: (B, 3, Hz, Hz), RGB normalized by ImageNet mean and deviation.
+            template: (B, 3, Hz, Hz), RGB normalized by ImageNet mean and standard deviation.
             search: (B, 3, Hx, Hx), likewise.
             ce_template_mask: the template tokens that rank search tokens: a mask (B, Lz) of bool, or their indices
                 (B, n) of int64, which costs less; None = all.
             ce_keep_rate: keep rate of every CE layer; None = each layer's own.
-            attention_layers: layers (from 0) whose full attention maps are returned.
+            attention_layers: layers (from 0) whose full attention maps to return.
             template_box: the target in the template, (B, 4) ``xywh`` as fractions of it; needed with token types.
 
         Returns:
             ``pred_boxes`` (B, 1, 4), ``cxcywh`` as fractions of the search region; ``backbone_feat`` (B, Lz + Lx, C);
-            ``removed_indexes_s``, a list with the dropped grid indices (B, n) of each CE layer; the head's maps. Where
-            asked for, a list ``attn`` of (B, heads, N, N), and a list ``attn_indices`` of the grid indices (B, N - Lz)
+            ``removed_indexes_s``, a list with the dropped grid indices (B, n) of each CE layer; the head's maps. If
+            requested, a list ``attn`` of (B, heads, N, N), and a list ``attn_indices`` of the grid indices (B, N - Lz)
             of the search tokens in them, which CE reorders. Boxes and maps are float32.
         """
         z, x = self.backbone.embed(template, "template", template_box), self.backbone.embed(search, "search")
         return self.read(self.backbone.encode(z, x, ce_template_mask, ce_keep_rate, attention_layers))
 
     def read(self, encoded: Encoded) -> dict[str, Any]:
-        """Return the outputs of :meth:`forward` for encoded tokens, the template's first in the context."""
+        """Return the outputs of :meth:`forward` for encoded tokens; template tokens come first in the context."""
         grid, template = self.backbone.search_grid, encoded.context[:, : self.backbone.template_grid**2]
         maps = self.box_head(head_features(encoded.search, template, grid, self.correlation))
         out: dict[str, Any] = {"pred_boxes": self.box_head.decode(maps)[0][:, None], **maps}
@@ -94,7 +94,7 @@ def build_ostrack(cfg: OSTrackConfig, pretrained: bool = False, execution: Execu
     """Build the model of an experiment, on the CPU, in float32.
 
     Args:
-        pretrained: also load the weights that ``MODEL.PRETRAIN_FILE`` names (empty = none).
+        pretrained: also load the weights of ``MODEL.PRETRAIN_FILE`` (empty = none).
 
     Raises:
         CheckpointError: the pre-trained weights are missing or do not fit.

@@ -1,4 +1,4 @@
-"""OSTrack with the arithmetic of training: the reference for faster forms, and for inspection."""
+"""OSTrack with the arithmetic of training: the reference for faster forms, also used for visualization."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class PlainModel(nn.Module):
         model: in the precision to run in, on the device to run on; it is put in evaluation mode.
 
     Attributes:
-        attention_layers: layers (from 0) whose attention maps ``run`` returns too.
+        attention_layers: layers (from 0) whose attention maps ``run`` also returns.
     """
 
     mean: Tensor
@@ -33,7 +33,7 @@ class PlainModel(nn.Module):
         self.attention_layers: tuple[int, ...] = ()
         parameter = next(model.parameters())
         self.dtype = parameter.dtype
-        # The published preprocessing divides by 255 first; folding that in saves a pass over the pixels.
+        # The published preprocessing divides by 255 first; folding that into mean and std saves a pass over the pixels.
         for name, values in (("mean", cfg.DATA.MEAN), ("std", cfg.DATA.STD)):
             scaled = 255 * torch.tensor(list(values), dtype=torch.float32, device=parameter.device)
             self.register_buffer(name, scaled.view(1, 3, 1, 1))
@@ -56,7 +56,7 @@ class PlainModel(nn.Module):
     def attention_map(self, weights: Tensor, indices: Tensor) -> Tensor:
         """Return the mean attention of the template's middle tokens to each search token, (grid, grid).
 
-        It is on the model's device, and NaN where a token was dropped before.
+        It is on the model's device, and NaN where a token was already dropped.
 
         Args:
             weights: (1, heads, N, N), template tokens first, search tokens last.

@@ -20,7 +20,7 @@ from lib.utils.errors import ConfigError
 
 @dataclass(frozen=True)
 class ArchSpec:
-    """Architecture of an OSTrack by the names and shapes of its weights, which do not show candidate elimination."""
+    """Architecture of an OSTrack as read from the names and shapes of its weights (not candidate elimination)."""
 
     width: int
     blocks: int
@@ -41,7 +41,7 @@ class ArchSpec:
 
 
 def arch_spec(state: Mapping[str, Tensor]) -> ArchSpec | None:
-    """Read the architecture from a state dict; None when it is no OSTrack's."""
+    """Read the architecture from a state dict; return None if it is not one of an OSTrack."""
     first_layers = {
         "box_head.conv1_ctr.0.weight": "CENTER",
         "box_head.conv1_tl.0.weight": "CORNER",
@@ -71,7 +71,7 @@ def arch_spec(state: Mapping[str, Tensor]) -> ArchSpec | None:
 
 
 def explain_misfit(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
-    """Describe weights that do not fit a model, and the experiments that they fit, from the state dicts of both."""
+    """Describe how weights differ from a model, given both state dicts, and list the experiments that they fit."""
     theirs, ours = arch_spec(state), arch_spec(own)
     parts, own_parts = ({name.partition(".")[0] for name in names} for names in (state, own))
     if theirs is not None and parts != own_parts:
@@ -88,7 +88,7 @@ def _experiments_like(wanted: ArchSpec) -> list[str]:
     for path in sorted(experiments_dir(OSTrackConfig).glob("*.yaml")):
         try:
             cfg = load_config(OSTrackConfig, path)
-        except ConfigError:  # of the user's own, which says so when it is used
+        except ConfigError:  # a user's invalid file; using it reports the error
             continue
         backbone, head, sizes = cfg.MODEL.BACKBONE, cfg.MODEL.HEAD, (cfg.DATA.TEMPLATE.SIZE, cfg.DATA.SEARCH.SIZE)
         shape = backbone.variant.embed_dim, backbone.blocks, backbone.mlp_hidden
@@ -98,7 +98,7 @@ def _experiments_like(wanted: ArchSpec) -> list[str]:
 
 
 def adapt_weights(net: OSTrack, state: dict[str, Tensor]) -> None:
-    """Resize position embeddings and the head's channels of correlation with template tokens for ``net``, in place."""
+    """Resize position embeddings and the head's correlation channels to fit ``net``, in place."""
     for part, grid in (("z", net.backbone.template_grid), ("x", net.backbone.search_grid)):
         key = f"backbone.pos_embed_{part}"
         if key in state:
@@ -110,7 +110,7 @@ def adapt_weights(net: OSTrack, state: dict[str, Tensor]) -> None:
 def _resize_correlation(net: OSTrack, state: dict[str, Tensor]) -> None:
     """Resize the weights of the head's first layers for the template grid of ``net``, in place.
 
-    There is one channel of correlation for each template token, row by row; their sum stays the same.
+    There is one correlation channel per template token, row by row; the sum of their weights is preserved.
     """
     dim, grid = net.backbone.embed_dim, net.backbone.template_grid
     for key, own in net.state_dict().items():
@@ -119,7 +119,7 @@ def _resize_correlation(net: OSTrack, state: dict[str, Tensor]) -> None:
             continue
         tokens = kept.shape[1] - dim if kept.dim() == 4 else 0
         side = math.isqrt(max(tokens, 0))
-        if side == 0 or side**2 != tokens:  # of a model without correlation, or of another width
+        if side == 0 or side**2 != tokens:  # a model without correlation, or of another width
             continue
         channels = kept[:, dim:].float().permute(0, 2, 3, 1).reshape(-1, 1, side, side)
         channels = F.interpolate(channels, size=(grid, grid), mode="bilinear", align_corners=False) * (side / grid) ** 2

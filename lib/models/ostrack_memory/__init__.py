@@ -1,1 +1,1 @@
-"""OSTrack with a memory: a dynamic template, a token that is carried along, and presence. See docs/memory.md."""
+"""OSTrack with a memory: a dynamic template, a carried token, and target presence. See docs/memory.md."""

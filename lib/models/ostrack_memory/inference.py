@@ -1,4 +1,4 @@
-"""OSTrack with a memory for tracking: with the arithmetic of training, and faster."""
+"""OSTrack with a memory for inference: a plain form with the arithmetic of training, and a faster one."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from lib.models.state import State
 
 
 def initial_state(cfg: OSTrackMemoryConfig, crops: Tensor, boxes: Tensor) -> State:
-    """Return the state of :func:`lib.models.ostrack.inference.initial_state` with the memory of the experiment.
+    """Return the state of :func:`lib.models.ostrack.inference.initial_state` plus the memory of the experiment.
 
-    These are ``dynamic`` and ``dynamic_box``, at first those of the template; ``token`` (B, 1, C); ``presence`` (B, 1).
+    The memory is ``dynamic`` and ``dynamic_box``, initially those of the template; ``token`` (B, 1, C); ``presence``
+    (B, 1).
     """
     state = ostrack.initial_state(cfg, crops, boxes)
     if cfg.MODEL.MEMORY.DYNAMIC_TEMPLATE:

@@ -1,4 +1,4 @@
-"""The parts of a memory: what it adds to the context of the encoder, and what is read from the output."""
+"""Modules of the memory: the tokens it adds to the encoder's context, and what it reads from the output."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from lib.config.ostrack_memory import MemoryConfig
 from lib.models.layers.encoder import Encoded
 
 _HIDDEN = 128
-_LOGIT_SCALE = 0.25  # of the best score's logit, which is from -9 to 9
+_LOGIT_SCALE = 0.25  # factor of the logit of the best score, which is from -9 to 9
 
 
 class Memory(nn.Module):
-    """Layers of a memory beyond the first template; its state is passed in and returned.
+    """Dynamic template, carried token and presence; stateless: the state is passed in and returned.
 
     Args:
-        template_grid, dynamic_grid: tokens per side of a template, and of the middle that is used of a dynamic one.
+        template_grid, dynamic_grid: tokens per side of a template, and of the central part used of a dynamic template.
     """
 
     middle: Tensor
@@ -38,19 +38,19 @@ class Memory(nn.Module):
         self.register_buffer("middle", inside, persistent=False)
 
     def embed_dynamic(self, template: Tensor) -> Tensor:
-        """Map tokens of a template, (B, Lz, C), to those of the dynamic one, (B, Ld, C)."""
+        """Map template tokens, (B, Lz, C), to the tokens of a dynamic template, (B, Ld, C)."""
         assert self.dynamic is not None
         return template[:, self.middle] + self.dynamic
 
     def context(
         self, template: Tensor, dynamic: Tensor | None, token: Tensor | None, presence: Tensor | None
     ) -> Tensor:
-        """Return the context tokens of the encoder, (B, Lc, C), the template's first.
+        """Return the context tokens of the encoder, (B, Lc, C), template tokens first.
 
         Args:
             template: tokens of the first template, (B, Lz, C).
-            dynamic: tokens of the dynamic one, from :meth:`embed_dynamic`.
-            token: from :meth:`read` for the previous frame, (B, 1, C) float32; zeros, or None, in the first.
+            dynamic: tokens of the dynamic template, from :meth:`embed_dynamic`.
+            token: from :meth:`read` of the previous frame, (B, 1, C) float32; zeros or None in the first frame.
             presence: likewise, (B, 1), weight of the token; None = 1.
         """
         parts = [template]
@@ -65,14 +65,14 @@ class Memory(nn.Module):
         return torch.cat(parts, dim=1)
 
     def read(self, encoded: Encoded, score_map: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Return the token for the next frame, (B, 1, C) float32, and the logit of presence, (B, 1) float32."""
+        """Return the token for the next frame, (B, 1, C) float32, and the presence logit, (B, 1) float32."""
         token = encoded.context[:, -1:] if self.token is not None else None
         logit = None if self.presence is None else self.presence(encoded.search, score_map, token)
         return None if token is None else token.float(), logit
 
 
 class PresenceHead(nn.Module):
-    """Whether the search region shows the target, from the tokens around the score map's peak and the carried token."""
+    """Predict target presence in the search region from tokens around the score map's peak and the carried token."""
 
     def __init__(self, dim: int, token: bool):
         super().__init__()
@@ -83,7 +83,7 @@ class PresenceHead(nn.Module):
 
         Args:
             search: encoded tokens (B, Lx, C).
-            score_map: (B, 1, S, S) in (0, 1), detached so that it learns location alone.
+            score_map: (B, 1, S, S) in (0, 1), detached: the loss of presence does not train it.
             token: (B, 1, C) or None.
         """
         scores = score_map.detach().flatten(1).float()

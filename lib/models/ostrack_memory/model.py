@@ -16,16 +16,16 @@ from lib.models.ostrack_memory.memory import Memory
 
 
 class OSTrackMemory(OSTrack):
-    """OSTrack with a dynamic template, a carried token, and the presence of the target as an output.
+    """OSTrack with a dynamic template, a carried token, and a presence output.
 
-    Backbone and head have the names of OSTrack's, so training can start from its weights.
+    Parameters of backbone and head have the same names as in OSTrack, so training can start from its weights.
     """
 
     def __init__(self, base: OSTrack, memory: Memory):
         super().__init__(base.backbone, base.box_head, base.correlation)
         self.memory = memory
 
-    def forward(  # type: ignore[override]  # it sees more than OSTrack
+    def forward(  # type: ignore[override]  # it takes more inputs than OSTrack
         self,
         template: Tensor,
         search: Tensor,
@@ -39,16 +39,16 @@ class OSTrackMemory(OSTrack):
         """Find the target in the search region of one frame.
 
         Args:
-            template, search: as of :meth:`OSTrack.forward`; the template is of the first frame.
-            dynamic: (B, 3, Hz, Hz), of a later frame.
-            memory: ``token`` (B, 1, C) and ``presence`` (B, 1) of the previous frame; nothing, or
-                :func:`first_memory`, in the first one.
-            ce_template_mask, ce_keep_rate, attention_layers: as of :meth:`OSTrack.forward`; the first template ranks.
+            template, search: see :meth:`OSTrack.forward`; the template is from the first frame.
+            dynamic: the dynamic template, (B, 3, Hz, Hz), from a later frame.
+            memory: ``token`` (B, 1, C) and ``presence`` (B, 1) of the previous frame; None, or :func:`first_memory`,
+                in the first frame.
+            ce_template_mask, ce_keep_rate, attention_layers: see :meth:`OSTrack.forward`; the first template ranks.
             boxes: the target in both templates, each (B, 4) ``xywh`` as fractions; needed with token types.
 
         Returns:
-            Those of :meth:`OSTrack.forward`; where the model has them, ``token`` (B, 1, C) and the logit
-            ``presence_logit`` (B, 1), float32.
+            The outputs of :meth:`OSTrack.forward`; if the model has them, ``token`` (B, 1, C) and ``presence_logit``
+            (B, 1), float32.
         """
         backbone = self.backbone
         z, x, d = backbone.embed(template, "template", boxes[0]), backbone.embed(search, "search"), None
@@ -78,7 +78,7 @@ def build_ostrack_memory(
 
 
 def first_memory(cfg: OSTrackMemoryConfig, batch: int, device: torch.device | str) -> dict[str, Tensor]:
-    """Return ``token`` and ``presence`` before the first search frame, where the model has them."""
+    """Return the initial ``token`` and ``presence``, if the model has them."""
     options = cfg.MODEL.MEMORY
     if not options.TOKEN:
         return {}

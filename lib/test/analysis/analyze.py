@@ -30,18 +30,18 @@ from lib.utils.errors import ConfigError, DataError, suggestion
 
 @dataclass(frozen=True)
 class AnalysisOptions:
-    """How results are scored, and what is made of them.
+    """Options of scoring and its output.
 
     Attributes:
         protocol: name of the protocol.
-        skip_missing: leave out sequences without results instead of refusing.
+        skip_missing: leave out sequences without results; otherwise they are an error.
         by_sequence, by_attribute: also print the table of the sequences, of the attributes.
-        compare: two trackers, ``NAME/CONFIG`` or CONFIG, whose difference is tested.
-        plots: write them.
+        compare: two trackers, ``NAME/CONFIG`` or CONFIG, to test for a significant difference.
+        plots: write plots.
         export: formats (``md``, ``tex``, ``csv``) to write all tables in.
         html: write the page ``report.html``.
-        lost_below: frames of a lower score are marked on the page.
-        cache: keep the numbers of result files in ``OUTPUT/test/cache``.
+        lost_below: frames with a lower score are marked on the page.
+        cache: cache parsed result files in ``OUTPUT/test/cache``.
     """
 
     protocol: str = "pytracking"
@@ -70,9 +70,9 @@ def analyze(
     """Score results and write tables and plots under ``OUTPUT/test/result_plots/``, see :func:`folder_name`.
 
     Args:
-        dataset: a benchmark or ``folder:PATH``, or several by comma; None lists the results and scores every benchmark
-            that is complete.
-        tracker, configs: whose results; by default all that are complete. Others are named.
+        dataset: a benchmark or ``folder:PATH``, or several separated by commas; None lists the results and scores every
+            complete benchmark.
+        tracker, configs: trackers to score; by default all with complete results. The others are listed.
         options: see :class:`AnalysisOptions`.
         env: paths, OUTPUT among them; by default those of ``lib/test/evaluation/local.py``.
 
@@ -124,7 +124,7 @@ def _printed(report: Report, options: AnalysisOptions) -> Iterator[str]:
 
 
 def _written(report: Report, options: AnalysisOptions, folder: Path) -> list[Path]:
-    """Write what is asked for into ``folder``; the files."""
+    """Write the requested output to ``folder`` and return the files."""
     files = write_tables(report, options.export, folder)
     if options.plots:
         files += write_plots(report, folder)
@@ -141,7 +141,7 @@ def _usable(
     """Keep the trackers with results of all sequences (``skip_missing``: of some); if there are none, all of them.
 
     Returns:
-        the trackers, and a line that names those left out though they have results of the data set.
+        The trackers, and a line that names those left out with some results of the data set.
     """
     known = [one for one in get_dataset(dataset, env=env) if one.has_boxes()]
     sequences, _ = untracked(results_dir, trackers, known)
@@ -158,7 +158,7 @@ def _usable(
 def folder_name(dataset: str, protocol: str = "pytracking") -> str:
     """Return a data set's name as the name of a folder; for that of ``folder:PATH`` see :func:`folder_label`.
 
-    The name of another protocol than the published one is put at its end.
+    The protocol is appended unless it is the published one.
     """
     path = dataset.removeprefix(FOLDER_PREFIX)
     name = dataset if path == dataset else folder_label(Path(path).expanduser())
@@ -166,7 +166,7 @@ def folder_name(dataset: str, protocol: str = "pytracking") -> str:
 
 
 def comparison_text(report: Report, first: str, second: str) -> str:
-    """Say how sure it is that the tracker ``first`` is better, or worse, than ``second``; ``NAME/CONFIG`` or CONFIG."""
+    """Describe the significance of the difference between two trackers; names are ``NAME/CONFIG`` or CONFIG."""
     a, b = _find(report, first), _find(report, second)
     name = report.score_names[0]
     found = compare_scores(a.sequence_scores()[:, 0], b.sequence_scores()[:, 0], a.weights)

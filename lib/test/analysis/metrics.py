@@ -1,7 +1,7 @@
 """Accuracy of boxes: per-frame errors, curves over thresholds, and the scores read from them.
 
-Pure functions on numpy arrays. Boxes are ``x, y, w, h`` in pixels. The rules of a protocol say which frames count, see
-:mod:`lib.test.analysis.protocols`.
+Pure functions on numpy arrays. Boxes are ``x, y, w, h`` in pixels. The rules of a protocol define which frames
+count, see :mod:`lib.test.analysis.protocols`.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class FrameErrors:
 
     Attributes:
         overlap: intersection over union in [0, 1]; -1 where there is no valid target.
-        center: distance of the centers in pixels, and what the rules put where there is no valid target.
+        center: distance of the centers in pixels; the value set by the rules where there is no valid target.
         norm_center: the same distance with each axis divided by the side of the true box.
         valid: the frame has a target: a true box that counts under the rules and, where there are flags, visible.
         scored: the frame is in the denominator of the scores.
         boxes: the prediction as it was scored, ``(frames, 4)``.
-        padded: how many frames at the end the prediction lacked.
+        padded: number of frames missing at the end of the prediction.
     """
 
     overlap: np.ndarray
@@ -56,15 +56,15 @@ def check_truth(truth: np.ndarray, rules: Rules, source: str) -> np.ndarray:
 
 
 def prepare_prediction(prediction: np.ndarray, truth: np.ndarray, rules: Rules, source: str) -> np.ndarray:
-    """Bring a prediction into the form that is scored: one box for every row of ``truth``.
+    """Return the prediction to score: one box for every row of ``truth``.
 
-    Where the rules say so, a box without area repeats the one before it (a tracker's way of saying that it saw nothing)
-    and a shorter prediction is padded with zeros; a longer one is cut, and frame 0 becomes the ground truth.
+    Depending on the rules, an empty box (the target was not found) is replaced by the one before it, and a shorter
+    prediction is padded with zeros. A longer one is cut, and frame 0 is replaced by the ground truth.
 
     Args:
         prediction: ``(any, 4)``.
         truth: ``(frames, 4)`` as :func:`check_truth` returns it.
-        source: what to call the prediction in an error.
+        source: name of the prediction for error messages.
 
     Returns:
         float64 ``(frames, 4)``.
@@ -83,7 +83,7 @@ def prepare_prediction(prediction: np.ndarray, truth: np.ndarray, rules: Rules, 
 
     boxes = boxes[: len(truth)]
     if rules.repeat_empty:
-        # Quirk: not where the ground truth is NaN; there an empty box stays, and later ones repeat it.
+        # Quirk: not where the ground truth is NaN; an empty box there is kept, and later ones repeat it.
         repeats = (boxes[:, 2] == 0) | (boxes[:, 3] == 0)
         repeats[repeats] = ~np.isnan(truth[: len(boxes)][repeats]).any(axis=1)
         repeats[0] = False
@@ -96,28 +96,28 @@ def prepare_prediction(prediction: np.ndarray, truth: np.ndarray, rules: Rules, 
 def clip_boxes(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     """Return boxes (frames, 4) clipped to an image of (width, height), as the GOT-10k toolkit does it.
 
-    Quirk: a box that sticks out at the left or the top is pushed inside and keeps its size.
+    Quirk: a box that extends beyond the left or top border is moved inside and keeps its size.
     """
     top_left = np.clip(boxes[:, :2], 0, image_size)
     return np.concatenate((top_left, np.clip(boxes[:, 2:], 0, np.array(image_size) - top_left)), axis=1)
 
 
 def box_overlap(a: np.ndarray, b: np.ndarray, pixel: float = 1.0) -> np.ndarray:
-    """Intersection over union of corresponding boxes of ``a`` and ``b`` (frames, 4); 0 where both are empty.
+    """Return the intersection over union of corresponding boxes of ``a`` and ``b`` (frames, 4); 0 where both are empty.
 
-    With ``pixel`` 1 corners are pixels, ``x + w - 1``, and a side from pixel i to pixel j is ``j - i + 1`` long. On
-    paper the ones cancel; in floating point they decide ties with a threshold, so each benchmark keeps its own.
+    With ``pixel`` 1 corners are pixels, ``x + w - 1``, and a side from pixel i to pixel j is ``j - i + 1`` long. The
+    ones cancel mathematically, but their rounding decides ties with a threshold, so each benchmark has its own.
     """
     top_left = np.maximum(a[:, :2], b[:, :2])
     bottom_right = np.minimum(a[:, :2] + a[:, 2:] - pixel, b[:, :2] + b[:, 2:] - pixel)
-    width, height = np.maximum(bottom_right - top_left + pixel, 0).T  # numpy is slow along an axis of two
+    width, height = np.maximum(bottom_right - top_left + pixel, 0).T  # numpy is slow along an axis of 2
     intersection = width * height
     union = a[:, 2] * a[:, 3] + b[:, 2] * b[:, 3] - intersection
     return np.divide(intersection, union, out=np.zeros(len(a)), where=union > 0)
 
 
 def center_distance(a: np.ndarray, b: np.ndarray, scale: np.ndarray | float = 1.0) -> np.ndarray:
-    """Distance between the centers of corresponding boxes (frames, 4), each axis divided by ``scale`` (frames, 2)."""
+    """Return the center distance of corresponding boxes (frames, 4), each axis divided by ``scale`` (frames, 2)."""
     with np.errstate(invalid="ignore", divide="ignore"):
         centers = [(boxes[:, :2] + 0.5 * (boxes[:, 2:] - 1)) / scale for boxes in (a, b)]
         x, y = (centers[0] - centers[1]).T
@@ -138,8 +138,8 @@ def frame_errors(
         prediction: boxes ``(any, 4)`` as the tracker wrote them, see :func:`prepare_prediction`.
         truth: boxes ``(frames, 4)``.
         visible: ``(frames,)``, false where the target is absent or fully covered; None when the data set has no flags.
-        source: what to call the pair in an error.
-        image_size: (width, height), where the rules clip boxes.
+        source: name of the pair for error messages.
+        image_size: (width, height), needed if the rules clip boxes.
 
     Raises:
         DataError: boxes or flags that cannot be scored.
@@ -169,7 +169,7 @@ def frame_errors(
 
 
 def true_runs(flags: np.ndarray) -> np.ndarray:
-    """First frame and end (exclusive) of each unbroken run of true ``flags``, bool (frames,): int (runs, 2)."""
+    """Return start and end (exclusive) of each run of consecutive true ``flags``, bool (frames,): int (runs, 2)."""
     return np.flatnonzero(np.diff(flags, prepend=False, append=False)).reshape(-1, 2)
 
 
@@ -191,16 +191,16 @@ class Curves:
 
 
 def _fraction_within(values: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Fraction of ``values`` (none NaN) that are at most each of the ascending ``thresholds``; NaN without values."""
+    """Return the fraction of ``values`` (not NaN) of at most each of the ascending ``thresholds``; NaN if empty."""
     first = np.searchsorted(thresholds, values)  # the first threshold that is not below the value
     counts = np.bincount(first, minlength=len(thresholds) + 1)[: len(thresholds)].cumsum()
     return counts / len(values) if len(values) else np.full(len(thresholds), np.nan)
 
 
 def sequence_curves(errors: FrameErrors, rules: Rules = _PLAIN) -> Curves:
-    """Compute the curves of one sequence, of all frames that the rules do not leave out, also those without target.
+    """Compute the curves of one sequence over all scored frames, including those without target.
 
-    They are NaN where the rules leave no frame.
+    They are NaN if no frame is scored.
     """
     overlap = errors.overlap[errors.scored]
     return Curves(
@@ -212,7 +212,7 @@ def sequence_curves(errors: FrameErrors, rules: Rules = _PLAIN) -> Curves:
 
 
 def stack_curves(curves: Seq[Curves]) -> Curves:
-    """Put the curves of several sequences on a leading axis."""
+    """Stack the curves of several sequences along a new leading axis."""
     return Curves(*map(np.stack, zip(*(vars(one).values() for one in curves), strict=True)))
 
 
@@ -225,7 +225,7 @@ def weighted_mean(values: np.ndarray, weights: np.ndarray | None = None) -> np.n
 
 
 def mean_curves(curves: Curves, weights: np.ndarray | None = None) -> Curves:
-    """Average over sequences: each with the same weight whatever its length, or with ``weights`` (sequences,)."""
+    """Average over sequences, with equal weights regardless of length or with ``weights`` (sequences,)."""
     return Curves(*(weighted_mean(one, weights) for one in vars(curves).values()))
 
 

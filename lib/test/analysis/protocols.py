@@ -1,8 +1,8 @@
 """Scoring protocols: the scores, and the rules of a protocol for each benchmark, as data.
 
-``pytracking`` prints what PyTracking, STARK and OSTrack print. ``official`` does as each benchmark's own toolkit;
-the toolkits were read for it, and ``docs/metrics.md`` says which and what they do. Oddities are marked *quirk*; all of
-them are pinned by ``tests/test_analysis_metrics.py`` and ``tests/test_analysis_official.py``.
+``pytracking`` gives the numbers of PyTracking, STARK and OSTrack. ``official`` reproduces each benchmark's own toolkit;
+``docs/metrics.md`` describes the toolkits. Apparent errors that are reproduced are marked *quirk*; all of them are
+tested in ``tests/test_analysis_metrics.py`` and ``tests/test_analysis_official.py``.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 
 from lib.utils.errors import OSTrackError, suggestion
 
-CURVE_ENDS = {"success": 1.0, "precision": 50.0, "norm_precision": 0.5}  # their last thresholds; the first is 0
+CURVE_ENDS = {"success": 1.0, "precision": 50.0, "norm_precision": 0.5}  # last threshold of each curve; the first is 0
 
 
 def thresholds(curve: str, count: int) -> np.ndarray:
     """Return the ``count`` evenly spaced thresholds of a curve.
 
-    They are the doubles nearest to the fractions: an overlap of exactly 3/4 is a tie with 0.75, whatever the machine.
+    They are the doubles nearest to the fractions, so an overlap of exactly 3/4 ties with 0.75 on every machine.
     """
     return np.arange(count) * CURVE_ENDS[curve] / (count - 1)
 
@@ -31,10 +31,10 @@ class Score:
     """A column of a table: a number read from a curve.
 
     Attributes:
-        name: what to call it.
+        name: name of the column.
         curve: ``success``, ``precision`` or ``norm_precision``.
-        read: how to read it: the threshold to read it at, ``mean`` of the curve, ``area`` below it by the trapezoid
-            rule over thresholds scaled to [0, 1], or ``overlap``: the mean overlap itself.
+        read: how to read it: a threshold to read the curve at, ``mean`` of the curve, ``area`` below it by the
+            trapezoid rule over thresholds scaled to [0, 1], or ``overlap``: the mean overlap itself.
     """
 
     name: str
@@ -50,7 +50,7 @@ NORM_PRECISION = Score("Norm Precision", "norm_precision", 0.2)
 FIVE = (AUC, OP50, OP75, PRECISION, NORM_PRECISION)
 GOT10K = (Score("AO", "success", "overlap"), Score("SR0.50", "success", 0.5), Score("SR0.75", "success", 0.75))
 VOT = (GOT10K[0], AUC)
-STATE_ACCURACY = Score("SA", "success", "overlap")  # of trackers that never say that the target is absent
+STATE_ACCURACY = Score("SA", "success", "overlap")  # state accuracy of trackers that never predict absence
 AREAS = tuple(Score(score.name, score.curve, "area") for score in (AUC, NORM_PRECISION, PRECISION))
 
 
@@ -60,21 +60,21 @@ class Rules:
 
     Attributes:
         scores: the columns of the table; the first one ranks.
-        official_flags: take the absence flags of the benchmark, also those that the published loader does not read.
-        flags_expected: the benchmark has absence flags; a report says for how many sequences they were not found.
+        official_flags: use the absence flags of the benchmark, also those that the published loader does not read.
+        flags_expected: the benchmark has absence flags; a report counts the sequences whose flags were not found.
         nan_is_absent: NaN in the ground truth marks a frame without target; otherwise it is an error.
-        pad_short: a prediction that ends early is filled up with zeros; otherwise it is an error.
-        repeat_empty: a predicted box without area repeats the one before it.
+        pad_short: a prediction that ends early is padded with zeros; otherwise it is an error.
+        repeat_empty: a predicted box without area is replaced by the one before it.
         rounded: predictions and ground truth are rounded to whole pixels.
         clipped: predictions and ground truth are clipped to the image by ``clip_boxes`` of ``metrics.py``.
-        pixel: length that a side from pixel i to pixel j has beyond j - i, in the overlap.
-        unseen_is_miss: frames flagged as invisible get infinite center errors, whatever the values below say.
-        positive_corner: a true box counts only where x and y are above zero too, not width and height alone.
+        pixel: added to j - i for the length of a side from pixel i to pixel j, in the overlap.
+        unseen_is_miss: frames flagged as invisible get infinite center errors, regardless of the values below.
+        positive_corner: a true box counts only if x and y are above zero too, not only width and height.
         invalid_center: center error of a frame without a true box that counts; -1 is a hit of precision, inf a miss.
         invalid_norm_center: likewise for the normalized center error.
         skip_first: the first frame is not scored.
         skip_absent: frames without a true box that counts are not scored; otherwise they stay in the denominator.
-        pooled: every scored frame weighs the same; otherwise every sequence does.
+        pooled: every scored frame has the same weight; otherwise every sequence has.
         success_points, center_points: numbers of thresholds of the success curve and of the other two.
     """
 
@@ -107,7 +107,7 @@ class Rules:
         return tuple(score.name for score in self.scores)
 
 
-# Why two protocols differ: what a rule does where it takes a certain value.
+# How two protocols differ: the effect of a rule with a certain value.
 WHY: dict[tuple[str, Any], str] = {
     ("official_flags", True): "the benchmark's own absence flags are used, also those that published code ignores",
     ("repeat_empty", False): "a predicted box without area does not repeat the one before it",
@@ -129,7 +129,7 @@ WHY: dict[tuple[str, Any], str] = {
 
 @dataclass(frozen=True)
 class Protocol:
-    """A named way of scoring: the rules of most benchmarks, and of those with rules of their own, by data set tag."""
+    """A scoring protocol: default rules, and the rules of benchmarks that differ from them, by data set tag."""
 
     name: str
     default: Rules
@@ -159,7 +159,7 @@ _PUBLISHED_UAV = Rules(invalid_norm_center=-1, invalid_center=-1, nan_is_absent=
 # A frame without target is never a hit. In MATLAB, the language of the OTB and UAV123 toolkits, NaN > 0 is false
 # and the center error of such a frame becomes -1, a hit of precision at every threshold: a fault, not repeated here.
 _STRICT = Rules(official_flags=True, nan_is_absent=True, pad_short=False)
-# Quirk: LaSOT's toolkit cuts the flagged frames out before that, but a visible frame whose true box is not positive in
+# Quirk: LaSOT's toolkit removes the flagged frames before that, but a visible frame whose true box is not positive in
 # all four numbers is still such a hit.
 _LASOT = replace(
     _STRICT, positive_corner=True, invalid_center=-1, invalid_norm_center=-1, flags_expected=True, unseen_is_miss=True
@@ -172,7 +172,7 @@ PROTOCOLS = {
         special={
             "lasot": Rules(invalid_norm_center=-1, pad_short=False, unseen_is_miss=True),
             "folder": Rules(invalid_norm_center=-1, nan_is_absent=True),
-            # Not in the published code, which would stop at their NaN: scored as its uav.
+            # Not in the published code, which would fail at their NaN: scored like its uav.
             **dict.fromkeys(_UAV, _PUBLISHED_UAV),
         },
     ),
@@ -182,7 +182,7 @@ PROTOCOLS = {
         special={
             **dict.fromkeys(_OTB_LIKE, replace(_STRICT, scores=(AUC, OP50, PRECISION))),
             **dict.fromkeys(_LASOT_LIKE, _LASOT),
-            **dict.fromkeys(_LASHER, replace(_LASOT, flags_expected=False)),  # its toolkit is LaSOT's without flags
+            **dict.fromkeys(_LASHER, replace(_LASOT, flags_expected=False)),  # its toolkit is LaSOT's without the flags
             **dict.fromkeys(_ANTIUAV, replace(_STRICT, scores=(STATE_ACCURACY, AUC, PRECISION), pixel=0.0)),
             "got10k": Rules(
                 scores=GOT10K,
@@ -200,7 +200,7 @@ PROTOCOLS = {
             "trackingnet": Rules(scores=AREAS, pad_short=False, repeat_empty=False, rounded=True, center_points=21),
             "avist": replace(_STRICT, flags_expected=True, scores=(AUC, OP50, OP75)),
             "nt_vot211": replace(_STRICT, scores=(AUC, PRECISION)),
-            # Sets without a toolkit: no tracker that always gives a box can be right where there is no target.
+            # Sets without a toolkit: a tracker that always predicts a box is wrong where there is no target.
             **dict.fromkeys(("folder", "images_val"), replace(_STRICT, skip_absent=True)),
             **dict.fromkeys(_VOT_LIKE, replace(_STRICT, scores=VOT, skip_first=True, skip_absent=True, pooled=True)),
         },
@@ -212,7 +212,7 @@ def get_protocol(name: str) -> Protocol:
     """Return the protocol called ``name``.
 
     Raises:
-        OSTrackError: there is none of that name.
+        OSTrackError: there is no such protocol.
     """
     if name not in PROTOCOLS:
         hint = suggestion(name, PROTOCOLS, f"known: {', '.join(PROTOCOLS)}")

@@ -57,7 +57,7 @@ class TrackerReport:
         curves: curves of every sequence, arrays of shape ``(sequences, thresholds)``.
         rules: the scoring rules.
         origins: where results come from, with the number of sequences; more than one entry means mixed results.
-        files: the result files, one entry per sequence; empty where there are none.
+        files: the result files, one entry per sequence; empty if there are none.
         run: name and number of the run, if it is one of several, see :func:`lib.test.analysis.selection.run_of`.
     """
 
@@ -101,9 +101,9 @@ class TrackerReport:
         return weighted_mean(self.sequence_scores()[indices], weights).tolist()
 
     def frame_scores(self, index: int) -> np.ndarray | None:
-        """Read the tracker's own scores in the frames of sequence ``index``, ``(frames,)``, from beside its result.
+        """Read the tracker's confidence in the frames of sequence ``index``, ``(frames,)``, from its file of scores.
 
-        NaN for frames without one; None where the tracker gives none. Raises DataError: the file does not fit.
+        NaN for frames without one; None if the tracker has none. Raises DataError: the file does not fit.
         """
         frames, padded = len(self.errors[index].valid), self.errors[index].padded
         found = read_scores(self.files[index]) if self.files else None
@@ -125,14 +125,14 @@ class TrackerReport:
 
 
 class Spread(NamedTuple):
-    """A score of several runs: their mean, and their standard deviation (of a sample: divided by one less)."""
+    """Mean and sample standard deviation (n - 1) of a score over several runs."""
 
     mean: float
     deviation: float
 
 
 def run_spreads(values: Seq[Seq[float]]) -> list[Spread]:
-    """Mean and deviation over the runs of each of their scores, ``(runs, scores)``."""
+    """Return mean and standard deviation over runs of each score, given ``(runs, scores)``."""
     scores = np.array(values)
     return list(map(Spread, scores.mean(axis=0).tolist(), scores.std(axis=0, ddof=1).tolist()))
 
@@ -167,11 +167,11 @@ class Report:
         protocol: name of the protocol.
         data: the sequences that were scored.
         trackers: one entry per tracker, the highest first score first.
-        missing: sequences of the data set without results, by label of the tracker; they are left out for every one.
+        missing: sequences of the data set without results, by label of the tracker; left out for all trackers.
         differences: lines of text with the scores under the other protocols, and the rules that differ.
         absent: names of sequences whose annotation is not on this machine.
         first_only: names of sequences of which only the first box is known.
-        frameless: names of sequences without frames on this machine, of which no tracker has results.
+        frameless: names of sequences without frames on this machine and without results.
     """
 
     dataset: str
@@ -186,12 +186,12 @@ class Report:
 
     @property
     def total(self) -> int:
-        """How many sequences the data set has, those that were not scored among them."""
+        """The number of sequences in the data set, including those that were not scored."""
         left_out = {*self.absent, *self.first_only, *self.frameless, *chain(*self.missing.values())}
         return len(self.data) + len(left_out)
 
     def tracker(self, label: str) -> TrackerReport:
-        """Return the tracker of that label."""
+        """Return the tracker called ``label``."""
         return next(one for one in self.trackers if one.label == label)
 
     @property
@@ -201,12 +201,12 @@ class Report:
 
     @property
     def frames(self) -> list[int]:
-        """Their numbers of frames."""
+        """The numbers of frames of the scored sequences."""
         return [len(sequence.ground_truth) for sequence in self.data]
 
     @property
     def rules(self) -> Rules:
-        """The rules that the trackers were scored by."""
+        """The scoring rules."""
         return self.trackers[0].rules
 
     @property
@@ -229,7 +229,7 @@ class Report:
 
     @property
     def attributes(self) -> dict[str, list[int]]:
-        """Which sequences have each attribute, attributes in alphabetical order; empty where there are none."""
+        """The indices of the sequences with each attribute, in alphabetical order; empty if there are no attributes."""
         parts: dict[str, list[int]] = {}
         for index, sequence in enumerate(self.data):
             for attribute in sequence.attributes:
@@ -238,7 +238,7 @@ class Report:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """A row per tracker and sequence: frames, frames with a valid target, and all scores in percent."""
+        """Return a row per tracker and sequence: frames, frames with a valid target, and all scores in percent."""
         parts = []
         for tracker in self.trackers:
             valid = [int(one.valid.sum()) for one in tracker.errors]
@@ -249,7 +249,7 @@ class Report:
 
     @property
     def attribute_frame(self) -> pd.DataFrame:
-        """A row per tracker and attribute: how many sequences have it, and all scores over them in percent."""
+        """Return a row per tracker and attribute: the number of its sequences, and all scores over them in percent."""
         rows = [
             [tracker.label, name, len(indices), *tracker.part_scores(indices), self.protocol]
             for tracker in self.trackers
@@ -258,7 +258,7 @@ class Report:
         return pd.DataFrame(rows, columns=["Tracker", "Attribute", "Sequences", *self.score_names, "Protocol"])
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """``{label: {score: percent}}``: the table."""
+        """Return the table as ``{label: {score: percent}}``."""
         return {tracker.label: tracker.scores() for tracker in self.trackers}
 
 
@@ -279,7 +279,7 @@ def score_tracker(
         predictions: boxes ``(any, 4)``, x, y, w, h, for every sequence.
         sequences: the sequences, in the same order.
         rules: the scoring rules.
-        sources: name of each prediction in an error.
+        sources: name of each prediction for error messages.
 
     Raises:
         DataError: boxes or annotations that cannot be scored.
@@ -308,11 +308,11 @@ def evaluate(
     Args:
         trackers: (name, config) pairs.
         dataset: name of a benchmark, or ``folder:PATH``.
-        results_dir: where ``NAME/CONFIG/SEQUENCE.txt`` lie; by default that of the settings.
+        results_dir: folder of ``NAME/CONFIG/SEQUENCE.txt``; by default the one of the settings.
         protocol: name of a protocol, see :data:`lib.test.analysis.protocols.PROTOCOLS`.
-        skip_missing: leave out the sequences that some tracker has no results for; otherwise they are an error.
+        skip_missing: leave out sequences for which any tracker has no results; otherwise this is an error.
         env: paths; by default those of ``lib/test/evaluation/local.py``.
-        cache: folder in which to keep the numbers of the result files; None reads the files every time.
+        cache: folder that caches parsed result files; None = no cache.
         differences: add the scores under the other protocols, and the rules that differ.
 
     Raises:

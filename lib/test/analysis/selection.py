@@ -1,4 +1,4 @@
-"""Find results, the sequences they miss, and where they come from."""
+"""Find results, the sequences without results, and the origin of results."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ ORIGIN_UNKNOWN = "origin unknown"
 
 @dataclass(frozen=True)
 class Selection:
-    """Results of one data set to look at.
+    """Selected results of one data set.
 
     Attributes:
         dataset: a benchmark or ``folder:PATH``.
-        tracker, configs: whose results; None and () mean all.
-        compare: trackers to show beside them, ``TRACKER/CONFIG``.
-        protocol: whose rules say which frames have a target, and how overlap is computed.
+        tracker, configs: trackers to select; None and () mean all.
+        compare: other trackers to show, ``TRACKER/CONFIG``.
+        protocol: protocol that defines which frames have a target, and how overlap is computed.
     """
 
     dataset: str
@@ -50,14 +50,14 @@ class Selection:
     protocol: str = "pytracking"
 
     def trackers(self, results_dir: Path, sequence: Sequence | None = None) -> list[Tracker]:
-        """Return the trackers in the order they were asked for, each once.
+        """Return the trackers in the requested order, without duplicates.
 
         Args:
-            sequence: where neither tracker nor configs are named, those without a result of it are left out.
+            sequence: without tracker and configs, leave out trackers without a result of this sequence.
 
         Raises:
-            ConfigError: a name to compare with is none, or there are too many to tell apart.
-            DataError: as of :func:`choose_trackers`.
+            ConfigError: an entry of ``compare`` is invalid, or there are more trackers than colors.
+            DataError: see :func:`choose_trackers`.
         """
         found = choose_trackers(results_dir, self.tracker, self.configs)
         found.sort(key=lambda one: self.configs.index(one[1]) if self.configs else 0)
@@ -75,7 +75,7 @@ class Selection:
 
 
 def tracker_label(tracker: Tracker) -> str:
-    """``NAME/CONFIG``."""
+    """Return ``NAME/CONFIG``."""
     return "/".join(tracker)
 
 
@@ -87,10 +87,10 @@ def missing_results(results_dir: Path, tracker: Tracker, sequences: Seq[Sequence
 def untracked(
     results_dir: Path, trackers: Iterable[Tracker], sequences: Iterable[Sequence]
 ) -> tuple[list[Sequence], list[Sequence]]:
-    """Split off the sequences that can't be tracked here: those without frames of which no tracker has results.
+    """Split off the sequences that cannot be tracked here: without frames, and without results of any tracker.
 
     Returns:
-        The others, and these; the latter are empty where that would be all.
+        The other sequences, and these; the latter are empty if that would be all sequences.
     """
     trackers, sequences = list(trackers), list(sequences)
     lacking = [set(missing_results(results_dir, tracker, sequences)) for tracker in trackers]
@@ -103,7 +103,7 @@ def untracked(
 
 
 def missing_message(missing: Mapping[str, list[str]], dataset: str, sequences: Seq[Sequence], results_dir: Path) -> str:
-    """Return the error text for missing results, by label of the tracker, with what to do."""
+    """Return the error message for missing results by label of the tracker, with advice."""
     lines = [f"results are missing in {results_dir}:"]
     for label, names in missing.items():
         lines.append(f"  {label}: {len(names)} of {len(sequences)} sequences of {dataset}: {listed(names)}")
@@ -120,14 +120,14 @@ def missing_message(missing: Mapping[str, list[str]], dataset: str, sequences: S
 
 
 def result_origin(path: Path, sequence: Sequence, frames: bool = False) -> str:
-    """Describe the weights and settings of a result file by the provenance beside it.
+    """Describe the weights and settings of a result file from its provenance.
 
     Args:
-        frames: ask whether it was made from the frames that are there now, also of a benchmark, whose frames do not
-            change and may be many.
+        frames: check that it was made from the current frames, even for a benchmark, whose frames do not change and may
+            be many.
 
     Raises:
-        DataError: it cannot be read, or says that the tracker was started on another box, or ran on other frames.
+        DataError: the provenance cannot be read, or the tracker was started on another box or ran on other frames.
     """
     record = read_provenance(path)
     if record is None:
@@ -155,11 +155,11 @@ def result_origin(path: Path, sequence: Sequence, frames: bool = False) -> str:
 
 
 def run_of(tracker: Tracker, path: Path) -> tuple[str, str] | None:
-    """Split a numbered run into its ``NAME/CONFIG`` and the number; None where ``tracker`` is no numbered run.
+    """Split a numbered run into its ``NAME/CONFIG`` and the number; return None if ``tracker`` is not a numbered run.
 
-    Runs lie in ``CONFIG_000``, ``CONFIG_001`` ... (``--runid``, and PyTracking's). A name may end in a number for other
-    reasons (``vitb_256``): the provenance beside ``path``, one of its results, says what the configuration was. Where
-    it does not know, a number that begins with 0 is one of a run.
+    Runs are in ``CONFIG_000``, ``CONFIG_001`` ... (``--runid``, as in PyTracking). A name may end in a number for other
+    reasons (``vitb_256``), so the provenance of ``path``, one of its results, decides. Without provenance, a number
+    that begins with 0 is a run number.
 
     Raises:
         DataError: the provenance cannot be read.
@@ -175,10 +175,10 @@ def run_of(tracker: Tracker, path: Path) -> tuple[str, str] | None:
 
 
 def choose_trackers(results_dir: Path, tracker: str | None, configs: Seq[str]) -> list[Tracker]:
-    """Return the results under ``results_dir`` that are meant by a tracker's name and configs; None and () mean all.
+    """Return the trackers under ``results_dir`` with a given name and configs; None and () mean all.
 
     Raises:
-        DataError: there are no results, or none of a name that was asked for (the nearest one is named).
+        DataError: there are no results, or none of a requested name (the message suggests the nearest name).
     """
     found = find_results(results_dir)
     if not found:
@@ -195,14 +195,14 @@ def choose_trackers(results_dir: Path, tracker: str | None, configs: Seq[str]) -
 
 
 def complete_benchmarks(results_dir: Path, trackers: Seq[Tracker], env: EnvSettings) -> list[str]:
-    """Return the benchmarks that can be scored here and of which some tracker has results of all sequences."""
+    """Return the benchmarks that can be scored here and of which at least one tracker has complete results."""
     complete = []
     for name, row in BENCHMARKS.items():
         if not env.folder(row).is_dir():
             continue
         try:
             sequences = get_dataset(name, env=env)
-        except DataError as error:  # the folder is there, but not (all of) this benchmark: a training set, say
+        except DataError as error:  # the folder exists, but not (all of) this benchmark, such as a training set
             logger.warning("%s is left out: %s", name, error)
             continue
         full = any(not missing_results(results_dir, tracker, sequences) for tracker in trackers)

@@ -1,4 +1,4 @@
-"""The sequences of benchmarks and of folders of one's own, and what of them is on this machine."""
+"""The sequences of benchmarks and of user folders, and which of them are on this machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FOLDER_PREFIX = "folder:"
 
 
 def get_dataset(*names: str, env: EnvSettings | None = None) -> list[Sequence]:
-    """Return the sequences of the named benchmarks, one after the other. Frames and annotations are read when used.
+    """Return the sequences of the named benchmarks, concatenated. Frames and annotations are read on access.
 
     Args:
         names: keys of ``BENCHMARKS``, or ``folder:PATH`` for a folder of sequences (or one sequence) of your own.
@@ -49,14 +49,14 @@ def _load(name: str, env: EnvSettings) -> list[Sequence]:
         )
     sequences = [_sequence(files, row.dataset, row.prefix) for files in _files(row, root)]
     if not sequences:
-        raise DataError(f"{name}: there is no sequence in {root}; docs/benchmarks.md shows how it should look")
+        raise DataError(f"{name}: there is no sequence in {root}; docs/benchmarks.md shows the expected layout")
     if row.expected and len(sequences) != row.expected:
         logger.warning("%s has %d sequences, those in %s are %d", name, row.expected, root, len(sequences))
     return sequences
 
 
 def get_benchmark(name: str) -> BenchmarkSpec:
-    """Return the row of that name. Raises ConfigError: there is none; it names the nearest."""
+    """Return the benchmark called ``name``. Raises ConfigError: there is none; the message suggests a name."""
     if name not in BENCHMARKS:
         known = f"known are {', '.join(BENCHMARKS)} and folder:PATH"
         raise ConfigError(f"unknown data set {name!r}: {suggestion(name, BENCHMARKS, known)}")
@@ -66,12 +66,12 @@ def get_benchmark(name: str) -> BenchmarkSpec:
 def present_sequences(name: str, env: EnvSettings | None = None) -> list[Sequence]:
     """Return those sequences of a data set, see :func:`get_dataset`, whose frames are on this machine.
 
-    A warning counts the others. Raises DataError: also, none is.
+    The others are counted in a warning. Raises DataError also if none has frames.
     """
     sequences = get_dataset(name, env=env)
     there = [sequence for sequence in sequences if sequence.has_frames()]
     if not there:
-        advice = "docs/benchmarks.md shows what lies where, tracking/test.py --list where it is looked for"
+        advice = "docs/benchmarks.md shows the expected files, tracking/test.py --list the folder of each benchmark"
         raise DataError(f"{name}: none of its {len(sequences)} sequences has frames here; {advice}")
     absent = [sequence.name for sequence in sequences if not sequence.has_frames()]
     if absent:
@@ -81,7 +81,7 @@ def present_sequences(name: str, env: EnvSettings | None = None) -> list[Sequenc
 
 
 def own_folder(root: Path) -> list[Sequence]:
-    """Open an own folder, see :func:`lib.data.own_folder.own_sequences`; the ground truth may be VOT regions."""
+    """Open a user folder, see :func:`lib.data.own_folder.own_sequences`; the ground truth may be VOT regions."""
     return [_sequence(own_files(found), "folder", group=folder_label(found.root)) for found in own_sequences(root)]
 
 
@@ -109,7 +109,7 @@ def _sequence(files: SequenceFiles, dataset: str, prefix: str = "", group: str =
 
 
 def _official_visible(files: SequenceFiles, dataset: str) -> np.ndarray | None:
-    """Return the flags of the benchmark's own evaluator; None, with a warning, where the user's copy lacks them."""
+    """Return the flags of the benchmark's own evaluator; None, with a warning, if the user's copy lacks them."""
     visible = files.official_visible()
     if visible is None and files.layout.official_hidden:
         template, _ = files.layout.official_hidden
@@ -122,11 +122,11 @@ class BenchmarkStatus:
     """How much of a benchmark is on this machine.
 
     Attributes:
-        name: of the benchmark.
-        root: the folder looked in.
-        expected: the number of its sequences; 0 where that is up to the user.
-        found: sequences with a file of boxes and a folder of frames.
-        note: what is missing, and what a user should know.
+        name: name of the benchmark.
+        root: the folder that was searched.
+        expected: the number of its sequences; 0 if it is up to the user.
+        found: number of sequences with a file of boxes and a folder of frames.
+        note: what is missing, and other remarks.
     """
 
     name: str
@@ -155,7 +155,7 @@ def _status(name: str, row: BenchmarkSpec, root: Path) -> BenchmarkStatus:
 
 
 def describe_benchmarks(env: EnvSettings) -> str:
-    """Return a table of all benchmarks: sequences found and expected, the folder looked in, what to know."""
+    """Return a table of all benchmarks: sequences found and expected, the searched folder, and remarks."""
     rows = [("benchmark", "found", "expected", "folder", "note")]
     for one in benchmark_status(env):
         rows.append((one.name, str(one.found), str(one.expected or "any"), str(one.root), one.note))

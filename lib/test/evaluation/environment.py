@@ -1,4 +1,4 @@
-"""Where the test half finds benchmarks and puts results: defaults, or the user's ``local.py``."""
+"""Paths of benchmarks and results for evaluation: defaults, or the user's ``local.py``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ LOCAL_FILE = local_file("test", "lib/test/evaluation/local.py")
 
 
 class EnvSettings:
-    """Paths of the test half, with the published names; those of benchmarks are the settings of the rows of the table.
+    """Paths for evaluation, with the published names; the settings of benchmarks are listed in their table.
 
-    Without arguments everything lies under ``./data`` and ``./output`` of the project folder.
+    Without arguments all paths are under ``./data`` and ``./output`` of the project folder.
     """
 
     def __init__(
@@ -46,11 +46,11 @@ class EnvSettings:
 
     @property
     def debug_folder(self) -> Path:
-        """Where runs with visualization leave pictures and results, apart from the results of real runs."""
+        """Folder of images and results of runs with visualization, separate from the results of other runs."""
         return Path(self.save_dir) / "test/debug"
 
     def folder(self, row: BenchmarkSpec) -> Path:
-        """Return the folder that a benchmark is looked for in."""
+        """Return the folder in which a benchmark is expected."""
         return Path(getattr(self, row.setting)) / row.subfolder
 
 

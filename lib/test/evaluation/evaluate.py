@@ -36,12 +36,12 @@ logger = logging.getLogger(__name__)
 def track_benchmarks(spec: TrackerSpec, datasets: Row[str], options: RunOptions = RunOptions()) -> Summary:  # noqa: B008 (frozen)
     """Track the sequences of benchmarks and write the results.
 
-    Under ``torchrun`` or SLURM this process tracks its part of them, on its part of the machine's GPUs.
+    Under ``torchrun`` or SLURM this process tracks its part of the sequences, on its part of the machine's GPUs.
 
     Args:
-        spec: the tracker; its ``device`` as in :func:`choose_devices`. Where ``family`` is the name of no family, it is
-            a tracker of one's own, see :mod:`lib.test.tracker.custom`, and ``config`` what that understands. With a
-            screen it runs with backend ``plain``.
+        spec: the tracker; its ``device`` as in :func:`choose_devices`. If ``family`` is not the name of a family,
+            it is a custom tracker, see :mod:`lib.test.tracker.custom`, which interprets ``config``. With a screen it
+            runs with backend ``plain``.
         datasets: names as in :func:`get_dataset`.
         options: see :class:`RunOptions`.
 
@@ -66,7 +66,7 @@ def track_benchmarks(spec: TrackerSpec, datasets: Row[str], options: RunOptions 
     name = mode_name(run.name, mode)
     provenance = run_provenance(run.label, name, run.identity, run.checkpoint, run.precision, kind, run.backend)
     if run.backend in EXPORTED and options.workers > 1:
-        run.build("cpu")  # here, once: what it exports the workers find
+        run.build("cpu")  # export once here, so that the workers find the file
     summary = run_sequences(
         sequences,
         partial(build_warm, build=run.build) if REALTIME in mode else run.build,
@@ -85,9 +85,9 @@ def track_benchmarks(spec: TrackerSpec, datasets: Row[str], options: RunOptions 
 
 @dataclass(frozen=True)
 class _Run:
-    """Which tracker runs: how it is built on a device, and what its results say of it.
+    """The tracker of a run: how to build it on a device, and the provenance of its results.
 
-    ``code`` is the entry ``code`` of the provenance, a hash, for a family outside of the project.
+    ``code`` is the entry ``code`` of the provenance, a hash, for a family outside the project.
     """
 
     build: Callable[[str], Any]
@@ -104,7 +104,7 @@ def _family_tracker(spec: TrackerSpec, options: RunOptions, device: str) -> _Run
     if options.screen is not None:
         if spec.compiled or spec.backend != "torch":
             raise ConfigError("--debug and --save_vis look into the plain network: leave out --backend and --compile")
-        spec = replace(spec, backend="plain")  # which can be looked into
+        spec = replace(spec, backend="plain")  # only the plain form can be inspected
     precision = choose_precision(spec.precision, device, spec.backend)
     cfg = load_experiment(spec.config, spec.overrides, spec.family)
     checkpoint = Path(spec.checkpoint) if spec.checkpoint else find_checkpoint(cfg, spec.save_dir)
@@ -132,7 +132,7 @@ def _build(
 
 
 def select_sequence(sequences: list[Sequence], name: str) -> Sequence:
-    """Return the sequence called ``name``, else the one of that number.
+    """Return the sequence called ``name``, or else with that number.
 
     Raises:
         ConfigError: there is none, or several have that name.

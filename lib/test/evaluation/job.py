@@ -1,4 +1,4 @@
-"""Tracking sequences, one or several at a time: the loop over the frames of each, and the batch of these loops."""
+"""Track sequences, one or several at a time: the frame loop of each sequence, and batches of these loops."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lib.test.evaluation.writer import FrameTime, ResultWriter
 from lib.utils.errors import ConfigError, OSTrackError, may_pass
 from lib.vis.views import LeaveSequence
 
-_AHEAD = 8  # frames that are decoded ahead, shared by the sequences of a batch; each has two at least
+_AHEAD = 8  # frames decoded ahead, divided among the sequences of a batch; at least two each
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Job:
     """A sequence to track, the file to write and the provenance to write beside it, which names the mode, if any.
 
     Attributes:
-        shown: what a screen calls the sequence: its name, or its label where two have one name.
+        shown: title of the sequence on a screen: its name, or its label if two have the same name.
     """
 
     sequence: Sequence
@@ -45,15 +45,15 @@ class Outcome:
     """How a job ended.
 
     Attributes:
-        name: of the sequence.
-        path: of its result file.
+        name: name of the sequence.
+        path: path of its result file.
         frames: tracked frames, without the first.
         times: sums over these frames.
         error: traceback or reason when it failed.
-        final: it failed for a lasting reason, such as its data; ``error`` is the reason, and no second try is made.
-        remarks: what was done to its pictures, see :meth:`ImageFrames.remarks`.
-        left: the user went on to the next sequence before its end.
-        corrections: how often a simulated person drew the box anew; None in other modes.
+        final: it failed for a permanent reason, such as its data; ``error`` is the reason, and it is not retried.
+        remarks: conversions of its images, see :meth:`ImageFrames.remarks`.
+        left: the user skipped to the next sequence before its end.
+        corrections: number of corrections by the simulated annotator; None in other modes.
         skipped: frames that arrived while the tracker computed; None in other modes.
     """
 
@@ -70,7 +70,7 @@ class Outcome:
 
     @classmethod
     def failed(cls, sequence: Sequence, path: Path, error: OSTrackError) -> Outcome:
-        """Return the outcome of a job that failed for a reason that a user can mend."""
+        """Return the outcome of a job that failed for a reason that the user can fix."""
         return cls(sequence.name, path, error=str(error), final=not may_pass(error))
 
     @property
@@ -82,15 +82,15 @@ class Outcome:
 def track_jobs(
     tracker: BatchTracker, jobs: Iterable[Job], batch: int, on_frames: Callable[[int], Any]
 ) -> Iterator[Outcome]:
-    """Track ``batch`` sequences at a time; when one ends, the next job takes its slot. Yields outcomes as they come.
+    """Track ``batch`` sequences at a time; when one ends, the next job takes its slot. Yield outcomes as they finish.
 
-    An exception of one sequence ends up in its outcome and does not touch the others.
+    An exception in one sequence is stored in its outcome and does not affect the others.
 
     Args:
-        tracker: gets the first box of each sequence, and nothing else of the annotation but what a simulated
-            annotator draws, see :mod:`lib.test.evaluation.modes`.
-        jobs: what to do; one is taken only when there is a slot for it.
-        batch: how many sequences are tracked in one step.
+        tracker: gets the first box of each sequence, and no other annotation except corrections of a simulated
+            annotator, see :mod:`lib.test.evaluation.modes`.
+        jobs: the sequences to track; a job is taken only when a slot is free.
+        batch: number of sequences tracked in one step.
         on_frames: called with the number of frames finished since its last call.
 
     Raises:
@@ -107,7 +107,7 @@ def track_jobs(
         slots = [slot for slot in slots if slot.outcome is None]
 
 
-# What a loop over frames asks for, and what it is sent: an image and its target; box, score and the tracker's times.
+# What a frame loop yields (an image and its target), and what it is sent (box, score and the tracker's times).
 _Request = tuple[np.ndarray, Any]
 _Answer = tuple[list[float], float, tuple[float, float, float]]
 
@@ -115,7 +115,7 @@ _Answer = tuple[list[float], float, tuple[float, float, float]]
 def _follow(
     tracker: BatchTracker, job: Job, ahead: int, on_frames: Callable[[int], Any]
 ) -> Generator[_Request, _Answer, Outcome]:
-    """Yield the loop over the frames of one sequence. At each ``yield`` it waits until its batch has been tracked."""
+    """Run the frame loop of one sequence; at each ``yield`` it waits until its batch has been tracked."""
     sequence, remarks = job.sequence, []
     try:
         sequence.check_length()
@@ -153,7 +153,7 @@ def _follow(
         return Outcome(sequence.name, job.path, left=True)
     except OSTrackError as error:
         return Outcome.failed(sequence, job.path, error)
-    except Exception:  # one sequence must not cost the others; the runner reports it
+    except Exception:  # it must not stop the other sequences; the runner reports it
         return Outcome(sequence.name, job.path, error=traceback.format_exc())
     tracked = np.delete(np.array(writer.times), [0, *arrivals.skipped], axis=0)
     times = FrameTime(*tracked.sum(axis=0).tolist())
@@ -165,14 +165,14 @@ def _follow(
 
 
 def _open_screen(tracker: BatchTracker, job: Job) -> AbstractContextManager[Callable[[int, Any], Any]]:
-    """Open what shows a frame, given its number and target, of an inspected tracker; for others it does nothing."""
+    """Open the screen of an inspected tracker, a function of frame number and target; a no-op for other trackers."""
     if hasattr(tracker, "open_screen"):  # see lib/test/tracker/inspected.py
         return tracker.open_screen(job.shown, job.sequence.num_frames, job.sequence.ground_truth)
     return nullcontext(lambda number, target: None)
 
 
 class _Slot:
-    """A slot of the batch: the loop that runs in it, what that asks for, and how it ended."""
+    """A slot of the batch: its frame loop, the loop's current request, and its outcome."""
 
     def __init__(self, loop: Generator[_Request, _Answer, Outcome]) -> None:
         self.loop = loop
@@ -193,7 +193,7 @@ class _Slot:
 
 
 def _step(tracker: BatchTracker, slots: list[_Slot]) -> None:
-    """Track one frame of each slot. If the batch fails, each is tracked alone, so that only the culprit fails."""
+    """Track one frame of each slot. If the batch fails, track each alone, so that only the faulty sequence fails."""
     if not slots:
         return
     start = time.perf_counter()

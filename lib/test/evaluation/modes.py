@@ -1,6 +1,6 @@
-"""Two other ways to run a tracker over a sequence: with a person who corrects it, and in real time.
+"""Two other modes of tracking a sequence: with a simulated annotator who corrects the box, and in real time.
 
-Their results lie apart from ordinary ones, in a folder and with a provenance of their own.
+Their results are separate from ordinary ones, in their own folder and with their own provenance.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from lib.test.evaluation.protocol import BatchTracker, Tracker, batch_tracker
 from lib.utils.box_ops import box_xywh_to_xyxy, paired_iou
 from lib.utils.errors import ConfigError, DataError
 
-# Entries of a result's provenance: which mode it was made in, with its value, and what happened.
+# Entries of a result's provenance: the mode and its value, and the corrections or skipped frames.
 ANNOTATOR, REALTIME = "annotator", "realtime"
 CORRECTIONS, SKIPPED = "corrections", "skipped_frames"
 _WARM_UP_STEPS = 3
 
 
 def mode_of(annotator: float | None, realtime: float | None) -> dict[str, float]:
-    """Return the provenance entries of a run's mode; none for an ordinary one.
+    """Return the provenance entries of a run's mode; none for an ordinary run.
 
     Args:
-        annotator: least IoU with the annotation that the person accepts, in (0, 1].
-        realtime: frames per second that arrive.
+        annotator: least IoU with the ground truth that the annotator accepts, in (0, 1].
+        realtime: frame rate of the video, in frames per second.
 
     Raises:
         ConfigError: a value is out of range, or both are given.
     """
     if annotator is not None and realtime is not None:
-        raise ConfigError("--annotator and --realtime are two runs: choose one")
+        raise ConfigError("--annotator and --realtime cannot be combined: choose one")
     if annotator is not None and not 0 < annotator <= 1:
         raise ConfigError(f"--annotator {annotator:g}: the least IoU that is accepted is above 0 and at most 1")
     if realtime is not None and not 0 < realtime < float("inf"):
@@ -44,21 +44,21 @@ def mode_of(annotator: float | None, realtime: float | None) -> dict[str, float]
 
 
 def mode_name(config: str, mode: dict[str, float]) -> str:
-    """Name a run of a config: ``CONFIG``, ``CONFIG_annotator0.5``, ``CONFIG_realtime30``."""
+    """Return the name of a run of a config: ``CONFIG``, ``CONFIG_annotator0.5``, ``CONFIG_realtime30``."""
     return config + "".join(f"_{name}{value:g}" for name, value in mode.items())
 
 
 class Annotator:
-    """Simulate a person who draws the box anew wherever the tracker's overlaps the target too little.
+    """Simulate an annotator who corrects the box wherever its IoU with the ground truth is too low.
 
-    Where the target is absent, or its box is not known, nothing is drawn.
+    There are no corrections where the target is absent or its box is unknown.
 
     Args:
         video: the sequence that is tracked.
-        least: IoU with the annotation that is accepted; None simulates nobody.
+        least: least IoU that is accepted; None = no corrections.
 
     Attributes:
-        corrections: frames (from 0) in which the box was drawn.
+        corrections: corrected frames (from 0).
 
     Raises:
         DataError: only the first box of the sequence is known.
@@ -76,35 +76,35 @@ class Annotator:
         self.known = valid_boxes(self.truth) & (True if visible is None else visible)
 
     def correct(self, frame: int, box: Sequence[float], image: np.ndarray) -> list[float] | None:
-        """Return the true box, ``xywh``, of a frame where ``box`` is not accepted; None where it is."""
+        """Return the true ``xywh`` box of a frame if ``box`` is not accepted, else None."""
         if self.least is None or not self.known[frame]:
             return None
         (x, y, w, h), (height, width) = self.truth[frame].tolist(), image.shape[:2]
         if x >= width or y >= height or x + w <= 0 or y + h <= 0:
-            return None  # outside of the picture, where nobody can draw
+            return None  # outside of the image, where it cannot be corrected
         corners = box_xywh_to_xyxy(torch.tensor([list(box), [x, y, w, h]], dtype=torch.float64))
         iou, _ = paired_iou(corners[:1], corners[1:])
-        if not iou.item() < self.least:  # also where the box is not finite, which the writer refuses
+        if not iou.item() < self.least:  # also true if the box is not finite, which the writer rejects
             return None
         self.corrections.append(frame)
         return [x, y, w, h]
 
 
 class Arrivals:
-    """Frames that arrive at a rate, whether or not the tracker is ready: those during its work are skipped.
+    """Simulate a video in real time: frames that arrive while the tracker computes are skipped.
 
-    The clock starts with the first frame, when the tracker has been started in it.
+    The clock starts at the first frame, after the tracker's initialization.
 
     Args:
-        rate: frames per second; None: each waits for the tracker.
+        rate: frames per second; None = never skip.
 
     Attributes:
-        skipped: numbers of the frames (from 0) that were.
+        skipped: skipped frames (from 0).
     """
 
     def __init__(self, rate: float | None) -> None:
         self.rate, self.skipped = rate, list[int]()
-        self._ready = 0.0  # when the tracker is, on a clock that counts frames
+        self._ready = 0.0  # time at which the tracker is ready, in frames
 
     def skips(self, frame: int) -> bool:
         """Return whether the frame arrives while the tracker computes."""
@@ -114,7 +114,7 @@ class Arrivals:
         return False
 
     def took(self, frame: int, seconds: float) -> None:
-        """Note how long the tracker worked on a frame, from its arrival on."""
+        """Record how long the tracker computed on a frame after its arrival."""
         self._ready = frame + seconds * (self.rate or 0.0)
 
 
@@ -127,7 +127,7 @@ def warm_up(tracker: BatchTracker) -> None:
 
 
 def build_warm(device: str, build: Callable[[str], Tracker | BatchTracker]) -> Any:
-    """Build a tracker that has run already."""
+    """Build a tracker and warm it up."""
     tracker = build(device)
     warm_up(batch_tracker(tracker, 1))
     return tracker

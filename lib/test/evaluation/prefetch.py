@@ -18,7 +18,7 @@ def read_ahead(items: Iterable[T], depth: int = 4) -> Generator[tuple[T, float],
     """Yield ``items`` in order, each with the seconds that fetching it took.
 
     A thread fetches up to ``depth`` of them ahead. An exception raised by ``items`` is raised here when its turn comes.
-    When the consumer stops early, the thread ends, or is left behind where reading hangs.
+    When the consumer stops early, the thread ends, or is abandoned if reading hangs.
     """
     ready: queue.Queue = queue.Queue(depth)
     stopped = threading.Event()
@@ -40,7 +40,7 @@ def read_ahead(items: Iterable[T], depth: int = 4) -> Generator[tuple[T, float],
                     return
                 start = time.perf_counter()
             put(_END, 0.0)
-        except BaseException as error:  # carried over to the consumer, which raises it
+        except BaseException as error:  # passed to the consumer, which raises it
             put(_END, 0.0, error)
 
     thread = threading.Thread(target=fetch, name="read-ahead", daemon=True)

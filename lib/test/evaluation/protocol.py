@@ -1,4 +1,4 @@
-"""What the runner asks of a tracker. Images are RGB uint8 (H, W, 3), boxes x, y, w, h in pixels."""
+"""Interface of trackers for evaluation. Images are RGB uint8 (H, W, 3), boxes x, y, w, h in pixels."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from lib.utils.errors import ConfigError
 
 
 class Tracker(Protocol):
-    """A tracker that follows one target; whoever brings a tracker of their own writes these two methods."""
+    """A tracker of one target; a custom tracker needs these two methods."""
 
     def initialize(self, image: np.ndarray, info: dict[str, Any]) -> Any:
-        """Take the target at ``info["init_bbox"]``, the only thing it gets to know of it."""
+        """Initialize the target at ``info["init_bbox"]``, the only annotation that the tracker gets."""
         ...
 
     def track(self, image: np.ndarray) -> dict[str, Any]:
         """Find the target in the next frame; its box is ``target_bbox``.
 
-        It may add its score as ``best_score``, and the probability that the target is there as ``presence``.
+        It may add its score as ``best_score``, and the probability that the target is present as ``presence``.
         """
         ...
 
 
 class TrackResult(NamedTuple):
-    """What a tracker found in one more frame of each of its targets, and how long that took.
+    """Result of tracking one more frame of each target, with times.
 
     Attributes:
         boxes: one for each target.
-        scores: likewise, in [0, 1]; NaN where the tracker gives none.
-        crop: seconds to cut out the search regions, normalize them and bring them to the device.
-        network: seconds of the forward pass, waited for. Both are NaN where the tracker does not tell them apart.
-        presence: the probability that each target is in sight; empty where the tracker gives none.
+        scores: likewise, in [0, 1]; NaN if the tracker has none.
+        crop: seconds to crop the search regions, normalize them and copy them to the device.
+        network: seconds of the forward pass, synchronized. Both are NaN if the tracker does not measure them.
+        presence: the probability that each target is visible; empty if the tracker does not predict it.
     """
 
     boxes: list[list[float]]
@@ -45,12 +45,12 @@ class TrackResult(NamedTuple):
 
     @property
     def confidence(self) -> Sequence[float]:
-        """How sure the tracker is of each box: presence where it knows that, else the score."""
+        """The confidence of each box: presence if the tracker predicts it, else the score."""
         return self.presence or self.scores
 
 
 class BatchTracker(Protocol):
-    """A tracker that follows many targets at a time, of different sequences, and keeps what it knows of each apart."""
+    """A tracker of many targets at a time, of different sequences, with a separate state for each."""
 
     def start(self, image: np.ndarray, box: Sequence[float]) -> Any:
         """Start a target at ``box`` in its first frame; return its state."""
@@ -62,7 +62,7 @@ class BatchTracker(Protocol):
 
 
 def batch_tracker(tracker: Tracker | BatchTracker, batch: int) -> BatchTracker:
-    """``tracker`` as one that can follow ``batch`` targets. Raises ConfigError when it cannot."""
+    """Return ``tracker`` as a :class:`BatchTracker` of ``batch`` targets. Raises ConfigError if it cannot be one."""
     if hasattr(tracker, "start") and hasattr(tracker, "step"):
         return cast(BatchTracker, tracker)
     if batch > 1:
@@ -72,7 +72,7 @@ def batch_tracker(tracker: Tracker | BatchTracker, batch: int) -> BatchTracker:
 
 
 class _OneTarget:
-    """A tracker of one target in the form of :class:`BatchTracker`."""
+    """Adapts a tracker of one target to :class:`BatchTracker`."""
 
     def __init__(self, tracker: Tracker) -> None:
         self.tracker = tracker

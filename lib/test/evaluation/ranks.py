@@ -1,7 +1,7 @@
-"""A run that is spread over several machines: which process this is, and what is its part.
+"""Split an evaluation over several processes and machines.
 
-Every process works out the same division from the same list of sequences, tracks its own part, and all write into one
-folder of results. Nothing else is exchanged.
+Every process computes the same division of the same list of sequences and tracks its own part; all write to one folder
+of results. There is no other communication.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 def part_of(sequences: list[Sequence], info: DistInfo) -> set[int]:
     """Return the indices in ``sequences`` of those that one process tracks.
 
-    Each sequence goes, longest first, to the rank that has the fewest frames so far. All ranks get the same answer,
+    Each sequence goes, longest first, to the rank that has the fewest frames so far. All ranks get the same result,
     whatever is tracked already. A sequence whose length cannot be read counts as empty.
     """
     if info.world == 1:
@@ -49,12 +49,12 @@ def _length(sequence: Sequence) -> int:
 
 
 def devices_of(devices: list[str], info: DistInfo) -> list[str]:
-    """Return the devices of this machine that are for one process: its fair share of them, or one that it shares."""
+    """Return the devices of one process: an equal part of this machine's, or one that it shares with others."""
     return devices[info.local_rank :: info.local_world] or [devices[info.local_rank % len(devices)]]
 
 
 def wait_for_all() -> None:
-    """Under ``torchrun``, wait until every rank has come here: it stops them all when one ends with an error status."""
+    """Under ``torchrun``, wait until all ranks have reached this call: it stops them all if one exits with an error."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return
     store, _, world = next(torch.distributed.rendezvous("env://", timeout=timedelta(days=30)))

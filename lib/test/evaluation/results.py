@@ -1,12 +1,17 @@
-"""Result files: boxes, scores and times of one sequence, with a record of what they came from.
+"""Result files: boxes, scores and times of one sequence, with their provenance.
 
-``RESULTS/TRACKER/CONFIG/SEQ.txt`` has a line ``x y w h`` per frame (tab separated; floats, or integers by truncation as
-the published code writes them), ``SEQ_scores.txt`` how sure the tracker is per frame, which is presence
-where it knows that and its score elsewhere (1 where the box was given, ``nan`` where there is none; no file of a
-tracker without scores), ``SEQ_time.txt`` its seconds per frame (the first is the
-initialization), ``SEQ_times.csv`` where they went, ``SEQ.json`` the provenance. While a sequence is tracked its boxes
-stream into ``SEQ.txt.part``; the ``.txt`` appears when it is complete. GOT-10k and TrackingNet results lie in a
-sub-folder of that name, as published; those of a folder of one's own in one that is named after its path.
+The files of a sequence in ``RESULTS/TRACKER/CONFIG`` are:
+
+- ``SEQ.txt``: a line ``x y w h`` per frame, tab separated; floats, or integers by truncation as in the published code.
+- ``SEQ_scores.txt``: the confidence per frame: presence if the tracker predicts it, else its score; 1 where the box was
+  given, ``nan`` where there is none. There is no such file for a tracker without scores.
+- ``SEQ_time.txt``: seconds per frame; the first is the initialization.
+- ``SEQ_times.csv``: how these seconds are spent.
+- ``SEQ.json``: the provenance.
+
+While a sequence is tracked its boxes are written to ``SEQ.txt.part``; the ``.txt`` appears when it is complete. GOT-10k
+and TrackingNet results are in a sub-folder of that name, as published; those of a user folder are in one named after
+its path.
 """
 
 from __future__ import annotations
@@ -34,10 +39,10 @@ logger = logging.getLogger(__name__)
 
 SUBFOLDERS = ("got10k", "trackingnet")
 FRAMES = "frames_sha256"  # the entry that identifies the frames of a result
-LOST_BELOW = 0.3  # a target of a lower score is shown as lost, unless the user says otherwise
-_CACHE_FORMAT = b"boxes 1"  # part of every key of the cache: to be changed when files are read differently
-_BESIDE = ("_time", "_scores")  # ends of the names of text files that hold no boxes
-# A result belongs to a run when these entries of its provenance agree; the other entries only inform.
+LOST_BELOW = 0.3  # a target with a lower score is shown as lost, by default
+_CACHE_FORMAT = b"boxes 1"  # part of every cache key: change it when files are read differently
+_BESIDE = ("_time", "_scores")  # suffixes of text files without boxes
+# A result belongs to a run if these entries of its provenance agree; the other entries are informative.
 IDENTITY = (
     *("tracker", "config_hash", "code", "checkpoint_sha256", "precision", "backend", "compat_int"),
     *("dataset", "frames", "init_box", "annotator", "realtime"),
@@ -51,10 +56,10 @@ def result_path(results_dir: str | Path, tracker: str, config: str, sequence: Se
 
 
 def found_result(results_dir: str | Path, tracker: str, config: str, sequence: Sequence) -> Path:
-    """Find the result file to read: that of :func:`result_path` or, if there is none, ``CONFIG/SEQ.txt`` of a folder.
+    """Find the result file to read: that of :func:`result_path` or, for a user folder, else ``CONFIG/SEQ.txt``.
 
-    The latter only without a record, as files copied by hand are: results that were tracked here have one, and may be
-    of another folder.
+    The latter only without provenance, as for files copied by hand: results that were tracked here have one, and may
+    belong to another folder.
     """
     path = result_path(results_dir, tracker, config, sequence)
     plain = Path(results_dir) / tracker / config / path.name
@@ -73,7 +78,7 @@ def scores_path(path: Path) -> Path:
 
 
 def times_path(path: Path) -> Path:
-    """Return the table of where the time went that belongs to the result file ``path``."""
+    """Return the table of times by part that belongs to the result file ``path``."""
     return path.with_name(f"{path.stem}_times.csv")
 
 
@@ -88,11 +93,11 @@ def partial_path(path: Path) -> Path:
 
 
 def read_result(path: Path, cache: Path | None = None) -> np.ndarray:
-    """Read the boxes of a result file in any common separation: (frames, 4) float64 x, y, w, h.
+    """Read the boxes of a result file with any common separator: (frames, 4) float64 x, y, w, h.
 
     Args:
-        cache: folder of numbers that were read before, found again by what a file contains, not by its name or date.
-            A damaged entry is written anew; a folder that cannot be written is done without.
+        cache: folder that caches the parsed boxes, by a hash of the file's content. A damaged entry is replaced; a
+            folder that cannot be written is not used.
 
     Raises:
         DataError: the result file cannot be read.
@@ -101,7 +106,7 @@ def read_result(path: Path, cache: Path | None = None) -> np.ndarray:
         return read_table(path, 4)
     entry = cache / f"{hashlib.sha256(_CACHE_FORMAT + path.read_bytes()).hexdigest()[:32]}.npz"
     try:
-        with np.load(entry, allow_pickle=False) as file:  # zip checks the sum of what it holds
+        with np.load(entry, allow_pickle=False) as file:  # zip verifies checksums
             return file["boxes"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         boxes = read_table(path, 4)
@@ -120,9 +125,9 @@ def box_problem(boxes: np.ndarray) -> str | None:
 
 
 def write_scores(path: Path, scores: Iterable[float]) -> None:
-    """Write the scores that belong to the result file ``path``, a number of six digits per frame.
+    """Write the scores that belong to the result file ``path``, one per frame with six digits.
 
-    A score that is not finite is ``nan``. Where none but the first is finite, there is no file: the tracker has none.
+    Non-finite scores are written as ``nan``. If only the first is finite, the tracker has none and no file is written.
     """
     values = [value if math.isfinite(value) else math.nan for value in scores]
     if any(map(math.isfinite, values[1:])) or len(values) == 1:
@@ -132,7 +137,7 @@ def write_scores(path: Path, scores: Iterable[float]) -> None:
 
 
 def read_scores(path: Path) -> np.ndarray | None:
-    """Read the scores of the result file ``path``: (frames,) float64, NaN for none; None where there is no file.
+    """Read the scores of the result file ``path``: (frames,) float64, NaN for none; None if there is no file.
 
     Raises:
         DataError: the file is damaged.
@@ -142,7 +147,7 @@ def read_scores(path: Path) -> np.ndarray | None:
 
 
 def result_files(folder: Path) -> list[Path]:
-    """Return the finished result files of the tracker and config that ``folder`` stands for."""
+    """Return the finished result files in the ``folder`` of a tracker and config."""
     folders = (folder, *(folder / name for name in SUBFOLDERS), *folder.glob("folder_*/"))
     return [path for one in folders for path in one.glob("*.txt") if not path.stem.endswith(_BESIDE)]
 
@@ -193,7 +198,7 @@ def run_provenance(
 def sequence_provenance(run: dict[str, Any], sequence: Sequence) -> dict[str, Any]:
     """Return the provenance of the result of one sequence: that of the run, and what was tracked. Raises DataError.
 
-    What its frames are (:data:`FRAMES`) is added when they are read.
+    The hash of its frames (:data:`FRAMES`) is added when they are read.
     """
     return run | {"dataset": sequence.dataset, "frames": sequence.num_frames, "init_box": sequence.init_box}
 
@@ -211,7 +216,7 @@ def finish_result(path: Path, provenance: dict[str, Any]) -> None:
 
 
 def read_provenance(path: Path) -> dict[str, Any] | None:
-    """Read the record beside the result file ``path``; None where there is none. Raises DataError: it is damaged."""
+    """Read the provenance of the result file ``path``; None if there is none. Raises DataError: it is damaged."""
     source, advice = provenance_path(path), f"delete {path.name} and track this sequence again"
     try:
         record = json.loads(source.read_text())
@@ -225,9 +230,9 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
 
 
 def differences(path: Path, provenance: dict[str, Any], frames: FrameSource | None = None) -> list[str]:
-    """List why the result file ``path`` is not one of the run that ``provenance`` describes; empty when it is.
+    """List why the result file ``path`` does not belong to the run that ``provenance`` describes; empty if it does.
 
-    ``frames`` are those of the run; without them nothing is said of frames.
+    ``frames`` are those of the run; without them frames are not compared.
     """
     try:
         stored = read_provenance(path)
@@ -245,7 +250,7 @@ def differences(path: Path, provenance: dict[str, Any], frames: FrameSource | No
 
 
 def other_frames(record: dict[str, Any], frames: FrameSource) -> bool:
-    """Return whether a result was made from other frames; False where its record or the frames are missing."""
+    """Return whether a result was made from other frames; False if its provenance or the frames are missing."""
     if not record.get(FRAMES):
         return False
     try:
@@ -260,5 +265,5 @@ def _comparable(record: dict[str, Any], key: str) -> Any:
 
 
 def backend_name(recorded: str | None) -> str:
-    """Return the backend of a result: ``torch`` for all that differ by rounding only, and where none is recorded."""
+    """Return the backend of a result: ``torch`` for all that differ only by rounding, and if none is recorded."""
     return "torch" if recorded is None or recorded in SAME_BOXES else recorded

@@ -1,4 +1,4 @@
-"""Tracks the sequences of benchmarks and writes their results, in this process or in several."""
+"""Track the sequences of benchmarks and write their results, in this process or in several."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ class RunOptions:
 
     Attributes:
         sequence: name or number (from 0) of the only sequence to track.
-        num_gpus: how many GPUs to use at most; None = all.
+        num_gpus: most GPUs to use; None = all.
         workers: processes, on all devices together; 0 tracks in this one, on the first device.
         batch: sequences that each process tracks in one forward pass.
         compat_int: write boxes as integers by truncation, as the published code does, not as floats.
-        run_id: puts the results under ``CONFIG_RUNID`` (three digits), apart from other runs.
-        fresh: track and replace also what is there already.
-        annotator: simulate a person who draws the box anew where its IoU with the annotation is below this.
-        realtime: frames per second that arrive; those that do while the tracker computes are skipped.
+        run_id: number of the run; its results are in ``CONFIG_RUNID`` (three digits).
+        fresh: also track sequences that have results, and replace these.
+        annotator: simulate an annotator who corrects the box where its IoU with the ground truth is below this.
+        realtime: frame rate of the video; frames that arrive while the tracker computes are skipped.
         results_dir: folder of all results; by default the one in the output folder.
-        screen: opens a window or file that shows the tracker at work on a sequence, in the process that tracks it.
+        screen: opens a window or file that visualizes tracking of a sequence, in the process that tracks it.
         attention_layers: layers (from 0) whose attention maps are computed for the screen.
     """
 
@@ -85,15 +85,15 @@ def run_sequences(
     options: RunOptions = RunOptions(),  # noqa: B008 (frozen)
     rank: DistInfo = ALONE,
 ) -> Summary:
-    """Track what is not tracked yet of the part of ``rank``, the longest sequences first.
+    """Track the sequences of ``rank`` that have no results yet, the longest first.
 
-    A sequence that fails is tried once more when all others are done, alone in its step: network file systems
-    fail at times, and so do all sequences of a worker that died. When it fails again, its traceback is logged. A
-    failure for its data is final: it is logged at once, in a line, and not tried again.
+    A failed sequence is retried once after all others, alone in its step, because network file systems fail at times,
+    and when a worker dies all of its sequences fail. If it fails again, its traceback is logged. A failure due to the
+    sequence's data is final: it is logged immediately, in one line, and not retried.
 
     Args:
-        sequences: what to track.
-        build: makes the tracker on a device, once per process; with workers a top-level function or a partial of one.
+        sequences: the sequences to track.
+        build: builds the tracker on a device, once per process; with workers a top-level function or a partial of one.
         results_dir: the folder of all results.
         provenance: of this run, see :func:`lib.test.evaluation.results.run_provenance`; with ``compat_int`` true,
             boxes are written as integers.
@@ -103,8 +103,8 @@ def run_sequences(
 
     Raises:
         ConfigError: the tracker cannot follow a batch, or the batch does not fit into memory.
-        DataError: two sequences would share a result file, or there are results of another origin (see ``fresh``).
-        OSError: the folder of results cannot be made.
+        DataError: two sequences would share a result file, or there are results of another run (see ``fresh``).
+        OSError: the folder of results cannot be created.
         OSTrackError: the tracker cannot be built.
     """
     workers, batch = options.workers, options.batch
@@ -143,11 +143,11 @@ def run_sequences(
 def _result_paths(
     sequences: list[Sequence], results_dir: str | Path, provenance: dict[str, Any], run_id: int | None
 ) -> list[Path]:
-    """Return the result file of each sequence, in a folder that is made now, before the model is loaded.
+    """Return the path of each sequence's result file; create the folders, before the model is loaded.
 
     Raises:
         DataError: two sequences would share a file.
-        OSError: a folder cannot be made.
+        OSError: a folder cannot be created.
     """
     run = run_folder(provenance["config"], run_id)
     paths = [result_path(results_dir, provenance["tracker"], run, sequence) for sequence in sequences]
@@ -163,9 +163,9 @@ def _result_paths(
 
 
 def _record(outcome: Outcome, summary: Summary, last: bool, remarks: set[str]) -> bool:
-    """Put an outcome into the summary and log it; False where the sequence is to be tried once more.
+    """Add an outcome to the summary and log it; return False if the sequence is to be retried.
 
-    ``remarks`` holds the kinds of remarks that were logged: each is logged for its first sequence alone.
+    ``remarks`` has the kinds of remarks that were logged: each is logged for its first sequence only.
     """
     for remark in outcome.remarks:
         kind = remark.partition(":")[0]
@@ -194,13 +194,13 @@ def _log_failure(outcome: Outcome, number: int) -> None:
         reason = (outcome.error or "").removeprefix(f"sequence {outcome.name}: ")
         logger.error("sequence %s failed: %s", outcome.name, reason)
     elif number == _MOST_LOGGED + 1:
-        logger.error("more than %d sequences fail for their data: of the others only the names are told", _MOST_LOGGED)
+        logger.error("more than %d sequences fail for their data: of the others only names are listed", _MOST_LOGGED)
 
 
 def _plan(
     todo: dict[Path, Sequence], names: Counter[str], provenance: dict[str, Any], fresh: bool
 ) -> tuple[list[Job], list[Outcome], int]:
-    """Return the jobs that are left, longest first; sequences that cannot be read; how many are done already.
+    """Return the remaining jobs, longest first; sequences that cannot be read; and how many are done already.
 
     ``names`` counts the sequences of each name.
     """
@@ -238,8 +238,8 @@ def choose_devices(device: str, num_gpus: int | None) -> list[str]:
     """Return the devices to spread workers over.
 
     Args:
-        device: ``cuda`` or ``auto`` for all CUDA devices (``auto`` is the CPU where there is none); or one of its own.
-        num_gpus: how many GPUs to use at most; ``None`` means all.
+        device: ``cuda`` or ``auto`` for all CUDA devices (``auto`` is the CPU if there is none); or a single device.
+        num_gpus: most GPUs to use; None = all.
 
     Raises:
         ConfigError: the device is unknown, or not available.

@@ -1,4 +1,4 @@
-"""What a run did, and how fast."""
+"""Summary of a run, with its speed."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from lib.utils.errors import listed
 
 @dataclass
 class Summary:
-    """What a run did.
+    """Summary of a run.
 
     Attributes:
-        rank: which process did it, of a run over several machines.
-        workers: processes that tracked.
-        batch: sequences that each of them tracked in one step.
-        skipped: how many sequences were tracked already.
-        left: how many the user left before their end; they have no result.
-        done, failed: how the others ended.
-        seconds: from the moment the first tracker was ready to the end.
+        rank: which process it is, of a run over several machines.
+        workers: number of tracking processes.
+        batch: number of sequences that each of them tracked in one step.
+        skipped: number of sequences that had results already.
+        left: number of sequences that the user skipped before their end; they have no result.
+        done, failed: outcomes of the other sequences.
+        seconds: from when the first tracker was ready to the end.
     """
 
     rank: DistInfo = ALONE
@@ -63,7 +63,7 @@ class Summary:
         return text
 
     def _speeds(self) -> str:
-        """Return frames per second of the network alone, of the tracker, and by the clock with everything."""
+        """Return frames per second of the network alone, of the tracker, and end to end."""
         times = self.times
         network = f"network {self.frames / times.network:.1f} FPS, " if times.network > 0 else ""
         tracker = f"tracker {self.frames / times.tracker:.1f} FPS, " if times.tracker > 0 else ""

@@ -1,6 +1,6 @@
-"""Tracking in several processes: each builds the tracker once, then asks for one sequence after the other.
+"""Track in several processes: each builds the tracker once, then requests one sequence after the other.
 
-Every worker has a pipe of its own to the main process, so that the end of a worker, however sudden, is seen at once.
+Every worker has its own pipe to the main process, so that the end of a worker, even a crash, is detected immediately.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from lib.utils.errors import OSTrackError
 from lib.utils.processes import end_with
 
 _PROGRESS_SECONDS = 0.2
-_SILENT_SECONDS = 1800.0  # a worker that sends nothing for so long hangs
+_SILENT_SECONDS = 1800.0  # a worker that sends nothing for this long counts as hanging
 _CHECK_SECONDS = 5.0
 _GRACE_SECONDS = 5.0
 
@@ -42,16 +42,16 @@ def run_in_processes(
     batch: int,
     on_frames: Callable[[int], Any],
 ) -> Iterator[Outcome]:
-    """Do the jobs, in their order, in up to ``workers`` processes; yield outcomes as they come.
+    """Run the jobs, in order, in up to ``workers`` processes; yield outcomes as they finish.
 
-    A worker that dies, or sends nothing for half an hour, is replaced; the sequences that it worked on have failed.
+    A worker that dies, or sends nothing for half an hour, is replaced; the sequences that it worked on fail.
 
     Args:
-        jobs: what to do.
-        build: makes the tracker on a device; a top-level function, or a partial of one.
+        jobs: the sequences to track.
+        build: builds the tracker on a device; a top-level function, or a partial of one.
         devices: worker i uses ``devices[i % len(devices)]``.
         workers: number of processes.
-        batch: sequences that a worker tracks in one step; fewer where the jobs do not suffice for all workers.
+        batch: number of sequences that a worker tracks in one step; fewer if there are not enough jobs for all workers.
         on_frames: called with 0 when a worker is ready, then with numbers of finished frames.
 
     Raises:
@@ -103,18 +103,18 @@ def _ready(running: list[_Worker]) -> list[_Worker]:
             worker.last_message = time.monotonic()
         elif time.monotonic() - worker.last_message > _SILENT_SECONDS:
             worker.hangs = True
-            worker.process.kill()  # which closes its pipe
+            worker.process.kill()  # this closes its pipe
     return ready
 
 
 @dataclass(eq=False)
 class _Worker:
-    """A worker as the main process sees it.
+    """The main process's handle of a worker.
 
     Attributes:
-        jobs: what it works on, by the path of the result.
-        finished: it has been told that there are no more jobs.
-        last_message: when it was started or last sent something, in seconds of the monotonic clock.
+        jobs: its current jobs, by the path of the result.
+        finished: the end of the jobs was sent to it.
+        last_message: time when it was started or last sent something, in seconds of the monotonic clock.
         hangs: it was killed because it sent nothing for too long.
     """
 
@@ -141,7 +141,7 @@ class _Worker:
         self.finished = job is None
         if job is not None:
             self.jobs[job.path] = job
-        with contextlib.suppress(BrokenPipeError):  # it has just ended, which the next read shows
+        with contextlib.suppress(BrokenPipeError):  # it has just ended; the next read detects that
             self.connection.send(job)
 
     def lost_jobs(self) -> list[Outcome]:
@@ -169,7 +169,7 @@ def _work(
 
     try:
         tracker = batch_tracker(build(device), batch)
-    except Exception as error:  # where it is a fault of ours, with its traceback
+    except Exception as error:  # a bug, unless it is an OSTrackError: send its traceback
         reason = str(error) if isinstance(error, OSTrackError) else traceback.format_exc()
         connection.send(("error", f"the tracker cannot be built: {reason}"))
         return
@@ -191,7 +191,7 @@ def _work(
 
 
 class _Progress:
-    """Tells the main process how many frames are finished, not too often."""
+    """Reports the number of finished frames to the main process, at a limited rate."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection, self.frames, self.last = connection, 0, 0.0

@@ -1,4 +1,4 @@
-"""Writing the result of one sequence while it is tracked, with scores, and the times that its frames took."""
+"""Write the result of one sequence while it is tracked: boxes, scores and times."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from lib.utils.errors import BusyError, DataError
 
 
 class FrameTime(NamedTuple):
-    """Seconds that a frame took; in a batch, those of the batch divided by its size.
+    """Seconds spent on a frame; in a batch, those of the batch divided by its size.
 
     Attributes:
-        decode: to read and decode it, in a thread that runs ahead of the tracker.
-        tracker: all that the tracker did, which is crop, network and a rest; without ``decode``.
-        crop: to cut out the search region, normalize it and bring it to the device.
-        network: of the forward pass, waited for. Both are NaN where the tracker does not tell them apart.
+        decode: reading and decoding, in a thread that runs ahead of the tracker.
+        tracker: total of the tracker: crop, network and the rest, without ``decode``.
+        crop: cropping the search region, normalizing it and copying it to the device.
+        network: the forward pass, synchronized. Both are NaN if the tracker does not measure them.
     """
 
     decode: float
@@ -30,7 +30,7 @@ class FrameTime(NamedTuple):
 
     @property
     def rest(self) -> float:
-        """The tracker's seconds beside crop and network."""
+        """The tracker's seconds besides crop and network."""
         return self.tracker - self.crop - self.network
 
     def __str__(self) -> str:
@@ -43,11 +43,11 @@ TIMES_HEADER = "decode,crop,network,rest"
 class ResultWriter:
     """Streams the result of one sequence to disk; the file is complete when the ``with`` block ends without an error.
 
-    Boxes are written with four decimals, or as integers by truncation where the provenance says ``compat_int``.
+    Boxes are written with four decimals, or as integers by truncation if ``compat_int`` is set in the provenance.
 
     Args:
         path: result file.
-        provenance: of this result, see :func:`lib.test.evaluation.results.sequence_provenance`.
+        provenance: provenance of this result, see :func:`lib.test.evaluation.results.sequence_provenance`.
 
     Raises:
         DataError: another process is tracking the same sequence into the same file.
@@ -64,12 +64,12 @@ class ResultWriter:
         return self
 
     def add(self, box: list[float], time: FrameTime, score: float = math.nan) -> None:
-        """Append the box x, y, w, h of the next frame, the time that it took, and its score.
+        """Append the box x, y, w, h of the next frame, its times and its score.
 
-        The score is in [0, 1], 1 where the box was given; NaN where the tracker gives none.
+        The score is in [0, 1], 1 if the box was given, NaN if the tracker has none.
 
         Raises:
-            DataError: it is no box: four finite numbers, width and height not below 0.
+            DataError: the box is not four finite numbers with width and height of at least 0.
         """
         if len(box) != 4 or not all(map(math.isfinite, box)) or min(box[2:]) < 0:
             found = f"the tracker returned the box {box} for frame {len(self.times)} of {self.path.stem}"
@@ -83,7 +83,7 @@ class ResultWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._file:  # closed, and so unlocked, only when the result stands under its name
+        with self._file:  # closed, and so unlocked, only after the result is renamed
             if error is None:
                 self._finish()
 
@@ -99,11 +99,11 @@ def _open_alone(path: Path) -> TextIO:
     """Open ``path`` for writing from its start. Raises DataError: another process is writing it, or just finished."""
     file = open(path, "a")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system releases it however a process ends
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system releases it whenever the process ends
         alone = os.path.samestat(os.fstat(file.fileno()), os.stat(path))
     except (BlockingIOError, FileNotFoundError):
         alone = False
-    except OSError:  # a file system that has no locks
+    except OSError:  # a file system without locks
         alone = True
     if not alone:
         file.close()

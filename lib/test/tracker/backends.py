@@ -1,6 +1,6 @@
-"""Trackers that run an exported file of their network by onnxruntime or OpenVINO, on the CPU.
+"""Run a tracker's exported network with onnxruntime or OpenVINO, on the CPU.
 
-The file is made at its first use and kept in ``exports`` of the output folder, under a name that changes with
+The file is exported at first use and stored in ``exports`` of the output folder, under a name that changes with
 everything that it depends on: weights, architecture, precision, code and versions.
 """
 
@@ -29,19 +29,18 @@ from lib.utils.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
-FORMAT_OF = {"onnxruntime": "onnx", "openvino": "openvino"}  # which format of file a backend runs
+FORMAT_OF = {"onnxruntime": "onnx", "openvino": "openvino"}  # file format that each backend runs
 
 
 class ExportedNetwork:
-    """A network in a file for one target, as :class:`lib.test.tracker.networks.Network` says.
+    """An exported network for one target, a :class:`lib.test.tracker.networks.Network`.
 
-    Several targets are run one after the other: on a CPU a batch is hardly faster, and would want a file for each size.
+    Several targets are run one after the other: on a CPU a batch is hardly faster, and would need a file for each size.
 
     Args:
         run: runs the file.
-        outputs: names of the head's outputs, in the file's order; what follows them are changed entries of the state,
-            whose names the record of the file has.
-        changes: those names.
+        outputs: names of the head's outputs, in the file's order.
+        changes: names of the state entries that change, which follow them; from the file's record.
     """
 
     def __init__(self, run: Run, outputs: Sequence[str], changes: Sequence[str] = ()):
@@ -64,16 +63,16 @@ class ExportedNetwork:
 def exported_network(
     cfg: ExperimentConfig, model: nn.Module, backend: str, precision: str, folder: Path
 ) -> ExportedNetwork:
-    """Return the network of ``model`` for a tracker, from its file, which is made where there is none yet.
+    """Return the exported network of ``model`` for a tracker; export it if there is no file yet.
 
     Args:
         backend: ``onnxruntime`` or ``openvino``.
-        precision: one of the backend's.
-        folder: where the files are kept.
+        precision: one of the backend's precisions.
+        folder: folder of the exported files.
 
     Raises:
         ConfigError: there is no int8 file, which ``tracking/export.py`` makes.
-        CheckpointError: the file is damaged, or holds something else than its name says.
+        CheckpointError: the file is damaged, or its content does not match its name.
         OSTrackError: a package is missing, or the export failed.
     """
     required(backend)
@@ -92,7 +91,7 @@ def exported_network(
 
 
 def kept_file(cfg: ExperimentConfig, weights: str, format: str, precision: str, folder: Path) -> Path:
-    """Return the file of an experiment's network that backends run, given its :func:`network_hash`.
+    """Return the path of an experiment's exported network, given its :func:`network_hash`.
 
     Raises:
         OSTrackError: a package that the format needs is missing.

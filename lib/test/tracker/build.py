@@ -1,4 +1,4 @@
-"""Building a tracker from an experiment and its weights."""
+"""Build a tracker from an experiment and its weights."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def build_tracker(
 
     Raises:
         ConfigError, CheckpointError: the experiment, weights, device, precision or backend are not available.
-        OSTrackError: the backend's package is missing, or its file cannot be made.
+        OSTrackError: the backend's package is missing, or the export failed.
     """
     overrides = tuple(options.pop("overrides", None) or ())
     return build_from_spec(
@@ -48,7 +48,7 @@ def build_tracker(
 
 
 def build_from_spec(spec: TrackerSpec, cfg: ExperimentConfig | None = None) -> Tracker:
-    """Build the tracker of a spec, of ``cfg`` where that is loaded already; raises as :func:`build_tracker`."""
+    """Build the tracker of a spec; ``cfg`` is its experiment, if loaded already. Raises as :func:`build_tracker`."""
     device = checked_device(spec.device)
     precision = choose_precision(spec.precision, device, spec.backend)
     cfg = cfg or load_experiment(spec.config, spec.overrides, spec.family)
@@ -60,7 +60,7 @@ def build_from_spec(spec: TrackerSpec, cfg: ExperimentConfig | None = None) -> T
 
 
 def tracking_model(cfg: ExperimentConfig, checkpoint: Path | None = None) -> nn.Module:
-    """Build the model of an experiment for search regions of ``TEST.SEARCH_SIZE``; without file, weights are random."""
+    """Build the model of an experiment for search regions of ``TEST.SEARCH_SIZE``; None = random weights."""
     return build_trained(cfg, checkpoint, cfg.TEST.SEARCH_SIZE)
 
 
@@ -78,11 +78,11 @@ def build_network(
 
     Args:
         precision: from :func:`choose_precision`, for this device and backend.
-        folder: where exported files are kept.
-        device, backend, compiled: as of :class:`TrackerSpec`.
+        folder: folder of exported files.
+        device, backend, compiled: see :class:`TrackerSpec`.
     """
     check_compiled(compiled, backend)
-    if device.type == "cuda":  # in float32 cuDNN would run the head's convolutions in TensorFloat-32
+    if device.type == "cuda":  # otherwise cuDNN runs float32 convolutions of the head in TensorFloat-32
         torch.backends.cudnn.allow_tf32 = precision != "float32"
     if backend in EXPORTED:
         return exported_network(cfg, model, backend, precision, folder)
@@ -97,16 +97,16 @@ def build_network(
 
 
 def check_compiled(compiled: bool, backend: str) -> None:
-    """Raise ConfigError where a backend other than ``torch`` is to be compiled."""
+    """Raise ConfigError if ``compiled`` is set with a backend other than ``torch``."""
     if compiled and backend != "torch":
         raise ConfigError(f"backend {backend} is not compiled: use backend torch")
 
 
 def choose_precision(precision: str, device: str | torch.device, backend: str) -> str:
-    """Choose the precision to compute in; ``auto`` is bf16 where device and backend are fast in it, else float32.
+    """Return the precision to compute in; ``auto`` is bf16 if device and backend are fast in it, else float32.
 
     Raises:
-        ConfigError: backend or precision are unknown, or do not go together or with the device.
+        ConfigError: backend or precision are unknown, or incompatible with each other or the device.
     """
     if backend not in BACKENDS:
         raise ConfigError(f"backend {backend!r} is unknown; choose one of {', '.join(BACKENDS)}")
@@ -118,7 +118,7 @@ def choose_precision(precision: str, device: str | torch.device, backend: str) -
     if precision == "bf16" and kind == "mps" and not torch.backends.mps.is_macos_or_newer(14, 0):
         raise ConfigError("device mps computes in bf16 from macOS 14 on: use --precision float32 or fp16")
     if precision == "auto":
-        fast = False  # as far as is known here
+        fast = False  # not known for other backends and devices
         if kind == "cuda":
             fast = torch.cuda.is_bf16_supported(including_emulation=False)
         elif kind == "cpu":
@@ -135,7 +135,7 @@ def exports_folder(save_dir: str | Path | None = None) -> Path:
 
 
 def find_checkpoint(cfg: ExperimentConfig, save_dir: str | Path | None = None) -> Path:
-    """Return the weights of an experiment: at the published path for epoch ``TEST.EPOCH``, else the ones that ship.
+    """Return the weights of an experiment: at the published path for epoch ``TEST.EPOCH``, else the shipped ones.
 
     Raises:
         CheckpointError: there are none; the message lists the paths.

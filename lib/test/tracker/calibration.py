@@ -1,4 +1,4 @@
-"""Inputs that the int8 file of a network is calibrated with."""
+"""Calibration inputs for the int8 export of a network, from drawn (synthesized) sequences."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _SEQUENCES, _FRAMES = 8, 6
 
 
 def drawn_inputs(cfg: ExperimentConfig) -> list[dict[str, np.ndarray]]:
-    """Inputs of the network, of one target each, as a good tracker meets them on drawn sequences."""
+    """Return network inputs, of one target each, as an accurate tracker gets them on drawn sequences."""
 
     def no_run(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         raise AssertionError("only crops are wanted")
 
-    tracker = resolve(family_of(cfg).tracker)(cfg, ExportedNetwork(no_run, ()))  # it keeps crops as they are
+    tracker = resolve(family_of(cfg).tracker)(cfg, ExportedNetwork(no_run, ()))  # it leaves crops unchanged
     assets, found = load_assets((), (), SEQUENCE_SETTINGS), []
     for number in tqdm(range(_SEQUENCES), "calibration", unit="sequence", delay=2):
         first, *others = draw_sequence(np.random.default_rng(number), assets, _FRAMES)

@@ -1,15 +1,15 @@
-"""Trackers of one's own: ``tracking/test.py NAME CONFIG`` runs that of the module ``lib/test/tracker/NAME.py``.
+"""Custom trackers: ``tracking/test.py NAME CONFIG`` runs the one of the module ``lib/test/tracker/NAME.py``.
 
-The module has two functions, with the names that the field knows from PyTracking::
+The module has two functions, named as in PyTracking::
 
-    def parameters(config):          # whatever the tracker wants to know; CONFIG as it was given
+    def parameters(config):          # returns the tracker's parameters; config is CONFIG as given
         return ...
 
     def get_tracker_class():         # called with the parameters and device="cpu", "cuda:N", "mps" ...
         return MyTracker             # initialize() and track(), see lib/test/evaluation/protocol.py
 
-A name with a dot is that of any module that Python finds: ``my_package.my_tracker``. Results are tied to the module's
-text and to the parameters (plain values, or an object of such), and to a file that these have as ``checkpoint``.
+A name with a dot is any importable module: ``my_package.my_tracker``. Results are tied to the module's source, to the
+parameters (plain values, or an object with plain attributes), and to the file that they name as ``checkpoint``, if any.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def build_custom(device: str, name: str, config: str) -> Tracker | BatchTracker:
 
 
 def custom_identity(name: str, config: str) -> tuple[str, Path | None]:
-    """Identify the tracker of results: twelve hex digits of code and parameters, and a weight file, if any.
+    """Identify a tracker in its results: twelve hex digits of code and parameters, and its weight file, if any.
 
     Raises:
         ConfigError: as :func:`build_custom`, or ``config`` cannot be the name of a folder.
@@ -64,7 +64,7 @@ def _module(name: str) -> ModuleType:
     full = name if "." in name else f"lib.test.tracker.{name}"
     try:
         found = importlib.util.find_spec(full) is not None
-    except (ImportError, ValueError):  # not even the package, or no name of one, such as ./my.py
+    except (ImportError, ValueError):  # its package does not exist, or it is no module name, such as ./my.py
         found = False
     if not found:
         families = family_names()

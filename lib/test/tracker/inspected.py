@@ -1,4 +1,4 @@
-"""A tracker with visualization: the same boxes, and a view of every frame."""
+"""A tracker with visualization: the same boxes, plus a view of every frame."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _NOTHING = np.zeros((0, 0), np.float32)
 
 @runtime_checkable
 class InspectableModel(Protocol):
-    """A plain form that gives more than the head's outputs; of other forms only those are shown.
+    """A plain form with more outputs than the head's to show; of other models only the head's outputs are shown.
 
-    ``run`` also gives ``removed_indexes_s``, ``attn`` and ``attn_indices``, see :meth:`OSTrack.forward`.
+    ``run`` also returns ``removed_indexes_s``, ``attn`` and ``attn_indices``, see :meth:`OSTrack.forward`.
 
     Attributes:
-        attention_layers: layers (from 0) whose attention maps ``run`` gives.
+        attention_layers: layers (from 0) whose attention maps ``run`` returns.
         depth: number of layers.
-        elimination_layers: those that drop search tokens.
+        elimination_layers: layers that drop search tokens.
     """
 
     attention_layers: tuple[int, ...]
@@ -44,21 +44,21 @@ class InspectableModel(Protocol):
     def elimination_layers(self) -> tuple[int, ...]: ...
 
     def attention_map(self, weights: Tensor, indices: Tensor) -> Tensor:
-        """Return the attention to search tokens, (grid, grid), NaN where dropped, of one entry of ``attn``; batch 1."""
+        """Return the attention to search tokens, (grid, grid), of one entry of ``attn``, batch 1; NaN where dropped."""
         ...
 
 
 @dataclass
 class Inspected:
-    """A target, and what is kept of its last step for a view of it.
+    """A target, and the data of its last step for a view.
 
     Attributes:
-        target: of the tracker itself.
-        template: the crop that the tracker took in frame 0.
+        target: the wrapped tracker's target.
+        template: the template crop of frame 0.
         image: the last frame.
         around: the box that the search region was cut around; None in frame 0.
-        score: of the last step.
-        output: of the model for this target, batch dimension 1, on its device.
+        score: score of the last step.
+        output: the model's output for this target, batch size 1, on its device.
     """
 
     target: Target
@@ -72,16 +72,16 @@ class Inspected:
 class InspectedTracker:
     """Wraps a tracker in the form of :class:`BatchTracker` and shows what it tracks on a screen.
 
-    A tracker that is not wrapped costs nothing more. Views are drawn outside of the measured time of a step; attention
-    maps are computed within the network's time.
+    Trackers that are not wrapped have no overhead. Rendering of views is not part of the measured time of a step;
+    computing attention maps is, as time of the network.
 
     Args:
         tracker: built with backend plain.
         screen: opens a window or file that shows a sequence.
-        attention_layers: layers (from 0) whose attention is to be shown; none costs nothing.
+        attention_layers: layers (from 0) whose attention to show.
 
     Raises:
-        ConfigError: the model has no such layer, or it is a tracker without a network to look into.
+        ConfigError: the model has no such layer, or the tracker has no network to inspect.
     """
 
     def __init__(self, tracker: Tracker, screen: Screen, attention_layers: Sequence[int] = ()) -> None:
@@ -137,7 +137,7 @@ class InspectedTracker:
             attention=dict.fromkeys(self.attention_layers, _NOTHING),
             grid=self.grid,
         )
-        if inspected.around is None:  # only the names of the panels to come
+        if inspected.around is None:  # no search region yet: only the names of the panels
             return seen
         search, _, _ = sample_target(inspected.image, inspected.around, test.SEARCH_FACTOR, test.SEARCH_SIZE)
         dropped = [indices[0].cpu().numpy() for indices in out.get("removed_indexes_s", ())]
@@ -156,10 +156,10 @@ class InspectedTracker:
 
     @contextmanager
     def open_screen(self, name: str, total: int, truth: np.ndarray) -> Iterator[Callable[[int, Inspected], None]]:
-        """Open the screen for a sequence of ``total`` frames; call what this yields after each frame, with its number.
+        """Open the screen for a sequence of ``total`` frames; yield a function to call with number and target of each.
 
         Args:
-            truth: the annotation (N, 4), which the screen shows and the tracker never gets.
+            truth: ground truth (N, 4), shown on the screen and never passed to the tracker.
         """
         with self.screen(name, total) as show:
             yield lambda number, inspected: show(
@@ -168,7 +168,7 @@ class InspectedTracker:
 
 
 class _FirstOutputs:
-    """A network that keeps the outputs of a step's first run: those that follow look for lost targets elsewhere."""
+    """A network that keeps the outputs of a step's first run; later runs search elsewhere for lost targets."""
 
     def __init__(self, network: Network) -> None:
         self.network, self.device = network, network.device
@@ -184,7 +184,7 @@ class _FirstOutputs:
 
 
 def _sample(output: dict[str, Any], i: int) -> dict[str, Any]:
-    """Return the outputs for sample ``i`` of a batch, batch dimension 1."""
+    """Return the outputs for sample ``i`` of a batch, with batch size 1."""
     return {
         name: [part[i : i + 1] for part in value] if isinstance(value, list) else value[i : i + 1]
         for name, value in output.items()

@@ -1,4 +1,4 @@
-"""What runs a tracker's model in PyTorch."""
+"""Run a tracker's model in PyTorch."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Function = Callable[[State, Tensor], Result]
 
 
 class Network(Protocol):
-    """Runs a model on crops as they are cut out of frames, RGB uint8 (B, H, W, 3) on its device.
+    """Runs a model on unnormalized crops, RGB uint8 (B, H, W, 3) on its device.
 
     Attributes:
-        device: where its inputs and outputs lie.
+        device: device of its inputs and outputs.
     """
 
     device: torch.device
@@ -34,19 +34,19 @@ class Network(Protocol):
     def run(self, state: State, crops: Tensor) -> tuple[dict[str, Tensor], State]:
         """See :class:`lib.models.state.TrackingModel`.
 
-        The outputs and the changed entries are to be read or copied before the next run, which may write over them.
+        Read or copy the outputs and changed entries before the next run, which may overwrite them.
         """
         ...
 
 
 class ModelNetwork:
-    """A model of PyTorch.
+    """A PyTorch model, optionally compiled or recorded as CUDA graphs.
 
     Args:
         model: in evaluation mode, on the device to run on.
         compiled: run it through ``torch.compile``; on CUDA its kernels are recorded and replayed as one graph. Every
             batch size is compiled at its first use, which takes a minute or so.
-        recorded: record its kernels as they are, on CUDA only, see :class:`CudaGraphCache`.
+        recorded: record its kernels without compiling, on CUDA only, see :class:`CudaGraphCache`.
     """
 
     def __init__(self, model: TrackingModel, compiled: bool = False, recorded: bool = False):
@@ -67,9 +67,9 @@ class ModelNetwork:
 
 
 def feed_contiguous(model: nn.Module) -> None:
-    """Let the convolutions of a model have inputs that lie in memory channel by channel, whatever they are given.
+    """Make the convolutions of a model convert their inputs to contiguous (channels-first) memory.
 
-    On Apple's GPU they gave wrong values for some of the channels of a tensor that lies pixel by pixel.
+    On Apple's GPU they gave wrong values in some channels for inputs in channels-last memory.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
@@ -78,7 +78,7 @@ def feed_contiguous(model: nn.Module) -> None:
 
 @dataclass(frozen=True)
 class _Recording:
-    """Where a recorded run reads and writes."""
+    """Input and output tensors of a recorded run."""
 
     state: State
     crops: Tensor
@@ -87,13 +87,13 @@ class _Recording:
 
 
 class CudaGraphCache:
-    """A function of a state and crops on a GPU, recorded once for every combination of their shapes and types.
+    """A function of a state and crops on a GPU, recorded as a CUDA graph for every combination of shapes and types.
 
-    Replayed as a whole, its kernels need not be launched one by one: at batch 1 a network of this size is some two
-    hundred short ones. What it gives is overwritten by the next call with inputs of the same shapes.
+    Replaying a graph avoids launching kernels one by one; at batch 1 a network of this size has about two hundred short
+    ones. The result is overwritten by the next call with inputs of the same shapes.
 
     Args:
-        function: must do the same work whatever the values, wait for nothing, and keep nothing.
+        function: must run the same kernels for all input values, without synchronization or side effects.
     """
 
     def __init__(self, function: Function):
@@ -101,7 +101,7 @@ class CudaGraphCache:
         self._recordings: dict[object, _Recording] = {}
 
     def __call__(self, state: State, crops: Tensor) -> Result:
-        """What the function gives for these inputs."""
+        """Return the function's result for these inputs."""
         key = tuple((name, value.shape, value.dtype) for name, value in (*state.items(), ("crops", crops)))
         if key not in self._recordings:
             static = {name: value.clone() for name, value in state.items()}, crops.clone()
@@ -118,7 +118,7 @@ def cuda_graph(function: Function, inputs: Inputs) -> tuple[Callable[[], object]
     """Record a call of ``function`` as a CUDA graph.
 
     Returns:
-        What replays it on whatever lies in ``inputs`` by then, and the result, whose tensors it writes to.
+        A function that replays it on the current values of ``inputs``, and the result, whose tensors it overwrites.
     """
     device = inputs[1].device
     with torch.cuda.device(device):
@@ -129,7 +129,7 @@ def cuda_graph(function: Function, inputs: Inputs) -> tuple[Callable[[], object]
                 function(*inputs)
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        # Only what this thread does must be fit to be recorded: others may be reading frames into pinned memory.
+        # Check only this thread for calls that cannot be recorded: others may be reading frames into pinned memory.
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             result = function(*inputs)
     return graph.replay, result

@@ -1,4 +1,4 @@
-"""The tracker of models with a memory: when it takes a new template, and what it does without the target."""
+"""The tracker of models with a memory: template updates, and search for a lost target."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class MemoryTarget(Target):
 
     Attributes:
         first: the state of the first frame, before the network prepared it.
-        frames: how many came after the first one.
-        lost: how many of the last ones were without the target.
+        frames: number of frames after the first one.
+        lost: number of latest frames without the target.
     """
 
     first: State = field(default_factory=dict)
@@ -33,7 +33,7 @@ class MemoryTarget(Target):
 
 
 class MemoryTracker(Tracker):
-    """See :class:`Tracker`. ``TEST.MEMORY`` has its rules, the same for all videos."""
+    """See :class:`Tracker`. ``TEST.MEMORY`` sets its rules, the same for all videos."""
 
     cfg: OSTrackMemoryConfig
 
@@ -42,12 +42,12 @@ class MemoryTracker(Tracker):
         return MemoryTarget(self.network.prepare(state), box, first=state)
 
     def find(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> tuple[list[SearchResult], float, float]:
-        """See :class:`Tracker`. A target that is lost is looked for elsewhere too; its box stays until it is found."""
+        """See :class:`Tracker`. A lost target is also searched elsewhere; its box stays until it is found."""
         rules = self.cfg.TEST.MEMORY
         found, crop, network = super().find(images, targets)
         for i, (image, target) in enumerate(zip(images, targets, strict=True)):
             assert isinstance(target, MemoryTarget)
-            if found[i].presence < least_presence(rules, target.lost):  # false where there is no presence
+            if found[i].presence < least_presence(rules, target.lost):  # False if there is no presence (NaN)
                 last = self.clipped(target.box, image.shape)
                 again, more_crop, more_network = self.search_elsewhere(image, target, last)
                 found[i] = again or SearchResult(last, found[i].score, {}, found[i].presence)
@@ -64,7 +64,7 @@ class MemoryTracker(Tracker):
         for one, target in zip(found, targets, strict=True):
             if "presence" in one.state:
                 one.presence = float(one.state["presence"])
-            # Presence is read also where the model does not take it in again.
+            # Presence is read even if it is not an input of the model.
             one.state = {name: value for name, value in one.state.items() if name in target.state}
         return found, crop, network
 
@@ -74,7 +74,7 @@ class MemoryTracker(Tracker):
         """Search the next few parts of the frame for a target that was lost at the ``xywh`` box ``last``.
 
         Returns:
-            The surest find, if any; seconds that crops took, and the model.
+            The result with the highest presence, or None if it is not found; the seconds of cropping, and of the model.
         """
         rules = self.cfg.TEST.MEMORY
         boxes = search_boxes(image.shape, last, self.cfg.TEST.SEARCH_FACTOR)
@@ -104,22 +104,22 @@ class MemoryTracker(Tracker):
 
 
 def least_presence(rules: MemoryRules, lost: int) -> float:
-    """Return the presence at which a target counts as there, after ``lost`` frames without it."""
+    """Return the least presence at which a target counts as present, after ``lost`` frames without it."""
     return rules.FOUND_THRESHOLD if lost else rules.LOST_THRESHOLD
 
 
 def updates_template(rules: MemoryRules, frame: int, found: SearchResult) -> bool:
-    """Return whether frame number ``frame``, counted from 0 at the first template, gives the dynamic template."""
+    """Return whether frame ``frame``, counted from 0 at the first template, becomes the dynamic template."""
     sure = found.score if math.isnan(found.presence) else found.presence
     return frame % rules.UPDATE_INTERVAL == 0 and sure >= rules.UPDATE_THRESHOLD
 
 
 def search_boxes(shape: Sequence[int], box: Sequence[float], factor: float) -> list[list[float]]:
-    """Return where else to search for a target: boxes of its size, half a search region apart, the nearest first.
+    """Return other boxes to search a lost target around: of its size, half a search region apart, nearest first.
 
     Args:
         shape: height and width of the frame.
-        box: where it was last, ``xywh`` in pixels; itself not among the results.
+        box: its last box, ``xywh`` in pixels; not among the results.
         factor: side of a search region over the square root of the box's area.
     """
     height, width = shape[:2]

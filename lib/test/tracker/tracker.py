@@ -1,4 +1,4 @@
-"""The tracker of every family: crop around the last box, run the model, read the box, map it back.
+"""The tracker of every family: crop around the last box, run the model, decode the box, map it to the image.
 
 The methods ``initialize`` and ``track`` are what most users need::
 
@@ -6,8 +6,8 @@ The methods ``initialize`` and ``track`` are what most users need::
     tracker.initialize(first_image, {"init_bbox": [x, y, w, h]})
     box = tracker.track(next_image)["target_bbox"]
 
-``start`` and ``step`` do the same for many targets, of different videos, in one run of the model; ``crop_search``,
-``predict`` and ``decode`` are what a step consists of.
+``start`` and ``step`` do the same for many targets, of different videos, in one batch; a step consists of
+``crop_search``, ``predict`` and ``decode``.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from lib.utils.windows import hann2d
 
 @dataclass
 class Target:
-    """State of one target: its first appearance, and its last box.
+    """State of one target: the model's state, and its last box.
 
     Attributes:
-        state: what the model knows of it, batch dimension 1.
+        state: the model's state, batch size 1.
         box: last ``xywh`` box in pixels of the image.
     """
 
@@ -56,8 +56,8 @@ class SearchResult:
     Attributes:
         box: ``xywh`` in pixels of the image.
         score: in (0, 1).
-        state: the entries of its state that have changed.
-        presence: the probability that the target is there; NaN where the model gives none.
+        state: the entries of the state that have changed.
+        presence: the probability that the target is present; NaN if the model does not predict it.
     """
 
     box: list[float]
@@ -67,12 +67,12 @@ class SearchResult:
 
 
 class Tracker:
-    """Tracks one target through RGB images with a model that is given, not built, here.
+    """Tracks targets through RGB images with a given model.
 
     Args:
         cfg: the experiment.
-        network: runs its model; a trained model is run as it is, in the family's plain form.
-        checkpoint: where the weights came from, for reports.
+        network: runs the model; a trained ``nn.Module`` is run in the family's plain form.
+        checkpoint: path of the weights, for messages.
     """
 
     def __init__(self, cfg: ExperimentConfig, network: Network | nn.Module, checkpoint: str | None = None):
@@ -84,29 +84,29 @@ class Tracker:
         self.device = self.network.device
         self.head = HEADS[cfg.MODEL.HEAD.TYPE]
         self.window = hann2d(cfg.TEST.SEARCH_SIZE // cfg.MODEL.BACKBONE.STRIDE).to(self.device)
-        # The network gives sizes as fractions of a search region as large as in training.
+        # The network predicts sizes as fractions of a search region as large as in training.
         self.size_scale = cfg.DATA.SEARCH.SIZE / cfg.TEST.SEARCH_SIZE
         self._target: Target | None = None
 
     @classmethod
     def from_pretrained(cls, name: str | Path, **options: Any) -> Tracker:
-        """Build a tracker from a folder of a model hub, a name on the hub, or an experiment that ships.
+        """Build a tracker from a folder of a model hub, a name on the hub, or a shipped experiment.
 
-        See :func:`lib.test.hub.load_pretrained`, which takes the same. The tracker is of the class of its family.
+        See :func:`lib.test.hub.load_pretrained` for the arguments. The tracker has the class of its family.
         """
-        from lib.test.hub import load_pretrained  # which builds what is defined here
+        from lib.test.hub import load_pretrained  # it imports this module
 
         return load_pretrained(name, **options)
 
     def initialize(self, image: np.ndarray, info: Mapping[str, Any]) -> None:
-        """Take the target from the first frame.
+        """Initialize the target in the first frame.
 
         Args:
             image: RGB uint8 (H, W, 3).
             info: ``{"init_bbox": [x, y, w, h]}`` in pixels.
 
         Raises:
-            DataError: ``info`` is not of that form, the image is no RGB picture, or the box has no area inside it.
+            DataError: ``info`` is not of that form, the image is not RGB uint8, or the box has no area inside it.
         """
         if not isinstance(info, Mapping) or "init_bbox" not in info:
             what = f"a dict with {list(info)}" if isinstance(info, Mapping) else f"a {type(info).__name__}"
@@ -118,11 +118,11 @@ class Tracker:
 
         Args:
             image: RGB uint8 (H, W, 3).
-            info: taken because scripts of this field hand it over; it is not read.
+            info: ignored; accepted because PyTracking-style scripts pass it.
 
         Returns:
             ``target_bbox``, ``[x, y, w, h]`` in pixels; ``best_score`` in (0, 1), the score of the chosen cell; and
-            ``presence``, the probability that the target is in sight, from trackers that know it.
+            ``presence``, the probability that the target is visible, if the tracker predicts it.
         """
         if self._target is None:
             raise RuntimeError("call initialize() before track()")
@@ -131,10 +131,10 @@ class Tracker:
         return found | ({"presence": step.presence[0]} if step.presence else {})
 
     def step(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> TrackResult:
-        """Find each target in its next image, all in one run of the model. When this raises, no target has changed.
+        """Find each target in its next image, all in one batch. If this raises, no target has changed.
 
-        The images may be of different sizes. Boxes differ from those of a target tracked alone by rounding in the model
-        at most. No targets are no work.
+        The images may have different sizes. Boxes are those of a target tracked alone, up to rounding in the model.
+        ``targets`` may be empty.
         """
         found, crop, network = self.find(images, targets)
         for target, one in zip(targets, found, strict=True):
@@ -143,10 +143,10 @@ class Tracker:
         return TrackResult([list(one.box) for one in found], [one.score for one in found], crop, network, presence)
 
     def find(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> tuple[list[SearchResult], float, float]:
-        """Search for each target in its next image, and change nothing.
+        """Search for each target in its next image, without changing its state.
 
         Returns:
-            The result of each; seconds that crops took, and the model.
+            The result of each; the seconds of cropping, and of the model.
         """
         return self.search(images, targets, [target.box for target in targets])
 
@@ -157,7 +157,7 @@ class Tracker:
     def search(
         self, images: Sequence[np.ndarray], targets: Sequence[Target], around: Sequence[Sequence[float]]
     ) -> tuple[list[SearchResult], float, float]:
-        """Search for each target in the region around a ``xywh`` box of its image; returns as :meth:`find`."""
+        """Search for each target in the region around an ``xywh`` box of its image; returns as :meth:`find`."""
         if len(images) != len(targets):
             raise DataError(f"{len(images)} images for {len(targets)} targets: each target is found in its own image")
         if not targets:
@@ -182,7 +182,7 @@ class Tracker:
         return self.new_target(self.first_state(image, box), box)
 
     def new_target(self, state: State, box: list[float]) -> Target:
-        """Return the target of a first state, which the network has not prepared yet."""
+        """Return a target with the given first state, which the network has not prepared yet."""
         return Target(self.network.prepare(state), box)
 
     def first_state(self, image: np.ndarray, box: Sequence[float]) -> State:
@@ -195,7 +195,7 @@ class Tracker:
         return self.family.initial_state(self.cfg, crop, inside.to(self.device))
 
     def crop_search(self, images: Sequence[np.ndarray], boxes: Sequence[Sequence[float]]) -> tuple[Tensor, list[float]]:
-        """Return the search regions around ``xywh`` boxes, one in each image, and their crop pixels per image pixel.
+        """Return the search regions around ``xywh`` boxes, one per image, and their resize factors.
 
         The regions are uint8 (B, H, W, 3) on the network's device.
         """
@@ -208,7 +208,7 @@ class Tracker:
 
     @torch.inference_mode()
     def predict(self, state: State, search: Tensor) -> tuple[Tensor, State]:
-        """Run the network on a batch of targets: their states, and their search regions.
+        """Run the network on the states and search regions of a batch of targets.
 
         Returns:
             (B, 5): boxes, ``cxcywh`` as fractions of the search region, and scores; and the state's changed entries.
@@ -225,13 +225,13 @@ class Tracker:
         resize_factor: float,
         image_shape: Sequence[int],
     ) -> list[float]:
-        """Carry a predicted box into the image, smooth its size and clip it there.
+        """Map a predicted box to the image, smooth its size and clip it.
 
         Args:
-            around: the ``xywh`` box that the search region was cut around.
+            around: the ``xywh`` box that the search region was cropped around.
 
         Raises:
-            CheckpointError: box or score are no finite numbers, which clipping would hide.
+            CheckpointError: box or score are not finite, which clipping would hide.
         """
         if not all(map(math.isfinite, (*box, score))):
             reason = f"the weights ({self.checkpoint}) hold NaN, or the precision is too low for them; try float32"
@@ -248,7 +248,7 @@ class Tracker:
 
 
 def smooth_size(box: Sequence[float], last: Sequence[float], keep: float) -> list[float]:
-    """Blend the sides of a ``xywh`` box with those of ``last``, whose share is ``keep``, about the same center."""
+    """Blend width and height of an ``xywh`` box with those of ``last``, of weight ``keep``, keeping the center."""
     if keep == 0:
         return list(box)
     x, y, w, h = box

@@ -1,4 +1,4 @@
-"""Tracking one or several targets through a stream of frames."""
+"""Track one or several targets through a stream of frames."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ LOST: Color = (150, 150, 155)
 
 @dataclass(frozen=True)
 class TrackedFrame:
-    """A frame, and where the targets were found in it.
+    """A frame, and the targets found in it.
 
     Attributes:
         image: RGB uint8 (H, W, 3).
         boxes: ``xywh`` in pixels, one for each target.
-        scores: how sure the tracker is of each, in (0, 1); 1 for a box that was given.
-        seconds: that the tracker took.
-        step: what the tracker says of the times in it; None where all boxes were given.
-        numbers: which of all targets these are, from 1; by default all.
+        scores: confidence of each box, in (0, 1); 1 for a given box.
+        seconds: time of the tracker.
+        step: the result of the tracker's step, with its times; None if all boxes were given.
+        numbers: numbers of these targets among all, from 1; by default 1, 2, ...
     """
 
     image: np.ndarray
@@ -40,12 +40,12 @@ class TrackedFrame:
 
     @property
     def box(self) -> list[float]:
-        """That of the first target."""
+        """The box of the first target."""
         return self.boxes[0]
 
     @property
     def score(self) -> float:
-        """That of the first target."""
+        """The score of the first target."""
         return self.scores[0]
 
     def picture(self, lost_below: float = 0.0) -> np.ndarray:
@@ -63,15 +63,15 @@ class TrackedFrame:
 
 
 def _target_color(number: int) -> Color:
-    """Return the first is yellow as everywhere, the others as curves in plots."""
+    """Return a target's color: yellow for the first, as in all views, plot colors for the others."""
     return TARGET if number == 1 else rgb(COLORS[(number - 2) % len(COLORS)])
 
 
 class VideoTracker:
-    """Follows targets from frame to frame, all in one run of the model.
+    """Tracks several targets from frame to frame, all in one batch.
 
     Args:
-        tracker: in the form of :class:`BatchTracker`.
+        tracker: a :class:`BatchTracker`.
     """
 
     def __init__(self, tracker: BatchTracker) -> None:
@@ -80,10 +80,10 @@ class VideoTracker:
         self.numbers: list[int] = []  # of the targets, from 1
 
     def start(self, image: np.ndarray, boxes: Sequence[Sequence[float]]) -> TrackedFrame:
-        """Follow the targets at ``boxes`` (``xywh`` pixels) from here on, and no others.
+        """Track the targets at ``boxes`` (``xywh`` pixels) from this frame on, and no others.
 
         Raises:
-            DataError: a box has no area inside the frame; the targets are those from before then.
+            DataError: a box has no area inside the frame; the previous targets are kept.
         """
         anew = VideoTracker(self.tracker)
         frame = anew.step(image, dict(enumerate(boxes, start=1)))
@@ -91,7 +91,7 @@ class VideoTracker:
         return frame
 
     def step(self, image: np.ndarray, joining: Mapping[int, Sequence[float]] | None = None) -> TrackedFrame:
-        """Find the targets in the next frame, and follow others from here on.
+        """Find the targets in the next frame, and start new targets in it.
 
         Args:
             joining: number and box (``xywh`` pixels) of each new target.
@@ -112,7 +112,7 @@ class VideoTracker:
 def track_frames(
     tracker: BatchTracker, frames: Iterable[np.ndarray], *boxes: Sequence[float]
 ) -> Iterator[TrackedFrame]:
-    """Follow the targets at ``boxes`` (``xywh`` pixels) in the first frame through all of them, one after the other.
+    """Track the targets at ``boxes`` (``xywh`` pixels) of the first frame through all frames; yield each frame.
 
     Raises:
         DataError: a box has no area inside the first frame.

@@ -15,9 +15,9 @@ __all__ = ["Actor", "build_actor"]
 def build_actor(
     net: nn.Module, cfg: ExperimentConfig, amp_dtype: torch.dtype | None = None, teacher: Actor | None = None
 ) -> Actor:
-    """The actor of the experiment's family for ``net``; arguments as of :class:`Actor`.
+    """Build the actor of the experiment's family for ``net``; arguments as for :class:`Actor`.
 
     Raises:
-        ConfigError: the experiment asks for what the actor cannot do.
+        ConfigError: the actor does not support a setting of the experiment.
     """
     return resolve(family_of(cfg).actor)(net, cfg, amp_dtype, teacher)

@@ -1,4 +1,4 @@
-"""The losses of one training batch, for every family."""
+"""The base actor: forward pass and losses of one training batch."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Actor:
 
     Args:
         net: the family's model, on its device; wrapped for data parallelism or not.
-        amp_dtype: type for autocast; None = float32 throughout. The losses are always float32.
-        teacher: learn from this actor's outputs too; it runs on the same batches as in tracking, at any epoch.
+        amp_dtype: dtype for autocast; None = float32 throughout. The losses are always float32.
+        teacher: actor of a teacher for distillation; it runs on the same batches, as in tracking at any epoch.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Actor:
         return self.losses(self.forward(moved, epoch), moved)
 
     def to_device(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Move the tensors that are needed to the network's device, and normalize crops that are bytes."""
+        """Move the needed tensors to the network's device, and normalize uint8 crops."""
         moved = {key: batch[key].to(self.device, non_blocking=True) for key in _INPUTS if key in batch}
         for kind in ("template", "search"):
             if (images := moved[f"{kind}_images"]).dtype == torch.uint8:
@@ -57,8 +57,8 @@ class Actor:
     def forward(self, batch: dict[str, Tensor], epoch: int | None) -> dict[str, Any]:
         """Return the network's outputs for a batch from :meth:`to_device`.
 
-        They are ``pred_boxes`` (S * B, 1, 4), ``cxcywh`` as fractions of the search region, and the head's maps: all
-        samples in the first of the S search frames, then in the next.
+        They are ``pred_boxes`` (S * B, 1, 4), ``cxcywh`` as fractions of the search region, and the head's maps: all B
+        samples of the first of the S search frames, then those of the next.
 
         Args:
             epoch: counted from 1; None = as in tracking.
@@ -66,7 +66,7 @@ class Actor:
         raise NotImplementedError
 
     def losses(self, output: dict[str, Any], batch: dict[str, Tensor]) -> Losses:
-        """Return what :meth:`__call__` does, from ``output`` of :meth:`forward` for ``batch``."""
+        """Return the losses as :meth:`__call__`, from the ``output`` of :meth:`forward` for ``batch``."""
         train, boxes = self.cfg.TRAIN, batch["search_anno"].flatten(0, 1)
         label = search_labels(batch)
         predicted = box_cxcywh_to_xyxy(output["pred_boxes"].float())[:, 0]
@@ -79,7 +79,7 @@ class Actor:
         if self.teacher is not None:
             with torch.no_grad():
                 taught = self.teacher.forward(batch, None)
-            # Its sizes are fractions of the search region that it was trained with.
+            # The sizes it predicts are fractions of the search region that it was trained with.
             scale = self.teacher.cfg.DATA.SEARCH.SIZE / self.cfg.DATA.SEARCH.SIZE
             taught = taught | {"size_map": taught["size_map"] * scale}
             extra, distilled = distillation_losses(output, taught, train.DISTILL)
@@ -88,7 +88,7 @@ class Actor:
 
 
 def search_labels(batch: dict[str, Tensor]) -> Tensor | None:
-    """Return whether each search frame shows the target, (S * B,); None where the batch does not say."""
+    """Return whether each search frame shows the target, (S * B,); None if the batch has no labels."""
     if "label" not in batch:
         return None
     label = batch["label"].reshape(-1)

@@ -30,7 +30,7 @@ class OSTrackActor(Actor):
         super().__init__(net, cfg, amp_dtype, teacher)
 
     def forward(self, batch: dict[str, Tensor], epoch: int | None) -> dict[str, Any]:
-        """See :meth:`Actor.forward`. Search frames are independent of each other: they make one batch."""
+        """See :meth:`Actor.forward`. Search frames are independent, so they run as one batch."""
         count = len(batch["search_images"])
         template, box = (torch.cat([batch[name][0]] * count) for name in ("template_images", "template_anno"))
         mask = template_mask(self.cfg, template.shape[-1], len(template), template.device, boxes=box)

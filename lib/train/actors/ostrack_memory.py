@@ -1,4 +1,4 @@
-"""The forward pass of an OSTrack with a memory in training: along the search frames of a clip."""
+"""The forward pass of an OSTrack with a memory in training, frame by frame along a clip."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lib.train.actors.base import Actor, Losses, search_labels
 
 
 class OSTrackMemoryActor(Actor):
-    """See :class:`Actor`. Search frames are consecutive, with gradients through the memory between them.
+    """See :class:`Actor`. Search frames run one after the other, with gradients through the memory.
 
     The last template of a sample is the dynamic one.
     """

@@ -20,13 +20,13 @@ _DataFolders = make_dataclass("_DataFolders", [(name, str, field(default=path)) 
 
 
 @dataclass
-class EnvironmentSettings(_DataFolders):  # type: ignore[misc, valid-type]  # made of the table
+class EnvironmentSettings(_DataFolders):  # type: ignore[misc, valid-type]  # generated from the table
     """Folders for training, with the published names; by default in ``data`` of the project folder.
 
-    Those of data sets are the settings of :data:`lib.data.datasets.TRAINING`. ``cache_dir`` keeps parsed annotation.
-    The others are a folder or a list of folders: ``folder_dir`` of sequences for ``FOLDER``, ``pictures_dir`` of
-    pictures with boxes for ``PICTURES``, ``images_dir`` of pictures and ``cutouts_dir`` of PNG cut-outs with alpha for
-    ``IMAGES`` (empty: procedural textures only).
+    The settings of data sets are listed in :data:`lib.data.datasets.TRAINING`. ``cache_dir`` is for parsed annotations.
+    The others are a folder or a list of folders: ``folder_dir`` of sequences for ``FOLDER``; ``pictures_dir`` of
+    still images with boxes for ``PICTURES``; ``images_dir`` of unlabeled images and ``cutouts_dir`` of PNG cut-outs
+    with alpha for ``IMAGES`` (empty: procedural textures only).
     """
 
     workspace_dir: str = str(PROJECT_DIR)
@@ -38,9 +38,9 @@ class EnvironmentSettings(_DataFolders):  # type: ignore[misc, valid-type]  # ma
 
 
 def env_settings(path: str | Path | None = None) -> EnvironmentSettings:
-    """Return the defaults, overridden by the ``EnvironmentSettings`` of ``lib/train/admin/local.py`` where it exists.
+    """Return the defaults, overridden by the ``EnvironmentSettings`` of ``lib/train/admin/local.py`` if it exists.
 
-    Other attributes of the local file are ignored: files written for the published project fit.
+    Other attributes of the local file are ignored, so files written for the published project can be used.
 
     Raises:
         ConfigError: the file exists but holds no class ``EnvironmentSettings`` that can be made without arguments.

@@ -1,4 +1,4 @@
-"""Log file, tensorboard and Weights & Biases."""
+"""Log file, TensorBoard and Weights & Biases."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class _LogFile(logging.FileHandler):
-    """A log file that cannot be written ends the run, instead of printing a traceback for each line."""
+    """A log file handler that ends the run when the file cannot be written."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         raise
@@ -29,7 +29,7 @@ class _LogFile(logging.FileHandler):
 
 @contextmanager
 def log_to_file(path: Path) -> Iterator[None]:
-    """Append what this project logs in the body to ``path``, and the traceback of an exception that ends it.
+    """Append to ``path`` what the body logs, and the traceback of an exception that ends it.
 
     Raises:
         OSError: the file cannot be written.
@@ -56,14 +56,14 @@ def log_to_file(path: Path) -> Iterator[None]:
 
 
 class RunLogger:
-    """Log numbers and pictures to tensorboard, where it is installed, and to wandb with ``use_wandb``.
+    """Log scalars and images to TensorBoard, if it is installed, and to wandb with ``use_wandb``.
 
     Args:
         config: the experiment as plain values, shown by wandb.
-        run_id: of the wandb run to continue; None = a new one.
+        run_id: ID of the wandb run to continue; None = a new one.
 
     Attributes:
-        run_id: of the wandb run, to be continued when resuming.
+        run_id: ID of the wandb run, to continue it when resuming.
 
     Raises:
         ConfigError: wandb is asked for and not installed, or does not start.
@@ -90,7 +90,7 @@ class RunLogger:
             self._wandb.log({**epoch_values, "epoch": epoch}, step=step)
 
     def log_image(self, split: str, name: str, image: np.ndarray, epoch: int, step: int) -> None:
-        """Log a picture, RGB uint8 (H, W, 3)."""
+        """Log an image, RGB uint8 (H, W, 3)."""
         if self._board is not None:
             self._board.add_image(f"{split}/{name}", image, epoch, dataformats="HWC")
             self._board.flush()
@@ -119,7 +119,7 @@ def _open_tensorboard(folder: Path) -> Any:
 
 
 def _pass_over_tensorboard(args: threading.ExceptHookArgs) -> None:
-    """Print no traceback of tensorboard's thread, such as on a full disk: the next call raises its error."""
+    """Suppress tracebacks of TensorBoard's thread, such as on a full disk; its next call raises the error."""
     if not type(args.thread).__module__.startswith("tensorboard."):
         threading.__excepthook__(args)
 

@@ -20,16 +20,16 @@ _ON_BAR = ("Loss/total", "Loss/giou", "Loss/location", "IoU")
 
 
 class Progress:
-    """A bar on a terminal, and a log line every ``interval`` steps and at the end.
+    """A progress bar on a terminal, and a log line every ``interval`` steps and at the end.
 
-    The line shows running averages, times, samples per second (and those since the last line) and the time left.
+    The line shows running averages, times, samples per second (overall, and since the last line) and the time left.
 
     Args:
         split: ``train`` or ``val``.
         epoch: counted from 1.
-        later_steps: steps of the epochs that follow, for the time left.
-        done: steps of this epoch that an interrupted run has done.
-        quiet: show nothing; for the processes that do not log.
+        later_steps: steps of the remaining epochs, for the time left.
+        done: steps of this epoch that were done before an interruption.
+        quiet: show nothing; for processes that do not log.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Progress:
     def __enter__(self) -> Progress:
         self._bar: tqdm = tqdm(
             total=self.steps, initial=self.done, desc=f"{self.split} {self.epoch}", leave=False, dynamic_ncols=True,
-            disable=True if self.quiet else None,  # None: only a terminal shows it
+            disable=True if self.quiet else None,  # None: shown only on a terminal
         )  # fmt: skip
         self._redirection = ExitStack()
         if not self._bar.disable:

@@ -1,4 +1,4 @@
-"""One training run: which experiment, where its files go, on what it runs."""
+"""Options of one training run: its experiment, its files and its device."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class TrainOptions:
         save_dir: where checkpoints, logs and curves go.
         device: ``auto`` (CUDA when there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         resume: ``latest``, ``none`` or the path of a checkpoint.
-        resume_changed: resume with another configuration than the checkpoint's too, at the end of an epoch.
-        config_prv, script_prv: start from the weights of this experiment, of this family.
-        blocks_prv: which of its blocks, from 0, become those of this model; empty = the first ones.
-        config_teacher, script_teacher: learn from the tracker of this experiment too, of this family.
+        resume_changed: allow resuming from a checkpoint with another configuration, at the end of an epoch.
+        config_prv, script_prv: experiment, and its family, whose weights training starts from.
+        blocks_prv: which of its blocks, from 0, become the blocks of this model; empty = the first ones.
+        config_teacher, script_teacher: experiment, and its family, of the teacher for distillation.
     """
 
     script: str = ""
@@ -61,10 +61,10 @@ class Settings(TrainOptions):
 
     @property
     def failure_dir(self) -> Path:
-        """Folder of the batches whose loss or gradient was NaN or infinite."""
+        """Folder for batches whose loss or gradient was NaN or infinite."""
         return Path(self.save_dir) / "failures" / self.config_name
 
     def log_file(self, rank: int = 0) -> Path:
-        """Return the log of one rank; that of rank 0 is the run's."""
+        """Return the log file of a rank; rank 0's is the log of the run."""
         suffix = f"-rank{rank}" if rank else ""
         return Path(self.save_dir) / "logs" / f"{self.script}-{self.config_name}{suffix}.log"

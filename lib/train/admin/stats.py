@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 
 class EpochStats:
-    """Weighted means by name, in the order in which the names first came.
+    """Weighted means by name, in the order in which names were first added.
 
     Args:
         sums: the weighted sum and the weight of each name so far, from :attr:`sums` of an interrupted epoch.

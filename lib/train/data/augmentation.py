@@ -1,7 +1,8 @@
-"""Frames and boxes to crops, and crops to the tensors of a training sample.
+"""Turn frames and boxes into crops, and crops into the tensors of a training sample.
 
-Pictures are uint8 until the last step. ``DATA.AUGMENT`` is the share of annotated pairs that are augmented beyond the
-published training, by the magnitudes of ``DATA.DRAW``, so that all data show the same range of conditions.
+Images are uint8 until the last step. ``DATA.AUGMENT`` is the fraction of annotated pairs that get augmentation beyond
+the published training, with the magnitudes of ``DATA.DRAW``, so that annotated and synthesized data cover the same
+range of conditions.
 """
 
 from __future__ import annotations
@@ -26,27 +27,27 @@ GRAYSCALE_PROBABILITY = 0.05
 FLIP_PROBABILITY = 0.5
 BRIGHTNESS_JITTER = 0.2
 _COVER_MARGIN = 0.1  # of the target's width and height, on each side
-_LEAST_COVER = 12  # pixels of a side of what covers the target
-_CENTER_SHARE = 1 / 8  # of a frame's sides, for a search region without the target
+_LEAST_COVER = 12  # least side of the region beside the target that the patch is taken from, in pixels
+_CENTER_SHARE = 1 / 8  # box size for a search region without the target, over the frame's
 
 
 @dataclass(frozen=True)
 class Normalization:
-    """Mean and standard deviation of each RGB channel of a picture in [0, 1]."""
+    """Mean and standard deviation of each RGB channel of an image in [0, 1]."""
 
     mean: Sequence[float]
     std: Sequence[float]
 
 
 def draw_joint_augmentation(rng: np.random.Generator) -> JointAugmentation:
-    """Draw the augmentation that all frames of a sample share."""
+    """Sample the augmentation that all frames of a training sample share."""
     return JointAugmentation(gray=rng.random() < GRAYSCALE_PROBABILITY, flip=rng.random() < FLIP_PROBABILITY)
 
 
 def flip_box_pixels(box: np.ndarray, width: int) -> np.ndarray:
-    """Flip an ``xywh`` pixel box with a picture of ``width`` columns.
+    """Flip an ``xywh`` pixel box with an image of ``width`` columns.
 
-    Quirk: a box is flipped about ``width - 1`` though its edges span ``width``, so it lands one pixel to the left.
+    Quirk: a box is flipped about ``width - 1`` though its edges span ``width``, so it is shifted one pixel to the left.
     """
     return np.array([width - 1 - box[0] - box[2], *box[1:]], dtype=box.dtype)
 
@@ -56,8 +57,8 @@ def cut_crop(
 ) -> Crop:
     """Take one crop around the jittered ``box`` (``xywh`` pixels, float64 (4,)) of ``frame`` (RGB uint8).
 
-    The joint augmentation is that of the whole frame before the crop, with the published quirk of the flipped box, but
-    only the pixels of the crop are processed. Flipped ones are the same, gray ones up to rounding.
+    The result is as if the joint augmentation were applied to the whole frame before the crop, with the published quirk
+    of the flipped box, but only the pixels of the crop are processed. Flipping is exact, grayscale up to rounding.
     """
     if joint.flip:
         box = flip_box_pixels(box, frame.shape[1])
@@ -76,7 +77,7 @@ def center_box(shape: Sequence[int]) -> np.ndarray:
 
 
 def is_usable(crop: Crop, stride: int) -> bool:
-    """Whether a cell of the model's grid shows the image; one pixel stands for each cell."""
+    """Return whether any cell of the model's grid shows the image, not padding; one pixel per cell is tested."""
     return not crop.padding[::stride, ::stride].all()
 
 
@@ -85,12 +86,12 @@ def warp_crop(
 ) -> Crop:
     """Take one crop around the jittered ``box``, rotated and stretched at random.
 
-    The new box is that of the ellipse inside the old one, which fits objects better than that of its corners.
+    The new box is the bounding box of the warped ellipse inside the old box: tighter than that of its warped corners.
 
     Args:
         frame: RGB uint8 (H, W, 3).
         box: ``xywh`` in pixels, float64 (4,).
-        turn: radians to rotate it further.
+        turn: additional rotation in radians.
     """
     angle = np.deg2rad(settings.ROTATION) * rng.standard_normal() + turn
     stretch = np.exp(0.5 * settings.ASPECT * rng.standard_normal() * np.array((1, -1)))
@@ -100,7 +101,7 @@ def warp_crop(
     linear = scale * stretch[:, None] * np.array(((cos, -sin), (sin, cos)))
     middle = around[:2] + 0.5 * around[2:]
     shift = 0.5 * spec.size - linear @ middle
-    # OpenCV's origin is the center of a pixel, that of boxes its corner.
+    # OpenCV's origin is the center of the first pixel, the origin of boxes its corner.
     matrix = np.column_stack((linear, shift + linear @ (0.5, 0.5) - 0.5))
     image = cv2.warpAffine(frame, matrix, (spec.size, spec.size))
     inside = cv2.warpAffine(np.full(frame.shape[:2], 255, np.uint8), matrix, (spec.size, spec.size))
@@ -111,16 +112,16 @@ def warp_crop(
 
 
 def degrade(crop: Crop, rng: np.random.Generator, settings: DrawSettings, video: Look) -> Crop:
-    """Show a crop as a frame of a video with the look ``video``; padding stays black."""
+    """Degrade a crop like a frame of a video with the look ``video``; padding stays black."""
     image = apply_look(crop.image.copy(), draw_look(rng, settings, video))
     image[crop.padding] = 0
     return replace(crop, image=image)
 
 
 def cover(crop: Crop, rng: np.random.Generator) -> Crop:
-    """Cover the target of a crop with a patch from beside it, a little larger than its box.
+    """Cover the target of a crop with a neighboring patch, slightly larger than its box.
 
-    A crop without the target, or with too little beside it, is returned unchanged.
+    A crop without the target, or without room for such a patch, is returned unchanged.
     """
     side = crop.image.shape[0]
     grown = _COVER_MARGIN * crop.box[2:]
@@ -158,9 +159,9 @@ def augmented_crops(
     settings: DrawSettings,
     is_video: bool,
 ) -> list[Crop]:
-    """Take crops with other extents of the target, warped or turned, and with the look of poor video.
+    """Take augmented crops: changed extent of the target, warp, rotation, and degradations of low-quality video.
 
-    Parts of the target are drawn in still pictures only: in a video they do not move with its box.
+    Parts of the target are used in still images only: in a video they do not move with its box.
 
     Args:
         frame: reads a frame, RGB uint8 (H, W, 3).
@@ -195,7 +196,7 @@ def finish_pair(
 
     Args:
         normalize: None leaves brightness and normalization to :func:`normalized` on the device.
-        presence: tell for each search frame whether it shows the target.
+        presence: label each search frame with whether it shows the target.
 
     Returns:
         ``template_images`` float32 (T, 3, Ht, Ht), ``template_anno`` float32 (T, 4) ``xywh`` in fractions of the crop,
@@ -229,7 +230,7 @@ def normalized(
     """Scale to [0, 1] times ``brightness``, clamp to [0, 1], subtract ``mean`` and divide by ``std`` per channel.
 
     Args:
-        pixels: RGB uint8 (..., H, W, 3), on any device; the others are on the same.
+        pixels: RGB uint8 (..., H, W, 3), on any device, shared by the other tensors.
         brightness: float64 (...).
 
     Returns:

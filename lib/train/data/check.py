@@ -22,7 +22,7 @@ from lib.train.data.sampler import PairSampling, usable_sequences
 from lib.utils.errors import OSTrackError
 
 _PUBLISHED = PairSampling("causal", 200, 1, 1)
-_SAMPLE = 400  # sequences whose first and last frame is decoded, unless all are
+_SAMPLE = 400  # decode the first and last frame of at most this many sequences, unless all are decoded
 
 
 @dataclass
@@ -30,9 +30,9 @@ class Report:
     """Findings in one data set.
 
     Attributes:
-        usable: sequences that training can draw from.
-        left_out: which sequences training cannot draw from, and why.
-        notes: oddities that do no harm.
+        usable: sequences that training can sample from.
+        left_out: which sequences training cannot sample from, and why.
+        notes: harmless irregularities.
     """
 
     name: str
@@ -67,16 +67,16 @@ def check_dataset(
     sampling: PairSampling = _PUBLISHED,
     drawing: DrawSettings | None = None,
 ) -> Report:
-    """Check a training data set: all annotation, that all frames exist, which sequences training can use.
+    """Check a training data set: its annotations, that all frames exist, and which sequences training can use.
 
     The first and last frame of up to 400 sequences are decoded.
 
     Args:
-        full: decode every frame. ``cache_dir`` notes what is decoded; after an interruption only the rest, and what was
-            broken, is decoded.
-        jobs: threads that decode.
-        sampling: how frames are chosen, which decides which sequences can be used.
-        drawing: magnitudes of what ``IMAGES`` draws.
+        full: decode every frame. ``cache_dir`` records what was decoded; after an interruption only the rest, and what
+            was broken, is decoded.
+        jobs: number of decoding threads.
+        sampling: how frames are sampled, which decides which sequences can be used.
+        drawing: magnitudes of the synthesis of ``IMAGES``.
     """
     if name == "IMAGES":
         return _check_images(env, drawing)
@@ -103,7 +103,7 @@ def check_dataset(
 
 
 def _judge(dataset: TrackDataset, sampling: PairSampling, report: Report) -> None:
-    """Report which sequences training can draw from, by its own rule."""
+    """Report which sequences training can sample from, by the rule of training itself."""
     usable, needed = usable_sequences(dataset, sampling)
     report.usable = len(usable)
     if not dataset.table.visible.any():
@@ -128,7 +128,7 @@ def _folder(name: str, env: EnvironmentSettings, use_lmdb: bool) -> str:
 
 
 def _check_images(env: EnvironmentSettings, drawing: DrawSettings | None) -> Report:
-    """Check ``IMAGES``, which decodes all its pictures when it is opened and skips those that cannot be used."""
+    """Check ``IMAGES``, which decodes all its images when it is opened and skips those that cannot be used."""
     pictures, cutouts = folders(env.images_dir), folders(env.cutouts_dir)
     report = Report("IMAGES", ", ".join([*pictures, *cutouts]) or "no folder: procedural textures")
     try:
@@ -141,12 +141,12 @@ def _check_images(env: EnvironmentSettings, drawing: DrawSettings | None) -> Rep
     skipped += len(list_pictures(pictures)) - len(assets.pictures) if pictures else 0
     report.sequences = report.usable + skipped
     if skipped:
-        report.left_out.append(f"{skipped} pictures cannot be used, as was said above")
+        report.left_out.append(f"{skipped} pictures cannot be used, see the warnings above")
     return report
 
 
 def _notes(dataset: TrackDataset) -> list[str]:
-    """List boxes that are none: the target counts as invisible in their frames, so they do no harm."""
+    """List invalid boxes; the target counts as invisible in their frames, so they are harmless."""
     table, notes = dataset.table, []
     for what, found in (
         ("boxes are NaN", np.isnan(table.bbox).any(1)),
@@ -162,7 +162,7 @@ def _notes(dataset: TrackDataset) -> list[str]:
 
 
 def _missing(dataset: TrackDataset, counted: bool) -> list[str]:
-    """List missing frames, and folders with another number of pictures than boxes."""
+    """List missing frames, and folders with another number of images than boxes."""
     problems: list[str] = []
     listed: str | None = None
     names: frozenset[str] = frozenset()

@@ -19,7 +19,7 @@ from lib.utils.errors import ConfigError, DataError, OSTrackError, listed
 
 logger = logging.getLogger(__name__)
 
-# Each split draws from its own stream of random numbers.
+# Each split has its own stream of random numbers.
 _STREAMS = {"TRAIN": 0, "VAL": 1}
 _FEW_BROKEN = 10
 _MOST_LISTED = 20
@@ -39,7 +39,7 @@ class PairLoader(DataLoader):
 
 
 def open_sources(cfg: ExperimentConfig, env: EnvironmentSettings, use_lmdb: bool = False) -> dict[str, PairSource]:
-    """Open every data set that the experiment draws training or validation samples from, by name.
+    """Open all data sets that the experiment trains or validates on, by name.
 
     Raises:
         ConfigError, DataError: a data set is unknown or cannot be used.
@@ -68,11 +68,11 @@ def build_loader(
     """Build the loader of ``split``, ``TRAIN`` or ``VAL``, for one rank; its ``sampler`` sets the epoch.
 
     An epoch of ``TRAIN`` has ``SAMPLE_PER_EPOCH`` samples over all ranks, rounded down to whole steps of
-    ``BATCH_SIZE x ACCUM_STEPS x world``. ``VAL`` draws each of its samples on one rank.
+    ``BATCH_SIZE x ACCUM_STEPS x world``. Each sample of ``VAL`` is on one rank only.
 
     Raises:
-        ConfigError: an epoch has fewer samples than one step, the data sets cannot give negatives, or shared memory
-            does not suffice for the workers.
+        ConfigError: an epoch has fewer samples than one step, the data sets cannot provide negatives, or there is
+            not enough shared memory for the workers.
     """
     train, ratios = cfg.TRAIN, drawn_datasets(cfg, split)
     spec = SampleSpec.of(cfg, _STREAMS[split])
@@ -99,7 +99,7 @@ def build_loader(
         prefetch_factor=PREFETCH if workers else None,
         timeout=train.DATA_TIMEOUT if workers else 0,
         worker_init_fn=start_worker,
-        # Otherwise every epoch would advance the global generator, which stochastic depth draws from.
+        # Otherwise every epoch would advance the global generator, which stochastic depth uses.
         generator=torch.Generator(),
     )
     loader.broken = BrokenImages(cfg.DATA.MAX_BROKEN_SHARE)
@@ -136,8 +136,8 @@ class BrokenImages:
     """Count of the samples that met a broken image, in the training process.
 
     Args:
-        max_share: of the samples that may meet one. Ten are always tolerated, so that a bad file met early does not end
-            a long run; but with 0 the first one ends it.
+        max_share: largest fraction of samples that may meet one. Ten are always tolerated, so that a bad file met early
+            does not end a long run; with 0 the first one ends it.
     """
 
     def __init__(self, max_share: float):

@@ -1,4 +1,4 @@
-"""Samplers: the indices of an epoch, and the frames of a sequence, by the published modes."""
+"""Sample the indices of an epoch, and the frames of a sequence in the published modes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _GAP_GROWTH = 5
 
 @dataclass(frozen=True)
 class PairSampling:
-    """How frames are chosen: ``DATA.SAMPLER_MODE``, ``DATA.MAX_SAMPLE_INTERVAL``, numbers of frames of a pair."""
+    """How frames are sampled: ``DATA.SAMPLER_MODE``, ``DATA.MAX_SAMPLE_INTERVAL``, and numbers of frames of a pair."""
 
     mode: str
     max_gap: int
@@ -30,19 +30,19 @@ class PairSampling:
 
     @property
     def least_visible(self) -> int:
-        """Number of frames in which the target must be visible."""
+        """Least number of frames in which the target must be visible."""
         return 2 * (self.templates + self.searches) + 1
 
     def suits(self, visible: np.ndarray) -> bool:
-        """Whether frames can be drawn from a sequence with these visible frames, bool (N,), by the published rule.
+        """Return whether frames can be sampled from a sequence, by the published rule; ``visible`` is bool (N,).
 
-        It suffices for every mode. ``causal``: without the first ``templates - 1`` and the last ``searches`` frames
-        there is a visible one with others on both sides. Trident: all frames of a pair may be the same one.
+        It suffices for every mode. ``causal``: without the first ``templates - 1`` and the last ``searches`` frames,
+        a visible frame with visible frames on both sides remains. Trident: all frames of a pair may be the same.
         """
         return len(visible) >= SHORTEST_SEQUENCE and int(visible.sum()) >= self.least_visible
 
     def draw(self, info: SequenceInfo, rng: np.random.Generator) -> tuple[list[int], list[int]]:
-        """Draw the template and the search frames of a sequence that suits; one may occur twice.
+        """Sample template and search frames of a sequence for which :meth:`suits` is true; a frame may occur twice.
 
         The target is visible in all of them, but in mode ``clip`` not in all search frames after the first.
         """
@@ -59,7 +59,7 @@ def pair_sampling(data: DataConfig) -> PairSampling:
 
 
 def usable_sequences(dataset: AnnotatedDataset, sampling: PairSampling) -> tuple[list[int], str]:
-    """Return the numbers of the sequences that pairs can be drawn from, and what a sequence needs for that."""
+    """Return the indices of the sequences that pairs can be sampled from, and what a sequence needs for that."""
     suits = sampling.suits if dataset.is_video else np.all
     usable = [index for index in range(len(dataset)) if suits(dataset.sequence(index).visible)]
     needed = "a box with width and height, not outside of its picture"
@@ -71,11 +71,11 @@ def usable_sequences(dataset: AnnotatedDataset, sampling: PairSampling) -> tuple
 def causal_frames(
     visible: np.ndarray, templates: int, searches: int, max_gap: int, rng: np.random.Generator
 ) -> tuple[list[int], list[int]]:
-    """Draw frames so that every search frame comes after the first template frame.
+    """Sample frames so that every search frame comes after the first template frame.
 
-    The first template frame is any visible one with others on the sides where they are needed; further ones are at most
-    ``max_gap`` before it, search frames less than ``max_gap`` after it. Where none is visible, all are drawn again with
-    a gap larger by 5.
+    The first template frame is any visible one with visible frames on the sides that need them; others are at most
+    ``max_gap`` before it, search frames less than ``max_gap`` after it. If no frame there is visible, sampling is
+    repeated with a gap larger by 5.
 
     Args:
         visible: bool (N,), with which the sequence :meth:`PairSampling.suits`.
@@ -97,7 +97,7 @@ def causal_frames(
 def clip_frames(
     visible: np.ndarray, templates: int, searches: int, max_gap: int, rng: np.random.Generator
 ) -> tuple[list[int], list[int]]:
-    """Draw search frames at equal distances, whether the target is visible in them or not.
+    """Sample search frames at equal distances, whether or not the target is visible in them.
 
     The clip spans at most ``max_gap`` frames, or ``searches`` where that is more, and starts with a visible one. The
     first template is any visible frame; further ones are less than ``max_gap`` before the clip, or the first template
@@ -119,11 +119,11 @@ def clip_frames(
 def trident_frames(
     visible: np.ndarray, allowed: np.ndarray, templates: int, searches: int, max_gap: int, rng: np.random.Generator
 ) -> tuple[list[int], list[int]]:
-    """Draw the first template frame and the search frames freely, and further templates close to the first of these.
+    """Sample the first template and the search frames freely, and further templates close to the first search frame.
 
     Each further template is an ``allowed`` frame in ``[s - max_gap, s)`` if the template frame t is before the search
-    frame s, and otherwise in ``[s, s + max_gap)``. The published code draws t and s uniformly from the visible frames
-    until such frames exist; here the pairs for which they exist are counted, and one of them is drawn.
+    frame s, and otherwise in ``[s, s + max_gap)``. The published code samples t and s uniformly from the visible frames
+    until such frames exist; here the pairs (t, s) for which they exist are counted, and one is sampled.
 
     Args:
         visible, allowed: bool (N,); whatever is visible is allowed.
@@ -157,8 +157,8 @@ class EpochSampler(Sampler):
     Indices are below ``count``, so the last batches may be smaller, or missing on some ranks.
 
     Attributes:
-        epoch: that is drawn next.
-        start_step: first step that is drawn, counted from 0.
+        epoch: the epoch to sample next.
+        start_step: the step to start at, counted from 0.
     """
 
     def __init__(self, count: int, batch_size: int, rank: int = 0, world: int = 1, accumulate: int = 1):

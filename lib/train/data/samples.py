@@ -42,17 +42,17 @@ Sample = dict[str, Any]
 
 
 class PairSource(Protocol):
-    """Draws crop pairs. ``single``: it has only one sequence, so no other can be drawn besides it."""
+    """Samples crop pairs. ``single``: it has only one sequence, so it cannot provide a second one."""
 
     name: str
     single: bool
 
     def draw_pair(self, rng: np.random.Generator, spec: PairSpec, positive: bool = ...) -> CropPair:
-        """Draw a sequence, its frames and their crops.
+        """Sample a sequence, its frames and their crops.
 
         Args:
-            positive: the search frames show the target. Otherwise they are frames of the sequence without it; where
-                there are none ``search`` is empty, and the caller takes it from :meth:`draw_search`.
+            positive: the search frames show the target. Otherwise they are frames of the sequence without it; if there
+                are none, ``search`` is empty, and the caller takes it from :meth:`draw_search`.
 
         Raises:
             ImageError: an image cannot be used.
@@ -60,18 +60,18 @@ class PairSource(Protocol):
         ...
 
     def draw_search(self, rng: np.random.Generator, spec: PairSpec, besides: int | None = None) -> CropPair:
-        """Draw search crops, and no templates, of a sequence other than number ``besides``."""
+        """Sample search crops only, of a sequence other than number ``besides``."""
         ...
 
 
 class AnnotatedPairs:
     """Pairs from sequences or still images with boxes.
 
-    Sequences from which frames can never be drawn are left out, see :meth:`PairSampling.suits`.
+    Sequences from which frames cannot be sampled are left out, see :meth:`PairSampling.suits`.
 
     Args:
-        augment: share of the pairs that are augmented, see :func:`augmented_crops`.
-        drawing: how much.
+        augment: fraction of the pairs that are augmented, see :func:`augmented_crops`.
+        drawing: magnitudes of that augmentation.
 
     Raises:
         DataError: no sequence of the data set is left.
@@ -107,7 +107,7 @@ class AnnotatedPairs:
         if not positive:
             absent = np.flatnonzero(~info.visible)
             search_ids = rng.choice(absent, search.number).tolist() if len(absent) else []
-        frame = cache(lambda t: self._frame(index, t))  # a frame that is drawn twice is decoded once
+        frame = cache(lambda t: self._frame(index, t))  # decode a frame once even if it is sampled twice
         boxes = boxes_to_crop(info, search_ids)
         source = self._describe(index, template_ids, search_ids)
         with _errors_of(source):
@@ -152,7 +152,7 @@ class AnnotatedPairs:
 
 @contextmanager
 def _errors_of(source: str) -> Iterator[None]:
-    """Raise ImageError, which names ``source``, for a box that no crop can be taken around."""
+    """Raise an ImageError that names ``source`` if no crop can be taken around a box."""
     try:
         yield
     except ImageError:
@@ -162,7 +162,7 @@ def _errors_of(source: str) -> Iterator[None]:
 
 
 def boxes_to_crop(info: SequenceInfo, search_ids: Sequence[int]) -> np.ndarray:
-    """Return the boxes of a sequence, (N, 4), for search frames without the target those of the last that shows it.
+    """Return the boxes of a sequence, (N, 4); search frames without the target get the box of the last that shows it.
 
     Other frames keep their box: a further template may be of a frame in which the target is hidden, but annotated.
     """
@@ -176,7 +176,7 @@ def open_source(name: str, env: EnvironmentSettings, data: DataConfig, use_lmdb:
     """Open a data set as a source of pairs.
 
     Args:
-        data: how frames of annotated data are chosen and augmented, and what ``IMAGES`` draws.
+        data: how annotated frames are sampled and augmented, and the magnitudes of ``IMAGES``.
         use_lmdb: read it from its lmdb, see :func:`lib.data.registry.open_dataset`; ``IMAGES`` has none.
 
     Raises:
@@ -190,15 +190,15 @@ def open_source(name: str, env: EnvironmentSettings, data: DataConfig, use_lmdb:
 
 @dataclass(frozen=True)
 class SampleSpec:
-    """What a training sample is made of.
+    """Composition of a training sample.
 
     Attributes:
-        stride: of the model's grid; a crop with no image at any cell is drawn again.
-        seed, stream: choose the random numbers.
+        stride: stride of the model's grid; a crop with only padding at all cells is sampled again.
+        seed, stream: determine the random numbers.
         negatives: half of the search regions do not show the target (``TRAIN.TRAIN_CLS``): they are frames of the
             sequence without it, or where it has none, of another sequence of any source.
-        presence: samples have the presence of the target in each search frame.
-        covered: share of the search frames with the target, in which it is covered.
+        presence: samples have a label for the target's presence in each search frame.
+        covered: fraction of the search frames with the target in which it is covered.
     """
 
     template: CropSpec
@@ -224,7 +224,7 @@ class SampleSpec:
             stream=stream,
             negatives=cfg.TRAIN.TRAIN_CLS,
             presence=bool(data.ABSENT) or data.SAMPLER_MODE == "clip",
-            covered=0.5 * data.ABSENT / (1 - 0.5 * data.ABSENT),  # of those that do not look away
+            covered=0.5 * data.ABSENT / (1 - 0.5 * data.ABSENT),  # of the frames that still show the target
         )
 
     @property
@@ -237,15 +237,14 @@ class SampleSpec:
 class TrackingDataset(Dataset):
     """Training samples, each a pure function of (seed, stream, epoch, index) and of the data sets.
 
-    A draw that shows nothing but padding, or meets an unreadable image, is followed by another draw of data set,
-    sequence and frames from the same random numbers, a hundred times at most. The errors of images are in the sample as
-    ``broken``, a list of texts.
+    If a crop shows only padding, or an image is unreadable, data set, sequence and frames are sampled again from the
+    same random generator, at most a hundred times. The sample has the errors of images as ``broken``, a list of texts.
 
     Args:
-        ratios: how often each source is chosen, relative to the others.
+        ratios: relative sampling frequency of each source.
 
     Raises:
-        ConfigError: negatives are asked for, and there is only one sequence.
+        ConfigError: negatives are requested, but there is only one sequence.
     """
 
     def __init__(self, sources: Sequence[PairSource], ratios: Sequence[float], spec: SampleSpec):
@@ -261,7 +260,7 @@ class TrackingDataset(Dataset):
         """Return the sample ``key = (epoch, index)``; see :func:`finish_pair`.
 
         Raises:
-            DataError: a hundred draws gave nothing to use, or something else than an image is damaged.
+            DataError: a hundred tries gave no usable sample, or something other than an image is damaged.
         """
         rng = np.random.default_rng([self.spec.seed, self.spec.stream, *key])
         broken = []

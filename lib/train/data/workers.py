@@ -29,7 +29,7 @@ _FILES_ADVICE = "Raise the limit of open files (ulimit -n), or set TRAIN.NUM_WOR
 
 
 def loader_bytes(batch: int, workers: int, held: int = 2) -> int:
-    """Return the most shared memory that a loader takes, in bytes.
+    """Return the most shared memory that a loader uses, in bytes.
 
     Args:
         batch: bytes of one batch.
@@ -42,7 +42,7 @@ def require_shared_memory(needed: int) -> None:
     """Check that ``needed`` bytes of shared memory are free for every rank on this machine.
 
     Raises:
-        ConfigError: they are not; the message says what to do.
+        ConfigError: they are not; the message says how to fix it.
     """
     needed *= train_dist_info().local_world
     space = _space()
@@ -57,7 +57,7 @@ def share(tensors: Iterable[torch.Tensor], workers: int) -> None:
     process waits forever.
 
     Raises:
-        WorkerError: shared memory does not suffice, or too many files are open.
+        WorkerError: there is not enough shared memory, or too many files are open.
     """
     tensors = list(tensors)
     try:
@@ -72,7 +72,7 @@ def share(tensors: Iterable[torch.Tensor], workers: int) -> None:
 
 
 def _space() -> tuple[int, int] | None:
-    """Return size and free part of the shared memory in bytes; None where it is unlimited or unknown."""
+    """Return total and free shared memory in bytes; None if it is unlimited or unknown."""
     try:
         found = os.statvfs(FOLDER)
     except OSError:
@@ -91,10 +91,10 @@ def _shortage(total: int, free: int, needed: int) -> str:
 
 @contextmanager
 def worker_errors() -> Iterator[None]:
-    """Turn what torch raises in the body for a worker into our errors.
+    """Convert the errors that torch raises in the body for a worker into our errors.
 
-    A signal reports a dead worker immediately, so its error is raised anywhere in the training process, not only where
-    it waits for a batch: this has to enclose whole epochs.
+    A dead worker is reported by a signal, so its error may be raised anywhere in the training process, not only while
+    it waits for a batch; this must therefore enclose whole epochs.
     """
     try:
         yield
@@ -113,7 +113,7 @@ def worker_errors() -> Iterator[None]:
 
 # Advice by the beginning of torch's message when workers fail; its first sentence is kept.
 _TORCH_ERRORS = {
-    "DataLoader worker (pid": "See above for what it said; if memory ran out (of /dev/shm after a bus error), lower "
+    "DataLoader worker (pid": "See above for its output; if memory ran out (of /dev/shm after a bus error), lower "
     "TRAIN.NUM_WORKER or TRAIN.BATCH_SIZE",
     "DataLoader timed out": "A worker process hangs, or cannot read the data so fast: does their file system answer? "
     "TRAIN.DATA_TIMEOUT is the limit, in seconds",
@@ -124,13 +124,13 @@ _TORCH_ERRORS = {
 def start_worker(worker: int) -> None:
     """Set up a worker: one thread each, since the workers fill the cores, and its own handling of signals.
 
-    Ctrl-C and a cluster's SIGTERM reach workers too, while the training process may still have a step to finish and a
-    checkpoint to save: the first is ignored, the second unless that process sends it. A worker ends when that process
-    has ended, and when it cannot send a batch, for which that process would wait.
+    Ctrl-C and a cluster's SIGTERM reach workers too, while the training process may still have to finish a step and
+    save a checkpoint. Workers ignore SIGINT, and SIGTERM unless the training process sends it. A worker ends when the
+    training process has ended, and when it cannot send a batch, since that process would wait for it.
     """
     queue: Any = multiprocessing.queues.Queue
     queue._on_queue_feeder_error = staticmethod(_end_unsent)
-    # Not 1: in a forked process that makes OpenCV wait forever for the threads of the process it was forked from.
+    # Not 1: in a forked process OpenCV would then wait forever for the threads of the parent process.
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

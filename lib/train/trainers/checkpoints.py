@@ -1,4 +1,4 @@
-"""The checkpoint files of a training run: their names, which are kept, and which one a run resumes from.
+"""The checkpoint files of a training run: their names, which ones to keep, and which one to resume from.
 
 A run's folder holds two kinds: ``OSTrack_ep0003.pth.tar`` of epoch 3, the published name, and
 ``partial_ep0003_step000500.pth.tar`` after 500 steps of epoch 3.
@@ -53,7 +53,7 @@ def find_resume(resume: str, folder: Path, whole_epochs: bool = False) -> tuple[
 
     Args:
         resume: ``none``; ``latest``, the newest undamaged one in ``folder``, if there is any; or a path.
-        whole_epochs: ``latest`` takes only those written at the end of an epoch.
+        whole_epochs: ``latest`` considers only checkpoints from the end of an epoch.
 
     Raises:
         CheckpointError: the path cannot be loaded, or all checkpoints in ``folder`` are damaged.
@@ -74,7 +74,7 @@ def find_resume(resume: str, folder: Path, whole_epochs: bool = False) -> tuple[
 
 
 def _load_whole(path: Path) -> dict[str, Any]:
-    """Load a checkpoint and verify its checksums, which torch does not: a hole in it would become weights."""
+    """Load a checkpoint and verify its checksums, which torch does not, so that corrupt weights are detected."""
     state = load_checkpoint(path)
     if zipfile.is_zipfile(path):
         try:
@@ -89,10 +89,10 @@ def _load_whole(path: Path) -> dict[str, Any]:
 def set_aside_newer(folder: Path, moment: Moment) -> None:
     """Move checkpoints newer than ``moment`` into a sub-folder, so that ``latest`` never resumes from them.
 
-    Half-written files are removed, and ``folder`` is made where it is missing.
+    Incomplete files are removed, and ``folder`` is created if it does not exist.
 
     Raises:
-        CheckpointError: nothing can be written there: better now than after the first epoch.
+        CheckpointError: the folder cannot be written (checked now rather than after the first epoch).
     """
     newer = [path for found, path in list_moments(folder).items() if found > moment]
     try:
@@ -112,10 +112,11 @@ def set_aside_newer(folder: Path, moment: Moment) -> None:
 
 
 def remove_superseded(folder: Path, moment: Moment, interval: int, own: set[int]) -> None:
-    """Delete what the checkpoint of ``moment`` makes superfluous.
+    """Delete the checkpoints that are superfluous after that of ``moment``.
 
-    Inside an epoch the two newest partial checkpoints stay; at its end all go. Of completed epochs the two newest and
-    every ``interval``-th stay. Only epochs in ``own``, those that this process saved, are deleted.
+    Inside an epoch the two newest partial checkpoints are kept; at its end all partial ones are deleted. Of completed
+    epochs the two newest and every ``interval``-th are kept. Only epochs in ``own``, saved by this process, are
+    deleted.
     """
     epoch, step = moment
     partial = [path for (_, steps), path in list_moments(folder).items() if steps]

@@ -25,13 +25,13 @@ def report_train_failure(
     where: str,
     folder: Path,
 ) -> NonFiniteLossError:
-    """Write the batches of the ranks that caused ``error``, or of all when none can be blamed, and describe it.
+    """Write the batches of the ranks that caused ``error``, or of all ranks if that is unknown, and describe it.
 
-    All ranks call this together and return the same error.
+    All ranks call this together and get the same error.
 
     Args:
         where: split, epoch and step, such as ``train epoch 3, step 17``.
-        folder: where the files go, one for each rank.
+        folder: folder for the files, one per rank.
     """
     sources = [source for batch in batches for source in batch["source"]]
     findings = all_gather_object((error.here, str(error), sources))
@@ -54,7 +54,7 @@ def _described(where: str, error: str, sources: Sequence[str], lines: Sequence[s
 
 
 def _keep(batches: Sequence[dict[str, Any]], where: str, folder: Path) -> str:
-    """Write batches; return a line that says where they are, or why they could not be written."""
+    """Write batches; return a line with their path, or the reason why they could not be written."""
     name = where.replace(",", "").replace(" ", "_")
     path = folder / f"{name}_rank{train_dist_info().rank}.pt"
     try:
@@ -65,7 +65,7 @@ def _keep(batches: Sequence[dict[str, Any]], where: str, folder: Path) -> str:
 
 
 def _bad_parameters(net: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
-    """Describe, in a line each, the parameter groups with gradients or weights that are NaN or infinite."""
+    """Return a line for each parameter group with gradients or weights that are NaN or infinite."""
     names = {id(parameter): name for name, parameter in net.named_parameters()}
     lines = []
     for what, tensor_of in (("gradients", lambda p: p.grad), ("weights", lambda p: p.detach())):

@@ -1,4 +1,4 @@
-"""The state of a training run: what a checkpoint holds, and how a run resumes from it."""
+"""The state of a training run: the content of a checkpoint, and how a run resumes from it."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Keys that may change when a run is resumed: how long or how fast it trains, how often it saves, how many broken images
-# it tolerates. TF32 and AMP are not among them: they set the precision.
+# Keys that may change when a run is resumed: length and speed of training, how often it saves, how many broken images
+# it tolerates. TF32 and AMP are not among them because they set the precision.
 _FREE_KEYS = (
     "TRAIN.EPOCH",
     "TRAIN.NUM_WORKER",
@@ -43,15 +43,15 @@ _FREE_KEYS = (
     "TEST.",
     "MODEL.PRETRAIN_FILE",
 )
-# Their product with the number of processes, the samples of a step, must stay.
+# Their product with the number of processes, the samples per step, must not change.
 _BATCH_KEYS = ("TRAIN.BATCH_SIZE", "TRAIN.ACCUM_STEPS")
 _ANEW = (
-    "To start anew take --resume none or another --save_dir, with MODEL.PRETRAIN_FILE={} from the weights of this run"
+    "To start over use --resume none or another --save_dir, with MODEL.PRETRAIN_FILE={} from the weights of this run"
 )
 
 
 def snapshot(trainer: Trainer) -> dict[str, Any]:
-    """Return all that resuming ``trainer`` needs, in the published form: tensors and primitive containers only.
+    """Return what resuming ``trainer`` needs, in the published format: tensors and primitive containers only.
 
     All ranks call this together: each adds the state of its random generators.
     """
@@ -81,11 +81,11 @@ def restore(trainer: Trainer, state: dict[str, Any], path: Path) -> None:
     """Resume ``trainer`` from ``state``, read from ``path``; all ranks call this together.
 
     With ``resume_changed`` the configuration may differ: weights and their average, the optimizer's moments, the loss
-    scale, statistics and the count of epochs are kept; all else follows the new configuration.
+    scale, statistics and the number of epochs are restored; everything else follows the new configuration.
 
     Raises:
-        CheckpointError: it holds weights only, or they do not fit.
-        ConfigError: it belongs to another experiment.
+        CheckpointError: the checkpoint has weights only, or they do not fit.
+        ConfigError: the checkpoint belongs to another experiment.
     """
     missing = snapshot(trainer).keys() - state.keys()
     if missing:
@@ -128,14 +128,14 @@ def restore(trainer: Trainer, state: dict[str, Any], path: Path) -> None:
 
 
 def _load_into_changed(trainer: Trainer, state: dict[str, Any], path: Path) -> None:
-    """Load what is kept under another configuration: of the optimizer its moments, not its rates and weight decay."""
+    """Restore what another configuration keeps; of the optimizer its moments, not learning rates and weight decay."""
     if state["epoch_step"]:
         raise CheckpointError(
             f"{path} was written inside an epoch; --resume_changed resumes from the end of one: name such a checkpoint"
         )
     before, now = state["config"]["TRAIN"], trainer.cfg.TRAIN
     frozen = (
-        (before["FREEZE_LAYERS"], before.get("FREEZE_PARTS", [])),  # the second only where it was set
+        (before["FREEZE_LAYERS"], before.get("FREEZE_PARTS", [])),  # FREEZE_PARTS only if it was set
         (list(now.FREEZE_LAYERS), list(now.FREEZE_PARTS)),
     )
     groups = trainer.optimizer.state_dict()["param_groups"]
@@ -159,9 +159,9 @@ def _load_into_changed(trainer: Trainer, state: dict[str, Any], path: Path) -> N
 
 
 def changes(checkpoint: Mapping[str, Any], cfg: ExperimentConfig, world: int, teacher: str) -> list[str]:
-    """Name every key that matters and differs from the run of ``checkpoint``, with its value then and now.
+    """List the relevant keys that differ from the run of ``checkpoint``, with their old and new values.
 
-    Another number of processes does not matter where a step has the same samples.
+    Another number of processes is irrelevant if a step has the same samples.
 
     Args:
         cfg, world, teacher: the experiment, the number of processes and the teacher's experiment now.
@@ -181,7 +181,7 @@ def changes(checkpoint: Mapping[str, Any], cfg: ExperimentConfig, world: int, te
 
 
 def seed_generators(seed: int) -> None:
-    """Seed every global generator: they draw the initial weights and stochastic depth; data have their own."""
+    """Seed the global generators, used for initial weights and stochastic depth; data loading has its own."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
@@ -200,7 +200,7 @@ def rng_state() -> dict[str, Any]:
 
 
 def restore_rng(state: Mapping[str, Any]) -> None:
-    """Restore the generators; that of the GPU where there was one and is one."""
+    """Restore the global random generators; that of the GPU only if there was one and is one."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     name, keys, *rest = state["numpy"]

@@ -19,7 +19,7 @@ class NonFiniteLossError(OSTrackError):
     """A loss or gradient is NaN or infinite.
 
     Attributes:
-        here: the samples of this rank caused it, as far as can be told.
+        here: the samples of this rank may have caused it.
     """
 
     def __init__(self, message: str, here: bool = True):
@@ -53,15 +53,15 @@ def train_step(
     clip_norm: float = 0.0,
     stop: bool = False,
 ) -> StepOutcome:
-    """Average the gradient over ``batches`` and ranks (all batches of one size), clip it and step.
+    """Average the gradient over ``batches`` (of equal size) and ranks, clip it and run the optimizer.
 
-    With an enabled scaler a step with a bad loss or gradient is skipped and the scale halved, as long as the scale is 1
-    or more: below that it cannot be the cause. Batch norm's running statistics are restored, or they would stay NaN.
+    With an enabled scaler a step with a NaN or infinite loss or gradient is skipped and the scale halved, unless the
+    scale is below 1, where it cannot be the cause. Batch norm's running statistics are restored: they would stay NaN.
 
     Args:
         scaler: enabled for float16 only.
         epoch: counted from 1.
-        clip_norm: largest gradient norm; 0 does not clip.
+        clip_norm: largest gradient norm; 0 = no clipping.
         stop: this rank was asked to stop.
 
     Raises:

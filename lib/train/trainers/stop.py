@@ -1,4 +1,4 @@
-"""Stop a run when SIGTERM comes."""
+"""Stop a run on SIGTERM."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ PATIENCE = 5.0  # seconds that a process still waits for data after SIGTERM
 
 
 class Preempted(Exception):
-    """SIGTERM stopped the run, and what the same command resumes from is saved.
+    """SIGTERM stopped the run after saving a checkpoint from which the same command resumes.
 
     Attributes:
-        together: all ranks stop at the same step. Otherwise this one alone stops because its data do not come; nothing
-            is saved, and the last checkpoint counts.
+        together: all ranks stop at the same step. Otherwise only this rank stops, because it gets no data; nothing is
+            saved, and the run resumes from the last checkpoint.
     """
 
     def __init__(self, message: str, together: bool = True):
@@ -24,9 +24,9 @@ class Preempted(Exception):
 
 
 class NoDataError(BaseException):
-    """SIGTERM came while the process waits for data, and the data do not come.
+    """After SIGTERM, the process waited in vain for data.
 
-    No ``Exception``: like KeyboardInterrupt it is raised anywhere, and no handler of errors may catch it.
+    Not an ``Exception``: like KeyboardInterrupt it may be raised anywhere, and error handlers must not catch it.
     """
 
 
@@ -54,7 +54,7 @@ class StopRequest:
 
     @contextmanager
     def waiting_for_data(self) -> Iterator[None]:
-        """Limit the body to :data:`PATIENCE` seconds once SIGTERM has come.
+        """Limit the body to :data:`PATIENCE` seconds after SIGTERM.
 
         Raises:
             NoDataError: the limit is reached.

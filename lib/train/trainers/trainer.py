@@ -35,28 +35,28 @@ from lib.vis.samples import sample_sheet
 
 logger = logging.getLogger(__name__)
 
-# Tracks a rank's share of some sequences with a network, and yields the AUC of each in percent.
+# Tracks a rank's share of some sequences with a network and yields the AUC of each, in percent.
 SequenceScorer = Callable[[ExperimentConfig, nn.Module, DistInfo], Iterator[float]]
 
 
 class Trainer:
     """Train an actor's network for ``cfg.TRAIN.EPOCH`` epochs, together with the other ranks if there are any.
 
-    All ranks decide alike: each step's statistics, and whether one was asked to stop, are averaged over them. Rank 0
-    logs and saves.
+    All ranks make the same decisions: statistics and stop requests of each step are averaged over them. Rank 0 logs and
+    saves.
 
     Args:
         actor: network and losses; its network is wrapped here for data parallelism.
         train_loader, val_loader: from :func:`lib.train.data.loader.build_loader`; None = no validation.
         run_logger: tensorboard and wandb; rank 0 has one.
-        score_sequences: what to track after each validation; None = nothing.
+        score_sequences: tracks sequences after each validation; None = no tracking.
 
     Attributes:
         net: the network itself.
         epoch: completed epochs.
         epoch_step: steps done in the next one.
         step: steps done in all.
-        history: mean of each statistic after each epoch, by split and name.
+        history: mean of each statistic in each epoch, by split and name.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Trainer:
         self.run_logger, self.score_sequences = run_logger, score_sequences
         self.info = distributed.train_dist_info()
         self.net = actor.net
-        self.optimizer = optim.build_optimizer(self.net, cfg)  # freezes layers, which the wrapping has to know
+        self.optimizer = optim.build_optimizer(self.net, cfg)  # freezes layers, which must precede wrapping
         actor.net = distributed.wrap(self.net, actor.device)
         self.ema = Ema(self.net, cfg.TRAIN.EMA_DECAY) if cfg.TRAIN.EMA_DECAY else None
         self.evaluator = copy.copy(actor)
@@ -108,7 +108,7 @@ class Trainer:
             raise
 
     def _run_epoch(self, epoch: int) -> None:
-        """Train, validate where it is due, log and save."""
+        """Train, validate if due, log and save."""
         results = {"train": self._train_epoch(epoch)}
         if epoch in validated_epochs(self.cfg.TRAIN):
             validation = self._validate(epoch, self.val_loader) if self.val_loader else {}
@@ -157,7 +157,7 @@ class Trainer:
         return {**self.stats.averages(), **self._learning_rates(), **progress.rates()}
 
     def _step(self, group: list[dict[str, Any]], epoch: int, step: int) -> StepOutcome:
-        """Run one optimization step; a failure is described and its batch kept."""
+        """Run one optimization step; on failure write the batch and describe the error."""
         clip_norm, stop = self.cfg.TRAIN.GRAD_CLIP_NORM, self.stop.requested
         try:
             outcome = train_step(self.actor, group, self.optimizer, self.scaler, epoch, clip_norm, stop)
@@ -169,7 +169,7 @@ class Trainer:
         return outcome
 
     def _count_step(self, outcome: StepOutcome, count: int, where: str) -> None:
-        """Add a step of ``count`` samples to the running averages; a skipped one counts as such only."""
+        """Add a step of ``count`` samples to the running averages; of a skipped step only count that it was skipped."""
         if self.scaler.is_enabled():
             self.stats.update({"SkippedSteps": float(outcome.skipped)}, count)
         if outcome.skipped:
@@ -181,7 +181,7 @@ class Trainer:
 
     def _validate(self, epoch: int, loader: PairLoader) -> dict[str, float]:
         """Return the means of the network, or its running average, on the validation samples of all ranks."""
-        loader.sampler.epoch = 0  # the same draws every time
+        loader.sampler.epoch = 0  # the same samples every time
         distributed.share_buffers(self.evaluator.net)
         self.evaluator.net.eval()
         stats, source = EpochStats(), batches(loader)
@@ -210,7 +210,7 @@ class Trainer:
         return total.averages()
 
     def _track(self, epoch: int, score_sequences: SequenceScorer) -> float:
-        """Return the mean AUC of the network, or its running average, over sequences that the ranks share out."""
+        """Return the mean AUC of the network, or its running average, over sequences split among the ranks."""
         distributed.share_buffers(self.evaluator.net)
         start, scores = time.perf_counter(), []
         for score in score_sequences(self.cfg, self.evaluator.net, self.info):
@@ -226,7 +226,7 @@ class Trainer:
         return auc
 
     def _log_picture(self, batch: dict[str, Any], epoch: int) -> None:
-        """Log a picture of some samples of ``batch`` with the network's outputs; changes nothing."""
+        """Log an image of some samples of ``batch`` with the network's outputs; changes nothing."""
         if self.run_logger:
             self.evaluator.net.eval()
             with torch.no_grad():
@@ -239,14 +239,14 @@ class Trainer:
         """Return the next ``count`` batches and the seconds spent waiting for them.
 
         Raises:
-            NoDataError: SIGTERM came, and they do not.
+            NoDataError: after SIGTERM no data came in time.
         """
         start = time.perf_counter()
         with self.stop.waiting_for_data():
             return [next(source) for _ in range(count)], time.perf_counter() - start
 
     def _leave(self, epoch: int, together: bool = True) -> NoReturn:
-        """Save and stop; alone, without the other ranks, only stop."""
+        """Save and stop; without ``together`` only this rank stops, without saving."""
         done = f"stopped by SIGTERM after step {self.epoch_step} of {self.steps_per_epoch} of epoch {epoch}"
         if not together:
             raise Preempted(f"{done}, no data came for {PATIENCE:g} s; the last checkpoint counts", together=False)
