@@ -102,7 +102,7 @@ class TrainConfig(Section):
     DATA_TIMEOUT: Extension[Positive] = 900.0
     # Half of the pairs are negatives, whose search region does not show the target.
     TRAIN_CLS: Extension[bool] = False
-    # Frozen parts of the model, such as backbone and box_head, including batch norm statistics.
+    # Frozen modules, such as backbone and box_head, with their batch norm statistics, and parameters of the model.
     FREEZE_PARTS: Extension[tuple[str, ...]] = ()
     # Factor of the learning rate from each block to the one before it.
     LAYER_DECAY: Extension[Annotated[float, Interval(0, 1, "(]")]] = 1.0

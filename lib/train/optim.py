@@ -47,12 +47,13 @@ def _depth(model: nn.Module) -> int:
         return 0
 
 
-def frozen_parts(model: nn.Module, cfg: ExperimentConfig) -> list[nn.Module]:
-    """Return the parts of ``TRAIN.FREEZE_PARTS``. Raises ConfigError: the model has no such part."""
-    parts = []
+def frozen_parts(model: nn.Module, cfg: ExperimentConfig) -> list[nn.Module | nn.Parameter]:
+    """Return the modules and parameters of ``TRAIN.FREEZE_PARTS``. Raises ConfigError: the model has no such part."""
+    parts: list[nn.Module | nn.Parameter] = []
+    parameters = dict(model.named_parameters())
     for name in cfg.TRAIN.FREEZE_PARTS:
         try:
-            parts.append(model.get_submodule(name))
+            parts.append(parameters[name] if name in parameters else model.get_submodule(name))
         except AttributeError as error:
             there = ", ".join(part for part, _ in model.named_children())
             raise ConfigError(f"TRAIN.FREEZE_PARTS: the model has no part {name!r}, but {there}") from error
@@ -63,7 +64,8 @@ def train_mode(model: nn.Module, cfg: ExperimentConfig) -> None:
     """Put a model in training mode, except frozen parts, whose batch norm statistics must not change."""
     model.train()
     for part in frozen_parts(model, cfg):
-        part.eval()
+        if isinstance(part, nn.Module):
+            part.eval()
 
 
 def parameter_groups(model: nn.Module, cfg: ExperimentConfig) -> list[dict]:
