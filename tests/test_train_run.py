@@ -214,7 +214,8 @@ def test_frozen_blocks(tiny):
 
 
 def test_frozen_parts_keep_weights_and_statistics(tiny, setting):
-    cfg = load_config(OSTrackConfig, tiny, ["TRAIN.FREEZE_PARTS=[box_head, backbone.blocks]", "TRAIN.WEIGHT_DECAY=0.1"])
+    frozen = "TRAIN.FREEZE_PARTS=[box_head, backbone.blocks, backbone.pos_embed_x]"  # modules, and a parameter
+    cfg = load_config(OSTrackConfig, tiny, [frozen, "TRAIN.WEIGHT_DECAY=0.1"])
     net = build_ostrack(cfg)
     before = {name: value.clone() for name, value in net.state_dict().items()}
     optimizer = optim.build_optimizer(net, cfg)
@@ -222,8 +223,8 @@ def test_frozen_parts_keep_weights_and_statistics(tiny, setting):
     assert net.training and net.backbone.training and not net.box_head.training
     train_step(OSTrackActor(net, cfg), [setting[2]], optimizer, off(), 1)
     changed = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
-    assert changed
-    assert not any(name.startswith(("box_head.", "backbone.blocks.")) for name in changed)
+    assert "backbone.pos_embed_z" in changed
+    assert not any(name.startswith(("box_head.", "backbone.blocks.", "backbone.pos_embed_x")) for name in changed)
     for parts, message in (
         ("[boxes]", "no part 'boxes', but backbone, box_head"),
         ("[backbone, box_head]", "nothing to"),
