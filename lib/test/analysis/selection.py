@@ -70,7 +70,8 @@ class Selection:
             found += choose_trackers(results_dir, name, [config])
         found = list(dict.fromkeys(found))
         if len(found) > len(COLORS):
-            raise ConfigError(f"{len(found)} trackers cannot be told apart, at most {len(COLORS)}: choose by --config")
+            count = f"{len(found)} trackers cannot be told apart, at most {len(COLORS)}"
+            raise ConfigError(f"{count}: choose some with --config and --compare")
         return found
 
 
