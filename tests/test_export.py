@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import sys
 
 import numpy as np
@@ -364,13 +365,15 @@ def test_int8_is_made_by_the_script_and_found_by_the_backends(tmp_path, monkeypa
     cfg, model = case()
     path = drawn_weights(tmp_path / "weights.pth", TINY, SMALL)
     options = {"overrides": SMALL, "save_dir": tmp_path, "precision": "int8"}
-    with pytest.raises(ConfigError, match=r"tracking/export.py --config vitt_256_ce_images --format openvino"):
+    with pytest.raises(ConfigError, match=r"tracking/export.py --format openvino --precision int8, with the same"):
         build_tracker(TINY, path, backend="openvino", **options)
     command = ["--config", TINY, "--checkpoint", path, "--precision", "int8", "--save_dir", tmp_path, *SMALL]
     for format in FORMAT_OF.values():
         run_command(monkeypatch, "export", [*command, "--format", format])
     text = capsys.readouterr().out
     assert len(re.findall(r"wrote .*/exports/vitt_256_ce_images_int8_\w+\.(?:onnx|xml)\n", text)) == 2
+    given = f"--checkpoint {path} --save_dir {tmp_path} {shlex.join(SMALL)}"
+    assert f"--backend openvino --precision int8 {given}\n" in text
     load_script("export").main()
     assert re.search(r"int8_\w+.xml is there already, of the same weights", capsys.readouterr().out)
     expected = track(Tracker(cfg, model), 1)
