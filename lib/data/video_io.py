@@ -264,12 +264,12 @@ def _coded_rate(fps: float) -> float:
 class VideoWriter:
     """Writes RGB frames of one size to an mp4 file; use it in a ``with`` block.
 
-    It has its name at the end of the block, also of one that an error ends; a process that is killed leaves
-    ``NAME.part.mp4``, and an earlier file of the name.
+    Until the end of the block it is called ``NAME.part.mp4``, and an earlier file ``path`` is unchanged.
 
     Args:
         path: file to write, ending in ``.mp4``; its folder is made.
         fps: frames per second.
+        keep: after an error the file gets its name too, with the frames until then; otherwise it is removed.
 
     Raises:
         DataError: the file cannot be written, by the end of the ``with`` block not whole, or a frame has another size
@@ -277,8 +277,8 @@ class VideoWriter:
         OSError: its folder cannot be made.
     """
 
-    def __init__(self, path: str | Path, fps: float = 25.0) -> None:
-        self.path, self.fps = Path(path), fps
+    def __init__(self, path: str | Path, fps: float = 25.0, keep: bool = True) -> None:
+        self.path, self.fps, self.keep = Path(path), fps, keep
         self._unfinished = self.path.with_name(f"{self.path.stem}.part{self.path.suffix}")
         self._writer: cv2.VideoWriter | None = None
         self._shape: tuple[int, ...] = ()
@@ -320,11 +320,11 @@ class VideoWriter:
         if self._writer is None:
             return
         self._writer.release()
-        os.replace(self._unfinished, self.path)
-        if error is None:
-            self._check_written()
-
-    def _check_written(self) -> None:
-        """OpenCV says nothing when the disk is full: see whether all frames are in the file."""
-        if _read_packets(str(self.path))[0] < self._count:
+        # OpenCV says nothing when the disk is full: see whether all frames are in the file.
+        torn = error is None and _read_packets(str(self._unfinished))[0] < self._count
+        if self.keep or (error is None and not torn):
+            os.replace(self._unfinished, self.path)
+        else:
+            self._unfinished.unlink()
+        if torn:
             raise DataError(f"video {self.path} was not written whole: is there room on its disk?")

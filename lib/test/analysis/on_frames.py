@@ -22,7 +22,6 @@ from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.test.evaluation.evaluate import select_sequence
 from lib.test.evaluation.results import found_result, read_result
 from lib.utils.errors import ConfigError, DataError
-from lib.utils.replacing import replacing
 from lib.vis.compare import Entry, Mark, choose_frames, line, marked_frame, marked_sheet, stacked
 from lib.vis.draw import COLORS, TRUTH_AMONG_TRACKERS, Color, rgb
 from lib.vis.panels import fitted
@@ -154,7 +153,7 @@ def _write_video(path: Path, sequence: Sequence, tracks: Seq[Track]) -> None:
     # Digits differ in width, the frames of a video must not: the legend has room for the widest.
     width = max(line([Entry(entry.color, f"{entry.text}  now 0.0000")]).shape[1] for entry in legend(tracks))
     rate = getattr(sequence.frames, "fps", _FRAME_RATE)
-    with replacing(path, ".part.mp4") as unfinished, VideoWriter(unfinished, rate) as writer:
+    with VideoWriter(path, rate, keep=False) as writer:
         size: tuple[int, int] | None = None
         for t, image in enumerate(tqdm(sequence.frames, total=sequence.num_frames, unit="frame")):
             marks = frame_marks(sequence, tracks, t)
