@@ -1,7 +1,7 @@
 """Experiments: YAML files as typed, checked and frozen objects. Imports neither torch nor timm."""
 
 from lib.config.experiment import ExperimentConfig, drawn_datasets, validated_epochs
-from lib.config.loading import config_hash, config_path, experiments_dir, load_config
+from lib.config.loading import config_hash, config_path, experiments_dir, is_config_file, load_config
 from lib.config.section import to_plain
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "config_path",
     "drawn_datasets",
     "experiments_dir",
+    "is_config_file",
     "load_config",
     "to_plain",
     "validated_epochs",

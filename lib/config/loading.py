@@ -46,6 +46,11 @@ def experiments_dir(schema: type[ExperimentConfig]) -> Path:
     return SHIPPED_DIR / "experiments" / schema.family
 
 
+def is_config_file(name_or_path: str | Path) -> bool:
+    """Return whether an experiment is given by the path of its YAML file, not by its name."""
+    return Path(name_or_path).suffix in (".yaml", ".yml")
+
+
 def config_path(schema: type[ExperimentConfig], name_or_path: str | Path) -> Path:
     """Return the file of an experiment's name or path.
 
@@ -53,7 +58,7 @@ def config_path(schema: type[ExperimentConfig], name_or_path: str | Path) -> Pat
         ConfigError: there is no such file; the message suggests the nearest name.
     """
     path = Path(name_or_path)
-    if path.suffix in (".yaml", ".yml"):
+    if is_config_file(path):
         if not path.is_file():
             raise ConfigError(f"experiment file {path} does not exist")
         return path

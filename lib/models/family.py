@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 import lib.models
-from lib.config import ExperimentConfig, load_config
+from lib.config import ExperimentConfig, is_config_file, load_config
 from lib.models.state import State, TrackingModel
 from lib.models.weights import Explain, load_weights
 from lib.utils.errors import ConfigError, suggestion
@@ -151,9 +151,9 @@ def experiment_family(config: str | Path, family: str = "") -> Family:
     """
     if family:
         return find_family(family)
-    path, names = Path(config), family_names()
-    if path.suffix in (".yaml", ".yml"):
-        own = path.resolve().parent.name
+    names = family_names()
+    if is_config_file(config):
+        own = Path(config).resolve().parent.name
         return find_family(own if own in names else DEFAULT_FAMILY)
     holders = [name for name in names if shipped_file(f"experiments/{name}/{config}.yaml").is_file()]
     if len(holders) > 1:
@@ -163,11 +163,11 @@ def experiment_family(config: str | Path, family: str = "") -> Family:
 
 def load_experiment(config: str | Path, overrides: Sequence[str] | None = None, family: str = "") -> ExperimentConfig:
     """Load an experiment of any family, see :func:`lib.config.load_config` and :func:`experiment_family`."""
-    found, path = experiment_family(config, family), Path(config)
+    found = experiment_family(config, family)
     try:
         return load_config(found.config, config, overrides)
     except ConfigError as error:
-        if family or path.suffix not in (".yaml", ".yml") or path.resolve().parent.name == found.name:
+        if family or not is_config_file(config) or Path(config).resolve().parent.name == found.name:
             raise
         raise ConfigError(f"{error} (read as of the family {found.name}; --script names another)") from error
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from safetensors.torch import save_file
 
-from lib.config import ExperimentConfig, to_plain
+from lib.config import ExperimentConfig, is_config_file, to_plain
 from lib.models.family import find_family, load_experiment
 from lib.test.evaluation.results import file_sha256
 from lib.test.spec import TrackerSpec
@@ -110,7 +110,7 @@ def load_pretrained(name: str | Path, **options: Any) -> Tracker:
     text = str(name)
     if Path(name).is_dir():
         folder = Path(name)
-    elif Path(name).suffix in (".yaml", ".yml"):
+    elif is_config_file(name):
         return build_tracker(name, **options)
     elif _HUB_NAME.fullmatch(text):
         folder = _download(text)
