@@ -16,6 +16,7 @@ from benchmarks.variants import PUBLISHED, Scene, Variant
 from lib.config import config_hash, load_config
 from lib.config.ostrack import OSTrackConfig
 from lib.data.sequence import Annotations, ImageFrames, Sequence
+from lib.models.family import DEFAULT_FAMILY
 from lib.test.evaluation.results import run_provenance
 from lib.test.evaluation.runner import RunOptions, run_sequences
 from lib.test.tracker import Tracker
@@ -53,7 +54,7 @@ def pass_seconds(tracker: Tracker, variant: Variant, scene: Scene, count: int, f
         for i in range(count)
     ]
     identity, device = config_hash(tracker.cfg), str(scene.device)
-    where = run_provenance("ostrack", scene.config, identity, scene.checkpoint, variant.precision, device)
+    where = run_provenance(DEFAULT_FAMILY, scene.config, identity, scene.checkpoint, variant.precision, device)
     options = RunOptions(batch=count, fresh=True)
     summary = run_sequences(sequences, lambda device: tracker, folder, where, [device], options)
     if summary.failed:

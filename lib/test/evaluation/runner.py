@@ -92,7 +92,6 @@ def run_sequences(
     sequence's data is final: it is logged immediately, in one line, and not retried.
 
     Args:
-        sequences: the sequences to track.
         build: builds the tracker on a device, once per process; with workers a top-level function or a partial of one.
         results_dir: the folder of all results.
         provenance: of this run, see :func:`lib.test.evaluation.results.run_provenance`; with ``compat_int`` true,
@@ -107,16 +106,15 @@ def run_sequences(
         OSError: the folder of results cannot be created.
         OSTrackError: the tracker cannot be built.
     """
-    workers, batch = options.workers, options.batch
     paths = _result_paths(sequences, results_dir, provenance, options.run_id)
     part = part_of(sequences, rank)
     if rank.world > 1:
         logger.info("%s: %d of %d sequences, on %s", rank, len(part), len(sequences), ", ".join(devices))
     todo = {path: sequences[i] for i, path in enumerate(paths) if i in part}
     names = Counter(sequence.name for sequence in sequences)
-    summary = Summary(rank, max(1, min(workers, len(todo))), batch)
-    if workers:
-        track = partial(run_in_processes, build=build, devices=devices, workers=workers)
+    summary = Summary(rank, max(1, min(options.workers, len(todo))), options.batch)
+    if options.workers:
+        track = partial(run_in_processes, build=build, devices=devices, workers=options.workers)
     else:
         track = partial(_run_here, build=cache(build), device=devices[0])
     remarks: set[str] = set()
@@ -129,7 +127,7 @@ def run_sequences(
         bar.update(frames)
 
     with tqdm(unit="frame", dynamic_ncols=True, mininterval=seldom) as bar, logging_redirect_tqdm():
-        for last, together in ((False, batch), (True, 1)):
+        for last, together in ((False, options.batch), (True, 1)):
             jobs, broken, skipped = _plan(todo, names, provenance, options.fresh)
             summary.skipped += skipped
             bar.total = bar.n + sum(job.provenance["frames"] for job in jobs)
