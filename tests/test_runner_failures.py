@@ -26,6 +26,7 @@ from lib.test.evaluation import get_dataset, prefetch
 from lib.test.evaluation import workers as workers_module
 from lib.test.evaluation.job import Job
 from lib.test.evaluation.workers import run_in_processes
+from lib.test.evaluation.writer import FrameTime, ResultWriter
 from lib.utils.errors import DataError, OSTrackError
 from tests.conftest import REPOSITORY
 from tests.evaluation_fakes import FakeBatchTracker, boxes, build_broken, build_dying, results, run, write_sequences
@@ -166,6 +167,37 @@ def test_a_box_that_is_no_number_is_a_failure(data: Path, tmp_path: Path) -> Non
     summary = run(data, tmp_path / "out", trouble={12: "nan"})
     assert [outcome.name for outcome in summary.failed] == ["c"]
     assert "the tracker returned the box [nan" in summary.failed[0].error
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a file that is always full is Linux's")
+def test_results_that_cannot_be_written_are_told_in_one_line(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = results(tmp_path / "out", data)
+    folder.mkdir(parents=True)
+    (folder / "b_time.txt").symlink_to("/dev/full")
+    (folder / "c.txt.part").mkdir()
+    summary = run(data, tmp_path / "out")
+    assert [outcome.name for outcome in summary.done] == ["a"]
+    full = f"{folder / 'b.txt'} cannot be written: No space left on device"  # it may have space when tried again
+    barred = f"{folder / 'c.txt.part'} cannot be written: Is a directory"
+    assert [(one.error, one.final) for one in summary.failed] == [(barred, True), (full, False)]
+    assert [record.message for record in caplog.records] == [
+        f"sequence b failed and will be tried once more: {full}",
+        f"sequence c failed: {barred}",
+        f"sequence b failed again: {full}",
+    ]
+    assert not (folder / "b.txt").exists()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a file that is always full is Linux's")
+def test_a_box_on_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
+    full = "s.txt cannot be written: No space left on device"
+    with pytest.raises(DataError, match=full), ResultWriter(tmp_path / "s.txt", {}) as writer:
+        writer._file.close()
+        writer._file = open("/dev/full", "a")  # noqa: SIM115 (the writer closes it)
+        with pytest.raises(DataError, match=full):
+            writer.add([1, 2, 3, 4], FrameTime(0.1, 0.2))
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, TextIO
@@ -50,7 +52,7 @@ class ResultWriter:
         provenance: provenance of this result, see :func:`lib.test.evaluation.results.sequence_provenance`.
 
     Raises:
-        DataError: another process is tracking the same sequence into the same file.
+        DataError: another process is tracking the same sequence into the same file, or it cannot be written.
     """
 
     def __init__(self, path: Path, provenance: dict[str, Any]) -> None:
@@ -59,8 +61,9 @@ class ResultWriter:
         self.scores: list[float] = []
 
     def __enter__(self) -> ResultWriter:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = _open_alone(partial_path(self.path))
+        with _writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = _open_alone(partial_path(self.path))
         return self
 
     def add(self, box: list[float], time: FrameTime, score: float = math.nan) -> None:
@@ -69,21 +72,23 @@ class ResultWriter:
         The score is in [0, 1], 1 if the box was given, NaN if the tracker has none.
 
         Raises:
-            DataError: the box is not four finite numbers with width and height of at least 0.
+            DataError: the box is not four finite numbers with width and height of at least 0, or the file cannot be
+                written.
         """
         if len(box) != 4 or not all(map(math.isfinite, box)) or min(box[2:]) < 0:
             found = f"the tracker returned the box {box} for frame {len(self.times)} of {self.path.stem}"
             raise DataError(f"{found}: a box is four finite numbers x, y, w, h, and w and h are not below 0")
         whole = self.provenance.get("compat_int", False)
-        self._file.write("\t".join(f"{int(value)}" if whole else f"{value:.4f}" for value in box) + "\n")
-        self._file.flush()
+        with _writing(self.path):
+            self._file.write("\t".join(f"{int(value)}" if whole else f"{value:.4f}" for value in box) + "\n")
+            self._file.flush()
         self.times.append(time)
         self.scores.append(float(score))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._file:  # closed, and so unlocked, only after the result is renamed
+        with _writing(self.path), self._file:  # closed, and so unlocked, only after the result is renamed
             if error is None:
                 self._finish()
 
@@ -93,6 +98,15 @@ class ResultWriter:
         times_path(self.path).write_text("".join(f"{line}\n" for line in (TIMES_HEADER, *self.times)))
         write_scores(self.path, self.scores)
         finish_result(self.path, self.provenance)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Raise DataError, which names the file, if one of the result ``path`` cannot be written, as on a full disk."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{error.filename or path} cannot be written: {error.strerror}") from error
 
 
 def _open_alone(path: Path) -> TextIO:
