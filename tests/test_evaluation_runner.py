@@ -7,6 +7,7 @@ import re
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -200,6 +201,26 @@ def test_results_of_another_run_are_not_mixed_in(data: Path, tmp_path: Path, cha
     summary = run(data, tmp_path / "out", provenance=change, fresh=True)
     assert len(summary.done) == 3
     assert run(data, tmp_path / "out", provenance=change).skipped == 3
+
+
+def test_results_that_another_run_writes_meanwhile_are_kept(data: Path, tmp_path: Path) -> None:
+    out, plain = tmp_path / "out", partial(FakeTracker, marks=tmp_path)
+
+    def build(device: str, checkpoint: str) -> FakeTracker:  # another run is done with c while this one is built
+        other = RUN | {"checkpoint_sha256": checkpoint}
+        runner.run_sequences(get_dataset(f"folder:{data}/c"), plain, out, other, ["cpu"])
+        return plain(device)
+
+    with pytest.raises(DataError, match=r"1 results are not of this run:\n.*c\.txt: checkpoint_sha256 '456', now"):
+        run(data, out, build=partial(build, checkpoint="456"))
+    folder = fakes.results(out, data)
+    assert json.loads((folder / "c.json").read_text())["checkpoint_sha256"] == "456"
+    assert not (folder / "c.txt.part").exists()
+    summary = run(data, out, fresh=True)  # what was there before is replaced
+    assert len(summary.done) == 3 and json.loads((folder / "c.json").read_text())["checkpoint_sha256"] == "123"
+    (folder / "c.txt").unlink()
+    summary = run(data, out, build=partial(build, checkpoint="123"))  # the same run, started twice
+    assert (summary.skipped, summary.done, summary.failed) == (3, [], [])
 
 
 @pytest.mark.parametrize("record", ["{", "[]", "null"])

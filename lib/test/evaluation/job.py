@@ -32,12 +32,14 @@ class Job:
 
     Attributes:
         shown: title of the sequence on a screen: its name, or its label if two have the same name.
+        replace: the result that is there is replaced; otherwise there was none when the job was planned.
     """
 
     sequence: Sequence
     path: Path
     provenance: dict[str, Any]
     shown: str = ""
+    replace: bool = True
 
 
 @dataclass
@@ -124,7 +126,7 @@ def _follow(
         arrivals = Arrivals(job.provenance.get(REALTIME))
         with (
             closing(read_ahead(sequence.frames, ahead)) as images,
-            ResultWriter(job.path, job.provenance | {FRAMES: sequence.frames.digest}) as writer,
+            ResultWriter(job.path, job.provenance | {FRAMES: sequence.frames.digest}, job.replace) as writer,
             _open_screen(tracker, job) as show,
         ):
             image, decode = next(images)

@@ -204,13 +204,14 @@ def _plan(
     """
     jobs, broken, done, conflicts = [], [], 0, []
     for path, sequence in todo.items():
+        is_there = path.exists()
         try:
             shown = sequence.name if names[sequence.name] == 1 else sequence.label
-            job = Job(sequence, path, sequence_provenance(provenance, sequence), shown)
+            job = Job(sequence, path, sequence_provenance(provenance, sequence), shown, replace=is_there)
         except OSTrackError as error:
             broken.append(Outcome.failed(sequence, path, error))
             continue
-        if fresh or not path.exists():
+        if fresh or not is_there:
             jobs.append(job)
         elif different := differences(path, job.provenance, sequence.frames):
             conflicts.append(f"{path}: {', '.join(different)}")

@@ -50,13 +50,15 @@ class ResultWriter:
     Args:
         path: result file.
         provenance: provenance of this result, see :func:`lib.test.evaluation.results.sequence_provenance`.
+        replace: an earlier result is replaced; otherwise it is kept, and an error.
 
     Raises:
-        DataError: another process is tracking the same sequence into the same file, or it cannot be written.
+        DataError: another process is tracking the same sequence into the same file, or has done so, or it cannot be
+            written.
     """
 
-    def __init__(self, path: Path, provenance: dict[str, Any]) -> None:
-        self.path, self.provenance = path, provenance
+    def __init__(self, path: Path, provenance: dict[str, Any], replace: bool = True) -> None:
+        self.path, self.provenance, self.replace = path, provenance, replace
         self.times: list[FrameTime] = []
         self.scores: list[float] = []
 
@@ -64,6 +66,10 @@ class ResultWriter:
         with _writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = _open_alone(partial_path(self.path))
+            if not self.replace and self.path.exists():  # asked only now that no other process can write it
+                partial_path(self.path).unlink()
+                self._file.close()
+                raise BusyError(f"{self.path} was written by another process meanwhile")
         return self
 
     def add(self, box: list[float], time: FrameTime, score: float = math.nan) -> None:
