@@ -19,10 +19,11 @@ from lib.test.analysis.report import evaluate
 from lib.test.analysis.selection import choose_trackers
 from lib.test.analysis.tables import sequence_table, summary_text, text
 from lib.test.evaluation.environment import EnvSettings
-from lib.test.evaluation.results import file_hash
+from lib.test.evaluation.results import IDENTITY, file_hash
 from lib.utils.errors import DataError
 from tests.factories import run_program
 
+OF_A_SEQUENCE = ("dataset", "frames", "init_box")  # of what identifies a result
 TRUTH = {
     "boat": np.array([[10.0 + 2 * t, 20, 16, 16] for t in range(4)]),
     "car": np.array([[30.0, 5 + t, 20, 10] for t in range(6)]),
@@ -160,6 +161,27 @@ def test_origin_of_results_is_shown_and_mixtures_are_called_out(workspace, env):
     text = summary_text(score(workspace, env, "perfect"))
     assert "ostrack/perfect: random weights, config c0ffee, float32, 1 sequences" in text
     assert "WARNING: the results of ostrack/perfect do not all come from the same model" in text
+
+
+def test_runs_of_other_settings_have_another_origin(workspace, env):
+    values = {"backend": "onnxruntime", "compat_int": True, "annotator": 0.5, "realtime": 30}
+    for number, key in enumerate(("none", *(key for key in IDENTITY if key not in ("tracker", *OF_A_SEQUENCE)))):
+        for name, boxes in TRUTH.items():
+            record = {"config": "c", "checkpoint": "net.pth"} | {key: values.get(key, "changed")}
+            write_provenance(write_result(workspace, f"c_{number:03d}", name, boxes), **record)
+    origins = [str(one.origins) for one in score(workspace, env, *(f"c_{i:03d}" for i in range(number + 1))).trackers]
+    assert number == 8 and len(set(origins)) == 9
+
+
+def test_runs_with_truncated_boxes_among_others_are_called_out(workspace, env):
+    for run, settings in (("c_000", {}), ("c_001", {"compat_int": True})):
+        for name, boxes in TRUTH.items():
+            record = {"config": "c", "config_hash": "c0ffee", "precision": "float32", "checkpoint": None}
+            write_provenance(write_result(workspace, run, name, boxes), **record, **settings)
+    text = summary_text(score(workspace, env, "c_000", "c_001"))
+    assert "ostrack/c_000: random weights, config c0ffee, float32\n" in text
+    assert "ostrack/c_001: random weights, config c0ffee, float32, boxes of whole pixels\n" in text
+    assert "WARNING: the runs of ostrack/c (mean of 2 runs) are not all of one configuration" in text
 
 
 def test_changed_results_lose_their_origin(workspace, env):

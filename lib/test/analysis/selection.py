@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lib.data.sequence import Sequence
 from lib.test.evaluation.benchmarks import BENCHMARKS, get_dataset
@@ -139,6 +140,16 @@ def result_origin(path: Path, sequence: Sequence, frames: bool = False) -> str:
         raise DataError(f"{source}: {boxes}: delete {path.name} and track this sequence again")
     if (frames or sequence.dataset in CHANGEABLE) and other_frames(record, sequence.frames):
         raise DataError(f"{source}: {sequence.name} was tracked on other frames than are there now: use --fresh")
+    return origin_text(path, record)
+
+
+def origin_text(path: Path, record: Mapping[str, Any] | None) -> str:
+    """Describe the weights and settings that the provenance ``record`` of the result file ``path`` names.
+
+    Results of different models or settings have different texts.
+    """
+    if record is None:
+        return ORIGIN_UNKNOWN
     if record.get("result_sha256") != file_hash(path):
         return f"{ORIGIN_UNKNOWN}: changed after it was written"
     if record.get("imported_from"):
@@ -148,6 +159,10 @@ def result_origin(path: Path, sequence: Sequence, frames: bool = False) -> str:
         checkpoint = f"{Path(record['checkpoint']).name} (sha256 {record.get('checkpoint_sha256')})"
     backend = backend_name(record.get("backend"))
     how = f"{record.get('precision')}" + ("" if backend == "torch" else f" by {backend}")
+    if record.get("compat_int"):
+        how += ", boxes of whole pixels"
+    if record.get("code"):
+        how += f", code {record['code']}"
     if record.get(ANNOTATOR):
         how += f", boxes drawn anew below IoU {record[ANNOTATOR]:g} count as found"
     if record.get(REALTIME):
