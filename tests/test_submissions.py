@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from lib.test.evaluation.environment import EnvSettings
+from lib.test.evaluation.results import file_hash
 from lib.test.utils import packing
 from lib.test.utils.packing import check_package, pack
 from lib.test.utils.servers import SERVERS, RawResult, pack_nt_vot211, pack_trackingnet, rounded
@@ -77,6 +78,23 @@ def test_got10k_other_results_beside_do_not_matter(env: EnvSettings, got10k: Pat
     with zipfile.ZipFile(pack("got10k", "ostrack", "base", decimals=1, env=env)) as archive:
         assert not any("Val" in name for name in archive.namelist())
         assert archive.read(f"{GOT10K[0]}/{GOT10K[0]}_001.txt").startswith(b"0.0,1.5,20.1,30.6\n")
+
+
+def test_results_of_two_models_are_packed_with_a_warning(
+    env: EnvSettings, got10k: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for index, name in enumerate(GOT10K):
+        record = {"checkpoint": f"/x/ep{300 if index < 175 else 250}.pth", "config_hash": "c0ffee", "precision": "bf16"}
+        record |= {"checkpoint_sha256": "ab", "result_sha256": file_hash(got10k / f"{name}.txt")}
+        (got10k / f"{name}.json").write_text(json.dumps(record))
+    assert pack("got10k", "ostrack", "base", env=env).is_file()
+    counts = "175 of ep300.pth (sha256 ab), config c0ffee, bf16; 5 of ep250.pth (sha256 ab), config c0ffee, bf16"
+    assert caplog.messages == [f"the results in {got10k} do not all come from the same model: {counts}"]
+    caplog.clear()
+    for name in GOT10K:
+        (got10k / f"{name}.json").unlink()
+    pack("got10k", "ostrack", "base", env=env)
+    assert caplog.messages == []
 
 
 def test_a_negative_number_of_decimals(env: EnvSettings, got10k: Path) -> None:

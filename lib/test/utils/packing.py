@@ -6,6 +6,8 @@ Results are only read; nothing is removed.
 from __future__ import annotations
 
 import argparse
+import logging
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from tqdm import tqdm
 
 from lib.data.annotations import read_table
 from lib.models.family import DEFAULT_FAMILY
+from lib.test.analysis.selection import origin_text
 from lib.test.evaluation.benchmarks import get_benchmark, get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.test.evaluation.modes import ANNOTATOR
@@ -20,6 +23,8 @@ from lib.test.evaluation.results import box_problem, read_provenance, read_resul
 from lib.test.utils.servers import SERVERS, RawResult, Server
 from lib.utils.errors import ConfigError, DataError, listed
 from lib.utils.replacing import replacing
+
+logger = logging.getLogger(__name__)
 
 _SHOWN = 10
 
@@ -50,7 +55,10 @@ def pack(server: str, tracker: str, config: str, decimals: int | None = None, en
 
 
 def check_results(form: Server, tracker: str, config: str, env: EnvSettings) -> list[RawResult]:
-    """Read the results of all sequences. Raises DataError, which lists everything that is wrong with them."""
+    """Read the results of all sequences; warn if they are not all of one model and its settings.
+
+    Raises DataError, which lists everything that is wrong with them.
+    """
     folder = Path(env.results_path, tracker, config, form.folder)
     frames = expected_frames(form, env, folder)
     problems: list[str] = []
@@ -65,6 +73,11 @@ def check_results(form: Server, tracker: str, config: str, env: EnvSettings) -> 
         command = f"python tracking/test.py {tracker} {config} --dataset {form.dataset}"
         advice = f"delete what is damaged, then track it with the options of the others: {command}"
         raise DataError(f"{len(problems)} of {len(frames)} sequences cannot be submitted:\n  {shown}\n{advice}")
+    paths = (folder / f"{one.name}.txt" for one in results)
+    origins = Counter(origin_text(path, read_provenance(path)) for path in paths)
+    if len(origins) > 1:
+        counts = "; ".join(f"{count} of {origin}" for origin, count in origins.most_common())
+        logger.warning("the results in %s do not all come from the same model: %s", folder, counts)
     return results
 
 
