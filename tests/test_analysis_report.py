@@ -305,6 +305,14 @@ def test_without_data_set_every_complete_benchmark_is_scored(workspace, env):
     assert written.startswith("Written to") and "images_val" in written
 
 
+def test_a_partial_copy_of_a_benchmark_without_a_list_is_scored_as_what_it_is(workspace, env):
+    for name, boxes in TRUTH.items():
+        write_boxes(workspace / "data/itb/scene" / name / "groundtruth.txt", boxes)
+        write_boxes(results_of(workspace, "perfect").with_name(f"{name}.txt"), boxes)
+    (table, _) = analyze("itb", configs=["perfect"], env=env, options=AnalysisOptions(plots=False))
+    assert table.startswith("itb (2 of 180 sequences), 10 frames")
+
+
 def test_a_partial_copy_of_a_benchmark_is_scored_as_what_it_is(workspace, env):
     names = {"boat": "airplane-1", "car": "zebra-17"}
     for sequence, name in names.items():

@@ -39,7 +39,7 @@ from lib.test.analysis.selection import (
     untracked,
 )
 from lib.test.analysis.statistics import bootstrap_intervals
-from lib.test.evaluation.benchmarks import get_dataset
+from lib.test.evaluation.benchmarks import get_benchmark, get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.test.evaluation.results import found_result, read_result, read_scores, scores_path
 from lib.utils.errors import DataError
@@ -172,6 +172,7 @@ class Report:
         absent: names of sequences whose annotation is not on this machine.
         first_only: names of sequences of which only the first box is known.
         frameless: names of sequences without frames on this machine and without results.
+        published: number of sequences that the benchmark has, more than there are in an incomplete copy; 0 = unknown.
     """
 
     dataset: str
@@ -183,12 +184,13 @@ class Report:
     absent: tuple[str, ...] = ()
     first_only: tuple[str, ...] = ()
     frameless: tuple[str, ...] = ()
+    published: int = 0
 
     @property
     def total(self) -> int:
         """The number of sequences in the data set, including those that were not scored."""
         left_out = {*self.absent, *self.first_only, *self.frameless, *chain(*self.missing.values())}
-        return len(self.data) + len(left_out)
+        return max(self.published, len(self.data) + len(left_out))
 
     def tracker(self, label: str) -> TrackerReport:
         """Return the tracker called ``label``."""
@@ -372,8 +374,17 @@ def _scorable(
         server = "" if data[0].group else ": its benchmark publishes no other and scores on its own server"
         raise DataError(f"{dataset}: {known}{server}")
     scored = [one for one in data if one.name not in first_only]
-    names = tuple(one.name for one in frameless)
-    return Report(dataset, "", scored, [], missing, absent=absent, first_only=first_only, frameless=names)
+    return Report(
+        dataset,
+        "",
+        scored,
+        [],
+        missing,
+        absent=absent,
+        first_only=first_only,
+        frameless=tuple(one.name for one in frameless),
+        published=0 if data[0].group else get_benchmark(dataset).expected,
+    )
 
 
 def _warn_of_short(scored: TrackerReport, paths: Seq[Path], data: Seq[Sequence]) -> None:
