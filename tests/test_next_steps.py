@@ -65,8 +65,14 @@ def test_what_was_trained_is_tracked_as_it_was_trained(monkeypatch, capsys):
             "ostrack b --dataset trackingnet --realtime 30",
             "python lib/test/utils/transform_trackingnet.py --tracker_name ostrack --cfg_name b_realtime30",
         ),
+        (
+            "ostrack b --dataset otb,got10k_test,nfs,trackingnet",  # the analysis would end at got10k_test
+            "python tracking/analysis_results.py --dataset otb,nfs; or: "
+            "python lib/test/utils/transform_got10k.py --tracker_name ostrack --cfg_name b; or: "
+            "python lib/test/utils/transform_trackingnet.py --tracker_name ostrack --cfg_name b",
+        ),
     ],
 )
 def test_results_are_scored_here_or_packed_for_a_server(line, expected):
     test = load_script("test")
-    assert test.scoring_command(test.parse_arguments(line.split())) == expected
+    assert "; or: ".join(test.scoring_commands(test.parse_arguments(line.split()))) == expected

@@ -90,20 +90,20 @@ def choose_screen(args: argparse.Namespace) -> Screen | None:
     return None
 
 
-def scoring_command(args: argparse.Namespace) -> str:
-    """Return the command that scores the results: the analysis, or the package for the server of a benchmark."""
+def scoring_commands(args: argparse.Namespace) -> list[str]:
+    """Return the commands that score the results: the analysis, and the package for each benchmark with a server."""
     output = ["--save_dir", str(args.save_dir)] if args.save_dir else []
-    for server, form in SERVERS.items():
-        if form.dataset == args.dataset and args.annotator is None:
-            name = mode_name(Path(args.config).stem, mode_of(args.annotator, args.realtime))
-            run = run_folder(name, args.runid)
-            # Results lie under the name of the family or, of a module that is a tracker, the last part of its name.
-            tracker = args.tracker.rpartition(".")[2]
-            if is_family(args.tracker):
-                tracker = find_family(args.tracker).name
-            names = ["--tracker_name", tracker, "--cfg_name", run]
-            return shlex.join(["python", f"lib/test/utils/transform_{server}.py", *names, *output])
-    return analysis_command(args.dataset, args.save_dir)
+    servers = {form.dataset: server for server, form in SERVERS.items()} if args.annotator is None else {}
+    names = args.dataset.split(",")
+    scored = [name for name in names if name not in servers]
+    commands = [analysis_command(",".join(scored), args.save_dir)] if scored else []
+    for server in (servers[name] for name in names if name in servers):
+        run = run_folder(mode_name(Path(args.config).stem, mode_of(args.annotator, args.realtime)), args.runid)
+        # Results lie under the name of the family or, of a module that is a tracker, the last part of its name.
+        tracker = find_family(args.tracker).name if is_family(args.tracker) else args.tracker.rpartition(".")[2]
+        results = ["--tracker_name", tracker, "--cfg_name", run]
+        commands.append(shlex.join(["python", f"lib/test/utils/transform_{server}.py", *results, *output]))
+    return commands
 
 
 def main() -> int:
@@ -130,7 +130,7 @@ def main() -> int:
     print(summary, flush=True)
     wait_for_all()
     if not summary.failed and not args.debug and dist_info().rank == 0:
-        next_step(scoring_command(args))
+        next_step(*scoring_commands(args))
     return 1 if summary.failed else 0
 
 
