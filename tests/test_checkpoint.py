@@ -1,5 +1,6 @@
 """Checkpoint files: safe to read, whole or not written, and clear when they do not fit."""
 
+import io
 import os
 import pickle
 import zipfile
@@ -76,6 +77,26 @@ def test_saving_is_whole_or_not_at_all(tmp_path, monkeypatch):
         save_checkpoint({"net": {"a": torch.zeros(2)}}, path)
     assert load_checkpoint(path)["net"]["a"].tolist() == [1, 1]
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_ctrl_c_while_saving_is_no_error_of_the_disk(tmp_path, monkeypatch):
+    path = tmp_path / "OSTrack_ep0001.pth.tar"
+    save_checkpoint({"net": {"a": torch.ones(2)}}, path)
+
+    class Interrupted(io.FileIO):
+        writes = 0
+
+        def write(self, data):
+            self.writes += 1
+            if self.writes == 2:  # torch then raises an error of its own
+                raise KeyboardInterrupt
+            return super().write(data)
+
+    monkeypatch.setattr("lib.utils.checkpoint.open", Interrupted, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint({"net": {"a": torch.zeros(2)}}, path)
+    assert load_checkpoint(path)["net"]["a"].tolist() == [1, 1]
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
 def test_damaged_files_are_named(tmp_path):

@@ -137,7 +137,9 @@ def save_checkpoint(state: dict[str, Any], path: str | Path) -> None:
             file.flush()
             os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:
-        # torch's message for a full disk is "unexpected pos"; the error of the disk is its context.
+        # torch's message for a full disk, and for Ctrl-C, is "unexpected pos"; what really happened is its context.
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
         reason = error.__context__ if isinstance(error.__context__, OSError) else error
         raise CheckpointError(f"checkpoint {path} cannot be written: {reason}") from error
 
