@@ -277,7 +277,11 @@ def test_two_processes_train_like_one_that_accumulates_and_resume_bit_for_bit(ru
         assert whole["stats"]["train"][name] == pytest.approx(one["stats"]["train"][name], rel=1e-3), name
     # Validated on all samples, by the network that was saved.
     expected = validated(whole["net"], load_config(OSTrackConfig, runs.config), epoch=2)
-    assert {name: values[-1] for name, values in whole["stats"]["val"].items()} == pytest.approx(expected, rel=1e-3)
+    found = {name: values[-1] for name, values in whole["stats"]["val"].items()}
+    assert found == pytest.approx(expected, rel=1e-3)
+    line = "  ,  ".join(f"{name}: {value:.4f}" for name, value in found.items())
+    assert runs.log("whole").count(f"[val: 2, all 2 processes] {line}") == 1
+    assert "processes] " not in runs.log("one")
 
     # One rank is killed in the middle of an epoch: all end, and say which.
     partial = "partial_ep0001_step000002.pth.tar"

@@ -207,7 +207,11 @@ class Trainer:
         total = EpochStats()
         for sums, _ in gathered:
             total.add(sums)
-        return total.averages()
+        averages = total.averages()
+        if self.info.world > 1 and self.info.is_main:  # the lines before are of the samples of rank 0 alone
+            found = "  ,  ".join(f"{name}: {value:.4f}" for name, value in averages.items())
+            logger.info("[val: %d, all %d processes] %s", epoch, self.info.world, found)
+        return averages
 
     def _track(self, epoch: int, score_sequences: SequenceScorer) -> float:
         """Return the mean AUC of the network, or its running average, over sequences split among the ranks."""
