@@ -52,10 +52,14 @@ class SchedulerConfig(Section):
     """``TRAIN.SCHEDULER``: see :func:`lib.train.optim.lr_factor`."""
 
     TYPE: Literal["step", "Mstep", "cosine"] = "step"
-    DECAY_RATE: float = 0.1
-    MILESTONES: Extension[tuple[int, ...]] = ()
-    GAMMA: Extension[float] = 0.1
+    DECAY_RATE: NonNegative = 0.1
+    MILESTONES: Extension[tuple[PositiveInt, ...]] = ()
+    GAMMA: Extension[NonNegative] = 0.1
     WARMUP_EPOCH: Extension[NonNegative] = 0.0
+
+    def conflicts(self) -> Conflicts:
+        if self.TYPE == "Mstep" and not self.MILESTONES:
+            yield "MILESTONES", "name the epochs after which the learning rate falls, with TYPE Mstep"
 
 
 @dataclass(frozen=True)
@@ -163,7 +167,7 @@ class DataConfig(Section):
     """``DATA``. ``MEAN``, ``STD``: of the RGB channels in [0, 1]."""
 
     SAMPLER_MODE: Literal["causal", "trident", "trident_pro", "stark", "clip"] = "causal"
-    MEAN: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    MEAN: tuple[Share, Share, Share] = (0.485, 0.456, 0.406)
     STD: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
     MAX_SAMPLE_INTERVAL: PositiveInt = 200
     TRAIN: SplitConfig = SplitConfig(("LASOT", "GOT10K_vottrain"), (1, 1), 60000)
