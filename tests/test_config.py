@@ -8,7 +8,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from lib.config import config_hash, drawn_datasets, load_config, to_plain, validated_epochs
+from lib.config import config_hash, drawn_datasets, load_config, to_plain, unused_keys, validated_epochs
 from lib.config.experiment import HeadConfig, ModelConfig, TrainConfig
 from lib.config.ostrack import OSTrackConfig
 from lib.models.layers.head import HEADS
@@ -137,6 +137,30 @@ def test_impossible_values_are_refused_by_name(override, words):
         load_config(OSTrackConfig, NAME, [override])
     for word in words:
         assert word in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["TRAIN.SCHEDULER={MILESTONES: [20], GAMMA: 0.5}"], "TRAIN.SCHEDULER.GAMMA and TRAIN.SCHEDULER.MILESTONES"),
+        (["TRAIN.DISTILL.SCORE_WEIGHT=2"], "TRAIN.DISTILL changes nothing without a teacher"),
+        (["DATA.DRAW.TURN=0.5"], "DATA.DRAW changes nothing"),
+    ],
+)
+def test_keys_without_effect_are_told(overrides, words):
+    lines = unused_keys(load_config(OSTrackConfig, NAME, overrides))
+    assert len(lines) == 1 and lines[0].startswith(words)
+
+
+def test_keys_with_effect_are_not_told():
+    overrides = [
+        "TRAIN.SCHEDULER={TYPE: Mstep, MILESTONES: [20], GAMMA: 0.5}", "TRAIN.DISTILL.SCORE_WEIGHT=2",
+        "DATA.DRAW.TURN=0.5", "DATA.AUGMENT=0.5",
+    ]  # fmt: skip
+    assert unused_keys(load_config(OSTrackConfig, NAME, overrides), "vits_192") == []
+    images = ["DATA.DRAW.TURN=0.5", "DATA.TRAIN={DATASETS_NAME: [IMAGES], DATASETS_RATIO: [1]}"]
+    assert unused_keys(load_config(OSTrackConfig, NAME, images)) == []
+    assert unused_keys(load_config(OSTrackConfig, NAME)) == []
 
 
 def test_which_epochs_are_validated():

@@ -85,6 +85,12 @@ def test_training_without_validation(tiny, tmp_path, without):
     assert len(again["stats"]["val"]["IoU"]) == 1
 
 
+def test_keys_without_effect_are_in_the_log(tiny, tmp_path):
+    run(tiny, tmp_path / "out", "TRAIN.EPOCH=1", "DATA.VAL.DATASETS_NAME=[]", "TRAIN.DISTILL.SIZE_WEIGHT=2")
+    text = (tmp_path / "out/logs/ostrack-tiny.log").read_text()
+    assert text.count("TRAIN.DISTILL changes nothing without a teacher") == 1
+
+
 def test_normalizing_on_the_device_trains_the_same_weights(tiny, tmp_path, monkeypatch):
     pictures = []
     monkeypatch.setattr(trainer, "sample_sheet", lambda *args: pictures.append(sample_sheet(*args)) or pictures[-1])

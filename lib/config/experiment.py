@@ -231,6 +231,24 @@ def validated_epochs(train: TrainConfig) -> list[int]:
     return [epoch for epoch in range(1, last + 1) if epoch % interval == 0 or epoch == last] if interval else []
 
 
+def unused_keys(cfg: ExperimentConfig, teacher: str = "") -> list[str]:
+    """Return a line for each key that the experiment sets but that changes nothing in its training.
+
+    Args:
+        teacher: the experiment of the teacher for distillation; empty = none.
+    """
+    schedule, lines = cfg.TRAIN.SCHEDULER, []
+    if schedule.TYPE != "Mstep" and (given := sorted(schedule.given & {"MILESTONES", "GAMMA"})):
+        names = " and ".join(f"TRAIN.SCHEDULER.{name}" for name in given)
+        lines.append(f"{names} changes nothing: TRAIN.SCHEDULER.TYPE is {schedule.TYPE}, not Mstep")
+    if "DISTILL" in cfg.TRAIN.given and not teacher:
+        lines.append("TRAIN.DISTILL changes nothing without a teacher: --distill 1 --config_teacher NAME")
+    drawn = drawn_datasets(cfg, "TRAIN").keys() | drawn_datasets(cfg, "VAL").keys()
+    if "DRAW" in cfg.DATA.given and not cfg.DATA.AUGMENT and "IMAGES" not in drawn:
+        lines.append("DATA.DRAW changes nothing: it needs the data set IMAGES, or DATA.AUGMENT above 0")
+    return lines
+
+
 def drawn_datasets(cfg: ExperimentConfig, split: str) -> dict[str, float]:
     """Return the data sets that the split ``TRAIN`` or ``VAL`` samples from, with their ratios.
 

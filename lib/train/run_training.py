@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from lib.config import ExperimentConfig, drawn_datasets, to_plain
+from lib.config import ExperimentConfig, drawn_datasets, to_plain, unused_keys
 from lib.models.family import family_of, load_experiment
 from lib.models.layers.block import training_execution
 from lib.models.weights import pretrain_path
@@ -86,6 +86,9 @@ def _train(
     info: DistInfo,
     score_sequences: SequenceScorer | None,
 ) -> Path:
+    if info.is_main:
+        for line in unused_keys(cfg, settings.config_teacher):
+            logger.warning("%s", line)
     optim.set_precision(cfg, device)
     seed_generators(cfg.TRAIN.SEED + info.rank)
     found = _resume_point(cfg, settings, info)
