@@ -35,7 +35,7 @@ def test_script_writes_both_files_and_they_are_read(tree: Path) -> None:
     assert env.uav_path == str(tree / "big/data/uav") and env.save_dir == str(tree / "out")
     settings = vars(runpy.run_path(str(train))["EnvironmentSettings"]())
     assert settings.keys() == vars(EnvironmentSettings()).keys()
-    assert settings["workspace_dir"] == str(tree / "work")
+    assert (settings["workspace_dir"], settings["save_dir"]) == (str(tree / "work"), str(tree / "out"))
     assert settings["got10k_dir"] == str(tree / "big/data/got10k/train")
     assert settings["images_dir"] == ""
 

@@ -13,8 +13,10 @@ import torch
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import build_ostrack
+from lib.test.evaluation.environment import EnvSettings
 from lib.train import optim
 from lib.train.actors.ostrack import OSTrackActor
+from lib.train.admin.environment import EnvironmentSettings
 from lib.train.admin.settings import Settings
 from lib.train.admin.stats import EpochStats
 from lib.train.run_training import TrainOptions, pick_device, run_training
@@ -40,6 +42,11 @@ def run(tiny, save_dir, *overrides, **options):
     return run_training(tiny, overrides, TrainOptions(save_dir=str(save_dir), device="cpu", **options))
 
 
+def configure_save_dir(out, folder):
+    """Name the output folder in the user's file of paths, which :func:`in_process` looks for in ``folder``."""
+    (folder / "no_local.py").write_text(f"class EnvironmentSettings:\n    save_dir = {str(out)!r}\n")
+
+
 def test_run_leaves_the_published_files_and_a_checkpoint_that_loads_safely(tiny, tmp_path):
     out = tmp_path / "out"
     last = run(tiny, out)
@@ -63,6 +70,16 @@ def test_run_leaves_the_published_files_and_a_checkpoint_that_loads_safely(tiny,
     assert "[val: 3, 2 / 2]" in text
     assert "ETA" in text
     assert "Loss/location" in text
+
+
+def test_without_save_dir_the_files_go_where_the_tracker_looks_for_them(tiny, tmp_path, monkeypatch):
+    assert EnvironmentSettings().save_dir == EnvSettings().save_dir
+    configure_save_dir(tmp_path / "mine", tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    last = run(tiny, "", "TRAIN.EPOCH=1")
+    assert last == tmp_path / "mine/checkpoints/train/ostrack/tiny/OSTrack_ep0001.pth.tar" and last.is_file()
+    assert (tmp_path / "mine/logs/ostrack-tiny.log").is_file() and not list((tmp_path / "elsewhere").iterdir())
 
 
 @pytest.mark.parametrize(
@@ -303,8 +320,9 @@ def test_wandb_offline(tiny, tmp_path, monkeypatch):
 class TestCommandLine:
     @pytest.fixture
     def call(self, tmp_path, monkeypatch):
+        configure_save_dir(tmp_path / "output", tmp_path)
+
         def call(*arguments):
-            monkeypatch.chdir(tmp_path)
             monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
             with pytest.raises(SystemExit) as leave:
                 runpy.run_path(str(SCRIPT), run_name="__main__")

@@ -27,7 +27,9 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="weight file to write")
     parser.add_argument("--samples", type=int, default=768, help="training samples to choose and fit by (768)")
-    parser.add_argument("--save_dir", default="./output", help="root of the checkpoints of --config_prv (./output)")
+    parser.add_argument(
+        "--save_dir", default="", help="root of the checkpoints of --config_prv (default: the configured one, ./output)"
+    )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
     parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="values instead of the experiment's")
     args = parser.parse_intermixed_args()
@@ -46,7 +48,7 @@ def main() -> None:
     before, after = prune(args.config, args.out, options, args.samples, args.overrides)
     print(f"wrote {args.out}: mean IoU of training samples {before:.3f} before, {after:.3f} after")
     given = ["--script", args.script] if args.script else []
-    given += ["--config", args.config, "--save_dir", args.save_dir, "--distill", "1"]
+    given += ["--config", args.config, *(["--save_dir", args.save_dir] if args.save_dir else []), "--distill", "1"]
     given += ["--script_teacher", args.script_prv] if args.script_prv else []
     given += ["--config_teacher", args.config_prv, *args.overrides, f"MODEL.PRETRAIN_FILE={args.out}"]
     next_step(shlex.join(["python", "tracking/train.py", *given]))

@@ -32,7 +32,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--script", default="", help="family of trackers (default: by the experiment's folder)")
     parser.add_argument("--config", required=True, help="name of an experiment, or path of a YAML file")
-    parser.add_argument("--save_dir", default="./output", help="root of checkpoints, logs and curves (./output)")
+    parser.add_argument(
+        "--save_dir", default="", help="root of checkpoints, logs and curves (default: the configured one, ./output)"
+    )
     parser.add_argument("--resume", default="latest", help="latest (default), none or the path of a checkpoint")
     parser.add_argument(
         "--resume_changed",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -59,13 +60,13 @@ def prune(
     ratio = previous.MODEL.BACKBONE.MLP_RATIO  # type: ignore[attr-defined]  # others have no MLPs to narrow
     wide = load_experiment(config, [*overrides, f"MODEL.BACKBONE.MLP_RATIO={ratio}"], options.script)
     device = checked_device(options.device)
-    net = family_of(cfg).build(wide)
-    load_previous(net, wide, options)
+    net, env = family_of(cfg).build(wide), env_settings()
+    load_previous(net, wide, replace(options, save_dir=options.save_dir or env.save_dir))
     probe = Path(f"{out}.probe")  # fail before minutes of work would be lost
     save_checkpoint({}, probe)
     probe.unlink()
     actor = build_actor(net.to(device).eval(), wide, optim.amp_dtype(cfg.TRAIN.AMP, device))
-    loader = build_loader(cfg, "TRAIN", open_sources(cfg, env_settings(), options.use_lmdb))
+    loader = build_loader(cfg, "TRAIN", open_sources(cfg, env, options.use_lmdb))
     drawn = list(islice(batches(loader), math.ceil(samples / cfg.TRAIN.BATCH_SIZE)))
     run = partial(_mean_iou, actor, drawn)
     before = run()

@@ -58,7 +58,8 @@ def run_training(
     """
     cfg, info = load_experiment(config, overrides, options.script), distributed.train_dist_info()
     device = pick_device(options.device, info)
-    chosen = vars(options) | {"script": cfg.family, "save_dir": str(options.save_dir), "device": str(device)}
+    save_dir = str(options.save_dir or env_settings().save_dir)
+    chosen = vars(options) | {"script": cfg.family, "save_dir": save_dir, "device": str(device)}
     settings = Settings(**chosen, config_name=cfg.name)
     if not info.is_main:  # the rest is in the log file
         for handler in logging.getLogger().handlers:

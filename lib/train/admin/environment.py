@@ -23,13 +23,15 @@ _DataFolders = make_dataclass("_DataFolders", [(name, str, field(default=path)) 
 class EnvironmentSettings(_DataFolders):  # type: ignore[misc, valid-type]  # generated from the table
     """Folders for training, with the published names; by default in ``data`` of the project folder.
 
-    The settings of data sets are listed in :data:`lib.data.datasets.TRAINING`. ``cache_dir`` is for parsed annotations.
-    The others are a folder or a list of folders: ``folder_dir`` of sequences for ``FOLDER``; ``pictures_dir`` of
-    still images with boxes for ``PICTURES``; ``images_dir`` of unlabeled images and ``cutouts_dir`` of PNG cut-outs
-    with alpha for ``IMAGES`` (empty: procedural textures only).
+    The settings of data sets are listed in :data:`lib.data.datasets.TRAINING`. ``save_dir`` is for checkpoints, logs
+    and curves, by default ``output`` of the project folder; ``cache_dir`` is for parsed annotations. The others are a
+    folder or a list of folders: ``folder_dir`` of sequences for ``FOLDER``; ``pictures_dir`` of still images with boxes
+    for ``PICTURES``; ``images_dir`` of unlabeled images and ``cutouts_dir`` of PNG cut-outs with alpha for ``IMAGES``
+    (empty: procedural textures only).
     """
 
     workspace_dir: str = str(PROJECT_DIR)
+    save_dir: str = str(PROJECT_DIR / "output")
     cache_dir: str = _data("cache")
     folder_dir: str | list[str] = ""
     pictures_dir: str | list[str] = ""

@@ -12,7 +12,7 @@ class TrainOptions:
 
     Attributes:
         script: family of trackers; empty = by the folder of the experiment.
-        save_dir: where checkpoints, logs and curves go.
+        save_dir: where checkpoints, logs and curves go; empty = the configured folder.
         device: ``auto`` (CUDA when there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         resume: ``latest``, ``none`` or the path of a checkpoint.
         resume_changed: allow resuming from a checkpoint with another configuration, at the end of an epoch.
@@ -22,7 +22,7 @@ class TrainOptions:
     """
 
     script: str = ""
-    save_dir: str = "./output"
+    save_dir: str = ""
     device: str = "auto"
     resume: str = "latest"
     resume_changed: bool = False
