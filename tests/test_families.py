@@ -226,17 +226,20 @@ def test_results_and_files_of_a_family_outside_are_of_its_code(own, experiment, 
     assert kept_file(cfg, "0", "torch", "float32", tmp_path) != files[0]
 
 
-def test_what_run_changes_must_be_in_the_first_state(experiment, weights, monkeypatch):
+def test_what_run_changes_and_reads_must_be_in_the_first_state(experiment, weights, monkeypatch):
     cfg = load_experiment(experiment, family=MEMORY)
     form = find_family(MEMORY).plain
 
     class Renamed(form):
+        def prepare(self, state):
+            return {("mean" if name == "memory" else name): value for name, value in super().prepare(state).items()}
+
         def run(self, state, crops):
-            outputs, changed = super().run(state, crops)
+            outputs, changed = super().run({**state, "memory": state["mean"]}, crops)
             return outputs, {"mean": changed["memory"]}
 
     monkeypatch.setitem(_FOUND, "mean_memory", replace(find_family(MEMORY), plain=Renamed))
-    with pytest.raises(ConfigError, match=r"run\(\) of mean_memory changes mean, which initial_state\(\) does not"):
+    with pytest.raises(ConfigError, match=r"run\(\) of mean_memory reads mean again, which initial_state\(\) does not"):
         NetworkGraph(cfg, tracking_model(cfg, weights[MEMORY]))
 
 

@@ -392,6 +392,17 @@ def test_it_exports_with_its_state_as_inputs_and_outputs(cfg, tmp_path):
         np.testing.assert_allclose(got, want, atol=1e-2)
 
 
+def test_presence_without_a_token_is_an_output_of_the_file_alone(tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    parts = {"DYNAMIC_TEMPLATE": False, "TOKEN": False}
+    cfg = load_experiment(experiment_file(tmp_path, **parts), ["DATA.TEMPLATE.NUMBER=1"], FAMILY)
+    model = random_model(cfg)
+    tracker = MemoryTracker(cfg, exported_network(cfg, model, "onnxruntime", "float32", tmp_path))
+    for want, got in zip(follow(MemoryTracker(cfg, model), 3)[:2], follow(tracker, 3)[:2], strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-2)
+
+
 def test_a_clip_follows_time_and_may_lose_its_target():
     visible = np.ones(40, bool)
     visible[15:20] = False

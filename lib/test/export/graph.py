@@ -27,7 +27,7 @@ class NetworkGraph(nn.Module):
         dtype: type to compute in.
 
     Raises:
-        ConfigError: the model changes entries of the state that the first frame does not have.
+        ConfigError: the model changes and reads entries of the state that the first frame does not have.
 
     Attributes:
         outputs: names of the outputs: those of the head, then ``next_NAME`` for each changed entry of the state.
@@ -39,12 +39,20 @@ class NetworkGraph(nn.Module):
         self.network = family_of(cfg).tracking_form(cfg, model, dtype, torch.device("cpu"), pack=False)
         self.head_outputs = HEADS[cfg.MODEL.HEAD.TYPE].outputs
         noise = {name: torch.from_numpy(value) for name, value in noise_inputs(cfg, 1).items()}
+        search = noise.pop("search")
         with torch.inference_mode():
-            _, changed = self._run(**noise)
+            prepared = self.network.prepare(noise)
+            _, changed = self.network.run(prepared, search)
+            # The next run of the file has no others than these. A presence without a token is an output alone.
+            inputs = {name: value for name, value in changed.items() if name in noise}
+            found, seen = (self.network.run(prepared | entries, search)[0] for entries in (changed, inputs))
         self.changes = tuple(changed)
-        if unknown := sorted(changed.keys() - noise.keys()):
-            names, advice = ", ".join(unknown), "give it there under this name, as the file's inputs are that state"
-            raise ConfigError(f"run() of {cfg.family} changes {names}, which initial_state() does not have: {advice}")
+        if any(not torch.equal(found[name], seen[name]) for name in self.head_outputs):
+            names = ", ".join(sorted(changed.keys() - noise.keys()))
+            advice = "give it there under this name, as the file's inputs are that state"
+            raise ConfigError(
+                f"run() of {cfg.family} reads {names} again, which initial_state() does not have: {advice}"
+            )
         self.outputs = (*self.head_outputs, *(f"next_{name}" for name in self.changes))
 
     def _run(self, search: Tensor, **state: Tensor) -> tuple[dict[str, Tensor], State]:
