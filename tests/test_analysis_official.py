@@ -194,7 +194,7 @@ def test_every_benchmark_has_its_rules_and_every_difference_its_reason():
     tags = {row.dataset for row in BENCHMARKS.values()}
     assert tags - set(PROTOCOLS["official"].special) == {"itb"}  # nothing special about it
     assert set(PROTOCOLS["official"].special) <= tags | {"folder"}
-    quiet = {"scores", "flags_expected", "nan_is_absent", "pad_short", "pixel", "success_points", "center_points"}
+    quiet = {"scores", "flags_expected", "nan_is_absent", "pad_short", "success_points"}
     for tag in (*tags, "folder"):
         published, official = rules(tag, "pytracking"), rules(tag)
         for name in set(differing(published, official)) - quiet:
@@ -227,6 +227,12 @@ def test_differences_of_other_measures():
     assert lines[0].startswith("protocol pytracking, t/c: AUC 66.67, OP50 100.00, OP75 25.00")
     assert lines[2] == "  AO, SR0.50, SR0.75 are other measures than AUC, OP50, OP75, Precision, Norm Precision"
     assert lines[3] == "  AO -10.00, SR0.75 -25.00: the first frame is left out"
+
+
+def test_differences_by_the_number_of_thresholds_are_explained():
+    """Distances 0, 3, 3, 3: with 51 thresholds the area is 0.9625, with 21, a step of 2.5 pixels, 0.94375."""
+    found = difference_lines("trackingnet", "pytracking", TRUTH, TRUTH + [[0] * 4, *[[3, 0, 0, 0]] * 3])
+    assert found[-1].endswith("Precision -1.88: the curves of both precisions have 21 points")
 
 
 def test_a_protocol_that_cannot_score_says_so():

@@ -113,6 +113,7 @@ WHY: dict[tuple[str, Any], str] = {
     ("repeat_empty", False): "a predicted box without area does not repeat the one before it",
     ("rounded", True): "boxes are rounded to whole pixels",
     ("clipped", True): "boxes are clipped to the image",
+    ("pixel", 0.0): "sides are computed without adding and subtracting a pixel, whose rounding decides ties",
     ("positive_corner", True): "a true box counts only where x and y are above zero too",
     ("invalid_center", -1): "a frame whose true box does not count is a hit of precision, as in MATLAB",
     ("invalid_center", np.inf): "a frame without target is never a hit of precision (in MATLAB it is)",
@@ -124,6 +125,7 @@ WHY: dict[tuple[str, Any], str] = {
     ("skip_absent", True): "frames without target are left out",
     ("pooled", True): "the frames of all sequences are pooled",
     ("scores", AREAS): "areas under the curves by the trapezoid rule",
+    ("center_points", 21): "the curves of both precisions have 21 points",
 }
 
 
