@@ -137,6 +137,13 @@ def test_short_result_is_padded_and_reported(workspace, env, caplog):
     assert "3 boxes for the 6 frames of car" in caplog.text
 
 
+def test_long_result_is_cut_and_reported(workspace, env, caplog):
+    write_result(workspace, "long", "boat", TRUTH["boat"])
+    path = write_result(workspace, "long", "car", np.concatenate((TRUTH["car"], TRUTH["car"])))
+    assert score(workspace, env, "long").trackers[0].sequence_scores()[1, 1] == pytest.approx(100)
+    assert caplog.messages == [f"{path}: 12 boxes for the 6 frames of car"]
+
+
 def test_a_sequence_with_its_first_box_only_is_left_out(workspace, env):
     write_boxes(workspace / "seqs/boat/groundtruth.txt", TRUTH["boat"][:1])
     text = summary_text(score(workspace, env, "still"))

@@ -29,7 +29,7 @@ class FrameErrors:
         valid: the frame has a target: a true box that counts under the rules and, where there are flags, visible.
         scored: the frame is in the denominator of the scores.
         boxes: the prediction as it was scored, ``(frames, 4)``.
-        padded: number of frames missing at the end of the prediction.
+        given: number of boxes in the prediction, which may be fewer or more than the frames.
     """
 
     overlap: np.ndarray
@@ -38,7 +38,7 @@ class FrameErrors:
     valid: np.ndarray
     scored: np.ndarray
     boxes: np.ndarray
-    padded: int
+    given: int
 
 
 def check_truth(truth: np.ndarray, rules: Rules, source: str) -> np.ndarray:
@@ -165,7 +165,7 @@ def frame_errors(
         center[~seen] = norm_center[~seen] = np.inf
     scored = valid.copy() if rules.skip_absent else np.ones(len(truth), bool)
     scored[0] &= not rules.skip_first
-    return FrameErrors(overlap, center, norm_center, valid, scored, boxes, max(0, len(truth) - len(prediction)))
+    return FrameErrors(overlap, center, norm_center, valid, scored, boxes, len(prediction))
 
 
 def true_runs(flags: np.ndarray) -> np.ndarray:

@@ -105,14 +105,15 @@ class TrackerReport:
 
         NaN for frames without one; None if the tracker has none. Raises DataError: the file does not fit.
         """
-        frames, padded = len(self.errors[index].valid), self.errors[index].padded
+        frames = len(self.errors[index].valid)
+        boxes = min(self.errors[index].given, frames)
         found = read_scores(self.files[index]) if self.files else None
         if found is None:
             return None
-        if len(found) < frames - padded:
-            counts = f"{len(found)} scores for {frames - padded} boxes"
+        if len(found) < boxes:
+            counts = f"{len(found)} scores for {boxes} boxes"
             raise DataError(f"{scores_path(self.files[index])} has {counts}: delete it, or track this sequence again")
-        return np.concatenate((found, np.full(padded, np.nan)))[:frames]
+        return np.concatenate((found, np.full(frames - boxes, np.nan)))[:frames]
 
     def intervals(self, values: np.ndarray | None = None) -> dict[str, tuple[float, float]]:
         """Return the 95 % bootstrap interval over sequences of each score, in percent; NaN for a single sequence.
@@ -334,7 +335,7 @@ def evaluate(
     for tracker in tqdm(dict.fromkeys(trackers), "scoring", leave=False, disable=None):
         label = tracker_label(tracker)
         scored, paths = score(label, rules), files[label]
-        _warn_of_short(scored, paths, data)
+        _warn_of_lengths(scored, paths, data)
         origins = Counter(map(result_origin, paths, data))
         run = run_of(tracker, paths[0])
         report.trackers.append(replace(scored, origins=dict(origins.most_common()), files=paths, run=run))
@@ -387,9 +388,8 @@ def _scorable(
     )
 
 
-def _warn_of_short(scored: TrackerReport, paths: Seq[Path], data: Seq[Sequence]) -> None:
-    """Warn of each result file that has fewer boxes than its sequence has frames."""
+def _warn_of_lengths(scored: TrackerReport, paths: Seq[Path], data: Seq[Sequence]) -> None:
+    """Warn of each result file that has fewer or more boxes than its sequence has frames."""
     for path, sequence, errors in zip(paths, data, scored.errors, strict=True):
-        if errors.padded:
-            frames = len(errors.valid)
-            logger.warning("%s: %d boxes for the %d frames of %s", path, frames - errors.padded, frames, sequence.name)
+        if errors.given != len(errors.valid):
+            logger.warning("%s: %d boxes for the %d frames of %s", path, errors.given, len(errors.valid), sequence.name)
