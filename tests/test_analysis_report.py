@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -135,6 +136,16 @@ def test_short_result_is_padded_and_reported(workspace, env, caplog):
     write_result(workspace, "short", "car", TRUTH["car"][:3])
     assert score(workspace, env, "short").trackers[0].sequence_scores()[1, 1] == pytest.approx(50)
     assert "3 boxes for the 6 frames of car" in caplog.text
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a file that is always full is Linux's")
+def test_tables_on_a_full_disk_are_told_with_their_folder(workspace, env):
+    name = f"folder:{workspace / 'seqs'}"
+    folder = Path(env.result_plot_path) / folder_name(name)
+    folder.mkdir(parents=True)
+    (folder / "per_sequence.csv").symlink_to("/dev/full")
+    with pytest.raises(DataError, match=f"{folder} cannot be written: No space left on device"):
+        list(analyze(name, env=env, options=AnalysisOptions(plots=False)))
 
 
 def test_long_result_is_cut_and_reported(workspace, env, caplog):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -312,6 +313,16 @@ def test_results_of_another_origin_stay(tmp_path: Path, env: EnvSettings) -> Non
     check(env, run(tmp_path / "r.json", env, force=True))
     assert not mine.with_name("Deer_time.txt").exists()  # times of what was replaced
     check(env, run(tmp_path / "r.json", env))  # again from the same source
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a file that is always full is Linux's")
+def test_a_full_disk_is_told_with_the_result(tmp_path: Path, env: EnvSettings) -> None:
+    (tmp_path / "Deer.txt").write_text(text(track("Deer")))
+    path = Path(env.results_path) / "KCF/hog/Deer.txt"
+    path.parent.mkdir(parents=True)
+    path.with_suffix(".json").symlink_to("/dev/full")
+    with pytest.raises(DataError, match=f"{path} cannot be written: No space left on device"):
+        run(tmp_path / "Deer.txt", env, force=True)
 
 
 def test_a_prefix_of_ours_is_optional(tmp_path: Path, env: EnvSettings) -> None:

@@ -1,4 +1,4 @@
-"""Atomic writes of files."""
+"""Atomic writes of files, and errors of writing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+from lib.utils.errors import DataError
 
 
 @contextlib.contextmanager
@@ -26,3 +28,12 @@ def replacing(path: Path, suffix: str = ".tmp") -> Iterator[Path]:
         with contextlib.suppress(OSError):
             unfinished.unlink()
         raise
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise DataError if something cannot be written, as on a full disk; it names the file or, if unknown, ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{error.filename or path} cannot be written: {error.strerror}") from error

@@ -26,6 +26,7 @@ from lib.test.evaluation.benchmarks import FOLDER_PREFIX, get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.test.evaluation.results import LOST_BELOW, result_files
 from lib.utils.errors import ConfigError, DataError, suggestion
+from lib.utils.replacing import writing
 
 
 @dataclass(frozen=True)
@@ -124,14 +125,15 @@ def _printed(report: Report, options: AnalysisOptions) -> Iterator[str]:
 
 
 def _written(report: Report, options: AnalysisOptions, folder: Path) -> list[Path]:
-    """Write the requested output to ``folder`` and return the files."""
-    files = write_tables(report, options.export, folder)
-    if options.plots:
-        files += write_plots(report, folder)
-    if options.html:
-        from lib.test.analysis.html import write_html
+    """Write the requested output to ``folder`` and return the files. Raises DataError: it cannot be written."""
+    with writing(folder):
+        files = write_tables(report, options.export, folder)
+        if options.plots:
+            files += write_plots(report, folder)
+        if options.html:
+            from lib.test.analysis.html import write_html
 
-        files.append(write_html(report, folder / "report.html", lost_below=options.lost_below))
+            files.append(write_html(report, folder / "report.html", lost_below=options.lost_below))
     return files
 
 

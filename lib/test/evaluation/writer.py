@@ -5,14 +5,13 @@ from __future__ import annotations
 import fcntl
 import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, TextIO
 
 from lib.test.evaluation.results import finish_result, partial_path, time_path, times_path, write_scores
 from lib.utils.errors import BusyError, DataError
+from lib.utils.replacing import writing
 
 
 class FrameTime(NamedTuple):
@@ -63,7 +62,7 @@ class ResultWriter:
         self.scores: list[float] = []
 
     def __enter__(self) -> ResultWriter:
-        with _writing(self.path):
+        with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = _open_alone(partial_path(self.path))
             if not self.replace and self.path.exists():  # asked only now that no other process can write it
@@ -85,7 +84,7 @@ class ResultWriter:
             found = f"the tracker returned the box {box} for frame {len(self.times)} of {self.path.stem}"
             raise DataError(f"{found}: a box is four finite numbers x, y, w, h, and w and h are not below 0")
         whole = self.provenance.get("compat_int", False)
-        with _writing(self.path):
+        with writing(self.path):
             self._file.write("\t".join(f"{int(value)}" if whole else f"{value:.4f}" for value in box) + "\n")
             self._file.flush()
         self.times.append(time)
@@ -94,7 +93,7 @@ class ResultWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with _writing(self.path), self._file:  # closed, and so unlocked, only after the result is renamed
+        with writing(self.path), self._file:  # closed, and so unlocked, only after the result is renamed
             if error is None:
                 self._finish()
 
@@ -104,15 +103,6 @@ class ResultWriter:
         times_path(self.path).write_text("".join(f"{line}\n" for line in (TIMES_HEADER, *self.times)))
         write_scores(self.path, self.scores)
         finish_result(self.path, self.provenance)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Raise DataError, which names the file, if one of the result ``path`` cannot be written, as on a full disk."""
-    try:
-        yield
-    except OSError as error:
-        raise DataError(f"{error.filename or path} cannot be written: {error.strerror}") from error
 
 
 def _open_alone(path: Path) -> TextIO:

@@ -30,6 +30,7 @@ from lib.test.evaluation.results import (
 )
 from lib.test.utils.shared_results import SharedResult, read_source
 from lib.utils.errors import ConfigError, DataError, listed
+from lib.utils.replacing import writing
 
 _ALIASES = {"human4": "human4_2"}  # other toolkits' name of a sequence of OTB
 _SHOWN = 8
@@ -330,10 +331,14 @@ def _refuse_foreign(origins: dict[Path, dict[str, str]]) -> None:
 
 
 def _write(path: Path, boxes: np.ndarray, scores: np.ndarray | None, record: dict[str, Any]) -> None:
-    """Write the result whole or not at all; times and scores that belong to what was there before go."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial_path(path).write_text("".join("\t".join(map(repr, row)) + "\n" for row in boxes.tolist()))
-    for stale in (time_path(path), times_path(path)):
-        stale.unlink(missing_ok=True)
-    write_scores(path, () if scores is None else scores.tolist())
-    finish_result(path, record)
+    """Write the result whole or not at all; times and scores that belong to what was there before go.
+
+    Raises DataError: it cannot be written.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial_path(path).write_text("".join("\t".join(map(repr, row)) + "\n" for row in boxes.tolist()))
+        for stale in (time_path(path), times_path(path)):
+            stale.unlink(missing_ok=True)
+        write_scores(path, () if scores is None else scores.tolist())
+        finish_result(path, record)
