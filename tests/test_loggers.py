@@ -41,6 +41,22 @@ def test_tensorboard_gets_the_published_names_and_the_picture(settings):
     assert (first.step, second.step, first.width, first.height) == (1, 2, 9, 6)
 
 
+def test_tensorboard_shows_no_epochs_that_a_later_run_replaced(settings):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    # Three epochs; on from the first one, after a stop; and then anew.
+    for done, values in ((0, [1, 2, 3]), (1, [20, 30]), (0, [100])):
+        logger = RunLogger(settings, {}, epoch=done)
+        for number, value in enumerate(values):
+            logger.log_epoch("train", {"IoU": value}, done + number + 1, 0)
+        logger.close()
+        events = EventAccumulator(str(settings.tensorboard_dir))
+        events.Reload()
+        shown = [(event.step, event.value) for event in events.Scalars("train/IoU")]
+        assert shown == {3: [(1, 1), (2, 2), (3, 3)], 2: [(1, 1), (2, 20), (3, 30)], 1: [(1, 100)]}[len(values)]
+
+
 def test_wandb_runs_offline_and_a_resumed_run_is_the_same_one(settings, tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")

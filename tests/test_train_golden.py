@@ -125,9 +125,8 @@ def test_three_optimizer_steps_of_the_trainer(actor, cfg, batch, tmp_path, monke
     monkeypatch.setattr(trainer_module, "save_checkpoint", lambda state, path: None)  # it would be a gigabyte
     notes, net = Notes(actor.net), actor.net
     loaders = loader_of(batch, 4 * STEPS), loader_of(batch, 1)
-    trainer = trainer_module.Trainer(
-        actor, cfg, Settings("ostrack", str(tmp_path), config_name="golden"), *loaders, notes
-    )
+    trainer = trainer_module.Trainer(actor, cfg, Settings("ostrack", str(tmp_path), config_name="golden"), *loaders)
+    trainer.run_logger = notes
     groups = [
         {"n": len(group["params"]), "lr": group["lr"], "wd": group["weight_decay"]}
         for group in trainer.optimizer.param_groups

@@ -174,6 +174,10 @@ def test_a_new_start_puts_the_old_checkpoints_aside(run, tmp_path):
     assert len(again["stats"]["train"]["IoU"]) == 1
     assert names(folder) == ["OSTrack_ep0001.pth.tar", "replaced_1"]
     assert (folder / "replaced_1" / "OSTrack_ep0003.pth.tar").read_bytes() == third
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    curves = accumulator.EventAccumulator(str(tmp_path / "out/tensorboard/train/ostrack/tiny"))
+    curves.Reload()
+    assert [event.step for event in curves.Scalars("train/IoU")] == [1]
     # From a path: what is newer than that goes too, the rest stays.
     run("out", "TRAIN.EPOCH=2")
     moved = load_checkpoint(run("out", "TRAIN.EPOCH=2", resume=str(folder / "OSTrack_ep0001.pth.tar")))

@@ -115,20 +115,19 @@ def _train(
     assert train_loader  # otherwise the configuration would have been rejected
     if val_loader is None:
         logger.info("training without validation")
-    run_logger = None
-    if info.is_main:
-        run_logger = RunLogger(settings, to_plain(cfg), found[1].get("wandb_run_id") if found else None)
+    trainer = Trainer(actor, cfg, settings, train_loader, val_loader, score_sequences)
+    wandb_run_id = found[1].get("wandb_run_id") if found else None
+    if found:
+        restore(trainer, found[1], found[0])
+        found = None  # as large as the network and its optimizer
     try:
-        trainer = Trainer(actor, cfg, settings, train_loader, val_loader, run_logger, score_sequences)
-        if found:
-            restore(trainer, found[1], found[0])
-            found = None  # as large as the network and its optimizer
         if info.is_main:
+            trainer.run_logger = RunLogger(settings, to_plain(cfg), wandb_run_id, trainer.epoch)
             set_aside_newer(settings.checkpoint_dir, (trainer.epoch, trainer.epoch_step))
         trainer.train()
     finally:
-        if run_logger:
-            run_logger.close()
+        if trainer.run_logger:
+            trainer.run_logger.close()
     distributed.barrier()
     written = checkpoint_path(settings.checkpoint_dir, trainer.epoch)
     last = written if last is None or written.is_file() else last  # nothing was left to train

@@ -61,6 +61,7 @@ class RunLogger:
     Args:
         config: the experiment as plain values, shown by wandb.
         run_id: ID of the wandb run to continue; None = a new one.
+        epoch: completed epochs. TensorBoard no longer shows what an earlier run logged of later ones.
 
     Attributes:
         run_id: ID of the wandb run, to continue it when resuming.
@@ -69,8 +70,8 @@ class RunLogger:
         ConfigError: wandb is asked for and not installed, or does not start.
     """
 
-    def __init__(self, settings: Settings, config: Mapping[str, Any], run_id: str | None = None):
-        self._board = _open_tensorboard(settings.tensorboard_dir)
+    def __init__(self, settings: Settings, config: Mapping[str, Any], run_id: str | None = None, epoch: int = 0):
+        self._board = _open_tensorboard(settings.tensorboard_dir, epoch)
         self._wandb = _open_wandb(settings, config, run_id) if settings.use_wandb else None
         self.run_id = run_id if self._wandb is None else self._wandb.id
 
@@ -108,14 +109,14 @@ class RunLogger:
             self._wandb.finish()
 
 
-def _open_tensorboard(folder: Path) -> Any:
+def _open_tensorboard(folder: Path, epoch: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         logger.info("tensorboard is not installed: no curves in %s", folder)
         return None
     threading.excepthook = _pass_over_tensorboard
-    return SummaryWriter(str(folder))
+    return SummaryWriter(str(folder), purge_step=epoch + 1)
 
 
 def _pass_over_tensorboard(args: threading.ExceptHookArgs) -> None:

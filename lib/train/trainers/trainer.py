@@ -48,11 +48,11 @@ class Trainer:
     Args:
         actor: network and losses; its network is wrapped here for data parallelism.
         train_loader, val_loader: from :func:`lib.train.data.loader.build_loader`; None = no validation.
-        run_logger: tensorboard and wandb; rank 0 has one.
         score_sequences: tracks sequences after each validation; None = no tracking.
 
     Attributes:
         net: the network itself.
+        run_logger: tensorboard and wandb, set on rank 0 before :meth:`train`.
         epoch: completed epochs.
         epoch_step: steps done in the next one.
         step: steps done in all.
@@ -66,12 +66,12 @@ class Trainer:
         settings: Settings,
         train_loader: PairLoader,
         val_loader: PairLoader | None,
-        run_logger: RunLogger | None = None,
         score_sequences: SequenceScorer | None = None,
     ):
         self.actor, self.cfg, self.settings = actor, cfg, settings
         self.train_loader, self.val_loader = train_loader, val_loader
-        self.run_logger, self.score_sequences = run_logger, score_sequences
+        self.score_sequences = score_sequences
+        self.run_logger: RunLogger | None = None
         self.info = distributed.train_dist_info()
         self.net = actor.net
         self.optimizer = optim.build_optimizer(self.net, cfg)  # freezes layers, which must precede wrapping
