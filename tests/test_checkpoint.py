@@ -241,6 +241,17 @@ def test_stripping_keeps_the_network_in_half_precision(tmp_path):
         strip_checkpoint(full, tmp_path / "n.safetensors")
 
 
+def test_stripping_never_replaces_what_it_reads(tmp_path, monkeypatch):
+    path, other = tmp_path / "OSTrack_ep0001.pth.tar", tmp_path / "other.pth"
+    save_checkpoint({"net": {"a": torch.ones(2)}, "optimizer": {"step": 1}}, path)
+    save_checkpoint({"net": {"a": torch.zeros(2)}, "optimizer": {"step": 2}}, other)
+    monkeypatch.chdir(tmp_path)
+    for out, mix in ((path.name, None), (other, other)):
+        with pytest.raises(CheckpointError, match="name another file"):
+            strip_checkpoint(path, out, mix=mix)
+    assert [load_checkpoint(file)["optimizer"]["step"] for file in (path, other)] == [1, 2]
+
+
 def test_weights_of_a_quantized_model_are_refused(tmp_path):
     model = torch.nn.Linear(2, 2)
     whole = {name: (100 * value).to(torch.int8) for name, value in model.state_dict().items()}

@@ -259,9 +259,12 @@ def strip_checkpoint(
 
     Raises:
         CheckpointError: the checkpoint cannot be used or holds no averaged weights, the weights to mix with are of
-            another model, a weight is too large for half precision, or ``out`` cannot be written.
+            another model, a weight is too large for half precision, or ``out`` cannot be written or is one of the
+            files to read: a run could not be resumed from it any more.
     """
     checkpoint = load_checkpoint(path)
+    if any(Path(source).resolve() == Path(out).resolve() for source in (path, mix) if source is not None):
+        raise CheckpointError(f"{out} would be replaced by its own weights, and the rest of it lost: name another file")
     if ema and not _average(checkpoint):
         raise CheckpointError(f"checkpoint {path} holds no averaged weights: it was trained with TRAIN.EMA_DECAY 0")
     net = network_state(checkpoint["ema"] if ema else checkpoint, path)
