@@ -2,14 +2,21 @@
 
 import os
 import signal
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
+from lib.config.experiment import DataConfig
+from lib.data.image_io import write_image
+from lib.train import run_training as run_training_module
+from lib.train.admin import environment
+from lib.train.data.samples import open_source
 from lib.train.trainers import checkpoints
 from lib.train.trainers import trainer as trainer_module
 from lib.train.trainers.stop import Preempted
-from lib.utils.checkpoint import load_checkpoint
+from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError
 from tests.train_processes import Runs, assert_same_run, in_process
 
@@ -275,6 +282,30 @@ def test_the_weights_of_a_run_start_another_one(run):
     for name, value in load_checkpoint(last)["net"].items():
         if "running" not in name and "num_batches" not in name:
             torch.testing.assert_close(started[name], value, rtol=0, atol=1e-9)
+
+
+def test_other_training_data_are_told(run, tmp_path, monkeypatch, caplog):
+    image = np.full((120, 160, 3), 90, np.uint8)
+    for number in range(3):
+        write_image(tmp_path / f"images/{number}.png", image + 40 * number)
+    env = replace(environment.EnvironmentSettings(), images_dir=str(tmp_path / "images"))
+    monkeypatch.setattr(
+        run_training_module, "open_sources", lambda *_: {"IMAGES": open_source("IMAGES", env, DataConfig())}
+    )
+    assert load_checkpoint(run("out", "TRAIN.EPOCH=1"))["data_sizes"] == {"IMAGES": 3}
+    run("out", "TRAIN.EPOCH=2")
+    assert "the training data are not those" not in caplog.text
+    (tmp_path / "images/2.png").unlink()
+    run("out", "TRAIN.EPOCH=3")
+    assert "OSTrack_ep0002.pth.tar, so other samples follow; sequences or images: IMAGES had 3, has 2" in caplog.text
+
+
+def test_a_checkpoint_without_the_sizes_of_its_data_is_resumed(run):
+    last = run("out", "TRAIN.EPOCH=1")
+    state = load_checkpoint(last)
+    del state["data_sizes"]
+    save_checkpoint(state, last)
+    assert load_checkpoint(run("out", "TRAIN.EPOCH=2"))["step"] == 2 * state["step"]
 
 
 def test_the_same_step_may_be_shared_out_in_another_way(run):

@@ -35,6 +35,9 @@ class ImagesDataset:
     def __init__(self, assets: AssetLibrary) -> None:
         self.assets = assets
 
+    def __len__(self) -> int:
+        return len(self.assets.pictures) + len(self.assets.cutouts)
+
     def draw_pair(self, rng: np.random.Generator, spec: PairSpec, positive: bool = True) -> CropPair:
         """Draw a pair; a negative one has no search crops, see :class:`lib.train.data.samples.PairSource`."""
         pair = self.draw_plain(rng, spec.template, spec.search)

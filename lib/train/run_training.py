@@ -116,6 +116,7 @@ def _train(
     if val_loader is None:
         logger.info("training without validation")
     trainer = Trainer(actor, cfg, settings, train_loader, val_loader, score_sequences)
+    trainer.data_sizes = {name: len(sources[name]) for name in drawn_datasets(cfg, "TRAIN")}
     wandb_run_id = found[1].get("wandb_run_id") if found else None
     if found:
         restore(trainer, found[1], found[0])

@@ -42,10 +42,15 @@ Sample = dict[str, Any]
 
 
 class PairSource(Protocol):
-    """Samples crop pairs. ``single``: it has only one sequence, so it cannot provide a second one."""
+    """Samples crop pairs. ``single``: it has only one sequence, so it cannot provide a second one.
+
+    Its length is the number of sequences or images that it samples from.
+    """
 
     name: str
     single: bool
+
+    def __len__(self) -> int: ...
 
     def draw_pair(self, rng: np.random.Generator, spec: PairSpec, positive: bool = ...) -> CropPair:
         """Sample a sequence, its frames and their crops.
@@ -93,6 +98,9 @@ class AnnotatedPairs:
             raise DataError(f"{self.name}: none of {left_out} sequences can be used; one needs {needed}")
         if left_out:
             logger.info("%s: %d of %d sequences are left out; one needs %s", self.name, left_out, len(dataset), needed)
+
+    def __len__(self) -> int:
+        return len(self.usable)
 
     def draw_pair(self, rng: np.random.Generator, spec: PairSpec, positive: bool = True) -> CropPair:
         """See :class:`PairSource`. A negative search region is the middle of a frame without the target."""

@@ -73,6 +73,7 @@ def snapshot(trainer: Trainer) -> dict[str, Any]:
         "world": trainer.info.world,
         "wandb_run_id": trainer.run_logger.run_id if trainer.run_logger else None,
         "config": to_plain(trainer.cfg),
+        "data_sizes": trainer.data_sizes,
         "versions": versions(),
     }
 
@@ -87,7 +88,7 @@ def restore(trainer: Trainer, state: dict[str, Any], path: Path) -> None:
         CheckpointError: the checkpoint has weights only, or they do not fit.
         ConfigError: the checkpoint belongs to another experiment.
     """
-    missing = snapshot(trainer).keys() - state.keys()
+    missing = snapshot(trainer).keys() - state.keys() - {"data_sizes"}  # new: earlier checkpoints do not have it
     if missing:
         raise CheckpointError(
             f"{path} cannot be resumed: it has no {', '.join(sorted(missing))}. To start from its weights, "
@@ -113,6 +114,13 @@ def restore(trainer: Trainer, state: dict[str, Any], path: Path) -> None:
             trainer.ema.load_state_dict(state["ema"])
         trainer.optimizer.load_state_dict(state["optimizer"])
         trainer.scaler.load_state_dict(state["scaler"])
+    before, now = state.get("data_sizes", {}), trainer.data_sizes
+    changed = [
+        f"{name} had {before[name]}, has {now[name]}" for name in now if before.get(name, now[name]) != now[name]
+    ]
+    if changed and info.is_main:
+        logger.warning("the training data are not those of %s, so other samples follow; sequences or images: %s",
+                       path, "; ".join(changed))  # fmt: skip
     trainer.history, trainer.stats = state["stats"], EpochStats(state["epoch_stats"])
     trainer.epoch, trainer.epoch_step, trainer.step = state["epoch"], state["epoch_step"], state["step"]
     if info.world == state["world"]:

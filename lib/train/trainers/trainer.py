@@ -53,6 +53,7 @@ class Trainer:
     Attributes:
         net: the network itself.
         run_logger: tensorboard and wandb, set on rank 0 before :meth:`train`.
+        data_sizes: numbers of sequences or images in the training sets, by name, for comparison when resuming.
         epoch: completed epochs.
         epoch_step: steps done in the next one.
         step: steps done in all.
@@ -72,6 +73,7 @@ class Trainer:
         self.train_loader, self.val_loader = train_loader, val_loader
         self.score_sequences = score_sequences
         self.run_logger: RunLogger | None = None
+        self.data_sizes: dict[str, int] = {}
         self.info = distributed.train_dist_info()
         self.net = actor.net
         self.optimizer = optim.build_optimizer(self.net, cfg)  # freezes layers, which must precede wrapping
