@@ -32,7 +32,7 @@ class HeadConfig(Section):
     """``MODEL.HEAD``."""
 
     TYPE: Literal["CENTER", "CORNER", "MLP"] = "CENTER"
-    NUM_CHANNELS: PositiveInt = 256
+    NUM_CHANNELS: Annotated[int, Interval(8)] = 256  # of the first layers; the last ones of CENTER have an eighth
     # Further channels for the head: the cosine similarity of each search token to each template token (pixel-wise
     # correlation, Yan et al., Alpha-Refine, CVPR 2021).
     CORRELATION: Extension[bool] = False
@@ -95,7 +95,7 @@ class TrainConfig(Section):
     AMP: Literal[False, True, "bf16", "fp16"] = False
     DROP_PATH_RATE: Annotated[float, Interval(0, 1, "[)")] = 0.1
     SCHEDULER: SchedulerConfig = SchedulerConfig()
-    SEED: Extension[NonNegativeInt] = 42
+    SEED: Extension[Annotated[int, Interval(0, 2**63 - 1)]] = 42
     # Batches whose gradients are summed before an optimizer step.
     ACCUM_STEPS: Extension[PositiveInt] = 1
     # Epochs between checkpoints that are kept permanently.
