@@ -519,6 +519,9 @@ def test_a_calibration_undoes_what_is_known_to_be_wrong():
     shown = 1 / (1 + np.exp(-(2 * logit - 1)))  # too sure of itself, and too low
     scale, offset = fit_calibration(shown, positive)
     assert scale == pytest.approx(0.5, abs=0.03) and offset == pytest.approx(0.5, abs=0.05)
+    low = 1 / (1 + np.exp(-(logit - 8)))  # so far off that Newton's method goes to infinity
+    scale, offset = fit_calibration(low, positive)
+    assert scale == pytest.approx(1, abs=0.05) and offset == pytest.approx(8, abs=0.4)
 
 
 def test_the_benchmark_of_presence_reads_results(tmp_path, monkeypatch, capsys):

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit, logit
 from scipy.stats import rankdata
 
 from lib.test.analysis.metrics import box_overlap, true_runs
@@ -100,19 +102,18 @@ def auroc(score: np.ndarray, positive: np.ndarray) -> float:
     return float(u / (positives * negatives))
 
 
-def fit_calibration(confidence: np.ndarray, positive: np.ndarray, steps: int = 50) -> tuple[float, float]:
-    """Scale and offset of the logit of ``confidence`` under which ``positive`` is most likely (Platt, 1999).
-
-    Found by Newton's method.
-    """
+def fit_calibration(confidence: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
+    """Scale and offset of the logit of ``confidence`` under which ``positive`` is most likely (Platt, 1999)."""
     clipped = np.clip(confidence, _LEAST, 1 - _LEAST)
-    inputs = np.stack((np.log(clipped / (1 - clipped)), np.ones(len(clipped))), axis=1)
-    found = np.array([1.0, 0.0])
-    for _ in range(steps):
-        chance = 1 / (1 + np.exp(-inputs @ found))
-        curvature = (inputs * (chance * (1 - chance))[:, None]).T @ inputs
-        found = found - np.linalg.solve(curvature + _LEAST * np.eye(2), inputs.T @ (chance - positive))
-    return float(found[0]), float(found[1])
+    inputs = np.stack((logit(clipped), np.ones(len(clipped))), axis=1)
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:  # and its gradient
+        outputs = inputs @ weights
+        value = np.logaddexp(0, outputs).sum() - outputs[positive.astype(bool)].sum()
+        return value + 0.5 * _LEAST * (weights**2).sum(), inputs.T @ (expit(outputs) - positive) + _LEAST * weights
+
+    scale, offset = minimize(loss, (1.0, 0.0), jac=True, method="L-BFGS-B").x
+    return float(scale), float(offset)
 
 
 def calibration(confidence: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, float]:
