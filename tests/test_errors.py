@@ -6,8 +6,10 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
+from lib.train.admin import environment
 from lib.utils import errors
 from tests.conftest import REPOSITORY
+from tests.factories import run_command
 
 SCRIPT = """
 import logging
@@ -50,6 +52,14 @@ def test_an_installed_package_names_its_own_commands_and_files(tmp_path, monkeyp
     monkeypatch.setattr(errors, "entry_points", lambda group: commands)
     expected = "set otb_path in local_test.py, ostrack-test --list, tracking/none.py"
     assert errors.in_names_of_installation(text) == expected
+
+
+def test_reports_name_the_files_of_another_project_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OSTRACK_HOME", str(tmp_path))
+    monkeypatch.setattr(environment, "LOCAL_FILE", tmp_path / "local_train.py")
+    environment.LOCAL_FILE.write_text(f"class EnvironmentSettings:\n    lasot_dir = {str(tmp_path / 'none')!r}\n")
+    assert run_command(monkeypatch, "check_data", ["--dataset", "LASOT"]) == 1
+    assert "BROKEN" in (found := capsys.readouterr().out) and "set lasot_dir in local_train.py (" in found
 
 
 def test_another_broken_pipe_is_a_bug():

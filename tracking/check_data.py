@@ -21,7 +21,7 @@ from lib.train.data.check import check_dataset
 from lib.train.data.sampler import pair_sampling
 from lib.utils.console import next_step
 from lib.utils.cpu import cpu_count
-from lib.utils.errors import ConfigError, run_cli
+from lib.utils.errors import ConfigError, in_names_of_installation, run_cli
 
 
 def main() -> int:
@@ -46,7 +46,7 @@ def main() -> int:
     broken = False
     for name in dict.fromkeys(names):
         report = check_dataset(name, env_settings(), bool(args.use_lmdb), args.full, args.jobs, **options)
-        print(report.line(), flush=True)
+        print(in_names_of_installation(report.line()), flush=True)
         broken |= bool(report.broken)
     if broken:
         next_step("mend what is BROKEN, then the same command again")

@@ -19,7 +19,7 @@ from lib.test.spec import TrackerSpec, add_tracker_options, add_visdom_options
 from lib.test.utils.servers import SERVERS
 from lib.utils.console import analysis_command, int_list, next_step
 from lib.utils.dist_info import dist_info
-from lib.utils.errors import ConfigError, run_cli
+from lib.utils.errors import ConfigError, in_names_of_installation, run_cli
 from lib.vis.recorder import record_video
 from lib.vis.views import Screen
 from lib.vis.visdom_client import visdom_or_pictures
@@ -109,7 +109,7 @@ def scoring_commands(args: argparse.Namespace) -> list[str]:
 def main() -> int:
     args = parse_arguments()
     if args.list:
-        print(describe_benchmarks(env_settings()))
+        print(in_names_of_installation(describe_benchmarks(env_settings())))
         return 0
     screen = choose_screen(args)
     options = RunOptions(
