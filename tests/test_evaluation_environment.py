@@ -61,6 +61,21 @@ def test_a_file_of_the_user_fills_in_what_it_names(tmp_path: Path) -> None:
     assert env.otb_path == "/otb" and env.nfs_path == str(REPOSITORY / "data/nfs")
 
 
+def test_what_the_file_leaves_empty_keeps_its_default(tmp_path: Path) -> None:
+    local = tmp_path / "local.py"
+    names = ("got_packed_results_path", "tn_packed_results_path", "otb_path", "davis_dir")
+    local.write_text(
+        "from lib.test.evaluation.environment import EnvSettings\n"
+        "def local_env_settings():\n    settings = EnvSettings()\n    settings.save_dir = '/out'\n"
+        + "".join(f"    settings.{name} = ''\n" for name in names)
+        + "    return settings\n"
+    )
+    env = env_settings(local)
+    assert env.got_packed_results_path == "/out/test/packed/got10k"
+    assert env.tn_packed_results_path == "/out/test/packed/trackingnet"
+    assert env.otb_path == str(REPOSITORY / "data/otb")
+
+
 @pytest.mark.parametrize("text", ["syntax error", "import no_such", "x = 1", "def local_env_settings(): return 5"])
 def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "local.py").write_text(text)

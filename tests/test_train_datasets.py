@@ -386,7 +386,7 @@ def test_local_file_wins_over_defaults_and_may_hold_more(tmp_path):
     local = tmp_path / "local.py"
     local.write_text(
         "class EnvironmentSettings:\n    def __init__(self):\n        self.got10k_dir = '/data/got'\n"
-        "        self.images_dir = ['/a', '/b']\n        self.davis_dir = '/unused'\n"
+        "        self.images_dir = ['/a', '/b']\n        self.davis_dir = '/unused'\n        self.lasot_dir = ''\n"
     )
     env = env_settings(local)
     assert (env.got10k_dir, env.images_dir) == ("/data/got", ["/a", "/b"])

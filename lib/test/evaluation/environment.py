@@ -57,10 +57,16 @@ class EnvSettings:
 def env_settings(path: str | Path = LOCAL_FILE) -> EnvSettings:
     """Return the user's paths from ``lib/test/evaluation/local.py``, or the defaults when there is no such file.
 
+    What the file leaves empty, as the published project's does, keeps its default.
+
     Raises:
         ConfigError: the file does not run, or has no ``local_env_settings()`` that returns an :class:`EnvSettings`.
     """
     path = Path(path)
     if not path.exists():
         return EnvSettings()
-    return local_settings(path, "local_env_settings", EnvSettings)
+    settings = local_settings(path, "local_env_settings", EnvSettings)
+    own = vars(settings)
+    defaults = vars(EnvSettings().saving_to(own.get("save_dir") or None))
+    own.update({name: value for name, value in defaults.items() if not own.get(name)})
+    return settings

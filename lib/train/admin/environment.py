@@ -42,7 +42,8 @@ class EnvironmentSettings(_DataFolders):  # type: ignore[misc, valid-type]  # ge
 def env_settings(path: str | Path | None = None) -> EnvironmentSettings:
     """Return the defaults, overridden by the ``EnvironmentSettings`` of ``lib/train/admin/local.py`` if it exists.
 
-    Other attributes of the local file are ignored, so files written for the published project can be used.
+    Other attributes of the local file are ignored, and what it leaves empty keeps its default, so files written for the
+    published project can be used.
 
     Raises:
         ConfigError: the file exists but holds no class ``EnvironmentSettings`` that can be made without arguments.
@@ -52,6 +53,6 @@ def env_settings(path: str | Path | None = None) -> EnvironmentSettings:
     if path.exists():
         local = local_settings(path, "EnvironmentSettings")
         for entry in fields(settings):
-            if hasattr(local, entry.name):
-                setattr(settings, entry.name, getattr(local, entry.name))
+            if value := getattr(local, entry.name, ""):
+                setattr(settings, entry.name, value)
     return settings
