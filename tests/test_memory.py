@@ -294,6 +294,24 @@ def test_a_lost_target_keeps_its_box_and_is_found_elsewhere_by_presence_alone(cf
     assert target.box == [100.0, 60.0, 20.0, 20.0]
 
 
+def test_a_lost_target_that_is_not_held_follows_what_is_found_near_it(cfg):
+    rules = MemoryRules(HOLD=False, LOST_THRESHOLD=0.3, FOUND_THRESHOLD=0.95)
+    cfg = replace(cfg, TEST=replace(cfg.TEST, MEMORY=rules))
+    model = random_model(cfg)
+    tracker, plain = Sure(cfg, model), Sure(replace(cfg, TEST=replace(cfg.TEST, MEMORY=MemoryRules())), model)
+    image = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)
+    target, free = (one.start(image, [20, 20, 20, 20]) for one in (tracker, plain))
+    tracker.target_at = plain.target_at = np.array((-500.0, -500.0))
+    near = plain.search([image], [free], [free.box])[0][0].box
+    before = {name: value.clone() for name, value in target.state.items()}
+    assert tracker.step([image], [target]).boxes == [near] != [[20, 20, 20, 20]] and target.lost == 1
+    for name, value in before.items():
+        torch.testing.assert_close(target.state[name], value)
+    tracker.target_at = np.array(near[:2]) + np.array(near[2:]) / 2
+    tracker.step([image], [target])  # its presence is 0.9: enough here, not elsewhere
+    assert target.lost == 0
+
+
 def test_a_tiny_target_that_is_lost_is_looked_for_in_few_places_and_kept_inside(cfg):
     tracker = Sure(cfg, random_model(cfg))
     tracker.target_at = np.array((-500.0, -500.0))
@@ -331,6 +349,7 @@ def test_where_it_looks():
     centers = np.array(around)[:, :2] + 10
     assert (centers >= 0).all() and (centers <= (160, 120)).all()
     assert least_presence(MemoryRules(), 0) == 0.3 and least_presence(MemoryRules(), 5) == 0.6
+    assert least_presence(MemoryRules(HOLD=False), 5) == 0.3
 
 
 def test_track_tells_presence(cfg):

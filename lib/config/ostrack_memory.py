@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from lib.config.experiment import TestConfig
 from lib.config.ostrack import OSTrackConfig, OSTrackModelConfig, OSTrackTrainConfig
-from lib.config.section import Conflicts, NonNegative, NonNegativeInt, PositiveInt, Section, Share
+from lib.config.section import Conflicts, Extension, NonNegative, NonNegativeInt, PositiveInt, Section, Share
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,13 @@ class MemoryRules(Section):
     # Frames between two dynamic templates, and the least presence for an update (values of SUTrack).
     UPDATE_INTERVAL: PositiveInt = 25
     UPDATE_THRESHOLD: Share = 0.7
-    # Below this the target is lost, and its box does not change.
+    # Below this the target is lost.
     LOST_THRESHOLD: Share = 0.3
     # At or above this a lost target is found, at its last box or elsewhere in the frame.
     FOUND_THRESHOLD: Share = 0.6
+    # Whether the box of a lost target stays. Otherwise it follows the best match near it, as without a memory, and the
+    # target is found again there at LOST_THRESHOLD.
+    HOLD: Extension[bool] = True
     # Number of search regions elsewhere in the frame, in each frame without the target.
     LOOKS: NonNegativeInt = 2
 

@@ -42,7 +42,7 @@ class MemoryTracker(Tracker):
         return MemoryTarget(self.network.prepare(state), box, first=state)
 
     def find(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> tuple[list[SearchResult], float, float]:
-        """See :class:`Tracker`. A lost target is also searched elsewhere; its box stays until it is found."""
+        """See :class:`Tracker`. A lost target is also searched elsewhere; see ``TEST.MEMORY.HOLD`` for its box."""
         rules = self.cfg.TEST.MEMORY
         found, crop, network = super().find(images, targets)
         for i, (image, target) in enumerate(zip(images, targets, strict=True)):
@@ -50,7 +50,8 @@ class MemoryTracker(Tracker):
             if found[i].presence < least_presence(rules, target.lost):  # False if there is no presence (NaN)
                 last = self.clipped(target.box, image.shape)
                 again, more_crop, more_network = self.search_elsewhere(image, target, last)
-                found[i] = again or SearchResult(last, found[i].score, {}, found[i].presence)
+                box = last if rules.HOLD else found[i].box
+                found[i] = again or SearchResult(box, found[i].score, {}, found[i].presence)
                 crop, network = crop + more_crop, network + more_network
             if "dynamic" in target.first and updates_template(rules, target.frames + 1, found[i]):
                 found[i].state |= self.new_template(image, target, found[i].box)
@@ -104,8 +105,8 @@ class MemoryTracker(Tracker):
 
 
 def least_presence(rules: MemoryRules, lost: int) -> float:
-    """Return the least presence at which a target counts as present, after ``lost`` frames without it."""
-    return rules.FOUND_THRESHOLD if lost else rules.LOST_THRESHOLD
+    """Return the least presence at which a target counts as present near its box, after ``lost`` frames without it."""
+    return rules.FOUND_THRESHOLD if lost and rules.HOLD else rules.LOST_THRESHOLD
 
 
 def updates_template(rules: MemoryRules, frame: int, found: SearchResult) -> bool:
