@@ -21,6 +21,8 @@ from lib.drawing.scene import Frame, Placed
 from lib.drawing.sequences import SEQUENCE_SETTINGS, cover_label, make_images_sequences, smooth_path
 from lib.drawing.textures import procedural_textures
 from lib.drawing.warp import BEND_SIZE, Pose, Sprite, from_frame, paint_background, to_frame
+from lib.test.evaluation.benchmarks import get_dataset
+from lib.test.evaluation.environment import EnvSettings
 from lib.train.admin.environment import EnvironmentSettings
 from lib.utils.crop import sample_target
 from lib.utils.errors import DataError
@@ -438,15 +440,18 @@ def test_the_script_writes_a_split_and_says_what_is_wrong(tmp_path, monkeypatch,
     write_photo(tmp_path / "photo.png", 1)
     monkeypatch.chdir(tmp_path)
 
-    def run(images: str) -> int:
-        arguments = ["--out", "drawn", "--sequences", 1, "--frames", 2, "--size", "96x80", "--images", images]
+    def run(images: str, *out: str) -> int:
+        arguments = [*out, "--sequences", 1, "--frames", 2, "--size", "96x80", "--images", images]
         return run_program(monkeypatch, "make_images_dataset", arguments)
 
-    assert run(".") == 0 and "wrote 1 sequences of 2 frames" in capsys.readouterr().out
+    assert run(".", "--out", "drawn") == 0 and "wrote 1 sequences of 2 frames" in capsys.readouterr().out
     assert (tmp_path / "drawn" / "val" / "images_val_000001" / "00000002.jpg").is_file()
-    assert run("nowhere") == 1 and "drawn/val exists already" in capsys.readouterr().err
+    assert run("nowhere", "--out", "drawn") == 1 and "drawn/val exists already" in capsys.readouterr().err
     (tmp_path / "drawn" / "val").rename(tmp_path / "old")
-    assert run("nowhere") == 1 and "nowhere does not exist" in capsys.readouterr().err
+    assert run("nowhere", "--out", "drawn") == 1 and "nowhere does not exist" in capsys.readouterr().err
+    settings = EnvSettings(data_dir=tmp_path / "looked for")
+    monkeypatch.setattr("lib.test.evaluation.environment.env_settings", lambda: settings)
+    assert run(".") == 0 and len(get_dataset("images_val", env=settings)) == 1
 
 
 def test_cover_labels():

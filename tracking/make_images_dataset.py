@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.drawing.assets import load_assets
 from lib.drawing.sequences import FRAME_SIZE, SEQUENCE_SETTINGS, SPLITS, make_images_sequences
+from lib.test.evaluation.environment import env_settings
 from lib.utils.console import next_step
 from lib.utils.errors import run_cli
 
@@ -23,7 +24,7 @@ def frame_size(text: str) -> tuple[int, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("data/images"), help="where the splits go")
+    parser.add_argument("--out", type=Path, help="where the splits go (default: where images_val is looked for)")
     parser.add_argument("--split", choices=SPLITS, default="val", help="(val)")
     parser.add_argument("--sequences", type=int, default=10, help="(10)")
     parser.add_argument("--frames", type=int, default=60, help="per sequence (60)")
@@ -38,9 +39,8 @@ def main() -> None:
     if not 0 <= args.exits <= 1:
         parser.error(f"--exits {args.exits} is a share, from 0 to 1")
     load = partial(load_assets, args.images, args.cutouts, replace(SEQUENCE_SETTINGS, EXIT=args.exits))
-    folder = make_images_sequences(
-        args.out, args.split, args.sequences, args.frames, args.seed, load, args.size, args.force
-    )
+    out = args.out or Path(env_settings().images_path)
+    folder = make_images_sequences(out, args.split, args.sequences, args.frames, args.seed, load, args.size, args.force)
     print(f"wrote {args.sequences} sequences of {args.frames} frames to {folder}")
     next_step(f"python tracking/test.py ostrack vits_192 --dataset folder:{shlex.quote(str(folder))}")
 

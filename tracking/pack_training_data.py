@@ -85,7 +85,9 @@ def main() -> None:
     if args.unpack:
         counts = packing.unpack(args.unpack, args.out)
         print(", ".join(f"{count} {kind}" for kind, count in counts.items()))
-        names = ", ".join(f'{setting} = "{args.out / kind}"' for setting, kind in _SETTINGS.items() if counts[kind])
+        names = ", ".join(
+            f'{setting} = "{args.out.resolve() / kind}"' for setting, kind in _SETTINGS.items() if counts[kind]
+        )
         next_step(f"write into lib/train/admin/local.py: {names}")
         return
     rng = np.random.default_rng(0)
