@@ -84,10 +84,10 @@ class Family:
 
     def own_code(self) -> list[Path]:
         """List the Python files of a family outside the project: all in the folders of its functions and tracker."""
-        parts: list[Any] = [self.build, self.initial_state, self.plain, self.inference]
-        for part in [one for one in parts if isinstance(one, partial)]:  # its own module is functools
-            parts += [part.func, *part.args, *part.keywords.values()]
-            parts.remove(part)
+        parts: list[Any] = []
+        for part in (self.build, self.initial_state, self.plain, self.inference):
+            # The module of a partial function is functools.
+            parts += [part.func, *part.args, *part.keywords.values()] if isinstance(part, partial) else [part]
         names = {getattr(part, "__module__", "") for part in parts} | {self.tracker.partition(":")[0]}
         files = (getattr(sys.modules.get(name), "__file__", None) for name in names)
         folders = {Path(file).resolve().parent for file in files if file}

@@ -43,17 +43,20 @@ class NetworkGraph(nn.Module):
         with torch.inference_mode():
             prepared = self.network.prepare(noise)
             _, changed = self.network.run(prepared, search)
-            # The next run of the file has no others than these. A presence without a token is an output alone.
-            inputs = {name: value for name, value in changed.items() if name in noise}
-            found, seen = (self.network.run(prepared | entries, search)[0] for entries in (changed, inputs))
+            unknown = sorted(changed.keys() - noise.keys())
+            if unknown and self._are_read(unknown, prepared, changed, search):
+                names, advice = ", ".join(unknown), "give it there under this name, as the file's inputs are that state"
+                raise ConfigError(
+                    f"run() of {cfg.family} reads {names} again, which initial_state() does not have: {advice}"
+                )
         self.changes = tuple(changed)
-        if any(not torch.equal(found[name], seen[name]) for name in self.head_outputs):
-            names = ", ".join(sorted(changed.keys() - noise.keys()))
-            advice = "give it there under this name, as the file's inputs are that state"
-            raise ConfigError(
-                f"run() of {cfg.family} reads {names} again, which initial_state() does not have: {advice}"
-            )
         self.outputs = (*self.head_outputs, *(f"next_{name}" for name in self.changes))
+
+    def _are_read(self, names: list[str], first: State, changed: State, search: Tensor) -> bool:
+        """Return whether outputs depend on changes of these entries. A presence without a token is an output alone."""
+        known = {name: value for name, value in changed.items() if name not in names}
+        found, seen = (self.network.run(first | entries, search)[0] for entries in (changed, known))
+        return any(not torch.equal(found[name], seen[name]) for name in self.head_outputs)
 
     def _run(self, search: Tensor, **state: Tensor) -> tuple[dict[str, Tensor], State]:
         return self.network.run(self.network.prepare(state), search)
