@@ -184,6 +184,17 @@ def test_a_narrowed_model_sees_the_middle_of_what_it_was_trained_on():
     found = fast(fast.embed(template, "template"), pixels)
     assert found["score_map"].shape == (1, 1, 6, 6)
     torch.testing.assert_close(found["score_map"], expected["score_map"], rtol=1e-5, atol=1e-5)
-    for size in (104, 80, 128, 0):  # no multiple of the stride; no middle; larger; nothing
+    for size in (104, 80, 112, 0):  # no multiple of the stride; another center; nothing
         with pytest.raises(ValueError, match="steps of 32"):
             model.backbone.set_search_size(size)
+
+
+def test_a_widened_model_repeats_the_embeddings_at_the_edge():
+    _, model, _, _ = case()
+    before = model.backbone.pos_embed_x.view(8, 8, -1).clone()
+    model.backbone.set_search_size(192)
+    after = model.backbone.pos_embed_x.view(12, 12, -1)
+    assert torch.equal(after[2:10, 2:10], before) and model.backbone.search_grid == 12
+    assert torch.equal(after[:3, 5], before[:1, 3].expand(3, -1)) and torch.equal(after[11, 11], before[7, 7])
+    model.backbone.set_search_size(128)
+    assert torch.equal(model.backbone.pos_embed_x.view(8, 8, -1), before)

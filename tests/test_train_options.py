@@ -9,6 +9,7 @@ import yaml
 from lib.config import to_plain
 from lib.models.layers.score_map import focal_loss, gaussian_maps
 from lib.models.ostrack import build_ostrack
+from lib.models.ostrack.backbone import resize_position_embedding
 from lib.train import optim
 from lib.train.actors.ostrack import OSTrackActor
 from lib.train.admin.settings import TrainOptions
@@ -243,18 +244,21 @@ def test_starting_from_some_blocks_of_another_experiment(previous):
             load_previous(build(), small_config(), start(save_dir, blocks_prv=wrong))
 
 
-def test_starting_in_the_middle_of_larger_search_regions_at_the_same_scale(tmp_path):
+def test_starting_in_the_middle_of_larger_search_regions_at_about_the_same_scale(tmp_path):
     larger = small_config("DATA.SEARCH.SIZE=128", "TEST.SEARCH_SIZE=128", "DATA.SEARCH.FACTOR=8.0")
     path = tmp_path / "larger.yaml"
     path.write_text(yaml.safe_dump(to_plain(larger)))
     source = build("DATA.SEARCH.SIZE=128", "TEST.SEARCH_SIZE=128").state_dict()
     folder = tmp_path / "checkpoints/train/ostrack/larger"
     save_checkpoint({"net": source, "epoch": 1}, folder / "OSTrack_ep0001.pth.tar")
-    net = build(seed=1)
-    load_previous(net, small_config("DATA.SEARCH.FACTOR=4.0"), start(tmp_path, config_prv=str(path)))
+    net, other = build(seed=1), build(seed=1)
+    load_previous(net, small_config("DATA.SEARCH.FACTOR=4.1"), start(tmp_path, config_prv=str(path)))
+    load_previous(other, small_config("DATA.SEARCH.FACTOR=5.0"), start(tmp_path, config_prv=str(path)))  # another scale
     state = net.state_dict()
     middle = source["backbone.pos_embed_x"].unflatten(1, (8, 8))[:, 2:6, 2:6].flatten(1, 2)
     assert torch.equal(state["backbone.pos_embed_x"], middle)
+    resized = resize_position_embedding(source["backbone.pos_embed_x"], 4)
+    assert torch.equal(other.state_dict()["backbone.pos_embed_x"], resized)
     assert torch.equal(state["box_head.conv1_ctr.0.weight"], source["box_head.conv1_ctr.0.weight"])
 
 

@@ -181,7 +181,7 @@ def build_trained(cfg: ExperimentConfig, weights: Path | None, search_size: int)
 
     Args:
         weights: the weight file; None = random weights.
-        search_size: ``DATA.SEARCH.SIZE``, or less for the central part of such regions.
+        search_size: ``DATA.SEARCH.SIZE``, or of a smaller or larger region around the same center at the same scale.
 
     Raises:
         ConfigError: the model cannot take such regions.

@@ -36,9 +36,9 @@ _SHARED = (
 def load_previous(net: nn.Module, cfg: ExperimentConfig, options: TrainOptions) -> None:
     """Start ``net`` from the newest weights of the experiment ``options.config_prv``, or from its shipped weights.
 
-    They are adapted first, see ``adapt_weights`` of :class:`Family`. If the search region of ``cfg`` is the center of
-    the previous one, at the same scale, they are taken from the previous model built for that size. Parameters that do
-    not match by name or shape keep their values in ``net`` and are logged.
+    They are adapted first, see ``adapt_weights`` of :class:`Family`. If the search region of ``cfg`` is smaller or
+    larger than the previous one at about the same scale (5 %), they are taken from the previous model built for that
+    size. Parameters that do not match by name or shape keep their values in ``net`` and are logged.
 
     Args:
         cfg: the experiment of ``net``.
@@ -52,7 +52,7 @@ def load_previous(net: nn.Module, cfg: ExperimentConfig, options: TrainOptions) 
     epochs = list_checkpoints(Path(save_dir) / "checkpoints" / "train" / previous.family / previous.name)
     path = find_weights(previous.family, previous.name, max(epochs, default=previous.TEST.EPOCH), save_dir)
     family, own = family_of(cfg), net.state_dict()
-    if previous.DATA.SEARCH.SIZE > cfg.DATA.SEARCH.SIZE and _same_scale(previous, cfg):
+    if previous.DATA.SEARCH.SIZE != cfg.DATA.SEARCH.SIZE and _same_scale(previous, cfg, 0.05):
         trained = build_trained(previous, path, cfg.DATA.SEARCH.SIZE).state_dict()
     else:
         trained = network_state(load_checkpoint(path), path)
@@ -129,7 +129,7 @@ def load_teacher(
     return build_actor(net.to(device).eval().requires_grad_(False), teacher, amp_dtype)
 
 
-def _same_scale(one: ExperimentConfig, other: ExperimentConfig) -> bool:
+def _same_scale(one: ExperimentConfig, other: ExperimentConfig, tolerance: float = 1e-4) -> bool:
     """Return whether the search regions of two experiments have the same scale, regardless of size."""
     scales = [experiment.DATA.SEARCH.SIZE / experiment.DATA.SEARCH.FACTOR for experiment in (one, other)]
-    return math.isclose(*scales, rel_tol=1e-4)
+    return math.isclose(*scales, rel_tol=tolerance)

@@ -76,21 +76,21 @@ class Backbone(Encoder):
 
     @torch.no_grad()
     def set_search_size(self, size: int) -> None:
-        """Accept search regions of ``size`` pixels, with the position embeddings of the center of the trained grid.
+        """Accept search regions of ``size`` pixels around the same center, at the scale of training.
 
-        The scale of the images must be that of training; sizes from a head remain fractions of its search region.
+        The position embeddings are those of the middle of the trained grid; a larger grid repeats those at its edge.
+        Sizes from a head remain fractions of the trained search region.
 
         Raises:
-            ValueError: the grid of such a region is not centered in the trained one.
+            ValueError: the grid of such a region does not have the center of the trained one.
         """
         stride = self.patch_embed.patch_size[0]
         grid, trained = size // stride, self.search_grid
-        if size % stride or not 0 < grid <= trained or (trained - grid) % 2:
-            raise ValueError(f"{size} pixels are not the middle of {trained * stride} in steps of {2 * stride}")
-        border = (trained - grid) // 2
-        embeddings = self.pos_embed_x.unflatten(1, (trained, trained))
-        middle = embeddings[:, border : border + grid, border : border + grid]
-        self.pos_embed_x = nn.Parameter(middle.flatten(1, 2).clone())
+        if size % stride or grid <= 0 or (trained - grid) % 2:
+            raise ValueError(f"{size} pixels are not {trained * stride}, nor more or less in steps of {2 * stride}")
+        cells = (torch.arange(grid) + (trained - grid) // 2).clamp(0, trained - 1)
+        embeddings = self.pos_embed_x.unflatten(1, (trained, trained))[:, cells[:, None], cells]
+        self.pos_embed_x = nn.Parameter(embeddings.flatten(1, 2).clone())
         self.search_grid = grid
 
     def position_embedding(self, part: str) -> Tensor:
