@@ -22,9 +22,8 @@ from benchmarks.variants import VARIANTS, Variant, project_tracker
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
 from lib.data.sequence import Sequence
-from lib.test.analysis.metrics import curve_scores, frame_errors, sequence_curves
+from lib.test.analysis.metrics import compare_scores, curve_scores, frame_errors, sequence_curves
 from lib.test.analysis.protocols import get_protocol
-from lib.test.analysis.statistics import compare_scores
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.tracker import Tracker, find_checkpoint
 from lib.train.run_training import pick_device

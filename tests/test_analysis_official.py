@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from lib.data.sequence import Annotations, Sequence
-from lib.test.analysis.differences import protocol_differences
 from lib.test.analysis.metrics import clip_boxes, frame_errors, sequence_curves
-from lib.test.analysis.protocols import AUC, OP50, OP75, PRECISION, PROTOCOLS, WHY, differing
-from lib.test.analysis.report import Report, score_tracker
+from lib.test.analysis.protocols import AUC, OP50, OP75, PRECISION, PROTOCOLS, WHY, differing, protocol_differences
+from lib.test.analysis.report import score_tracker
 from lib.test.evaluation.benchmarks import BENCHMARKS
 from lib.utils.errors import DataError
 
@@ -205,9 +204,9 @@ def difference_lines(tag, protocol, truth, prediction, visible=None):
     data = [sequence("s", tag, truth, visible)]
 
     def rescore(label, chosen):
-        return score_tracker(label, [prediction], data, chosen, ["s.txt"])
+        return score_tracker(label, [prediction], data, chosen, ["s.txt"]).scores()
 
-    return list(protocol_differences(Report(tag, protocol, data, [rescore("t/c", rules(tag, protocol))]), rescore))
+    return list(protocol_differences(protocol, tag, {"t/c": rescore("t/c", rules(tag, protocol))}, rescore))
 
 
 def test_differences_are_measured_and_explained():

@@ -92,7 +92,7 @@ def test_evaluate_scores_every_tracker_on_every_sequence(workspace, env):
     assert [tracker.label for tracker in report.trackers] == ["ostrack/perfect", "ostrack/still"]  # best first
     still = report.trackers[1]
     np.testing.assert_allclose(still.sequence_scores(), expected_still())
-    summary = report.summary()
+    summary = {tracker.label: tracker.scores() for tracker in report.trackers}
     np.testing.assert_allclose(list(summary["ostrack/still"].values()), expected_still().mean(axis=0))
     np.testing.assert_allclose(list(summary["ostrack/perfect"].values()), [100 * 20 / 21, 100, 100, 100, 100])
     assert (
@@ -111,7 +111,7 @@ def test_skip_missing_says_what_was_left_out(workspace, env):
     write_result(workspace, "half", "car", TRUTH["car"])
     report = score(workspace, env, "half", "still", skip_missing=True)
     assert (report.sequences, report.missing) == (["car"], {"ostrack/half": ["boat"]})
-    np.testing.assert_allclose(list(report.summary()["ostrack/still"].values()), expected_still()[1])
+    np.testing.assert_allclose(list(report.tracker("ostrack/still").scores().values()), expected_still()[1])
     text = summary_text(report)
     assert "(1 of 2 sequences), 6 frames, protocol pytracking" in text
     assert "left out, no results of ostrack/half: boat" in text
@@ -254,7 +254,7 @@ def test_plot_shows_curves_and_a_legend_sorted_by_its_score(workspace, env):
     worst_first = replace(report, trackers=report.trackers[::-1])
     axes = Figure().add_subplot()
     draw_plot(axes, AUC, worst_first)
-    still = report.summary()["ostrack/still"]["AUC"]
+    still = report.tracker("ostrack/still").scores()["AUC"]
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert labels == ["95.2  ostrack/perfect", f"{still:.1f}  ostrack/still"]
     assert axes.get_legend().get_title().get_text() == "AUC"

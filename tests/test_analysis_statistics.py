@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from lib.test.analysis.statistics import bootstrap_intervals, compare_scores
+from lib.test.analysis.metrics import bootstrap_intervals, compare_scores
 
 
 def test_interval_agrees_with_the_normal_approximation():

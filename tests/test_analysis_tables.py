@@ -23,7 +23,6 @@ from lib.test.analysis.plots import (
 )
 from lib.test.analysis.protocols import PROTOCOLS
 from lib.test.analysis.report import Report, score_tracker
-from lib.test.analysis.selection import run_of
 from lib.test.analysis.tables import (
     Table,
     attribute_table,
@@ -37,7 +36,7 @@ from lib.test.analysis.tables import (
     write_tables,
 )
 from lib.test.evaluation.environment import EnvSettings
-from lib.test.evaluation.results import file_hash
+from lib.test.evaluation.results import file_hash, run_of
 from lib.utils.errors import ConfigError, DataError
 
 TRUTH = np.array([[10.0, 10, 20, 20]] * 5)

@@ -17,7 +17,7 @@ from lib.data.layouts import attribute_list
 from lib.data.regions import parse_region_boxes
 from lib.data.splits import DATA_SPECS
 from lib.data.video_io import VideoWriter
-from lib.test.analysis.selection import complete_benchmarks
+from lib.test.analysis.analyze import complete_benchmarks
 from lib.test.evaluation.benchmarks import benchmark_status, describe_benchmarks, get_dataset
 from lib.test.evaluation.environment import EnvSettings
 from lib.utils.errors import DataError

@@ -34,7 +34,7 @@ def write_folder(root: Path, gray: int, name: str = "car", first: str = "1,2,6,4
 
 def auc(out: Path, data: Path) -> float:
     env = EnvSettings(save_dir=out.parent / "unused")
-    return evaluate([("ostrack", "c")], f"folder:{data}", out, env=env).summary()["ostrack/c"]["AUC"]
+    return evaluate([("ostrack", "c")], f"folder:{data}", out, env=env).trackers[0].scores()["AUC"]
 
 
 def test_two_folders_of_the_same_names_and_boxes_are_tracked_and_scored_apart(tmp_path: Path) -> None:

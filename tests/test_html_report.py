@@ -454,7 +454,7 @@ def test_pictures_show_the_worst_frames_and_all_boxes(browser, report):
     t = frames[1]
     np.testing.assert_allclose(browser.evaluate(read % ".truth"), report.data[3].ground_truth[[t]], atol=0.05)
     for k, tracker in enumerate(report.trackers):
-        np.testing.assert_allclose(browser.evaluate(read % f".of-{k}"), tracker.boxes[3][[t]], atol=0.05)
+        np.testing.assert_allclose(browser.evaluate(read % f".of-{k}"), tracker.errors[3].boxes[[t]], atol=0.05)
     brightness = browser.evaluate("""(async () => {
         const image = new Image();
         image.src = document.querySelector('figure:nth-child(2) image').getAttribute('href');

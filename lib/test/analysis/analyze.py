@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
@@ -10,23 +11,24 @@ from pathlib import Path
 import pandas as pd
 
 from lib.data.own_folder import folder_label
+from lib.test.analysis.metrics import compare_scores
 from lib.test.analysis.plots import write_plots
 from lib.test.analysis.report import Report, TrackerReport, evaluate
 from lib.test.analysis.selection import (
     Tracker,
     choose_trackers,
-    complete_benchmarks,
     missing_results,
     tracker_label,
     untracked,
 )
-from lib.test.analysis.statistics import compare_scores
 from lib.test.analysis.tables import align, attribute_table, sequence_table, summary_text, text, write_tables
-from lib.test.evaluation.benchmarks import FOLDER_PREFIX, get_dataset
+from lib.test.evaluation.benchmarks import BENCHMARKS, FOLDER_PREFIX, get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.test.evaluation.results import LOST_BELOW, result_files
 from lib.utils.errors import ConfigError, DataError, suggestion
 from lib.utils.replacing import writing
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,23 @@ def _usable(
         if usable and one not in usable and count < len(sequences)
     ]
     return usable or list(trackers), f"{dataset}: left out {', '.join(partial)}" if partial else ""
+
+
+def complete_benchmarks(results_dir: Path, trackers: Seq[Tracker], env: EnvSettings) -> list[str]:
+    """Return the benchmarks that can be scored here and of which at least one tracker has complete results."""
+    complete = []
+    for name, row in BENCHMARKS.items():
+        if not env.folder(row).is_dir():
+            continue
+        try:
+            sequences = get_dataset(name, env=env)
+        except DataError as error:  # the folder exists, but not (all of) this benchmark, such as a training set
+            logger.warning("%s is left out: %s", name, error)
+            continue
+        full = any(not missing_results(results_dir, tracker, sequences) for tracker in trackers)
+        if full and any(len(sequence.ground_truth) > 1 for sequence in sequences):
+            complete.append(name)
+    return complete
 
 
 def folder_name(dataset: str, protocol: str = "pytracking") -> str:

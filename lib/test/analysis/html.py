@@ -22,11 +22,10 @@ import numpy as np
 from tqdm import tqdm
 
 from lib.data.sequence import Sequence
-from lib.test.analysis.metrics import FrameErrors, true_runs
+from lib.test.analysis.metrics import FrameErrors, compare_scores, true_runs
 from lib.test.analysis.plots import CURVES, line_style, plotted_scores
 from lib.test.analysis.protocols import Score
 from lib.test.analysis.report import RepeatedRuns, Report
-from lib.test.analysis.statistics import compare_scores
 from lib.test.analysis.tables import mode_tables, notes, scope
 from lib.test.evaluation.results import LOST_BELOW
 from lib.utils.errors import OSTrackError

@@ -1,13 +1,18 @@
-"""Accuracy of boxes: per-frame errors, curves over thresholds, and the scores read from them.
+"""Accuracy of boxes: per-frame errors, curves over thresholds, the scores read from them, and how certain these are.
 
 Pure functions on numpy arrays. Boxes are ``x, y, w, h`` in pixels. The rules of a protocol define which frames
 count, see :mod:`lib.test.analysis.protocols`.
+
+Bootstrap intervals and a paired permutation test over sequences follow Efron and Tibshirani (1993): the sequences of a
+benchmark are taken for a sample of those that a tracker may meet. All draws come from a fixed seed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
 
 import numpy as np
 
@@ -16,6 +21,9 @@ from lib.test.evaluation.results import box_problem
 from lib.utils.errors import DataError
 
 _PLAIN = Rules()
+RESAMPLES = 10_000
+LEVEL = 0.95  # of intervals and of significance
+_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -46,31 +54,22 @@ def check_truth(truth: np.ndarray, rules: Rules, source: str) -> np.ndarray:
     truth = np.asarray(truth, np.float64)
     if truth.ndim != 2 or truth.shape[1] != 4 or len(truth) == 0:
         raise DataError(f"{source}: ground truth of shape {truth.shape}, expected one x, y, w, h for every frame")
-    if not np.isfinite(truth).all():
-        bad = ~np.isfinite(truth).all(axis=1)
-        if rules.nan_is_absent:
-            bad &= ~np.isnan(truth).any(axis=1)
-        if bad.any():
-            raise DataError(f"{source}: the ground truth of frame {bad.argmax()} is {truth[bad.argmax()].tolist()}")
+    bad = ~np.isfinite(truth).all(axis=1)
+    if rules.nan_is_absent:
+        bad &= ~np.isnan(truth).any(axis=1)
+    if bad.any():
+        raise DataError(f"{source}: the ground truth of frame {bad.argmax()} is {truth[bad.argmax()].tolist()}")
     return truth
 
 
 def prepare_prediction(prediction: np.ndarray, truth: np.ndarray, rules: Rules, source: str) -> np.ndarray:
-    """Return the prediction to score: one box for every row of ``truth``.
+    """Return the prediction to score, float64 ``(frames, 4)``: one box for every row of ``truth``.
 
     Depending on the rules, an empty box (the target was not found) is replaced by the one before it, and a shorter
     prediction is padded with zeros. A longer one is cut, and frame 0 is replaced by the ground truth.
 
-    Args:
-        prediction: ``(any, 4)``.
-        truth: ``(frames, 4)`` as :func:`check_truth` returns it.
-        source: name of the prediction for error messages.
-
-    Returns:
-        float64 ``(frames, 4)``.
-
     Raises:
-        DataError: wrong shape, a value that is not finite, a negative size, or too few rows.
+        DataError: wrong shape, a value that is not finite, a negative size, or too few rows; it names ``source``.
     """
     boxes = np.asarray(prediction, np.float64)
     if boxes.ndim != 2 or boxes.shape[1] != 4 or len(boxes) == 0:
@@ -244,3 +243,70 @@ def _read(curves: Curves, score: Score) -> np.ndarray:
     if isinstance(score.read, str):  # "area"
         return (curve.sum(axis=-1) - (curve[..., 0] + curve[..., -1]) / 2) / steps
     return curve[..., round(score.read / CURVE_ENDS[score.curve] * steps)]
+
+
+@lru_cache(maxsize=1)
+def _resamples(sequences: int) -> np.ndarray:
+    """Return how often each sequence is drawn in each bootstrap resample: float32 ``(RESAMPLES, sequences)``."""
+    rng = np.random.default_rng(_SEED)
+    return rng.multinomial(sequences, np.full(sequences, 1 / sequences), size=RESAMPLES).astype(np.float32)
+
+
+def bootstrap_intervals(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the ends ``(scores, 2)`` of the percentile intervals at :data:`LEVEL` of weighted means over sequences.
+
+    NaN for fewer than two sequences, which tell nothing of others.
+
+    Args:
+        values: ``(sequences, scores)``.
+        weights: ``(sequences,)``; sequences of weight 0 are left out, and may hold NaN.
+    """
+    values, weights = values[weights > 0], weights[weights > 0]
+    if len(values) < 2:
+        return np.full((values.shape[1], 2), np.nan)
+    draws = _resamples(len(values))
+    means = (draws @ (values * weights[:, None]).astype(np.float32)) / (draws @ weights.astype(np.float32))[:, None]
+    return np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0).T.astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two trackers on the same sequences.
+
+    Attributes:
+        difference: mean of the first less that of the second, in points.
+        low, high: interval of the difference at :data:`LEVEL`, by the paired bootstrap.
+        p_value: how often a difference as large arises when, on every sequence, it is a coin toss which tracker got
+            which score (two-sided sign-flip permutation test): exact for up to 13 sequences, else of
+            :data:`RESAMPLES` draws.
+        better, worse: numbers of sequences on which the first tracker has the higher and the lower score.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    better: int
+    worse: int
+
+    @property
+    def significant(self) -> bool:
+        """Whether chance alone would rarely do this: the p-value is below 1 - :data:`LEVEL`."""
+        return self.p_value < 1 - LEVEL
+
+
+def compare_scores(first: np.ndarray, second: np.ndarray, weights: np.ndarray) -> Comparison:
+    """Compare the scores ``(sequences,)`` of two trackers, with the ``weights`` that the mean gives to sequences."""
+    kept = weights > 0
+    differences, weights = (first - second)[kept], weights[kept] / weights.sum()
+    parts = differences * weights
+    if 2 ** len(parts) <= RESAMPLES:
+        signs, seen = np.array(list(product((1, -1), repeat=len(parts)))), 0
+    else:  # the differences as they are count as one of the draws: a p-value is never 0
+        rng = np.random.default_rng(_SEED)
+        signs, seen = 1 - 2 * rng.integers(2, size=(RESAMPLES, len(parts)), dtype=np.int8), 1
+    extreme = np.abs(signs @ parts) >= abs(parts.sum()) * (1 - 1e-12)  # equal sums differ in their last bits
+    low, high = bootstrap_intervals(differences[:, None], weights)[0]
+    p_value = (extreme.sum() + seen) / (len(signs) + seen)
+    better, worse = int((differences > 0).sum()), int((differences < 0).sum())
+    return Comparison(float(parts.sum()), float(low), float(high), float(p_value), better, worse)

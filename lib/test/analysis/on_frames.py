@@ -16,11 +16,11 @@ from lib.data.video_io import VideoWriter
 from lib.test.analysis.analyze import folder_name
 from lib.test.analysis.protocols import get_protocol
 from lib.test.analysis.report import sequence_errors
-from lib.test.analysis.selection import Selection, Tracker, result_origin, tracker_label
+from lib.test.analysis.selection import Selection, Tracker, tracker_label
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.test.evaluation.evaluate import select_sequence
-from lib.test.evaluation.results import found_result, read_result
+from lib.test.evaluation.results import found_result, read_result, result_origin
 from lib.utils.errors import ConfigError, DataError
 from lib.vis.compare import Entry, Mark, choose_frames, line, marked_frame, marked_sheet, stacked
 from lib.vis.draw import COLORS, TRUTH_AMONG_TRACKERS, Color, rgb

@@ -7,13 +7,14 @@ tested in ``tests/test_analysis_metrics.py`` and ``tests/test_analysis_official.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from lib.utils.errors import OSTrackError, suggestion
+from lib.utils.errors import DataError, OSTrackError, suggestion
 
 CURVE_ENDS = {"success": 1.0, "precision": 50.0, "norm_precision": 0.5}  # last threshold of each curve; the first is 0
 
@@ -133,7 +134,6 @@ WHY: dict[tuple[str, Any], str] = {
 class Protocol:
     """A scoring protocol: default rules, and the rules of benchmarks that differ from them, by data set tag."""
 
-    name: str
     default: Rules
     special: Mapping[str, Rules] = field(default_factory=dict)
 
@@ -169,7 +169,6 @@ _LASOT = replace(
 
 PROTOCOLS = {
     "pytracking": Protocol(
-        "pytracking",
         default=_PUBLISHED,
         special={
             "lasot": Rules(invalid_norm_center=-1, pad_short=False, unseen_is_miss=True),
@@ -179,7 +178,6 @@ PROTOCOLS = {
         },
     ),
     "official": Protocol(
-        "official",
         default=_STRICT,
         special={
             **dict.fromkeys(_OTB_LIKE, replace(_STRICT, scores=(AUC, OP50, PRECISION))),
@@ -211,12 +209,82 @@ PROTOCOLS = {
 
 
 def get_protocol(name: str) -> Protocol:
-    """Return the protocol called ``name``.
-
-    Raises:
-        OSTrackError: there is no such protocol.
-    """
+    """Return the protocol called ``name``. Raises OSTrackError: there is none."""
     if name not in PROTOCOLS:
         hint = suggestion(name, PROTOCOLS, f"known: {', '.join(PROTOCOLS)}")
         raise OSTrackError(f"unknown protocol {name!r}: {hint}")
     return PROTOCOLS[name]
+
+
+_SILENT = ("flags_expected", "nan_is_absent", "pad_short")  # rules that refuse or report, and change no score
+_SHOWN = 0.005  # points; less is the same in a table with two decimals
+Scores = Mapping[str, float]  # in percent, by name
+
+
+def protocol_differences(
+    protocol: str, dataset: str, scores: Mapping[str, Scores], score: Callable[[str, Rules], Scores]
+) -> Iterator[str]:
+    """Compare scores under a protocol with what the other protocols make of the same results.
+
+    Args:
+        protocol: name of the protocol.
+        dataset: tag of the data set.
+        scores: scores of each tracker by its label, the best tracker first.
+        score: scores the tracker of a label under other rules.
+
+    Yields:
+        Lines of text: the other scores of each tracker, each with the change where ``scores`` has that score too; then,
+        for the first tracker, which rules are the reason, and by how much, going from the published protocol to the
+        official one rule by rule.
+    """
+    ours, best = PROTOCOLS[protocol].rules(dataset), next(iter(scores))
+    for name in (one for one in PROTOCOLS if one != protocol):
+        other = PROTOCOLS[name].rules(dataset)
+        try:
+            others = {label: score(label, other) for label in scores}
+            pairs = [(scores[label], others[label]) for label in scores]
+            if all(mine.keys() >= theirs.keys() and not _changes(mine, theirs) for mine, theirs in pairs):
+                yield f"protocol {name} prints the same"
+                continue
+            ends = (ours, other) if name == "official" else (other, ours)
+            reasons = list(_reasons(partial(score, best), *ends))
+        except DataError as error:
+            yield f"protocol {name} cannot be compared: {error}"
+            continue
+        for label in scores:
+            yield f"protocol {name}, {label}: {_with_changes(others[label], scores[label])}"
+        if reasons:
+            yield f"from pytracking to official, {best}:"
+            yield from (f"  {reason}" for reason in reasons)
+
+
+def _reasons(score: Callable[[Rules], Scores], start: Rules, end: Rules) -> Iterator[str]:
+    """Yield a line for every rule that changes a score on the way from the rules ``start`` to ``end``."""
+    rules = replace(start, **{name: getattr(end, name) for name in _SILENT})
+    before = score(rules)
+    if not set(start.score_names) & set(end.score_names):
+        yield f"{', '.join(end.score_names)} are other measures than {', '.join(start.score_names)}"
+        # The thresholds belong to the scores.
+        rules = replace(rules, scores=end.scores, success_points=end.success_points, center_points=end.center_points)
+        before = score(rules)
+    for name in differing(rules, end):
+        value = getattr(end, name)
+        rules = replace(rules, **{name: value})
+        after = score(rules)
+        if changes := _changes(after, before):
+            yield f"{', '.join(changes)}: {WHY.get((name, value), f'{name} is {value}')}"
+        before = after
+
+
+def _changes(after: Scores, before: Scores) -> list[str]:
+    changes = {name: after[name] - before[name] for name in after if name in before}
+    return [f"{name} {change:+.2f}" for name, change in changes.items() if abs(change) >= _SHOWN]
+
+
+def _with_changes(scores: Scores, others: Scores) -> str:
+    """``AUC 49.31 (-0.25), OP50 58.55``: the scores, with the change from the others where that is to be seen."""
+    parts = []
+    for name, value in scores.items():
+        change = value - others.get(name, value)
+        parts.append(f"{name} {value:.2f}" + (f" ({change:+.2f})" if abs(change) >= _SHOWN else ""))
+    return ", ".join(parts)

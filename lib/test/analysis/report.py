@@ -17,10 +17,10 @@ import pandas as pd
 from tqdm import tqdm
 
 from lib.data.sequence import Sequence
-from lib.test.analysis.differences import protocol_differences
 from lib.test.analysis.metrics import (
     Curves,
     FrameErrors,
+    bootstrap_intervals,
     curve_scores,
     frame_errors,
     mean_curves,
@@ -28,20 +28,11 @@ from lib.test.analysis.metrics import (
     stack_curves,
     weighted_mean,
 )
-from lib.test.analysis.protocols import Rules, get_protocol
-from lib.test.analysis.selection import (
-    Tracker,
-    missing_message,
-    missing_results,
-    result_origin,
-    run_of,
-    tracker_label,
-    untracked,
-)
-from lib.test.analysis.statistics import bootstrap_intervals
+from lib.test.analysis.protocols import Rules, get_protocol, protocol_differences
+from lib.test.analysis.selection import Tracker, missing_message, missing_results, tracker_label, untracked
 from lib.test.evaluation.benchmarks import get_benchmark, get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
-from lib.test.evaluation.results import found_result, read_result, read_scores, scores_path
+from lib.test.evaluation.results import found_result, read_result, read_scores, result_origin, run_of, scores_path
 from lib.utils.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -58,7 +49,7 @@ class TrackerReport:
         rules: the scoring rules.
         origins: where results come from, with the number of sequences; more than one entry means mixed results.
         files: the result files, one entry per sequence; empty if there are none.
-        run: name and number of the run, if it is one of several, see :func:`lib.test.analysis.selection.run_of`.
+        run: name and number of the run, if it is one of several, see :func:`lib.test.evaluation.results.run_of`.
     """
 
     label: str
@@ -68,11 +59,6 @@ class TrackerReport:
     origins: Mapping[str, int] = field(default_factory=dict)
     files: Seq[Path] = ()
     run: tuple[str, str] | None = None
-
-    @property
-    def boxes(self) -> list[np.ndarray]:
-        """The predictions as they were scored, ``(frames, 4)`` x, y, w, h, one entry per sequence."""
-        return [one.boxes for one in self.errors]
 
     @property
     def weights(self) -> np.ndarray:
@@ -260,10 +246,6 @@ class Report:
         ]
         return pd.DataFrame(rows, columns=["Tracker", "Attribute", "Sequences", *self.score_names, "Protocol"])
 
-    def summary(self) -> dict[str, dict[str, float]]:
-        """Return the table as ``{label: {score: percent}}``."""
-        return {tracker.label: tracker.scores() for tracker in self.trackers}
-
 
 def sequence_errors(boxes: np.ndarray, sequence: Sequence, rules: Rules, source: str) -> FrameErrors:
     """Score boxes on a sequence frame by frame, see :func:`lib.test.analysis.metrics.frame_errors`."""
@@ -335,12 +317,18 @@ def evaluate(
     for tracker in tqdm(dict.fromkeys(trackers), "scoring", leave=False, disable=None):
         label = tracker_label(tracker)
         scored, paths = score(label, rules), files[label]
-        _warn_of_lengths(scored, paths, data)
+        for path, sequence, errors in zip(paths, data, scored.errors, strict=True):
+            if errors.given != (frames := len(errors.valid)):
+                logger.warning("%s: %d boxes for the %d frames of %s", path, errors.given, frames, sequence.name)
         origins = Counter(map(result_origin, paths, data))
         run = run_of(tracker, paths[0])
         report.trackers.append(replace(scored, origins=dict(origins.most_common()), files=paths, run=run))
     report.trackers.sort(key=lambda one: -one.scores()[rules.score_names[0]])
-    return replace(report, differences=tuple(protocol_differences(report, score))) if differences else report
+    if not differences:
+        return report
+    scores = {one.label: one.scores() for one in report.trackers}
+    lines = protocol_differences(protocol, data[0].dataset, scores, lambda label, rules: score(label, rules).scores())
+    return replace(report, differences=tuple(lines))
 
 
 def _scorable(
@@ -386,10 +374,3 @@ def _scorable(
         frameless=tuple(one.name for one in frameless),
         published=0 if data[0].group else get_benchmark(dataset).expected,
     )
-
-
-def _warn_of_lengths(scored: TrackerReport, paths: Seq[Path], data: Seq[Sequence]) -> None:
-    """Warn of each result file that has fewer or more boxes than its sequence has frames."""
-    for path, sequence, errors in zip(paths, data, scored.errors, strict=True):
-        if errors.given != len(errors.valid):
-            logger.warning("%s: %d boxes for the %d frames of %s", path, errors.given, len(errors.valid), sequence.name)

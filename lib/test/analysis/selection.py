@@ -1,36 +1,18 @@
-"""Find results, the sequences without results, and the origin of results."""
+"""Choose the trackers whose results to show, and find the sequences without results."""
 
 from __future__ import annotations
 
-import logging
-import re
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lib.data.sequence import Sequence
-from lib.test.evaluation.benchmarks import BENCHMARKS, get_dataset
-from lib.test.evaluation.environment import EnvSettings
-from lib.test.evaluation.modes import ANNOTATOR, REALTIME
-from lib.test.evaluation.results import (
-    backend_name,
-    file_hash,
-    find_results,
-    found_result,
-    other_frames,
-    provenance_path,
-    read_provenance,
-)
+from lib.test.evaluation.results import find_results, found_result
 from lib.utils.errors import ConfigError, DataError, listed, suggestion
 from lib.vis.draw import COLORS
 
-logger = logging.getLogger(__name__)
-
-CHANGEABLE = ("folder", "images_val")  # data sets whose frames are the user's own
 Tracker = tuple[str, str]  # name and config, as in the path of its results
-ORIGIN_UNKNOWN = "origin unknown"
 
 
 @dataclass(frozen=True)
@@ -121,75 +103,6 @@ def missing_message(missing: Mapping[str, list[str]], dataset: str, sequences: S
     return "\n".join(lines)
 
 
-def result_origin(path: Path, sequence: Sequence, frames: bool = False) -> str:
-    """Describe the weights and settings of a result file from its provenance.
-
-    Args:
-        frames: check that it was made from the current frames, even for a benchmark, whose frames do not change and may
-            be many.
-
-    Raises:
-        DataError: the provenance cannot be read, or the tracker was started on another box or ran on other frames.
-    """
-    record = read_provenance(path)
-    if record is None:
-        return ORIGIN_UNKNOWN
-    first, source = sequence.ground_truth[0].tolist(), provenance_path(path)
-    if record.get("init_box", first) != first:
-        boxes = f"tracked from {record['init_box']}, but {sequence.name} starts at {first}"
-        raise DataError(f"{source}: {boxes}: delete {path.name} and track this sequence again")
-    if (frames or sequence.dataset in CHANGEABLE) and other_frames(record, sequence.frames):
-        raise DataError(f"{source}: {sequence.name} was tracked on other frames than are there now: use --fresh")
-    return origin_text(path, record)
-
-
-def origin_text(path: Path, record: Mapping[str, Any] | None) -> str:
-    """Describe the weights and settings that the provenance ``record`` of the result file ``path`` names.
-
-    Results of different models or settings have different texts.
-    """
-    if record is None:
-        return ORIGIN_UNKNOWN
-    if record.get("result_sha256") != file_hash(path):
-        return f"{ORIGIN_UNKNOWN}: changed after it was written"
-    if record.get("imported_from"):
-        return f"imported from {record['imported_from']}"
-    checkpoint = "random weights"
-    if record.get("checkpoint"):
-        checkpoint = f"{Path(record['checkpoint']).name} (sha256 {record.get('checkpoint_sha256')})"
-    backend = backend_name(record.get("backend"))
-    how = f"{record.get('precision')}" + ("" if backend == "torch" else f" by {backend}")
-    if record.get("compat_int"):
-        how += ", boxes of whole pixels"
-    if record.get("code"):
-        how += f", code {record['code']}"
-    if record.get(ANNOTATOR):
-        how += f", boxes drawn anew below IoU {record[ANNOTATOR]:g} count as found"
-    if record.get(REALTIME):
-        how += f", frames arriving at {record[REALTIME]:g} per second"
-    return f"{checkpoint}, config {record.get('config_hash')}, {how}"
-
-
-def run_of(tracker: Tracker, path: Path) -> tuple[str, str] | None:
-    """Split a numbered run into its ``NAME/CONFIG`` and the number; return None if ``tracker`` is not a numbered run.
-
-    Runs are in ``CONFIG_000``, ``CONFIG_001`` ... (``--runid``, as in PyTracking). A name may end in a number for other
-    reasons (``vitb_256``), so the provenance of ``path``, one of its results, decides. Without provenance, a number
-    that begins with 0 is a run number.
-
-    Raises:
-        DataError: the provenance cannot be read.
-    """
-    found = re.fullmatch(r"(.+)_(\d{3,})", tracker[1])
-    if found is None:
-        return None
-    config, number = found.groups()
-    record = read_provenance(path) or {}
-    known = None if record.get("imported_from") else record.get("config")
-    is_run = known == config if known else number.startswith("0")
-    return (tracker_label((tracker[0], config)), number) if is_run else None
-
-
 def choose_trackers(results_dir: Path, tracker: str | None, configs: Seq[str]) -> list[Tracker]:
     """Return the trackers under ``results_dir`` with a given name and configs; None and () mean all.
 
@@ -208,20 +121,3 @@ def choose_trackers(results_dir: Path, tracker: str | None, configs: Seq[str]) -
                 hint = suggestion(name, known, f"there are: {', '.join(sorted(known))}")
                 raise DataError(f"no results of {kind} {name} in {results_dir}: {hint}")
     return [pair for pair in found if tracker in (None, pair[0]) and (not configs or pair[1] in configs)]
-
-
-def complete_benchmarks(results_dir: Path, trackers: Seq[Tracker], env: EnvSettings) -> list[str]:
-    """Return the benchmarks that can be scored here and of which at least one tracker has complete results."""
-    complete = []
-    for name, row in BENCHMARKS.items():
-        if not env.folder(row).is_dir():
-            continue
-        try:
-            sequences = get_dataset(name, env=env)
-        except DataError as error:  # the folder exists, but not (all of) this benchmark, such as a training set
-            logger.warning("%s is left out: %s", name, error)
-            continue
-        full = any(not missing_results(results_dir, tracker, sequences) for tracker in trackers)
-        if full and any(len(sequence.ground_truth) > 1 for sequence in sequences):
-            complete.append(name)
-    return complete

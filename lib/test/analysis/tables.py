@@ -11,9 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from lib.test.analysis.report import Report, Spread, run_spreads
-from lib.test.analysis.selection import ORIGIN_UNKNOWN
-from lib.test.evaluation.modes import ANNOTATOR, CORRECTIONS, REALTIME, SKIPPED
-from lib.test.evaluation.results import read_provenance
+from lib.test.evaluation.results import ANNOTATOR, CORRECTIONS, ORIGIN_UNKNOWN, REALTIME, SKIPPED, read_provenance
 from lib.utils.errors import listed
 
 Cell = str | int | float | tuple[float, float] | Spread  # a float is a score, a pair an interval

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from lib.data.sequence import ImageFrames, Sequence
-from lib.test.evaluation.modes import ANNOTATOR, CORRECTIONS, REALTIME, SKIPPED, Annotator, Arrivals
+from lib.test.evaluation.modes import Annotator, Arrivals
 from lib.test.evaluation.prefetch import read_ahead
 from lib.test.evaluation.protocol import BatchTracker, TrackResult
-from lib.test.evaluation.results import FRAMES
+from lib.test.evaluation.results import ANNOTATOR, CORRECTIONS, FRAMES, REALTIME, SKIPPED
 from lib.test.evaluation.writer import FrameTime, ResultWriter
 from lib.utils.errors import ConfigError, OSTrackError, may_pass
 from lib.vis.views import LeaveSequence

@@ -14,12 +14,10 @@ import torch
 from lib.data.base import valid_boxes
 from lib.data.sequence import Sequence as Video
 from lib.test.evaluation.protocol import BatchTracker, Tracker, batch_tracker
+from lib.test.evaluation.results import ANNOTATOR, REALTIME
 from lib.utils.box_ops import box_xywh_to_xyxy, paired_iou
 from lib.utils.errors import ConfigError, DataError
 
-# Entries of a result's provenance: the mode and its value, and the corrections or skipped frames.
-ANNOTATOR, REALTIME = "annotator", "realtime"
-CORRECTIONS, SKIPPED = "corrections", "skipped_frames"
 _WARM_UP_STEPS = 3
 
 

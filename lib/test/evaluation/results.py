@@ -21,8 +21,9 @@ import json
 import logging
 import math
 import os
+import re
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,12 @@ from lib.utils.versions import versions
 logger = logging.getLogger(__name__)
 
 SUBFOLDERS = ("got10k", "trackingnet")
-FRAMES = "frames_sha256"  # the entry that identifies the frames of a result
+# Entries of a provenance: what identifies the frames; the mode and its value, and the corrections or skipped frames.
+FRAMES = "frames_sha256"
+ANNOTATOR, REALTIME = "annotator", "realtime"
+CORRECTIONS, SKIPPED = "corrections", "skipped_frames"
+ORIGIN_UNKNOWN = "origin unknown"
+CHANGEABLE = ("folder", "images_val")  # data sets whose frames are the user's own
 LOST_BELOW = 0.3  # a target with a lower score is shown as lost, by default
 _CACHE_FORMAT = b"boxes 1"  # part of every cache key: change it when files are read differently
 _BESIDE = ("_time", "_scores")  # suffixes of text files without boxes
@@ -267,3 +273,72 @@ def _comparable(record: dict[str, Any], key: str) -> Any:
 def backend_name(recorded: str | None) -> str:
     """Return the backend of a result: ``torch`` for all that differ only by rounding, and if none is recorded."""
     return "torch" if recorded is None or recorded in SAME_BOXES else recorded
+
+
+def result_origin(path: Path, sequence: Sequence, frames: bool = False) -> str:
+    """Describe the weights and settings of a result file from its provenance.
+
+    Args:
+        frames: check that it was made from the current frames, even for a benchmark, whose frames do not change and may
+            be many.
+
+    Raises:
+        DataError: the provenance cannot be read, or the tracker was started on another box or ran on other frames.
+    """
+    record = read_provenance(path)
+    if record is None:
+        return ORIGIN_UNKNOWN
+    first, source = sequence.ground_truth[0].tolist(), provenance_path(path)
+    if record.get("init_box", first) != first:
+        boxes = f"tracked from {record['init_box']}, but {sequence.name} starts at {first}"
+        raise DataError(f"{source}: {boxes}: delete {path.name} and track this sequence again")
+    if (frames or sequence.dataset in CHANGEABLE) and other_frames(record, sequence.frames):
+        raise DataError(f"{source}: {sequence.name} was tracked on other frames than are there now: use --fresh")
+    return origin_text(path, record)
+
+
+def origin_text(path: Path, record: Mapping[str, Any] | None) -> str:
+    """Describe the weights and settings that the provenance ``record`` of the result file ``path`` names.
+
+    Results of different models or settings have different texts.
+    """
+    if record is None:
+        return ORIGIN_UNKNOWN
+    if record.get("result_sha256") != file_hash(path):
+        return f"{ORIGIN_UNKNOWN}: changed after it was written"
+    if record.get("imported_from"):
+        return f"imported from {record['imported_from']}"
+    checkpoint = "random weights"
+    if record.get("checkpoint"):
+        checkpoint = f"{Path(record['checkpoint']).name} (sha256 {record.get('checkpoint_sha256')})"
+    backend = backend_name(record.get("backend"))
+    how = f"{record.get('precision')}" + ("" if backend == "torch" else f" by {backend}")
+    if record.get("compat_int"):
+        how += ", boxes of whole pixels"
+    if record.get("code"):
+        how += f", code {record['code']}"
+    if record.get(ANNOTATOR):
+        how += f", boxes drawn anew below IoU {record[ANNOTATOR]:g} count as found"
+    if record.get(REALTIME):
+        how += f", frames arriving at {record[REALTIME]:g} per second"
+    return f"{checkpoint}, config {record.get('config_hash')}, {how}"
+
+
+def run_of(tracker: tuple[str, str], path: Path) -> tuple[str, str] | None:
+    """Split a numbered run into its ``NAME/CONFIG`` and the number; return None if ``tracker`` is not a numbered run.
+
+    Runs are in ``CONFIG_000``, ``CONFIG_001`` ... (``--runid``, as in PyTracking). A name may end in a number for other
+    reasons (``vitb_256``), so the provenance of ``path``, one of its results, decides. Without provenance, a number
+    that begins with 0 is a run number.
+
+    Raises:
+        DataError: the provenance cannot be read.
+    """
+    found = re.fullmatch(r"(.+)_(\d{3,})", tracker[1])
+    if found is None:
+        return None
+    config, number = found.groups()
+    record = read_provenance(path) or {}
+    known = None if record.get("imported_from") else record.get("config")
+    is_run = known == config if known else number.startswith("0")
+    return (f"{tracker[0]}/{config}", number) if is_run else None

@@ -15,11 +15,17 @@ from tqdm import tqdm
 
 from lib.data.annotations import read_table
 from lib.models.family import DEFAULT_FAMILY
-from lib.test.analysis.selection import origin_text
 from lib.test.evaluation.benchmarks import get_benchmark, get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
-from lib.test.evaluation.modes import ANNOTATOR
-from lib.test.evaluation.results import box_problem, read_provenance, read_result, result_files, time_path
+from lib.test.evaluation.results import (
+    ANNOTATOR,
+    box_problem,
+    origin_text,
+    read_provenance,
+    read_result,
+    result_files,
+    time_path,
+)
 from lib.test.utils.servers import SERVERS, RawResult, Server
 from lib.utils.errors import ConfigError, DataError, listed
 from lib.utils.replacing import replacing
