@@ -10,9 +10,19 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from lib.data.image_io import read_image
-from lib.test.analysis.card import score_table, write_card
-from lib.test.analysis.curves import Run, draw_curves, read_run, read_runs, write_curves
-from lib.test.analysis.failures import failure_frames, failure_strip, scored_track, worst_sequences
+from lib.test.analysis.card import (
+    Run,
+    draw_curves,
+    failure_frames,
+    failure_strip,
+    read_run,
+    read_runs,
+    score_table,
+    scored_track,
+    worst_sequences,
+    write_card,
+    write_curves,
+)
 from lib.test.analysis.report import evaluate
 from lib.test.analysis.selection import Selection
 from lib.test.evaluation.environment import EnvSettings
