@@ -13,8 +13,15 @@ import pytest
 from lib.test.evaluation.environment import EnvSettings
 from lib.test.evaluation.results import file_hash
 from lib.test.utils import packing
-from lib.test.utils.packing import check_package, pack
-from lib.test.utils.servers import SERVERS, RawResult, pack_nt_vot211, pack_trackingnet, rounded
+from lib.test.utils.packing import (
+    SERVERS,
+    RawResult,
+    check_package,
+    pack,
+    pack_nt_vot211,
+    pack_trackingnet,
+    rounded,
+)
 from lib.utils.errors import ConfigError, DataError
 from tests.conftest import REPOSITORY
 
