@@ -15,7 +15,7 @@ import yaml
 from lib.test.evaluation import get_dataset
 from lib.test.tracker import Tracker
 from lib.test.vot import workspace
-from lib.test.vot.regions import region_box
+from lib.test.vot.session import region_box
 from lib.test.vot.trax import parse_message
 from lib.utils.errors import CheckpointError, ConfigError, DataError
 from tests.conftest import REPOSITORY

@@ -12,7 +12,7 @@ import torch
 from lib.data.image_io import read_image
 from lib.test.tracker import build_tracker
 from lib.test.vot import workspace
-from lib.test.vot.regions import box_region
+from lib.test.vot.session import box_region
 from lib.utils.box_ops import box_xywh_to_xyxy, paired_iou
 from tests.conftest import REPOSITORY
 from tests.factories import run_command

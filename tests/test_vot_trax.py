@@ -12,8 +12,7 @@ import pytest
 
 from lib.data.image_io import SequenceDecoder
 from lib.test.vot import trax
-from lib.test.vot.regions import box_region, load_image, region_box
-from lib.test.vot.session import serve
+from lib.test.vot.session import box_region, load_image, region_box, serve
 from lib.test.vot.trax import Connection, Message, TraxError, connect, format_message, parse_message
 from lib.utils.errors import DataError
 from tests.evaluation_fakes import FakeBatchTracker
