@@ -25,10 +25,9 @@ import matplotlib.pyplot as plt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.presence import tracked
+from benchmarks.presence import PresenceReport, presence_report, tracked
 from lib.models.family import find_family, load_experiment
 from lib.test.analysis.metrics import compare_scores
-from lib.test.analysis.presence import PresenceReport, presence_report
 from lib.test.analysis.report import Report, evaluate
 from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.evaluate import track_benchmarks

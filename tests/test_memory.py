@@ -10,6 +10,14 @@ import torch
 import yaml
 
 from benchmarks import presence
+from benchmarks.presence import (
+    TrackedSequence,
+    auroc,
+    calibration,
+    fit_calibration,
+    presence_report,
+    returns_of,
+)
 from lib.config.ostrack_memory import MemoryRules
 from lib.data.base import SequenceInfo
 from lib.data.crops import Crop, CropPair, CropSpec, PairSpec, jitter_box
@@ -19,14 +27,6 @@ from lib.drawing.sequences import SEQUENCE_SETTINGS, draw_sequence
 from lib.models.family import find_family, load_experiment
 from lib.models.ostrack_memory.inference import MemoryInferenceModel
 from lib.models.weights import load_matching
-from lib.test.analysis.presence import (
-    TrackedSequence,
-    auroc,
-    calibration,
-    fit_calibration,
-    presence_report,
-    returns_of,
-)
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.results import provenance_path, result_path, write_scores
 from lib.test.tracker.backends import exported_network
