@@ -16,10 +16,10 @@ import torch
 
 from lib.data.own_folder import folder_label
 from lib.test.evaluation import get_dataset
+from lib.test.evaluation.job import Summary
 from lib.test.evaluation.protocol import TrackResult
 from lib.test.evaluation.results import result_files
 from lib.test.evaluation.runner import RunOptions, run_sequences
-from lib.test.evaluation.summary import Summary
 from lib.utils.dist_info import ALONE, DistInfo
 from lib.utils.errors import CheckpointError
 

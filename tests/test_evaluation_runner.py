@@ -17,8 +17,8 @@ import torch
 from lib.data.sequence import Annotations, Sequence
 from lib.test.evaluation import evaluate, find_results, get_dataset, read_result, results, runner
 from lib.test.evaluation.evaluate import RunOptions
+from lib.test.evaluation.job import Summary
 from lib.test.evaluation.prefetch import read_ahead
-from lib.test.evaluation.summary import Summary
 from lib.test.evaluation.writer import FrameTime, ResultWriter
 from lib.test.spec import TrackerSpec
 from lib.utils.errors import CheckpointError, ConfigError, DataError

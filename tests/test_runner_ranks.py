@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lib.data.sequence import Annotations, Sequence
-from lib.test.evaluation.ranks import devices_of, part_of
+from lib.test.evaluation.runner import devices_of, part_of
 from lib.utils.dist_info import ALONE, DistInfo, dist_info
 from lib.utils.errors import ConfigError, DataError
 from tests.conftest import REPOSITORY
@@ -137,7 +137,7 @@ def test_torchrun_does_not_stop_the_others_when_one_rank_fails(tmp_path: Path) -
         textwrap.dedent(f"""
             import sys
             from pathlib import Path
-            from lib.test.evaluation.ranks import wait_for_all
+            from lib.test.evaluation.runner import wait_for_all
             from lib.utils.dist_info import dist_info
             from tests.evaluation_fakes import run
             rank = dist_info()

@@ -14,7 +14,7 @@ from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.evaluate import RunOptions, track_benchmarks
 from lib.test.evaluation.modes import mode_name, mode_of
 from lib.test.evaluation.results import run_folder
-from lib.test.evaluation.ranks import wait_for_all
+from lib.test.evaluation.runner import wait_for_all
 from lib.test.spec import TrackerSpec, add_tracker_options, add_visdom_options
 from lib.test.utils.packing import SERVERS
 from lib.utils.console import analysis_command, int_list, next_step

@@ -16,11 +16,10 @@ from lib.data.sequence import Sequence
 from lib.models.family import family_of, is_family, load_experiment
 from lib.test.evaluation.benchmarks import get_dataset, present_sequences
 from lib.test.evaluation.environment import env_settings
+from lib.test.evaluation.job import Summary
 from lib.test.evaluation.modes import build_warm, mode_name, mode_of
-from lib.test.evaluation.ranks import devices_of
 from lib.test.evaluation.results import REALTIME, run_provenance
-from lib.test.evaluation.runner import RunOptions, choose_devices, run_sequences
-from lib.test.evaluation.summary import Summary
+from lib.test.evaluation.runner import RunOptions, choose_devices, devices_of, run_sequences
 from lib.test.spec import EXPORTED, TrackerSpec
 from lib.test.tracker import Tracker
 from lib.test.tracker.build import build_from_spec, choose_precision, find_checkpoint
