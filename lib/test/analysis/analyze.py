@@ -37,7 +37,7 @@ class AnalysisOptions:
 
     Attributes:
         protocol: name of the protocol.
-        skip_missing: leave out sequences without results; otherwise they are an error.
+        skip_missing: leave out sequences without results, which are an error otherwise.
         by_sequence, by_attribute: also print the table of the sequences, of the attributes.
         compare: two trackers, ``NAME/CONFIG`` or CONFIG, to test for a significant difference.
         plots: write plots.
@@ -76,7 +76,6 @@ def analyze(
         dataset: a benchmark or ``folder:PATH``, or several separated by commas; None lists the results and scores every
             complete benchmark.
         tracker, configs: trackers to score; by default all with complete results. The others are listed.
-        options: see :class:`AnalysisOptions`.
         env: paths, OUTPUT among them; by default those of ``lib/test/evaluation/local.py``.
 
     Yields:
@@ -108,22 +107,17 @@ def analyze(
             if left_out:
                 yield left_out
         report = evaluate(chosen, name, results_dir, options.protocol, options.skip_missing, env, cache, True)
-        yield from _printed(report, options)
+        yield summary_text(report)
+        if options.by_sequence:
+            yield text(sequence_table(report))
+        if options.by_attribute:
+            table = attribute_table(report)
+            yield text(table) if table else f"{report.dataset} has no attributes, or they were not found beside it"
+        if options.compare:
+            yield comparison_text(report, *options.compare)
         folder = Path(env.result_plot_path) / folder_name(name, options.protocol)
         files = _written(report, options, folder)
         yield f"Written to {folder}: {', '.join(path.name for path in files)}"
-
-
-def _printed(report: Report, options: AnalysisOptions) -> Iterator[str]:
-    """Yield the tables to print, and the comparison."""
-    yield summary_text(report)
-    if options.by_sequence:
-        yield text(sequence_table(report))
-    if options.by_attribute:
-        table = attribute_table(report)
-        yield text(table) if table else f"{report.dataset} has no attributes, or they were not found beside it"
-    if options.compare:
-        yield comparison_text(report, *options.compare)
 
 
 def _written(report: Report, options: AnalysisOptions, folder: Path) -> list[Path]:
@@ -144,8 +138,7 @@ def _usable(
 ) -> tuple[list[Tracker], str]:
     """Keep the trackers with results of all sequences (``skip_missing``: of some); if there are none, all of them.
 
-    Returns:
-        The trackers, and a line that names those left out with some results of the data set.
+    The line that comes with them names those left out with some results of the data set.
     """
     known = [one for one in get_dataset(dataset, env=env) if one.has_boxes()]
     sequences, _ = untracked(results_dir, trackers, known)
@@ -177,10 +170,7 @@ def complete_benchmarks(results_dir: Path, trackers: Seq[Tracker], env: EnvSetti
 
 
 def folder_name(dataset: str, protocol: str = "pytracking") -> str:
-    """Return a data set's name as the name of a folder; for that of ``folder:PATH`` see :func:`folder_label`.
-
-    The protocol is appended unless it is the published one.
-    """
+    """Return a data set's name as that of a folder, with the protocol at the end unless it is the published one."""
     path = dataset.removeprefix(FOLDER_PREFIX)
     name = dataset if path == dataset else folder_label(Path(path).expanduser())
     return name if protocol == "pytracking" else f"{name}_{protocol}"

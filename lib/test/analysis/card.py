@@ -28,7 +28,7 @@ from lib.test.analysis.tables import Table, markdown, notes, sequence_table
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.utils.checkpoint import load_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError
-from lib.vis.compare import Mark, marked_sheet
+from lib.vis.compare import marked_sheet
 from lib.vis.draw import COLORS, rgb
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def write_card(
     skip_missing: bool = False,
     env: EnvSettings | None = None,
 ) -> list[Path]:
-    """Write ``card.md``, a piece of Markdown to be put into a model card, and the pictures that it shows.
+    """Write ``card.md``, a piece of Markdown to be put into a model card, and its pictures; return the files, it first.
 
     Args:
         folder: is made; files of these names are replaced.
@@ -59,9 +59,6 @@ def write_card(
         failures: how many of the worst sequences to show pictures of; 0 needs no frames.
         skip_missing: leave out sequences without results instead of refusing.
         env: paths; by default those of ``lib/test/evaluation/local.py``.
-
-    Returns:
-        The files, ``card.md`` first.
 
     Raises:
         OSTrackError: nothing to show, missing results, or a file that cannot be read.
@@ -166,11 +163,8 @@ def is_lost(overlap: np.ndarray) -> bool:
 def failure_strip(sequence: Sequence, track: Track) -> np.ndarray:
     """Return the frames of :func:`failure_frames` beside the first one, close up, with true box and prediction.
 
-    Returns:
-        RGB uint8, three tiles (two where the failure is the last frame) of 320 pixels under a legend.
-
-    Raises:
-        DataError: the frames cannot be read.
+    RGB uint8, three tiles (two where the failure is the last frame) of 320 pixels under a legend. Raises DataError: the
+    frames cannot be read.
     """
     wrong, later = failure_frames(track.overlap)
     titles = {0: "template", later: "later", wrong: "goes wrong" if is_lost(track.overlap) else "lowest overlap"}
@@ -178,31 +172,21 @@ def failure_strip(sequence: Sequence, track: Track) -> np.ndarray:
     sequence.check_length()
     for t, image in zip(sorted(titles), chosen_frames(sequence, set(titles)), strict=True):
         of_frame = frame_marks(sequence, [track] if t else [], t)  # in the first frame both boxes are the same
-        image, of_frame = _close_up(image, of_frame)
-        images.append(image)
-        marks.append(of_frame)
+        boxes = [mark.box for mark in of_frame if mark.box is not None]
+        x, y, w, h = picture_region(boxes, (image.shape[1], image.shape[0]), _LEAST_ZOOM)
+        images.append(image[y : y + h, x : x + w])
+        moved = (mark.box and [mark.box[0] - x, mark.box[1] - y, *mark.box[2:]] for mark in of_frame)
+        marks.append([mark._replace(box=box) for mark, box in zip(of_frame, moved, strict=True)])
     captions = [f"frame {t}, {titles[t]}" for t in sorted(titles)]
     return marked_sheet(images, captions, marks, legend([track]), TILE_WIDTH)
 
 
-def _close_up(image: np.ndarray, marks: list[Mark]) -> tuple[np.ndarray, list[Mark]]:
-    """Return the part of a frame that shows its boxes, and the marks in that part."""
-    boxes = [mark.box for mark in marks if mark.box is not None]
-    x, y, w, h = picture_region(boxes, (image.shape[1], image.shape[0]), _LEAST_ZOOM)
-    moved = [mark._replace(box=(np.array(mark.box) - (x, y, 0, 0)).tolist()) if mark.box else mark for mark in marks]
-    return image[y : y + h, x : x + w], moved
-
-
 @dataclass(frozen=True)
 class Run:
-    """The history of a training run.
+    """The history of a training run: the epochs that it has completed, and the pairs that it has seen in these.
 
-    Attributes:
-        label: what to call it.
-        epochs: how many of them it has completed.
-        pairs: how many pairs it has seen in these.
-        curves: by split (``train``, ``val``) and name (``IoU``, ``Loss/...``), how many pairs had been seen, and the
-            value then: the mean over the epoch that ended there, or over the validation pairs.
+    ``curves`` holds, by split (``train``, ``val``) and name (``IoU``, ``Loss/...``), how many pairs had been seen, and
+    the value then: the mean over the epoch that ended there, or over the validation pairs.
     """
 
     label: str
@@ -218,9 +202,7 @@ class Run:
 def read_runs(sources: Seq[str]) -> list[Run]:
     """Read training runs by their checkpoints, each ``PATH`` or ``LABEL=PATH``; the experiment names it by default.
 
-    Raises:
-        ConfigError: two runs have the same label.
-        CheckpointError: a checkpoint cannot be read or holds no history.
+    Raises ConfigError: two runs have the same label; CheckpointError: see :func:`read_run`.
     """
     runs: dict[str, Run] = {}
     for source in sources:
@@ -250,10 +232,8 @@ def read_run(path: str | Path, label: str = "") -> Run:
     if changed := checkpoint["settings"].get("changes"):
         logger.warning("%s: pairs are counted by its last configuration, which was changed on the way (%s)",
                        path, "; ".join(changed))  # fmt: skip
-    ends = {
-        "train": list(range(1, epochs + 1)),
-        "val": [epoch for epoch in validated_epochs(train) if 1 <= epoch <= epochs],
-    }
+    ends = {"train": list(range(1, epochs + 1))}
+    ends["val"] = [epoch for epoch in validated_epochs(train) if 1 <= epoch <= epochs]
     curves: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
     for split, stats in checkpoint["stats"].items():
         shown = {name: values for name, values in stats.items() if name in ("IoU", "AUC") or name.startswith("Loss/")}

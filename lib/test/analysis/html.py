@@ -46,17 +46,12 @@ _DASHES = {"-": "", "--": "7 3", ":": "2 2.5", "-.": "7 2.5 2 2.5"}  # matplotli
 
 
 def write_html(report: Report, path: Path, thumbnails: int = 6, lost_below: float = LOST_BELOW) -> Path:
-    """Write a report as a page and return ``path``.
+    """Write a report as a page, and return ``path``. Raises DataError: a file of scores is damaged.
 
     Args:
-        report: the report.
-        path: the file; its folder is made.
         thumbnails: how many pictures of the worst frames to put in for each sequence, at most; 0 needs no frames.
             Where frames cannot be read the page says so and does without.
         lost_below: frames of a lower score are counted and marked, where trackers give scores.
-
-    Raises:
-        DataError: a file of scores is damaged.
     """
     data = page_data(report, thumbnails, lost_below)
     page = Template((_PAGE / "page.html").read_text(encoding="utf-8")).substitute(
@@ -194,11 +189,8 @@ def _sequences(report: Report, thumbnails: int, lost_below: float) -> tuple[list
 def strip(overlap: np.ndarray, columns: int) -> bytes:
     """Overlap over time: a byte per column, the mean over its frames in percent; NO_TARGET where none has a target.
 
-    Column c of C covers the frames from ``c * frames // C`` up to, and without, ``(c + 1) * frames // C``.
-
-    Args:
-        overlap: ``(frames,)`` in [0, 1]; -1 where there is no target.
-        columns: how many at most; one per frame where that is enough.
+    Column c of C covers the frames from ``c * frames // C`` up to, and without, ``(c + 1) * frames // C``. There are
+    ``columns``, or one per frame where that is enough. ``overlap`` is ``(frames,)``, -1 where there is no target.
     """
     columns = min(columns, len(overlap))
     starts = np.arange(columns) * len(overlap) // columns
@@ -209,12 +201,7 @@ def strip(overlap: np.ndarray, columns: int) -> bytes:
 
 
 def _told(scores: np.ndarray | None, columns: int, lost_below: float) -> dict[str, Any] | None:
-    """Return a tracker's own scores over a sequence: a strip, and where they are low; None without any.
-
-    Args:
-        scores: ``(frames,)``, NaN for none.
-        columns, lost_below: as of :func:`score_strip`.
-    """
+    """Return a tracker's own scores over a sequence: a strip, see :func:`score_strip`, and where they are low."""
     if scores is None:
         return None
     low = scores < lost_below
@@ -231,12 +218,7 @@ def score_strip(scores: np.ndarray, columns: int, lost_below: float) -> bytes:
     """Scores over time: a byte per column as of :func:`strip`, the lowest of its frames, so that a short loss shows.
 
     It is the percentage, from 0 to 100, and 101 more where that frame is below ``lost_below``; NO_SCORE where no frame
-    of the column has a score.
-
-    Args:
-        scores: ``(frames,)``; NaN where there is none.
-        columns: how many at most; one per frame where that is enough.
-        lost_below: the lowest score that is not low.
+    of the column has a score. ``scores`` are ``(frames,)``, NaN where there is none.
     """
     columns = min(columns, len(scores))
     known = np.where(np.isnan(scores), np.inf, scores)
@@ -292,8 +274,7 @@ def picture_region(
 
     It is at least ``least_zoom`` of the frame's width and height.
     """
-    limits = np.array(size)
-    array = np.array(boxes)
+    limits, array = np.array(size), np.array(boxes)
     low = np.clip(array[:, :2], 0, limits).min(axis=0)
     high = np.clip(array[:, :2] + array[:, 2:], 0, limits).max(axis=0)
     zoom = min(1.0, max(least_zoom, *(_ROOM * (high - low) / limits)))
@@ -304,13 +285,11 @@ def picture_region(
 
 def small_jpeg(image: np.ndarray, max_bytes: int) -> bytes:
     """Return an RGB image as JPEG of at most ``max_bytes`` where that can be: smaller and coarser until it fits."""
-    data = b""
     for width, quality in _JPEGS:
         scale = min(1.0, width / image.shape[1])
         size = max(1, round(scale * image.shape[1])), max(1, round(scale * image.shape[0]))
-        resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        encoded = cv2.imencode(".jpg", cv2.cvtColor(resized, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, quality))
-        data = encoded[1].tobytes()
+        resized = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
+        _, data = cv2.imencode(".jpg", resized, (cv2.IMWRITE_JPEG_QUALITY, quality))
         if len(data) <= max_bytes:
             break
-    return data
+    return data.tobytes()

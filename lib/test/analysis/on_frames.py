@@ -31,10 +31,9 @@ _FRAME_RATE = 25.0  # of a video of picture files
 
 @dataclass(frozen=True)
 class Track:
-    """The result of one tracker on one sequence.
+    """The result of one tracker, ``NAME/CONFIG``, on one sequence.
 
     Attributes:
-        label: ``NAME/CONFIG``.
         color: of the trackers in the order of the selection; plots have these colors in the order of the scores.
         boxes: (frames, 4) as scored: the first is the ground truth, and a box without area repeats the one before it.
         overlap: (frames,) intersection over union; NaN where there is no true box that counts.
@@ -66,17 +65,13 @@ def draw_results(
     frames: int = 12,
     env: EnvSettings | None = None,
 ) -> str:
-    """Draw the results of trackers on a sequence, as a video or as a sheet of frames.
+    """Draw the results of trackers on a sequence; return text to print: overlap and origin of each, and the file.
 
     Args:
-        selection: the data set and the trackers.
         sequence: name of the sequence, or its number in the data set.
         output: file to write: ``.mp4`` for a video, else a picture; by default ``SEQUENCE.png`` among the plots.
-        frames: how many frames the sheet has, see :func:`choose_frames`.
+        frames: how many frames the picture has, see :func:`choose_frames`.
         env: paths; by default those of ``lib/test/evaluation/local.py``.
-
-    Returns:
-        Text to print: mean overlap and origin of each result, and the file.
 
     Raises:
         OSTrackError: no such sequence or results, results of another length, or a file that cannot be read or written.
@@ -100,11 +95,7 @@ def draw_results(
 
 
 def read_track(results_dir: Path, tracker: Tracker, sequence: Sequence, number: int, protocol: str) -> Track:
-    """Read and score the result of ``tracker``, which has the color ``number``.
-
-    Raises:
-        DataError: there is no result, or it has not one box for each frame.
-    """
+    """Read and score the result of ``tracker``, in color ``number``. Raises DataError: none, or of another length."""
     path, label = found_result(results_dir, *tracker, sequence), tracker_label(tracker)
     if not path.is_file():
         raise DataError(f"{label} has no result of {sequence.name}: {path} is missing, tracking/test.py makes it")
@@ -128,9 +119,8 @@ def frame_marks(sequence: Sequence, tracks: Seq[Track], t: int) -> list[Mark]:
 
 def legend(tracks: Seq[Track]) -> list[Entry]:
     """Return the legend of the colors of :func:`frame_marks`."""
-    return [Entry(track.color, f"{track.label}  {track.mean}") for track in tracks] + [
-        Entry(TRUTH_AMONG_TRACKERS, "ground truth")
-    ]
+    entries = [Entry(track.color, f"{track.label}  {track.mean}") for track in tracks]
+    return [*entries, Entry(TRUTH_AMONG_TRACKERS, "ground truth")]
 
 
 def _sheet(sequence: Sequence, tracks: Seq[Track], count: int) -> np.ndarray:

@@ -104,8 +104,7 @@ class TrackerReport:
     def intervals(self, values: np.ndarray | None = None) -> dict[str, tuple[float, float]]:
         """Return the 95 % bootstrap interval over sequences of each score, in percent; NaN for a single sequence.
 
-        Args:
-            values: (sequences, scores), instead of this tracker's own.
+        ``values`` (sequences, scores) are taken instead of this tracker's own.
         """
         pairs = bootstrap_intervals(self.sequence_scores() if values is None else values, self.weights).tolist()
         return dict(zip(self.rules.score_names, map(tuple, pairs), strict=True))
@@ -126,14 +125,9 @@ def run_spreads(values: Seq[Seq[float]]) -> list[Spread]:
 
 @dataclass(frozen=True)
 class RepeatedRuns:
-    """Several runs of one tracker and configuration on the same sequences.
+    """Several runs of one tracker and configuration on the same sequences, in the order of their numbers."""
 
-    Attributes:
-        label: ``NAME/CONFIG (mean of N runs)``.
-        trackers: the runs, in the order of their numbers.
-    """
-
-    label: str
+    label: str  # NAME/CONFIG (mean of N runs)
     trackers: list[TrackerReport]
 
     def scores(self) -> list[Spread]:
@@ -257,17 +251,10 @@ def sequence_errors(boxes: np.ndarray, sequence: Sequence, rules: Rules, source:
 def score_tracker(
     label: str, predictions: Iterable[np.ndarray], sequences: Seq[Sequence], rules: Rules, sources: Seq[str]
 ) -> TrackerReport:
-    """Score boxes that are already in memory.
-
-    Args:
-        label: name of the tracker.
-        predictions: boxes ``(any, 4)``, x, y, w, h, for every sequence.
-        sequences: the sequences, in the same order.
-        rules: the scoring rules.
-        sources: name of each prediction for error messages.
+    """Score boxes that are already in memory: ``(any, 4)``, x, y, w, h, for every sequence.
 
     Raises:
-        DataError: boxes or annotations that cannot be scored.
+        DataError: boxes or annotations that cannot be scored; it names the prediction as ``sources`` do.
     """
     errors = [
         sequence_errors(boxes, sequence, rules, f"{source}, sequence {sequence.name}")
@@ -293,11 +280,11 @@ def evaluate(
     Args:
         trackers: (name, config) pairs.
         dataset: name of a benchmark, or ``folder:PATH``.
-        results_dir: folder of ``NAME/CONFIG/SEQUENCE.txt``; by default the one of the settings.
-        protocol: name of a protocol, see :data:`lib.test.analysis.protocols.PROTOCOLS`.
-        skip_missing: leave out sequences for which any tracker has no results; otherwise this is an error.
+        results_dir: folder of ``NAME/CONFIG/SEQUENCE.txt``; by default the one of ``env``.
+        protocol: a key of :data:`lib.test.analysis.protocols.PROTOCOLS`.
+        skip_missing: leave out sequences for which any tracker has no results, which is an error otherwise.
         env: paths; by default those of ``lib/test/evaluation/local.py``.
-        cache: folder that caches parsed result files; None = no cache.
+        cache: folder that caches parsed result files.
         differences: add the scores under the other protocols, and the rules that differ.
 
     Raises:
@@ -334,10 +321,7 @@ def evaluate(
 def _scorable(
     trackers: Seq[Tracker], dataset: str, folder: Path, skip_missing: bool, env: EnvSettings, cache: Path | None
 ) -> Report:
-    """Return a report without trackers: the sequences that can be scored, and the others.
-
-    Arguments and errors as of :func:`evaluate`.
-    """
+    """Return a report without trackers: the sequences that can be scored, and the others."""
     listed = get_dataset(dataset, env=env)
     absent = tuple(sequence.name for sequence in listed if not sequence.has_boxes())
     data = [sequence for sequence in listed if sequence.name not in absent]

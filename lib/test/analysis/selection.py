@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +17,12 @@ Tracker = tuple[str, str]  # name and config, as in the path of its results
 
 @dataclass(frozen=True)
 class Selection:
-    """Selected results of one data set.
+    """Selected results of one data set, a benchmark or ``folder:PATH``.
 
     Attributes:
-        dataset: a benchmark or ``folder:PATH``.
         tracker, configs: trackers to select; None and () mean all.
         compare: other trackers to show, ``TRACKER/CONFIG``.
-        protocol: protocol that defines which frames have a target, and how overlap is computed.
+        protocol: defines which frames have a target, and how overlap is computed.
     """
 
     dataset: str
@@ -35,8 +34,7 @@ class Selection:
     def trackers(self, results_dir: Path, sequence: Sequence | None = None) -> list[Tracker]:
         """Return the trackers in the requested order, without duplicates.
 
-        Args:
-            sequence: without tracker and configs, leave out trackers without a result of this sequence.
+        Without tracker and configs, those without a result of ``sequence`` are left out.
 
         Raises:
             ConfigError: an entry of ``compare`` is invalid, or there are more trackers than colors.
@@ -69,21 +67,20 @@ def missing_results(results_dir: Path, tracker: Tracker, sequences: Seq[Sequence
 
 
 def untracked(
-    results_dir: Path, trackers: Iterable[Tracker], sequences: Iterable[Sequence]
+    results_dir: Path, trackers: Seq[Tracker], sequences: Seq[Sequence]
 ) -> tuple[list[Sequence], list[Sequence]]:
     """Split off the sequences that cannot be tracked here: without frames, and without results of any tracker.
 
     Returns:
         The other sequences, and these; the latter are empty if that would be all sequences.
     """
-    trackers, sequences = list(trackers), list(sequences)
     lacking = [set(missing_results(results_dir, tracker, sequences)) for tracker in trackers]
     nowhere = set.intersection(*lacking) if lacking else set()
-    frameless = [one for one in sequences if one.name in nowhere and not one.has_frames()]
-    if len(frameless) == len(sequences):
-        return sequences, []
-    gone = {id(one) for one in frameless}
-    return [one for one in sequences if id(one) not in gone], frameless
+    kept: list[Sequence] = []
+    frameless: list[Sequence] = []
+    for one in sequences:
+        (frameless if one.name in nowhere and not one.has_frames() else kept).append(one)
+    return (kept, frameless) if kept else (frameless, [])
 
 
 def missing_message(missing: Mapping[str, list[str]], dataset: str, sequences: Seq[Sequence], results_dir: Path) -> str:

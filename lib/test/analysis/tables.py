@@ -19,17 +19,11 @@ Cell = str | int | float | tuple[float, float] | Spread  # a float is a score, a
 
 @dataclass(frozen=True)
 class Table:
-    """A frame under a title.
+    """A frame of a :data:`Cell` each, whose first column names the row, under a title."""
 
-    Attributes:
-        title: one line; it names data set and protocol.
-        frame: of a :data:`Cell` each; the first column names the row.
-        best: along what the best score stands out, where that can be set: each ``column``, each ``row``, or neither.
-    """
-
-    title: str
+    title: str  # one line; it names data set and protocol
     frame: pd.DataFrame
-    best: str = ""
+    best: str = ""  # along what the best score stands out, where that can be set: each column, each row, or neither
 
     @property
     def texts(self) -> pd.DataFrame:
@@ -165,16 +159,13 @@ def mode_tables(report: Report) -> dict[str, Table]:
 
 def notes(report: Report) -> list[str]:
     """Write lines about sequences that were left out, missing results, and the origin of results."""
-    lines = []
-    if report.absent:
-        lines.append(f"left out, {len(report.absent)} of which there is no annotation here: {listed(report.absent)}")
-    if report.frameless:
-        without = f"{len(report.frameless)} without frames here and without results"
-        lines.append(f"left out, {without}: {listed(report.frameless)}")
-    if report.first_only:
-        lines.append(f"left out, only their first box is known: {listed(report.first_only)}")
-    for label, names in report.missing.items():
-        lines.append(f"left out, no results of {label}: {listed(names)}")
+    left_out: list[tuple[str, Seq[str]]] = [
+        (f"{len(report.absent)} of which there is no annotation here", report.absent),
+        (f"{len(report.frameless)} without frames here and without results", report.frameless),
+        ("only their first box is known", report.first_only),
+        *((f"no results of {label}", names) for label, names in report.missing.items()),
+    ]
+    lines = [f"left out, {why}: {listed(names)}" for why, names in left_out if names]
     if report.rules.flags_expected:
         unflagged = [one.name for one in report.data if one.official_visible is None]
         if unflagged:
@@ -206,8 +197,8 @@ def summary_text(report: Report) -> str:
 
 
 def _parts_table(report: Report, frame: pd.DataFrame, by: list[str], title: str) -> Table:
-    """Of a frame with a row per tracker and part: all scores of a single tracker, or the first score of several, and of
-    repeated runs. ``by`` are the columns that say what a part is."""
+    """Of a frame with a row per tracker and part, which the columns ``by`` name: all scores of a single tracker, or the
+    first score of several, and of repeated runs."""
     one, first = report.trackers[0], report.score_names[0]
     heading = f"{scope(report)}, protocol {report.protocol}"
     if len(report.trackers) == 1:

@@ -125,7 +125,7 @@ def read_result(path: Path, cache: Path | None = None) -> np.ndarray:
 
 
 def box_problem(boxes: np.ndarray) -> str | None:
-    """Describe what is wrong with boxes (frames, 4) x, y, w, h: the first that is not finite or has a negative side."""
+    """Describe the first of boxes (frames, 4) x, y, w, h that is not finite or has a negative side, if any."""
     bad = ~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1)
     return f"frame {bad.argmax()} is {boxes[bad.argmax()].tolist()}, not a box" if bad.any() else None
 
@@ -143,11 +143,7 @@ def write_scores(path: Path, scores: Iterable[float]) -> None:
 
 
 def read_scores(path: Path) -> np.ndarray | None:
-    """Read the scores of the result file ``path``: (frames,) float64, NaN for none; None if there is no file.
-
-    Raises:
-        DataError: the file is damaged.
-    """
+    """Read the scores of a result file, (frames,) float64, NaN for none; None if it has none. Raises DataError."""
     source = scores_path(path)
     return read_table(source, 1)[:, 0] if source.is_file() else None
 
@@ -236,10 +232,7 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
 
 
 def differences(path: Path, provenance: dict[str, Any], frames: FrameSource | None = None) -> list[str]:
-    """List why the result file ``path`` does not belong to the run that ``provenance`` describes; empty if it does.
-
-    ``frames`` are those of the run; without them frames are not compared.
-    """
+    """List why the result file ``path`` does not belong to the run that ``provenance`` and ``frames`` describe."""
     try:
         stored = read_provenance(path)
     except DataError as error:
@@ -278,9 +271,7 @@ def backend_name(recorded: str | None) -> str:
 def result_origin(path: Path, sequence: Sequence, frames: bool = False) -> str:
     """Describe the weights and settings of a result file from its provenance.
 
-    Args:
-        frames: check that it was made from the current frames, even for a benchmark, whose frames do not change and may
-            be many.
+    Whether it was made from the current frames is checked where these may change, and with ``frames`` everywhere.
 
     Raises:
         DataError: the provenance cannot be read, or the tracker was started on another box or ran on other frames.
@@ -298,10 +289,7 @@ def result_origin(path: Path, sequence: Sequence, frames: bool = False) -> str:
 
 
 def origin_text(path: Path, record: Mapping[str, Any] | None) -> str:
-    """Describe the weights and settings that the provenance ``record`` of the result file ``path`` names.
-
-    Results of different models or settings have different texts.
-    """
+    """Describe the weights and settings that a result's ``record`` names: one text for each model and its settings."""
     if record is None:
         return ORIGIN_UNKNOWN
     if record.get("result_sha256") != file_hash(path):
@@ -313,26 +301,21 @@ def origin_text(path: Path, record: Mapping[str, Any] | None) -> str:
         checkpoint = f"{Path(record['checkpoint']).name} (sha256 {record.get('checkpoint_sha256')})"
     backend = backend_name(record.get("backend"))
     how = f"{record.get('precision')}" + ("" if backend == "torch" else f" by {backend}")
-    if record.get("compat_int"):
-        how += ", boxes of whole pixels"
-    if record.get("code"):
-        how += f", code {record['code']}"
-    if record.get(ANNOTATOR):
-        how += f", boxes drawn anew below IoU {record[ANNOTATOR]:g} count as found"
-    if record.get(REALTIME):
-        how += f", frames arriving at {record[REALTIME]:g} per second"
-    return f"{checkpoint}, config {record.get('config_hash')}, {how}"
+    texts = {
+        "compat_int": "boxes of whole pixels",
+        "code": "code {}",
+        ANNOTATOR: "boxes drawn anew below IoU {:g} count as found",
+        REALTIME: "frames arriving at {:g} per second",
+    }
+    options = [text.format(record[key]) for key, text in texts.items() if record.get(key)]
+    return ", ".join([checkpoint, f"config {record.get('config_hash')}", how, *options])
 
 
 def run_of(tracker: tuple[str, str], path: Path) -> tuple[str, str] | None:
     """Split a numbered run into its ``NAME/CONFIG`` and the number; return None if ``tracker`` is not a numbered run.
 
     Runs are in ``CONFIG_000``, ``CONFIG_001`` ... (``--runid``, as in PyTracking). A name may end in a number for other
-    reasons (``vitb_256``), so the provenance of ``path``, one of its results, decides. Without provenance, a number
-    that begins with 0 is a run number.
-
-    Raises:
-        DataError: the provenance cannot be read.
+    reasons (``vitb_256``), so the provenance of ``path``, one of its results, decides; without one, a leading 0 does.
     """
     found = re.fullmatch(r"(.+)_(\d{3,})", tracker[1])
     if found is None:
