@@ -90,14 +90,14 @@ def _files(row: BenchmarkSpec, root: Path) -> list[SequenceFiles]:
 
 
 def _sequence(files: SequenceFiles, dataset: str, prefix: str = "", group: str = "") -> Sequence:
-    layout = files.layout
+    layout, flags = files.layout, files.layout.official_hidden
     return Sequence(
         prefix + files.entry.name,
         dataset,
         files.frames(),
         files.annotations,
         files.entry.object_class,
-        read_official=partial(_official_visible, files, dataset) if layout.official_hidden else None,
+        read_official=partial(_official_visible, files, dataset, flags[0]) if flags else None,
         read_language=files.language if layout.language else None,
         read_attributes=files.attributes if layout.attributes or layout.meta else tuple,
         omitted=files.entry.omitted,
@@ -108,32 +108,23 @@ def _sequence(files: SequenceFiles, dataset: str, prefix: str = "", group: str =
     )
 
 
-def _official_visible(files: SequenceFiles, dataset: str) -> np.ndarray | None:
+def _official_visible(files: SequenceFiles, dataset: str, template: str) -> np.ndarray | None:
     """Return the flags of the benchmark's own evaluator; None, with a warning, if the user's copy lacks them."""
     visible = files.official_visible()
-    if visible is None and files.layout.official_hidden:
-        template, _ = files.layout.official_hidden
+    if visible is None:
         logger.warning("%s: official scores without the flags of its evaluator: there is no %s", dataset, template)
     return visible
 
 
 @dataclass(frozen=True)
 class BenchmarkStatus:
-    """How much of a benchmark is on this machine.
-
-    Attributes:
-        name: name of the benchmark.
-        root: the folder that was searched.
-        expected: the number of its sequences; 0 if it is up to the user.
-        found: number of sequences with a file of boxes and a folder of frames.
-        note: what is missing, and other remarks.
-    """
+    """How much of a benchmark is on this machine."""
 
     name: str
-    root: Path
-    expected: int
-    found: int
-    note: str
+    root: Path  # the folder that was searched
+    expected: int  # sequences; 0 if it is up to the user
+    found: int  # sequences with a file of boxes and a folder of frames
+    note: str  # what is missing, and other remarks
 
 
 def benchmark_status(env: EnvSettings) -> list[BenchmarkStatus]:
@@ -160,6 +151,5 @@ def describe_benchmarks(env: EnvSettings) -> str:
     for one in benchmark_status(env):
         rows.append((one.name, str(one.found), str(one.expected or "any"), str(one.root), one.note))
     rows.append((f"{FOLDER_PREFIX}PATH", "", "any", "PATH", "a folder of sequences of your own"))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = ["  ".join([*map(str.ljust, row[:4], widths), row[4]]).rstrip() for row in rows]
-    return "\n".join(lines)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:4]
+    return "\n".join("  ".join([*map(str.ljust, row, widths), row[4]]).rstrip() for row in rows)

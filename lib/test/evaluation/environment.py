@@ -57,10 +57,8 @@ class EnvSettings:
 def env_settings(path: str | Path = LOCAL_FILE) -> EnvSettings:
     """Return the user's paths from ``lib/test/evaluation/local.py``, or the defaults when there is no such file.
 
-    What the file leaves empty, as the published project's does, keeps its default.
-
-    Raises:
-        ConfigError: the file does not run, or has no ``local_env_settings()`` that returns an :class:`EnvSettings`.
+    What the file leaves empty, as the published project's does, keeps its default. Raises ConfigError: it does not run,
+    or has no ``local_env_settings()`` that returns an :class:`EnvSettings`.
     """
     path = Path(path)
     if not path.exists():

@@ -42,7 +42,6 @@ def track_benchmarks(spec: TrackerSpec, datasets: Row[str], options: RunOptions 
             it is a custom tracker, see :mod:`lib.test.tracker.custom`, which interprets ``config``. With a screen it
             runs with backend ``plain``.
         datasets: names as in :func:`get_dataset`.
-        options: see :class:`RunOptions`.
 
     Raises:
         OSTrackError: configuration, weights, data set or present results do not allow the run. A sequence that fails
@@ -84,10 +83,7 @@ def track_benchmarks(spec: TrackerSpec, datasets: Row[str], options: RunOptions 
 
 @dataclass(frozen=True)
 class _Run:
-    """The tracker of a run: how to build it on a device, and the provenance of its results.
-
-    ``code`` is the entry ``code`` of the provenance, a hash, for a family outside the project.
-    """
+    """The tracker of a run: how to build it on a device, and the provenance of its results."""
 
     build: Callable[[str], Any]
     label: str
@@ -96,7 +92,7 @@ class _Run:
     checkpoint: Path | None
     precision: str = "float32"
     backend: str = "torch"
-    code: dict[str, str] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)  # for a family outside the project: its hash, as ``code``
 
 
 def _family_tracker(spec: TrackerSpec, options: RunOptions, device: str) -> _Run:
@@ -131,11 +127,7 @@ def _build(
 
 
 def select_sequence(sequences: list[Sequence], name: str) -> Sequence:
-    """Return the sequence called ``name``, or else with that number.
-
-    Raises:
-        ConfigError: there is none, or several have that name.
-    """
+    """Return the sequence called ``name``, or else with that number. Raises ConfigError: none, or several."""
     named = [sequence for sequence in sequences if sequence.name == name]
     if not named and name.isdecimal() and int(name) < len(sequences):
         named = [sequences[int(name)]]

@@ -45,10 +45,9 @@ class Job:
 
 @dataclass
 class Outcome:
-    """How a job ended.
+    """How the job of a sequence ended.
 
     Attributes:
-        name: name of the sequence.
         path: path of its result file.
         frames: tracked frames, without the first.
         times: sums over these frames.
@@ -84,26 +83,16 @@ class Outcome:
 
 @dataclass
 class Summary:
-    """Summary of a run.
-
-    Attributes:
-        rank: which process it is, of a run over several machines.
-        workers: number of tracking processes.
-        batch: number of sequences that each of them tracked in one step.
-        skipped: number of sequences that had results already.
-        left: number of sequences that the user skipped before their end; they have no result.
-        done, failed: outcomes of the other sequences.
-        seconds: from when the first tracker was ready to the end.
-    """
+    """Summary of a run, or of the part that one process of several machines has in it."""
 
     rank: DistInfo = ALONE
-    workers: int = 1
-    batch: int = 1
-    skipped: int = 0
-    left: int = 0
+    workers: int = 1  # tracking processes
+    batch: int = 1  # sequences that each of them tracked in one step
+    skipped: int = 0  # sequences that had results already
+    left: int = 0  # sequences that the user skipped before their end; they have no result
     done: list[Outcome] = field(default_factory=list)
     failed: list[Outcome] = field(default_factory=list)
-    seconds: float = 0.0
+    seconds: float = 0.0  # from when the first tracker was ready to the end
 
     @property
     def frames(self) -> int:
@@ -166,8 +155,7 @@ def track_jobs(
     Args:
         tracker: gets the first box of each sequence, and no other annotation except corrections of a simulated
             annotator, see :mod:`lib.test.evaluation.modes`.
-        jobs: the sequences to track; a job is taken only when a slot is free.
-        batch: number of sequences tracked in one step.
+        jobs: a job is taken only when a slot is free.
         on_frames: called with the number of frames finished since its last call.
 
     Raises:

@@ -47,19 +47,10 @@ def mode_name(config: str, mode: dict[str, float]) -> str:
 
 
 class Annotator:
-    """Simulate an annotator who corrects the box wherever its IoU with the ground truth is too low.
+    """Simulate an annotator who corrects the box wherever its IoU with the ground truth is below ``least``, if given.
 
-    There are no corrections where the target is absent or its box is unknown.
-
-    Args:
-        video: the sequence that is tracked.
-        least: least IoU that is accepted; None = no corrections.
-
-    Attributes:
-        corrections: corrected frames (from 0).
-
-    Raises:
-        DataError: only the first box of the sequence is known.
+    There are no corrections where the target is absent or its box is unknown. ``corrections`` has the corrected frames
+    (from 0). Raises DataError: only the first box of the sequence is known.
     """
 
     def __init__(self, video: Video, least: float | None) -> None:
@@ -89,15 +80,10 @@ class Annotator:
 
 
 class Arrivals:
-    """Simulate a video in real time: frames that arrive while the tracker computes are skipped.
+    """Simulate a video of ``rate`` frames per second: those that arrive while the tracker computes are skipped.
 
-    The clock starts at the first frame, after the tracker's initialization.
-
-    Args:
-        rate: frames per second; None = never skip.
-
-    Attributes:
-        skipped: skipped frames (from 0).
+    The clock starts at the first frame, after the tracker's initialization. ``skipped`` has the skipped frames (from
+    0); without a rate there are none.
     """
 
     def __init__(self, rate: float | None) -> None:

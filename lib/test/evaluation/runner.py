@@ -102,14 +102,12 @@ def run_sequences(
         provenance: of this run, see :func:`lib.test.evaluation.results.run_provenance`; with ``compat_int`` true,
             boxes are written as integers.
         devices: worker i uses ``devices[i % len(devices)]``.
-        options: those of processes, batch, results; see :class:`RunOptions`.
         rank: which process this is of a run over several machines.
 
     Raises:
-        ConfigError: the tracker cannot follow a batch, or the batch does not fit into memory.
-        DataError: two sequences would share a result file, or there are results of another run (see ``fresh``).
+        OSTrackError: the tracker cannot be built or follow a batch, the batch does not fit into memory, two sequences
+            would share a result file, or there are results of another run (see ``fresh``).
         OSError: the folder of results cannot be created.
-        OSTrackError: the tracker cannot be built.
     """
     paths = _result_paths(sequences, results_dir, provenance, options.run_id)
     part = part_of(sequences, rank)
@@ -146,12 +144,7 @@ def run_sequences(
 def _result_paths(
     sequences: list[Sequence], results_dir: str | Path, provenance: dict[str, Any], run_id: int | None
 ) -> list[Path]:
-    """Return the path of each sequence's result file; create the folders, before the model is loaded.
-
-    Raises:
-        DataError: two sequences would share a file.
-        OSError: a folder cannot be created.
-    """
+    """Return the path of each sequence's result file; create the folders, before the model is loaded."""
     run = run_folder(provenance["config"], run_id)
     paths = [result_path(results_dir, provenance["tracker"], run, sequence) for sequence in sequences]
     for path, count in Counter(paths).items():
@@ -181,7 +174,13 @@ def _record(outcome: Outcome, summary: Summary, last: bool, remarks: set[str]) -
         summary.done.append(outcome)
     elif outcome.final:
         summary.failed.append(outcome)
-        _log_failure(outcome, len([other for other in summary.failed if other.final]))
+        number = len([other for other in summary.failed if other.final])  # there may be hundreds
+        if number <= _MOST_LOGGED:
+            reason = (outcome.error or "").removeprefix(f"sequence {outcome.name}: ")
+            logger.error("sequence %s failed: %s", outcome.name, reason)
+        elif number == _MOST_LOGGED + 1:
+            text = "more than %d sequences fail for their data: of the others only names are listed"
+            logger.error(text, _MOST_LOGGED)
     elif last:
         summary.failed.append(outcome)
         logger.error("sequence %s failed again: %s", outcome.name, outcome.error)
@@ -191,22 +190,10 @@ def _record(outcome: Outcome, summary: Summary, last: bool, remarks: set[str]) -
     return True
 
 
-def _log_failure(outcome: Outcome, number: int) -> None:
-    """Log why a sequence failed; ``number`` (from 1) counts such failures, of which there may be hundreds."""
-    if number <= _MOST_LOGGED:
-        reason = (outcome.error or "").removeprefix(f"sequence {outcome.name}: ")
-        logger.error("sequence %s failed: %s", outcome.name, reason)
-    elif number == _MOST_LOGGED + 1:
-        logger.error("more than %d sequences fail for their data: of the others only names are listed", _MOST_LOGGED)
-
-
 def _plan(
     todo: dict[Path, Sequence], names: Counter[str], provenance: dict[str, Any], fresh: bool
 ) -> tuple[list[Job], list[Outcome], int]:
-    """Return the remaining jobs, longest first; sequences that cannot be read; and how many are done already.
-
-    ``names`` counts the sequences of each name.
-    """
+    """Return the remaining jobs, longest first; sequences that cannot be read; and how many are done already."""
     jobs, broken, done, conflicts = [], [], 0, []
     for path, sequence in todo.items():
         is_there = path.exists()
@@ -239,14 +226,11 @@ def _run_here(
 
 
 def choose_devices(device: str, num_gpus: int | None) -> list[str]:
-    """Return the devices to spread workers over.
+    """Return the devices to spread workers over. Raises ConfigError: the device is unknown, or not available.
 
     Args:
         device: ``cuda`` or ``auto`` for all CUDA devices (``auto`` is the CPU if there is none); or a single device.
         num_gpus: most GPUs to use; None = all.
-
-    Raises:
-        ConfigError: the device is unknown, or not available.
     """
     if device not in ("auto", "cuda"):
         return [str(checked_device(device))]
@@ -256,9 +240,7 @@ def choose_devices(device: str, num_gpus: int | None) -> list[str]:
         raise ConfigError("--device cuda: no CUDA device can be used here; use --device cpu")
     if num_gpus is not None and num_gpus > available:
         logger.warning("--num_gpus %d: only %d there%s", num_gpus, available, "" if count else ", the CPU is used")
-    if count == 0:
-        return ["cpu"]
-    return [f"cuda:{i}" for i in range(count)]
+    return [f"cuda:{i}" for i in range(count)] or ["cpu"]
 
 
 def part_of(sequences: list[Sequence], info: DistInfo) -> set[int]:

@@ -47,10 +47,8 @@ def run_in_processes(
     A worker that dies, or sends nothing for half an hour, is replaced; the sequences that it worked on fail.
 
     Args:
-        jobs: the sequences to track.
         build: builds the tracker on a device; a top-level function, or a partial of one.
         devices: worker i uses ``devices[i % len(devices)]``.
-        workers: number of processes.
         batch: number of sequences that a worker tracks in one step; fewer if there are not enough jobs for all workers.
         on_frames: called with 0 when a worker is ready, then with numbers of finished frames.
 
@@ -66,8 +64,6 @@ def run_in_processes(
     try:
         while running:
             for worker in _ready(running):
-                message: str
-                content: Any
                 try:
                     message, content = worker.connection.recv()
                 except (EOFError, OSError):  # the process has ended
@@ -109,23 +105,16 @@ def _ready(running: list[_Worker]) -> list[_Worker]:
 
 @dataclass(eq=False)
 class _Worker:
-    """The main process's handle of a worker.
-
-    Attributes:
-        jobs: its current jobs, by the path of the result.
-        finished: the end of the jobs was sent to it.
-        last_message: time when it was started or last sent something, in seconds of the monotonic clock.
-        hangs: it was killed because it sent nothing for too long.
-    """
+    """The main process's handle of a worker."""
 
     build: Callable[[str], Tracker | BatchTracker]
     device: str
     threads: int
     batch: int
-    jobs: dict[Path, Job] = field(default_factory=dict)
-    finished: bool = False
-    last_message: float = field(default_factory=time.monotonic)
-    hangs: bool = False
+    jobs: dict[Path, Job] = field(default_factory=dict)  # its current ones, by the path of the result
+    finished: bool = False  # the end of the jobs was sent to it
+    last_message: float = field(default_factory=time.monotonic)  # or when it was started
+    hangs: bool = False  # it was killed because it sent nothing for too long
 
     def __post_init__(self) -> None:
         context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA
@@ -178,29 +167,21 @@ def _work(
         connection.send(("next", None))
         return connection.recv()
 
-    progress = _Progress(connection)
+    finished, sent = 0, 0.0  # frames since the last message, and when that was
+
+    def progress(frames: int, at_once: bool = False) -> None:
+        nonlocal finished, sent
+        finished += frames
+        if at_once or time.perf_counter() - sent > _PROGRESS_SECONDS:
+            connection.send(("frames", finished))
+            finished, sent = 0, time.perf_counter()
+
     try:
-        progress.send()
+        progress(0, at_once=True)
         for outcome in track_jobs(tracker, iter(ask, None), batch, progress):
-            progress.send()
+            progress(0, at_once=True)
             connection.send(("outcome", outcome))
     except OSTrackError as error:
         connection.send(("error", str(error)))
     except (EOFError, BrokenPipeError):  # the main process has ended
         return
-
-
-class _Progress:
-    """Reports the number of finished frames to the main process, at a limited rate."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection, self.frames, self.last = connection, 0, 0.0
-
-    def __call__(self, frames: int) -> None:
-        self.frames += frames
-        if time.perf_counter() - self.last > _PROGRESS_SECONDS:
-            self.send()
-
-    def send(self) -> None:
-        self.connection.send(("frames", self.frames))
-        self.frames, self.last = 0, time.perf_counter()

@@ -44,12 +44,8 @@ TIMES_HEADER = "decode,crop,network,rest"
 class ResultWriter:
     """Streams the result of one sequence to disk; the file is complete when the ``with`` block ends without an error.
 
-    Boxes are written with four decimals, or as integers by truncation if ``compat_int`` is set in the provenance.
-
-    Args:
-        path: result file.
-        provenance: provenance of this result, see :func:`lib.test.evaluation.results.sequence_provenance`.
-        replace: an earlier result is replaced; otherwise it is kept, and an error.
+    Boxes are written with four decimals, or as integers by truncation if ``compat_int`` is set in the provenance, see
+    :func:`lib.test.evaluation.results.sequence_provenance`. Without ``replace`` an earlier result is an error.
 
     Raises:
         DataError: another process is tracking the same sequence into the same file, or has done so, or it cannot be

@@ -70,9 +70,8 @@ class ImportReport:
         lines += [f"{len(self.scored)} of them with a score for each frame"] if self.scored else []
         lines += [f"refused: {name}: {reason}" for name, reason in self.refused.items()]
         lines += [f"its scores left out: {name}: {reason}" for name, reason in self.unscored.items()]
-        for kind, names in (("missing", self.missing), ("not of this benchmark", self.extra)):
-            if names:
-                lines.append(f"{kind}: {listed(names, _SHOWN)}")
+        lines += [f"missing: {listed(self.missing, _SHOWN)}"] if self.missing else []
+        lines += [f"not of this benchmark: {listed(self.extra, _SHOWN)}"] if self.extra else []
         return "\n".join(lines + self.hints)
 
 
@@ -109,7 +108,6 @@ def import_results(
         source: folder, zip or file, see :func:`lib.test.utils.shared_results.read_source`.
         tracker, config: what to call them here.
         dataset: the benchmark, or ``folder:PATH``.
-        options: see :class:`ImportOptions`.
         env: paths; by default those of ``lib/test/evaluation/local.py``.
 
     Raises:
@@ -136,11 +134,11 @@ def import_results(
     if not options.force:
         _refuse_foreign({path: origins[matched[name].file] for name, path in paths.items()})
     for one in ready:
-        record: dict[str, Any] = {"tracker": tracker, "config": config, "dataset": one.dataset}
-        record |= {"frames": len(boxes[one.name]), **origins[matched[one.name].file]}
-        record |= {"imported_member": matched[one.name].where, "one_based": options.one_based, "form": options.form}
-        scores = _load_scores(matched[one.name], one, len(boxes[one.name]), report)
-        _write(paths[one.name], boxes[one.name], scores, record)
+        found, rows = matched[one.name], boxes[one.name]
+        record = {"tracker": tracker, "config": config, "dataset": one.dataset, "frames": len(rows)}
+        record |= {**origins[found.file], "imported_member": found.where}
+        record |= {"one_based": options.one_based, "form": options.form}
+        _write(paths[one.name], rows, _load_scores(found, one, len(rows), report), record)
         report.written.append(one.name)
     report.hints = _hints(ready, boxes, options.one_based, last_pixel)
     return report
@@ -288,8 +286,7 @@ def _check_first_boxes(written: dict[str, np.ndarray], sequences: Seq[Sequence],
     for name, overlap in overlaps.items():
         others = int(((overlap > _FITS) & (overlap > overlaps[form] + _CLEARLY)).sum())
         if others > len(firsts) / 2:
-            share = f"{others} of {len(firsts)} sequences"
-            found = f"{FORMS[name]}, not {FORMS[form]}, in {share}"
+            found = f"{FORMS[name]}, not {FORMS[form]}, in {others} of {len(firsts)} sequences"
             raise DataError(f"by their first box the results are {found}: give --form {name}")
     short = np.abs(to_xywh(firsts, form)[:, 2:] + 1 - truths[:, 2:]).max(axis=1) < 1e-3
     return form == "xyxy" and bool(short.mean() > 0.5)
@@ -299,14 +296,13 @@ def _hints(sequences: Seq[Sequence], boxes: dict[str, np.ndarray], one_based: bo
     """Tell what the first boxes, which should be those of the ground truth, say about the rest."""
     offsets = np.array([boxes[one.name][0] - one.ground_truth[0] for one in sequences]).reshape(-1, 4)
     hints = []
-    for shift, advice in ((1, "give --one_based"), (-1, "leave out --one_based")):
-        share = (np.abs(offsets - [shift, shift, 0, 0]) < 1e-3).all(axis=1).mean() if len(offsets) else 0
-        if share > 0.5 and one_based == (shift < 0):
-            off = f"{shift:+d}, {shift:+d} pixels off the ground truth in {100 * share:.0f} % of the sequences"
-            hints.append(f"the first box is {off}: does one of them count from 1? then {advice}")
+    shift, advice = (-1, "leave out --one_based") if one_based else (1, "give --one_based")
+    share = (np.abs(offsets - [shift, shift, 0, 0]) < 1e-3).all(axis=1).mean() if len(offsets) else 0
+    if share > 0.5:
+        off = f"{shift:+d}, {shift:+d} pixels off the ground truth in {100 * share:.0f} % of the sequences"
+        hints.append(f"the first box is {off}: does one of them count from 1? then {advice}")
     sides = np.array([one.ground_truth[0, 2:] for one in sequences]).reshape(-1, 2)
-    is_far = (np.abs(offsets[:, :2]) > sides).any(axis=1)
-    far = [one.name for one, beyond in zip(sequences, is_far, strict=True) if beyond]
+    far = [sequences[i].name for i in np.flatnonzero((np.abs(offsets[:, :2]) > sides).any(axis=1))]
     if far:
         which = f"{len(far)} sequences ({listed(far, _SHOWN)})"
         hints.append(f"the first box is far from the ground truth in {which}: are these results of this benchmark?")

@@ -52,29 +52,17 @@ class RawResult:
 
 @dataclass(frozen=True)
 class Server:
-    """What the server of a benchmark wants.
+    """What the server of a benchmark wants."""
 
-    Attributes:
-        dataset: name of the benchmark.
-        packed_field: the setting that says where packages go.
-        pack: makes the package of checked results, given the number of decimals.
-        unpack: the boxes by sequence that a package holds.
-        folder: sub-folder of TRACKER/CONFIG with its results.
-        suffix: of the package.
-        decimals: of the boxes, unless the user says otherwise; ``None`` keeps all.
-        needs_times: every result needs its times.
-        names: the names of the sequences where the benchmark itself is not there; ``None`` where they are not public.
-    """
-
-    dataset: str
-    packed_field: str
-    pack: Callable[[list[RawResult], int | None], bytes]
-    unpack: Callable[[bytes], dict[str, np.ndarray]]
-    folder: str = ""
-    suffix: str = ".zip"
-    decimals: int | None = 0
-    needs_times: bool = False
-    names: tuple[str, ...] | None = None
+    dataset: str  # name of the benchmark
+    packed_field: str  # the setting that says where packages go
+    pack: Callable[[list[RawResult], int | None], bytes]  # of checked results and the number of decimals
+    unpack: Callable[[bytes], dict[str, np.ndarray]]  # the boxes by sequence that a package holds
+    folder: str = ""  # sub-folder of TRACKER/CONFIG with its results
+    suffix: str = ".zip"  # of the package
+    decimals: int | None = 0  # of the boxes, unless the user says otherwise; None keeps all
+    needs_times: bool = False  # every result needs its times
+    names: tuple[str, ...] | None = None  # of the sequences, where the benchmark is not there; None: not public
 
 
 def rounded(boxes: np.ndarray, decimals: int | None) -> np.ndarray:
@@ -161,11 +149,9 @@ SERVERS = {
 
 
 def pack(server: str, tracker: str, config: str, decimals: int | None = None, env: EnvSettings | None = None) -> Path:
-    """Check the results of a tracker, pack them, read the package again, and return its path.
+    """Check the results of a tracker, pack them for a key of ``SERVERS``, read the package again, and return its path.
 
     Args:
-        server: key of ``SERVERS``.
-        tracker, config: whose results.
         decimals: of the boxes; by default as the server wants them.
         env: paths; by default those of ``lib/test/evaluation/local.py``.
 
@@ -216,10 +202,7 @@ def expected_frames(form: Server, env: EnvSettings, folder: Path) -> dict[str, i
     """Return the benchmark's sequences with their numbers of frames.
 
     Where the benchmark is not on this machine, the names come from its list or, if that is not known, from the results,
-    which must be as many; numbers of frames are None then.
-
-    Raises:
-        DataError: neither is possible.
+    which must be as many; numbers of frames are None then. Raises DataError: neither is possible.
     """
     row = get_benchmark(form.dataset)
     if env.folder(row).is_dir():
@@ -233,9 +216,8 @@ def expected_frames(form: Server, env: EnvSettings, folder: Path) -> dict[str, i
     there = {path.stem for path in result_files(folder)}
     if form.folder and len(there) == row.expected:
         return dict.fromkeys(sorted(there))
-    found = f"{folder} has results of {len(there)}"
     missing = f"the benchmark itself, which would tell their names, is not in {env.folder(row)}"
-    raise DataError(f"{form.dataset} has {row.expected} sequences; {found}, and {missing}")
+    raise DataError(f"{form.dataset} has {row.expected} sequences; {folder} has results of {len(there)}, and {missing}")
 
 
 def _read(path: Path, name: str, frames: int | None, needs_times: bool) -> RawResult:

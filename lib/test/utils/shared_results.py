@@ -29,14 +29,11 @@ _BOX_KEYS = ("pred", "res", "boxes", "bboxes")
 
 @dataclass(frozen=True)
 class SharedResult:
-    """A result in a source.
+    """A result in a source: the file on disk that holds it, and its path inside the source.
 
-    Attributes:
-        file: the file on disk that holds it.
-        parts: its path inside the source; the last part is, or contains, the name of the sequence, or the last but one
-            is it.
-        load: reads the boxes, (N, 4) float64 x, y, w, h. Raises DataError.
-        load_scores: reads the scores that lie beside them, (N,) float64, NaN for none; None where there are none.
+    The last of ``parts`` is, or contains, the name of the sequence, or the last but one is it. ``load`` reads boxes,
+    (N, 4) float64 x, y, w, h, ``load_scores`` the scores that lie beside them, if any, (N,) float64, NaN for none. Both
+    raise DataError.
     """
 
     file: Path

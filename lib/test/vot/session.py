@@ -32,15 +32,10 @@ class _Target:
 
 
 def serve(connection: Connection, tracker: BatchTracker, name: str) -> None:
-    """Introduce the tracker, then track what is asked for until the other side says quit.
+    """Introduce the tracker as ``name``, then track what is asked for until the other side says quit.
 
     A target that is given as a mask is answered by masks, full rectangles; any other by rectangles. Before an exception
     leaves this function, its reason is sent to the other side.
-
-    Args:
-        connection: to the toolkit.
-        tracker: follows all targets of a frame in one step.
-        name: what the tracker is called.
 
     Raises:
         TraxError: the other side broke the protocol, or has gone.
@@ -105,9 +100,8 @@ def is_mask(region: str) -> bool:
 def region_box(region: str) -> list[float]:
     """Return the ``xywh`` box of a region in pixels: that of a rectangle, or what just holds a polygon or mask.
 
-    Raises:
-        TraxError: the region is no rectangle ``x,y,w,h``, polygon ``x1,y1,...,xn,yn`` (n > 2) or mask
-            ``mask:x,y,w,h,runs``, or holds nothing.
+    Raises TraxError: it is no rectangle ``x,y,w,h``, polygon ``x1,y1,...,xn,yn`` (n > 2) or mask
+    ``mask:x,y,w,h,runs``, or holds nothing.
     """
     try:
         box = regions.region_box(region.replace(_MASK, "m", 1) if is_mask(region) else region)
@@ -121,8 +115,7 @@ def region_box(region: str) -> list[float]:
 def box_region(box: Sequence[float], as_mask: bool) -> str:
     """Return an ``xywh`` pixel box as a rectangle, or as the mask of the pixels in it (one at least).
 
-    Raises:
-        TraxError: the box is not finite; TraX would take that for an absent target.
+    Raises TraxError: the box is not finite, which TraX would take for an absent target.
     """
     if not all(map(math.isfinite, box)):
         raise TraxError(f"the tracker gave the box x, y, w, h = {list(box)}; are its weights whole?")
@@ -138,8 +131,7 @@ def load_image(uri: str, decode: SequenceDecoder) -> np.ndarray:
     """Load an image as RGB uint8 (H, W, 3) from its path (``file://PATH``), file (``data:TYPE;BASE64``) or pixels
     (``image:WIDTH;HEIGHT;rgb|gray8;BASE64``).
 
-    Args:
-        decode: decodes the files of one sequence. The toolkit, too, turns them as their EXIF orientation says.
+    ``decode`` decodes the files of one sequence. The toolkit, too, turns them as their EXIF orientation says.
 
     Raises:
         DataError: the file is missing or damaged.

@@ -28,8 +28,6 @@ def register_tracker(workspace: Path, name: str, label: str, command: Row[str]) 
     """Write the tracker ``name`` into the workspace's registry, in place of one of that name; others stay.
 
     Args:
-        workspace: folder; it is made where it is missing.
-        name: identifier: letters, digits, ``-`` and ``_``.
         label: shown in reports.
         command: program and arguments; the toolkit runs it in a folder of its own, so paths must be absolute.
 
@@ -120,16 +118,10 @@ def short_term_stack(low: int, high: int) -> dict[str, Any]:
 
 
 def place_anchors(present: np.ndarray) -> np.ndarray:
-    """Choose where the runs of a multi-start experiment begin, and in which direction they go.
+    """Choose where the runs of a multi-start experiment begin, and in which direction they go: (N,) int.
 
-    Anchors are the first frame with the target in every 50. Runs go to the end of the sequence that is farther away:
-    1 stands for forward, -1 for backward, 0 for no anchor.
-
-    Args:
-        present: (N,) bool, whether the target is in the frame.
-
-    Returns:
-        (N,) int.
+    Anchors are the first frame with the target, ``present`` (N,) bool, in every 50. Runs go to the end of the sequence
+    that is farther away: 1 stands for forward, -1 for backward, 0 for no anchor.
     """
     anchors = np.zeros(len(present), int)
     for start in range(0, len(present), ANCHOR_STEP):
