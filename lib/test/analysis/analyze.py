@@ -33,30 +33,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class AnalysisOptions:
-    """Options of scoring and its output.
-
-    Attributes:
-        protocol: name of the protocol.
-        skip_missing: leave out sequences without results, which are an error otherwise.
-        by_sequence, by_attribute: also print the table of the sequences, of the attributes.
-        compare: two trackers, ``NAME/CONFIG`` or CONFIG, to test for a significant difference.
-        plots: write plots.
-        export: formats (``md``, ``tex``, ``csv``) to write all tables in.
-        html: write the page ``report.html``.
-        lost_below: frames with a lower score are marked on the page.
-        cache: cache parsed result files in ``OUTPUT/test/cache``.
-    """
+    """Options of scoring and its output."""
 
     protocol: str = "pytracking"
-    skip_missing: bool = False
-    by_sequence: bool = False
-    by_attribute: bool = False
-    compare: tuple[str, str] | None = None
+    skip_missing: bool = False  # leave out sequences without results, which are an error otherwise
+    by_sequence: bool = False  # also print the table of the sequences
+    by_attribute: bool = False  # also print the table of the attributes
+    compare: tuple[str, str] | None = None  # NAME/CONFIG or CONFIG each, to test for a significant difference
     plots: bool = True
-    export: Seq[str] = ()
-    html: bool = False
-    lost_below: float = LOST_BELOW
-    cache: bool = True
+    export: Seq[str] = ()  # formats (md, tex, csv) to write all tables in
+    html: bool = False  # write the page report.html
+    lost_below: float = LOST_BELOW  # frames with a lower score are marked on the page
+    cache: bool = True  # of parsed result files, in OUTPUT/test/cache
 
     def __post_init__(self) -> None:
         if not 0 <= self.lost_below <= 1:

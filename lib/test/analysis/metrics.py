@@ -28,25 +28,15 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class FrameErrors:
-    """One prediction against one ground truth, arrays of shape ``(frames,)``.
+    """One prediction against one ground truth, arrays of shape ``(frames,)``."""
 
-    Attributes:
-        overlap: intersection over union in [0, 1]; -1 where there is no valid target.
-        center: distance of the centers in pixels; the value set by the rules where there is no valid target.
-        norm_center: the same distance with each axis divided by the side of the true box.
-        valid: the frame has a target: a true box that counts under the rules and, where there are flags, visible.
-        scored: the frame is in the denominator of the scores.
-        boxes: the prediction as it was scored, ``(frames, 4)``.
-        given: number of boxes in the prediction, which may be fewer or more than the frames.
-    """
-
-    overlap: np.ndarray
-    center: np.ndarray
-    norm_center: np.ndarray
-    valid: np.ndarray
-    scored: np.ndarray
-    boxes: np.ndarray
-    given: int
+    overlap: np.ndarray  # intersection over union in [0, 1]; -1 where there is no valid target
+    center: np.ndarray  # distance of the centers in pixels; the value set by the rules where there is no valid target
+    norm_center: np.ndarray  # the same distance with each axis divided by the side of the true box
+    valid: np.ndarray  # there is a target: a true box that counts under the rules and, where there are flags, visible
+    scored: np.ndarray  # the frame is in the denominator of the scores
+    boxes: np.ndarray  # (frames, 4), the prediction as it was scored
+    given: int  # number of boxes in the prediction, which may be fewer or more than the frames
 
 
 def check_truth(truth: np.ndarray, rules: Rules, source: str) -> np.ndarray:
@@ -174,19 +164,12 @@ def true_runs(flags: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Curves:
-    """Fractions of frames in [0, 1] over thresholds (last axis); a leading axis, if any, runs over sequences.
+    """Fractions of frames in [0, 1] over thresholds (last axis); a leading axis, if any, runs over sequences."""
 
-    Attributes:
-        success: overlap above the thresholds, 21 of them from 0 to 1 unless the rules say otherwise.
-        precision: center error at most the thresholds, 51 from 0 to 50 pixels.
-        norm_precision: normalized center error at most the thresholds, 51 from 0 to 0.5.
-        overlap: the mean overlap itself, without an axis of thresholds.
-    """
-
-    success: np.ndarray
-    precision: np.ndarray
-    norm_precision: np.ndarray
-    overlap: np.ndarray
+    success: np.ndarray  # overlap above the thresholds, 21 of them from 0 to 1 unless the rules say otherwise
+    precision: np.ndarray  # center error at most the thresholds, 51 from 0 to 50 pixels
+    norm_precision: np.ndarray  # normalized center error at most the thresholds, 51 from 0 to 0.5
+    overlap: np.ndarray  # the mean overlap itself, without an axis of thresholds
 
 
 def _fraction_within(values: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
@@ -273,21 +256,16 @@ def bootstrap_intervals(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 class Comparison:
     """Two trackers on the same sequences.
 
-    Attributes:
-        difference: mean of the first less that of the second, in points.
-        low, high: interval of the difference at :data:`LEVEL`, by the paired bootstrap.
-        p_value: how often a difference as large arises when, on every sequence, it is a coin toss which tracker got
-            which score (two-sided sign-flip permutation test): exact for up to 13 sequences, else of
-            :data:`RESAMPLES` draws.
-        better, worse: numbers of sequences on which the first tracker has the higher and the lower score.
+    ``p_value`` is how often a difference as large arises when, on every sequence, it is a coin toss which tracker got
+    which score (two-sided sign-flip permutation test): exact for up to 13 sequences, else of :data:`RESAMPLES` draws.
     """
 
-    difference: float
-    low: float
+    difference: float  # mean of the first less that of the second, in points
+    low: float  # ends of the interval of the difference at LEVEL, by the paired bootstrap
     high: float
     p_value: float
-    better: int
-    worse: int
+    better: int  # sequences on which the first tracker has the higher score
+    worse: int  # and the lower one
 
     @property
     def significant(self) -> bool:

@@ -31,20 +31,13 @@ _FRAME_RATE = 25.0  # of a video of picture files
 
 @dataclass(frozen=True)
 class Track:
-    """The result of one tracker, ``NAME/CONFIG``, on one sequence.
-
-    Attributes:
-        color: of the trackers in the order of the selection; plots have these colors in the order of the scores.
-        boxes: (frames, 4) as scored: the first is the ground truth, and a box without area repeats the one before it.
-        overlap: (frames,) intersection over union; NaN where there is no true box that counts.
-        origin: what the result comes from.
-    """
+    """The result of one tracker, ``NAME/CONFIG``, on one sequence."""
 
     label: str
-    color: Color
-    boxes: np.ndarray
-    overlap: np.ndarray
-    origin: str
+    color: Color  # in the order of the selection; plots have these colors in the order of the scores
+    boxes: np.ndarray  # (frames, 4) as scored: the first is the ground truth, one without area repeats the one before
+    overlap: np.ndarray  # (frames,) intersection over union; NaN where there is no true box that counts
+    origin: str  # what the result comes from
 
     @property
     def mean(self) -> str:

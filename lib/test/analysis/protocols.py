@@ -29,13 +29,10 @@ def thresholds(curve: str, count: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Score:
-    """A column of a table: a number read from a curve.
+    """A column of a table: a number read from a curve, ``success``, ``precision`` or ``norm_precision``.
 
-    Attributes:
-        name: name of the column.
-        curve: ``success``, ``precision`` or ``norm_precision``.
-        read: how to read it: a threshold to read the curve at, ``mean`` of the curve, ``area`` below it by the
-            trapezoid rule over thresholds scaled to [0, 1], or ``overlap``: the mean overlap itself.
+    ``read`` says how: a threshold to read the curve at, ``mean`` of the curve, ``area`` below it by the trapezoid rule
+    over thresholds scaled to [0, 1], or ``overlap``: the mean overlap itself.
     """
 
     name: str
@@ -57,46 +54,26 @@ AREAS = tuple(Score(score.name, score.curve, "area") for score in (AUC, NORM_PRE
 
 @dataclass(frozen=True)
 class Rules:
-    """Rules of a protocol for the frames and result files of one benchmark.
+    """Rules of a protocol for the frames and result files of one benchmark."""
 
-    Attributes:
-        scores: the columns of the table; the first one ranks.
-        official_flags: use the absence flags of the benchmark, also those that the published loader does not read.
-        flags_expected: the benchmark has absence flags; a report counts the sequences whose flags were not found.
-        nan_is_absent: NaN in the ground truth marks a frame without target; otherwise it is an error.
-        pad_short: a prediction that ends early is padded with zeros; otherwise it is an error.
-        repeat_empty: a predicted box without area is replaced by the one before it.
-        rounded: predictions and ground truth are rounded to whole pixels.
-        clipped: predictions and ground truth are clipped to the image by ``clip_boxes`` of ``metrics.py``.
-        pixel: added to j - i for the length of a side from pixel i to pixel j, in the overlap.
-        unseen_is_miss: frames flagged as invisible get infinite center errors, regardless of the values below.
-        positive_corner: a true box counts only if x and y are above zero too, not only width and height.
-        invalid_center: center error of a frame without a true box that counts; -1 is a hit of precision, inf a miss.
-        invalid_norm_center: likewise for the normalized center error.
-        skip_first: the first frame is not scored.
-        skip_absent: frames without a true box that counts are not scored; otherwise they stay in the denominator.
-        pooled: every scored frame has the same weight; otherwise every sequence has.
-        success_points, center_points: numbers of thresholds of the success curve and of the other two.
-    """
-
-    scores: tuple[Score, ...] = FIVE
-    official_flags: bool = False
-    flags_expected: bool = False
-    nan_is_absent: bool = False
-    pad_short: bool = True
-    repeat_empty: bool = True
-    rounded: bool = False
-    clipped: bool = False
-    pixel: float = 1.0
-    unseen_is_miss: bool = False
-    positive_corner: bool = False
-    invalid_center: float = np.inf
-    invalid_norm_center: float = np.inf
-    skip_first: bool = False
-    skip_absent: bool = False
-    pooled: bool = False
-    success_points: int = 21
-    center_points: int = 51
+    scores: tuple[Score, ...] = FIVE  # the columns of the table; the first one ranks
+    official_flags: bool = False  # use all absence flags of the benchmark, also those that the published loader ignores
+    flags_expected: bool = False  # it has such flags; a report counts the sequences whose flags were not found
+    nan_is_absent: bool = False  # NaN in the ground truth marks a frame without target; otherwise it is an error
+    pad_short: bool = True  # a prediction that ends early is padded with zeros; otherwise it is an error
+    repeat_empty: bool = True  # a predicted box without area is replaced by the one before it
+    rounded: bool = False  # predictions and ground truth are rounded to whole pixels
+    clipped: bool = False  # predictions and ground truth are clipped to the image by clip_boxes of metrics.py
+    pixel: float = 1.0  # added to j - i for the length of a side from pixel i to pixel j, in the overlap
+    unseen_is_miss: bool = False  # frames flagged as invisible get infinite center errors, whatever the values below
+    positive_corner: bool = False  # a true box counts only if x and y are above zero too, not only width and height
+    invalid_center: float = np.inf  # center error where no true box counts; -1 is a hit of precision, inf a miss
+    invalid_norm_center: float = np.inf  # likewise for the normalized center error
+    skip_first: bool = False  # the first frame is not scored
+    skip_absent: bool = False  # frames where no true box counts are not scored; otherwise they are in the denominator
+    pooled: bool = False  # every scored frame has the same weight; otherwise every sequence has
+    success_points: int = 21  # thresholds of the success curve
+    center_points: int = 51  # thresholds of the other two
 
     def thresholds(self, curve: str) -> np.ndarray:
         """Return the thresholds of one of the three curves."""

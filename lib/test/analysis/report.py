@@ -40,25 +40,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrackerReport:
-    """Scores of one tracker.
-
-    Attributes:
-        label: ``NAME/CONFIG``.
-        errors: per-frame errors, one entry per sequence.
-        curves: curves of every sequence, arrays of shape ``(sequences, thresholds)``.
-        rules: the scoring rules.
-        origins: where results come from, with the number of sequences; more than one entry means mixed results.
-        files: the result files, one entry per sequence; empty if there are none.
-        run: name and number of the run, if it is one of several, see :func:`lib.test.evaluation.results.run_of`.
-    """
+    """Scores of one tracker, ``NAME/CONFIG``."""
 
     label: str
-    errors: list[FrameErrors]
-    curves: Curves
+    errors: list[FrameErrors]  # one entry per sequence
+    curves: Curves  # of every sequence, arrays of shape (sequences, thresholds)
     rules: Rules
-    origins: Mapping[str, int] = field(default_factory=dict)
-    files: Seq[Path] = ()
-    run: tuple[str, str] | None = None
+    origins: Mapping[str, int] = field(default_factory=dict)  # of results, with the number of sequences of each
+    files: Seq[Path] = ()  # the result files, one entry per sequence; empty if there are none
+    run: tuple[str, str] | None = None  # name and number of the run, if it is one of several, see run_of()
 
     @property
     def weights(self) -> np.ndarray:
@@ -141,31 +131,18 @@ class RepeatedRuns:
 
 @dataclass(frozen=True)
 class Report:
-    """Trackers scored on the same sequences of one data set.
-
-    Attributes:
-        dataset: name of the data set.
-        protocol: name of the protocol.
-        data: the sequences that were scored.
-        trackers: one entry per tracker, the highest first score first.
-        missing: sequences of the data set without results, by label of the tracker; left out for all trackers.
-        differences: lines of text with the scores under the other protocols, and the rules that differ.
-        absent: names of sequences whose annotation is not on this machine.
-        first_only: names of sequences of which only the first box is known.
-        frameless: names of sequences without frames on this machine and without results.
-        published: number of sequences that the benchmark has, more than there are in an incomplete copy; 0 = unknown.
-    """
+    """Trackers scored on the same sequences of one data set."""
 
     dataset: str
     protocol: str
-    data: list[Sequence]
-    trackers: list[TrackerReport]
-    missing: Mapping[str, list[str]] = field(default_factory=dict)
-    differences: tuple[str, ...] = ()
-    absent: tuple[str, ...] = ()
-    first_only: tuple[str, ...] = ()
-    frameless: tuple[str, ...] = ()
-    published: int = 0
+    data: list[Sequence]  # those that were scored
+    trackers: list[TrackerReport]  # the highest first score first
+    missing: Mapping[str, list[str]] = field(default_factory=dict)  # no results, by tracker; left out for all of them
+    differences: tuple[str, ...] = ()  # lines about the scores under the other protocols, and the rules that differ
+    absent: tuple[str, ...] = ()  # names of sequences whose annotation is not on this machine
+    first_only: tuple[str, ...] = ()  # names of sequences of which only the first box is known
+    frameless: tuple[str, ...] = ()  # names of sequences without frames on this machine and without results
+    published: int = 0  # sequences that the benchmark has, more than there are in an incomplete copy; 0 = unknown
 
     @property
     def total(self) -> int:

@@ -29,46 +29,29 @@ _AHEAD = 8  # frames decoded ahead, divided among the sequences of a batch; at l
 
 @dataclass
 class Job:
-    """A sequence to track, the file to write and the provenance to write beside it, which names the mode, if any.
-
-    Attributes:
-        shown: title of the sequence on a screen: its name, or its label if two have the same name.
-        replace: the result that is there is replaced; otherwise there was none when the job was planned.
-    """
+    """A sequence to track, the file to write and the provenance to write beside it, which names the mode, if any."""
 
     sequence: Sequence
     path: Path
     provenance: dict[str, Any]
-    shown: str = ""
-    replace: bool = True
+    shown: str = ""  # title of the sequence on a screen: its name, or its label if two have the same name
+    replace: bool = True  # the result that is there is replaced; else there was none when the job was planned
 
 
 @dataclass
 class Outcome:
-    """How the job of a sequence ended.
-
-    Attributes:
-        path: path of its result file.
-        frames: tracked frames, without the first.
-        times: sums over these frames.
-        error: traceback or reason when it failed.
-        final: it failed for a permanent reason, such as its data; ``error`` is the reason, and it is not retried.
-        remarks: conversions of its images, see :meth:`ImageFrames.remarks`.
-        left: the user skipped to the next sequence before its end.
-        corrections: number of corrections by the simulated annotator; None in other modes.
-        skipped: frames that arrived while the tracker computed; None in other modes.
-    """
+    """How the job of a sequence ended."""
 
     name: str
     path: Path
-    frames: int = 0
-    times: FrameTime = FrameTime(0.0, 0.0, 0.0, 0.0)
-    error: str | None = None
-    final: bool = False
-    remarks: list[str] = field(default_factory=list)
-    left: bool = False
-    corrections: int | None = None
-    skipped: int | None = None
+    frames: int = 0  # tracked, without the first
+    times: FrameTime = FrameTime(0.0, 0.0, 0.0, 0.0)  # sums over these frames
+    error: str | None = None  # traceback or reason when it failed
+    final: bool = False  # it failed for a permanent reason, such as its data, and is not retried
+    remarks: list[str] = field(default_factory=list)  # conversions of its images, see ImageFrames.remarks()
+    left: bool = False  # the user skipped to the next sequence before its end
+    corrections: int | None = None  # by the simulated annotator; None in other modes
+    skipped: int | None = None  # frames that arrived while the tracker computed; None in other modes
 
     @classmethod
     def failed(cls, sequence: Sequence, path: Path, error: OSTrackError) -> Outcome:

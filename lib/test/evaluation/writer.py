@@ -15,19 +15,12 @@ from lib.utils.replacing import writing
 
 
 class FrameTime(NamedTuple):
-    """Seconds spent on a frame; in a batch, those of the batch divided by its size.
+    """Seconds spent on a frame; in a batch, those of the batch divided by its size."""
 
-    Attributes:
-        decode: reading and decoding, in a thread that runs ahead of the tracker.
-        tracker: total of the tracker: crop, network and the rest, without ``decode``.
-        crop: cropping the search region, normalizing it and copying it to the device.
-        network: the forward pass, synchronized. Both are NaN if the tracker does not measure them.
-    """
-
-    decode: float
-    tracker: float
-    crop: float = math.nan
-    network: float = math.nan
+    decode: float  # reading and decoding, in a thread that runs ahead of the tracker
+    tracker: float  # total of the tracker: crop, network and the rest, without decode
+    crop: float = math.nan  # cropping the search region, normalizing it and copying it to the device
+    network: float = math.nan  # the forward pass, synchronized; both are NaN if the tracker does not measure them
 
     @property
     def rest(self) -> float:

@@ -77,21 +77,13 @@ class ImportReport:
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """How the files of another tracker are read.
+    """How the files of another tracker are read."""
 
-    Attributes:
-        member: take only what lies under a folder or key of this name, in a source of several trackers.
-        one_based: pixels are counted from 1, as in MATLAB: 1 is taken off x and y.
-        form: what the four numbers of a box are, a key of :data:`FORMS`.
-        any_length: import also results with another number of boxes than frames; a protocol pads or cuts them.
-        force: replace results that come from elsewhere.
-    """
-
-    member: str | None = None
-    one_based: bool = False
-    form: str = "xywh"
-    any_length: bool = False
-    force: bool = False
+    member: str | None = None  # take only what lies under a folder or key of this name, in a source of several trackers
+    one_based: bool = False  # pixels are counted from 1, as in MATLAB: 1 is taken off x and y
+    form: str = "xywh"  # what the four numbers of a box are, a key of FORMS
+    any_length: bool = False  # also results with another number of boxes than frames; a protocol pads or cuts them
+    force: bool = False  # replace results that come from elsewhere
 
 
 def import_results(
@@ -302,7 +294,8 @@ def _hints(sequences: Seq[Sequence], boxes: dict[str, np.ndarray], one_based: bo
         off = f"{shift:+d}, {shift:+d} pixels off the ground truth in {100 * share:.0f} % of the sequences"
         hints.append(f"the first box is {off}: does one of them count from 1? then {advice}")
     sides = np.array([one.ground_truth[0, 2:] for one in sequences]).reshape(-1, 2)
-    far = [sequences[i].name for i in np.flatnonzero((np.abs(offsets[:, :2]) > sides).any(axis=1))]
+    is_far = (np.abs(offsets[:, :2]) > sides).any(axis=1)
+    far = [one.name for one, beyond in zip(sequences, is_far, strict=True) if beyond]
     if far:
         which = f"{len(far)} sequences ({listed(far, _SHOWN)})"
         hints.append(f"the first box is far from the ground truth in {which}: are these results of this benchmark?")
