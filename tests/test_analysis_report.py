@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 
 from lib.data.own_folder import folder_label
-from lib.test.analysis.analyze import AnalysisOptions, analyze, folder_name
+from lib.test.analysis.analyze import AnalysisOptions, analyze, choose_trackers, folder_name
 from lib.test.analysis.plots import CURVES, draw_plot, write_plots
 from lib.test.analysis.protocols import AUC
 from lib.test.analysis.report import evaluate
-from lib.test.analysis.selection import choose_trackers
 from lib.test.analysis.tables import sequence_table, summary_text, text
 from lib.test.evaluation.environment import EnvSettings
 from lib.test.evaluation.results import IDENTITY, file_hash

@@ -10,6 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from lib.data.image_io import read_image
+from lib.test.analysis.analyze import Selection
 from lib.test.analysis.card import (
     Run,
     draw_curves,
@@ -24,7 +25,6 @@ from lib.test.analysis.card import (
     write_curves,
 )
 from lib.test.analysis.report import evaluate
-from lib.test.analysis.selection import Selection
 from lib.test.evaluation.environment import EnvSettings
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError, DataError

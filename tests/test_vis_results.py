@@ -7,8 +7,8 @@ import pytest
 from lib.data.image_io import read_image
 from lib.data.own_folder import folder_label
 from lib.data.video_io import VideoFile
+from lib.test.analysis.analyze import Selection
 from lib.test.analysis.on_frames import draw_results, read_track
-from lib.test.analysis.selection import Selection
 from lib.test.evaluation import get_dataset
 from lib.test.evaluation.environment import EnvSettings
 from lib.utils.errors import ConfigError, DataError

@@ -7,9 +7,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.models.family import DEFAULT_FAMILY
+from lib.test.analysis.analyze import Selection
 from lib.test.analysis.card import write_card
 from lib.test.analysis.protocols import PROTOCOLS
-from lib.test.analysis.selection import Selection
 from lib.test.evaluation.environment import env_settings
 from lib.utils.console import next_step
 from lib.utils.errors import run_cli

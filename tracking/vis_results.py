@@ -6,9 +6,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from lib.test.analysis.analyze import Selection
 from lib.test.analysis.on_frames import draw_results
 from lib.test.analysis.protocols import PROTOCOLS
-from lib.test.analysis.selection import Selection
 from lib.test.evaluation.environment import env_settings
 from lib.utils.console import analysis_command, next_step
 from lib.utils.errors import run_cli

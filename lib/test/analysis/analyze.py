@@ -11,22 +11,17 @@ from pathlib import Path
 import pandas as pd
 
 from lib.data.own_folder import folder_label
+from lib.data.sequence import Sequence
 from lib.test.analysis.metrics import compare_scores
 from lib.test.analysis.plots import write_plots
-from lib.test.analysis.report import Report, TrackerReport, evaluate
-from lib.test.analysis.selection import (
-    Tracker,
-    choose_trackers,
-    missing_results,
-    tracker_label,
-    untracked,
-)
+from lib.test.analysis.report import Report, Tracker, TrackerReport, evaluate, missing_results, tracker_label
 from lib.test.analysis.tables import align, attribute_table, sequence_table, summary_text, text, write_tables
 from lib.test.evaluation.benchmarks import BENCHMARKS, FOLDER_PREFIX, get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
-from lib.test.evaluation.results import LOST_BELOW, result_files
+from lib.test.evaluation.results import LOST_BELOW, find_results, found_result, result_files
 from lib.utils.errors import ConfigError, DataError, suggestion
 from lib.utils.replacing import writing
+from lib.vis.draw import COLORS
 
 logger = logging.getLogger(__name__)
 
@@ -129,8 +124,8 @@ def _usable(
     The line that comes with them names those left out with some results of the data set.
     """
     known = [one for one in get_dataset(dataset, env=env) if one.has_boxes()]
-    sequences, _ = untracked(results_dir, trackers, known)
-    missing = {one: len(missing_results(results_dir, one, sequences)) for one in trackers}
+    sequences, lacking = missing_results(results_dir, trackers, known)
+    missing = {one: len(names) for one, names in lacking.items()}
     usable = [one for one, count in missing.items() if count <= (len(sequences) - 1 if skip_missing else 0)]
     partial = [
         f"{tracker_label(one)} (lacks {count} of {len(sequences)} sequences)"
@@ -138,6 +133,67 @@ def _usable(
         if usable and one not in usable and count < len(sequences)
     ]
     return usable or list(trackers), f"{dataset}: left out {', '.join(partial)}" if partial else ""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Selected results of one data set, a benchmark or ``folder:PATH``.
+
+    Attributes:
+        tracker, configs: trackers to select; None and () mean all.
+        compare: other trackers to show, ``TRACKER/CONFIG``.
+        protocol: defines which frames have a target, and how overlap is computed.
+    """
+
+    dataset: str
+    tracker: str | None = None
+    configs: Seq[str] = ()
+    compare: Seq[str] = ()
+    protocol: str = "pytracking"
+
+    def trackers(self, results_dir: Path, sequence: Sequence | None = None) -> list[Tracker]:
+        """Return the trackers in the requested order, without duplicates.
+
+        Without tracker and configs, those without a result of ``sequence`` are left out.
+
+        Raises:
+            ConfigError: an entry of ``compare`` is invalid, or there are more trackers than colors.
+            DataError: see :func:`choose_trackers`.
+        """
+        found = choose_trackers(results_dir, self.tracker, self.configs)
+        found.sort(key=lambda one: self.configs.index(one[1]) if self.configs else 0)
+        if sequence is not None and not (self.tracker or self.configs):
+            found = [one for one in found if found_result(results_dir, *one, sequence).is_file()] or found
+        for label in self.compare:
+            name, slash, config = label.partition("/")
+            if not (name and slash and config):
+                raise ConfigError(f"--compare {label}: expected TRACKER/CONFIG, as in the path of its results")
+            found += choose_trackers(results_dir, name, [config])
+        found = list(dict.fromkeys(found))
+        if len(found) > len(COLORS):
+            count = f"{len(found)} trackers cannot be told apart, at most {len(COLORS)}"
+            raise ConfigError(f"{count}: choose some with --config and --compare")
+        return found
+
+
+def choose_trackers(results_dir: Path, tracker: str | None, configs: Seq[str]) -> list[Tracker]:
+    """Return the trackers under ``results_dir`` with a given name and configs; None and () mean all.
+
+    Raises:
+        DataError: there are no results, or none of a requested name (the message suggests the nearest name).
+    """
+    found = find_results(results_dir)
+    if not found:
+        raise DataError(f"there are no results in {results_dir}: run tracking/test.py first")
+    for kind, wanted, known in (
+        ("tracker", [tracker] if tracker else [], {name for name, _ in found}),
+        ("config", configs, {config for name, config in found if tracker in (None, name)}),
+    ):
+        for name in wanted:
+            if name not in known:
+                hint = suggestion(name, known, f"there are: {', '.join(sorted(known))}")
+                raise DataError(f"no results of {kind} {name} in {results_dir}: {hint}")
+    return [pair for pair in found if tracker in (None, pair[0]) and (not configs or pair[1] in configs)]
 
 
 def complete_benchmarks(results_dir: Path, trackers: Seq[Tracker], env: EnvSettings) -> list[str]:
@@ -151,7 +207,8 @@ def complete_benchmarks(results_dir: Path, trackers: Seq[Tracker], env: EnvSetti
         except DataError as error:  # the folder exists, but not (all of) this benchmark, such as a training set
             logger.warning("%s is left out: %s", name, error)
             continue
-        full = any(not missing_results(results_dir, tracker, sequences) for tracker in trackers)
+        kept, lacking = missing_results(results_dir, trackers, sequences)
+        full = len(kept) == len(sequences) and not all(lacking.values())
         if full and any(len(sequence.ground_truth) > 1 for sequence in sequences):
             complete.append(name)
     return complete

@@ -18,12 +18,12 @@ from lib.config import validated_epochs
 from lib.config.experiment import TrainConfig
 from lib.data.image_io import write_image
 from lib.data.sequence import Sequence
+from lib.test.analysis.analyze import Selection
 from lib.test.analysis.html import picture_region
 from lib.test.analysis.metrics import true_runs
 from lib.test.analysis.on_frames import Track, chosen_frames, frame_marks, legend
 from lib.test.analysis.plots import plot_style, tidy
-from lib.test.analysis.report import Report, TrackerReport, evaluate
-from lib.test.analysis.selection import Selection, tracker_label
+from lib.test.analysis.report import Report, TrackerReport, evaluate, tracker_label
 from lib.test.analysis.tables import Table, markdown, notes, sequence_table
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.utils.checkpoint import load_checkpoint

@@ -25,10 +25,10 @@ from lib.data.sequence import Sequence
 from lib.test.analysis.metrics import FrameErrors, compare_scores, true_runs
 from lib.test.analysis.plots import CURVES, line_style, plotted_scores
 from lib.test.analysis.protocols import Score
-from lib.test.analysis.report import RepeatedRuns, Report
+from lib.test.analysis.report import RepeatedRuns, Report, TrackerReport
 from lib.test.analysis.tables import mode_tables, notes, scope
-from lib.test.evaluation.results import LOST_BELOW
-from lib.utils.errors import OSTrackError
+from lib.test.evaluation.results import LOST_BELOW, read_scores, scores_path
+from lib.utils.errors import DataError, OSTrackError
 
 logger = logging.getLogger(__name__)
 
@@ -179,7 +179,7 @@ def _sequences(report: Report, thumbnails: int, lost_below: float) -> tuple[list
                 "attributes": sequence.attributes,
                 "scores": [_rounded(rows[index]) for rows in scores],
                 "strips": [_base64(strip(one.overlap, columns)) for one in errors],
-                "told": [_told(tracker.frame_scores(index), columns, lost_below) for tracker in report.trackers],
+                "told": [_told(frame_scores(tracker, index), columns, lost_below) for tracker in report.trackers],
                 "pictures": pictures,
             }
         )
@@ -198,6 +198,22 @@ def strip(overlap: np.ndarray, columns: int) -> bytes:
     counts = np.add.reduceat(valid.astype(np.int64), starts)
     means = 100 * np.add.reduceat(np.where(valid, overlap, 0), starts) / np.maximum(counts, 1)
     return np.where(counts > 0, means.round(), NO_TARGET).astype(np.uint8).tobytes()
+
+
+def frame_scores(tracker: TrackerReport, index: int) -> np.ndarray | None:
+    """Read the tracker's confidence in the frames of sequence ``index``, ``(frames,)``, from its file of scores.
+
+    NaN for frames without one; None if the tracker has none. Raises DataError: the file does not fit.
+    """
+    frames = len(tracker.errors[index].valid)
+    boxes = min(tracker.errors[index].given, frames)
+    found = read_scores(tracker.files[index]) if tracker.files else None
+    if found is None:
+        return None
+    if len(found) < boxes:
+        counts = f"{len(found)} scores for {boxes} boxes"
+        raise DataError(f"{scores_path(tracker.files[index])} has {counts}: delete it, or track this sequence again")
+    return np.concatenate((found, np.full(frames - boxes, np.nan)))[:frames]
 
 
 def _told(scores: np.ndarray | None, columns: int, lost_below: float) -> dict[str, Any] | None:

@@ -13,10 +13,9 @@ from tqdm import tqdm
 from lib.data.image_io import write_image
 from lib.data.sequence import Sequence
 from lib.data.video_io import VideoWriter
-from lib.test.analysis.analyze import folder_name
+from lib.test.analysis.analyze import Selection, folder_name
 from lib.test.analysis.protocols import get_protocol
-from lib.test.analysis.report import sequence_errors
-from lib.test.analysis.selection import Selection, Tracker, tracker_label
+from lib.test.analysis.report import Tracker, sequence_errors, tracker_label
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.test.evaluation.evaluate import select_sequence

@@ -29,13 +29,14 @@ from lib.test.analysis.metrics import (
     weighted_mean,
 )
 from lib.test.analysis.protocols import Rules, get_protocol, protocol_differences
-from lib.test.analysis.selection import Tracker, missing_message, missing_results, tracker_label, untracked
 from lib.test.evaluation.benchmarks import get_benchmark, get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
-from lib.test.evaluation.results import found_result, read_result, read_scores, result_origin, run_of, scores_path
-from lib.utils.errors import DataError
+from lib.test.evaluation.results import found_result, read_result, result_origin, run_of
+from lib.utils.errors import DataError, listed
 
 logger = logging.getLogger(__name__)
+
+Tracker = tuple[str, str]  # name and config, as in the path of its results
 
 
 @dataclass(frozen=True)
@@ -75,21 +76,6 @@ class TrackerReport:
         if not weights.any():
             return [math.nan] * len(self.rules.scores)
         return weighted_mean(self.sequence_scores()[indices], weights).tolist()
-
-    def frame_scores(self, index: int) -> np.ndarray | None:
-        """Read the tracker's confidence in the frames of sequence ``index``, ``(frames,)``, from its file of scores.
-
-        NaN for frames without one; None if the tracker has none. Raises DataError: the file does not fit.
-        """
-        frames = len(self.errors[index].valid)
-        boxes = min(self.errors[index].given, frames)
-        found = read_scores(self.files[index]) if self.files else None
-        if found is None:
-            return None
-        if len(found) < boxes:
-            counts = f"{len(found)} scores for {boxes} boxes"
-            raise DataError(f"{scores_path(self.files[index])} has {counts}: delete it, or track this sequence again")
-        return np.concatenate((found, np.full(frames - boxes, np.nan)))[:frames]
 
     def intervals(self, values: np.ndarray | None = None) -> dict[str, tuple[float, float]]:
         """Return the 95 % bootstrap interval over sequences of each score, in percent; NaN for a single sequence.
@@ -295,20 +281,27 @@ def evaluate(
     return replace(report, differences=tuple(lines))
 
 
+def tracker_label(tracker: Tracker) -> str:
+    """Return ``NAME/CONFIG``."""
+    return "/".join(tracker)
+
+
 def _scorable(
     trackers: Seq[Tracker], dataset: str, folder: Path, skip_missing: bool, env: EnvSettings, cache: Path | None
 ) -> Report:
     """Return a report without trackers: the sequences that can be scored, and the others."""
-    listed = get_dataset(dataset, env=env)
-    absent = tuple(sequence.name for sequence in listed if not sequence.has_boxes())
-    data = [sequence for sequence in listed if sequence.name not in absent]
+    sequences = get_dataset(dataset, env=env)
+    absent = tuple(sequence.name for sequence in sequences if not sequence.has_boxes())
+    data = [sequence for sequence in sequences if sequence.name not in absent]
     if not data:
-        raise DataError(f"{dataset}: the annotation of no sequence is here; the first would be {listed[0].annotation}")
-    data, frameless = untracked(folder, trackers, data)
-    lacking = {tracker_label(tracker): missing_results(folder, tracker, data) for tracker in trackers}
-    missing = {label: names for label, names in lacking.items() if names}
+        first = sequences[0].annotation
+        raise DataError(f"{dataset}: the annotation of no sequence is here; the first would be {first}")
+    kept, lacking = missing_results(folder, trackers, data)
+    kept_names = {one.name for one in kept}
+    frameless, data = tuple(one.name for one in data if one.name not in kept_names), kept
+    missing = {tracker_label(tracker): names for tracker, names in lacking.items() if names}
     if missing and not skip_missing:
-        raise DataError(missing_message(missing, dataset, data, folder))
+        raise DataError(_missing_message(missing, dataset, data, folder))
     without = set(chain(*missing.values()))
     data = [sequence for sequence in data if sequence.name not in without]
     if not data:
@@ -332,6 +325,43 @@ def _scorable(
         missing,
         absent=absent,
         first_only=first_only,
-        frameless=tuple(one.name for one in frameless),
+        frameless=frameless,
         published=0 if data[0].group else get_benchmark(dataset).expected,
     )
+
+
+def missing_results(
+    results_dir: Path, trackers: Seq[Tracker], sequences: Seq[Sequence]
+) -> tuple[list[Sequence], dict[Tracker, list[str]]]:
+    """Return the sequences to score, and the names of those that each tracker has no finished result file of.
+
+    Sequences that cannot be tracked here, without frames and without results of any tracker, are left out unless that
+    would be all.
+    """
+    lacking = {
+        tracker: [one.name for one in sequences if not found_result(results_dir, *tracker, one).is_file()]
+        for tracker in trackers
+    }
+    nowhere = set.intersection(*map(set, lacking.values()))
+    left_out = {one.name for one in sequences if one.name in nowhere and not one.has_frames()}
+    kept = [one for one in sequences if one.name not in left_out]
+    if not kept:
+        return list(sequences), lacking
+    return kept, {tracker: [name for name in names if name not in left_out] for tracker, names in lacking.items()}
+
+
+def _missing_message(missing: Mapping[str, list[str]], dataset: str, sequences: Seq[Sequence], root: Path) -> str:
+    """Return the error message for missing results by label of the tracker, with advice."""
+    lines = [f"results are missing in {root}:"]
+    for label, names in missing.items():
+        lines.append(f"  {label}: {len(names)} of {len(sequences)} sequences of {dataset}: {listed(names)}")
+    lines.append("Track them (tracking/test.py goes on where it stopped), or score without them: --skip_missing")
+    for label, names in missing.items():
+        group, folder = sequences[0].group, root / label
+        others = (folder, *folder.glob("folder_*/")) if group and len(names) == len(sequences) else ()
+        if found := next((other for other in others if (other / f"{names[0]}.txt").is_file()), None):
+            lines.append(
+                f"{found} has results of these names: of another folder, of this one before it was moved, or of an "
+                f"earlier version. If you know them to be of this one, move them to {folder / group}"
+            )
+    return "\n".join(lines)
