@@ -5,6 +5,7 @@ Without arguments: lists the results and scores every benchmark with complete re
 
 import argparse
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -29,8 +30,10 @@ def main() -> None:
         default="pytracking",
         help="how to score: as PyTracking and OSTrack do (default), or as each benchmark's own toolkit does",
     )
-    parser.add_argument("--sequences", action="store_true", help="print the table by sequence too")
-    parser.add_argument("--attributes", action="store_true", help="print the table by attribute too")
+    parser.add_argument("--sequences", dest="by_sequence", action="store_true", help="print the table by sequence too")
+    parser.add_argument(
+        "--attributes", dest="by_attribute", action="store_true", help="print the table by attribute too"
+    )
     parser.add_argument("--compare", nargs=2, metavar=("A", "B"), help="test whether two trackers really differ")
     parser.add_argument(
         "--export", nargs="+", choices=("md", "tex", "csv"), default=[], help="write all tables as files"
@@ -42,22 +45,13 @@ def main() -> None:
         default=LOST_BELOW,
         help="frames of a lower score are marked in report.html (default: %(default)s)",
     )
-    parser.add_argument("--no_plots", action="store_true", help="write no plots")
-    parser.add_argument("--no_cache", action="store_true", help="read all result files again, do not use test/cache")
+    parser.add_argument("--no_plots", dest="plots", action="store_false", help="write no plots")
+    parser.add_argument(
+        "--no_cache", dest="cache", action="store_false", help="read all result files again, do not use test/cache"
+    )
     parser.add_argument("--skip_missing", action="store_true", help="leave out sequences without results")
     args = parser.parse_args()
-    options = AnalysisOptions(
-        protocol=args.protocol,
-        skip_missing=args.skip_missing,
-        by_sequence=args.sequences,
-        by_attribute=args.attributes,
-        compare=args.compare,
-        plots=not args.no_plots,
-        export=args.export,
-        html=args.html,
-        lost_below=args.lost_below,
-        cache=not args.no_cache,
-    )
+    options = AnalysisOptions(**{option.name: getattr(args, option.name) for option in fields(AnalysisOptions)})
     blocks = analyze(args.dataset, args.tracker, args.config, options, env_settings().saving_to(args.save_dir))
     for block in blocks:
         print(f"{block}\n")

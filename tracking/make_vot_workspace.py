@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.config import config_path, load_config
-from lib.models.family import experiment_family
+from lib.models.family import Family, experiment_family
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.spec import add_family_option, add_tracker_options
 from lib.test.tracker.build import check_compiled, choose_precision, find_checkpoint
@@ -17,20 +17,8 @@ from lib.utils.devices import checked_device
 from lib.utils.errors import CheckpointError, run_cli
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", default="vits_192", help="name or path of an experiment (vits_192)")
-    parser.add_argument("--workspace", type=Path, required=True, help="folder of the workspace; made where missing")
-    parser.add_argument("--sequences", help="names of benchmarks or folder:PATH, comma separated, to evaluate on")
-    parser.add_argument("--name", help="the tracker's name in the workspace (default: FAMILY_CONFIG)")
-    add_family_option(parser)
-    add_tracker_options(parser)
-    return parser.parse_intermixed_args()
-
-
-def tracker_command(args: argparse.Namespace) -> list[str]:
+def tracker_command(args: argparse.Namespace, family: Family) -> list[str]:
     """Return the toolkit's command for the tracker: this Python, absolute paths and the weights found now."""
-    family = experiment_family(args.config, args.script)
     cfg = load_config(family.config, args.config, args.overrides)
     checkpoint = args.checkpoint or find_checkpoint(cfg, args.save_dir)
     if not checkpoint.is_file():
@@ -45,11 +33,18 @@ def tracker_command(args: argparse.Namespace) -> list[str]:
 
 
 def main() -> None:
-    args = parse_arguments()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", default="vits_192", help="name or path of an experiment (vits_192)")
+    parser.add_argument("--workspace", type=Path, required=True, help="folder of the workspace; made where missing")
+    parser.add_argument("--sequences", help="names of benchmarks or folder:PATH, comma separated, to evaluate on")
+    parser.add_argument("--name", help="the tracker's name in the workspace (default: FAMILY_CONFIG)")
+    add_family_option(parser)
+    add_tracker_options(parser)
+    args = parser.parse_intermixed_args()
     family = experiment_family(args.config, args.script)
     label = config_path(family.config, args.config).stem
     name, workspace = args.name or f"{family.name}_{label}", args.workspace.resolve()
-    command = tracker_command(args)
+    command = tracker_command(args, family)
     stack = "STACK"
     if args.sequences is not None:
         stack = shlex.quote(str(add_sequences(workspace, get_dataset(*args.sequences.split(",")))))

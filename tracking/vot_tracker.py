@@ -12,16 +12,12 @@ from lib.test.vot.trax import connect
 from lib.utils.errors import run_cli
 
 
-def parse_arguments() -> argparse.Namespace:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", help="name or path of an experiment")
     add_family_option(parser)
     add_tracker_options(parser)
-    return parser.parse_intermixed_args()
-
-
-def main() -> None:
-    args = parse_arguments()
+    args = parser.parse_intermixed_args()
     connection = connect()  # first of all: what the imports or the model print must not get into the conversation
 
     from lib.test.evaluation.modes import warm_up
