@@ -55,14 +55,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="FPS",
         help="skip the frames that arrive, at this rate, while the tracker computes (docs/metrics.md)",
     )
-    add_visualization_options(parser)
-    args = parser.parse_intermixed_args(arguments)
-    if args.config is None and not args.list:
-        parser.error("the following arguments are required: tracker, config")
-    return args
-
-
-def add_visualization_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("seeing the tracker at work (docs/seeing.md)")
     group.add_argument("--debug", type=int, choices=[0, 1], default=0, help="1 shows it in visdom, or in image files")
     add_visdom_options(group)
@@ -70,6 +62,10 @@ def add_visualization_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--vis_attention", type=int_list, default=(), metavar="3,6,9", help="show the attention of these layers, from 0"
     )
+    args = parser.parse_intermixed_args(arguments)
+    if args.config is None and not args.list:
+        parser.error("the following arguments are required: tracker, config")
+    return args
 
 
 def choose_screen(args: argparse.Namespace) -> Screen | None:
@@ -79,9 +75,8 @@ def choose_screen(args: argparse.Namespace) -> Screen | None:
     if args.debug and (args.threads > 1 or args.batch > 1 or dist_info().world > 1):
         raise ConfigError("--debug 1 shows one sequence at a time: leave out --threads, --batch, torchrun")
     if args.debug:
-        return visdom_or_pictures(
-            args.visdom_server, args.visdom_port, env_settings().saving_to(args.save_dir).debug_folder
-        )
+        folder = env_settings().saving_to(args.save_dir).debug_folder
+        return visdom_or_pictures(args.visdom_server, args.visdom_port, folder)
     if args.save_vis:
         Path(args.save_vis).mkdir(parents=True, exist_ok=True)
         return partial(record_video, args.save_vis, 25.0)

@@ -179,8 +179,7 @@ class Selection:
 def choose_trackers(results_dir: Path, tracker: str | None, configs: Seq[str]) -> list[Tracker]:
     """Return the trackers under ``results_dir`` with a given name and configs; None and () mean all.
 
-    Raises:
-        DataError: there are no results, or none of a requested name (the message suggests the nearest name).
+    Raises DataError: there are no results, or none of a requested name (the message suggests the nearest name).
     """
     found = find_results(results_dir)
     if not found:

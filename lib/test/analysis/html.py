@@ -179,7 +179,7 @@ def _sequences(report: Report, thumbnails: int, lost_below: float) -> tuple[list
                 "attributes": sequence.attributes,
                 "scores": [_rounded(rows[index]) for rows in scores],
                 "strips": [_base64(strip(one.overlap, columns)) for one in errors],
-                "told": [_told(frame_scores(tracker, index), columns, lost_below) for tracker in report.trackers],
+                "told": [_told(tracker, index, columns, lost_below) for tracker in report.trackers],
                 "pictures": pictures,
             }
         )
@@ -200,26 +200,20 @@ def strip(overlap: np.ndarray, columns: int) -> bytes:
     return np.where(counts > 0, means.round(), NO_TARGET).astype(np.uint8).tobytes()
 
 
-def frame_scores(tracker: TrackerReport, index: int) -> np.ndarray | None:
-    """Read the tracker's confidence in the frames of sequence ``index``, ``(frames,)``, from its file of scores.
+def _told(tracker: TrackerReport, index: int, columns: int, lost_below: float) -> dict[str, Any] | None:
+    """Return a tracker's own scores over sequence ``index``: a strip, see :func:`score_strip`, and where they are low.
 
-    NaN for frames without one; None if the tracker has none. Raises DataError: the file does not fit.
+    None if the tracker has none. Raises DataError: its file of scores does not fit.
     """
-    frames = len(tracker.errors[index].valid)
-    boxes = min(tracker.errors[index].given, frames)
-    found = read_scores(tracker.files[index]) if tracker.files else None
-    if found is None:
-        return None
-    if len(found) < boxes:
-        counts = f"{len(found)} scores for {boxes} boxes"
-        raise DataError(f"{scores_path(tracker.files[index])} has {counts}: delete it, or track this sequence again")
-    return np.concatenate((found, np.full(frames - boxes, np.nan)))[:frames]
-
-
-def _told(scores: np.ndarray | None, columns: int, lost_below: float) -> dict[str, Any] | None:
-    """Return a tracker's own scores over a sequence: a strip, see :func:`score_strip`, and where they are low."""
+    scores = read_scores(tracker.files[index]) if tracker.files else None
     if scores is None:
         return None
+    frames = len(tracker.errors[index].valid)
+    boxes = min(tracker.errors[index].given, frames)
+    if len(scores) < boxes:
+        counts = f"{len(scores)} scores for {boxes} boxes"
+        raise DataError(f"{scores_path(tracker.files[index])} has {counts}: delete it, or track this sequence again")
+    scores = np.concatenate((scores, np.full(frames - boxes, np.nan)))[:frames]
     low = scores < lost_below
     runs = [(start, end - 1) for start, end in true_runs(low).tolist()]
     return {

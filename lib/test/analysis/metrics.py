@@ -58,8 +58,7 @@ def prepare_prediction(prediction: np.ndarray, truth: np.ndarray, rules: Rules, 
     Depending on the rules, an empty box (the target was not found) is replaced by the one before it, and a shorter
     prediction is padded with zeros. A longer one is cut, and frame 0 is replaced by the ground truth.
 
-    Raises:
-        DataError: wrong shape, a value that is not finite, a negative size, or too few rows; it names ``source``.
+    Raises DataError: wrong shape, a value that is not finite, a negative size, or too few rows; it names ``source``.
     """
     boxes = np.asarray(prediction, np.float64)
     if boxes.ndim != 2 or boxes.shape[1] != 4 or len(boxes) == 0:

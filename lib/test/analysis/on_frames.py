@@ -80,7 +80,10 @@ def draw_results(
     if path.suffix.lower() == ".mp4":
         _write_video(path, chosen, tracks)
     else:
-        write_image(path, _sheet(chosen, tracks, frames))
+        shown = choose_frames(np.stack([track.overlap for track in tracks]), frames)
+        titles = [f"frame {t}{', a worst one' if worst else ''}" for t, worst in shown.items()]
+        marks = [frame_marks(chosen, tracks, t) for t in shown]
+        write_image(path, marked_sheet(list(chosen_frames(chosen, set(shown))), titles, marks, legend(tracks)))
     width = max(len(track.label) for track in tracks)
     lines = [f"{track.label:{width}}  {track.mean}  ({track.origin})" for track in tracks]
     return "\n".join((f"{chosen.name} of {dataset}, {len(tracks[0].boxes)} frames", *lines, f"Wrote {path}"))
@@ -113,13 +116,6 @@ def legend(tracks: Seq[Track]) -> list[Entry]:
     """Return the legend of the colors of :func:`frame_marks`."""
     entries = [Entry(track.color, f"{track.label}  {track.mean}") for track in tracks]
     return [*entries, Entry(TRUTH_AMONG_TRACKERS, "ground truth")]
-
-
-def _sheet(sequence: Sequence, tracks: Seq[Track], count: int) -> np.ndarray:
-    chosen = choose_frames(np.stack([track.overlap for track in tracks]), count)
-    images = chosen_frames(sequence, set(chosen))
-    titles = [f"frame {t}{', a worst one' if worst else ''}" for t, worst in chosen.items()]
-    return marked_sheet(list(images), titles, [frame_marks(sequence, tracks, t) for t in chosen], legend(tracks))
 
 
 def chosen_frames(sequence: Sequence, chosen: set[int]) -> Iterator[np.ndarray]:

@@ -19,14 +19,6 @@ from lib.utils.errors import DataError, OSTrackError, suggestion
 CURVE_ENDS = {"success": 1.0, "precision": 50.0, "norm_precision": 0.5}  # last threshold of each curve; the first is 0
 
 
-def thresholds(curve: str, count: int) -> np.ndarray:
-    """Return the ``count`` evenly spaced thresholds of a curve.
-
-    They are the doubles nearest to the fractions, so an overlap of exactly 3/4 ties with 0.75 on every machine.
-    """
-    return np.arange(count) * CURVE_ENDS[curve] / (count - 1)
-
-
 @dataclass(frozen=True)
 class Score:
     """A column of a table: a number read from a curve, ``success``, ``precision`` or ``norm_precision``.
@@ -76,8 +68,12 @@ class Rules:
     center_points: int = 51  # thresholds of the other two
 
     def thresholds(self, curve: str) -> np.ndarray:
-        """Return the thresholds of one of the three curves."""
-        return thresholds(curve, self.success_points if curve == "success" else self.center_points)
+        """Return the evenly spaced thresholds of one of the three curves.
+
+        They are the doubles nearest to the fractions, so an overlap of exactly 3/4 ties with 0.75 on every machine.
+        """
+        count = self.success_points if curve == "success" else self.center_points
+        return np.arange(count) * CURVE_ENDS[curve] / (count - 1)
 
     @property
     def score_names(self) -> tuple[str, ...]:

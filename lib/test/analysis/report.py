@@ -216,8 +216,7 @@ def score_tracker(
 ) -> TrackerReport:
     """Score boxes that are already in memory: ``(any, 4)``, x, y, w, h, for every sequence.
 
-    Raises:
-        DataError: boxes or annotations that cannot be scored; it names the prediction as ``sources`` do.
+    Raises DataError: boxes or annotations that cannot be scored; it names the prediction as ``sources`` do.
     """
     errors = [
         sequence_errors(boxes, sequence, rules, f"{source}, sequence {sequence.name}")

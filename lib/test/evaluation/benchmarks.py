@@ -39,7 +39,8 @@ def get_dataset(*names: str, env: EnvSettings | None = None) -> list[Sequence]:
 
 def _load(name: str, env: EnvSettings) -> list[Sequence]:
     if name.startswith(FOLDER_PREFIX):
-        return own_folder(Path(name.removeprefix(FOLDER_PREFIX)).expanduser())
+        found = own_sequences(Path(name.removeprefix(FOLDER_PREFIX)).expanduser())  # the boxes may be VOT regions
+        return [_sequence(own_files(one), "folder", group=folder_label(one.root)) for one in found]
     row = get_benchmark(name)
     root = env.folder(row)
     if not root.is_dir():
@@ -78,11 +79,6 @@ def present_sequences(name: str, env: EnvSettings | None = None) -> list[Sequenc
         count = f"{len(absent)} of {len(sequences)} sequences"
         logger.warning("%s: %s have no frames here and are left out: %s", name, count, listed(absent))
     return there
-
-
-def own_folder(root: Path) -> list[Sequence]:
-    """Open a user folder, see :func:`lib.data.own_folder.own_sequences`; the ground truth may be VOT regions."""
-    return [_sequence(own_files(found), "folder", group=folder_label(found.root)) for found in own_sequences(root)]
 
 
 def _files(row: BenchmarkSpec, root: Path) -> list[SequenceFiles]:

@@ -273,8 +273,7 @@ def result_origin(path: Path, sequence: Sequence, frames: bool = False) -> str:
 
     Whether it was made from the current frames is checked where these may change, and with ``frames`` everywhere.
 
-    Raises:
-        DataError: the provenance cannot be read, or the tracker was started on another box or ran on other frames.
+    Raises DataError: the provenance cannot be read, or the tracker was started on another box or ran on other frames.
     """
     record = read_provenance(path)
     if record is None:

@@ -84,14 +84,11 @@ class ResultWriter:
     ) -> None:
         with writing(self.path), self._file:  # closed, and so unlocked, only after the result is renamed
             if error is None:
-                self._finish()
-
-    def _finish(self) -> None:
-        os.fsync(self._file.fileno())
-        time_path(self.path).write_text("".join(f"{time.tracker:.6f}\n" for time in self.times))
-        times_path(self.path).write_text("".join(f"{line}\n" for line in (TIMES_HEADER, *self.times)))
-        write_scores(self.path, self.scores)
-        finish_result(self.path, self.provenance)
+                os.fsync(self._file.fileno())
+                time_path(self.path).write_text("".join(f"{time.tracker:.6f}\n" for time in self.times))
+                times_path(self.path).write_text("".join(f"{line}\n" for line in (TIMES_HEADER, *self.times)))
+                write_scores(self.path, self.scores)
+                finish_result(self.path, self.provenance)
 
 
 def _open_alone(path: Path) -> TextIO:

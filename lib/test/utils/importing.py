@@ -264,8 +264,7 @@ def to_xywh(boxes: np.ndarray, form: str) -> np.ndarray:
 def _check_first_boxes(written: dict[str, np.ndarray], sequences: Seq[Sequence], form: str) -> bool:
     """Compare first boxes with the ground truth; whether most corners ``xyxy`` are the first and the last pixel inside.
 
-    Raises:
-        DataError: most of them fit in another form only.
+    Raises DataError: most of them fit in another form only.
     """
     if not written:
         return False

@@ -53,8 +53,7 @@ def read_source(source: Path) -> list[SharedResult]:
     Scores are what is called ``SEQ_scores``, ``SEQ_score`` or ``SEQ_confidence`` (.txt, .csv, VOT's .value, or a key of
     .npz or .json) beside the boxes of SEQ, or ``scores`` where they are of the only sequence there.
 
-    Raises:
-        DataError: nothing is there, or a file cannot be read.
+    Raises DataError: nothing is there, or a file cannot be read.
     """
     found = [result for file, inside, load in _files(source) for result in _results(file, inside, load)]
     results = [result for result in found if not _SCORES.fullmatch(result.parts[-1])]

@@ -40,8 +40,7 @@ class Message:
 def parse_message(line: bytes) -> Message:
     """Read a line that begins with ``@@TRAX:``. Bytes that are not UTF-8 stay what they were, as in file names.
 
-    Raises:
-        TraxError: the line is no message.
+    Raises TraxError: the line is no message.
     """
     kind, _, rest = os.fsdecode(line.removeprefix(PREFIX)).strip().partition(" ")
     arguments, properties, position = [], {}, 0
@@ -104,8 +103,7 @@ def connect() -> Connection:
 
     With the latter, everything else that this process prints to stdout goes to stderr from now on.
 
-    Raises:
-        TraxError: the port is closed, or stdin is a terminal.
+    Raises TraxError: the port is closed, or stdin is a terminal.
     """
     if port := os.environ.get("TRAX_SOCKET"):
         try:
