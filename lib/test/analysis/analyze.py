@@ -137,19 +137,13 @@ def _usable(
 
 @dataclass(frozen=True)
 class Selection:
-    """Selected results of one data set, a benchmark or ``folder:PATH``.
-
-    Attributes:
-        tracker, configs: trackers to select; None and () mean all.
-        compare: other trackers to show, ``TRACKER/CONFIG``.
-        protocol: defines which frames have a target, and how overlap is computed.
-    """
+    """Selected results of one data set, a benchmark or ``folder:PATH``."""
 
     dataset: str
-    tracker: str | None = None
-    configs: Seq[str] = ()
-    compare: Seq[str] = ()
-    protocol: str = "pytracking"
+    tracker: str | None = None  # None = all
+    configs: Seq[str] = ()  # () = all
+    compare: Seq[str] = ()  # other trackers to show, TRACKER/CONFIG
+    protocol: str = "pytracking"  # defines which frames have a target, and how overlap is computed
 
     def trackers(self, results_dir: Path, sequence: Sequence | None = None) -> list[Tracker]:
         """Return the trackers in the requested order, without duplicates.

@@ -225,15 +225,10 @@ class _Slot:
     def __init__(self, loop: Generator[_Request, _Answer, Outcome]) -> None:
         self.loop = loop
         self.outcome: Outcome | None = None
-        self._run(next, loop)
+        self.run(next, loop)
 
-    def answer(self, box: list[float], score: float, seconds: tuple[float, float, float]) -> None:
-        self._run(self.loop.send, (box, score, seconds))
-
-    def fail(self, error: Exception) -> None:
-        self._run(self.loop.throw, error)
-
-    def _run(self, resume: Callable[[Any], _Request], value: Any) -> None:
+    def run(self, resume: Callable[[Any], _Request], value: Any) -> None:
+        """Let the loop go on, as by ``resume(value)``, to its next request or its end."""
         try:
             self.image, self.target = resume(value)
         except StopIteration as end:
@@ -249,7 +244,7 @@ def _step(tracker: BatchTracker, slots: list[_Slot]) -> None:
         step: TrackResult = tracker.step([slot.image for slot in slots], [slot.target for slot in slots])
     except Exception as error:
         if len(slots) == 1:
-            slots[0].fail(error)
+            slots[0].run(slots[0].loop.throw, error)
             return
         if isinstance(error, torch.OutOfMemoryError):
             raise ConfigError(f"--batch {len(slots)} does not fit on the GPU, use a smaller one: {error}") from error
@@ -259,4 +254,4 @@ def _step(tracker: BatchTracker, slots: list[_Slot]) -> None:
     each = 1 / len(slots)
     share = (each * (time.perf_counter() - start), each * step.crop, each * step.network)
     for slot, box, score in zip(slots, step.boxes, step.confidence, strict=True):
-        slot.answer(box, score, share)
+        slot.run(slot.loop.send, (box, score, share))

@@ -27,21 +27,13 @@ class Tracker(Protocol):
 
 
 class TrackResult(NamedTuple):
-    """Result of tracking one more frame of each target, with times.
+    """Result of tracking one more frame of each target, with times."""
 
-    Attributes:
-        boxes: one for each target.
-        scores: likewise, in [0, 1]; NaN if the tracker has none.
-        crop: seconds to crop the search regions, normalize them and copy them to the device.
-        network: seconds of the forward pass, synchronized. Both are NaN if the tracker does not measure them.
-        presence: the probability that each target is visible; empty if the tracker does not predict it.
-    """
-
-    boxes: list[list[float]]
-    scores: list[float]
-    crop: float = math.nan
-    network: float = math.nan
-    presence: Sequence[float] = ()
+    boxes: list[list[float]]  # one for each target
+    scores: list[float]  # likewise, in [0, 1]; NaN if the tracker has none
+    crop: float = math.nan  # seconds to crop the search regions, normalize them and copy them to the device
+    network: float = math.nan  # seconds of the forward pass, synchronized; both are NaN if they are not measured
+    presence: Sequence[float] = ()  # the probability that each target is visible; empty if it is not predicted
 
     @property
     def confidence(self) -> Sequence[float]:

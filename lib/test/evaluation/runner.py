@@ -42,35 +42,20 @@ Build = Callable[[str], Tracker | BatchTracker]
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How sequences are tracked.
+    """How sequences are tracked."""
 
-    Attributes:
-        sequence: name or number (from 0) of the only sequence to track.
-        num_gpus: most GPUs to use; None = all.
-        workers: processes, on all devices together; 0 tracks in this one, on the first device.
-        batch: sequences that each process tracks in one forward pass.
-        compat_int: write boxes as integers by truncation, as the published code does, not as floats.
-        run_id: number of the run; its results are in ``CONFIG_RUNID`` (three digits).
-        fresh: also track sequences that have results, and replace these.
-        annotator: simulate an annotator who corrects the box where its IoU with the ground truth is below this.
-        realtime: frame rate of the video; frames that arrive while the tracker computes are skipped.
-        results_dir: folder of all results; by default the one in the output folder.
-        screen: opens a window or file that visualizes tracking of a sequence, in the process that tracks it.
-        attention_layers: layers (from 0) whose attention maps are computed for the screen.
-    """
-
-    sequence: str | None = None
-    num_gpus: int | None = None
-    workers: int = 0
-    batch: int = 1
-    compat_int: bool = False
-    run_id: int | None = None
-    fresh: bool = False
-    annotator: float | None = None
-    realtime: float | None = None
-    results_dir: str | Path | None = None
-    screen: Screen | None = None
-    attention_layers: tuple[int, ...] = ()
+    sequence: str | None = None  # name or number (from 0) of the only sequence to track
+    num_gpus: int | None = None  # most GPUs to use; None = all
+    workers: int = 0  # processes, on all devices together; 0 tracks in this one, on the first device
+    batch: int = 1  # sequences that each process tracks in one forward pass
+    compat_int: bool = False  # write boxes as integers by truncation, as the published code does, not as floats
+    run_id: int | None = None  # number of the run; its results are in CONFIG_RUNID (three digits)
+    fresh: bool = False  # also track sequences that have results, and replace these
+    annotator: float | None = None  # simulate an annotator who corrects the box where its IoU with the truth is below
+    realtime: float | None = None  # frame rate of the video; frames that arrive while the tracker computes are skipped
+    results_dir: str | Path | None = None  # folder of all results; by default the one in the output folder
+    screen: Screen | None = None  # opens a window or file that shows a sequence, in the process that tracks it
+    attention_layers: tuple[int, ...] = ()  # layers (from 0) whose attention maps are computed for the screen
 
     def __post_init__(self) -> None:
         if self.batch < 1 or self.workers < 0:
