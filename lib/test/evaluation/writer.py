@@ -22,16 +22,9 @@ class FrameTime(NamedTuple):
     crop: float = math.nan  # cropping the search region, normalizing it and copying it to the device
     network: float = math.nan  # the forward pass, synchronized; both are NaN if the tracker does not measure them
 
-    @property
-    def rest(self) -> float:
-        """The tracker's seconds besides crop and network."""
-        return self.tracker - self.crop - self.network
-
     def __str__(self) -> str:
-        return f"{self.decode:.6f},{self.crop:.6f},{self.network:.6f},{self.rest:.6f}"
-
-
-TIMES_HEADER = "decode,crop,network,rest"
+        rest = self.tracker - self.crop - self.network
+        return f"{self.decode:.6f},{self.crop:.6f},{self.network:.6f},{rest:.6f}"
 
 
 class ResultWriter:
@@ -86,7 +79,8 @@ class ResultWriter:
             if error is None:
                 os.fsync(self._file.fileno())
                 time_path(self.path).write_text("".join(f"{time.tracker:.6f}\n" for time in self.times))
-                times_path(self.path).write_text("".join(f"{line}\n" for line in (TIMES_HEADER, *self.times)))
+                lines = ("decode,crop,network,rest", *self.times)
+                times_path(self.path).write_text("".join(f"{line}\n" for line in lines))
                 write_scores(self.path, self.scores)
                 finish_result(self.path, self.provenance)
 

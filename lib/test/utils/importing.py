@@ -14,11 +14,10 @@ import numpy as np
 from tqdm import tqdm
 
 from lib.data.sequence import Sequence
-from lib.test.analysis.metrics import box_overlap
+from lib.test.analysis.metrics import box_overlap, box_problem
 from lib.test.evaluation.benchmarks import FOLDER_PREFIX, get_benchmark, get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.test.evaluation.results import (
-    box_problem,
     file_hash,
     finish_result,
     partial_path,
@@ -98,7 +97,6 @@ def import_results(
 
     Args:
         source: folder, zip or file, see :func:`lib.test.utils.shared_results.read_source`.
-        tracker, config: what to call them here.
         dataset: the benchmark, or ``folder:PATH``.
         env: paths; by default those of ``lib/test/evaluation/local.py``.
 
