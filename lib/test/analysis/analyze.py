@@ -59,7 +59,6 @@ def analyze(
         dataset: a benchmark or ``folder:PATH``, or several separated by commas; None lists the results and scores every
             complete benchmark.
         tracker, configs: trackers to score; by default all with complete results. The others are listed.
-        env: paths, OUTPUT among them; by default those of ``lib/test/evaluation/local.py``.
 
     Yields:
         Text to print, block by block.

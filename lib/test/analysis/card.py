@@ -58,7 +58,6 @@ def write_card(
         runs: checkpoints whose curves to show, see :func:`read_runs`.
         failures: how many of the worst sequences to show pictures of; 0 needs no frames.
         skip_missing: leave out sequences without results instead of refusing.
-        env: paths; by default those of ``lib/test/evaluation/local.py``.
 
     Raises:
         OSTrackError: nothing to show, missing results, or a file that cannot be read.

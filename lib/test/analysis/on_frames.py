@@ -63,7 +63,6 @@ def draw_results(
         sequence: name of the sequence, or its number in the data set.
         output: file to write: ``.mp4`` for a video, else a picture; by default ``SEQUENCE.png`` among the plots.
         frames: how many frames the picture has, see :func:`choose_frames`.
-        env: paths; by default those of ``lib/test/evaluation/local.py``.
 
     Raises:
         OSTrackError: no such sequence or results, results of another length, or a file that cannot be read or written.

@@ -245,7 +245,6 @@ def evaluate(
         results_dir: folder of ``NAME/CONFIG/SEQUENCE.txt``; by default the one of ``env``.
         protocol: a key of :data:`lib.test.analysis.protocols.PROTOCOLS`.
         skip_missing: leave out sequences for which any tracker has no results, which is an error otherwise.
-        env: paths; by default those of ``lib/test/evaluation/local.py``.
         cache: folder that caches parsed result files.
         differences: add the scores under the other protocols, and the rules that differ.
 

@@ -27,7 +27,6 @@ def get_dataset(*names: str, env: EnvSettings | None = None) -> list[Sequence]:
 
     Args:
         names: keys of ``BENCHMARKS``, or ``folder:PATH`` for a folder of sequences (or one sequence) of your own.
-        env: paths; by default those of ``lib/test/evaluation/local.py``.
 
     Raises:
         ConfigError: unknown name.

@@ -14,7 +14,8 @@ LOCAL_FILE = local_file("test", "lib/test/evaluation/local.py")
 class EnvSettings:
     """Paths for evaluation, with the published names; the settings of benchmarks are listed in their table.
 
-    Without arguments all paths are under ``./data`` and ``./output`` of the project folder.
+    Without arguments all paths are under ``./data`` and ``./output`` of the project folder. Functions that take ``env``
+    use :func:`env_settings` where it is None.
     """
 
     def __init__(

@@ -98,7 +98,6 @@ def import_results(
     Args:
         source: folder, zip or file, see :func:`lib.test.utils.shared_results.read_source`.
         dataset: the benchmark, or ``folder:PATH``.
-        env: paths; by default those of ``lib/test/evaluation/local.py``.
 
     Raises:
         ConfigError: unknown data set, or names that cannot be folders.

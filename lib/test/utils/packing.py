@@ -146,7 +146,6 @@ def pack(server: str, tracker: str, config: str, decimals: int | None = None, en
 
     Args:
         decimals: of the boxes; by default as the server wants them.
-        env: paths; by default those of ``lib/test/evaluation/local.py``.
 
     Raises:
         ConfigError: a negative number of decimals.
