@@ -17,7 +17,7 @@ from lib.models.family import Family
 from lib.models.layers.block import DIRECT, Execution
 from lib.models.ostrack.ostrack import OSTrack, build_ostrack, head_features
 from lib.models.state import State
-from lib.train.actors.base import Actor
+from lib.train.actors import Actor
 
 SHARE = 0.2  # of the newest frame in the mean
 

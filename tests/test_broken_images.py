@@ -15,10 +15,9 @@ from lib.data.base import SequenceInfo
 from lib.data.crops import CropSpec, PairSpec
 from lib.data.image_io import decode_image, read_image, write_image
 from lib.train.data.augmentation import Normalization
-from lib.train.data.loader import BrokenImages, PairLoader, batches, collate
+from lib.train.data.loader import BrokenImages, PairLoader, batches, collate, start_worker
 from lib.train.data.sampler import EpochSampler, PairSampling
 from lib.train.data.samples import AnnotatedPairs, SampleSpec, TrackingDataset
-from lib.train.data.workers import start_worker
 from lib.utils.errors import DataError, ImageError, WorkerError
 
 TEMPLATE, SEARCH = CropSpec(32, 2.0, 0.0, 0.0, 1), CropSpec(64, 4.0, 0.0, 0.0, 1)
@@ -226,7 +225,7 @@ class TestWorkers:
     def test_an_interrupted_program_ends_its_workers(self, tmp_path):
         program = """
 import os, signal, time, torch
-from lib.train.data.workers import start_worker, worker_errors
+from lib.train.data.loader import start_worker, worker_errors
 signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with SIGINT ignored
 class Slow(torch.utils.data.Dataset):
     def __getitem__(self, index):

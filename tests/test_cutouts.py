@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from lib.data.image_io import read_image, write_image
-from lib.drawing.cutouts import cut_out_coco, cut_out_salient, salient_object
-from lib.drawing.saliency import Saliency
+from lib.drawing.cutouts import Saliency, cut_out_coco, cut_out_salient, salient_object
 from lib.utils.errors import CheckpointError, DataError
 from lib.vis.samples import cutout_sheets
 

@@ -9,15 +9,13 @@ import pytest
 
 from lib.data.crops import CropPair, CropSpec, PairSpec
 from lib.data.registry import open_dataset
-from lib.drawing import patches
-from lib.drawing.assets import AssetLibrary, draw_scene_spec, load_assets
-from lib.drawing.motion import CHANGES, deformation_spread, deformed, draw_frames
+from lib.drawing import assets as assets_module
+from lib.drawing.assets import AssetLibrary, Part, cut, draw_scene_spec, load_assets, scaled
+from lib.drawing.motion import CHANGES, Frame, Placed, deformation_spread, deformed, draw_frames
 from lib.drawing.outlines import box_of, clip_outline, fill, largest_outline, random_outline
 from lib.drawing.pairs import DrawSettings, ImagesDataset, build_images_dataset, crop_frame
-from lib.drawing.patches import Part, cut, scaled
 from lib.drawing.photometric import Look, apply_look, line_kernel
 from lib.drawing.pictures import load_cutouts, load_pictures, make_picture
-from lib.drawing.scene import Frame, Placed
 from lib.drawing.sequences import SEQUENCE_SETTINGS, cover_label, make_images_sequences, smooth_path
 from lib.drawing.textures import procedural_textures
 from lib.drawing.warp import BEND_SIZE, Pose, Sprite, from_frame, paint_background, to_frame
@@ -157,7 +155,7 @@ def test_all_kinds_of_targets_occur(assets, tmp_path):
 
 
 def test_box_is_the_extent_of_the_drawn_target(monkeypatch):
-    monkeypatch.setattr(patches, "_SOFT", 0.0)
+    monkeypatch.setattr(assets_module, "_SOFT", 0.0)
     white = make_picture(np.full((240, 320, 3), 255, np.uint8), "white", 0)
     errors = []
     for seed in range(120):

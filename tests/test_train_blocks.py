@@ -12,7 +12,7 @@ from lib.models.layers.block import Execution, run_direct, run_recomputed
 from lib.models.ostrack import build_ostrack
 from lib.train.actors import build_actor
 from lib.train.actors.ostrack import OSTrackActor
-from lib.train.ema import Ema
+from lib.train.optim import Ema
 from tests.conftest import REPOSITORY
 from tests.small_training import build, small_batch, small_config
 

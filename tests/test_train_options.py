@@ -13,8 +13,8 @@ from lib.models.ostrack.backbone import resize_position_embedding
 from lib.train import optim
 from lib.train.actors.ostrack import OSTrackActor
 from lib.train.admin.settings import TrainOptions
-from lib.train.ema import Ema
 from lib.train.losses import giou_loss
+from lib.train.optim import Ema
 from lib.train.other_experiments import load_previous
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint, strip_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError

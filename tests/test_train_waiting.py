@@ -189,9 +189,9 @@ class TestWorkers:
         script = tmp_path / "script.py"
         script.write_text(
             textwrap.dedent("""
-            import lib.train.data.workers as workers
+            import lib.train.data.loader as loader
             from tests.test_train_waiting import Blank, loader_for
-            workers._PARENT_SECONDS = 0.2
+            loader._PARENT_SECONDS = 0.2
             Blank.wait = 100
             iterator = iter(loader_for())
             print(*(worker.pid for worker in iterator._workers), flush=True)

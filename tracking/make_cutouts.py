@@ -10,8 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.drawing.cutouts import cut_out_coco, cut_out_salient
-from lib.drawing.saliency import Saliency
+from lib.drawing.cutouts import Saliency, cut_out_coco, cut_out_salient
 from lib.utils.console import next_step
 from lib.utils.convert_dinov2 import INSTALL
 from lib.utils.errors import run_cli

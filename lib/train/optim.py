@@ -1,15 +1,18 @@
-"""Optimizer, learning-rate schedule and precision of an experiment."""
+"""Optimizer, learning-rate schedule, average of the weights and precision of an experiment."""
 
 from __future__ import annotations
 
 import bisect
+import copy
 import logging
 import math
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from lib.config import ExperimentConfig
 from lib.utils.errors import ConfigError
@@ -71,10 +74,10 @@ def train_mode(model: nn.Module, cfg: ExperimentConfig) -> None:
 def parameter_groups(model: nn.Module, cfg: ExperimentConfig) -> list[dict]:
     """Return two groups: the head at ``TRAIN.LR``, the backbone at ``TRAIN.LR * TRAIN.BACKBONE_MULTIPLIER``.
 
-    Token types belong to the head's group: they are not pre-trained. With ``TRAIN.LAYER_DECAY`` below 1 the backbone
-    has a group for each depth (Bao et al., BEiT, ICLR 2022): its rate is multiplied by the decay once for the last
-    block, once more for each block before it and for the embeddings, not for the final norm. Frozen parameters are in
-    no group.
+    Token types, which are not pre-trained, belong to the head's group, frozen parameters to none. With
+    ``TRAIN.LAYER_DECAY`` below 1 the backbone has a group for each depth (Bao et al., BEiT, ICLR 2022): its rate is
+    multiplied by the decay once for the last block, once more for each block before it and for the embeddings, not for
+    the final norm.
 
     Raises:
         ConfigError: ``TRAIN.LAYER_DECAY`` is set for a model without ``backbone.blocks``.
@@ -173,3 +176,42 @@ def set_precision(cfg: ExperimentConfig, device: torch.device) -> None:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = cfg.TRAIN.TF32
     elif cfg.TRAIN.TF32:
         logger.info("TRAIN.TF32 changes nothing on %s, only on CUDA", device)
+
+
+class Ema:
+    """Exponential moving average of a network's weights, which often tracks better than the last weights.
+
+    All floating-point state is averaged, batch norm's running statistics included: those of the newest weights would
+    not fit averaged ones. The average starts as ``model``, and its decay rises with the updates n as
+    ``(1 + n) / (10 + n)`` up to ``decay``, so that the random initial weights of a new head decay fast.
+
+    Args:
+        model: the network, not wrapped for data parallelism; it is copied.
+
+    Attributes:
+        module: the averaged network, in evaluation mode, without gradients.
+    """
+
+    def __init__(self, model: nn.Module, decay: float):
+        self.decay, self.updates = decay, 0
+        self.module = copy.deepcopy(model).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Add the weights of ``model`` after a step to the average."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        self.updates += 1
+        average, current = self.module.state_dict(), model.state_dict()
+        averaged = [name for name, value in average.items() if value.is_floating_point()]
+        get_ema_multi_avg_fn(decay)([average[name] for name in averaged], [current[name] for name in averaged], None)
+        for name in average.keys() - averaged:
+            average[name].copy_(current[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return ``net``, the averaged weights under the network's own names, and ``updates``."""
+        return {"net": self.module.state_dict(), "updates": self.updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+        self.module.load_state_dict(state["net"])
+        self.updates = state["updates"]

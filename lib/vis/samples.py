@@ -36,7 +36,7 @@ def sample_sheet(batch: Mapping[str, Any], output: Mapping[str, Tensor], cfg: Ex
 
     Args:
         batch: as the loader gives it; tensors are stacked on dimension 1, and on any device.
-        output: of the network for that batch, see :meth:`lib.train.actors.base.Actor.forward`.
+        output: of the network for that batch, see :meth:`lib.train.actors.Actor.forward`.
         cfg: the experiment, for the mean and deviation that images were normalized with.
 
     Returns:

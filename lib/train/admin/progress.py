@@ -1,4 +1,4 @@
-"""Report the progress of an epoch while it runs."""
+"""Running statistics of an epoch, and the report of its progress."""
 
 from __future__ import annotations
 
@@ -12,11 +12,34 @@ from typing import Any
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from lib.train.admin.stats import EpochStats
-
 logger = logging.getLogger(__name__)
 
 _ON_BAR = ("Loss/total", "Loss/giou", "Loss/location", "IoU")
+
+
+class EpochStats:
+    """Weighted means by name, in the order in which names were first added.
+
+    Args:
+        sums: the weighted sum and the weight of each name so far, from :attr:`sums` of an interrupted epoch.
+    """
+
+    def __init__(self, sums: Mapping[str, tuple[float, int]] | None = None) -> None:
+        self.sums = dict(sums or {})
+
+    def update(self, values: Mapping[str, float], n: int = 1) -> None:
+        """Add ``values``, each the mean of ``n`` samples."""
+        self.add({name: (value * n, n) for name, value in values.items()})
+
+    def add(self, sums: Mapping[str, tuple[float, int]]) -> None:
+        """Add the :attr:`sums` of other statistics."""
+        for name, (total, count) in sums.items():
+            before, counted = self.sums.get(name, (0.0, 0))
+            self.sums[name] = (before + total, counted + count)
+
+    def averages(self) -> dict[str, float]:
+        """Return the mean of each name."""
+        return {name: total / count for name, (total, count) in self.sums.items()}
 
 
 class Progress:
@@ -25,27 +48,16 @@ class Progress:
     The line shows running averages, times, samples per second (overall, and since the last line) and the time left.
 
     Args:
-        split: ``train`` or ``val``.
-        epoch: counted from 1.
-        later_steps: steps of the remaining epochs, for the time left.
+        later: steps of the remaining epochs, for the time left.
         done: steps of this epoch that were done before an interruption.
         quiet: show nothing; for processes that do not log.
     """
 
     def __init__(
-        self,
-        split: str,
-        epoch: int,
-        steps: int,
-        interval: int,
-        later_steps: int = 0,
-        done: int = 0,
-        quiet: bool = False,
+        self, split: str, epoch: int, steps: int, interval: int, later: int = 0, done: int = 0, quiet: bool = False
     ):
-        self.split, self.epoch, self.steps = split, epoch, steps
-        self.interval, self.later_steps = interval, later_steps
-        self.done = self._done_before = done
-        self.quiet = quiet
+        self.split, self.epoch, self.steps, self.interval = split, epoch, steps, interval
+        self.later, self.done, self._done_before, self.quiet = later, done, done, quiet
         self._times = EpochStats()
         self._samples = self._logged_samples = 0
 
@@ -65,28 +77,19 @@ class Progress:
         self._redirection.close()
         self._bar.close()
 
-    def update(
-        self,
-        stats: EpochStats,
-        samples: int,
-        data_time: float,
-        step_time: float,
-        learning_rates: Mapping[str, float] | None = None,
-    ) -> None:
-        """Count a finished step.
+    def update(self, values: Mapping[str, float], samples: int, data_time: float, step_time: float) -> None:
+        """Count a finished step of ``samples`` on all ranks, which took seconds to wait for them, and to run.
 
         Args:
-            samples: samples of this step on all ranks.
-            data_time, step_time: seconds spent waiting for them, and on the step itself.
+            values: running averages and learning rates to show.
         """
         self.done += 1
         self._samples += samples
         self._times.update({"DataTime": data_time, "ForwardTime": step_time})
-        averages = stats.averages()
-        self._bar.set_postfix({name: f"{averages[name]:.3f}" for name in _ON_BAR if name in averages}, refresh=False)
+        self._bar.set_postfix({name: f"{values[name]:.3f}" for name in _ON_BAR if name in values}, refresh=False)
         self._bar.update()
         if not self.quiet and (self.done % self.interval == 0 or self.done == self.steps):
-            logger.info("%s", self._line(averages | dict(learning_rates or {})))
+            logger.info("%s", self._line(values))
             self._logged_at, self._logged_samples = time.perf_counter(), self._samples
 
     def rates(self) -> dict[str, float]:
@@ -97,7 +100,7 @@ class Progress:
         now = time.perf_counter()
         rate = self._samples / (now - self._start)
         recent = (self._samples - self._logged_samples) / (now - self._logged_at)
-        left = (self.steps - self.done + self.later_steps) * (now - self._start) / (self.done - self._done_before)
+        left = (self.steps - self.done + self.later) * (now - self._start) / (self.done - self._done_before)
         parts = [
             f"FPS: {rate:.1f} ({recent:.1f})",
             *(f"{name}: {value:.3f}" for name, value in self._times.averages().items()),

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from lib.config.drawing import DrawSettings
 from lib.data.crops import PLAIN, Crop, CropPair, CropSpec, JointAugmentation, flip_crop, gray_crop, jitter_box
-from lib.drawing.extents import draw_loosening, draw_part_box, draw_rectangle, loosen
 from lib.drawing.motion import draw_turn
+from lib.drawing.outlines import draw_loosening, draw_part_box, draw_rectangle, loosen
 from lib.drawing.photometric import Look, apply_look, draw_look, draw_video_look
 from lib.utils.crop import box_to_crop, sample_target
 

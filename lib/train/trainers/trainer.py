@@ -18,16 +18,20 @@ from lib.config import ExperimentConfig, validated_epochs
 from lib.train import distributed, optim
 from lib.train.actors import Actor
 from lib.train.admin.loggers import RunLogger
-from lib.train.admin.progress import Progress
+from lib.train.admin.progress import EpochStats, Progress
 from lib.train.admin.settings import Settings
-from lib.train.admin.stats import EpochStats
-from lib.train.data.loader import PairLoader, batches
-from lib.train.data.workers import worker_errors
-from lib.train.ema import Ema
+from lib.train.data.loader import PairLoader, batches, worker_errors
+from lib.train.optim import Ema
 from lib.train.trainers import checkpoints
 from lib.train.trainers import state as run_state
-from lib.train.trainers.failure import report_eval_failure, report_train_failure
-from lib.train.trainers.step import NonFiniteLossError, StepOutcome, eval_step, train_step
+from lib.train.trainers.step import (
+    NonFiniteLossError,
+    StepOutcome,
+    eval_step,
+    report_eval_failure,
+    report_train_failure,
+    train_step,
+)
 from lib.train.trainers.stop import PATIENCE, NoDataError, Preempted, StopRequest
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.dist_info import DistInfo
@@ -133,8 +137,8 @@ class Trainer:
         sampler.epoch, sampler.start_step = epoch, done
         source = batches(self.train_loader)
         optim.train_mode(self.net, self.cfg)
-        later_steps = (train.EPOCH - epoch) * self.steps_per_epoch
-        with self._progress("train", epoch, self.steps_per_epoch, later_steps=later_steps, done=done) as progress:
+        later = (train.EPOCH - epoch) * self.steps_per_epoch
+        with self._progress("train", epoch, self.steps_per_epoch, later=later, done=done) as progress:
             for step in range(done + 1, self.steps_per_epoch + 1):
                 try:
                     group, data_time = self._take(source, train.ACCUM_STEPS)
@@ -147,9 +151,10 @@ class Trainer:
                 self.epoch_step = step
                 count = sum(len(batch["source"]) for batch in group) * self.info.world
                 self._count_step(outcome, count, f"epoch {epoch}, step {step}")
-                progress.update(self.stats, count, data_time, time.perf_counter() - start, self._learning_rates())
+                values = {**self.stats.averages(), **self._learning_rates()}
+                progress.update(values, count, data_time, time.perf_counter() - start)
                 if self.run_logger and step % train.PRINT_INTERVAL == 0:
-                    self.run_logger.log_step("train", {**self.stats.averages(), **self._learning_rates()}, self.step)
+                    self.run_logger.log_step("train", values, self.step)
                 if step == done + 1 and not outcome.skipped:
                     self._log_picture(group[0], epoch)
                 if outcome.stop:
@@ -202,7 +207,7 @@ class Trainer:
                 except NonFiniteLossError as error:
                     where = f"val epoch {epoch}, step {step}"
                     raise report_eval_failure(error, batch, where, self.settings.failure_dir) from error
-                progress.update(stats, count * self.info.world, data_time, time.perf_counter() - start)
+                progress.update(stats.averages(), count * self.info.world, data_time, time.perf_counter() - start)
         gathered = distributed.all_gather_object((stats.sums, self.stop.requested))
         if any(stop for _, stop in gathered):
             self._leave(epoch)
