@@ -34,7 +34,7 @@ from lib.utils.errors import ConfigError, run_cli
 
 TEMPLATE = CropSpec(size=128, factor=2.0, center_jitter=0.0, scale_jitter=0.0, number=1)
 SEARCH = CropSpec(size=256, factor=4.0, center_jitter=3.0, scale_jitter=0.25, number=1)
-NORMALIZE = augmentation.Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+NORMALIZE = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 STRIDE = 16
 SEQUENCES, FRAMES = 5, 24
 

@@ -14,7 +14,6 @@ import torch
 from lib.data.base import SequenceInfo
 from lib.data.crops import CropSpec, PairSpec
 from lib.data.image_io import decode_image, read_image, write_image
-from lib.train.data.augmentation import Normalization
 from lib.train.data.loader import BrokenImages, PairLoader, batches, collate, start_worker
 from lib.train.data.sampler import EpochSampler, PairSampling
 from lib.train.data.samples import AnnotatedPairs, SampleSpec, TrackingDataset
@@ -22,7 +21,7 @@ from lib.utils.errors import DataError, ImageError, WorkerError
 
 TEMPLATE, SEARCH = CropSpec(32, 2.0, 0.0, 0.0, 1), CropSpec(64, 4.0, 0.0, 0.0, 1)
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
-PLAIN = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+PLAIN = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 class Folder:

@@ -12,14 +12,14 @@ from lib.config.ostrack import OSTrackConfig
 from lib.data.base import SequenceInfo
 from lib.data.crops import Crop, CropPair, CropSpec, JointAugmentation, PairSpec
 from lib.drawing.pairs import ImagesDataset
-from lib.train.data.augmentation import Normalization, center_box
+from lib.train.data.augmentation import center_box
 from lib.train.data.loader import collate
 from lib.train.data.sampler import PairSampling, causal_frames, trident_frames
 from lib.train.data.samples import AnnotatedPairs, SampleSpec, TrackingDataset
 from lib.utils.errors import ConfigError, DataError
 
 TEMPLATE, SEARCH = CropSpec(32, 2.0, 0.0, 0.0, 1), CropSpec(64, 4.0, 0.0, 0.0, 1)
-PLAIN = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+PLAIN = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 class Colors:

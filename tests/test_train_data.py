@@ -26,7 +26,6 @@ from lib.drawing.pairs import ImagesDataset
 from lib.train.actors.ostrack import OSTrackActor
 from lib.train.admin.environment import EnvironmentSettings
 from lib.train.data.augmentation import (
-    Normalization,
     cut_crop,
     draw_joint_augmentation,
     finish_pair,
@@ -44,7 +43,7 @@ GOLDEN = np.load(Path(__file__).parent / "golden" / "transforms.npz")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TEMPLATE, SEARCH = CropSpec(64, 2.0, 0.0, 0.0, 1), CropSpec(128, 4.0, 3.0, 0.25, 1)
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
-PLAIN = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+PLAIN = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from lib.models.family import load_experiment
 from lib.test.spec import add_family_option
 from lib.train.admin.environment import env_settings
 from lib.train.data.check import check_dataset
-from lib.train.data.sampler import pair_sampling
+from lib.train.data.sampler import PairSampling
 from lib.utils.console import next_step
 from lib.utils.cpu import cpu_count
 from lib.utils.errors import ConfigError, in_names_of_installation, run_cli
@@ -38,7 +38,7 @@ def main() -> int:
     if args.config:
         cfg = load_experiment(args.config, args.overrides, args.script)
         names += [*drawn_datasets(cfg, "TRAIN"), *drawn_datasets(cfg, "VAL")]
-        options = {"sampling": pair_sampling(cfg.DATA), "drawing": cfg.DATA.DRAW}
+        options = {"sampling": PairSampling.of(cfg.DATA), "drawing": cfg.DATA.DRAW}
     elif args.overrides:
         raise ConfigError(f"{args.overrides[0]} changes an experiment: name one with --config")
     if not names or args.jobs < 1:

@@ -8,7 +8,7 @@ range of conditions.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -30,13 +30,7 @@ _COVER_MARGIN = 0.1  # of the target's width and height, on each side
 _LEAST_COVER = 12  # least side of the region beside the target that the patch is taken from, in pixels
 _CENTER_SHARE = 1 / 8  # box size for a search region without the target, over the frame's
 
-
-@dataclass(frozen=True)
-class Normalization:
-    """Mean and standard deviation of each RGB channel of an image in [0, 1]."""
-
-    mean: Sequence[float]
-    std: Sequence[float]
+Normalization = tuple[Sequence[float], Sequence[float]]  # mean and deviation of the RGB channels of an image in [0, 1]
 
 
 def draw_joint_augmentation(rng: np.random.Generator) -> JointAugmentation:
@@ -113,7 +107,7 @@ def warp_crop(
 
 def degrade(crop: Crop, rng: np.random.Generator, settings: DrawSettings, video: Look) -> Crop:
     """Degrade a crop like a frame of a video with the look ``video``; padding stays black."""
-    image = apply_look(crop.image.copy(), draw_look(rng, settings, video))
+    image = apply_look(crop.image.copy(), draw_look(rng, settings, video))  # may overwrite it
     image[crop.padding] = 0
     return replace(crop, image=image)
 
@@ -129,16 +123,11 @@ def cover(crop: Crop, rng: np.random.Generator) -> Crop:
     high = np.clip(np.ceil((crop.box[:2] + crop.box[2:] + grown) * side), 0, side)
     (left, top), (right, bottom) = low.astype(int).tolist(), high.astype(int).tolist()
     columns, rows = (np.flatnonzero(~crop.padding.all(axis=axis)) for axis in (0, 1))
-    if not crop.present or not len(columns) or not len(rows):
+    if not crop.present or not len(columns):
         return crop
-    first_x, last_x, first_y, last_y = columns[0], columns[-1] + 1, rows[0], rows[-1] + 1
-    beside = [
-        (first_x, first_y, left, last_y),
-        (right, first_y, last_x, last_y),
-        (first_x, first_y, last_x, top),
-        (first_x, bottom, last_x, last_y),
-    ]
-    beside = [(x1, y1, x2, y2) for x1, y1, x2, y2 in beside if min(x2 - x1, y2 - y1) >= _LEAST_COVER]
+    x1, x2, y1, y2 = columns[0], columns[-1] + 1, rows[0], rows[-1] + 1  # what is not padding
+    beside = [(x1, y1, left, y2), (right, y1, x2, y2), (x1, y1, x2, top), (x1, bottom, x2, y2)]
+    beside = [part for part in beside if min(part[2] - part[0], part[3] - part[1]) >= _LEAST_COVER]
     if not beside or right <= left or bottom <= top:
         return crop
     x1, y1, x2, y2 = beside[int(rng.integers(len(beside)))]
@@ -168,12 +157,11 @@ def augmented_crops(
         boxes: of all frames, ``xywh`` in pixels, float64 (N, 4).
         wanted: frame and kind of each crop; the first is the first template.
     """
-    change, video = np.zeros(4), draw_video_look(rng, settings)
-    if settings.LOOSE:
-        change = draw_loosening(rng, settings)
+    video = draw_video_look(rng, settings)
+    change = draw_loosening(rng, settings)
     if not is_video:
-        boxes, kind = boxes[:1], rng.random()
-        if kind < settings.RECTANGLE:
+        boxes = boxes[:1]
+        if rng.random() < settings.RECTANGLE:
             boxes = draw_rectangle(rng, frame(0))[None]
         elif rng.random() < settings.SUB_BOX:
             boxes = draw_part_box(rng, boxes[0])[None]
@@ -218,7 +206,7 @@ def finish_pair(
         if normalize is None:
             sample[f"{kind}_images"], sample[f"{kind}_brightness"] = images, factors
         else:
-            sample[f"{kind}_images"] = normalized(images, factors, normalize.mean, normalize.std)
+            sample[f"{kind}_images"] = normalized(images, factors, *normalize)
         sample[f"{kind}_anno"] = torch.from_numpy(np.stack([crop.box for crop in crops]))
         sample[f"{kind}_att"] = torch.from_numpy(np.stack([crop.padding for crop in crops]))
     return sample

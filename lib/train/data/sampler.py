@@ -28,6 +28,11 @@ class PairSampling:
     templates: int
     searches: int
 
+    @classmethod
+    def of(cls, data: DataConfig) -> PairSampling:
+        """Return how an experiment samples frames."""
+        return cls(data.SAMPLER_MODE, data.MAX_SAMPLE_INTERVAL, data.TEMPLATE.NUMBER, data.SEARCH.NUMBER)
+
     @property
     def least_visible(self) -> int:
         """Least number of frames in which the target must be visible."""
@@ -51,11 +56,6 @@ class PairSampling:
             return draw(info.visible, self.templates, self.searches, self.max_gap, rng)
         allowed = getattr(info, _FURTHER_TEMPLATES[self.mode])
         return trident_frames(info.visible, allowed, self.templates, self.searches, self.max_gap, rng)
-
-
-def pair_sampling(data: DataConfig) -> PairSampling:
-    """Return the sampling of the section ``DATA`` of an experiment."""
-    return PairSampling(data.SAMPLER_MODE, data.MAX_SAMPLE_INTERVAL, data.TEMPLATE.NUMBER, data.SEARCH.NUMBER)
 
 
 def usable_sequences(dataset: AnnotatedDataset, sampling: PairSampling) -> tuple[list[int], str]:

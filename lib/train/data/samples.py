@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -18,7 +18,7 @@ from lib.config.experiment import DataConfig
 from lib.data.base import AnnotatedDataset, SequenceInfo
 from lib.data.crops import CropPair, CropSpec, PairSpec, augment_crop
 from lib.data.registry import folders, open_dataset
-from lib.drawing.pairs import build_images_dataset
+from lib.drawing.pairs import ImagesDataset, build_images_dataset
 from lib.train.admin.environment import EnvironmentSettings
 from lib.train.data.augmentation import (
     Normalization,
@@ -30,7 +30,7 @@ from lib.train.data.augmentation import (
     finish_pair,
     is_usable,
 )
-from lib.train.data.sampler import PairSampling, pair_sampling, usable_sequences
+from lib.train.data.sampler import PairSampling, usable_sequences
 from lib.utils.errors import ConfigError, DataError, ImageError
 
 logger = logging.getLogger(__name__)
@@ -41,42 +41,18 @@ _MAX_TRIES = 100
 Sample = dict[str, Any]
 
 
-class PairSource(Protocol):
-    """Samples crop pairs. ``single``: it has only one sequence, so it cannot provide a second one.
-
-    Its length is the number of sequences or images that it samples from.
-    """
-
-    name: str
-    single: bool
-
-    def __len__(self) -> int: ...
-
-    def draw_pair(self, rng: np.random.Generator, spec: PairSpec, positive: bool = ...) -> CropPair:
-        """Sample a sequence, its frames and their crops.
-
-        Args:
-            positive: the search frames show the target. Otherwise they are frames of the sequence without it; if there
-                are none, ``search`` is empty, and the caller takes it from :meth:`draw_search`.
-
-        Raises:
-            ImageError: an image cannot be used.
-        """
-        ...
-
-    def draw_search(self, rng: np.random.Generator, spec: PairSpec, besides: int | None = None) -> CropPair:
-        """Sample search crops only, of a sequence other than number ``besides``."""
-        ...
-
-
 class AnnotatedPairs:
     """Pairs from sequences or still images with boxes.
 
-    Sequences from which frames cannot be sampled are left out, see :meth:`PairSampling.suits`.
+    Sequences from which frames cannot be sampled are left out, see :meth:`PairSampling.suits`; the length is the number
+    of the others.
 
     Args:
         augment: fraction of the pairs that are augmented, see :func:`augmented_crops`.
         drawing: magnitudes of that augmentation.
+
+    Attributes:
+        single: there is only one sequence, so a second one cannot be sampled.
 
     Raises:
         DataError: no sequence of the data set is left.
@@ -103,32 +79,40 @@ class AnnotatedPairs:
         return len(self.usable)
 
     def draw_pair(self, rng: np.random.Generator, spec: PairSpec, positive: bool = True) -> CropPair:
-        """See :class:`PairSource`. A negative search region is the middle of a frame without the target."""
-        template, search, joint = spec.template, spec.search, spec.joint
+        """Sample a sequence, its frames and their crops.
+
+        Args:
+            positive: the search frames show the target. Otherwise the search regions are the middles of frames of the
+                sequence without it; if there are none, ``search`` is empty, and the caller takes it from
+                :meth:`draw_search`.
+
+        Raises:
+            ImageError: an image cannot be used.
+        """
         number = int(rng.integers(len(self.usable)))
         index = self.usable[number]
         info = self.dataset.sequence(index)
+        template_ids, search_ids = [0] * spec.template.number, [0] * spec.search.number
         if self.dataset.is_video:
             template_ids, search_ids = self.sampling.draw(info, rng)
-        else:
-            template_ids, search_ids = [0] * template.number, [0] * search.number
         if not positive:
             absent = np.flatnonzero(~info.visible)
-            search_ids = rng.choice(absent, search.number).tolist() if len(absent) else []
+            search_ids = rng.choice(absent, spec.search.number).tolist() if len(absent) else []
+        wanted = [(t, spec.template) for t in template_ids] + [(t, spec.search) for t in search_ids]
         frame = cache(lambda t: self._frame(index, t))  # decode a frame once even if it is sampled twice
         boxes = boxes_to_crop(info, search_ids)
         source = self._describe(index, template_ids, search_ids)
         with _errors_of(source):
             if self.augment and positive and rng.random() < self.augment:
-                wanted = [(t, template) for t in template_ids] + [(t, search) for t in search_ids]
                 crops = augmented_crops(rng, frame, boxes, wanted, self.drawing, self.dataset.is_video)
-                crops = [augment_crop(crop, joint) for crop in crops]
+                crops = [augment_crop(crop, spec.joint) for crop in crops]
                 source += ", augmented"
             else:
-                crops = [cut_crop(frame(t), info.bbox[t], template, rng, joint) for t in template_ids]
-                around = [boxes[t] if positive else center_box(frame(t).shape) for t in search_ids]
-                crops += [
-                    cut_crop(frame(t), one, search, rng, joint) for t, one in zip(search_ids, around, strict=True)
+                around = [info.bbox[t] for t in template_ids]
+                around += [boxes[t] if positive else center_box(frame(t).shape) for t in search_ids]
+                crops = [
+                    cut_crop(frame(t), box, kind, rng, spec.joint)
+                    for (t, kind), box in zip(wanted, around, strict=True)
                 ]
         pair = CropPair(crops[: len(template_ids)], crops[len(template_ids) :], self.name, source, number)
         if positive:
@@ -137,7 +121,7 @@ class AnnotatedPairs:
         return pair
 
     def draw_search(self, rng: np.random.Generator, spec: PairSpec, besides: int | None = None) -> CropPair:
-        """See :class:`PairSource`. The frames are any with a valid box."""
+        """Sample search crops of any frames with a valid box, of a sequence other than number ``besides``."""
         number = int(rng.integers(len(self.usable) - (besides is not None)))
         number += besides is not None and number >= besides
         index = self.usable[number]
@@ -180,6 +164,9 @@ def boxes_to_crop(info: SequenceInfo, search_ids: Sequence[int]) -> np.ndarray:
     return boxes
 
 
+PairSource = AnnotatedPairs | ImagesDataset
+
+
 def open_source(name: str, env: EnvironmentSettings, data: DataConfig, use_lmdb: bool = False) -> PairSource:
     """Open a data set as a source of pairs.
 
@@ -193,7 +180,7 @@ def open_source(name: str, env: EnvironmentSettings, data: DataConfig, use_lmdb:
     """
     if name == "IMAGES":
         return build_images_dataset(folders(env.images_dir), folders(env.cutouts_dir), data.DRAW)
-    return AnnotatedPairs(open_dataset(name, env, use_lmdb), pair_sampling(data), data.AUGMENT, data.DRAW)
+    return AnnotatedPairs(open_dataset(name, env, use_lmdb), PairSampling.of(data), data.AUGMENT, data.DRAW)
 
 
 @dataclass(frozen=True)
@@ -226,7 +213,7 @@ class SampleSpec:
         return cls(
             CropSpec.of(data.TEMPLATE),
             CropSpec.of(data.SEARCH, away=0.5 * data.ABSENT),
-            None if data.NORMALIZE_ON_DEVICE else Normalization(data.MEAN, data.STD),
+            None if data.NORMALIZE_ON_DEVICE else (data.MEAN, data.STD),
             stride=cfg.MODEL.BACKBONE.STRIDE,
             seed=cfg.TRAIN.SEED,
             stream=stream,
@@ -249,7 +236,7 @@ class TrackingDataset(Dataset):
     same random generator, at most a hundred times. The sample has the errors of images as ``broken``, a list of texts.
 
     Args:
-        ratios: relative sampling frequency of each source.
+        ratios: relative sampling frequency of each source, above 0.
 
     Raises:
         ConfigError: negatives are requested, but there is only one sequence.
@@ -258,11 +245,9 @@ class TrackingDataset(Dataset):
     def __init__(self, sources: Sequence[PairSource], ratios: Sequence[float], spec: SampleSpec):
         self.sources, self.spec = sources, spec
         self.probabilities = np.asarray(ratios, np.float64) / np.sum(ratios)
-        drawn = np.flatnonzero(self.probabilities)
-        if spec.negatives and len(drawn) == 1 and sources[drawn[0]].single:
-            raise ConfigError(
-                f"TRAIN.TRAIN_CLS needs a second sequence; {sources[drawn[0]].name} has only one that can be used"
-            )
+        if spec.negatives and len(sources) == 1 and sources[0].single:
+            name = sources[0].name
+            raise ConfigError(f"TRAIN.TRAIN_CLS needs a second sequence; {name} has only one that can be used")
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         """Return the sample ``key = (epoch, index)``; see :func:`finish_pair`.
