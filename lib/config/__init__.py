@@ -34,12 +34,10 @@ C = TypeVar("C", bound=ExperimentConfig)
 
 
 def load_config(schema: type[C], name_or_path: str | Path, overrides: Sequence[str] | None = None) -> C:
-    """Load an experiment file over the defaults of its family, and check it.
+    """Load an experiment file over the defaults of its family, whose type is ``schema``, and check it.
 
-    Args:
-        schema: type of the family's experiments, such as ``OSTrackConfig``.
-        name_or_path: name of a file in ``experiments/FAMILY`` (without ``.yaml``), or path of a YAML file.
-        overrides: ``"KEY.SUB=value"`` strings, with values in YAML, which override the file.
+    It is named by a file in ``experiments/FAMILY`` (without ``.yaml``), or by the path of a YAML file. ``overrides``
+    are ``"KEY.SUB=value"`` strings, with values in YAML, which override the file.
 
     Raises:
         ConfigError: the file is missing, empty or not a YAML mapping; a key is unknown; a value has the wrong type or
@@ -66,11 +64,7 @@ def is_config_file(name_or_path: str | Path) -> bool:
 
 
 def config_path(schema: type[ExperimentConfig], name_or_path: str | Path) -> Path:
-    """Return the file of an experiment's name or path.
-
-    Raises:
-        ConfigError: there is no such file; the message suggests the nearest name.
-    """
+    """Return the file of an experiment's name or path. Raises ConfigError: there is none; a near name is suggested."""
     path = Path(name_or_path)
     if is_config_file(path):
         if not path.is_file():

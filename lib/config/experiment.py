@@ -205,9 +205,8 @@ class TestConfig(Section):
 class ExperimentConfig(Section):
     """Base class of the experiments of all families; a family may extend sections with more keys.
 
-    Attributes:
-        family: name of the family of trackers, and of its folder in ``experiments``.
-        name: name of the file, checkpoints and results.
+    ``family`` is the name of the family of trackers, and of its folder in ``experiments``; ``name`` that of the file,
+    checkpoints and results.
     """
 
     family: ClassVar[str]
@@ -232,11 +231,7 @@ def validated_epochs(train: TrainConfig) -> list[int]:
 
 
 def unused_keys(cfg: ExperimentConfig, teacher: str = "") -> list[str]:
-    """Return a line for each key that the experiment sets but that changes nothing in its training.
-
-    Args:
-        teacher: the experiment of the teacher for distillation; empty = none.
-    """
+    """Return a line for each key that the experiment, with this teacher, sets without effect on its training."""
     schedule, lines = cfg.TRAIN.SCHEDULER, []
     if schedule.TYPE != "Mstep" and (given := sorted(schedule.given & {"MILESTONES", "GAMMA"})):
         names = " and ".join(f"TRAIN.SCHEDULER.{name}" for name in given)
@@ -250,9 +245,9 @@ def unused_keys(cfg: ExperimentConfig, teacher: str = "") -> list[str]:
 
 
 def drawn_datasets(cfg: ExperimentConfig, split: str) -> dict[str, float]:
-    """Return the data sets that the split ``TRAIN`` or ``VAL`` samples from, with their ratios.
+    """Return the data sets that the split ``TRAIN`` or ``VAL`` samples from, with their ratios above 0.
 
-    Ratios are above 0. ``VAL`` has no data sets if no epoch is validated.
+    ``VAL`` has none if no epoch is validated.
     """
     section = cfg.DATA.TRAIN if split == "TRAIN" else cfg.DATA.VAL
     if split == "VAL" and not (section.DATASETS_NAME and section.SAMPLE_PER_EPOCH and cfg.TRAIN.VAL_EPOCH_INTERVAL):

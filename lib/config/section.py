@@ -64,8 +64,7 @@ Conflicts = Iterator[tuple[str, str]]  # key, and what its value must do, such a
 class Section:
     """Base class of all sections. Each field in capitals is a key of the YAML file, with a default.
 
-    Attributes:
-        given: keys that an experiment or an override has set.
+    ``given`` are the keys that an experiment or an override has set.
     """
 
     given: frozenset[str] = field(default=frozenset(), kw_only=True, repr=False, compare=False)
@@ -97,9 +96,8 @@ def _dotted_keys(section: Section, prefix: str = "") -> Iterator[str]:
 def updated(section: S, values: Any, where: str, prefix: str = "", root: Section | None = None) -> S:
     """Return a copy of a section with nested values from YAML set in it; lists become tuples.
 
-    Args:
-        where: name of the source of the values, for error messages.
-        prefix, root: for an inner section, its name with a dot, and the outermost section.
+    ``where`` names the source of the values. An inner section has a ``prefix``, its name with a dot, and the outermost
+    ``root``.
 
     Raises:
         ConfigError: a key is unknown, or its value has the wrong type or is outside its limits.
@@ -132,9 +130,7 @@ def all_conflicts(section: Section, prefix: str = "") -> Iterator[tuple[str, Any
 def to_plain(section: Section, complete: bool = False, extension: bool = False) -> dict[str, Any]:
     """Convert a section to dicts and lists, for YAML, JSON or a checkpoint.
 
-    Args:
-        complete: include extension keys that are not set.
-        extension: the whole section is an extension.
+    Extension keys that are not set are included if it is ``complete``; in an ``extension`` all keys are such.
     """
     plain, types = {}, _types(section)
     for name in _keys(section):

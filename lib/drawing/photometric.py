@@ -32,8 +32,7 @@ class Look:
         shade: (3, 3) float32 log gains, interpolated over the image.
         defocus: sigma of the blur in pixels.
         low_factor: factor by which the image is downsampled before it is upsampled again.
-        noise: standard deviation in gray levels.
-        noise_offset: origin in the noise bank.
+        noise, noise_offset: standard deviation in gray levels, and origin in the noise bank.
         fade: loss of contrast: fraction by which all levels move to the middle one.
     """
 

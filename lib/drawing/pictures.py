@@ -30,13 +30,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Picture:
-    """A source image in memory.
+    """A source image in memory, and its path or a description.
 
     Attributes:
         image: RGB uint8 (h, w, 3), longest side at most ``MAX_SIDE``.
         segments: outlines ``(N, 2)``, in pixels, of connected regions of about one color.
         boxes: ``(M, 4)`` float32 ``xywh``, in pixels, of regions with more detail than their surroundings.
-        source: its path, or a description.
     """
 
     image: np.ndarray
@@ -156,11 +155,7 @@ def cutout_sprite(image: np.ndarray, outline: np.ndarray) -> Sprite:
 
 
 def list_pictures(folders: Sequence[str | Path]) -> list[Path]:
-    """List the image files in folders and their sub-folders, by folder and then by path.
-
-    Raises:
-        DataError: a folder is missing.
-    """
+    """List the images in folders and their sub-folders, by folder and path. Raises DataError: a folder is missing."""
     paths = []
     for folder in map(Path, folders):
         if not folder.is_dir():

@@ -242,12 +242,8 @@ def make_images_sequences(
 ) -> Path:
     """Draw a split of sequences and write it to the folder ``out/split``, which is returned, as GOT-10k does.
 
-    The same arguments and images give the same files. The folder is renamed to its final name when it is complete.
-
-    Args:
-        split: ``train``, ``val`` or ``test``, with different random numbers.
-        load: loads the assets; default: procedural textures.
-        frame_size: width and height.
+    The same arguments and images give the same files; each split has other random numbers. The folder is renamed to its
+    final name when it is complete. ``load`` loads the assets; ``frame_size`` is width and height.
 
     Raises:
         DataError: the split exists already, or its assets cannot be used.

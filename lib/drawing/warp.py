@@ -15,11 +15,9 @@ BEND_SIZE = (2 * len(BEND_WAVES), 2)  # a sine and a cosine of each wave, in x a
 
 @dataclass
 class Sprite:
-    """A flat object.
+    """A flat object: uint8 image (h, w, 4) RGB with alpha, or (h, w, 3) for a background.
 
-    Attributes:
-        image: uint8 (h, w, 4) RGB with alpha, or (h, w, 3) for a background.
-        outline: outline ``(N, 2)`` of its visible part, in units of the image: [-0.5, 0.5] from edge to edge.
+    The outline ``(N, 2)`` of its visible part is in units of the image: [-0.5, 0.5] from edge to edge.
     """
 
     image: np.ndarray
@@ -140,8 +138,7 @@ def _bent_points(to_image: np.ndarray, bend: np.ndarray, image: np.ndarray, widt
 def paint_background(sprite: Sprite, pose: Pose, canvas_matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Fill a new canvas of ``size`` (width, height) with a sprite, reflected at its borders and without bend.
 
-    Args:
-        canvas_matrix: homography from pixels of the frame to pixels of the canvas.
+    ``canvas_matrix`` is the homography from pixels of the frame to pixels of the canvas.
     """
     image, matrix = _image_and_matrix(sprite, pose, canvas_matrix)
     to_image = _shift(-0.5, -0.5) @ _units_to_pixels(image) @ np.linalg.inv(matrix) @ _shift(0.5, 0.5)
@@ -157,12 +154,9 @@ def paint(
     tone: np.ndarray | None = None,
     blur: np.ndarray | None = None,
 ) -> None:
-    """Draw a sprite with alpha over ``canvas`` (H, W, 3) uint8, in place.
+    """Draw a sprite with alpha over ``canvas`` (H, W, 3) uint8, in place; its matrix as of :func:`paint_background`.
 
-    Args:
-        canvas_matrix: homography from pixels of the frame to pixels of the canvas.
-        tone: color lookup table (1, 256, 3) uint8.
-        blur: motion blur kernel at the scale of the canvas.
+    ``tone`` is a color lookup table (1, 256, 3) uint8, ``blur`` a motion blur kernel at the scale of the canvas.
     """
     image, matrix = _image_and_matrix(sprite, pose, canvas_matrix)
     corners = project(matrix, sprite.outline)

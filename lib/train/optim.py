@@ -112,10 +112,8 @@ def _distance_from_head(name: str, depth: int) -> int:
 def build_optimizer(model: nn.Module, cfg: ExperimentConfig) -> torch.optim.Optimizer:
     """Freeze what the experiment freezes, and return AdamW over :func:`parameter_groups`, with weight decay on all.
 
-    It is fused on CUDA; on the CPU torch's default reproduces published steps.
-
-    Args:
-        model: on its device, not wrapped for data parallelism.
+    It is fused on CUDA; on the CPU torch's default reproduces published steps. The model is on its device, and not
+    wrapped.
 
     Raises:
         ConfigError: a part to freeze is unknown, or nothing is left to train.
@@ -134,12 +132,9 @@ def lr_factor(cfg: ExperimentConfig, epoch: int, progress: float = 0.0) -> float
     """Return the factor of every group's learning rate: a pure function of time, so a resumed run needs no state.
 
     ``step`` multiplies by ``SCHEDULER.DECAY_RATE`` after every ``LR_DROP_EPOCH`` epochs, ``Mstep`` by
-    ``SCHEDULER.GAMMA`` after each epoch of ``SCHEDULER.MILESTONES``, ``cosine`` falls from 1 to 0.01 over the
-    epochs after warm-up. In all of them, warm-up rises linearly over ``SCHEDULER.WARMUP_EPOCH`` epochs.
-
-    Args:
-        epoch: counted from 1.
-        progress: fraction of this epoch in [0, 1] that is done after the next step.
+    ``SCHEDULER.GAMMA`` after each epoch of ``SCHEDULER.MILESTONES``, ``cosine`` falls from 1 to 0.01 over the epochs
+    after warm-up. In all of them, warm-up rises linearly over ``SCHEDULER.WARMUP_EPOCH`` epochs. Epochs count from 1;
+    ``progress`` is the fraction of this one that is done after the next step.
     """
     train, schedule = cfg.TRAIN, cfg.TRAIN.SCHEDULER
     time, warmup = epoch - 1 + progress, schedule.WARMUP_EPOCH
@@ -182,14 +177,9 @@ class Ema:
     """Exponential moving average of a network's weights, which often tracks better than the last weights.
 
     All floating-point state is averaged, batch norm's running statistics included: those of the newest weights would
-    not fit averaged ones. The average starts as ``model``, and its decay rises with the updates n as
-    ``(1 + n) / (10 + n)`` up to ``decay``, so that the random initial weights of a new head decay fast.
-
-    Args:
-        model: the network, not wrapped for data parallelism; it is copied.
-
-    Attributes:
-        module: the averaged network, in evaluation mode, without gradients.
+    not fit averaged ones. The average ``module``, in evaluation mode and without gradients, starts as a copy of
+    ``model``, which is not wrapped. Its decay rises with the updates n as ``(1 + n) / (10 + n)`` up to ``decay``, so
+    that the random initial weights of a new head decay fast.
     """
 
     def __init__(self, model: nn.Module, decay: float):

@@ -35,15 +35,9 @@ RIDGE = 0.01  # times the mean variance of a neuron: ridge penalty on changes of
 def prune(
     config: str, out: str | Path, options: TrainOptions, samples: int, overrides: Sequence[str] = ()
 ) -> tuple[float, float]:
-    """Prune the model of ``options.config_prv``, which has wider MLPs, to the model of an experiment, and write it.
+    """Prune the model of ``options.config_prv``, which has wider MLPs, to that of ``config``, and write it to ``out``.
 
-    Args:
-        out: file to write, for ``MODEL.PRETRAIN_FILE``.
-        samples: number of training samples for choosing neurons and fitting weights, rounded up to whole batches.
-        overrides: ``KEY.SUB=value`` strings for the experiment.
-
-    Returns:
-        The mean IoU of these samples before and after pruning.
+    It uses ``samples`` training samples, rounded up to whole batches, and returns their mean IoU before and after.
 
     Raises:
         ConfigError: the experiments are incompatible, or their MLPs cannot be narrowed this way.
@@ -99,11 +93,8 @@ def _mean_iou(actor: Actor, samples: Sequence[dict[str, Any]]) -> float:
 def narrow_mlps(model: nn.Module, hidden: int, run: Callable[[], object]) -> None:
     """Narrow the MLPs of all blocks of ``model`` to ``hidden`` neurons, in place and without training.
 
-    Blocks are processed in order, so that each is fitted to the outputs of the narrowed blocks before it.
-
-    Args:
-        hidden: number of neurons to keep in each block.
-        run: runs ``model`` on the samples for choosing neurons and fitting weights.
+    ``run`` runs the model on the samples for choosing neurons and fitting weights. Blocks are processed in order, so
+    that each is fitted to the outputs of the narrowed blocks before it.
     """
     for block in model.modules():
         if isinstance(block, Block):

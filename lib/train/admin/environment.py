@@ -21,13 +21,12 @@ _DataFolders = make_dataclass("_DataFolders", [(name, str, field(default=path)) 
 
 @dataclass
 class EnvironmentSettings(_DataFolders):  # type: ignore[misc, valid-type]  # generated from the table
-    """Folders for training, with the published names; by default in ``data`` of the project folder.
+    """Folders for training, with the published names; those of data sets are in :data:`lib.data.datasets.TRAINING`.
 
-    The settings of data sets are listed in :data:`lib.data.datasets.TRAINING`. ``save_dir`` is for checkpoints, logs
-    and curves, by default ``output`` of the project folder; ``cache_dir`` is for parsed annotations. The others are a
-    folder or a list of folders: ``folder_dir`` of sequences for ``FOLDER``; ``pictures_dir`` of still images with boxes
-    for ``PICTURES``; ``images_dir`` of unlabeled images and ``cutouts_dir`` of PNG cut-outs with alpha for ``IMAGES``
-    (empty: procedural textures only).
+    ``save_dir`` is for checkpoints, logs and curves, ``cache_dir`` for parsed annotations. The others are a folder or a
+    list of folders: ``folder_dir`` of sequences for ``FOLDER``; ``pictures_dir`` of still images with boxes for
+    ``PICTURES``; ``images_dir`` of unlabeled images and ``cutouts_dir`` of PNG cut-outs with alpha for ``IMAGES``
+    (empty: textures only).
     """
 
     workspace_dir: str = str(PROJECT_DIR)
@@ -42,8 +41,8 @@ class EnvironmentSettings(_DataFolders):  # type: ignore[misc, valid-type]  # ge
 def env_settings(path: str | Path | None = None) -> EnvironmentSettings:
     """Return the defaults, overridden by the ``EnvironmentSettings`` of ``lib/train/admin/local.py`` if it exists.
 
-    Other attributes of the local file are ignored, and what it leaves empty keeps its default, so files written for the
-    published project can be used.
+    Other attributes of the file are ignored, and what it leaves empty keeps its default, so files of the published
+    project can be used.
 
     Raises:
         ConfigError: the file exists but holds no class ``EnvironmentSettings`` that can be made without arguments.

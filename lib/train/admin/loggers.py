@@ -29,11 +29,7 @@ class _LogFile(logging.FileHandler):
 
 @contextmanager
 def log_to_file(path: Path) -> Iterator[None]:
-    """Append to ``path`` what the body logs, and the traceback of an exception that ends it.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
+    """Append to ``path`` what the body logs, and the traceback of an error that ends it. Raises OSError: it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handler: Any = _LogFile(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
@@ -58,13 +54,8 @@ def log_to_file(path: Path) -> Iterator[None]:
 class RunLogger:
     """Log scalars and images to TensorBoard, if it is installed, and to wandb with ``use_wandb``.
 
-    Args:
-        config: the experiment as plain values, shown by wandb.
-        run_id: ID of the wandb run to continue; None = a new one.
-        epoch: completed epochs. TensorBoard no longer shows what an earlier run logged of later ones.
-
-    Attributes:
-        run_id: ID of the wandb run, to continue it when resuming.
+    ``config`` is the experiment as plain values, shown by wandb; ``run_id`` the ID of the wandb run, None = a new one.
+    TensorBoard no longer shows what an earlier run logged of epochs after the ``epoch`` completed ones.
 
     Raises:
         ConfigError: wandb is asked for and not installed, or does not start.

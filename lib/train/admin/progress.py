@@ -18,11 +18,7 @@ _ON_BAR = ("Loss/total", "Loss/giou", "Loss/location", "IoU")
 
 
 class EpochStats:
-    """Weighted means by name, in the order in which names were first added.
-
-    Args:
-        sums: the weighted sum and the weight of each name so far, from :attr:`sums` of an interrupted epoch.
-    """
+    """Weighted means by name, in the order in which names were first added; ``sums`` has the sum and weight of each."""
 
     def __init__(self, sums: Mapping[str, tuple[float, int]] | None = None) -> None:
         self.sums = dict(sums or {})
@@ -32,7 +28,7 @@ class EpochStats:
         self.add({name: (value * n, n) for name, value in values.items()})
 
     def add(self, sums: Mapping[str, tuple[float, int]]) -> None:
-        """Add the :attr:`sums` of other statistics."""
+        """Add the ``sums`` of other statistics."""
         for name, (total, count) in sums.items():
             before, counted = self.sums.get(name, (0.0, 0))
             self.sums[name] = (before + total, counted + count)
@@ -43,14 +39,10 @@ class EpochStats:
 
 
 class Progress:
-    """A progress bar on a terminal, and a log line every ``interval`` steps and at the end.
+    """A progress bar on a terminal, and a log line every ``interval`` steps and at the end; neither if ``quiet``.
 
     The line shows running averages, times, samples per second (overall, and since the last line) and the time left.
-
-    Args:
-        later: steps of the remaining epochs, for the time left.
-        done: steps of this epoch that were done before an interruption.
-        quiet: show nothing; for processes that do not log.
+    ``later`` steps belong to the epochs after this one, of which ``done`` were done before an interruption.
     """
 
     def __init__(
@@ -80,8 +72,7 @@ class Progress:
     def update(self, values: Mapping[str, float], samples: int, data_time: float, step_time: float) -> None:
         """Count a finished step of ``samples`` on all ranks, which took seconds to wait for them, and to run.
 
-        Args:
-            values: running averages and learning rates to show.
+        ``values`` are the running averages and learning rates to show.
         """
         self.done += 1
         self._samples += samples

@@ -37,11 +37,7 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class Settings(TrainOptions):
-    """Options of a run of one experiment, with its family and device resolved.
-
-    Attributes:
-        changes: what ``resume_changed`` changed, a line for each time.
-    """
+    """Options of a run, with its family and device resolved. ``changes``: a line for each use of ``resume_changed``."""
 
     config_name: str = field(kw_only=True)
     changes: list[str] = field(default_factory=list, kw_only=True)

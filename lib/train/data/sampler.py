@@ -41,8 +41,8 @@ class PairSampling:
     def suits(self, visible: np.ndarray) -> bool:
         """Return whether frames can be sampled from a sequence, by the published rule; ``visible`` is bool (N,).
 
-        It suffices for every mode. ``causal``: without the first ``templates - 1`` and the last ``searches`` frames,
-        a visible frame with visible frames on both sides remains. Trident: all frames of a pair may be the same.
+        It suffices for every mode. ``causal``: without the first ``templates - 1`` and the last ``searches`` frames, a
+        visible frame with visible frames on both sides remains. Trident: all frames of a pair may be the same.
         """
         return len(visible) >= SHORTEST_SEQUENCE and int(visible.sum()) >= self.least_visible
 
@@ -73,12 +73,9 @@ def causal_frames(
 ) -> tuple[list[int], list[int]]:
     """Sample frames so that every search frame comes after the first template frame.
 
-    The first template frame is any visible one with visible frames on the sides that need them; others are at most
-    ``max_gap`` before it, search frames less than ``max_gap`` after it. If no frame there is visible, sampling is
-    repeated with a gap larger by 5.
-
-    Args:
-        visible: bool (N,), with which the sequence :meth:`PairSampling.suits`.
+    The first template frame is any frame of ``visible``, bool (N,), with visible frames on the sides that need them;
+    others are at most ``max_gap`` before it, search frames less than ``max_gap`` after it. If no frame there is
+    visible, sampling is repeated with a gap larger by 5. The sequence is one that :meth:`PairSampling.suits`.
     """
     frames = np.flatnonzero(visible)
     lowest = max(templates - 1, frames[0] + (templates > 1))
@@ -102,9 +99,6 @@ def clip_frames(
     The clip spans at most ``max_gap`` frames, or ``searches`` where that is more, and starts with a visible one. The
     first template is any visible frame; further ones are less than ``max_gap`` before the clip, or the first template
     where nothing is visible there.
-
-    Args:
-        visible: bool (N,), with which the sequence :meth:`PairSampling.suits`.
     """
     frames = np.flatnonzero(visible)
     longest = min(max_gap, len(visible) - 1 - int(frames[0]))
@@ -121,12 +115,10 @@ def trident_frames(
 ) -> tuple[list[int], list[int]]:
     """Sample the first template and the search frames freely, and further templates close to the first search frame.
 
-    Each further template is an ``allowed`` frame in ``[s - max_gap, s)`` if the template frame t is before the search
-    frame s, and otherwise in ``[s, s + max_gap)``. The published code samples t and s uniformly from the visible frames
-    until such frames exist; here the pairs (t, s) for which they exist are counted, and one is sampled.
-
-    Args:
-        visible, allowed: bool (N,); whatever is visible is allowed.
+    Each further template is an ``allowed`` frame (whatever is visible is allowed) in ``[s - max_gap, s)`` if the
+    template frame t is before the search frame s, and otherwise in ``[s, s + max_gap)``. The published code samples t
+    and s uniformly from the visible frames until such frames exist; here the pairs (t, s) for which they exist are
+    counted, and one is sampled.
     """
     frames, near = np.flatnonzero(visible), np.flatnonzero(allowed)
     count = len(frames)
@@ -152,13 +144,10 @@ def _between(frames: np.ndarray, start: int, stop: int) -> np.ndarray:
 class EpochSampler(Sampler):
     """The keys ``(epoch, index)`` of one rank for :class:`lib.train.data.samples.TrackingDataset`.
 
-    Step s, micro-batch a of ``accumulate``, rank r of ``world`` and item j of ``batch_size`` have the index
-    ``((s * accumulate + a) * world + r) * batch_size + j``: the samples of a step are the same for any distribution.
-    Indices are below ``count``, so the last batches may be smaller, or missing on some ranks.
-
-    Attributes:
-        epoch: the epoch to sample next.
-        start_step: the step to start at, counted from 0.
+    Step s, micro-batch a of ``accumulate``, rank r of ``world`` and item j of ``batch_size`` have the index ``((s *
+    accumulate + a) * world + r) * batch_size + j``: the samples of a step are the same for any distribution. Indices
+    are below ``count``, so the last batches may be smaller, or missing on some ranks. ``epoch`` is sampled next, from
+    the step ``start_step``, counted from 0.
     """
 
     def __init__(self, count: int, batch_size: int, rank: int = 0, world: int = 1, accumulate: int = 1):

@@ -51,9 +51,8 @@ def list_moments(folder: Path) -> dict[Moment, Path]:
 def find_resume(resume: str, folder: Path, whole_epochs: bool = False) -> tuple[Path, dict[str, Any]] | None:
     """Find and load the checkpoint to resume from.
 
-    Args:
-        resume: ``none``; ``latest``, the newest undamaged one in ``folder``, if there is any; or a path.
-        whole_epochs: ``latest`` considers only checkpoints from the end of an epoch.
+    ``resume`` is ``none``; ``latest``, the newest undamaged one in ``folder``, if there is any, with ``whole_epochs``
+    of those from the end of an epoch; or a path.
 
     Raises:
         CheckpointError: the path cannot be loaded, or all checkpoints in ``folder`` are damaged.
@@ -114,9 +113,8 @@ def set_aside_newer(folder: Path, moment: Moment) -> None:
 def remove_superseded(folder: Path, moment: Moment, interval: int, own: set[int]) -> None:
     """Delete the checkpoints that are superfluous after that of ``moment``.
 
-    Inside an epoch the two newest partial checkpoints are kept; at its end all partial ones are deleted. Of completed
-    epochs the two newest and every ``interval``-th are kept. Only epochs in ``own``, saved by this process, are
-    deleted.
+    Inside an epoch the two newest partial checkpoints are kept, at its end none. Of completed epochs the two newest and
+    every ``interval``-th are kept. Only epochs in ``own``, saved by this process, are deleted.
     """
     epoch, step = moment
     partial = [path for (_, steps), path in list_moments(folder).items() if steps]
