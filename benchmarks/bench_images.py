@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 
 from lib.data.crops import CropSpec, PairSpec
-from lib.drawing.pairs import ImagesDataset, build_images_dataset
+from lib.drawing.assets import load_assets
+from lib.drawing.pairs import ImagesDataset
 from lib.utils.errors import run_cli
 
 TEMPLATE = CropSpec(size=128, factor=2.0, center_jitter=0.0, scale_jitter=0.0, number=1)
@@ -37,7 +38,7 @@ def main() -> None:
     for name, images in (("procedural", []), ("pictures", args.images)):
         if images or name == "procedural":
             start = time.perf_counter()
-            dataset = build_images_dataset(images, args.cutouts)
+            dataset = ImagesDataset(load_assets(images, args.cutouts))
             loaded = time.perf_counter() - start
             rate = pairs_per_second(dataset, args.pairs)
             print(f"{name}: {len(dataset.stock.pictures)} pictures ready in {loaded:.1f} s, {rate:.0f} pairs/s")

@@ -68,7 +68,6 @@ def main(folder: Path) -> None:
         found["own_means"] = distributed.all_gather_object(found["train"]["running_mean"])
         distributed.share_buffers(net)
         found["shared_means"] = distributed.all_gather_object(net.box_head.conv1_ctr[1].running_mean)
-        found["broadcast_object"] = distributed.all_gather_object(distributed.broadcast_object(f"of rank {rank}"))
         if rank == 0:
             torch.save(found, folder / "found.pt")
 

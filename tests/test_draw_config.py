@@ -11,7 +11,8 @@ from lib.config import config_hash, experiments_dir, load_config, to_plain
 from lib.config.drawing import DrawSettings
 from lib.config.ostrack import OSTrackConfig
 from lib.data.crops import CropSpec, PairSpec
-from lib.drawing.pairs import build_images_dataset
+from lib.drawing.assets import load_assets
+from lib.drawing.pairs import ImagesDataset
 from lib.drawing.textures import procedural_textures
 from lib.train.admin.environment import EnvironmentSettings
 from lib.train.data.loader import build_loader, open_sources
@@ -52,7 +53,7 @@ def test_an_experiment_without_them_is_what_it_was(env):
         assert ("DRAW" in to_plain(load_config(OSTrackConfig, path).DATA)) == ("DRAW" in written), path.stem
     cfg = load_config(OSTrackConfig, NAME)
     assert cfg.DATA.DRAW == DrawSettings()
-    assert pairs(open_sources(cfg, env)["IMAGES"]) == pairs(build_images_dataset([env.images_dir], []))
+    assert pairs(open_sources(cfg, env)["IMAGES"]) == pairs(ImagesDataset(load_assets([env.images_dir], [])))
 
 
 def test_set_keys_change_the_hash_and_leave_the_others_at_their_defaults():

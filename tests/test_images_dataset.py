@@ -7,13 +7,14 @@ import cv2
 import numpy as np
 import pytest
 
+from lib.config.drawing import DrawSettings
 from lib.data.crops import CropPair, CropSpec, PairSpec
 from lib.data.registry import open_dataset
 from lib.drawing import assets as assets_module
 from lib.drawing.assets import AssetLibrary, Part, cut, draw_scene_spec, load_assets, scaled
 from lib.drawing.motion import CHANGES, Frame, Placed, deformation_spread, deformed, draw_frames
 from lib.drawing.outlines import box_of, clip_outline, fill, largest_outline, random_outline
-from lib.drawing.pairs import DrawSettings, ImagesDataset, build_images_dataset, crop_frame
+from lib.drawing.pairs import ImagesDataset, crop_frame
 from lib.drawing.photometric import Look, apply_look, line_kernel
 from lib.drawing.pictures import load_cutouts, load_pictures, make_picture
 from lib.drawing.sequences import SEQUENCE_SETTINGS, cover_label, make_images_sequences, smooth_path
@@ -359,12 +360,12 @@ def test_a_disc_on_a_plain_ground_is_found_as_a_segment():
 
 def test_folders_that_cannot_be_used(tmp_path):
     with pytest.raises(DataError, match="nowhere"):
-        build_images_dataset([tmp_path / "nowhere"], [])
+        load_assets([tmp_path / "nowhere"], [])
     with pytest.raises(DataError, match="nowhere"):
-        build_images_dataset([], [tmp_path / "nowhere"])
+        load_assets([], [tmp_path / "nowhere"])
     (tmp_path / "x.jpg").write_bytes(b"")
     with pytest.raises(DataError, match=f"no usable picture in {tmp_path}"):
-        build_images_dataset([tmp_path], [])
+        load_assets([tmp_path], [])
     write_photo(tmp_path / "x.png", 1)
     with pytest.raises(DataError, match="no usable cut-out"):  # it has no alpha
         load_cutouts([tmp_path])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from lib.train.admin.settings import TrainOptions
 from lib.utils.console import int_list, next_step
 from lib.utils.errors import run_cli
 
@@ -34,17 +35,10 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="values instead of the experiment's")
     args = parser.parse_intermixed_args()
 
-    from lib.train.admin.settings import TrainOptions  # slow to import, which --help need not wait for
-    from lib.train.pruning import prune
+    from lib.train.pruning import prune  # slow to import, which --help need not wait for
 
-    options = TrainOptions(
-        script=args.script,
-        save_dir=args.save_dir,
-        device=args.device,
-        config_prv=args.config_prv,
-        script_prv=args.script_prv,
-        blocks_prv=args.blocks_prv,
-    )
+    own = ("script", "save_dir", "device", "config_prv", "script_prv", "blocks_prv")
+    options = TrainOptions(**{name: getattr(args, name) for name in own})
     before, after = prune(args.config, args.out, options, args.samples, args.overrides)
     print(f"wrote {args.out}: mean IoU of training samples {before:.3f} before, {after:.3f} after")
     given = ["--script", args.script] if args.script else []

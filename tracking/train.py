@@ -79,11 +79,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def check_options(args: argparse.Namespace) -> None:
-    """Refuse options that contradict each other.
-
-    Raises:
-        ConfigError: naming them.
-    """
+    """Refuse options that contradict each other."""
     if args.port is not None and not 0 < args.port < 2**16:
         raise ConfigError(f"--port {args.port}: this must be from 1 to {2**16 - 1}")
     count = args.nproc_per_node
@@ -102,16 +98,15 @@ def check_options(args: argparse.Namespace) -> None:
 
 def start_all(args: argparse.Namespace) -> int:
     """Start this command once for each process."""
-    processes, nodes, node = args.nproc_per_node or 0, 1, 0
+    nodes, node = (args.nnodes, args.rank) if args.mode == "multi_node" else (1, 0)
+    if node is None or not 0 <= node < nodes:
+        raise ConfigError(f"--rank {node}: of {nodes} machines (--nnodes), this must be one from 0 to {nodes - 1}")
+    processes = args.nproc_per_node
     if not processes:
         import torch  # slow to import
 
         processes = torch.cuda.device_count()
-    if args.mode == "multi_node":
-        nodes, node = args.nnodes, args.rank
-        if node is None or not 0 <= node < nodes:
-            raise ConfigError(f"--rank {node}: of {nodes} machines (--nnodes), this must be one from 0 to {nodes - 1}")
-    if processes < 1:
+    if not processes:
         raise ConfigError("there is no GPU: say with --nproc_per_node how many processes are to train on the CPU")
     port = args.port or (20000 if nodes > 1 else 0)
     return launch([sys.executable, *sys.argv], processes, nodes, node, args.ip, port)

@@ -84,10 +84,8 @@ def same_texture(rng: np.random.Generator, part: Part) -> Part:
 def cut(rng: np.random.Generator, part: Part, pixels: float, backdrop: np.ndarray | None) -> Sprite:
     """Cut a part out of its image, with a random softness of its edge.
 
-    Args:
-        pixels: square root of the area of the part's box in the frame; it limits the sprite's resolution, so that it is
-            not sharper than its surroundings.
-        backdrop: mean color to blend in partly, or None.
+    ``pixels``, the square root of the area of the part's box in the frame, limits the sprite's resolution, so that it
+    is not sharper than its surroundings. The mean color ``backdrop``, unless None, is blended in partly.
     """
     height, width = part.picture.image.shape[:2]
     low = np.clip(np.floor(part.outline.min(0)).astype(int), 0, (width - 2, height - 2))
@@ -148,7 +146,6 @@ class SceneSpec:
         frame_size: width and height of the frames.
         background, other_background: the background image, and one that may replace it.
         target: unless ``painted`` it is a part of the background, with the same image and size.
-        occluder: an object that covers the target, if any.
         look: image effects shared by all frames.
         source: the files of background and target.
     """
@@ -177,9 +174,7 @@ class AssetLibrary:
 def load_assets(
     image_dirs: Sequence[str | Path], cutout_dirs: Sequence[str | Path], settings: DrawSettings | None = None
 ) -> AssetLibrary:
-    """Load the images and cut-outs of folders and their sub-folders into memory.
-
-    Without image folders procedural textures are generated.
+    """Load the images and cut-outs of folders and their sub-folders into memory; no image folders give textures.
 
     Raises:
         DataError: a folder is missing, or has no usable image.
@@ -250,11 +245,7 @@ def _draw_target(
 def draw_scene_spec(
     rng: np.random.Generator, assets: AssetLibrary, frame_size: tuple[int, int] | None = None
 ) -> SceneSpec:
-    """Draw the objects of a scene.
-
-    Args:
-        frame_size: width and height of the frames; None = derived from the background image.
-    """
+    """Draw the objects of a scene; a ``frame_size`` (width, height) of None is derived from the background image."""
     settings = assets.settings
     scenery, other = pick(rng, assets.pictures), pick(rng, assets.pictures)
     height, width = scenery.image.shape[:2]

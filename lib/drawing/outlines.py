@@ -133,11 +133,7 @@ def draw_loosening(rng: np.random.Generator, settings: DrawSettings) -> np.ndarr
 
 
 def loosen(box: np.ndarray, change: np.ndarray) -> np.ndarray:
-    """Change the extent of an ``xywh`` box, relative to its size.
-
-    Args:
-        change: (4,), shift of the center in widths and heights, and logarithms of the factors of width and height.
-    """
+    """Shift the center of an ``xywh`` box by ``change[:2]`` widths and heights, and scale it by ``exp(change[2:])``."""
     size = box[2:] * np.exp(change[2:])
     return np.concatenate((box[:2] + (0.5 + change[:2]) * box[2:] - 0.5 * size, size))
 

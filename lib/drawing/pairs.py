@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import numpy as np
 import torch
 
-from lib.config.drawing import DrawSettings
 from lib.data.crops import Crop, CropPair, CropSpec, PairSpec, augment_crop, jitter_box
-from lib.drawing.assets import AssetLibrary, draw_scene_spec, load_assets
+from lib.drawing.assets import AssetLibrary, draw_scene_spec
 from lib.drawing.motion import Frame, calm, draw_frames
 from lib.drawing.outlines import draw_loosening, loosen
 from lib.utils.crop import box_to_crop, crop_window
-
-__all__ = ["DrawSettings", "ImagesDataset", "build_images_dataset", "crop_frame"]
 
 _TRIES = 20
 _LEAST_BOX = 8  # least square root of a target's area, in pixels of the frame
@@ -23,9 +17,9 @@ _LEAST_SIDE = 3
 
 
 class ImagesDataset:
-    """Pairs drawn from images and cut-outs in memory.
+    """Pairs drawn from images and cut-outs in memory: the same state of the random generator gives the same pair.
 
-    The same state of the random generator gives the same pair. Load it before forking workers: they share memory.
+    Load it before forking workers: they share memory.
     """
 
     name = "IMAGES"
@@ -79,11 +73,7 @@ def _usable(frame: Frame, least_visible: float) -> bool:
 
 
 def _jittered_crop(rng: np.random.Generator, frame: Frame, spec: CropSpec, change: np.ndarray) -> Crop:
-    """Draw the crop around the target's jittered box; without jitter if it would be nothing but padding.
-
-    Args:
-        change: deviation of the box from the target's extent, see :func:`loosen`.
-    """
+    """Draw the crop around the target's jittered box, changed by :func:`loosen`; unjittered if it had only padding."""
     assert frame.target_box is not None  # otherwise the pair was discarded
     box = loosen(frame.target_box, change)
     crop = crop_frame(frame, box, jitter_box(box, spec, rng), spec)
@@ -91,12 +81,7 @@ def _jittered_crop(rng: np.random.Generator, frame: Frame, spec: CropSpec, chang
 
 
 def crop_frame(frame: Frame, box: np.ndarray, around: np.ndarray, spec: CropSpec) -> Crop:
-    """Draw the square crop that ``lib.utils.crop.sample_target`` would take from the whole frame around a box.
-
-    Args:
-        box: the target, ``xywh`` in pixels of the frame.
-        around: the box that the crop is taken around.
-    """
+    """Draw the crop of the target ``box`` that ``lib.utils.crop.sample_target`` would take around another box."""
     window = crop_window(around, spec.factor)
     ratio = spec.size / window.side
     middle = (np.arange(spec.size) + 0.5) / ratio - 0.5
@@ -114,10 +99,3 @@ def crop_frame(frame: Frame, box: np.ndarray, around: np.ndarray, spec: CropSpec
     fractions = box_to_crop(torch.from_numpy(box), torch.from_numpy(around), ratio, spec.size)
     padding = ~(inside[1][:, None] & inside[0][None, :])
     return Crop(image, fractions.numpy().astype(np.float32), padding)
-
-
-def build_images_dataset(
-    image_dirs: Sequence[str | Path], cutout_dirs: Sequence[str | Path], settings: DrawSettings | None = None
-) -> ImagesDataset:
-    """Make the data set of the images and cut-outs of folders; arguments and errors as of :func:`load_assets`."""
-    return ImagesDataset(load_assets(image_dirs, cutout_dirs, settings))

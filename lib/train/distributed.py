@@ -83,9 +83,8 @@ def leave_group() -> None:
 def wrap(net: nn.Module, device: torch.device) -> nn.Module:
     """Wrap ``net`` so that gradients are averaged over the ranks; all start from rank 0's weights.
 
-    Freeze parameters before calling this. Unused ones (``cls_token``, ``pos_embed``) are
-    allowed. Batch norm is each rank's own, as published; every step and :func:`share_buffers` take the running
-    statistics of rank 0.
+    Freeze parameters before. Unused ones (``cls_token``, ``pos_embed``) are allowed. Batch norm is each rank's own, as
+    published; every step and :func:`share_buffers` take the running statistics of rank 0.
     """
     if not dist.is_initialized():
         return net
@@ -122,26 +121,7 @@ def all_gather_object(value: Any) -> list[Any]:
     return gathered
 
 
-def broadcast_object(value: Any) -> Any:
-    """Return rank 0's value."""
-    if not dist.is_initialized():
-        return value
-    values = [value]
-    dist.broadcast_object_list(values, src=0)
-    return values[0]
-
-
 def barrier() -> None:
     """Wait until all ranks have reached this call, for :data:`TIMEOUT` at most."""
     if dist.is_initialized():
         dist.barrier()
-
-
-@contextmanager
-def local_rank_zero_first() -> Iterator[None]:
-    """Run the body on local rank 0 of each machine before the others: it fills caches that they read."""
-    if train_dist_info().local_rank:
-        barrier()
-    yield
-    if not train_dist_info().local_rank:
-        barrier()

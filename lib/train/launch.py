@@ -94,9 +94,8 @@ def launch(
     SIGINT and SIGTERM are passed on. When one fails, here or on another machine, the others get SIGTERM and five
     seconds later SIGKILL; the reason of the first failure is printed once.
 
-    Args:
-        nodes, node: number of machines, on each of which this is called, and which of them this is.
-        ip, port: address of machine 0; port 0 means a free one, for a single machine.
+    This is machine ``node`` of ``nodes``, on each of which it is called; ``ip`` and ``port`` are the address of machine
+    0, where port 0 means a free one, for a single machine.
 
     Returns:
         0; ``PREEMPTED`` after SIGTERM, when the ranks saved and stopped or had nothing to save; 130 after SIGINT; else
@@ -157,7 +156,7 @@ def _wait(ranks: list[_Rank], machines: _Machines | None) -> str | None:
         if limit == math.inf and any(rank.process.poll() == PREEMPTED for rank in ranks):
             limit = time.monotonic() + _FAREWELL_SECONDS
         if time.monotonic() > limit:
-            return None
+            break
         if machines and (trouble := machines.trouble()):
             return trouble
         time.sleep(_POLL_SECONDS)
@@ -173,8 +172,7 @@ def _first_failed(ranks: list[_Rank]) -> _Rank | None:
 def _end(ranks: list[_Rank]) -> None:
     """Terminate the ranks that still run, and kill those that do not end."""
     for rank in ranks:
-        if rank.process.poll() is None:
-            rank.process.terminate()
+        rank.process.terminate()  # nothing happens to one that has ended
     deadline = time.monotonic() + _GRACE_SECONDS
     for rank in ranks:
         try:
@@ -191,9 +189,9 @@ def _free_port() -> int:
 
 
 class _Machines:
-    """Exchange failures between the launchers of several machines, through the store of their process group.
+    """Exchange failures between the launchers of several machines, through the store that the one of machine 0 hosts.
 
-    The launcher of machine 0 hosts the store; ``VARIABLES`` announce this to the ranks, as in ``torchrun``.
+    ``VARIABLES`` announce it to the ranks, as in ``torchrun``.
     """
 
     VARIABLES = {"TORCHELASTIC_USE_AGENT_STORE": True, "TORCHELASTIC_RESTART_COUNT": 0}

@@ -24,13 +24,7 @@ from lib.utils.errors import ConfigError
 logger = logging.getLogger(__name__)
 
 # Keys in which student and teacher must agree, so that the teacher gets crops like those it was trained on.
-_SHARED = (
-    "DATA.TEMPLATE.SIZE",
-    "DATA.TEMPLATE.FACTOR",
-    "DATA.MEAN",
-    "DATA.STD",
-    "MODEL.BACKBONE.STRIDE",
-)
+_SHARED = "DATA.TEMPLATE.SIZE", "DATA.TEMPLATE.FACTOR", "DATA.MEAN", "DATA.STD", "MODEL.BACKBONE.STRIDE"
 
 
 def load_previous(net: nn.Module, cfg: ExperimentConfig, options: TrainOptions) -> None:
@@ -40,10 +34,6 @@ def load_previous(net: nn.Module, cfg: ExperimentConfig, options: TrainOptions) 
     larger than the previous one at about the same scale (5 %), they are taken from the previous model built for that
     size. Parameters that do not match by name or shape keep their values in ``net`` and are logged.
 
-    Args:
-        cfg: the experiment of ``net``.
-        options: the previous experiment, the folder of its checkpoints and its blocks to use.
-
     Raises:
         ConfigError: there is no such experiment, or ``blocks_prv`` names blocks that it lacks, or too many or few.
         CheckpointError: it has no weights, or none of them fits.
@@ -51,27 +41,20 @@ def load_previous(net: nn.Module, cfg: ExperimentConfig, options: TrainOptions) 
     previous, save_dir = load_experiment(options.config_prv, family=options.script_prv), options.save_dir
     epochs = list_checkpoints(Path(save_dir) / "checkpoints" / "train" / previous.family / previous.name)
     path = find_weights(previous.family, previous.name, max(epochs, default=previous.TEST.EPOCH), save_dir)
-    family, own = family_of(cfg), net.state_dict()
+    own = net.state_dict()
     if previous.DATA.SEARCH.SIZE != cfg.DATA.SEARCH.SIZE and _same_scale(previous, cfg, 0.05):
         trained = build_trained(previous, path, cfg.DATA.SEARCH.SIZE).state_dict()
     else:
         trained = network_state(load_checkpoint(path), path)
     state = with_names_of(own, trained)
     if options.blocks_prv:
-        state = with_blocks(state, options.blocks_prv, count_blocks(own))
-    family.adapt_weights(net, state)
+        state = _with_blocks(state, options.blocks_prv, count_blocks(own))
+    family_of(cfg).adapt_weights(net, state)
     load_matching(net, state, path, skip_misfits=True)
 
 
-def with_blocks(state: Mapping[str, Tensor], blocks: Sequence[int], wanted: int) -> dict[str, Tensor]:
-    """Return weights with only some of the backbone's blocks, renumbered in the order of ``blocks``.
-
-    Args:
-        wanted: required number of blocks.
-
-    Raises:
-        ConfigError: there are not that many, or a block does not exist.
-    """
+def _with_blocks(state: Mapping[str, Tensor], blocks: Sequence[int], wanted: int) -> dict[str, Tensor]:
+    """Return weights with only the ``wanted`` backbone blocks that ``blocks`` lists, renumbered in its order."""
     there, given = count_blocks(state), ",".join(map(str, blocks))
     if len(blocks) != wanted or not set(blocks) <= set(range(there)):
         raise ConfigError(f"--blocks_prv {given}: name {wanted} blocks, as many as the model has, of 0 to {there - 1}")
@@ -96,9 +79,10 @@ def load_teacher(
 ) -> Actor:
     """Load the trained tracker of the experiment ``config``, frozen, as a teacher for students of ``cfg``.
 
+    Its weights are those of epoch ``TEST.EPOCH`` in the folder ``save_dir`` of training, else the shipped ones. The
+    student's search region may be the center of the teacher's, at the same scale.
+
     Args:
-        save_dir: folder of training with its checkpoint of epoch ``TEST.EPOCH``; otherwise shipped weights are used.
-        cfg: the student's experiment. Its search region may be the center of the teacher's, at the same scale.
         script: family of ``config``; empty = by the folder of the experiment.
 
     Raises:
@@ -122,8 +106,7 @@ def load_teacher(
         head = experiment.MODEL.HEAD.TYPE
         if "score_map" not in HEADS[head].outputs:
             raise ConfigError(f"MODEL.HEAD.TYPE of {whose} is {head}, which has no score map: no distillation")
-    family = family_of(teacher)
-    path = find_weights(family.name, teacher.name, teacher.TEST.EPOCH, save_dir)
+    path = find_weights(teacher.family, teacher.name, teacher.TEST.EPOCH, save_dir)
     net = build_trained(teacher, path, cfg.DATA.SEARCH.SIZE)
     logger.info("teacher: %s from %s", teacher.name, path)
     return build_actor(net.to(device).eval().requires_grad_(False), teacher, amp_dtype)

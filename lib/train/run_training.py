@@ -32,9 +32,7 @@ from lib.utils.errors import CheckpointError, ConfigError
 
 logger = logging.getLogger(__name__)
 
-_DISK_ERRORS = (
-    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR
-)  # fmt: skip
+_DISK_ERRORS = "ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "ENOTDIR"
 
 
 def run_training(
@@ -43,14 +41,10 @@ def run_training(
     options: TrainOptions = TrainOptions(),  # noqa: B008 (frozen)
     score_sequences: SequenceScorer | None = None,
 ) -> Path:
-    """Train the experiment ``config`` and return the path of its last checkpoint.
+    """Train the experiment ``config``, a name or the path of a YAML file, and return the path of its last checkpoint.
 
-    Several processes that call this with the environment of ``torchrun`` train together.
-
-    Args:
-        config: name of an experiment, or path of its YAML file.
-        overrides: ``KEY.SUB=value`` strings.
-        score_sequences: what to track after each validation, see :class:`Trainer`.
+    Several processes that call this with the environment of ``torchrun`` train together. ``overrides`` are
+    ``KEY.SUB=value`` strings; ``score_sequences`` is what to track after each validation, see :class:`Trainer`.
 
     Raises:
         Preempted: SIGTERM stopped the run, and everything is saved.
@@ -81,31 +75,29 @@ def run_training(
 
 
 def _train(
-    cfg: ExperimentConfig,
-    settings: Settings,
-    device: torch.device,
-    info: DistInfo,
-    score_sequences: SequenceScorer | None,
+    cfg: ExperimentConfig, settings: Settings, device: torch.device, info: DistInfo, scorer: SequenceScorer | None
 ) -> Path:
     if info.is_main:
         for line in unused_keys(cfg, settings.config_teacher):
             logger.warning("%s", line)
     optim.set_precision(cfg, device)
     seed_generators(cfg.TRAIN.SEED + info.rank)
-    found = _resume_point(cfg, settings, info)
-    last = found[0] if found else None
-    family, fresh = family_of(cfg), found is None
-    if fresh and not settings.config_prv and cfg.MODEL.PRETRAIN_FILE:
+    last, checkpoint = _resume_point(cfg, settings, info) or (None, None)
+    pretrained = checkpoint is None and not settings.config_prv
+    if pretrained and cfg.MODEL.PRETRAIN_FILE:
         pretrain_path(cfg.MODEL.PRETRAIN_FILE)  # check it even if the family does not read it
-    net = family.build(cfg, fresh and not settings.config_prv, training_execution(cfg.TRAIN, device))
-    if fresh and settings.config_prv:
+    net = family_of(cfg).build(cfg, pretrained, training_execution(cfg.TRAIN, device))
+    if checkpoint is None and settings.config_prv:
         load_previous(net, cfg, settings)
     teacher, amp = None, optim.amp_dtype(cfg.TRAIN.AMP, device)
     if name := settings.config_teacher:
         teacher = load_teacher(name, settings.save_dir, cfg, device, amp, settings.script_teacher)
     actor = build_actor(net.to(device), cfg, amp, teacher)
-    with distributed.local_rank_zero_first():
-        sources = open_sources(cfg, env_settings(), settings.use_lmdb)
+    if info.local_rank:  # the first process of each machine fills caches that the others read
+        distributed.barrier()
+    sources = open_sources(cfg, env_settings(), settings.use_lmdb)
+    if not info.local_rank:
+        distributed.barrier()
     train_loader, val_loader = (
         build_loader(cfg, split, sources, rank=info.rank, world=info.world, pin_memory=device.type == "cuda")
         if drawn_datasets(cfg, split)
@@ -115,12 +107,12 @@ def _train(
     assert train_loader  # otherwise the configuration would have been rejected
     if val_loader is None:
         logger.info("training without validation")
-    trainer = Trainer(actor, cfg, settings, train_loader, val_loader, score_sequences)
+    trainer = Trainer(actor, cfg, settings, train_loader, val_loader, scorer)
     trainer.data_sizes = {name: len(sources[name]) for name in drawn_datasets(cfg, "TRAIN")}
-    wandb_run_id = found[1].get("wandb_run_id") if found else None
-    if found:
-        restore(trainer, found[1], found[0])
-        found = None  # as large as the network and its optimizer
+    wandb_run_id = checkpoint.get("wandb_run_id") if checkpoint else None
+    if last and checkpoint:
+        restore(trainer, checkpoint, last)
+    checkpoint = None  # as large as the network and its optimizer
     try:
         if info.is_main:
             trainer.run_logger = RunLogger(settings, to_plain(cfg), wandb_run_id, trainer.epoch)
@@ -147,17 +139,14 @@ def _resume_point(cfg: ExperimentConfig, settings: Settings, info: DistInfo) -> 
             newest, found = found[0], find_resume("latest", settings.checkpoint_dir, whole_epochs=True)
             if found is None:
                 raise CheckpointError(f"{newest} is of the first epoch; --resume_changed needs a complete one")
-    chosen = distributed.broadcast_object(str(found[0]) if found else "none")
+    chosen = distributed.all_gather_object(str(found[0]) if found else "none")[0]
     return found if info.is_main else find_resume(chosen, settings.checkpoint_dir)
 
 
 def pick_device(name: str, info: DistInfo = ALONE) -> torch.device:
     """Return the device called ``name`` for this process; ``auto`` is CUDA when there is one.
 
-    Of several processes on one machine, each uses the GPU of its local rank.
-
-    Raises:
-        ConfigError: no such device here.
+    Of several processes on one machine, each uses the GPU of its local rank. Raises ConfigError: no such device here.
     """
     device = checked_device(name)
     if device.type not in ("cpu", "cuda"):
@@ -180,7 +169,7 @@ def _disk_errors(save_dir: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _DISK_ERRORS:
+        if errno.errorcode.get(error.errno or 0) not in _DISK_ERRORS:
             raise
         raise ConfigError(
             f"{error.filename or save_dir}: {error.strerror}; free space or fix its permissions, or choose another "

@@ -14,11 +14,7 @@ from lib.utils.errors import ConfigError
 
 
 class OSTrackActor(Actor):
-    """See :class:`Actor`. The epoch sets the share of tokens that candidate elimination keeps.
-
-    Raises:
-        ConfigError: the experiment asks for more than one template.
-    """
+    """See :class:`Actor`. There is one template. The epoch sets the share of tokens that elimination keeps."""
 
     cfg: OSTrackConfig
 

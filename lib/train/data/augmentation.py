@@ -39,10 +39,7 @@ def draw_joint_augmentation(rng: np.random.Generator) -> JointAugmentation:
 
 
 def flip_box_pixels(box: np.ndarray, width: int) -> np.ndarray:
-    """Flip an ``xywh`` pixel box with an image of ``width`` columns.
-
-    Quirk: a box is flipped about ``width - 1`` though its edges span ``width``, so it is shifted one pixel to the left.
-    """
+    """Flip an ``xywh`` pixel box. Quirk: about ``width - 1``, though its edges span ``width``: a pixel too far left."""
     return np.array([width - 1 - box[0] - box[2], *box[1:]], dtype=box.dtype)
 
 
@@ -51,8 +48,8 @@ def cut_crop(
 ) -> Crop:
     """Take one crop around the jittered ``box`` (``xywh`` pixels, float64 (4,)) of ``frame`` (RGB uint8).
 
-    The result is as if the joint augmentation were applied to the whole frame before the crop, with the published quirk
-    of the flipped box, but only the pixels of the crop are processed. Flipping is exact, grayscale up to rounding.
+    The joint augmentation is as if it were applied to the whole frame before, with the published quirk of the flipped
+    box, but only the pixels of the crop are processed. Flipping is exact, grayscale up to rounding.
     """
     if joint.flip:
         box = flip_box_pixels(box, frame.shape[1])
@@ -78,14 +75,9 @@ def is_usable(crop: Crop, stride: int) -> bool:
 def warp_crop(
     frame: np.ndarray, box: np.ndarray, spec: CropSpec, rng: np.random.Generator, settings: DrawSettings, turn: float
 ) -> Crop:
-    """Take one crop around the jittered ``box``, rotated and stretched at random.
+    """Take one crop like :func:`cut_crop`, rotated, by ``turn`` radians and at random, and stretched at random.
 
     The new box is the bounding box of the warped ellipse inside the old box: tighter than that of its warped corners.
-
-    Args:
-        frame: RGB uint8 (H, W, 3).
-        box: ``xywh`` in pixels, float64 (4,).
-        turn: additional rotation in radians.
     """
     angle = np.deg2rad(settings.ROTATION) * rng.standard_normal() + turn
     stretch = np.exp(0.5 * settings.ASPECT * rng.standard_normal() * np.array((1, -1)))
@@ -113,10 +105,7 @@ def degrade(crop: Crop, rng: np.random.Generator, settings: DrawSettings, video:
 
 
 def cover(crop: Crop, rng: np.random.Generator) -> Crop:
-    """Cover the target of a crop with a neighboring patch, slightly larger than its box.
-
-    A crop without the target, or without room for such a patch, is returned unchanged.
-    """
+    """Cover the target of a crop with a neighboring patch, slightly larger than its box, if there is room for one."""
     side = crop.image.shape[0]
     grown = _COVER_MARGIN * crop.box[2:]
     low = np.clip(np.floor((crop.box[:2] - grown) * side), 0, side)
@@ -182,16 +171,13 @@ def finish_pair(
 ) -> dict[str, Any]:
     """Jitter brightness and flip each crop by itself, normalize, and stack everything into tensors.
 
-    Args:
-        normalize: None leaves brightness and normalization to :func:`normalized` on the device.
-        presence: label each search frame with whether it shows the target.
-
     Returns:
         ``template_images`` float32 (T, 3, Ht, Ht), ``template_anno`` float32 (T, 4) ``xywh`` in fractions of the crop,
         ``template_att`` bool (T, Ht, Ht) True where padded; ``search_...`` likewise; ``dataset``, ``source``; with
         ``TRAIN.TRAIN_CLS`` ``label``, float32 (), 1 where the search regions show the templates' target and else 0;
-        with ``presence`` it is (S,). Without ``normalize`` images are uint8 (T, Ht, Ht, 3), and
-        ``template_brightness`` is float64 (T,).
+        with
+        ``presence`` it is (S,), for each search frame. Without ``normalize`` images are uint8 (T, Ht, Ht, 3), and
+        ``template_brightness`` is float64 (T,), for :func:`normalized` on the device.
     """
     sample: dict[str, Any] = {"dataset": pair.dataset, "source": pair.source}
     if presence:
@@ -217,12 +203,8 @@ def normalized(
 ) -> Tensor:
     """Scale to [0, 1] times ``brightness``, clamp to [0, 1], subtract ``mean`` and divide by ``std`` per channel.
 
-    Args:
-        pixels: RGB uint8 (..., H, W, 3), on any device, shared by the other tensors.
-        brightness: float64 (...).
-
-    Returns:
-        float32 (..., 3, H, W), contiguous.
+    ``pixels`` are RGB uint8 (..., H, W, 3) on any device, which the other tensors share; ``brightness`` is float64
+    (...). The result is float32 (..., 3, H, W), contiguous.
     """
     values = pixels.movedim(-1, -3).to(torch.float32, memory_format=torch.contiguous_format)
     values.mul_((brightness / 255).float()[..., None, None, None]).clamp_(0, 1)

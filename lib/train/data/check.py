@@ -15,7 +15,7 @@ from lib.data.decode_check import CHUNK, Span, decode_spans
 from lib.data.registry import find_spec, folders, open_dataset, own_setting
 from lib.data.storage import image_names
 from lib.data.tracks import FrameKind, TrackDataset
-from lib.drawing.pairs import build_images_dataset
+from lib.drawing.assets import load_assets
 from lib.drawing.pictures import list_pictures
 from lib.train.admin.environment import EnvironmentSettings
 from lib.train.data.sampler import PairSampling, usable_sequences
@@ -30,8 +30,7 @@ class Report:
     """Findings in one data set.
 
     Attributes:
-        usable: sequences that training can sample from.
-        left_out: which sequences training cannot sample from, and why.
+        usable, left_out: sequences that training can sample from; which it cannot sample from, and why.
         notes: harmless irregularities.
     """
 
@@ -69,12 +68,10 @@ def check_dataset(
 ) -> Report:
     """Check a training data set: its annotations, that all frames exist, and which sequences training can use.
 
-    The first and last frame of up to 400 sequences are decoded.
+    The first and last frame of up to 400 sequences are decoded, with ``full`` every frame, in ``jobs`` threads.
+    ``cache_dir`` records what was decoded; after an interruption only the rest, and what was broken, is decoded.
 
     Args:
-        full: decode every frame. ``cache_dir`` records what was decoded; after an interruption only the rest, and what
-            was broken, is decoded.
-        jobs: number of decoding threads.
         sampling: how frames are sampled, which decides which sequences can be used.
         drawing: magnitudes of the synthesis of ``IMAGES``.
     """
@@ -132,7 +129,7 @@ def _check_images(env: EnvironmentSettings, drawing: DrawSettings | None) -> Rep
     pictures, cutouts = folders(env.images_dir), folders(env.cutouts_dir)
     report = Report("IMAGES", ", ".join([*pictures, *cutouts]) or "no folder: procedural textures")
     try:
-        assets = build_images_dataset(pictures, cutouts, drawing).assets
+        assets = load_assets(pictures, cutouts, drawing)
     except OSTrackError as error:
         report.broken.append(f"{error}; " + CONFIGURE.format(setting="images_dir and cutouts_dir"))
         return report

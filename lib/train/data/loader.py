@@ -63,11 +63,7 @@ class PairLoader(DataLoader):
 
 
 def open_sources(cfg: ExperimentConfig, env: EnvironmentSettings, use_lmdb: bool = False) -> dict[str, PairSource]:
-    """Open all data sets that the experiment trains or validates on, by name.
-
-    Raises:
-        ConfigError, DataError: a data set is unknown or cannot be used.
-    """
+    """Open all data sets that the experiment trains or validates on, by name; errors as of :func:`open_source`."""
     trained = drawn_datasets(cfg, "TRAIN")
     sources: dict[str, PairSource] = {}
     for name in dict.fromkeys([*trained, *drawn_datasets(cfg, "VAL")]):
@@ -91,12 +87,12 @@ def build_loader(
 ) -> PairLoader:
     """Build the loader of ``split``, ``TRAIN`` or ``VAL``, for one rank; its ``sampler`` sets the epoch.
 
-    An epoch of ``TRAIN`` has ``SAMPLE_PER_EPOCH`` samples over all ranks, rounded down to whole steps of
-    ``BATCH_SIZE x ACCUM_STEPS x world``. Each sample of ``VAL`` is on one rank only.
+    An epoch of ``TRAIN`` has ``SAMPLE_PER_EPOCH`` samples over all ranks, rounded down to whole steps of ``BATCH_SIZE x
+    ACCUM_STEPS x world``. Each sample of ``VAL`` is on one rank only.
 
     Raises:
-        ConfigError: an epoch has fewer samples than one step, the data sets cannot provide negatives, or there is
-            not enough shared memory for the workers.
+        ConfigError: an epoch is shorter than a step, there are no negatives, or too little shared memory for the
+            workers.
     """
     train, ratios = cfg.TRAIN, drawn_datasets(cfg, split)
     spec = SampleSpec.of(cfg, _STREAMS[split])
@@ -143,12 +139,10 @@ def _epoch_size(cfg: ExperimentConfig, world: int) -> int:
 
 
 def batches(loader: PairLoader) -> Iterator[Sample]:
-    """Yield the batches of ``loader``, and count and log broken images.
+    """Yield the batches of ``loader``, and count and log broken images; errors of workers as of :func:`worker_errors`.
 
     Raises:
         DataError: too many samples met broken images.
-        OSTrackError: as raised in a worker, without the worker's traceback.
-        WorkerError: a worker has died; see :func:`lib.train.data.loader.worker_errors`.
     """
     with worker_errors():
         for batch in loader:
@@ -159,9 +153,8 @@ def batches(loader: PairLoader) -> Iterator[Sample]:
 class BrokenImages:
     """Count of the samples that met a broken image, in the training process.
 
-    Args:
-        max_share: largest fraction of samples that may meet one. Ten are always tolerated, so that a bad file met early
-            does not end a long run; with 0 the first one ends it.
+    ``max_share`` is the largest fraction of samples that may meet one. Ten are always tolerated, so that a bad file met
+    early does not end a long run; with 0 the first one ends it.
     """
 
     def __init__(self, max_share: float):
@@ -170,11 +163,7 @@ class BrokenImages:
         self.errors: dict[str, None] = {}
 
     def add(self, batch: Sample) -> None:
-        """Count a batch, and log each error once.
-
-        Raises:
-            DataError: too many samples had to be replaced; it lists the errors.
-        """
+        """Count a batch, and log each error once. Raises DataError: too many samples had to be replaced."""
         self.drawn += len(batch["broken"])
         for errors in batch["broken"]:
             self.replaced += bool(errors)
@@ -190,11 +179,7 @@ class BrokenImages:
 
 
 def collate(samples: list[Sample]) -> Sample:
-    """Stack tensors on dimension 1, after the number of crops, and scalars to (B,); anything else becomes a list.
-
-    Raises:
-        WorkerError: in a worker process, see :func:`lib.train.data.loader.share`.
-    """
+    """Stack tensors on dimension 1, after the number of crops, and scalars to (B,); anything else becomes a list."""
     batch = {
         key: torch.stack([sample[key] for sample in samples], dim=min(value.ndim, 1))
         if isinstance(value, torch.Tensor)
@@ -207,21 +192,15 @@ def collate(samples: list[Sample]) -> Sample:
 
 
 def loader_bytes(batch: int, workers: int, held: int = 2) -> int:
-    """Return the most shared memory that a loader uses, in bytes.
+    """Return the most shared memory that a loader uses, in bytes, for batches of ``batch`` bytes.
 
-    Args:
-        batch: bytes of one batch.
-        held: batches that the training process holds at a time.
+    The training process holds ``held`` of them at a time.
     """
     return batch * (workers * PREFETCH + held)
 
 
 def require_shared_memory(needed: int) -> None:
-    """Check that ``needed`` bytes of shared memory are free for every rank on this machine.
-
-    Raises:
-        ConfigError: they are not; the message says how to fix it.
-    """
+    """Raise a ConfigError if there are not ``needed`` bytes of shared memory for each rank of this machine."""
     needed *= train_dist_info().local_world
     space = _space()
     if space and space[1] < needed:
@@ -269,7 +248,7 @@ def _shortage(total: int, free: int, needed: int) -> str:
 
 @contextmanager
 def worker_errors() -> Iterator[None]:
-    """Convert the errors that torch raises in the body for a worker into our errors.
+    """Convert the errors that torch raises in the body for a worker into our errors, without the worker's traceback.
 
     A dead worker is reported by a signal, so its error may be raised anywhere in the training process, not only while
     it waits for a batch; this must therefore enclose whole epochs.

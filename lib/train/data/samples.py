@@ -18,7 +18,8 @@ from lib.config.experiment import DataConfig
 from lib.data.base import AnnotatedDataset, SequenceInfo
 from lib.data.crops import CropPair, CropSpec, PairSpec, augment_crop
 from lib.data.registry import folders, open_dataset
-from lib.drawing.pairs import ImagesDataset, build_images_dataset
+from lib.drawing.assets import load_assets
+from lib.drawing.pairs import ImagesDataset
 from lib.train.admin.environment import EnvironmentSettings
 from lib.train.data.augmentation import (
     Normalization,
@@ -42,14 +43,10 @@ Sample = dict[str, Any]
 
 
 class AnnotatedPairs:
-    """Pairs from sequences or still images with boxes.
+    """Pairs from sequences or still images with boxes; its length is the number of those that it samples from.
 
-    Sequences from which frames cannot be sampled are left out, see :meth:`PairSampling.suits`; the length is the number
-    of the others.
-
-    Args:
-        augment: fraction of the pairs that are augmented, see :func:`augmented_crops`.
-        drawing: magnitudes of that augmentation.
+    Sequences from which frames cannot be sampled are left out, see :meth:`PairSampling.suits`. ``augment`` is the
+    fraction of the pairs that are augmented, see :func:`augmented_crops`, with the magnitudes ``drawing``.
 
     Attributes:
         single: there is only one sequence, so a second one cannot be sampled.
@@ -81,10 +78,8 @@ class AnnotatedPairs:
     def draw_pair(self, rng: np.random.Generator, spec: PairSpec, positive: bool = True) -> CropPair:
         """Sample a sequence, its frames and their crops.
 
-        Args:
-            positive: the search frames show the target. Otherwise the search regions are the middles of frames of the
-                sequence without it; if there are none, ``search`` is empty, and the caller takes it from
-                :meth:`draw_search`.
+        If it is not ``positive``, the search regions are the middles of frames of the sequence without the target;
+        where there are none, ``search`` is empty, and the caller takes it from :meth:`draw_search`.
 
         Raises:
             ImageError: an image cannot be used.
@@ -168,18 +163,14 @@ PairSource = AnnotatedPairs | ImagesDataset
 
 
 def open_source(name: str, env: EnvironmentSettings, data: DataConfig, use_lmdb: bool = False) -> PairSource:
-    """Open a data set as a source of pairs.
-
-    Args:
-        data: how annotated frames are sampled and augmented, and the magnitudes of ``IMAGES``.
-        use_lmdb: read it from its lmdb, see :func:`lib.data.registry.open_dataset`; ``IMAGES`` has none.
+    """Open a data set as a source of pairs, with ``use_lmdb`` from its lmdb, which ``IMAGES`` does not have.
 
     Raises:
         ConfigError: unknown name or mode.
         DataError: the data are missing or damaged.
     """
     if name == "IMAGES":
-        return build_images_dataset(folders(env.images_dir), folders(env.cutouts_dir), data.DRAW)
+        return ImagesDataset(load_assets(folders(env.images_dir), folders(env.cutouts_dir), data.DRAW))
     return AnnotatedPairs(open_dataset(name, env, use_lmdb), PairSampling.of(data), data.AUGMENT, data.DRAW)
 
 
@@ -234,9 +225,7 @@ class TrackingDataset(Dataset):
 
     If a crop shows only padding, or an image is unreadable, data set, sequence and frames are sampled again from the
     same random generator, at most a hundred times. The sample has the errors of images as ``broken``, a list of texts.
-
-    Args:
-        ratios: relative sampling frequency of each source, above 0.
+    ``ratios`` are the relative frequencies of the sources, above 0.
 
     Raises:
         ConfigError: negatives are requested, but there is only one sequence.

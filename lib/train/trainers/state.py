@@ -28,21 +28,10 @@ logger = logging.getLogger(__name__)
 # Keys that may change when a run is resumed: length and speed of training, how often it saves, how many broken images
 # it tolerates. TF32 and AMP are not among them because they set the precision.
 _FREE_KEYS = (
-    "TRAIN.EPOCH",
-    "TRAIN.NUM_WORKER",
-    "TRAIN.DATA_TIMEOUT",
-    "TRAIN.PRINT_INTERVAL",
-    "TRAIN.VAL_EPOCH_INTERVAL",
-    "TRAIN.CHECKPOINT_INTERVAL",
-    "TRAIN.SAVE_EVERY_STEPS",
-    "TRAIN.COMPILE",
-    "TRAIN.ACTIVATION_CHECKPOINTING",
-    "DATA.MAX_BROKEN_SHARE",
-    "DATA.NORMALIZE_ON_DEVICE",
-    "DATA.VAL.",
-    "TEST.",
-    "MODEL.PRETRAIN_FILE",
-)
+    "TRAIN.EPOCH", "TRAIN.NUM_WORKER", "TRAIN.DATA_TIMEOUT", "TRAIN.PRINT_INTERVAL", "TRAIN.VAL_EPOCH_INTERVAL",
+    "TRAIN.CHECKPOINT_INTERVAL", "TRAIN.SAVE_EVERY_STEPS", "TRAIN.COMPILE", "TRAIN.ACTIVATION_CHECKPOINTING",
+    "DATA.MAX_BROKEN_SHARE", "DATA.NORMALIZE_ON_DEVICE", "DATA.VAL.", "TEST.", "MODEL.PRETRAIN_FILE",
+)  # fmt: skip
 # Their product with the number of processes, the samples per step, must not change.
 _BATCH_KEYS = ("TRAIN.BATCH_SIZE", "TRAIN.ACCUM_STEPS")
 _ANEW = (
@@ -169,10 +158,7 @@ def _load_into_changed(trainer: Trainer, state: dict[str, Any], path: Path) -> N
 def changes(checkpoint: Mapping[str, Any], cfg: ExperimentConfig, world: int, teacher: str) -> list[str]:
     """List the relevant keys that differ from the run of ``checkpoint``, with their old and new values.
 
-    Another number of processes is irrelevant if a step has the same samples.
-
-    Args:
-        cfg, world, teacher: the experiment, the number of processes and the teacher's experiment now.
+    Another number of processes, ``world``, is irrelevant if a step has the same samples; ``teacher`` is its experiment.
     """
     now = _flatten(to_plain(cfg, complete=True))
     before = _flatten(to_plain(type(cfg)(), complete=True)) | _flatten(checkpoint["config"])

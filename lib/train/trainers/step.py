@@ -56,13 +56,9 @@ def train_step(
 ) -> StepOutcome:
     """Average the gradient over ``batches`` (of equal size) and ranks, clip it and run the optimizer.
 
-    With an enabled scaler a step with a NaN or infinite loss or gradient is skipped and the scale halved, unless the
-    scale is below 1, where it cannot be the cause. Batch norm's running statistics are restored: they would stay NaN.
-
-    Args:
-        scaler: enabled for float16 only.
-        clip_norm: largest gradient norm; 0 = no clipping.
-        stop: this rank was asked to stop.
+    With an enabled scaler, for float16 only, a step with a NaN or infinite loss or gradient is skipped and the scale
+    halved, unless the scale is below 1, where it cannot be the cause. Batch norm's running statistics are restored:
+    they would stay NaN. A ``clip_norm`` of 0 does not clip; with ``stop`` this rank was asked to stop.
 
     Raises:
         NonFiniteLossError: on all ranks, before the weights change; the bad gradient is left in place.
@@ -105,11 +101,7 @@ def train_step(
 
 @torch.no_grad()
 def eval_step(actor: Actor, batch: dict[str, Any], epoch: int) -> dict[str, float]:
-    """Return the statistics of one batch of this rank; the caller sets the network's mode.
-
-    Raises:
-        NonFiniteLossError: one of them is NaN or infinite.
-    """
+    """Return the statistics of one batch of this rank. Raises NonFiniteLossError: one of them is NaN or infinite."""
     stats = actor(batch, epoch)[1]
     values = dict(zip(stats, torch.stack(list(stats.values())).tolist(), strict=True))
     if bad := _non_finite(values):
@@ -132,11 +124,8 @@ def report_train_failure(
 ) -> NonFiniteLossError:
     """Write the batches of the ranks that caused ``error``, or of all ranks if that is unknown, and describe it.
 
-    All ranks call this together and get the same error.
-
-    Args:
-        where: split, epoch and step, such as ``train epoch 3, step 17``.
-        folder: folder for the files, one per rank.
+    All ranks call this together and get the same error. ``where`` is like ``train epoch 3, step 17``; each rank writes
+    a file in ``folder``.
     """
     sources = [source for batch in batches for source in batch["source"]]
     findings = all_gather_object((error.here, str(error), sources))

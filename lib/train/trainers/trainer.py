@@ -46,21 +46,13 @@ SequenceScorer = Callable[[ExperimentConfig, nn.Module, DistInfo], Iterator[floa
 class Trainer:
     """Train an actor's network for ``cfg.TRAIN.EPOCH`` epochs, together with the other ranks if there are any.
 
-    All ranks make the same decisions: statistics and stop requests of each step are averaged over them. Rank 0 logs and
-    saves.
-
-    Args:
-        actor: network and losses; its network is wrapped here for data parallelism.
-        train_loader, val_loader: from :func:`lib.train.data.loader.build_loader`; None = no validation.
-        score_sequences: tracks sequences after each validation; None = no tracking.
+    All ranks make the same decisions, by the averages of their statistics and stop requests. Rank 0 logs and saves.
 
     Attributes:
-        net: the network itself.
+        net: the network itself; that of the actor is wrapped for data parallelism.
         run_logger: tensorboard and wandb, set on rank 0 before :meth:`train`.
         data_sizes: numbers of sequences or images in the training sets, by name, for comparison when resuming.
-        epoch: completed epochs.
-        epoch_step: steps done in the next one.
-        step: steps done in all.
+        epoch, epoch_step, step: completed epochs; steps done in the next one; steps done in all.
         history: mean of each statistic in each epoch, by split and name.
     """
 
@@ -74,8 +66,7 @@ class Trainer:
         score_sequences: SequenceScorer | None = None,
     ):
         self.actor, self.cfg, self.settings = actor, cfg, settings
-        self.train_loader, self.val_loader = train_loader, val_loader
-        self.score_sequences = score_sequences
+        self.train_loader, self.val_loader, self.score_sequences = train_loader, val_loader, score_sequences
         self.run_logger: RunLogger | None = None
         self.data_sizes: dict[str, int] = {}
         self.info = distributed.train_dist_info()
@@ -95,12 +86,7 @@ class Trainer:
         self._saved: set[int] = set()
 
     def train(self) -> None:
-        """Run the remaining epochs.
-
-        Raises:
-            Preempted: after SIGTERM.
-            OSTrackError: the run cannot go on.
-        """
+        """Run the remaining epochs. Raises Preempted: after SIGTERM."""
         epochs = self.cfg.TRAIN.EPOCH
         if self.epoch >= epochs:
             logger.info("all %d epochs are done", epochs)
@@ -109,8 +95,9 @@ class Trainer:
                 for epoch in range(self.epoch + 1, epochs + 1):
                     self._run_epoch(epoch)
         except BaseException:
-            for loader in filter(None, (self.train_loader, self.val_loader)):
-                loader.end_workers()
+            self.train_loader.end_workers()
+            if self.val_loader:
+                self.val_loader.end_workers()
             raise
 
     def _run_epoch(self, epoch: int) -> None:
@@ -146,11 +133,8 @@ class Trainer:
                     self._leave(epoch, together=self.info.world == 1)
                 optim.set_learning_rate(self.optimizer, optim.lr_factor(self.cfg, epoch, step / self.steps_per_epoch))
                 start = time.perf_counter()
-                outcome = self._step(group, epoch, step)
-                self.step += 1
-                self.epoch_step = step
                 count = sum(len(batch["source"]) for batch in group) * self.info.world
-                self._count_step(outcome, count, f"epoch {epoch}, step {step}")
+                outcome = self._step(group, count, epoch, step)
                 values = {**self.stats.averages(), **self._learning_rates()}
                 progress.update(values, count, data_time, time.perf_counter() - start)
                 if self.run_logger and step % train.PRINT_INTERVAL == 0:
@@ -163,28 +147,27 @@ class Trainer:
                     self.save()
         return {**self.stats.averages(), **self._learning_rates(), **progress.rates()}
 
-    def _step(self, group: list[dict[str, Any]], epoch: int, step: int) -> StepOutcome:
-        """Run one optimization step; on failure write the batch and describe the error."""
-        clip_norm, stop = self.cfg.TRAIN.GRAD_CLIP_NORM, self.stop.requested
-        try:
-            outcome = train_step(self.actor, group, self.optimizer, self.scaler, epoch, clip_norm, stop)
-        except NonFiniteLossError as error:
-            where, folder = f"train epoch {epoch}, step {step}", self.settings.failure_dir
-            raise report_train_failure(error, group, self.net, self.optimizer, where, folder) from error
-        if self.ema and not outcome.skipped:
-            self.ema.update(self.net)
-        return outcome
+    def _step(self, group: list[dict[str, Any]], count: int, epoch: int, step: int) -> StepOutcome:
+        """Run one optimization step on the ``count`` samples of all ranks; on failure write the batch and describe it.
 
-    def _count_step(self, outcome: StepOutcome, count: int, where: str) -> None:
-        """Add a step of ``count`` samples to the running averages; of a skipped step only count that it was skipped."""
-        if self.scaler.is_enabled():
+        Its statistics are added to the running averages; of a skipped step they only count that it was skipped.
+        """
+        clip_norm, where, scaler = self.cfg.TRAIN.GRAD_CLIP_NORM, f"epoch {epoch}, step {step}", self.scaler
+        try:
+            outcome = train_step(self.actor, group, self.optimizer, scaler, epoch, clip_norm, self.stop.requested)
+        except NonFiniteLossError as error:
+            folder = self.settings.failure_dir
+            raise report_train_failure(error, group, self.net, self.optimizer, f"train {where}", folder) from error
+        self.step, self.epoch_step = self.step + 1, step
+        if scaler.is_enabled():
             self.stats.update({"SkippedSteps": float(outcome.skipped)}, count)
         if outcome.skipped:
-            logger.warning(
-                "%s: skipped, float16 overflowed; the loss scale falls to %g", where, self.scaler.get_scale()
-            )
-        else:
-            self.stats.update({**outcome.stats, "GradNorm": outcome.norm}, count)
+            logger.warning("%s: skipped, float16 overflowed; the loss scale falls to %g", where, scaler.get_scale())
+            return outcome
+        if self.ema:
+            self.ema.update(self.net)
+        self.stats.update({**outcome.stats, "GradNorm": outcome.norm}, count)
+        return outcome
 
     def _validate(self, epoch: int, loader: PairLoader) -> dict[str, float]:
         """Return the means of the network, or its running average, on the validation samples of all ranks."""
@@ -208,11 +191,8 @@ class Trainer:
                     where = f"val epoch {epoch}, step {step}"
                     raise report_eval_failure(error, batch, where, self.settings.failure_dir) from error
                 progress.update(stats.averages(), count * self.info.world, data_time, time.perf_counter() - start)
-        gathered = distributed.all_gather_object((stats.sums, self.stop.requested))
-        if any(stop for _, stop in gathered):
-            self._leave(epoch)
         total = EpochStats()
-        for sums, _ in gathered:
+        for sums in self._gathered(stats.sums, epoch):
             total.add(sums)
         averages = total.averages()
         if self.info.world > 1 and self.info.is_main:  # the lines before are of the samples of rank 0 alone
@@ -228,13 +208,17 @@ class Trainer:
             scores.append(score)
             if self.stop.requested:
                 break
-        gathered = distributed.all_gather_object((scores, self.stop.requested))
-        if any(stop for _, stop in gathered):
-            self._leave(epoch)
-        scores = [score for part, _ in gathered for score in part]
+        scores = [score for part in self._gathered(scores, epoch) for score in part]
         auc, seconds = fmean(scores), time.perf_counter() - start
         logger.info("[sequences: %d] AUC: %.2f, mean of %d, in %.0f s", epoch, auc, len(scores), seconds)
         return auc
+
+    def _gathered(self, value: Any, epoch: int) -> list[Any]:
+        """Return the values of all ranks; stop if one of them was asked to."""
+        gathered = distributed.all_gather_object((value, self.stop.requested))
+        if any(stop for _, stop in gathered):
+            self._leave(epoch)
+        return [found for found, _ in gathered]
 
     def _log_picture(self, batch: dict[str, Any], epoch: int) -> None:
         """Log an image of some samples of ``batch`` with the network's outputs; changes nothing."""
@@ -247,11 +231,7 @@ class Trainer:
             self.run_logger.log_image("train", "samples", sample_sheet(batch, output, self.cfg), epoch, self.step)
 
     def _take(self, source: Iterator[dict], count: int) -> tuple[list[dict], float]:
-        """Return the next ``count`` batches and the seconds spent waiting for them.
-
-        Raises:
-            NoDataError: after SIGTERM no data came in time.
-        """
+        """Return the next ``count`` batches and the seconds of waiting. Raises NoDataError: none came after SIGTERM."""
         start = time.perf_counter()
         with self.stop.waiting_for_data():
             return [next(source) for _ in range(count)], time.perf_counter() - start
