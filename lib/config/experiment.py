@@ -86,38 +86,27 @@ class TrainConfig(Section):
     BACKBONE_MULTIPLIER: NonNegative = 0.1
     GIOU_WEIGHT: NonNegative = 2.0
     L1_WEIGHT: NonNegative = 5.0
-    # Frozen blocks, counted from 1; block 1 includes the embeddings. 0 = none.
-    FREEZE_LAYERS: tuple[int, ...] = (0,)
+    FREEZE_LAYERS: tuple[int, ...] = (0,)  # frozen blocks, counted from 1; block 1 includes the embeddings. 0 = none
     PRINT_INTERVAL: PositiveInt = 50
-    # Epochs between two validations; the last epoch is always followed by one. 0 = never.
-    VAL_EPOCH_INTERVAL: NonNegativeInt = 20
+    VAL_EPOCH_INTERVAL: NonNegativeInt = 20  # epochs between validations; the last one always has one. 0 = never
     GRAD_CLIP_NORM: NonNegative = 0.1
     AMP: Literal[False, True, "bf16", "fp16"] = False
     DROP_PATH_RATE: Annotated[float, Interval(0, 1, "[)")] = 0.1
     SCHEDULER: SchedulerConfig = SchedulerConfig()
     SEED: Extension[Annotated[int, Interval(0, 2**63 - 1)]] = 42
-    # Batches whose gradients are summed before an optimizer step.
-    ACCUM_STEPS: Extension[PositiveInt] = 1
-    # Epochs between checkpoints that are kept permanently.
-    CHECKPOINT_INTERVAL: Extension[PositiveInt] = 10
-    # Steps between two checkpoints inside an epoch; 0 = only at the end of epochs.
-    SAVE_EVERY_STEPS: Extension[NonNegativeInt] = 0
-    # Timeout in seconds for a batch of the worker processes.
-    DATA_TIMEOUT: Extension[Positive] = 900.0
-    # Half of the pairs are negatives, whose search region does not show the target.
-    TRAIN_CLS: Extension[bool] = False
+    ACCUM_STEPS: Extension[PositiveInt] = 1  # batches whose gradients are summed before an optimizer step
+    CHECKPOINT_INTERVAL: Extension[PositiveInt] = 10  # epochs between checkpoints that are kept permanently
+    SAVE_EVERY_STEPS: Extension[NonNegativeInt] = 0  # steps between checkpoints inside an epoch; 0 = only at its end
+    DATA_TIMEOUT: Extension[Positive] = 900.0  # timeout in seconds for a batch of the worker processes
+    TRAIN_CLS: Extension[bool] = False  # half of the pairs are negatives, whose search region does not show the target
     # Frozen modules, such as backbone and box_head, with their batch norm statistics, and parameters of the model.
     FREEZE_PARTS: Extension[tuple[str, ...]] = ()
-    # Factor of the learning rate from each block to the one before it.
-    LAYER_DECAY: Extension[Annotated[float, Interval(0, 1, "(]")]] = 1.0
+    LAYER_DECAY: Extension[Annotated[float, Interval(0, 1, "(]")]] = 1.0  # of the rate, from a block to the one before
     # Decay of a running average of the weights, which is validated and saved with them; 0 = none.
     EMA_DECAY: Extension[Annotated[float, Interval(0, 1, "[)")]] = 0.0
-    # Use TensorFloat-32 for float32 products on CUDA.
-    TF32: Extension[bool] = False
-    # torch.compile the transformer blocks.
-    COMPILE: Extension[bool] = False
-    # Recompute the blocks' activations in the backward pass.
-    ACTIVATION_CHECKPOINTING: Extension[bool] = False
+    TF32: Extension[bool] = False  # use TensorFloat-32 for float32 products on CUDA
+    COMPILE: Extension[bool] = False  # torch.compile the transformer blocks
+    ACTIVATION_CHECKPOINTING: Extension[bool] = False  # recompute the blocks' activations in the backward pass
     DISTILL: Extension[DistillConfig] = DistillConfig()
 
 
@@ -174,8 +163,7 @@ class DataConfig(Section):
     VAL: ValSplitConfig = ValSplitConfig(("GOT10K_votval",), (1,), 10000)
     SEARCH: CropConfig = CropConfig(320, 5.0, 4.5, 0.5)
     TEMPLATE: CropConfig = CropConfig(128, 2.0)
-    # Largest fraction of samples that may meet an unreadable image.
-    MAX_BROKEN_SHARE: Extension[NonNegative] = 0.01
+    MAX_BROKEN_SHARE: Extension[NonNegative] = 0.01  # largest fraction of samples that may meet an unreadable image
     # Send crops as uint8, and apply brightness and normalization on the training device. The samples are the same.
     NORMALIZE_ON_DEVICE: Extension[bool] = False
     # Fraction of the annotated pairs that are augmented by DRAW: image effects, loose boxes, and for still images also
@@ -195,10 +183,8 @@ class TestConfig(Section):
     SEARCH_FACTOR: Positive = 5.0
     SEARCH_SIZE: PositiveInt = 320
     EPOCH: PositiveInt = 500
-    # Least side of a box in pixels, and of its part inside the image.
-    MIN_SIZE: Extension[Annotated[float, Interval(1)]] = 10.0
-    # Weight of a box's last size at score 0, falling to 0 at score 1.
-    SIZE_SMOOTHING: Extension[Share] = 0.0
+    MIN_SIZE: Extension[Annotated[float, Interval(1)]] = 10.0  # pixels: least side of a box, and inside the image
+    SIZE_SMOOTHING: Extension[Share] = 0.0  # weight of a box's last size at score 0, falling to 0 at score 1
 
 
 @dataclass(frozen=True)

@@ -45,10 +45,8 @@ class OSTrackBackboneConfig(BackboneConfig):
     CE_LOC: tuple[int, ...] = ()
     CE_KEEP_RATIO: tuple[Annotated[float, Interval(0, 1, "(]")], ...] = ()
     CE_TEMPLATE_RANGE: Literal["ALL", "CTR_POINT", "CTR_REC", "GT_BOX"] = "ALL"
-    # Number of transformer blocks; 0 = all of the backbone type.
-    DEPTH: Extension[NonNegativeInt] = 0
-    # Neurons in the hidden layer of each block's MLP, as a multiple of the width.
-    MLP_RATIO: Extension[Positive] = 4.0
+    DEPTH: Extension[NonNegativeInt] = 0  # number of transformer blocks; 0 = all of the backbone type
+    MLP_RATIO: Extension[Positive] = 4.0  # neurons in the hidden layer of each block's MLP, as a multiple of the width
     # Learned embeddings of target and background tokens of the template, given its box, and of search tokens.
     TOKEN_TYPES: Extension[bool] = False
 

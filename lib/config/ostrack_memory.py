@@ -14,14 +14,10 @@ from lib.config.section import Conflicts, Extension, NonNegative, NonNegativeInt
 class MemoryConfig(Section):
     """``MODEL.MEMORY``: the optional parts of the memory."""
 
-    # A second template, from a recent frame.
-    DYNAMIC_TEMPLATE: bool = True
-    # Side of its central part that the model uses, in pixels of the template.
-    DYNAMIC_SIZE: PositiveInt = 64
-    # A token that is carried from frame to frame (ODTrack, Zheng et al., AAAI 2024).
-    TOKEN: bool = True
-    # An output: the probability that the search region shows the target.
-    PRESENCE: bool = True
+    DYNAMIC_TEMPLATE: bool = True  # a second template, from a recent frame
+    DYNAMIC_SIZE: PositiveInt = 64  # side of its central part that the model uses, in pixels of the template
+    TOKEN: bool = True  # a token that is carried from frame to frame (ODTrack, Zheng et al., AAAI 2024)
+    PRESENCE: bool = True  # an output: the probability that the search region shows the target
 
 
 @dataclass(frozen=True)
@@ -45,18 +41,14 @@ class MemoryRules(Section):
     Thresholds are for presence, or for the score in a model without presence, which never loses the target.
     """
 
-    # Frames between two dynamic templates, and the least presence for an update (values of SUTrack).
-    UPDATE_INTERVAL: PositiveInt = 25
-    UPDATE_THRESHOLD: Share = 0.7
-    # Below this the target is lost.
-    LOST_THRESHOLD: Share = 0.3
-    # At or above this a lost target is found, at its last box or elsewhere in the frame.
-    FOUND_THRESHOLD: Share = 0.6
+    UPDATE_INTERVAL: PositiveInt = 25  # frames between two dynamic templates (this and the next value of SUTrack)
+    UPDATE_THRESHOLD: Share = 0.7  # least presence for an update
+    LOST_THRESHOLD: Share = 0.3  # below this the target is lost
+    FOUND_THRESHOLD: Share = 0.6  # at or above this a lost target is found, at its last box or elsewhere in the frame
     # Whether the box of a lost target stays. Otherwise it follows the best match near it, as without a memory, and the
     # target is found again there at LOST_THRESHOLD.
     HOLD: Extension[bool] = True
-    # Number of search regions elsewhere in the frame, in each frame without the target.
-    LOOKS: NonNegativeInt = 2
+    LOOKS: NonNegativeInt = 2  # number of search regions elsewhere in the frame, in each frame without the target
 
     def conflicts(self) -> Conflicts:
         if self.LOST_THRESHOLD > self.FOUND_THRESHOLD:
