@@ -140,25 +140,17 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class SceneSpec:
-    """The objects of a pair or a sequence.
+    """The objects of a pair or a sequence."""
 
-    Attributes:
-        frame_size: width and height of the frames.
-        background, other_background: the background image, and one that may replace it.
-        target: unless ``painted`` it is a part of the background, with the same image and size.
-        look: image effects shared by all frames.
-        source: the files of background and target.
-    """
-
-    frame_size: tuple[int, int]
+    frame_size: tuple[int, int]  # width and height
     background: SceneObject
-    other_background: SceneObject
-    target: SceneObject
+    other_background: SceneObject  # may replace it
+    target: SceneObject  # unless painted it is a part of the background, with the same image and size
     painted: bool
     distractors: list[SceneObject]
     occluder: SceneObject | None
-    look: Look
-    source: str
+    look: Look  # image effects shared by all frames
+    source: str  # the files of background and target
     settings: DrawSettings
 
 

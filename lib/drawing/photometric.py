@@ -26,26 +26,18 @@ Tone = np.ndarray
 
 @dataclass(frozen=True)
 class Look:
-    """Image effects on one frame; None or 0 = off.
-
-    Attributes:
-        shade: (3, 3) float32 log gains, interpolated over the image.
-        defocus: sigma of the blur in pixels.
-        low_factor: factor by which the image is downsampled before it is upsampled again.
-        noise, noise_offset: standard deviation in gray levels, and origin in the noise bank.
-        fade: loss of contrast: fraction by which all levels move to the middle one.
-    """
+    """Image effects on one frame; None or 0 = off."""
 
     tone: Tone
     gray: bool = False
-    shade: np.ndarray | None = None
-    blur: np.ndarray | None = None
-    defocus: float = 0.0
-    low_factor: float = 0.0
-    noise: float = 0.0
-    noise_offset: tuple[int, int] = (0, 0)
-    jpeg: int = 0
-    fade: float = 0.0
+    shade: np.ndarray | None = None  # (3, 3) float32 log gains, interpolated over the image
+    blur: np.ndarray | None = None  # kernel
+    defocus: float = 0.0  # sigma of the blur in pixels
+    low_factor: float = 0.0  # factor by which the image is downsampled before it is upsampled again
+    noise: float = 0.0  # standard deviation in gray levels
+    noise_offset: tuple[int, int] = (0, 0)  # origin in the noise bank
+    jpeg: int = 0  # quality
+    fade: float = 0.0  # loss of contrast: fraction by which all levels move to the middle one
 
 
 def draw_tone(rng: np.random.Generator, settings: DrawSettings) -> Tone:

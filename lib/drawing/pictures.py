@@ -30,18 +30,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Picture:
-    """A source image in memory, and its path or a description.
+    """A source image in memory."""
 
-    Attributes:
-        image: RGB uint8 (h, w, 3), longest side at most ``MAX_SIDE``.
-        segments: outlines ``(N, 2)``, in pixels, of connected regions of about one color.
-        boxes: ``(M, 4)`` float32 ``xywh``, in pixels, of regions with more detail than their surroundings.
-    """
-
-    image: np.ndarray
-    segments: list[np.ndarray]
-    boxes: np.ndarray
-    source: str
+    image: np.ndarray  # RGB uint8 (h, w, 3), longest side at most MAX_SIDE
+    segments: list[np.ndarray]  # outlines (N, 2), in pixels, of connected regions of about one color
+    boxes: np.ndarray  # (M, 4) float32 xywh, in pixels, of regions with more detail than their surroundings
+    source: str  # its path, or a description
 
 
 @dataclass(frozen=True)
@@ -179,9 +173,8 @@ def _load(folders: Sequence[str | Path], read: Callable[[Path], T], what: str) -
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(attempt, paths))
     good = [result for result in results if not isinstance(result, DataError)]
-    for result in results:
-        if isinstance(result, DataError):
-            logger.warning("skipped: %s", result)
+    for error in (result for result in results if isinstance(result, DataError)):
+        logger.warning("skipped: %s", error)
     logger.info("%d %ss loaded, %d skipped", len(good), what, len(results) - len(good))
     if not good:
         raise DataError(f"no usable {what} in {', '.join(map(str, folders))} ({len(paths)} files tried)")

@@ -38,21 +38,13 @@ class Sprite:
 
 @dataclass(frozen=True)
 class Pose:
-    """Pose of a sprite in a frame.
+    """Pose of a sprite in a frame."""
 
-    Attributes:
-        center: center of the image, in pixels of the frame.
-        size: width and height of the whole image in the frame, before rotation.
-        angle: radians.
-        tilt: perspective: relative change of depth over the width and over the height.
-        bend: ``BEND_SIZE`` amplitudes of the non-rigid waves, in units of the image.
-    """
-
-    center: np.ndarray
-    size: np.ndarray
-    angle: float = 0.0
-    tilt: np.ndarray = field(default_factory=lambda: np.zeros(2))
-    bend: np.ndarray = field(default_factory=lambda: np.zeros(BEND_SIZE))
+    center: np.ndarray  # of the image, in pixels of the frame
+    size: np.ndarray  # width and height of the whole image in the frame, before rotation
+    angle: float = 0.0  # radians
+    tilt: np.ndarray = field(default_factory=lambda: np.zeros(2))  # relative change of depth over width and height
+    bend: np.ndarray = field(default_factory=lambda: np.zeros(BEND_SIZE))  # of the waves, in units of the image
 
     def matrix(self) -> np.ndarray:
         """Return the homography from units of the image to pixels of the frame."""

@@ -8,30 +8,19 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Options of a run beside its experiment.
+    """Options of a run beside its experiment."""
 
-    Attributes:
-        script: family of trackers; empty = by the folder of the experiment.
-        save_dir: where checkpoints, logs and curves go; empty = the configured folder.
-        device: ``auto`` (CUDA when there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-        resume: ``latest``, ``none`` or the path of a checkpoint.
-        resume_changed: allow resuming from a checkpoint with another configuration, at the end of an epoch.
-        config_prv, script_prv: experiment, and its family, whose weights training starts from.
-        blocks_prv: which of its blocks, from 0, become the blocks of this model; empty = the first ones.
-        config_teacher, script_teacher: experiment, and its family, of the teacher for distillation.
-    """
-
-    script: str = ""
-    save_dir: str = ""
-    device: str = "auto"
-    resume: str = "latest"
-    resume_changed: bool = False
+    script: str = ""  # family of trackers; empty = by the folder of the experiment
+    save_dir: str = ""  # where checkpoints, logs and curves go; empty = the configured folder
+    device: str = "auto"  # auto (CUDA when there is one), cpu, cuda or cuda:N
+    resume: str = "latest"  # latest, none or the path of a checkpoint
+    resume_changed: bool = False  # allow another configuration than the checkpoint's, at the end of an epoch
     use_wandb: bool = False
     use_lmdb: bool = False
-    config_prv: str = ""
+    config_prv: str = ""  # experiment, and its family, whose weights training starts from
     script_prv: str = ""
-    blocks_prv: tuple[int, ...] = ()
-    config_teacher: str = ""
+    blocks_prv: tuple[int, ...] = ()  # which of its blocks, from 0, become those of this model; empty = the first ones
+    config_teacher: str = ""  # experiment, and its family, of the teacher for distillation
     script_teacher: str = ""
 
 

@@ -27,22 +27,17 @@ _SAMPLE = 400  # decode the first and last frame of at most this many sequences,
 
 @dataclass
 class Report:
-    """Findings in one data set.
-
-    Attributes:
-        usable, left_out: sequences that training can sample from; which it cannot sample from, and why.
-        notes: harmless irregularities.
-    """
+    """Findings in one data set."""
 
     name: str
     folder: str
     sequences: int = 0
-    usable: int = 0
+    usable: int = 0  # sequences that training can sample from
     frames: int = 0
     decoded: int = 0
     broken: list[str] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)  # which sequences training cannot sample from, and why
+    notes: list[str] = field(default_factory=list)  # harmless irregularities
 
     def line(self) -> str:
         """The report as one line."""

@@ -176,26 +176,19 @@ def open_source(name: str, env: EnvironmentSettings, data: DataConfig, use_lmdb:
 
 @dataclass(frozen=True)
 class SampleSpec:
-    """Composition of a training sample.
-
-    Attributes:
-        stride: stride of the model's grid; a crop with only padding at all cells is sampled again.
-        seed, stream: determine the random numbers.
-        negatives: half of the search regions do not show the target (``TRAIN.TRAIN_CLS``): they are frames of the
-            sequence without it, or where it has none, of another sequence of any source.
-        presence: samples have a label for the target's presence in each search frame.
-        covered: fraction of the search frames with the target in which it is covered.
-    """
+    """Composition of a training sample."""
 
     template: CropSpec
     search: CropSpec
-    normalize: Normalization | None
-    stride: int
-    seed: int
+    normalize: Normalization | None  # None: on the device
+    stride: int  # of the model's grid; a crop with only padding at all cells is sampled again
+    seed: int  # seed and stream determine the random numbers
     stream: int
+    # Half of the search regions do not show the target (TRAIN.TRAIN_CLS): they are frames of the sequence without it,
+    # or where it has none, of another sequence of any source.
     negatives: bool = False
-    presence: bool = False
-    covered: float = 0.0
+    presence: bool = False  # samples have a label for the target's presence in each search frame
+    covered: float = 0.0  # fraction of the search frames with the target in which it is covered
 
     @classmethod
     def of(cls, cfg: ExperimentConfig, stream: int) -> SampleSpec:

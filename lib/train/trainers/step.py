@@ -30,19 +30,12 @@ class NonFiniteLossError(OSTrackError):
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """Result of one optimization step, identical on every rank.
+    """Result of one optimization step, identical on every rank."""
 
-    Attributes:
-        stats: means of the statistics over all samples of all ranks.
-        norm: norm of the gradient before clipping.
-        skipped: float16 overflowed, and the weights are unchanged.
-        stop: a rank was asked to stop.
-    """
-
-    stats: dict[str, float]
-    norm: float
-    skipped: bool
-    stop: bool
+    stats: dict[str, float]  # means of the statistics over all samples of all ranks
+    norm: float  # of the gradient before clipping
+    skipped: bool  # float16 overflowed, and the weights are unchanged
+    stop: bool  # a rank was asked to stop
 
 
 def train_step(
