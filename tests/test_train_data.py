@@ -36,6 +36,7 @@ from lib.train.data.augmentation import (
 from lib.train.data.loader import PairLoader, batches, build_loader, open_sources
 from lib.train.data.sampler import EpochSampler, PairSampling
 from lib.train.data.samples import AnnotatedPairs, SampleSpec, TrackingDataset
+from lib.utils.dist_info import DistInfo
 from lib.utils.errors import ConfigError, DataError
 from tests.golden.fixtures import clip_frame
 
@@ -245,7 +246,7 @@ def config(*overrides):
 
 
 def loader_for(cfg, split, **ranks):
-    return build_loader(cfg, split, procedural(cfg), **ranks)
+    return build_loader(cfg, split, procedural(cfg), DistInfo(**ranks))
 
 
 @pytest.fixture(autouse=True)

@@ -98,19 +98,15 @@ def _train(
     sources = open_sources(cfg, env_settings(), settings.use_lmdb)
     if not info.local_rank:
         distributed.barrier()
-    train_loader, val_loader = (
-        build_loader(cfg, split, sources, rank=info.rank, world=info.world, pin_memory=device.type == "cuda")
-        if drawn_datasets(cfg, split)
-        else None
-        for split in ("TRAIN", "VAL")
-    )
-    assert train_loader  # otherwise the configuration would have been rejected
-    if val_loader is None:
+    train_loader, val_loader = build_loader(cfg, "TRAIN", sources, info, pin_memory=device.type == "cuda"), None
+    if drawn_datasets(cfg, "VAL"):
+        val_loader = build_loader(cfg, "VAL", sources, info, pin_memory=device.type == "cuda")
+    else:
         logger.info("training without validation")
     trainer = Trainer(actor, cfg, settings, train_loader, val_loader, scorer)
     trainer.data_sizes = {name: len(sources[name]) for name in drawn_datasets(cfg, "TRAIN")}
     wandb_run_id = checkpoint.get("wandb_run_id") if checkpoint else None
-    if last and checkpoint:
+    if last is not None and checkpoint is not None:
         restore(trainer, checkpoint, last)
     checkpoint = None  # as large as the network and its optimizer
     try:

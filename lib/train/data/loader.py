@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from lib.train.data.sampler import EpochSampler
 from lib.train.data.samples import PairSource, Sample, SampleSpec, TrackingDataset, open_source
 from lib.train.distributed import train_dist_info
 from lib.utils.cpu import cpu_count
+from lib.utils.dist_info import ALONE, DistInfo
 from lib.utils.errors import ConfigError, DataError, OSTrackError, WorkerError, listed
 
 logger = logging.getLogger(__name__)
@@ -77,13 +78,7 @@ def open_sources(cfg: ExperimentConfig, env: EnvironmentSettings, use_lmdb: bool
 
 
 def build_loader(
-    cfg: ExperimentConfig,
-    split: str,
-    sources: Mapping[str, PairSource],
-    *,
-    rank: int = 0,
-    world: int = 1,
-    pin_memory: bool = False,
+    cfg: ExperimentConfig, split: str, sources: dict[str, PairSource], info: DistInfo = ALONE, pin_memory: bool = False
 ) -> PairLoader:
     """Build the loader of ``split``, ``TRAIN`` or ``VAL``, for one rank; its ``sampler`` sets the epoch.
 
@@ -91,27 +86,26 @@ def build_loader(
     ACCUM_STEPS x world``. Each sample of ``VAL`` is on one rank only.
 
     Raises:
-        ConfigError: an epoch is shorter than a step, there are no negatives, or too little shared memory for the
-            workers.
+        ConfigError: an epoch is shorter than a step, or there are no negatives or too little shared memory.
     """
     train, ratios = cfg.TRAIN, drawn_datasets(cfg, split)
     spec = SampleSpec.of(cfg, _STREAMS[split])
     samples = TrackingDataset([sources[name] for name in ratios], list(ratios.values()), spec)
     accumulate = train.ACCUM_STEPS if split == "TRAIN" else 1
-    count = _epoch_size(cfg, world) if split == "TRAIN" else cfg.DATA.VAL.SAMPLE_PER_EPOCH
+    count = _epoch_size(cfg, info.world) if split == "TRAIN" else cfg.DATA.VAL.SAMPLE_PER_EPOCH
     workers = min(train.NUM_WORKER, cpu_count())
-    if workers < train.NUM_WORKER and rank == 0:
+    if workers < train.NUM_WORKER and info.is_main:
         logger.info("%s: %d worker processes, as many as there are CPUs (TRAIN.NUM_WORKER is %d)",
                     split.lower(), workers, train.NUM_WORKER)  # fmt: skip
     if workers:
         # While a step's batches are awaited, the training process still holds those of the step before.
         batch = spec.nbytes * min(train.BATCH_SIZE, count)
-        most = batch * math.ceil(count / (world * train.BATCH_SIZE))
+        most = batch * math.ceil(count / (info.world * train.BATCH_SIZE))
         require_shared_memory(min(most, loader_bytes(batch, workers, held=2 * accumulate)))
     loader = PairLoader(
         samples,
         batch_size=train.BATCH_SIZE,
-        sampler=EpochSampler(count, train.BATCH_SIZE, rank, world, accumulate),
+        sampler=EpochSampler(count, train.BATCH_SIZE, info.rank, info.world, accumulate),
         num_workers=workers,
         collate_fn=collate,
         pin_memory=pin_memory,
@@ -187,7 +181,7 @@ def collate(samples: list[Sample]) -> Sample:
         for key, value in samples[0].items()
     }
     if worker := get_worker_info():
-        share((value for value in batch.values() if isinstance(value, torch.Tensor)), worker.num_workers)
+        share([value for value in batch.values() if isinstance(value, torch.Tensor)], worker.num_workers)
     return batch
 
 
@@ -207,7 +201,7 @@ def require_shared_memory(needed: int) -> None:
         raise ConfigError(_shortage(*space, needed))
 
 
-def share(tensors: Iterable[torch.Tensor], workers: int) -> None:
+def share(tensors: Sequence[torch.Tensor], workers: int) -> None:
     """Move the tensors of a batch into shared memory, in one of ``workers`` worker processes.
 
     Otherwise torch does so in a thread of the worker's queue, where an error is lost with the batch, and the training
@@ -216,7 +210,6 @@ def share(tensors: Iterable[torch.Tensor], workers: int) -> None:
     Raises:
         WorkerError: there is not enough shared memory, or too many files are open.
     """
-    tensors = list(tensors)
     try:
         for tensor in tensors:
             tensor.share_memory_()

@@ -83,7 +83,7 @@ def restore(trainer: Trainer, state: dict[str, Any], path: Path) -> None:
             f"{path} cannot be resumed: it has no {', '.join(sorted(missing))}. To start from its weights, "
             "name it in MODEL.PRETRAIN_FILE"
         )
-    info, settings = trainer.info, trainer.settings
+    info, settings, optimizer = trainer.info, trainer.settings, state["optimizer"]
     settings.changes[:] = state["settings"].get("changes", [])
     different = "; ".join(changes(state, trainer.cfg, info.world, settings.config_teacher))
     if different:
@@ -93,15 +93,15 @@ def restore(trainer: Trainer, state: dict[str, Any], path: Path) -> None:
                 "with it from the end of the last epoch (--resume_changed keeps weights, optimizer and epoch). "
                 f"{_ANEW.format(path)}"
             )
-        _load_into_changed(trainer, state, path)
+        optimizer = _changed_optimizer(trainer, state, path)
         settings.changes.append(f"epoch {state['epoch'] + 1}: {different}")
         if info.is_main:
             logger.warning("resumes with another configuration from epoch %d: %s", state["epoch"] + 1, different)
-    else:
-        trainer.net.load_state_dict(state["net"])
-        if trainer.ema:
-            trainer.ema.load_state_dict(state["ema"])
-        trainer.optimizer.load_state_dict(state["optimizer"])
+    trainer.net.load_state_dict(state["net"])
+    trainer.optimizer.load_state_dict(optimizer)
+    if trainer.ema:
+        trainer.ema.load_state_dict(state["ema"] or {"net": state["net"], "updates": 0})
+    if state["scaler"]:
         trainer.scaler.load_state_dict(state["scaler"])
     before, now = state.get("data_sizes", {}), trainer.data_sizes
     changed = [
@@ -124,8 +124,8 @@ def restore(trainer: Trainer, state: dict[str, Any], path: Path) -> None:
                 path, trainer.epoch, trainer.epoch_step, trainer.step)  # fmt: skip
 
 
-def _load_into_changed(trainer: Trainer, state: dict[str, Any], path: Path) -> None:
-    """Restore what another configuration keeps; of the optimizer its moments, not learning rates and weight decay."""
+def _changed_optimizer(trainer: Trainer, state: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return what another configuration keeps of the optimizer: moments, not learning rates and weight decay."""
     if state["epoch_step"]:
         raise CheckpointError(
             f"{path} was written inside an epoch; --resume_changed resumes from the end of one: name such a checkpoint"
@@ -145,14 +145,7 @@ def _load_into_changed(trainer: Trainer, state: dict[str, Any], path: Path) -> N
             f"--resume_changed: {path} does not fit. {' '.join(different)} MODEL, sizes, what is frozen and the "
             f"groups of TRAIN.LAYER_DECAY must stay. {_ANEW.format(path)}"
         )
-    trainer.net.load_state_dict(state["net"])
-    trainer.optimizer.load_state_dict({**state["optimizer"], "param_groups": groups})
-    if trainer.ema and state["ema"]:
-        trainer.ema.load_state_dict(state["ema"])
-    elif trainer.ema:
-        trainer.ema.module.load_state_dict(state["net"])
-    if state["scaler"]:
-        trainer.scaler.load_state_dict(state["scaler"])
+    return {**state["optimizer"], "param_groups": groups}
 
 
 def changes(checkpoint: Mapping[str, Any], cfg: ExperimentConfig, world: int, teacher: str) -> list[str]:
