@@ -22,8 +22,7 @@ from lib.train.admin.loggers import RunLogger, log_to_file
 from lib.train.admin.settings import Settings, TrainOptions
 from lib.train.data.loader import build_loader, open_sources
 from lib.train.other_experiments import load_previous, load_teacher
-from lib.train.trainers.checkpoints import checkpoint_path, find_resume, set_aside_newer
-from lib.train.trainers.state import changes, restore, seed_generators
+from lib.train.trainers import checkpoints
 from lib.train.trainers.stop import Preempted
 from lib.train.trainers.trainer import SequenceScorer, Trainer
 from lib.utils.devices import checked_device, gpu_count
@@ -81,7 +80,7 @@ def _train(
         for line in unused_keys(cfg, settings.config_teacher):
             logger.warning("%s", line)
     optim.set_precision(cfg, device)
-    seed_generators(cfg.TRAIN.SEED + info.rank)
+    checkpoints.seed_generators(cfg.TRAIN.SEED + info.rank)
     last, checkpoint = _resume_point(cfg, settings, info) or (None, None)
     pretrained = checkpoint is None and not settings.config_prv
     if pretrained and cfg.MODEL.PRETRAIN_FILE:
@@ -107,18 +106,18 @@ def _train(
     trainer.data_sizes = {name: len(sources[name]) for name in drawn_datasets(cfg, "TRAIN")}
     wandb_run_id = checkpoint.get("wandb_run_id") if checkpoint else None
     if last is not None and checkpoint is not None:
-        restore(trainer, checkpoint, last)
+        checkpoints.restore(trainer, checkpoint, last)
     checkpoint = None  # as large as the network and its optimizer
     try:
         if info.is_main:
             trainer.run_logger = RunLogger(settings, to_plain(cfg), wandb_run_id, trainer.epoch)
-            set_aside_newer(settings.checkpoint_dir, (trainer.epoch, trainer.epoch_step))
+            checkpoints.set_aside_newer(settings.checkpoint_dir, (trainer.epoch, trainer.epoch_step))
         trainer.train()
     finally:
         if trainer.run_logger:
             trainer.run_logger.close()
     distributed.barrier()
-    written = checkpoint_path(settings.checkpoint_dir, trainer.epoch)
+    written = checkpoints.checkpoint_path(settings.checkpoint_dir, trainer.epoch)
     last = written if last is None or written.is_file() else last  # nothing was left to train
     logger.info("finished: %s", last)
     return last
@@ -129,14 +128,14 @@ def _resume_point(cfg: ExperimentConfig, settings: Settings, info: DistInfo) -> 
 
     With ``resume_changed``, if the newest checkpoint has another configuration, use the newest of a completed epoch.
     """
-    found = find_resume(settings.resume, settings.checkpoint_dir) if info.is_main else None
+    found = checkpoints.find_resume(settings.resume, settings.checkpoint_dir) if info.is_main else None
     if found and found[1].get("epoch_step") and settings.resume == "latest" and settings.resume_changed:
-        if changes(found[1], cfg, info.world, settings.config_teacher):
-            newest, found = found[0], find_resume("latest", settings.checkpoint_dir, whole_epochs=True)
+        if checkpoints.changes(found[1], cfg, info.world, settings.config_teacher):
+            newest, found = found[0], checkpoints.find_resume("latest", settings.checkpoint_dir, whole_epochs=True)
             if found is None:
                 raise CheckpointError(f"{newest} is of the first epoch; --resume_changed needs a complete one")
     chosen = distributed.all_gather_object(str(found[0]) if found else "none")[0]
-    return found if info.is_main else find_resume(chosen, settings.checkpoint_dir)
+    return found if info.is_main else checkpoints.find_resume(chosen, settings.checkpoint_dir)
 
 
 def pick_device(name: str, info: DistInfo = ALONE) -> torch.device:

@@ -23,7 +23,6 @@ from lib.train.admin.settings import Settings
 from lib.train.data.loader import PairLoader, batches, worker_errors
 from lib.train.optim import Ema
 from lib.train.trainers import checkpoints
-from lib.train.trainers import state as run_state
 from lib.train.trainers.step import (
     NonFiniteLossError,
     StepOutcome,
@@ -256,7 +255,7 @@ class Trainer:
         """
         folder, moment = self.settings.checkpoint_dir, (self.epoch, self.epoch_step)
         path = checkpoints.checkpoint_path(folder, *moment)
-        state = run_state.snapshot(self)
+        state = checkpoints.snapshot(self)
         if self.info.is_main:
             save_checkpoint(state, path)
             if not self.epoch_step:
