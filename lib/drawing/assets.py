@@ -187,13 +187,7 @@ def _scenery(image: np.ndarray, frame_size: tuple[int, int]) -> SceneObject:
     return SceneObject(Sprite(image, _WHOLE), np.array((width, height)) * cover)
 
 
-def _paste(rng: np.random.Generator, part: Part, pixels: float, backdrop: np.ndarray | None) -> SceneObject:
-    sprite = cut(rng, part, pixels, backdrop)
-    return SceneObject(sprite, scaled(sprite, pixels))
-
-
-def _paste_cutout(cutout: Cutout, pixels: float) -> SceneObject:
-    sprite = shrunk(cutout.sprite, pixels)
+def _sized(sprite: Sprite, pixels: float) -> SceneObject:
     return SceneObject(sprite, scaled(sprite, pixels))
 
 
@@ -204,7 +198,7 @@ def _draw_distractor(
     pixels = np.sqrt(target.body.prod()) * np.exp(rng.normal(0, 0.2))
     kind = rng.random()
     if part is None and kind < 0.6:
-        return _paste_cutout(pick(rng, assets.cutouts), pixels)
+        return _sized(shrunk(pick(rng, assets.cutouts).sprite, pixels), pixels)
     if part is None:
         other = same_shape(rng, target.sprite.outline, pick(rng, assets.pictures))
     elif kind < 0.4:
@@ -215,7 +209,7 @@ def _draw_distractor(
         other = same_shape(rng, part.outline, pick(rng, assets.pictures))
     else:
         other = draw_part(rng, part.picture, assets.settings)
-    return _paste(rng, other, pixels, backdrop)
+    return _sized(cut(rng, other, pixels, backdrop), pixels)
 
 
 def _draw_target(
@@ -225,13 +219,13 @@ def _draw_target(
     settings = assets.settings
     least, most = settings.MIN_SIZE * span, settings.MAX_SIZE * span
     if assets.cutouts and rng.random() < settings.CUTOUT:
-        cutout = pick(rng, assets.cutouts)
-        return _paste_cutout(cutout, np.exp(rng.uniform(np.log(least), np.log(most)))), None, cutout.source
+        cutout, pixels = pick(rng, assets.cutouts), float(np.exp(rng.uniform(np.log(least), np.log(most))))
+        return _sized(shrunk(cutout.sprite, pixels), pixels), None, cutout.source
     picture = scenery if rng.random() < settings.SAME_PICTURE else pick(rng, assets.pictures)
     part = draw_part(rng, picture, settings)
     own = np.sqrt(box_of(part.outline)[2:].prod())
     pixels = float(np.clip(own * np.exp(rng.uniform(-0.8, 0.1)), least, most))
-    return _paste(rng, part, pixels, backdrop), part, picture.source
+    return _sized(cut(rng, part, pixels, backdrop), pixels), part, picture.source
 
 
 def draw_scene_spec(
@@ -267,7 +261,8 @@ def draw_scene_spec(
     occluder = None
     if rng.random() < settings.OCCLUDER:
         pixels = np.sqrt(target.body.prod()) * np.exp(rng.uniform(np.log(0.45), np.log(1.1)))
-        occluder = _paste(rng, draw_part(rng, pick(rng, assets.pictures), settings), pixels, backdrop)
+        part = draw_part(rng, pick(rng, assets.pictures), settings)
+        occluder = _sized(cut(rng, part, pixels, backdrop), pixels)
     backgrounds = background, _scenery(other.image, size)
     look = draw_video_look(rng, settings)
     return SceneSpec(size, *backgrounds, target, painted, distractors, occluder, look, source, settings)

@@ -79,19 +79,14 @@ def smooth_path(rng: np.random.Generator, frames: int, numbers: int) -> np.ndarr
     return path - path[0]
 
 
-def _reflect(path: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Reflect a path at two bounds so that it stays between them."""
-    span = np.maximum(high - low, 1e-6)
-    phase = np.mod(path - low, 2 * span)
-    return low + np.minimum(phase, 2 * span - phase)
-
-
 def _target_path(rng: np.random.Generator, scene: SceneSpec, start: np.ndarray, frames: int) -> np.ndarray:
     """Draw centers ``(frames, 2)`` of the target's body, which stays nearly completely inside the frame."""
     size = np.array(scene.frame_size, np.float64)
     margin = np.minimum(0.4 * scene.target.body, 0.45 * size)
     path = smooth_path(rng, frames, 2) * size * rng.uniform(0.1, 0.3)
-    return _reflect(start + path, margin, size - margin)
+    span = np.maximum(size - margin - margin, 1e-6)
+    phase = np.mod(start + path - margin, 2 * span)
+    return margin + np.minimum(phase, 2 * span - phase)  # reflected at the margins
 
 
 def _passing(rng: np.random.Generator, occluder: SceneObject, target: Sequence[np.ndarray], body: float) -> list[Pose]:

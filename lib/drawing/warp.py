@@ -104,12 +104,6 @@ def _units_to_pixels(image: np.ndarray) -> np.ndarray:
     return np.array(((width, 0.0, 0.5 * width), (0.0, height, 0.5 * height), (0.0, 0.0, 1.0)))
 
 
-def _largest_bend(bend: np.ndarray) -> float:
-    """Return an upper bound of the displacement by the waves."""
-    waves = len(BEND_WAVES)
-    return float(np.hypot(bend[:waves], bend[waves:]).sum(0).max())
-
-
 def _bent_points(to_image: np.ndarray, bend: np.ndarray, image: np.ndarray, width: int, height: int) -> np.ndarray:
     """Return the point of the image for every pixel of a canvas, (height, width, 2), for ``cv2.remap``.
 
@@ -152,7 +146,8 @@ def paint(
     """
     image, matrix = _image_and_matrix(sprite, pose, canvas_matrix)
     corners = project(matrix, sprite.outline)
-    margin = 2 + (0 if blur is None else blur.shape[0] // 2) + _largest_bend(pose.bend) * np.ptp(corners, axis=0).max()
+    largest_bend = np.hypot(*np.split(pose.bend, 2)).sum(0).max()  # an upper bound of the displacement by the waves
+    margin = 2 + (0 if blur is None else blur.shape[0] // 2) + largest_bend * np.ptp(corners, axis=0).max()
     limit = (canvas.shape[1], canvas.shape[0])
     left, top = (int(v) for v in np.clip(np.floor(corners.min(0) - margin), 0, limit))
     right, bottom = (int(v) for v in np.clip(np.ceil(corners.max(0) + margin), 0, limit))

@@ -82,11 +82,8 @@ def _mlp_hidden(cfg: ExperimentConfig) -> int:
 @torch.no_grad()
 def _mean_iou(actor: Actor, samples: Sequence[dict[str, Any]]) -> float:
     """Return the mean IoU of an actor's network on batches."""
-    found = []
-    for batch in samples:
-        moved = actor.to_device(batch)
-        found.append(float(actor.losses(actor.forward(moved, None), moved)[1]["IoU"]))
-    return sum(found) / len(found)
+    moved = map(actor.to_device, samples)
+    return sum(float(actor.losses(actor.forward(batch, None), batch)[1]["IoU"]) for batch in moved) / len(samples)
 
 
 @torch.no_grad()
