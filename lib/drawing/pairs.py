@@ -17,10 +17,7 @@ _LEAST_SIDE = 3
 
 
 class ImagesDataset:
-    """Pairs drawn from images and cut-outs in memory: the same state of the random generator gives the same pair.
-
-    Load it before forking workers: they share memory.
-    """
+    """Pairs drawn from images and cut-outs in memory, which forked workers share. Equal generators give equal pairs."""
 
     name = "IMAGES"
     single = False

@@ -182,11 +182,7 @@ def _load(folders: Sequence[str | Path], read: Callable[[Path], T], what: str) -
 
 
 def load_pictures(folders: Sequence[str | Path]) -> list[Picture]:
-    """Decode all images of folders into memory.
-
-    Raises:
-        DataError: a folder is missing, or none of the images can be used.
-    """
+    """Decode all images of folders into memory. Raises DataError: a folder is missing, or none of them can be used."""
     return _load(folders, _read_picture, "picture")
 
 

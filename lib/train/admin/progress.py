@@ -70,10 +70,7 @@ class Progress:
         self._bar.close()
 
     def update(self, values: Mapping[str, float], samples: int, data_time: float, step_time: float) -> None:
-        """Count a finished step of ``samples`` on all ranks, which took seconds to wait for them, and to run.
-
-        ``values`` are the running averages and learning rates to show.
-        """
+        """Count a finished step of ``samples`` on all ranks, and show the averages and learning rates ``values``."""
         self.done += 1
         self._samples += samples
         self._times.update({"DataTime": data_time, "ForwardTime": step_time})

@@ -174,9 +174,8 @@ def finish_pair(
     Returns:
         ``template_images`` float32 (T, 3, Ht, Ht), ``template_anno`` float32 (T, 4) ``xywh`` in fractions of the crop,
         ``template_att`` bool (T, Ht, Ht) True where padded; ``search_...`` likewise; ``dataset``, ``source``; with
-        ``TRAIN.TRAIN_CLS`` ``label``, float32 (), 1 where the search regions show the templates' target and else 0;
-        with
-        ``presence`` it is (S,), for each search frame. Without ``normalize`` images are uint8 (T, Ht, Ht, 3), and
+        ``TRAIN.TRAIN_CLS`` ``label``, float32 (), 1 where the search regions show the templates' target and else 0; for
+        ``presence`` it is (S,), of each search frame. Without ``normalize`` images are uint8 (T, Ht, Ht, 3), and
         ``template_brightness`` is float64 (T,), for :func:`normalized` on the device.
     """
     sample: dict[str, Any] = {"dataset": pair.dataset, "source": pair.source}

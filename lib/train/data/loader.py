@@ -133,11 +133,7 @@ def _epoch_size(cfg: ExperimentConfig, world: int) -> int:
 
 
 def batches(loader: PairLoader) -> Iterator[Sample]:
-    """Yield the batches of ``loader``, and count and log broken images; errors of workers as of :func:`worker_errors`.
-
-    Raises:
-        DataError: too many samples met broken images.
-    """
+    """Yield the batches of ``loader``; count and log broken images. Raises DataError: too many samples met them."""
     with worker_errors():
         for batch in loader:
             loader.broken.add(batch)
@@ -186,10 +182,7 @@ def collate(samples: list[Sample]) -> Sample:
 
 
 def loader_bytes(batch: int, workers: int, held: int = 2) -> int:
-    """Return the most shared memory that a loader uses, in bytes, for batches of ``batch`` bytes.
-
-    The training process holds ``held`` of them at a time.
-    """
+    """Return the most shared memory of a loader in bytes, whose training process holds ``held`` batches at a time."""
     return batch * (workers * PREFETCH + held)
 
 

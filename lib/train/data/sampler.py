@@ -144,10 +144,10 @@ def _between(frames: np.ndarray, start: int, stop: int) -> np.ndarray:
 class EpochSampler(Sampler):
     """The keys ``(epoch, index)`` of one rank for :class:`lib.train.data.samples.TrackingDataset`.
 
-    Step s, micro-batch a of ``accumulate``, rank r of ``world`` and item j of ``batch_size`` have the index ``((s *
-    accumulate + a) * world + r) * batch_size + j``: the samples of a step are the same for any distribution. Indices
-    are below ``count``, so the last batches may be smaller, or missing on some ranks. ``epoch`` is sampled next, from
-    the step ``start_step``, counted from 0.
+    Step s, micro-batch a of ``accumulate``, rank r of ``world`` and item j of ``batch_size`` have the index ((s *
+    accumulate + a) * world + r) * batch_size + j: the samples of a step are the same for any distribution. Indices are
+    below ``count``, so the last batches may be smaller, or missing on some ranks. ``epoch`` is sampled next, from the
+    step ``start_step``, counted from 0.
     """
 
     def __init__(self, count: int, batch_size: int, rank: int = 0, world: int = 1, accumulate: int = 1):

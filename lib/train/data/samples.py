@@ -45,14 +45,9 @@ Sample = dict[str, Any]
 class AnnotatedPairs:
     """Pairs from sequences or still images with boxes; its length is the number of those that it samples from.
 
-    Sequences from which frames cannot be sampled are left out, see :meth:`PairSampling.suits`. ``augment`` is the
-    fraction of the pairs that are augmented, see :func:`augmented_crops`, with the magnitudes ``drawing``.
-
-    Attributes:
-        single: there is only one sequence, so a second one cannot be sampled.
-
-    Raises:
-        DataError: no sequence of the data set is left.
+    Sequences from which frames cannot be sampled are left out, see :meth:`PairSampling.suits`; a ``single`` one is left
+    if no second one can be sampled. ``augment`` is the fraction of the pairs that are augmented, see
+    :func:`augmented_crops`, with the magnitudes ``drawing``. Raises DataError: no sequence is left.
     """
 
     def __init__(
@@ -232,11 +227,7 @@ class TrackingDataset(Dataset):
             raise ConfigError(f"TRAIN.TRAIN_CLS needs a second sequence; {name} has only one that can be used")
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
-        """Return the sample ``key = (epoch, index)``; see :func:`finish_pair`.
-
-        Raises:
-            DataError: a hundred tries gave no usable sample, or something other than an image is damaged.
-        """
+        """Return the sample ``key = (epoch, index)``. Raises DataError: a hundred tries gave none that can be used."""
         rng = np.random.default_rng([self.spec.seed, self.spec.stream, *key])
         broken = []
         for _ in range(_MAX_TRIES):

@@ -154,10 +154,7 @@ def remove_superseded(folder: Path, moment: Moment, interval: int, own: set[int]
 
 
 def snapshot(trainer: Trainer) -> dict[str, Any]:
-    """Return what resuming ``trainer`` needs, in the published format: tensors and primitive containers only.
-
-    All ranks call this together: each adds the state of its random generators.
-    """
+    """Return what resuming needs, in the published format: tensors and primitive containers. All ranks call it."""
     return {
         "epoch": trainer.epoch,
         "actor_type": type(trainer.actor).__name__,

@@ -147,10 +147,7 @@ class Trainer:
         return {**self.stats.averages(), **self._learning_rates(), **progress.rates()}
 
     def _step(self, group: list[dict[str, Any]], count: int, epoch: int, step: int) -> StepOutcome:
-        """Run one optimization step on the ``count`` samples of all ranks; on failure write the batch and describe it.
-
-        Its statistics are added to the running averages; of a skipped step they only count that it was skipped.
-        """
+        """Run one optimization step on the ``count`` samples of all ranks, and add its statistics to the averages."""
         clip_norm, where, scaler = self.cfg.TRAIN.GRAD_CLIP_NORM, f"epoch {epoch}, step {step}", self.scaler
         try:
             outcome = train_step(self.actor, group, self.optimizer, scaler, epoch, clip_norm, self.stop.requested)
