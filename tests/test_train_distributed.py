@@ -17,7 +17,7 @@ from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack import build_ostrack
 from lib.train import launch as launch_module
 from lib.train.actors import build_actor
-from lib.train.admin.progress import EpochStats
+from lib.train.admin.loggers import EpochStats
 from lib.train.data.loader import build_loader
 from lib.train.distributed import train_dist_info
 from lib.train.launch import PREEMPTED, launch

@@ -17,7 +17,7 @@ from lib.test.evaluation.environment import EnvSettings
 from lib.train import optim
 from lib.train.actors.ostrack import OSTrackActor
 from lib.train.admin.environment import EnvironmentSettings
-from lib.train.admin.progress import EpochStats
+from lib.train.admin.loggers import EpochStats
 from lib.train.admin.settings import Settings
 from lib.train.run_training import TrainOptions, pick_device, run_training
 from lib.train.trainers import checkpoints, trainer

@@ -17,17 +17,9 @@ from lib.utils.errors import ConfigError, suggestion
 from lib.utils.paths import SHIPPED_DIR, shipped_file
 
 __all__ = [
-    "ExperimentConfig",
-    "config_hash",
-    "config_path",
-    "drawn_datasets",
-    "experiments_dir",
-    "is_config_file",
-    "load_config",
-    "to_plain",
-    "unused_keys",
-    "validated_epochs",
-]
+    "ExperimentConfig", "config_hash", "config_path", "drawn_datasets", "experiments_dir", "is_config_file",
+    "load_config", "to_plain", "unused_keys", "validated_epochs",
+]  # fmt: skip
 
 
 C = TypeVar("C", bound=ExperimentConfig)

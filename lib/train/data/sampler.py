@@ -18,6 +18,8 @@ _FURTHER_TEMPLATES = {"trident": "visible", "trident_pro": "valid", "stark": "va
 SHORTEST_SEQUENCE = 20
 _GAP_GROWTH = 5
 
+Frames = tuple[list[int], list[int]]  # template and search frames of a pair
+
 
 @dataclass(frozen=True)
 class PairSampling:
@@ -46,7 +48,7 @@ class PairSampling:
         """
         return len(visible) >= SHORTEST_SEQUENCE and int(visible.sum()) >= self.least_visible
 
-    def draw(self, info: SequenceInfo, rng: np.random.Generator) -> tuple[list[int], list[int]]:
+    def draw(self, info: SequenceInfo, rng: np.random.Generator) -> Frames:
         """Sample template and search frames of a sequence for which :meth:`suits` is true; a frame may occur twice.
 
         The target is visible in all of them, but in mode ``clip`` not in all search frames after the first.
@@ -68,9 +70,7 @@ def usable_sequences(dataset: AnnotatedDataset, sampling: PairSampling) -> tuple
     return usable, needed
 
 
-def causal_frames(
-    visible: np.ndarray, templates: int, searches: int, max_gap: int, rng: np.random.Generator
-) -> tuple[list[int], list[int]]:
+def causal_frames(visible: np.ndarray, templates: int, searches: int, max_gap: int, rng: np.random.Generator) -> Frames:
     """Sample frames so that every search frame comes after the first template frame.
 
     The first template frame is any frame of ``visible``, bool (N,), with visible frames on the sides that need them;
@@ -91,9 +91,7 @@ def causal_frames(
         gap += _GAP_GROWTH
 
 
-def clip_frames(
-    visible: np.ndarray, templates: int, searches: int, max_gap: int, rng: np.random.Generator
-) -> tuple[list[int], list[int]]:
+def clip_frames(visible: np.ndarray, templates: int, searches: int, max_gap: int, rng: np.random.Generator) -> Frames:
     """Sample search frames at equal distances, whether or not the target is visible in them.
 
     The clip spans at most ``max_gap`` frames, or ``searches`` where that is more, and starts with a visible one. The
@@ -112,7 +110,7 @@ def clip_frames(
 
 def trident_frames(
     visible: np.ndarray, allowed: np.ndarray, templates: int, searches: int, max_gap: int, rng: np.random.Generator
-) -> tuple[list[int], list[int]]:
+) -> Frames:
     """Sample the first template and the search frames freely, and further templates close to the first search frame.
 
     Each further template is an ``allowed`` frame (whatever is visible is allowed) in ``[s - max_gap, s)`` if the

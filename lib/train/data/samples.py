@@ -51,11 +51,7 @@ class AnnotatedPairs:
     """
 
     def __init__(
-        self,
-        dataset: AnnotatedDataset,
-        sampling: PairSampling,
-        augment: float = 0.0,
-        drawing: DrawSettings | None = None,
+        self, dataset: AnnotatedDataset, sampling: PairSampling, augment: float = 0, drawing: DrawSettings | None = None
     ):
         self.name, self.dataset, self.sampling = dataset.name, dataset, sampling
         self.augment, self.drawing = augment, drawing or DrawSettings()

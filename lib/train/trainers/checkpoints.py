@@ -23,7 +23,7 @@ import torch
 from lib.config import ExperimentConfig, to_plain
 from lib.models.weights import describe_misfit
 from lib.train import distributed
-from lib.train.admin.progress import EpochStats
+from lib.train.admin.loggers import EpochStats
 from lib.utils.checkpoint import load_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError
 from lib.utils.versions import versions

@@ -17,8 +17,7 @@ from torch import nn
 from lib.config import ExperimentConfig, validated_epochs
 from lib.train import distributed, optim
 from lib.train.actors import Actor
-from lib.train.admin.loggers import RunLogger
-from lib.train.admin.progress import EpochStats, Progress
+from lib.train.admin.loggers import EpochStats, Progress, RunLogger
 from lib.train.admin.settings import Settings
 from lib.train.data.loader import PairLoader, batches, worker_errors
 from lib.train.optim import Ema
