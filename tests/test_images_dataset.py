@@ -12,14 +12,14 @@ from lib.data.crops import CropPair, CropSpec, PairSpec
 from lib.data.registry import open_dataset
 from lib.drawing import assets as assets_module
 from lib.drawing.assets import AssetLibrary, Part, cut, draw_scene_spec, load_assets, scaled
-from lib.drawing.motion import CHANGES, Frame, Placed, deformation_spread, deformed, draw_frames
+from lib.drawing.motion import CHANGES, Frame, deformation_spread, deformed, draw_frames
 from lib.drawing.outlines import box_of, clip_outline, fill, largest_outline, random_outline
 from lib.drawing.pairs import ImagesDataset, crop_frame
 from lib.drawing.photometric import Look, apply_look, line_kernel
 from lib.drawing.pictures import load_cutouts, load_pictures, make_picture
 from lib.drawing.sequences import SEQUENCE_SETTINGS, cover_label, make_images_sequences, smooth_path
 from lib.drawing.textures import procedural_textures
-from lib.drawing.warp import BEND_SIZE, Pose, Sprite, from_frame, paint_background, to_frame
+from lib.drawing.warp import BEND_SIZE, Placed, Pose, Sprite, from_frame, paint_background, to_frame
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.environment import EnvSettings
 from lib.train.admin.environment import EnvironmentSettings
@@ -252,7 +252,7 @@ def test_shrinking_does_not_alias():
     image = np.zeros((256, 256, 3), np.uint8)
     image[::2, ::2] = image[1::2, 1::2] = 255
     pose = Pose(np.array((128.0, 128.0)), np.array((256.0, 256.0)))
-    small = paint_background(Sprite(image, WHOLE), pose, np.diag((0.22, 0.22, 1.0)), (56, 56))
+    small = paint_background(Placed(Sprite(image, WHOLE), pose), np.diag((0.22, 0.22, 1.0)), (56, 56))
     assert np.abs(small.astype(int) - 128).max() <= 2
 
 

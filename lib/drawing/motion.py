@@ -13,19 +13,9 @@ from lib.config.drawing import DrawSettings
 from lib.drawing.assets import SceneObject, SceneSpec
 from lib.drawing.outlines import box_of, clip_outline, inner_points
 from lib.drawing.photometric import Look, apply_look, draw_look, line_kernel, tone_table
-from lib.drawing.warp import BEND_SIZE, Pose, Sprite, from_frame, paint, paint_background, project, to_frame
+from lib.drawing.warp import BEND_SIZE, Placed, Pose, Sprite, from_frame, paint, paint_background, project, to_frame
 
 CHANGES = 5 + BEND_SIZE[0] * BEND_SIZE[1]  # number of parameters of a deformation
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A sprite in a frame, with a color lookup table and its own motion blur (canvas pixels), if any."""
-
-    sprite: Sprite
-    pose: Pose
-    tone: np.ndarray | None = None
-    blur: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -73,9 +63,9 @@ class Frame:
 
     def draw(self, canvas_matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """Render the scene, also outside the frame, as RGB uint8; arguments as of :func:`paint_background`."""
-        canvas = paint_background(self.background.sprite, self.background.pose, canvas_matrix, size)
+        canvas = paint_background(self.background, canvas_matrix, size)
         for thing in (*self.below, *((self.target,) if self.painted else ()), *self.above):
-            paint(canvas, thing.sprite, thing.pose, canvas_matrix, thing.tone, thing.blur)
+            paint(canvas, thing, canvas_matrix)
         return apply_look(canvas, self.look)
 
 

@@ -18,7 +18,6 @@ from lib.drawing.assets import AssetLibrary, SceneObject, SceneSpec, draw_scene_
 from lib.drawing.motion import (
     CHANGES,
     Frame,
-    Placed,
     Start,
     body_center,
     camera_spread,
@@ -28,7 +27,7 @@ from lib.drawing.motion import (
     object_tone,
 )
 from lib.drawing.photometric import Look, draw_look, draw_noise_offset, line_kernel
-from lib.drawing.warp import Pose
+from lib.drawing.warp import Placed, Pose
 from lib.utils.errors import DataError
 
 SPLITS = ("train", "val", "test")

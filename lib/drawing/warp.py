@@ -59,6 +59,16 @@ class Pose:
         )
 
 
+@dataclass(frozen=True)
+class Placed:
+    """A sprite in a frame."""
+
+    sprite: Sprite
+    pose: Pose
+    tone: np.ndarray | None = None  # color lookup table (1, 256, 3) uint8
+    blur: np.ndarray | None = None  # kernel of its own motion blur, at the scale of the canvas
+
+
 def project(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Apply a homography to points ``(..., 2)``."""
     mapped = points @ matrix[:, :2].T + matrix[:, 2]
@@ -90,18 +100,19 @@ def _shift(x: float, y: float) -> np.ndarray:
     return np.array(((1.0, 0.0, x), (0.0, 1.0, y), (0.0, 0.0, 1.0)))
 
 
-def _image_and_matrix(sprite: Sprite, pose: Pose, canvas_matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _image_and_matrix(thing: Placed, canvas_matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the level of the image to draw from, and the homography from its units to the canvas."""
-    matrix = canvas_matrix @ pose.matrix()
+    matrix = canvas_matrix @ thing.pose.matrix()
     (a, b, x), (c, d, y), (p, q, _) = matrix.tolist()
     area = abs((a - x * p) * (d - y * q) - (b - x * q) * (c - y * p))  # scale of areas at the middle of the image
-    scale = math.sqrt(area / (sprite.image.shape[0] * sprite.image.shape[1]))
-    return sprite.level(scale), matrix
+    height, width = thing.sprite.image.shape[:2]
+    return thing.sprite.level(math.sqrt(area / (height * width))), matrix
 
 
 def _units_to_pixels(image: np.ndarray) -> np.ndarray:
+    """Return the homography from units of an image to its pixels, counted from their centers."""
     height, width = image.shape[:2]
-    return np.array(((width, 0.0, 0.5 * width), (0.0, height, 0.5 * height), (0.0, 0.0, 1.0)))
+    return np.array(((width, 0.0, 0.5 * width - 0.5), (0.0, height, 0.5 * height - 0.5), (0.0, 0.0, 1.0)))
 
 
 def _bent_points(to_image: np.ndarray, bend: np.ndarray, image: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -121,31 +132,22 @@ def _bent_points(to_image: np.ndarray, bend: np.ndarray, image: np.ndarray, widt
     return fine[step : step + height, step : step + width]
 
 
-def paint_background(sprite: Sprite, pose: Pose, canvas_matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def paint_background(thing: Placed, canvas_matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Fill a new canvas of ``size`` (width, height) with a sprite, reflected at its borders and without bend.
 
     ``canvas_matrix`` is the homography from pixels of the frame to pixels of the canvas.
     """
-    image, matrix = _image_and_matrix(sprite, pose, canvas_matrix)
-    to_image = _shift(-0.5, -0.5) @ _units_to_pixels(image) @ np.linalg.inv(matrix) @ _shift(0.5, 0.5)
+    image, matrix = _image_and_matrix(thing, canvas_matrix)
+    to_image = _units_to_pixels(image) @ np.linalg.inv(matrix) @ _shift(0.5, 0.5)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpPerspective(image, to_image, size, flags=flags, borderMode=cv2.BORDER_REFLECT_101)
 
 
-def paint(
-    canvas: np.ndarray,
-    sprite: Sprite,
-    pose: Pose,
-    canvas_matrix: np.ndarray,
-    tone: np.ndarray | None = None,
-    blur: np.ndarray | None = None,
-) -> None:
-    """Draw a sprite with alpha over ``canvas`` (H, W, 3) uint8, in place; its matrix as of :func:`paint_background`.
-
-    ``tone`` is a color lookup table (1, 256, 3) uint8, ``blur`` a motion blur kernel at the scale of the canvas.
-    """
-    image, matrix = _image_and_matrix(sprite, pose, canvas_matrix)
-    corners = project(matrix, sprite.outline)
+def paint(canvas: np.ndarray, thing: Placed, canvas_matrix: np.ndarray) -> None:
+    """Draw a sprite with alpha over ``canvas`` (H, W, 3) uint8, in place; the matrix as of :func:`paint_background`."""
+    pose, blur = thing.pose, thing.blur
+    image, matrix = _image_and_matrix(thing, canvas_matrix)
+    corners = project(matrix, thing.sprite.outline)
     largest_bend = np.hypot(*np.split(pose.bend, 2)).sum(0).max()  # an upper bound of the displacement by the waves
     margin = 2 + (0 if blur is None else blur.shape[0] // 2) + largest_bend * np.ptp(corners, axis=0).max()
     limit = (canvas.shape[1], canvas.shape[0])
@@ -159,14 +161,14 @@ def paint(
         no_second: Any = None  # OpenCV's stubs do not allow a single map of two channels
         patch = cv2.remap(image, points, no_second, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     else:
-        to_image = _shift(-0.5, -0.5) @ _units_to_pixels(image) @ to_image @ _shift(0.5, 0.5)
+        to_image = _units_to_pixels(image) @ to_image @ _shift(0.5, 0.5)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         patch = cv2.warpPerspective(image, to_image, (right - left, bottom - top), flags=flags)
     if blur is not None:
         patch = cv2.filter2D(patch, -1, blur, borderType=cv2.BORDER_REPLICATE)
     color = cv2.cvtColor(patch, cv2.COLOR_RGBA2RGB)
-    if tone is not None:
-        color = cv2.LUT(color, tone)
+    if thing.tone is not None:
+        color = cv2.LUT(color, thing.tone)
     weight = cv2.extractChannel(patch, 3).astype(np.float32) * np.float32(1 / 255)
     region = canvas[top:bottom, left:right]
     region[:] = cv2.blendLinear(color, np.ascontiguousarray(region), weight, 1 - weight)
