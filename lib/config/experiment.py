@@ -138,17 +138,13 @@ class ValSplitConfig(SplitConfig):
 
 @dataclass(frozen=True)
 class CropConfig(Section):
-    """``DATA.SEARCH`` and ``DATA.TEMPLATE``.
+    """``DATA.SEARCH`` and ``DATA.TEMPLATE``."""
 
-    ``SIZE``: side in pixels. ``FACTOR``: side over the square root of the box's area. ``CENTER_JITTER``,
-    ``SCALE_JITTER``: magnitudes of shift and scaling in training. ``NUMBER``: crops of a sample.
-    """
-
-    SIZE: PositiveInt = 128
-    FACTOR: Positive = 2.0
-    CENTER_JITTER: NonNegative = 0.0
-    SCALE_JITTER: NonNegative = 0.0
-    NUMBER: PositiveInt = 1
+    SIZE: PositiveInt = 128  # side in pixels
+    FACTOR: Positive = 2.0  # side over the square root of the box's area
+    CENTER_JITTER: NonNegative = 0.0  # magnitude of the shift in training
+    SCALE_JITTER: NonNegative = 0.0  # magnitude of the scaling in training
+    NUMBER: PositiveInt = 1  # crops of a sample
 
 
 @dataclass(frozen=True)

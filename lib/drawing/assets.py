@@ -92,11 +92,8 @@ def cut(rng: np.random.Generator, part: Part, pixels: float, backdrop: np.ndarra
     high = np.clip(np.ceil(part.outline.max(0)).astype(int), low + 2, (width, height))
     sides = (high - low).astype(np.float64)
     inner = np.maximum(np.round(sides * min(pixels / np.sqrt(sides.prod()), 1.0)), _MIN_SIDE).astype(int)
-    image = cv2.resize(
-        part.picture.image[low[1] : high[1], low[0] : high[0]],
-        (int(inner[0]), int(inner[1])),
-        interpolation=cv2.INTER_AREA,
-    )
+    image = part.picture.image[low[1] : high[1], low[0] : high[0]]
+    image = cv2.resize(image, inner.tolist(), interpolation=cv2.INTER_AREA)
     image = cv2.copyMakeBorder(image, _PAD, _PAD, _PAD, _PAD, cv2.BORDER_REPLICATE)
     if backdrop is not None:
         mean = np.maximum(image[::4, ::4].reshape(-1, 3).mean(0), 8)
@@ -122,7 +119,7 @@ def shrunk(sprite: Sprite, pixels: float) -> Sprite:
     size = np.maximum(np.round(scaled(sprite, pixels)), _MIN_SIDE).astype(int)
     if size[0] >= sprite.image.shape[1]:
         return sprite
-    return Sprite(cv2.resize(sprite.image, (int(size[0]), int(size[1])), interpolation=cv2.INTER_AREA), sprite.outline)
+    return Sprite(cv2.resize(sprite.image, size.tolist(), interpolation=cv2.INTER_AREA), sprite.outline)
 
 
 @dataclass(frozen=True)

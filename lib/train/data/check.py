@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from tqdm import tqdm
@@ -156,15 +157,13 @@ def _notes(dataset: TrackDataset) -> list[str]:
 def _missing(dataset: TrackDataset, counted: bool) -> list[str]:
     """List missing frames, and folders with another number of images than boxes."""
     problems: list[str] = []
-    listed: str | None = None
-    names: frozenset[str] = frozenset()
+    names_in = lru_cache(1)(lambda folder: frozenset(image_names(dataset.storage, folder)))  # often one for all
     for index in tqdm(range(len(dataset)), desc=f"{dataset.name}: frames", delay=2):
         if dataset.table.kinds[index] != FrameKind.NUMBERED:
             continue  # listed frames and videos were counted when the data set was opened
         keys = [dataset.frame_key(index, t).rpartition("/")[::2] for t in range(dataset.length(index))]
         folder = keys[0][0]
-        if folder != listed:
-            listed, names = folder, frozenset(image_names(dataset.storage, folder))
+        names = names_in(folder)
         absent = [name for _, name in keys if name not in names]
         if absent:
             first = dataset.storage.path(f"{folder}/{absent[0]}")

@@ -170,12 +170,10 @@ class BrokenImages:
 
 def collate(samples: list[Sample]) -> Sample:
     """Stack tensors on dimension 1, after the number of crops, and scalars to (B,); anything else becomes a list."""
-    batch = {
-        key: torch.stack([sample[key] for sample in samples], dim=min(value.ndim, 1))
-        if isinstance(value, torch.Tensor)
-        else [sample[key] for sample in samples]
-        for key, value in samples[0].items()
-    }
+    batch: Sample = {}
+    for key, value in samples[0].items():
+        values = [sample[key] for sample in samples]
+        batch[key] = torch.stack(values, dim=min(value.ndim, 1)) if isinstance(value, torch.Tensor) else values
     if worker := get_worker_info():
         share([value for value in batch.values() if isinstance(value, torch.Tensor)], worker.num_workers)
     return batch
