@@ -25,7 +25,7 @@ _LOST = ("/gloo/", "pair closure", "Connection closed by peer", "Connection rese
 
 
 def train_dist_info() -> DistInfo:
-    """Read the variables of ``torchrun``; without ``RANK`` the process is alone. Raises ConfigError: they are wrong."""
+    """Read the variables of ``torchrun``; alone without ``RANK``. Raises ConfigError: they are incomplete or wrong."""
     missing = [name for name in TORCHRUN[:3] if not os.environ.get(name)]
     if "RANK" in os.environ and missing:
         raise ConfigError(f"environment variable RANK is set, but {', '.join(missing)} is not: torchrun sets them all")

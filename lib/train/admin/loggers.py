@@ -36,7 +36,7 @@ class _LogFile(logging.FileHandler):
 
 @contextmanager
 def log_to_file(path: Path) -> Iterator[None]:
-    """Append to ``path`` what the body logs, and the traceback of an error that ends it. Raises OSError: it fails."""
+    """Append to ``path`` what the body logs, and the traceback of an error that ends it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handler: Any = _LogFile(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))

@@ -45,9 +45,9 @@ Sample = dict[str, Any]
 class AnnotatedPairs:
     """Pairs from sequences or still images with boxes; its length is the number of those that it samples from.
 
-    Sequences from which frames cannot be sampled are left out, see :meth:`PairSampling.suits`; a ``single`` one is left
-    if no second one can be sampled. ``augment`` is the fraction of the pairs that are augmented, see
-    :func:`augmented_crops`, with the magnitudes ``drawing``. Raises DataError: no sequence is left.
+    Sequences from which frames cannot be sampled are left out, see :meth:`PairSampling.suits`; it is ``single`` if only
+    one is left. ``augment`` is the fraction of the pairs that are augmented, see :func:`augmented_crops`, with the
+    magnitudes ``drawing``. Raises DataError: no sequence is left.
     """
 
     def __init__(
