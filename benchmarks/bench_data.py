@@ -96,7 +96,7 @@ def plain_sample(samples: TrackingDataset, key: tuple[int, int]) -> dict[str, to
         if rng.random() < augmentation.FLIP_PROBABILITY:
             tensor, padding, mask = tensor.flip(2), padding.flip(1), mask.flip(1)
             box = torch.stack((1 - box[0] - box[2], *box[1:]))
-        mean, std = (torch.tensor(values)[:, None, None] for values in (NORMALIZE.mean, NORMALIZE.std))
+        mean, std = (torch.tensor(values)[:, None, None] for values in NORMALIZE)
         small = F.interpolate(padding[None, None].float(), size=len(padding) // STRIDE).bool()
         if padding.all() or small.all():
             raise ConfigError("the benchmark drew a sample of nothing but padding")
