@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from lib.data.gather_pictures import FORMS as PICTURE_FORMS
 from lib.data.gather_table import read_table
-from lib.data.gather_tracks import gather
+from lib.data.gather_tracks import FORMS, gather, options_of
 from lib.data.image_io import read_image
-from lib.data.label_forms import FORMS as PICTURE_FORMS
 from lib.data.own_folder import own_sequences
-from lib.data.track_forms import FORMS, options_of
 from lib.utils.errors import DataError
 from tests.conftest import REPOSITORY
 from tests.video_files import write_avi
@@ -191,8 +190,8 @@ def test_damaged_videos_are_left_out(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"frames": "a"}, "things has the keys frames; needed are frames, boxes"),
-        ({"frames": "a", "boxes": "b", "strides": 2}, "things has the keys frames, boxes, strides; needed"),
+        ({"frames": "a"}, "things: the key boxes is missing"),
+        ({"frames": "a", "boxes": "b", "strides": 2}, "things: unknown key strides; did you mean stride?"),
         ({"frames": ["a", "b"], "boxes": "b"}, "things: 2 frames but 1 boxes; give one for each"),
         ({"frames": "a", "boxes": "b", "stride": "two"}, "things: stride is 'two'; expected a whole number, 1 or more"),
         ({"frames": "a", "boxes": "b", "stride": 0}, "things: stride is 0; expected a whole number, 1 or more"),

@@ -32,25 +32,14 @@ TABLE = "pretrained_models/training_data.yaml"
 HOST = "https://github.com"
 
 
-def find_clone(folder: Path, repository: str) -> Path | None:
-    """The clone of OWNER/NAME in a folder of clones, where there is one."""
-    return next((path for name in (repository.replace("/", "+"), repository) if (path := folder / name).is_dir()), None)
-
-
-def clone(folder: Path, repository: str) -> Path:
-    """Clone the newest state of OWNER/NAME to ``folder/OWNER+NAME``.
-
-    Raises:
-        DataError: git is not installed, or refuses.
-    """
-    path = folder / repository.replace("/", "+")
+def clone(repository: str, path: Path) -> Path:
+    """Clone the newest state of OWNER/NAME to ``path``. Raises DataError: git is not installed, or refuses."""
     unfinished = path.with_name(path.name + ".tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
     command = ["git", "clone", "--quiet", "--depth", "1", f"{HOST}/{repository}.git", str(unfinished)]
-    try:  # without a prompt: of a repository that does not exist, the host asks for a password
-        subprocess.run(
-            command, check=True, capture_output=True, text=True, env=os.environ | {"GIT_TERMINAL_PROMPT": "0"}
-        )
+    silent = os.environ | {"GIT_TERMINAL_PROMPT": "0"}  # of a repository that does not exist, the host asks a password
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, env=silent)
     except FileNotFoundError:
         raise DataError("git is not installed; install it, or put clones into --clones and add --offline") from None
     except subprocess.CalledProcessError as error:
@@ -59,20 +48,17 @@ def clone(folder: Path, repository: str) -> Path:
 
 
 def clones_of(row: Row, folder: Path, offline: bool) -> list[Path]:
-    """The working trees of the repositories of a row, cloned where they are missing.
+    """The working trees of a row's repositories, ``OWNER+NAME`` or ``OWNER/NAME`` in a folder; missing ones are cloned.
 
-    Raises:
-        DataError: one is missing and cannot be cloned.
+    Raises DataError: one is missing and cannot be cloned.
     """
     found = []
     for repository in row.repositories:
-        path = find_clone(folder, repository)
+        own = folder / repository.replace("/", "+")
+        path = next(filter(Path.is_dir, (own, folder / repository)), None)
         if path is None and offline:
-            name = repository.replace("/", "+")
-            raise DataError(
-                f"{row.name}: there is no clone {folder / name}; clone {HOST}/{repository}, or omit --offline"
-            )
-        found.append(path or clone(folder, repository))
+            raise DataError(f"{row.name}: there is no clone {own}; clone {HOST}/{repository}, or omit --offline")
+        found.append(path or clone(repository, own))
     return found
 
 
@@ -81,28 +67,22 @@ def make_sets(
 ) -> tuple[dict[str, tuple[int, int]], list[str]]:
     """Make the sets that are not finished, and note each in ``out/gathered.json`` when it is.
 
-    Returns:
-        the counts of the finished ones by name, and why others could not be made.
-
-    Raises:
-        DataError: ``gathered.json`` is damaged.
+    Returns the counts of the finished ones by name, and why others could not be made. Raises DataError:
+    ``gathered.json`` is damaged.
     """
     record = out / "gathered.json"
     try:
-        finished = json.loads(record.read_text()) if record.exists() else {}
-    except ValueError as error:
+        finished = dict(json.loads(record.read_text()).items()) if record.exists() else {}
+    except (ValueError, AttributeError) as error:
         raise DataError(f"{record} is damaged ({error}); delete it: all sets are made again") from error
-    if not isinstance(finished, dict):
-        raise DataError(f"{record} is damaged (it holds no sets by their names); delete it: all sets are made again")
     counts, failed = {}, []
     for row in rows:
         note = finished.get(row.name, {})
         there = any(out.glob(f"*/{row.name}")) or any(out.glob(f"video/{row.name}_[0-9]*"))
         if note.get("row") != row.as_json() or not there:
             try:
-                pictures, boxes = MAKERS[row.form](
-                    row.name, row.form, row.options, clones_of(row, clones, offline), out
-                )
+                trees = clones_of(row, clones, offline)
+                pictures, boxes = MAKERS[row.form](row.name, row.form, row.options, trees, out)
             except DataError as error:
                 failed.append(str(error))
                 continue
@@ -130,9 +110,8 @@ def main() -> None:
     for name, (pictures, boxes) in {**counts, "total": total}.items():
         print(f"{name:{width}}  {pictures:8d} {boxes:8d}")
     if failed:
-        raise DataError(
-            f"{len(failed)} of {len(failed) + len(counts)} sets are missing:\n" + listed(failed, between="\n")
-        )
+        missing = f"{len(failed)} of {len(failed) + len(counts)} sets are missing:\n"
+        raise DataError(missing + listed(failed, between="\n"))
     places = f"pictures_dir to {args.out / 'pictures'} and folder_dir to {args.out / 'video'}"
     next_step(f"set {places} in the file of paths and train on PICTURES and FOLDER")
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from lib.utils.errors import DataError, suggestion
 
+T = TypeVar("T")
 _TEXTS = ("name", "form", "license", "kinds")
 
 
@@ -28,22 +29,25 @@ class Row:
         return {"repositories": list(self.repositories), "form": self.form, "options": dict(self.options)}
 
 
-def option_values(record: type, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of the set ``name`` as the fields of the dataclass ``record`` take them.
+def parse_options(record: type[T], name: str, options: Mapping[str, Any]) -> T:
+    """Return the options of the set ``name`` as the dataclass ``record``, see :data:`_KINDS`.
 
-    A field takes what its type says; a single text is a list of one. Whole numbers that stand alone are 1 or more.
-
-    Raises:
-        DataError: a value is of another kind.
+    A single text is a list of one. Raises DataError: a key is unknown or missing, or a value of another kind.
     """
-    types = {field.name: str(field.type) for field in fields(record)}
+    known = {field.name: field for field in fields(record)}  # type: ignore[arg-type]
+    if unknown := [key for key in options if key not in known]:
+        advice = suggestion(unknown[0], known, "known are " + ", ".join(known))
+        raise DataError(f"{name}: unknown key {unknown[0]}; {advice}")
+    if missing := [key for key, field in known.items() if field.default is MISSING and key not in options]:
+        raise DataError(f"{name}: the key {missing[0]} is missing")
     values: dict[str, Any] = {}
     for key, value in options.items():
-        wanted, fits = _KINDS[types[key]]
-        values[key] = [value] if isinstance(value, str) and types[key] == "Sequence[str]" else value
+        kind = str(known[key].type)
+        wanted, fits = _KINDS[kind]
+        values[key] = [value] if isinstance(value, str) and kind == "Sequence[str]" else value
         if not fits(values[key]):
             raise DataError(f"{name}: {key} is {value!r}; expected {wanted}")
-    return values
+    return record(**values)
 
 
 def _list_of(*kinds: type) -> Callable[[Any], bool]:
@@ -63,8 +67,7 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
 def read_table(path: Path, forms: Sequence[str], only: Sequence[str] = ()) -> list[Row]:
     """The rows of a table, or those with the names ``only``, in the table's order.
 
-    Raises:
-        DataError: the table cannot be read, a row is not as it should be, or no row has such a name.
+    Raises DataError: the table cannot be read, a row is not as it should be, or no row has such a name.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
