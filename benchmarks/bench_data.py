@@ -21,9 +21,9 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.published import published_crop, published_read
-from lib.data.base import SequenceInfo
 from lib.data.crops import CropSpec, JointAugmentation, jitter_box
 from lib.data.image_io import read_image, write_image
+from lib.data.tracks import SequenceInfo
 from lib.drawing.pictures import list_pictures
 from lib.drawing.textures import procedural_textures
 from lib.train.data import augmentation

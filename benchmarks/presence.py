@@ -29,8 +29,8 @@ import matplotlib.pyplot as plt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.data.base import valid_boxes
 from lib.data.sequence import Sequence
+from lib.data.tracks import valid_boxes
 from lib.test.analysis.metrics import box_overlap, true_runs
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.environment import env_settings

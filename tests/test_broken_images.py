@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from lib.data.base import SequenceInfo
 from lib.data.crops import CropSpec, PairSpec
 from lib.data.image_io import decode_image, read_image, write_image
+from lib.data.tracks import SequenceInfo
 from lib.train.data.loader import BrokenImages, PairLoader, batches, collate, start_worker
 from lib.train.data.sampler import EpochSampler, PairSampling
 from lib.train.data.samples import AnnotatedPairs, SampleSpec, TrackingDataset

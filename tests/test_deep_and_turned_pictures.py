@@ -11,8 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.data.image_io import SequenceDecoder, decode_image, is_turned
-from lib.data.levels import WHOLE, Levels, levels_of, to_8_bit
+from lib.data.image_io import WHOLE, Levels, SequenceDecoder, decode_image, is_turned, levels_of, to_8_bit
 from lib.data.registry import open_dataset
 from lib.data.sequence import ImageFrames
 from lib.test.evaluation import get_dataset

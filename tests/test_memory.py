@@ -19,9 +19,9 @@ from benchmarks.presence import (
     returns_of,
 )
 from lib.config.ostrack_memory import MemoryRules
-from lib.data.base import SequenceInfo
 from lib.data.crops import Crop, CropPair, CropSpec, PairSpec, jitter_box
 from lib.data.image_io import read_image
+from lib.data.tracks import SequenceInfo
 from lib.drawing.assets import load_assets
 from lib.drawing.sequences import SEQUENCE_SETTINGS, draw_sequence
 from lib.models.family import find_family, load_experiment

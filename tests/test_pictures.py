@@ -11,8 +11,8 @@ import pytest
 from lib.config.drawing import DrawSettings
 from lib.config.experiment import DataConfig
 from lib.data.crops import Crop, CropSpec, PairSpec
+from lib.data.own_folder import selected, split_selection
 from lib.data.registry import folders, open_dataset
-from lib.data.splits import selected, split_selection
 from lib.drawing.outlines import draw_loosening, draw_part_box, draw_part_outline, draw_rectangle, loosen
 from lib.drawing.photometric import Look, draw_video_look, tone_table
 from lib.train.admin.environment import EnvironmentSettings

@@ -9,8 +9,8 @@ import torch
 
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
-from lib.data.base import SequenceInfo
 from lib.data.crops import Crop, CropPair, CropSpec, JointAugmentation, PairSpec
+from lib.data.tracks import SequenceInfo
 from lib.drawing.pairs import ImagesDataset
 from lib.train.data.augmentation import center_box
 from lib.train.data.loader import collate

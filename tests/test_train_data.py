@@ -9,7 +9,6 @@ import torch
 
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
-from lib.data.base import SequenceInfo
 from lib.data.crops import (
     Crop,
     CropPair,
@@ -22,6 +21,7 @@ from lib.data.crops import (
     jitter_box,
     to_grayscale,
 )
+from lib.data.tracks import SequenceInfo
 from lib.drawing.pairs import ImagesDataset
 from lib.train.actors.ostrack import OSTrackActor
 from lib.train.admin.environment import EnvironmentSettings

@@ -17,10 +17,9 @@ from lib.data.annotations import parse_flags
 from lib.data.crops import CropSpec, PairSpec
 from lib.data.datasets import BENCHMARKS, TRAINING, BenchmarkSpec, TrainingSpec
 from lib.data.layouts import Layout, SequenceEntry, SequenceFiles, SequenceSet
-from lib.data.listings import by_folder
+from lib.data.listings import by_folder, got10k_indices, lasot_train, numbers_by_class
 from lib.data.lmdb_pack import pack_folder
 from lib.data.registry import NAMES, lmdb_jobs, open_dataset
-from lib.data.splits import got10k_indices, lasot_train, numbers_by_class
 from lib.data.storage import FolderStorage
 from lib.data.tracks import FrameKind
 from lib.data.video_io import VideoFile, VideoWriter

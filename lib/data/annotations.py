@@ -11,6 +11,7 @@ import numpy as np
 
 from lib.utils.errors import DataError
 
+DATA_SPECS = Path(__file__).with_name("data_specs")
 _SHOWN = 100  # characters of a line
 DECIMAL_COMMAS = (
     "are these decimal commas? Write 10.5 for 10,5 (and polygons with nothing but commas between their numbers)"
@@ -33,6 +34,11 @@ def decode_text(data: bytes, name: str | Path) -> str:
         return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise DataError(f"{name} is not a text file: {error}") from error
+
+
+def read_spec(name: str) -> list[str]:
+    """Return the lines of a list file, without comments (``#``) and empty lines."""
+    return [line for line in read_text(DATA_SPECS / name).splitlines() if line.strip() and not line.startswith("#")]
 
 
 def read_table(path: str | Path, columns: int) -> np.ndarray:

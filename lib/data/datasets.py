@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from lib.data import coco, imagenet_vid
+from lib.data import imagenet_vid, pictures
 from lib.data.annotations import parse_cover, parse_exist, parse_flags
 from lib.data.layouts import Layout, Listing, Plan, SequenceSet
 from lib.data.listings import (
@@ -128,8 +128,8 @@ TRAINING = {
     "GOT10K_votval": _got10k("votval"),
     "GOT10K_train_full": _got10k(""),
     "GOT10K_official_val": _got10k("", "got10k_val_dir", "val"),
-    "COCO17": TrainingSpec("coco_dir", "coco", coco.plan_coco, "coco_lmdb_dir",
-                           content=(coco.ANNOTATION, coco.IMAGES), is_video=False, counted=False),
+    "COCO17": TrainingSpec("coco_dir", "coco", pictures.plan_coco, "coco_lmdb_dir",
+                           content=(pictures.ANNOTATION, pictures.IMAGES), is_video=False, counted=False),
     "VID": TrainingSpec("imagenet_dir", "vid", imagenet_vid.plan_vid, "imagenet_lmdb_dir",
                         content=(imagenet_vid.ANNOTATIONS, imagenet_vid.FRAMES), counted=False),
     "TRACKINGNET": trackingnet(TRACKINGNET_SETS),

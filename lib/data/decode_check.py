@@ -14,8 +14,7 @@ from typing import IO, Any
 import numpy as np
 from tqdm import tqdm
 
-from lib.data.base import boxes_outside
-from lib.data.tracks import TrackDataset
+from lib.data.tracks import TrackDataset, boxes_outside
 from lib.utils.errors import DataError
 
 logger = logging.getLogger(__name__)

@@ -6,12 +6,13 @@ simplejpeg, set to the same, give the same pixels, and none is clearly faster: t
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from lib.data.levels import Levels, levels_of, to_8_bit
 from lib.utils.errors import DataError, ImageError
 
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
@@ -19,6 +20,61 @@ _TIFF_STARTS = (b"II*\0", b"MM\0*")
 _COLOR = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH
 _EXIF_MARKS = (b"Exif", b"eXIf", b"EXIF", b"exif")  # of the block in JPEG, PNG, WebP, and as text in PNG
 _FROM_UNCHANGED = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}  # by number of channels
+_RANGE = 1 << 16
+_SAMPLE = 16  # frames, spread over a sequence, that its limits are taken from
+_OUTSIDE = 1e-4  # share of pixels that may lie below the limits, and above: dead and hot ones
+
+
+class Levels(NamedTuple):
+    """Values from ``low`` up to, and without, ``high`` become 0 to 255; what is outside becomes 0 or 255."""
+
+    low: float
+    high: float
+
+
+WHOLE = Levels(0, _RANGE)  # gives the upper 8 of 16 bits
+
+
+def levels_of(pictures: Sequence[np.ndarray]) -> Levels:
+    """Return the limits for some pictures of one sequence, (H, W, 3) of one type other than uint8.
+
+    Of 16-bit pictures it is :data:`WHOLE` where half of the range or more is used; else, and for other types, the
+    values that all but a ten-thousandth of the pixels are in, at either end.
+    """
+    if pictures[0].dtype == np.uint16:
+        counts = np.zeros(_RANGE, np.int64)
+        for picture in pictures:
+            counts += np.bincount(picture.ravel(), minlength=_RANGE)
+        below = counts.cumsum()
+        first = int(np.searchsorted(below, _OUTSIDE * below[-1], "right"))
+        end = int(np.searchsorted(below, (1 - _OUTSIDE) * below[-1])) + 1
+        return WHOLE if end - first > _RANGE // 2 else Levels(first, end)
+    values = np.concatenate([picture[np.isfinite(picture)] for picture in pictures])
+    if not values.size:
+        return Levels(0, 1)
+    low, high = (float(value) for value in np.quantile(values, (_OUTSIDE, 1 - _OUTSIDE)))
+    return Levels(low, high if high > low else low + 1)
+
+
+def sequence_levels(frame: Callable[[int], np.ndarray], count: int) -> Levels | None:
+    """Find the limits for a sequence of ``count`` frames from some spread over it; None where these have 8 bits.
+
+    ``frame`` reads one by its number, (H, W, 3) with all its bits.
+    """
+    chosen = np.unique(np.linspace(0, count - 1, _SAMPLE).round().astype(int)).tolist()
+    deep = [image for image in map(frame, chosen) if image.dtype != np.uint8]
+    return levels_of([image for image in deep if image.dtype == deep[0].dtype]) if deep else None
+
+
+def to_8_bit(picture: np.ndarray, levels: Levels) -> np.ndarray:
+    """Return a picture of any type as uint8; NaN becomes 0."""
+    if picture.dtype == np.uint16:
+        return _scaled(np.arange(_RANGE), levels)[picture]
+    return _scaled(np.nan_to_num(picture.astype(np.float64), nan=levels.low), levels)
+
+
+def _scaled(values: np.ndarray, levels: Levels) -> np.ndarray:
+    return np.clip((values - levels.low) * (256 / (levels.high - levels.low)), 0, 255).astype(np.uint8)
 
 
 def decode_image(
@@ -32,7 +88,7 @@ def decode_image(
         data: the bytes of the file.
         name: what to call it in an error.
         alpha: the picture must have transparency, and the result is RGBA (H, W, 4).
-        levels: how more than 8 bits become 8, see :mod:`lib.data.levels`; by default as fits this picture.
+        levels: how more than 8 bits become 8, see :class:`Levels`; by default as fits this picture.
         upright: turn it as its EXIF orientation says; otherwise pixels stay as stored.
 
     Raises:
@@ -99,7 +155,7 @@ def read_file(path: str | Path) -> bytes:
 class SequenceDecoder:
     """Decodes the pictures of a sequence one by one, as they come: upright, and with the same limits for all.
 
-    As later ones are not known, the limits (:mod:`lib.data.levels`) are those of the first of more than 8 bits.
+    As later ones are not known, the limits are those of the first of more than 8 bits.
     """
 
     def __init__(self) -> None:

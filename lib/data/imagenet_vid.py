@@ -9,10 +9,9 @@ import numpy as np
 from tqdm import tqdm
 
 from lib.data.annotations import decode_text
-from lib.data.base import SequenceInfo, boxes_outside, valid_boxes
 from lib.data.layouts import Plan
 from lib.data.storage import Storage
-from lib.data.tracks import Track, TrackTable, literal
+from lib.data.tracks import SequenceInfo, Track, TrackTable, boxes_outside, literal, valid_boxes
 from lib.utils.errors import DataError
 
 ANNOTATIONS = "Annotations/VID/train"

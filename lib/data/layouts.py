@@ -16,12 +16,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from lib.data.annotations import decode_text, parse_boxes, parse_flags
-from lib.data.base import SequenceInfo, valid_boxes
+from lib.data.annotations import parse_boxes, parse_flags, read_spec
 from lib.data.sequence import Annotations, ImageFrames
-from lib.data.splits import read_spec
-from lib.data.storage import Storage, any_case, image_names
-from lib.data.tracks import FrameKind, LeftOut, Track, TrackTable, literal
+from lib.data.storage import Storage, any_case, file_text, image_names
+from lib.data.tracks import FrameKind, LeftOut, SequenceInfo, Track, TrackTable, literal, valid_boxes
 from lib.data.video_io import VIDEO_SUFFIXES, VideoFile
 from lib.utils.errors import DataError
 
@@ -149,11 +147,9 @@ class SequenceFiles:
         return found or next(filter(None, (any_case(self.storage, key) for key in fixed)), keys[0])
 
     def has_boxes(self) -> bool:
-        """Return whether the file of boxes is there."""
         return self.storage.exists(self.key(*self.layout.boxes))
 
     def has_frames(self) -> bool:
-        """Return whether the folder of frames or the video is there."""
         key = self.key(*self.layout.frames)
         return self.storage.exists(key) or bool(self.storage.names(key))  # an lmdb has no folder entries
 
@@ -173,33 +169,29 @@ class SequenceFiles:
 
     def annotations(self) -> Annotations:
         """Read boxes and flags. Raises DataError: a file is missing or damaged, or they differ in length."""
-        key = self.key(*self.layout.boxes)
-        boxes = self.layout.parse(self._text(key), self.storage.path(key))
+        start, key = self.entry.omitted, self.key(*self.layout.boxes)
+        boxes = self._parsed(key, self.layout.parse)
         hidden = [(boxes == 0).all(axis=1)] if self.layout.zero_is_absent else []
         for template, parse in self.layout.hidden:
             flags_key = self.key(template)
             if self.layout.hidden_optional and not self.storage.exists(flags_key):
                 continue
-            flags = parse(self._text(flags_key), self.storage.path(flags_key))
-            if len(flags) != len(boxes):
+            hidden.append(self._parsed(flags_key, parse))
+            if len(hidden[-1]) != len(boxes):
                 name = self.storage.path(flags_key)
-                raise DataError(f"{name} has {len(flags)} flags for the {len(boxes)} boxes of {key}")
-            hidden.append(flags)
-        visible = ~np.any(hidden, axis=0) if hidden else None
-        start = self.entry.omitted
-        return Annotations(boxes[start:], None if visible is None else visible[start:])
+                raise DataError(f"{name} has {len(hidden[-1])} flags for the {len(boxes)} boxes of {key}")
+        return Annotations(boxes[start:], ~np.any(hidden, axis=0)[start:] if hidden else None)
 
     def official_visible(self) -> np.ndarray | None:
         """Return the flags of the benchmark's own evaluator; None if the user's copy lacks them."""
         template, parse = self.layout.official_hidden or ("", parse_flags)
-        key = self.key(template)
-        hidden = parse(self._text(key), self.storage.path(key)) if template and self.storage.exists(key) else None
-        return None if hidden is None else ~hidden[self.entry.omitted :]
+        there = template and self.storage.exists(self.key(template))
+        return ~self._parsed(self.key(template), parse)[self.entry.omitted :] if there else None
 
     def language(self) -> str | None:
         """Return the language description of the target; None if the user's copy lacks it."""
         key = self.key(self.layout.language)
-        return self._text(key).strip() if self.storage.exists(key) else None
+        return file_text(self.storage, key).strip() if self.storage.exists(key) else None
 
     def attributes(self) -> tuple[str, ...]:
         """Read the names of attributes; empty if the user's copy lacks the file. Raises DataError: it is damaged."""
@@ -208,12 +200,11 @@ class SequenceFiles:
         key = self.key(self.layout.meta or self.layout.attributes)
         if not self.storage.exists(key):
             return ()
-        text, path, names = self._text(key), self.storage.path(key), self.layout.attribute_names
         if self.layout.meta:
-            return _got10k_classes(text, path)
-        flags = parse_flags(text, path)
+            return _got10k_classes(file_text(self.storage, key), self.storage.path(key))
+        flags, names = self._parsed(key, parse_flags), self.layout.attribute_names
         if len(flags) != len(names):
-            raise DataError(f"{path}: expected {len(names)} attributes, found {len(flags)}")
+            raise DataError(f"{self.storage.path(key)}: expected {len(names)} attributes, found {len(flags)}")
         return tuple(name for name, flag in zip(names, flags, strict=True) if flag)
 
     def track(self) -> Track | LeftOut:
@@ -247,8 +238,8 @@ class SequenceFiles:
         path = Path(self.storage.path(key))
         return VideoFile(path) if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir() else None
 
-    def _text(self, key: str) -> str:
-        return decode_text(self.storage.read(key), self.storage.path(key))
+    def _parsed(self, key: str, parse: Parse) -> np.ndarray:
+        return parse(file_text(self.storage, key), self.storage.path(key))
 
 
 @cache

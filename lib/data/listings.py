@@ -9,12 +9,12 @@ from __future__ import annotations
 import csv
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 
-from lib.data.annotations import decode_text, parse_table
+from lib.data.annotations import parse_table, read_spec
 from lib.data.layouts import Layout, SequenceEntry, SequenceFiles
-from lib.data.splits import GOT10K_TRAIN_SEQUENCES, got10k_indices, lasot_train, numbers_by_class, read_spec
-from lib.data.storage import IMAGE_SUFFIXES, Storage
+from lib.data.storage import IMAGE_SUFFIXES, Storage, file_text
 from lib.utils.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -25,13 +25,13 @@ _TEST = re.compile(r"(.*[_-])?test([_-]?(dev|set|subset|ing|ingset|ing[_-]set))?
 
 def by_class_list(storage: Storage, layout: Layout, listed: str) -> list[SequenceEntry]:
     """LaSOT's way, sequences ``CLASS-NUMBER`` in a folder ``{group}`` = CLASS: those of a list of numbers by class."""
-    return [_of_class(f"{group}-{n}", group) for group, numbers in numbers_by_class(listed).items() for n in numbers]
+    return [_of_class(f"{group}-{n}") for group, numbers in numbers_by_class(listed).items() for n in numbers]
 
 
 def lasot_training_split(storage: Storage, layout: Layout) -> list[SequenceEntry]:
     """LaSOT's training split, cut with a warning to what is there."""
-    split = [_of_class(name, name.rpartition("-")[0]) for name in lasot_train()]
-    found = [entry for entry in split if _has_boxes(storage, layout, entry)]
+    split = list(map(_of_class, lasot_train()))
+    found = [entry for entry in split if SequenceFiles(layout, storage, entry).has_boxes()]
     if not found:
         raise DataError(f"{storage.path()} holds none of the training sequences, like airplane/airplane-2")
     if len(found) < len(split):
@@ -47,7 +47,7 @@ def by_class_folder(storage: Storage, layout: Layout, listed: str = "", depth: i
     names = _list_there(storage, listed) or [
         name for group, folder in classes.items() for name in storage.names(folder) if name.startswith(f"{group}-")
     ]
-    return [_of_class(name, group, classes.get(group)) for name in names for group in [name.rpartition("-")[0]]]
+    return [_of_class(name, classes) for name in names]
 
 
 def by_folder(storage: Storage, layout: Layout, listed: str = "") -> list[SequenceEntry]:
@@ -68,13 +68,13 @@ def by_annotated_folder(
 
 
 def by_annotation(storage: Storage, layout: Layout, group: str = "") -> list[SequenceEntry]:
-    """List all files of boxes that lie together in one folder, the first of several with any; ``{group}`` is as
-    given."""
+    """All files of boxes that lie together in one folder, the first of several with any; ``{group}`` is as given."""
     for template in layout.boxes:
         before, after = template.replace("{group}", group).split("{name}")
-        names = [name for name in storage.names(before.rstrip("/")) if name.endswith(after)]
-        if names:
-            return [_in_group(name.removesuffix(after), group) for name in names]
+        files = [file for file in storage.names(before.rstrip("/")) if file.endswith(after)]
+        if files:
+            names = [file.removesuffix(after) for file in files]
+            return [SequenceEntry(name, {"group": group}, f"{group}/{name}" if group else name) for name in names]
     return []
 
 
@@ -99,15 +99,12 @@ def by_table(storage: Storage, layout: Layout, listed: str) -> list[SequenceEntr
 
 
 def by_table_every_third(storage: Storage, layout: Layout, listed: str) -> list[SequenceEntry]:
-    """UAV123@10fps: every third frame of UAV123, numbered anew, in folders called ``UAV123_10fps``, see
-    :func:`by_table`."""
-    return [
-        _from_table(
-            {key: value.replace("UAV123/", "UAV123_10fps/") for key, value in entry.items()}
-            | {key: str((int(entry[key]) - 1) // 3 + 1) for key in ("first", "last")}
-        )
-        for entry in csv.DictReader(read_spec(listed))
-    ]
+    """UAV123@10fps: every third frame of UAV123, numbered anew, in folders ``UAV123_10fps``, see :func:`by_table`."""
+    found = []
+    for entry in csv.DictReader(read_spec(listed)):
+        moved = {key: value.replace("UAV123/", "UAV123_10fps/") for key, value in entry.items()}
+        found.append(_from_table(moved | {key: str((int(entry[key]) - 1) // 3 + 1) for key in ("first", "last")}))
+    return found
 
 
 def by_range_file(storage: Storage, layout: Layout, only: str = "") -> list[SequenceEntry]:
@@ -124,8 +121,7 @@ def by_range_file(storage: Storage, layout: Layout, only: str = "") -> list[Sequ
             continue
         if limits is None:
             raise DataError(f"{storage.path(name)} has no file *_frames.txt that tells its first and last frame")
-        text = decode_text(storage.read(limits), storage.path(limits))
-        first, last = parse_table(text, 2, storage.path(limits))[0].astype(int)
+        first, last = parse_table(file_text(storage, limits), 2, storage.path(limits))[0].astype(int)
         files = tuple(f"{number:04d}.jpg" for number in range(first, last + 1))
         found.append(SequenceEntry(name, {"boxes": boxes}, frames=files))
     return found
@@ -133,7 +129,7 @@ def by_range_file(storage: Storage, layout: Layout, only: str = "") -> list[Sequ
 
 def got10k_split(storage: Storage, layout: Layout, split: str = "") -> list[SequenceEntry]:
     """GOT-10k's sequences of ``list.txt``: those of ``vottrain`` or ``votval``, or all; a shorter list cuts a split."""
-    names = decode_text(storage.read("list.txt"), storage.path("list.txt")).split()
+    names = file_text(storage, "list.txt").split()
     if split and len(names) != GOT10K_TRAIN_SEQUENCES:
         logger.warning("%s has %d of the %d official sequences; the %s split is cut to them",
                        storage.path("list.txt"), len(names), GOT10K_TRAIN_SEQUENCES, split)  # fmt: skip
@@ -145,29 +141,56 @@ def got10k_held_out(storage: Storage, layout: Layout) -> list[SequenceEntry]:
     names = _list_there(storage, "list.txt")
     if not names:
         raise DataError(f"{storage.path('list.txt')} is missing or empty: the sequences are chosen by it")
-    chosen = [int(number) for line in read_spec("got10k_val_ids.txt") for number in line.split()]
-    return [SequenceEntry(names[index]) for index in chosen if index < len(names)]
+    return [SequenceEntry(names[index]) for index in sorted(_indices("got10k_val_ids.txt")) if index < len(names)]
 
 
-def _of_class(name: str, group: str, folder: str | None = None) -> SequenceEntry:
-    return SequenceEntry(name, {"group": folder or group}, f"{folder or group}/{name}", object_class=group)
+def numbers_by_class(name: str) -> dict[str, list[int]]:
+    """Return a list of lines ``CLASS: NUMBER NUMBER ...``, of sequences called ``CLASS-NUMBER``."""
+    pairs = (line.split(":") for line in read_spec(name))
+    return {object_class: [int(number) for number in numbers.split()] for object_class, numbers in pairs}
 
 
-def _in_group(name: str, group: str) -> SequenceEntry:
-    return SequenceEntry(name, {"group": group}, f"{group}/{name}" if group else name)
+def lasot_train() -> list[str]:
+    """LaSOT's training split: numbers 1 to 20 of each class, but for the test split; 1120 names."""
+    test = numbers_by_class("lasot_test.txt")
+    return [f"{name}-{number}" for name, held_out in test.items() for number in range(1, 21) if number not in held_out]
+
+
+GOT10K_TRAIN_SEQUENCES = 9335
+
+
+def got10k_indices(split: str, count: int = GOT10K_TRAIN_SEQUENCES) -> list[int]:
+    """Indices into GOT-10k's training list of ``count`` sequences, rising.
+
+    ``votval`` is the held-out part and ``vottrain`` the rest, both without the thousand that VOT forbids.
+    """
+    chosen = _indices("got10k_val_ids.txt")
+    if split == "vottrain":
+        chosen = frozenset(range(count)) - chosen
+    return [i for i in sorted(chosen - _indices("got10k_vot_forbidden_ids.txt")) if i < count]
+
+
+@cache
+def _indices(name: str) -> frozenset[int]:
+    return frozenset(int(word) for line in read_spec(name) for word in line.split())
+
+
+def _of_class(name: str, folders: Mapping[str, str] | None = None) -> SequenceEntry:
+    """Return the entry of ``CLASS-NUMBER``, in the folder of its class, by default of that name."""
+    group = name.rpartition("-")[0]
+    folder = (folders or {}).get(group, group)
+    return SequenceEntry(name, {"group": folder}, f"{folder}/{name}", object_class=group)
 
 
 def _list_there(storage: Storage, listed: str) -> list[str]:
-    if not listed or not storage.exists(listed):
-        return []
-    lines = decode_text(storage.read(listed), storage.path(listed)).splitlines()
+    lines = file_text(storage, listed).splitlines() if listed and storage.exists(listed) else []
     return [line.strip() for line in lines if line.strip()]
 
 
 def _test_split(storage: Storage, layout: Layout) -> str:
     """Find the folder of a test split beside that of a training split: ``test``, ``TNL2K_test_subset``."""
     names = (name for name in storage.names() if _TEST.fullmatch(name) and storage.names(name))
-    return next((name for name in names if not _has_boxes(storage, layout, _at(name))), "")
+    return next((name for name in names if not _is_annotated(storage, layout, name)), "")
 
 
 def _class_folders(storage: Storage, start: str, deeper: int) -> Iterator[str]:
@@ -184,17 +207,14 @@ def _annotated_folders(storage: Storage, layout: Layout, start: str, deeper: int
     """Yield the paths below ``start`` of folders with a file of boxes; nothing is looked for in these."""
     for name in storage.names(start):
         folder = f"{start}/{name}" if start else name
-        if _has_boxes(storage, layout, _at(folder)):
+        if _is_annotated(storage, layout, folder):
             yield folder
         elif deeper and not name.endswith(_IMAGES):
             yield from _annotated_folders(storage, layout, folder, deeper - 1)
 
 
-def _at(folder: str) -> SequenceEntry:
-    return SequenceEntry(folder, {"folder": folder, "group": folder})
-
-
-def _has_boxes(storage: Storage, layout: Layout, entry: SequenceEntry) -> bool:
+def _is_annotated(storage: Storage, layout: Layout, folder: str) -> bool:
+    entry = SequenceEntry(folder, {"folder": folder, "group": folder})
     return SequenceFiles(layout, storage, entry).has_boxes()
 
 

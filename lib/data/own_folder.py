@@ -6,9 +6,10 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,6 @@ from lib.data.annotations import parse_flags
 from lib.data.image_io import decode_deep, is_turned
 from lib.data.layouts import Layout, Plan, SequenceEntry, SequenceFiles, plan_of
 from lib.data.regions import parse_own
-from lib.data.splits import selected
 from lib.data.storage import IMAGE_TYPES, FolderStorage, Storage, image_names
 from lib.data.tracks import FrameKind, TrackTable, literal
 from lib.data.video_io import VIDEO_SUFFIXES
@@ -69,17 +69,24 @@ def own_sequences(root: Path) -> list[OwnSequence]:
 
     What has no annotation, or no frames that can be read, is left out with a warning.
 
-    Raises:
-        DataError: there is no such folder, or no sequence in it.
+    Raises DataError: there is no such folder, or no sequence in it.
     """
     if not root.is_dir():
         raise DataError(f"folder:{root}: there is no such folder")
+    whole, frames, apart = Path(os.path.abspath(root)), root, None
+    if any((root / name).is_file() for name in _ANNOTATIONS):
+        whole, places = whole.parent, [root]
+    else:
+        found = ((root / f, root / b) for f, b in _APART if (root / f).is_dir() and (root / b).is_dir())
+        frames, apart = next(found, (root, None))
+        inside = [frames / name for name in FolderStorage(str(frames)).names()]
+        places = [path for path in inside if path.is_dir() or (apart and _is_video(path))]
     sequences, problems = [], {}
-    for candidate in _candidates(root):
+    for folder in places:
         try:
-            sequences.append(_sequence(candidate))
+            sequences.append(_sequence(folder, whole, apart))
         except DataError as error:
-            problems[candidate[2]] = str(error)
+            problems[folder] = str(error)
     if not sequences:
         reason = next((f"; {folder}: {problem}" for folder, problem in problems.items()), "")
         raise DataError(f"folder:{root}: no sequences; expected {_FORMS}{reason}")
@@ -89,11 +96,7 @@ def own_sequences(root: Path) -> list[OwnSequence]:
 
 
 def own_files(found: OwnSequence, label: str = "") -> SequenceFiles:
-    """Return the files of a sequence, by absolute paths; its ground truth may be VOT regions.
-
-    Args:
-        label: what training calls it.
-    """
+    """Return the files of a sequence that training calls ``label``; its ground truth may be VOT regions."""
     frames, boxes, *flags = (literal(str(path)) for path in (found.frames, found.boxes, *found.flags))
     layout = Layout((frames,), (boxes,), parse_own, hidden=tuple((path, parse_flags) for path in flags))
     return SequenceFiles(layout, FolderStorage(""), SequenceEntry(found.name, label=label))
@@ -109,41 +112,20 @@ def folder_label(root: Path) -> str:
     return "_".join(("folder", re.sub(r"[^\w.-]+", "_", os.path.basename(real)), mark))
 
 
-# What may be a sequence: its name, the folder that it is one of, its own folder, and possible files of boxes and flags.
-_Candidate = tuple[str, Path, Path, tuple[Path, ...], tuple[Path, ...]]
-
-
-def _candidates(root: Path) -> list[_Candidate]:
-    whole = Path(os.path.abspath(root))
-    inside = [root / name for name in FolderStorage(str(root)).names()]
-    if any((root / name).is_file() for name in _ANNOTATIONS):
-        return [_with_boxes_inside(whole.name, whole.parent, root)]
-    apart = next(((root / f, root / b) for f, b in _APART if (root / f).is_dir() and (root / b).is_dir()), None)
-    if apart is None:
-        return [_with_boxes_inside(folder.name, whole, folder) for folder in inside if folder.is_dir()]
-    candidates: list[_Candidate] = []
-    for path in (apart[0] / name for name in FolderStorage(str(apart[0])).names()):
-        if _is_video(path) or path.is_dir():
-            name = path.stem if _is_video(path) else path.name
-            boxes = (apart[1] / f"{name}.txt", *(path / file for file in _ANNOTATIONS))
-            flags = tuple(root / template.format(name=name) for template in _FLAGS_APART)
-            candidates.append((name, whole, path, boxes, flags))
-    return candidates
-
-
-def _with_boxes_inside(name: str, root: Path, folder: Path) -> _Candidate:
-    boxes, flags = (tuple(folder / file for file in files) for files in (_ANNOTATIONS, _FLAGS))
-    return name, root, folder, boxes, flags
-
-
-def _sequence(candidate: _Candidate) -> OwnSequence:
-    name, root, folder, boxes, flags = candidate
-    found = next((path for path in boxes if path.is_file()), None)
+def _sequence(folder: Path, root: Path, apart: Path | None) -> OwnSequence:
+    """Return the sequence in a folder or video of ``root``; boxes may lie in the folder ``apart``. Raises DataError."""
+    video, path = _is_video(folder), Path(os.path.abspath(folder))
+    name = path.stem if video else path.name
+    boxes, flags = ([folder / file for file in files] for files in (_ANNOTATIONS, _FLAGS))
+    if apart:
+        boxes = [apart / f"{name}.txt", *boxes]
+        flags = [apart.parent / template.format(name=name) for template in _FLAGS_APART]
+    found = next(filter(Path.is_file, boxes), None)
     if found is None:
         names = (str(path.relative_to(folder) if path.is_relative_to(folder) else path) for path in boxes)
         raise DataError(f"it has no {' or '.join(names)}")
-    frames = folder if _is_video(folder) else frames_in(folder)
-    return OwnSequence(name, root, folder, found, tuple(path for path in flags if path.is_file()), frames)
+    frames = folder if video else frames_in(folder)
+    return OwnSequence(name, root, folder, found, tuple(filter(Path.is_file, flags)), frames)
 
 
 def _is_video(path: Path) -> bool:
@@ -162,12 +144,38 @@ def frames_in(folder: Path) -> Path:
     return videos[0]
 
 
+def split_selection(name: str) -> tuple[str, tuple[str, ...]]:
+    """``FOLDER[a_*, b]`` as ``FOLDER`` and its patterns; a name without brackets has none."""
+    match = re.fullmatch(r"(\w+)\[(.*)]", name)
+    if match is None:
+        return name, ()
+    return match[1], tuple(part.strip() for part in match[2].split(","))
+
+
+def selected(names: Sequence[str], patterns: Sequence[str], what: str) -> list[str]:
+    """Return the names that match a shell pattern (``*``, ``?``, ``[abc]``), in their order; all, where there is none.
+
+    Args:
+        what: the data set, for errors.
+
+    Raises:
+        DataError: a pattern matches no name.
+    """
+    if not patterns:
+        return list(names)
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            listed = ", ".join(sorted(names)[:5])
+            raise DataError(f"{what}[{pattern}] matches none of the {len(names)} names, such as {listed}")
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
 def plan_own(storage: Storage, roots: Sequence[str], patterns: Sequence[str] = ()) -> Plan:
     """Folders of sequences (or of one), see :func:`own_sequences`. Keys are absolute paths.
 
     Args:
         roots: the folders.
-        patterns: of the names of the sequences to take, see :func:`lib.data.splits.selected`.
+        patterns: of the names of the sequences to take, see :func:`selected`.
     """
     found = [(Path(root).resolve(), item) for root in roots for item in own_sequences(Path(root).resolve())]
     names = set(selected([item.name for _, item in found], patterns, "FOLDER"))
@@ -180,20 +188,18 @@ def _with_remarks(table: TrackTable) -> TrackTable:
     """Log what is done to the pixels of pictures that a user may not expect, with the first picture as example."""
     indices = np.flatnonzero(table.kinds == FrameKind.LISTED)
     firsts = [Path(table.keys[i].decode(), table.files[table.starts[i]].decode()) for i in indices]
-    if path := next(filter(_is_turned, firsts), None):
+    if path := next((one for one in firsts if _is(is_turned, one)), None):
         logger.info("%s and others like it are turned as their EXIF orientation says", path)
-    if path := next(filter(_is_deep, firsts), None):
+    if path := next((one for one in firsts if _is(_is_deep, one)), None):
         logger.info("%s and others like it have more than 8 bits: limits of each sequence make 8 of them", path)
     return table
 
 
-def _is_turned(path: Path) -> bool:
+def _is(kind: Callable[[bytes, str], bool], path: Path) -> bool:
     with suppress(ImageError):  # reported when a sample is drawn from it
-        return is_turned(path.read_bytes(), str(path))
+        return kind(path.read_bytes(), str(path))
     return False
 
 
-def _is_deep(path: Path) -> bool:
-    with suppress(ImageError):
-        return decode_deep(path.read_bytes(), str(path)).dtype != np.uint8
-    return False
+def _is_deep(data: bytes, name: str) -> bool:
+    return decode_deep(data, name).dtype != np.uint8

@@ -23,9 +23,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from lib.data.base import AnnotatedDataset
 from lib.data.image_io import decode_image, read_image, shrink, write_image
-from lib.data.tracks import TrackDataset
+from lib.data.tracks import AnnotatedDataset, TrackDataset
 from lib.utils.cpu import cpu_count
 from lib.utils.crop import CropWindow, crop_window
 from lib.utils.errors import ConfigError, DataError

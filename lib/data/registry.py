@@ -9,19 +9,20 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from lib.data.base import CONFIGURE
-from lib.data.cache import cache_path, cached_table
 from lib.data.datasets import TRACKINGNET_SETS, TRAINING, TrainingSpec, trackingnet
 from lib.data.layouts import Plan
-from lib.data.own_folder import plan_own
+from lib.data.own_folder import plan_own, split_selection
 from lib.data.pictures import plan_pictures
-from lib.data.splits import split_selection
 from lib.data.storage import FolderStorage, Storage, open_storage
-from lib.data.tracks import TrackDataset
+from lib.data.tracks import TrackDataset, cache_path, cached_table
 from lib.utils.errors import ConfigError, DataError, suggestion
 
 logger = logging.getLogger(__name__)
 
+CONFIGURE = (
+    "set {setting} in lib/train/admin/local.py (tracking/create_default_local_file.py writes that file), "
+    "or put the data there"
+)
 _MOST_LISTED = 5
 
 

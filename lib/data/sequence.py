@@ -14,8 +14,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from lib.data.image_io import decode_deep, is_turned
-from lib.data.levels import WHOLE, Levels, levels_of, sequence_levels, to_8_bit
+from lib.data.image_io import WHOLE, Levels, decode_deep, is_turned, levels_of, sequence_levels, to_8_bit
 from lib.data.storage import IMAGE_TYPES, FolderStorage, Storage, image_digest, image_names
 from lib.utils.errors import DataError
 
@@ -81,7 +80,7 @@ class ImageFrames:
 
     @cached_property
     def levels(self) -> Levels | None:
-        """The limits for scaling to 8 bits, see :func:`lib.data.levels.sequence_levels`."""
+        """The limits for scaling to 8 bits, see :func:`sequence_levels`."""
         return sequence_levels(self._deep, len(self))
 
     def remarks(self) -> list[str]:

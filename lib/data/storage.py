@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol
 
+from lib.data.annotations import decode_text
 from lib.utils.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -60,9 +61,7 @@ class Storage(Protocol):
 def open_storage(root: str | Path, lmdb: bool = False) -> Storage:
     """Return the storage at ``root``, a folder of files or, with ``lmdb``, of an lmdb.
 
-    Raises:
-        DataError: there is no such folder, or no lmdb in it.
-        ConfigError: an lmdb is requested, but the package is not installed.
+    Raises DataError: there is no such folder, or no lmdb in it; ConfigError: the package lmdb is not installed.
     """
     if not Path(root).is_dir():
         raise DataError(f"there is no folder {root}")
@@ -257,8 +256,7 @@ def natural_key(name: str) -> tuple:
 def image_digest(storage: Storage, names: Sequence[str]) -> str:
     """Return a hash of images, 16 hex digits, from their names and sizes and the bytes of the first and last.
 
-    Raises:
-        DataError: an image is missing or unreadable.
+    Raises DataError: an image is missing or unreadable.
     """
     digest = hashlib.sha256()
     for name in names:
@@ -268,13 +266,16 @@ def image_digest(storage: Storage, names: Sequence[str]) -> str:
     return digest.hexdigest()[:16]
 
 
+def file_text(storage: Storage, key: str) -> str:
+    """Return the text of a file. Raises DataError: it is missing, unreadable or no text."""
+    return decode_text(storage.read(key), storage.path(key))
+
+
 def any_case(storage: Storage, key: str) -> str | None:
     """Return the key of an existing file or folder whose name matches ``key``, ignoring case; None if there is none."""
-    folder, _, wanted = key.rpartition("/")
-    for name in storage.names(folder):
-        if name.lower() == wanted.lower():
-            return f"{folder}/{name}" if folder else name
-    return None
+    folder, slash, wanted = key.rpartition("/")
+    found = (name for name in storage.names(folder) if name.lower() == wanted.lower())
+    return next((folder + slash + name for name in found), None)
 
 
 def image_names(storage: Storage, folder: str) -> list[str]:

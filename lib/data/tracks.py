@@ -1,24 +1,84 @@
-"""The annotation of a whole data set in a few arrays, and the data set that reads frames by it.
+"""The annotation of a whole data set in a few arrays, its copy on disk, and the data set that reads frames by it.
 
 One flat table serves every layout: it is written to the cache as it is, and worker processes share its memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+import hashlib
+import logging
+import os
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from lib.data.base import SequenceInfo
-from lib.data.image_io import decode_deep
-from lib.data.levels import Levels, levels_of, sequence_levels, to_8_bit
+from lib.data.image_io import Levels, decode_deep, levels_of, sequence_levels, to_8_bit
 from lib.data.storage import Storage
 from lib.data.video_io import VideoFile
 from lib.utils.errors import DataError, ImageError
+from lib.utils.replacing import replacing
+
+logger = logging.getLogger(__name__)
+
+# To be raised whenever a layout makes another table of the same files.
+_FORMAT = 4
+
+
+@dataclass(frozen=True)
+class SequenceInfo:
+    """Annotation of one sequence of N frames.
+
+    Attributes:
+        bbox: ``xywh`` in pixels, float64 (N, 4).
+        visible: the target can be seen and has a valid box, bool (N,).
+        valid: the box has area, bool (N,).
+    """
+
+    bbox: np.ndarray
+    visible: np.ndarray
+    valid: np.ndarray
+
+
+class AnnotatedDataset(Protocol):
+    """A list of sequences (or still images: ``is_video`` False, one frame each) with a box for every frame."""
+
+    name: str
+    is_video: bool
+
+    def __len__(self) -> int: ...
+
+    def sequence(self, index: int) -> SequenceInfo: ...
+
+    def sequence_name(self, index: int) -> str: ...
+
+    def frame(self, index: int, frame: int) -> np.ndarray:
+        """RGB uint8 (H, W, 3)."""
+        ...
+
+
+_MOST_OF_PICTURE = 10  # times the width or height of a picture, that a box may have
+
+
+def boxes_outside(bbox: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Return which ``xywh`` boxes (N, 4) lie wholly outside of their picture, or are absurdly large, bool (N,).
+
+    Args:
+        size: width and height of one picture, (2,), or of that of each box, (N, 2); NaN where it is not known.
+    """
+    outside = (bbox[:, :2] >= size).any(1) | (bbox[:, :2] + bbox[:, 2:] <= 0).any(1)
+    return outside | (bbox[:, 2:] > _MOST_OF_PICTURE * size).any(1)
+
+
+def valid_boxes(bbox: np.ndarray) -> np.ndarray:
+    """Return which ``xywh`` boxes (N, 4) are finite and have a width and a height."""
+    return np.isfinite(bbox).all(1) & (bbox[:, 2:] > 0).all(1)
 
 
 class FrameKind(IntEnum):
@@ -116,9 +176,53 @@ def literal(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")
 
 
+def cache_path(cache_dir: str | Path, name: str, root: str, suffix: str = ".npz") -> Path:
+    """Return the file kept for the data set ``name`` in ``root``."""
+    mark = hashlib.sha256(f"{name}\n{os.path.abspath(root)}".encode()).hexdigest()[:10]
+    return Path(cache_dir) / f"{re.sub(r'[^A-Za-z0-9_]+', '_', name).strip('_')}-{mark}{suffix}"
+
+
+def cached_table(path: Path, stamp: str, make: Callable[[], TrackTable]) -> TrackTable:
+    """Read the table in the file ``path``; where that is missing, damaged or outdated, make a new one, and keep it.
+
+    Args:
+        path: see :func:`cache_path`.
+        stamp: the state of the files that the table is made of.
+        make: makes the table.
+    """
+    stamp = f"{_FORMAT} {stamp}"
+    table = _load(path, stamp)
+    if table is None:
+        table = make()
+        _save(path, stamp, table)
+    return table
+
+
+def _load(path: Path, stamp: str) -> TrackTable | None:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if archive["stamp"].item() == stamp:
+                return TrackTable(**{field.name: archive[field.name] for field in fields(TrackTable)})
+            logger.info("%s is out of date: reading the annotation anew", path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        logger.warning("%s is damaged (%s): reading the annotation anew", path, error)
+    return None
+
+
+def _save(path: Path, stamp: str, table: TrackTable) -> None:
+    try:
+        with replacing(path, f".{os.getpid()}.tmp") as unfinished, open(unfinished, "wb") as file:
+            np.savez(file, stamp=np.array(stamp), **vars(table))
+    except OSError as error:
+        logger.warning("%s cannot be written (%s): the annotation will be read again next time; set cache_dir in "
+                    "lib/train/admin/local.py to a folder that can", path, error)  # fmt: skip
+
+
 @dataclass(eq=False)
 class TrackDataset:
-    """An annotated data set (:class:`lib.data.base.AnnotatedDataset`) by its table and its files.
+    """An annotated data set (:class:`AnnotatedDataset`) by its table and its files.
 
     Attributes:
         upright: pictures are turned as their EXIF orientation says. Those of published data sets are taken as stored.

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from lib.data.base import valid_boxes
 from lib.data.sequence import Sequence as Video
+from lib.data.tracks import valid_boxes
 from lib.test.evaluation.protocol import BatchTracker, Tracker, batch_tracker
 from lib.test.evaluation.results import ANNOTATOR, REALTIME
 from lib.utils.box_ops import box_xywh_to_xyxy, paired_iou

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lib.data.splits import read_spec
+from lib.data.annotations import read_spec
 from lib.utils.errors import CheckpointError, ConfigError, suggestion
 
 _STRIDES = (8, 16, 32)  # of YOLOX's three grids, in pixels

@@ -13,9 +13,9 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
-from lib.data.base import valid_boxes
 from lib.data.sequence import ImageFrames, Sequence
 from lib.data.storage import FolderStorage
+from lib.data.tracks import valid_boxes
 from lib.utils.errors import ConfigError, DataError
 
 REGISTRY, STACK = "trackers.ini", "stack.yaml"

@@ -10,12 +10,10 @@ import numpy as np
 from tqdm import tqdm
 
 from lib.config.drawing import DrawSettings
-from lib.data.base import CONFIGURE, valid_boxes
-from lib.data.cache import cache_path
 from lib.data.decode_check import CHUNK, Span, decode_spans
-from lib.data.registry import find_spec, folders, open_dataset, own_setting
+from lib.data.registry import CONFIGURE, find_spec, folders, open_dataset, own_setting
 from lib.data.storage import image_names
-from lib.data.tracks import FrameKind, TrackDataset
+from lib.data.tracks import FrameKind, TrackDataset, cache_path, valid_boxes
 from lib.drawing.assets import load_assets
 from lib.drawing.pictures import list_pictures
 from lib.train.admin.environment import EnvironmentSettings

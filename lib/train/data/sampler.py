@@ -9,7 +9,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from lib.config.experiment import DataConfig
-from lib.data.base import AnnotatedDataset, SequenceInfo
+from lib.data.tracks import AnnotatedDataset, SequenceInfo
 
 # In these modes further templates are frames near the search frame where the target is visible, or that have a valid
 # box. (The published ``trident_pro`` draws from all frames and discards samples without a valid box: the same.)

@@ -15,9 +15,9 @@ from torch.utils.data import Dataset
 from lib.config import ExperimentConfig
 from lib.config.drawing import DrawSettings
 from lib.config.experiment import DataConfig
-from lib.data.base import AnnotatedDataset, SequenceInfo
 from lib.data.crops import CropPair, CropSpec, PairSpec, augment_crop
 from lib.data.registry import folders, open_dataset
+from lib.data.tracks import AnnotatedDataset, SequenceInfo
 from lib.drawing.assets import load_assets
 from lib.drawing.pairs import ImagesDataset
 from lib.train.admin.environment import EnvironmentSettings
