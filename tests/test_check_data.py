@@ -279,11 +279,11 @@ def test_an_interrupted_check_goes_on(dataset, tmp_path, caplog):
     caplog.set_level("INFO")
     note = tmp_path / "note"
     started = decode_spans(dataset, spans(dataset), 1, note)
-    assert [next(started) for _ in range(4)] == [(8, [])] * 4
+    assert [next(started) for _ in range(4)] == [(8, [], [])] * 4
     started.close()
     with note.open("a") as file:
         file.write("\n5 ")  # the line that a kill cut short
-    assert sum(frames for frames, _ in decode_spans(dataset, spans(dataset), 1, note)) == 72
+    assert sum(frames for frames, *_ in decode_spans(dataset, spans(dataset), 1, note)) == 72
     assert "4 of 9 parts were decoded before" in caplog.text
     caplog.clear()
     list(decode_spans(dataset, spans(dataset), 1, note))
@@ -295,17 +295,17 @@ def test_what_was_broken_is_decoded_again(dataset, env, tmp_path):
     whole = path.read_bytes()
     truncate(path)
     for _ in range(2):
-        broken = [text for _, texts in decode_spans(dataset, spans(dataset), 1, note) for text in texts]
+        broken = [text for _, texts, _ in decode_spans(dataset, spans(dataset), 1, note) for text in texts]
         assert len(broken) == 1 and "00000009.jpg is truncated" in broken[0]
     path.write_bytes(whole)
-    assert not any(texts for _, texts in decode_spans(dataset, spans(dataset), 1, note))
+    assert not any(texts for _, texts, _ in decode_spans(dataset, spans(dataset), 1, note))
 
 
 def test_what_was_changed_since_is_decoded_again(dataset, env, tmp_path):
     note, path = tmp_path / "note", folder(env) / "00000009.jpg"
-    assert not any(texts for _, texts in decode_spans(dataset, spans(dataset), 1, note))
+    assert not any(texts for _, texts, _ in decode_spans(dataset, spans(dataset), 1, note))
     path.write_bytes(path.read_bytes()[:-200])
-    broken = [text for _, texts in decode_spans(dataset, spans(dataset), 1, note) for text in texts]
+    broken = [text for _, texts, _ in decode_spans(dataset, spans(dataset), 1, note) for text in texts]
     assert len(broken) == 1 and "00000009.jpg is truncated" in broken[0]
 
 
@@ -313,7 +313,7 @@ def test_notes_of_other_data_do_not_count(dataset, env, tmp_path, caplog):
     caplog.set_level("INFO")
     note = tmp_path / "note"
     list(decode_spans(dataset, spans(dataset)[:4], 1, note))
-    assert sum(frames for frames, _ in decode_spans(dataset, spans(dataset), 1, note)) == 72
+    assert sum(frames for frames, *_ in decode_spans(dataset, spans(dataset), 1, note)) == 72
     assert "decoded before" not in caplog.text
     list(decode_spans(dataset, spans(dataset), 1, tmp_path / "note" / "below a file"))
     assert "if interrupted, the check will start anew" in caplog.text

@@ -47,17 +47,9 @@ def read_table(path: str | Path, columns: int) -> np.ndarray:
 
 
 def parse_table(text: str, columns: int, path: str | Path) -> np.ndarray:
-    """``columns`` numbers per line, separated by commas, tabs, spaces or a mixture of them.
+    """Parse ``columns`` numbers per line, separated by commas, tabs, spaces or a mixture of them: (N, columns) float64.
 
-    Args:
-        text: the text of a file.
-        path: what to call it in an error.
-
-    Returns:
-        (N, columns) float64; NaN stays NaN.
-
-    Raises:
-        DataError: the text is empty, or a line holds something else (its number is named).
+    NaN stays NaN. Raises DataError, which names ``path``: the text is empty, or a line (named) holds something else.
     """
     written = text.rstrip().split("\n")
     lines = text.rstrip().replace(",", " ").replace(";", " ").split("\n")

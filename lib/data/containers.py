@@ -14,10 +14,7 @@ _EBML, _SEGMENT, _CLUSTER = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\x1f\x43
 def is_broken(path: str | Path) -> bool:
     """Check whether a part of the file's structure runs over its end: it was cut short, or sizes were overwritten.
 
-    Headers alone are read. False for containers that are not known here.
-
-    Raises:
-        OSError: the file cannot be read.
+    Headers alone are read. False for containers that are not known here. Raises OSError: the file cannot be read.
     """
     size = os.path.getsize(path)
     with open(path, "rb") as file:

@@ -23,22 +23,16 @@ CHUNK = 256  # frames that a thread decodes at a time; what an interruption can 
 
 # Frames start to stop - 1 of sequence number index.
 Span = tuple[int, int, int]
-# Number of frames that were decoded, and what was broken.
-Result = tuple[int, list[str]]
+# Number of frames that were decoded, what was broken, and which boxes of visible targets lie wholly outside.
+Result = tuple[int, list[str], list[str]]
 
 
-def decode_spans(
-    dataset: TrackDataset, spans: Iterable[Span], jobs: int, note: Path | None, outside: list[str] | None = None
-) -> Iterator[Result]:
+def decode_spans(dataset: TrackDataset, spans: Iterable[Span], jobs: int, note: Path | None) -> Iterator[Result]:
     """Decode frames in ``jobs`` threads; results come in parts, those noted by an earlier, interrupted run first.
 
-    Threads, because reading and decoding leave Python's lock alone, and processes would each need the annotation.
-
-    Args:
-        note: a file that keeps, line by line, which parts are done. It does not count for other data, nor a part of it
-            for files that were changed since; parts in which something was found are not kept, since it may have been
-            mended. None keeps nothing.
-        outside: takes the boxes of visible targets that lie wholly outside of the frame that was decoded.
+    Threads, because reading and decoding leave Python's lock alone, and processes would each need the annotation. The
+    file ``note`` keeps, line by line, which parts are done. It does not count for other data, nor a part of it for
+    files that were changed since; parts in which something was found are not kept, since it may have been mended.
     """
     chunks = _chunks(spans)
     stamp = f"{len(chunks)} parts, {len(dataset.table.bbox)} frames, {dataset.storage.stamp([''])}"
@@ -49,7 +43,7 @@ def decode_spans(
     }
     if done:
         logger.info("%d of %d parts were decoded before; to decode them again, remove %s", len(done), len(chunks), note)
-    yield from ((frames, []) for frames in done.values())
+    yield from ((frames, [], []) for frames in done.values())
     waiting = [number for number in range(len(chunks)) if number not in done]
     pool = ThreadPoolExecutor(jobs)
     try:
@@ -58,13 +52,11 @@ def decode_spans(
                 print(stamp, file=file)
             results = pool.map(partial(_decode, dataset), [chunks[number] for number in waiting])
             bar = tqdm(results, desc=f"{dataset.name}: decoding", total=len(waiting), delay=2, unit="part")
-            for number, (frames, broken, strays) in zip(waiting, bar, strict=True):
-                if not broken and not strays:
+            for number, (frames, broken, outside) in zip(waiting, bar, strict=True):
+                if not broken and not outside:
                     # The line break ends one that was cut short.
                     print(f"\n{number} {frames} {_mark(dataset, chunks[number])}", file=file, flush=True)
-                if outside is not None:
-                    outside += strays
-                yield frames, broken
+                yield frames, broken, outside
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -82,8 +74,7 @@ def _chunks(spans: Iterable[Span]) -> list[list[Span]]:
     return chunks
 
 
-def _decode(dataset: TrackDataset, spans: list[Span]) -> tuple[int, list[str], list[str]]:
-    """Number of frames that were decoded, what was broken, and which boxes lie wholly outside."""
+def _decode(dataset: TrackDataset, spans: list[Span]) -> Result:
     frames, broken, outside = 0, [], []
     for index, start, stop in spans:
         video = dataset.video(index)

@@ -112,10 +112,7 @@ def decode_deep(data: bytes, name: str, upright: bool = False) -> np.ndarray:
 
 
 def is_turned(data: bytes, name: str) -> bool:
-    """Return whether the EXIF orientation of an encoded picture changes its pixels, see :func:`decode_image`.
-
-    Only a file with an EXIF block is decoded for it.
-    """
+    """Return whether EXIF orientation changes a picture's pixels; only a file with an EXIF block is decoded for it."""
     return any(mark in data for mark in _EXIF_MARKS) and not np.array_equal(
         decode_deep(data, name, upright=True), decode_deep(data, name)
     )
@@ -138,8 +135,7 @@ def _decode(data: bytes, name: str, flags: int) -> np.ndarray:
 def read_image(path: str | Path, alpha: bool = False) -> np.ndarray:
     """Read a picture file as RGB uint8 (H, W, 3), or with ``alpha`` as RGBA; see :func:`decode_image`.
 
-    Raises:
-        ImageError: the file is missing, unreadable or damaged, or lacks the alpha channel.
+    Raises ImageError: the file is missing, unreadable or damaged, or lacks the alpha channel.
     """
     return decode_image(read_file(path), str(path), alpha)
 
@@ -183,8 +179,7 @@ def shrink(image: np.ndarray, longest: int) -> np.ndarray:
 def write_image(path: str | Path, image: np.ndarray, jpeg_quality: int = 95) -> None:
     """Write an RGB or RGBA uint8 picture; the suffix chooses the format, the folder is made.
 
-    Raises:
-        DataError: the format is unknown or the file cannot be written.
+    Raises DataError: the format is unknown or the file cannot be written.
     """
     path = Path(path)
     if not cv2.haveImageWriter(path.name):

@@ -35,13 +35,8 @@ def pack_folder(folder: Path, out: Path, prefix: str = "", content: Sequence[str
         prefix: put before the keys, with a slash (GOT-10k's begin with ``train/``); empty: nothing.
         content: files and folders to take; nothing: all.
 
-    Returns:
-        The number of files.
-
-    Raises:
-        DataError: the folder is missing, a file cannot be read, ``out`` holds another data set, the disk is full, or a
-            file does not come back as it is.
-        ConfigError: the package lmdb is not installed.
+    Returns the number of files. Raises DataError: the folder is missing, a file cannot be read, ``out`` holds another
+    data set, the disk is full, or a file does not come back as it is; ConfigError: the package lmdb is not installed.
     """
     lmdb = import_lmdb()
     keys = list(_keys(folder, content))

@@ -155,11 +155,7 @@ def split_selection(name: str) -> tuple[str, tuple[str, ...]]:
 def selected(names: Sequence[str], patterns: Sequence[str], what: str) -> list[str]:
     """Return the names that match a shell pattern (``*``, ``?``, ``[abc]``), in their order; all, where there is none.
 
-    Args:
-        what: the data set, for errors.
-
-    Raises:
-        DataError: a pattern matches no name.
+    Raises DataError: a pattern of the data set ``what`` matches no name.
     """
     if not patterns:
         return list(names)
@@ -171,11 +167,8 @@ def selected(names: Sequence[str], patterns: Sequence[str], what: str) -> list[s
 
 
 def plan_own(storage: Storage, roots: Sequence[str], patterns: Sequence[str] = ()) -> Plan:
-    """Folders of sequences (or of one), see :func:`own_sequences`. Keys are absolute paths.
-
-    Args:
-        roots: the folders.
-        patterns: of the names of the sequences to take, see :func:`selected`.
+    """Folders of sequences (or of one), see :func:`own_sequences`, whose names match (:func:`selected`); keys are
+    absolute.
     """
     found = [(Path(root).resolve(), item) for root in roots for item in own_sequences(Path(root).resolve())]
     names = set(selected([item.name for _, item in found], patterns, "FOLDER"))

@@ -17,7 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -70,15 +70,8 @@ class Packed:
     shown: list[list[int]] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class View:
-    """The part of a frame inside a square around a target.
-
-    Attributes:
-        image: RGB uint8 (h, w, 3).
-        box: of the target, ``xywh`` in pixels of ``image``.
-        window: the square, in pixels of the frame.
-    """
+class View(NamedTuple):
+    """The part of a frame inside a square around a target, the target's ``xywh`` in it, and the square in the frame."""
 
     image: np.ndarray
     box: np.ndarray
@@ -86,12 +79,10 @@ class View:
 
 
 def surroundings(frame: np.ndarray, box: np.ndarray, factor: float) -> View:
-    """Cut out the part of a frame inside the square around a box.
+    """Cut out the part of a frame, RGB uint8 (H, W, 3), inside the square around a box.
 
-    Args:
-        frame: RGB uint8 (H, W, 3).
-        box: ``xywh`` in pixels, float64 (4,), with area and not outside of the frame.
-        factor: side of the square over the square root of the area of the box.
+    ``box`` is ``xywh`` in pixels, float64 (4,), with area and not outside of the frame; ``factor`` is the side of the
+    square over the square root of its area.
     """
     center = np.clip(box[:2] + 0.5 * box[2:], 0, frame.shape[1::-1])
     window = crop_window((*center - 0.5 * box[2:], *box[2:]), factor)
@@ -111,8 +102,7 @@ def _shrunk(view: View, ratio: float) -> tuple[np.ndarray, np.ndarray]:
 def pack_sequence(dataset: AnnotatedDataset, index: int, name: str, spec: PackSpec) -> Packed:
     """Pack frames of a sequence, from the first that shows the target; where it is hidden, around its last box.
 
-    Raises:
-        ImageError: a frame cannot be read.
+    Raises ImageError: a frame cannot be read.
     """
     info = dataset.sequence(index)
     seen = np.flatnonzero(info.visible)
@@ -136,11 +126,7 @@ def pack_sequence(dataset: AnnotatedDataset, index: int, name: str, spec: PackSp
 
 
 def pack_object(dataset: AnnotatedDataset, index: int, name: str, spec: PackSpec) -> Packed:
-    """Pack an object of a data set of still pictures, ``name`` with the folder of its set.
-
-    Raises:
-        ImageError: the picture cannot be read.
-    """
+    """Pack an object of still pictures, ``name`` with the folder of its set. Raises ImageError: it cannot be read."""
     view = surroundings(dataset.frame(index, 0), dataset.sequence(index).bbox[0], spec.factor)
     image, box = _shrunk(view, spec.side / max(view.image.shape[:2]))
     return Packed(f"{PICTURES}/{name}.avif", _encode(image, spec), [np.round(box, 2).tolist()])
@@ -153,12 +139,9 @@ def pack_photo(number: int, path: Path, spec: PackSpec) -> Packed:
 
 def pack_cutout(number: int, path: Path, spec: PackSpec) -> Packed:
     """Pack a cut-out, with its alpha, for ``IMAGES``. Raises DataError: it cannot be read."""
-    image = shrink(read_image(path, alpha=True), spec.side // 2)
-    encoded, data = cv2.imencode(
-        ".webp", cv2.cvtColor(image, cv2.COLOR_RGBA2BGRA), [cv2.IMWRITE_WEBP_QUALITY, spec.quality]
-    )
-    assert encoded
-    return Packed(f"{CUTOUTS}/{number:06d}.webp", data.tobytes())
+    image = cv2.cvtColor(shrink(read_image(path, alpha=True), spec.side // 2), cv2.COLOR_RGBA2BGRA)
+    data = _bytes(*cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, spec.quality]))
+    return Packed(f"{CUTOUTS}/{number:06d}.webp", data)
 
 
 def _require_avif() -> None:
@@ -167,15 +150,16 @@ def _require_avif() -> None:
 
 
 def _encode(image: np.ndarray, spec: PackSpec) -> bytes:
-    encoded, data = cv2.imencode(".avif", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), spec.avif)
-    assert encoded
-    return data.tobytes()
+    return _bytes(*cv2.imencode(".avif", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), spec.avif))
 
 
 def _encode_frames(frames: Sequence[np.ndarray], spec: PackSpec) -> bytes:
     animation = cv2.Animation()
     animation.frames, animation.durations = frames, [40] * len(frames)
-    encoded, data = cv2.imencodeanimation(".avif", animation, spec.avif)
+    return _bytes(*cv2.imencodeanimation(".avif", animation, spec.avif))
+
+
+def _bytes(encoded: bool, data: np.ndarray) -> bytes:
     assert encoded
     return data.tobytes()
 
@@ -190,10 +174,8 @@ def jobs_of(
     """Return, by name, what packs all sequences of video, or at most ``most`` objects of pictures.
 
     The names are those of the sequences, for video without the folders above them: experiments select by them. Of
-    several sequences with one name the later ones get a number, with a warning.
-
-    Args:
-        sources: what each name stands for in the sets before; the names of this one are added.
+    several sequences with one name the later ones get a number, with a warning; ``sources`` is what each name stands
+    for in the sets before, and the names of this one are added.
     """
     usable = [index for index in range(len(dataset)) if dataset.sequence(index).visible.any()]
     if not dataset.is_video:
@@ -205,31 +187,20 @@ def jobs_of(
         if not dataset.is_video:
             own = f"{Path(folder).name or dataset.name}/{own}"
         source = f"{dataset.storage.path(dataset.frame_file(index, 0))} {dataset.sequence_name(index)}"
-        name = next(name for name in _numbered(own) if sources.setdefault(name, source) == source)
+        names = itertools.chain([own], (f"{own}_{number}" for number in itertools.count(2)))
+        name = next(name for name in names if sources.setdefault(name, source) == source)
         if name != own:
             logger.warning("%s: another sequence is called %s, so this one is packed as %s", source, own, name)
         jobs[name] = partial(run, dataset, index, name, spec)
     return jobs
 
 
-def _numbered(name: str) -> Iterator[str]:
-    """Yield ``name``, ``name_2``, ``name_3`` ..."""
-    yield name
-    for number in itertools.count(2):
-        yield f"{name}_{number}"
-
-
 def pack(jobs: Sequence[Job], folder: Path, sizes: Iterable[int], rng: np.random.Generator) -> Iterator[Path]:
-    """Pack in random order into ``folder/part_N.zip``, and yield each part when it is full.
+    """Pack in random order into ``folder/part_N.zip`` of at most ``sizes`` bytes each, and yield each part when it is
+    full.
 
-    What cannot be read is left out with a warning.
-
-    Args:
-        sizes: most bytes of each part, without end.
-
-    Raises:
-        ConfigError: OpenCV cannot write AVIF, or ``folder`` holds parts, which would be taken for some of these.
-        DataError: something is larger than a part.
+    What cannot be read is left out with a warning. Raises ConfigError: OpenCV cannot write AVIF, or ``folder`` holds
+    parts, which would be taken for some of these; DataError: something is larger than a part.
     """
     _require_avif()
     if found := sorted(folder.glob("part_*.zip")):
@@ -290,9 +261,7 @@ def _write_part(path: Path, first: Packed, more: Iterator[Packed], size: int) ->
 def unpack(parts: Sequence[Path], out: Path) -> dict[str, int]:
     """Write the folders ``video``, ``pictures``, ``photos`` and ``cutouts`` of some parts; return their files' count.
 
-    Raises:
-        ConfigError: OpenCV cannot read AVIF.
-        DataError: a file is not a part, or damaged.
+    Raises ConfigError: OpenCV cannot read AVIF; DataError: a file is not a part, or damaged.
     """
     _require_avif()
     counts = dict.fromkeys((VIDEO, PICTURES, PHOTOS, CUTOUTS), 0)
@@ -349,16 +318,10 @@ def _write_frames(data: bytes, entry: dict[str, Any], folder: Path) -> tuple[int
 
 def _write_annotations(path: Path, pictures: Sequence[tuple[str, list[float], tuple[int, int]]]) -> None:
     """Write the boxes of pictures, each with its name and its width and height, in COCO's form."""
-    rows = list(enumerate(pictures))
-    content = {
-        "images": [
-            {"id": number, "file_name": f"{name}.jpg", "width": width, "height": height}
-            for number, (name, _, (width, height)) in rows
-        ],
-        "annotations": [
-            {"id": number, "image_id": number, "category_id": 1, "bbox": box} for number, (_, box, _) in rows
-        ],
-        "categories": [{"id": 1, "name": "object"}],
-    }
+    images, annotations = [], []
+    for number, (name, box, (width, height)) in enumerate(pictures):
+        images.append({"id": number, "file_name": f"{name}.jpg", "width": width, "height": height})
+        annotations.append({"id": number, "image_id": number, "category_id": 1, "bbox": box})
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "object"}]}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))

@@ -28,13 +28,8 @@ class PictureVideo(VideoFile):
     """The frames in picture files, RGB uint8 (H, W, 3), of any sizes; 25 of them are a second.
 
     They are turned as their EXIF orientation says, and more than 8 bits are stretched to 8 by the same limits in all.
-
-    Attributes:
-        path: the folder, or the pattern of the files' names.
-        files: the pictures in order.
-
-    Raises (from every method that gives frames):
-        DataError: a picture is missing or damaged, or there is no such frame.
+    ``path`` is the folder, or the pattern of the files' names. Whatever gives frames raises DataError: a picture is
+    missing or damaged, or there is no such frame.
     """
 
     files: tuple[Path, ...]
@@ -80,8 +75,7 @@ def open_frames(source: str | Path) -> VideoFile:
     A folder holds pictures, itself or in ``img/``, ``imgs/`` or ``color/``, or one video. A pattern is one of printf,
     ``walk/%05d.jpg``, which takes numbers from the least that is there on, or of the shell, ``walk/*.jpg``.
 
-    Raises:
-        DataError: there are none, or a camera or stream cannot be opened.
+    Raises DataError: there are none, or a camera or stream cannot be opened.
     """
     path, text = Path(source), str(source)
     if path.is_dir():

@@ -58,8 +58,7 @@ def picture_size(picture: Mapping[str, Any]) -> tuple[float, float]:
 def read_coco(storage: Storage) -> TrackTable:
     """Return the table of the annotation file, in its order; sequences are called ``IMAGE_ANNOTATION``.
 
-    Raises:
-        DataError: the file is missing, or not of COCO's form.
+    Raises DataError: the file is missing, or not of COCO's form.
     """
     path = storage.path(ANNOTATION)
     try:
@@ -89,14 +88,10 @@ def read_coco(storage: Storage) -> TrackTable:
 
 
 def plan_pictures(storage: Storage, roots: Sequence[str], patterns: Sequence[str] = ()) -> Plan:
-    """Folders of pictures with boxes, or folders of such folders; keys are absolute paths.
+    """Folders of pictures with boxes, or folders of such folders (``roots``), whose names match; keys are absolute
+    paths.
 
-    Args:
-        roots: the folders.
-        patterns: of the names of the folders to take, see :func:`selected`.
-
-    Raises:
-        DataError: a folder is missing, or holds no annotation; no name matches a pattern.
+    Raises DataError: a folder is missing, or holds no annotation; no name matches a pattern, see :func:`selected`.
     """
     found = dict(one for root in roots for one in _annotated(Path(root).resolve()))
     names = set(selected([folder.name for folder in found], patterns, "PICTURES"))

@@ -21,17 +21,10 @@ _NOTHING = np.full(4, np.nan)
 
 
 def parse_region_boxes(text: str, path: str | Path) -> np.ndarray:
-    """Return the axis-aligned box around each region of a text.
+    """Return the axis-aligned box around each region of a text, one per line: (N, 4) float64 x, y, w, h.
 
-    Args:
-        text: the text of a file, a region per line.
-        path: what to call it in an error.
-
-    Returns:
-        (N, 4) float64 x, y, w, h; NaN where a line says that there is no region, or an empty mask.
-
-    Raises:
-        DataError: a line holds something else (its number is named).
+    NaN where a line says that there is no region, or an empty mask. Raises DataError, which names ``path``: a line
+    (named) holds something else.
     """
     lines = text.rstrip().split("\n")
     refuse_decimal_commas(lines, path)
@@ -85,17 +78,10 @@ def _mask_box(numbers: list[int]) -> np.ndarray:
 
 
 def decode_rle(size: Sequence[int], counts: str | bytes | Sequence[int]) -> np.ndarray:
-    """Decode a COCO mask.
+    """Decode a COCO mask of ``size`` height and width: bool (height, width).
 
-    Args:
-        size: height and width.
-        counts: lengths of alternating runs of 0 and 1 in column order, or COCO's string of them.
-
-    Returns:
-        bool (height, width).
-
-    Raises:
-        ValueError: the runs do not fill the picture exactly.
+    ``counts`` are lengths of alternating runs of 0 and 1 in column order, or COCO's string of them. Raises ValueError:
+    they do not fill the picture exactly.
     """
     if isinstance(counts, (str, bytes)):
         counts = _decode_counts(counts.encode() if isinstance(counts, str) else counts)

@@ -55,8 +55,7 @@ def own_setting(name: str) -> str:
 def find_spec(name: str) -> TrainingSpec:
     """Return the row of a data set. ``TRACKINGNET[0,4-7]`` is TrackingNet with some of its 12 sets only.
 
-    Raises:
-        ConfigError: there is no such data set.
+    Raises ConfigError: there is no such data set.
     """
     if match := re.fullmatch(r"TRACKINGNET\[(.*)]", name):
         return trackingnet(_numbers(match[1], name))
@@ -78,14 +77,10 @@ def _numbers(text: str, name: str) -> tuple[int, ...]:
 def open_dataset(name: str, env: FolderSettings, use_lmdb: bool = False) -> TrackDataset:
     """Open an annotated data set: any name but ``IMAGES``.
 
-    Args:
-        name: name of a data set. ``FOLDER[cars_*,bike]`` takes the sequences with such names alone, ``PICTURES[voc*]``
-            the folders.
-        use_lmdb: read it from its lmdb; ``FOLDER`` and ``PICTURES`` have none, and are read from their folders.
+    ``FOLDER[cars_*,bike]`` takes the sequences with such names alone, ``PICTURES[voc*]`` the folders; these two have no
+    lmdb, and are read from their folders with ``use_lmdb`` too.
 
-    Raises:
-        ConfigError: unknown name, or its folder is not set.
-        DataError: the data are missing or damaged.
+    Raises ConfigError: unknown name, or its folder is not set; DataError: the data are missing or damaged.
     """
     kind, patterns = split_selection(name)
     if kind in OWN_FOLDERS:
@@ -128,8 +123,7 @@ def folders(value: str | Path | Sequence[str | Path] | None) -> list[str]:
 def lmdb_jobs(name: str, env: FolderSettings) -> list[tuple[Path, Path, str, tuple[str, ...]]]:
     """List what makes the lmdb of a data set: source folder, lmdb, start of the keys, and what of the folder to take.
 
-    Raises:
-        ConfigError: there is no such data set, or it has no lmdb.
+    Raises ConfigError: there is no such data set, or it has no lmdb.
     """
     if own_setting(name) or name == "IMAGES":
         raise ConfigError(f"{name} has no lmdb: it is read from its folders, with --use_lmdb 1 too")

@@ -69,8 +69,7 @@ _MOST_OF_PICTURE = 10  # times the width or height of a picture, that a box may 
 def boxes_outside(bbox: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Return which ``xywh`` boxes (N, 4) lie wholly outside of their picture, or are absurdly large, bool (N,).
 
-    Args:
-        size: width and height of one picture, (2,), or of that of each box, (N, 2); NaN where it is not known.
+    ``size`` is width and height of one picture, (2,), or of that of each box, (N, 2); NaN where it is not known.
     """
     outside = (bbox[:, :2] >= size).any(1) | (bbox[:, :2] + bbox[:, 2:] <= 0).any(1)
     return outside | (bbox[:, 2:] > _MOST_OF_PICTURE * size).any(1)
@@ -183,12 +182,8 @@ def cache_path(cache_dir: str | Path, name: str, root: str, suffix: str = ".npz"
 
 
 def cached_table(path: Path, stamp: str, make: Callable[[], TrackTable]) -> TrackTable:
-    """Read the table in the file ``path``; where that is missing, damaged or outdated, make a new one, and keep it.
-
-    Args:
-        path: see :func:`cache_path`.
-        stamp: the state of the files that the table is made of.
-        make: makes the table.
+    """Read the table in the file ``path``, see :func:`cache_path`; where that is missing, damaged or of another
+    ``stamp`` (the state of the files that it is made of), make a new one, and keep it.
     """
     stamp = f"{_FORMAT} {stamp}"
     table = _load(path, stamp)

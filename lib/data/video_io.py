@@ -36,24 +36,20 @@ class VideoFile:
     """The frames of a video file, RGB uint8 (H, W, 3).
 
     It holds no open file, so it can be handed to threads and processes. Iterating is the fast way; ``frame`` decodes
-    from the start, because seeking by frame number is inexact in many files; ``seek`` is quick and right in those
-    where ``seeks_exactly``.
+    from the start, because seeking by frame number is inexact in many files; ``seek`` is quick and right in those where
+    ``seeks_exactly``.
 
     The frames are those that the decoder gives. The number of frames in a header is an estimate in many containers
     (duration times rate, wrong where the rate varies), so nothing is decided by it alone.
 
-    Raises (from every method):
-        DataError: the file is missing, no video, empty, damaged or cut short.
+    Every method raises DataError: the file is missing, no video, empty, damaged or cut short.
     """
 
     path: Path | int | str
 
     @property
     def fps(self) -> float:
-        """Frames per second: those of the header where the timestamps agree with them, else the mean by timestamps.
-
-        25 when neither says anything usable.
-        """
+        """Frames per second: those of the header where the timestamps agree, else the mean by timestamps, else 25."""
         nominal, mean = self._open().get(cv2.CAP_PROP_FPS), self._packets[1]
         if mean and abs(mean - nominal) > _SAME_RATE * nominal:
             return min(max(mean, 1.0), 1000.0)
@@ -173,11 +169,8 @@ class VideoFile:
 class LiveVideo(VideoFile):
     """The frames of a camera or of a stream, RGB uint8 (H, W, 3), which can be iterated once.
 
-    Attributes:
-        path: the number of a camera, or the URL of a stream.
-
-    Raises (from every method):
-        DataError: it cannot be opened, or gives no frame.
+    ``path`` is the number of a camera, or the URL of a stream. Every method raises DataError: it cannot be opened, or
+    gives no frame.
     """
 
     @property
@@ -216,10 +209,7 @@ class LiveVideo(VideoFile):
 def open_video(source: str | Path) -> VideoFile:
     """Return the frames of a video file, of a camera (its number, or its device file) or of a stream (its URL).
 
-    A file is not opened before its frames are asked for; a camera or stream is.
-
-    Raises:
-        DataError: the camera or stream cannot be opened.
+    A file is not opened before its frames are asked for; a camera or stream is. Raises DataError: that fails.
     """
     text = str(source)
     if Path(text).is_file() or not (text.isdecimal() or "://" in text or Path(text).is_char_device()):
@@ -271,10 +261,8 @@ class VideoWriter:
         fps: frames per second.
         keep: after an error the file gets its name too, with the frames until then; otherwise it is removed.
 
-    Raises:
-        DataError: the file cannot be written, by the end of the ``with`` block not whole, or a frame has another size
-            than the first.
-        OSError: its folder cannot be made.
+    Raises DataError: the file cannot be written, by the end of the block not whole, or a frame has another size than
+    the first; OSError: its folder cannot be made.
     """
 
     def __init__(self, path: str | Path, fps: float = 25.0, keep: bool = True) -> None:

@@ -84,9 +84,10 @@ def check_dataset(
     spans = _all_spans(dataset) if full else _sample_spans(dataset)
     note = cache_path(env.cache_dir, name, report.folder, ".checked") if full else None
     outside: list[str] = []
-    for frames, broken in decode_spans(dataset, spans, jobs, note, outside):
+    for frames, broken, strays in decode_spans(dataset, spans, jobs, note):
         report.decoded += frames
         report.broken += broken
+        outside += strays
     if outside:
         found = f"{len(outside)} boxes are wholly outside their pictures, or far too large (first: {outside[0]})"
         (report.notes if dataset.is_video else report.broken).append(found)
