@@ -26,7 +26,10 @@ _OUTSIDE = 1e-4  # share of pixels that may lie below the limits, and above: dea
 
 
 class Levels(NamedTuple):
-    """Values from ``low`` up to, and without, ``high`` become 0 to 255; what is outside becomes 0 or 255."""
+    """Values from ``low`` up to, and without, ``high`` become 0 to 255; what is outside becomes 0 or 255.
+
+    Cameras of 12 or 14 bits, thermal ones above all, use a small part of 16: the upper 8 bits show little or nothing.
+    """
 
     low: float
     high: float
@@ -52,7 +55,7 @@ def levels_of(pictures: Sequence[np.ndarray]) -> Levels:
     values = np.concatenate([picture[np.isfinite(picture)] for picture in pictures])
     if not values.size:
         return Levels(0, 1)
-    low, high = (float(value) for value in np.quantile(values, (_OUTSIDE, 1 - _OUTSIDE)))
+    low, high = np.quantile(values, (_OUTSIDE, 1 - _OUTSIDE)).tolist()
     return Levels(low, high if high > low else low + 1)
 
 
@@ -91,8 +94,7 @@ def decode_image(
         levels: how more than 8 bits become 8, see :class:`Levels`; by default as fits this picture.
         upright: turn it as its EXIF orientation says; otherwise pixels stay as stored.
 
-    Raises:
-        ImageError: the bytes are no picture, the picture is cut short, or it lacks the alpha channel.
+    Raises ImageError: the bytes are no picture, the picture is cut short, or it lacks the alpha channel.
     """
     image = _decode_alpha(data, name) if alpha else decode_deep(data, name, upright)
     return image if image.dtype == np.uint8 else to_8_bit(image, levels or levels_of([image]))
@@ -149,9 +151,8 @@ def read_file(path: str | Path) -> bytes:
 
 
 class SequenceDecoder:
-    """Decodes the pictures of a sequence one by one, as they come: upright, and with the same limits for all.
-
-    As later ones are not known, the limits are those of the first of more than 8 bits.
+    """Decodes the pictures of a sequence as they come: upright, and with one set of limits, of the first of more than 8
+    bits.
     """
 
     def __init__(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -32,12 +31,8 @@ class FolderSettings(Protocol):
     cache_dir: str
 
 
-class FolderPlan(Protocol):
-    """Finds data in several folders; takes those whose name matches one of the patterns, or all without patterns."""
-
-    def __call__(self, storage: Storage, roots: Sequence[str], patterns: Sequence[str] = ()) -> Plan: ...
-
-
+# Finds data in several folders: those whose name matches one of the patterns, or all without patterns.
+FolderPlan = Callable[[Storage, Sequence[str], Sequence[str]], Plan]
 # Data in folders of one's own: the entry that names them, their plan, whether they are video. They have no lmdb.
 OWN_FOLDERS: dict[str, tuple[str, FolderPlan, bool]] = {
     "FOLDER": ("folder_dir", plan_own, True),
@@ -83,23 +78,23 @@ def open_dataset(name: str, env: FolderSettings, use_lmdb: bool = False) -> Trac
     Raises ConfigError: unknown name, or its folder is not set; DataError: the data are missing or damaged.
     """
     kind, patterns = split_selection(name)
-    if kind in OWN_FOLDERS:
+    row = None if kind in OWN_FOLDERS else find_spec(name)
+    if row is None:
         setting, plan_folders, is_video = OWN_FOLDERS[kind]
         roots = folders(getattr(env, setting))
         if not roots:
             raise ConfigError(f"{kind}: " + CONFIGURE.format(setting=setting))
         root = "\n".join(roots)
-        make_plan: Callable[[Storage], Plan] = partial(plan_folders, roots=roots, patterns=patterns)
     else:
-        row = find_spec(name)
-        setting, make_plan, is_video = row.lmdb_setting if use_lmdb else row.setting, row.plan, row.is_video
+        setting, is_video = row.lmdb_setting if use_lmdb else row.setting, row.is_video
         root = getattr(env, setting)
-    storage: Storage = FolderStorage("")
     try:
-        if kind not in OWN_FOLDERS:
-            storage = open_storage(root, use_lmdb)
-            storage = storage.within(row.lmdb_folder) if use_lmdb else storage
-        plan = make_plan(storage)
+        if row is None:
+            storage: Storage = FolderStorage("")
+            plan = plan_folders(storage, roots, patterns)
+        else:
+            storage = open_storage(root, use_lmdb).within(row.lmdb_folder if use_lmdb else "")
+            plan = row.plan(storage)
     except DataError as error:
         raise DataError(f"{name}: {error}; " + CONFIGURE.format(setting=setting)) from error
     try:

@@ -40,13 +40,12 @@ class FrameSource(Protocol):
 class ImageFrames:
     """Frames that are the image files of one folder, which may be in an lmdb.
 
+    More than 8 bits are scaled to 8, with limits that are the same for the whole sequence.
+
     Attributes:
         folder: their folder: a path, or a part of a storage.
-        names: the file names in order; ``None`` = all images of the folder, sorted by the numbers in their names (2.jpg
-            before 10.jpg).
+        names: the file names in order; ``None`` = all images of the folder, in natural order (2.jpg before 10.jpg).
         upright: rotate images by their EXIF orientation.
-
-    Images of more than 8 bits are scaled to 8, with limits that are the same for the whole sequence.
     """
 
     folder: Path | Storage
@@ -88,10 +87,8 @@ class ImageFrames:
         found = []
         levels: Levels | None = vars(self).get("levels")  # set only if it was needed
         if levels and levels != WHOLE:
-            found.append(
-                f"its pictures have more than 8 bits: values from {levels.low:g} to {levels.high:g} are stretched to "
-                "8 bits, with these limits in all of its frames"
-            )
+            values = f"values from {levels.low:g} to {levels.high:g} are stretched to 8 bits"
+            found.append(f"its pictures have more than 8 bits: {values}, with these limits in all of its frames")
         if self.upright and is_turned(self.storage.read(self.files[0]), self.storage.path(self.files[0])):
             found.append("its pictures are turned as their EXIF orientation says: boxes belong to the turned ones")
         return found
@@ -105,17 +102,12 @@ class Annotations(NamedTuple):
     """Annotations of a sequence's target.
 
     Attributes:
-        boxes: (N, 4) float64, x, y, w, h in pixels; NaN where there is no annotation; N = 1 if the benchmark publishes
-            only the first box.
+        boxes: (N, 4) float64, x, y, w, h in pixels; NaN where there is none; N = 1 if only the first box is published.
         visible: (N,) bool, or ``None`` if the published loader reads no flags.
     """
 
     boxes: np.ndarray
     visible: np.ndarray | None = None
-
-
-def _yes() -> bool:
-    return True
 
 
 @dataclass
@@ -128,10 +120,9 @@ class Sequence:
         frames: the frames.
         read_annotations: reads the annotations on first access.
         object_class: class of the target, if the list of the benchmark has it.
-        read_official: reads the flags of the benchmark's own evaluator, if they differ from those of the published
-            loader.
+        read_official: reads the flags of the benchmark's own evaluator, if they differ from ``visible``.
         read_language: reads the language description of the target.
-        read_attributes: reads the names of the sequence's attributes.
+        read_attributes: reads the names of the sequence's challenge attributes.
         omitted: number of frames left out at the start of the benchmark's sequence, before the target appears.
         group: sub-folder of its results in the folder of a tracker and config: for a user folder, see
             :func:`lib.data.own_folder.folder_label`; empty if its name alone identifies it.
@@ -150,8 +141,8 @@ class Sequence:
     omitted: int = 0
     group: str = ""
     annotation: str = "its annotation"
-    has_frames: Callable[[], bool] = _yes
-    has_boxes: Callable[[], bool] = _yes
+    has_frames: Callable[[], bool] = lambda: True
+    has_boxes: Callable[[], bool] = lambda: True
 
     @property
     def label(self) -> str:
@@ -169,8 +160,7 @@ class Sequence:
 
     @property
     def visible(self) -> np.ndarray | None:
-        """Flags of frames with a visible target by the published loader (protocol ``pytracking``): (N,) bool, or
-        ``None`` if it has no flags."""
+        """Flags of frames with a visible target by the published loader (protocol ``pytracking``), (N,), or None."""
         return self._annotations.visible
 
     @cached_property
