@@ -13,7 +13,8 @@ import json
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,11 +23,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import cv2
+import numpy as np
 import torch
 
 from benchmarks.bench_data import SEQUENCES, Drawn, parse_size
 from benchmarks.report import HEADER, Row, figures
-from benchmarks.roofline import measure_roofline
 from benchmarks.throughput import LENGTH, measure_pass
 from benchmarks.variants import (
     PUBLISHED,
@@ -46,10 +47,16 @@ from lib.test.profiling import count_flops
 from lib.test.tracker.build import tracking_model
 from lib.train.run_training import pick_device
 from lib.utils.cpu import cpu_count, fast_bf16
+from lib.utils.devices import synchronize
 from lib.utils.errors import ConfigError, OSTrackError, run_cli
 
 CONFIGS = ("vitb_256_mae_ce_32x4_ep300", "vits_256_ce_images")
 BYTES = {"float32": 4, "bf16": 2, "fp16": 2}
+# Of the roofline.
+_COPIED = 2**28  # bytes of the copy: more than caches hold
+_SIZES = {"cpu": (512, 1024, 2048), "cuda": (2048, 4096, 8192)}
+_PRECISIONS = {"cpu": ("float32", "bf16"), "cuda": ("float32", "tf32", "bf16", "fp16")}
+_DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,40 @@ def machine(device: torch.device) -> dict[str, str | int]:
         kind = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}{bf16}, threads {threads}"
     versions = {"torch": torch.__version__, "opencv": cv2.__version__, "python": platform.python_version()}
     return {"kind": kind, "device": name, "threads": threads, **versions}
+
+
+def measure_roofline(device: torch.device, repeats: int) -> dict[str, float]:
+    """Rates of a device: FLOP/s by precision, of square matrix products; bytes/s of ``copy``, read and written."""
+    rates = {name: _product_rate(name, device, repeats) for name in _PRECISIONS[device.type]}
+    source = torch.ones(_COPIED, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return rates | {"copy": 2 * _COPIED / _median_seconds(lambda: target.copy_(source), device, repeats)}
+
+
+def _product_rate(precision: str, device: torch.device, repeats: int) -> float:
+    """Return the best over some sizes; two operations for each multiply-accumulate."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    best = 0.0
+    try:
+        for size in _SIZES[device.type]:
+            a, b = torch.randn(2, size, size, device=device).to(_DTYPES[precision])
+            out = torch.empty_like(a)
+            seconds = _median_seconds(lambda a=a, b=b, out=out: torch.mm(a, b, out=out), device, repeats)
+            best = max(best, 2 * size**3 / seconds)
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+    return best
+
+
+def _median_seconds(work: Callable[[], object], device: torch.device, repeats: int) -> float:
+    times = []
+    for _ in range(repeats + 2):
+        start = time.perf_counter()
+        work()
+        synchronize(device)
+        times.append(time.perf_counter() - start)
+    return float(np.median(times[2:]))
 
 
 def limit_seconds(scene: Scene, variant: Variant, targets: int, rates: dict[str, float]) -> float | None:

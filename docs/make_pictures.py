@@ -34,8 +34,7 @@ from lib.test.tracker.video import LOST
 from lib.utils.crop import CropWindow, crop_window
 from lib.utils.errors import run_cli
 from lib.utils.paths import PROJECT_DIR
-from lib.vis.draw import TARGET, draw_box
-from lib.vis.panels import CAPTION_HEIGHT, captioned, fitted
+from lib.vis.draw import CAPTION_HEIGHT, TARGET, captioned, draw_box, fitted
 from lib.vis.recorder import Dashboard
 from lib.vis.views import View, panels
 from tests.browser import CHROMIUM, Browser

@@ -26,9 +26,9 @@ from lib.test.labeling.pseudo_label import (
     longest_run,
     moves,
 )
-from lib.test.labeling.sheet import label_sheets
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError, DataError
+from lib.vis.samples import label_sheets
 from tests.conftest import REPOSITORY
 from tests.factories import run_command, run_program
 

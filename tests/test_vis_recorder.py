@@ -15,8 +15,7 @@ from lib.test.tracker import Tracker
 from lib.test.tracker.inspected import InspectedTracker
 from lib.utils.crop import sample_target
 from lib.utils.errors import ConfigError
-from lib.vis.draw import PREDICTION, TRUTH
-from lib.vis.panels import faded, heat, lit, score_strip
+from lib.vis.draw import PREDICTION, TRUTH, faded, heat, lit, score_strip
 from lib.vis.recorder import Dashboard, record_pictures, record_video
 from lib.vis.views import View, captions, frame_picture, panels
 from tests.factories import SMALL, TINY, drawn_model, drawn_weights, run_command, write_clip

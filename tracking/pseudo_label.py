@@ -16,13 +16,13 @@ from lib.test.evaluation.protocol import BatchTracker, Tracker, batch_tracker
 from lib.test.evaluation.results import backend_name, file_hash
 from lib.test.labeling.candidates import Detector, check_classes
 from lib.test.labeling.pseudo_label import LabelOptions, find_videos, label_videos
-from lib.test.labeling.sheet import label_sheets
 from lib.test.spec import TrackerSpec, add_tracker_options
 from lib.test.tracker.build import choose_precision
 from lib.test.tracker.custom import build_custom, custom_identity
 from lib.utils.console import next_step
 from lib.utils.devices import checked_device
 from lib.utils.errors import ConfigError, run_cli
+from lib.vis.samples import label_sheets
 
 
 def parse_arguments() -> argparse.Namespace:

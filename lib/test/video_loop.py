@@ -24,7 +24,7 @@ from lib.test.evaluation.writer import FrameTime, ResultWriter
 from lib.test.track_formats import Track, VideoTracks, check_names, save_tracks
 from lib.test.tracker.video import TrackedFrame, VideoTracker
 from lib.utils.errors import ConfigError, DataError, OSTrackError, listed
-from lib.vis.panels import write_fitted
+from lib.vis.draw import write_fitted
 from lib.vis.views import LeaveSequence, Screen
 
 if TYPE_CHECKING:

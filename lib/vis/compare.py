@@ -8,8 +8,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from lib.vis.draw import PAPER, Color, contact_sheet, draw_box
-from lib.vis.panels import CAPTION_HEIGHT, blank, resized, write
+from lib.vis.draw import CAPTION_HEIGHT, PAPER, Color, blank, contact_sheet, draw_box, resized, write
 
 TILE_WIDTH, COLUMNS = 480, 3
 _SWATCH, _GAP, _SCALE = 12, 6, 0.45

@@ -11,8 +11,7 @@ import numpy as np
 
 from lib.data.image_io import write_image
 from lib.data.video_io import VideoWriter
-from lib.vis.draw import PAPER, contact_sheet
-from lib.vis.panels import CAPTION_HEIGHT, captioned, fitted, score_strip
+from lib.vis.draw import CAPTION_HEIGHT, PAPER, captioned, contact_sheet, fitted, score_strip
 from lib.vis.views import Panel, Show, View, captions, frame_picture, panels
 
 _TILE = 216  # side of a panel in pixels

@@ -1,7 +1,8 @@
-"""Pictures of what is trained from: samples, with what the network makes of them, and cut-outs."""
+"""Pictures of what is trained from: samples, with what the network makes of them, cut-outs, and labeled sequences."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from lib.data.annotations import parse_boxes
 from lib.data.image_io import read_image
 from lib.utils.box_ops import box_cxcywh_to_xyxy, box_xywh_to_xyxy, paired_iou
-from lib.vis.draw import PREDICTION, TRUTH, Color, contact_sheet, draw_box, write_sheets
-from lib.vis.panels import fitted
+from lib.vis.draw import PREDICTION, TRUTH, Color, captioned, contact_sheet, draw_box, fitted, write_sheets
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +26,9 @@ _SAMPLES_PER_ROW = 2
 _PEAK: Color = (255, 255, 255)
 _BEHIND: Color = (255, 0, 255)  # what is cut off: no object has this color
 _CUTOUT_TILE, _CUTOUT_COLUMNS, _CUTOUT_ROWS = 120, 14, 10
+_MOMENTS = 3  # pictures of a sequence: the first, the last, and those between
+_MOMENT_TILE = (150, 200)  # height and width of each, in pixels
+_LABEL_COLUMNS, _LABEL_ROWS = 3, 12
 
 
 def sample_sheet(batch: Mapping[str, Any], output: Mapping[str, Tensor], cfg: ExperimentConfig) -> np.ndarray:
@@ -68,7 +72,7 @@ def sample_sheet(batch: Mapping[str, Any], output: Mapping[str, Tensor], cfg: Ex
 
 
 def cutout_sheets(folder: Path, sheet: Path) -> list[Path]:
-    """Draw the PNG files with alpha of a folder on magenta, see :func:`lib.vis.draw.write_sheets`."""
+    """Draw the PNG files with alpha of a folder on magenta, see :func:`write_sheets`."""
 
     def tile(path: Path) -> np.ndarray:
         image = read_image(path, alpha=True)
@@ -76,6 +80,30 @@ def cutout_sheets(folder: Path, sheet: Path) -> list[Path]:
         return fitted(object_alone, _CUTOUT_TILE, _CUTOUT_TILE)
 
     return write_sheets(sheet, sorted(folder.glob("*.png")), tile, _CUTOUT_COLUMNS, _CUTOUT_ROWS, _CUTOUT_TILE)
+
+
+def label_sheets(out: Path, sheet: Path) -> list[Path]:
+    """Draw the sequences of :func:`lib.test.labeling.pseudo_label.label_videos` in folder ``out``.
+
+    Args:
+        sheet: PNG file, see :func:`write_sheets`.
+
+    Raises:
+        DataError: there is no sequence, or its files are damaged.
+    """
+    folders = sorted(path.parent for path in out.glob("pseudo_*/groundtruth.txt"))
+    return write_sheets(sheet, folders, _moments, _LABEL_COLUMNS, _LABEL_ROWS, _MOMENTS * _MOMENT_TILE[1])
+
+
+def _moments(folder: Path) -> np.ndarray:
+    """Draw some frames of a sequence with their boxes, side by side under its name and class."""
+    text = (folder / "groundtruth.txt").read_text()
+    boxes, files = parse_boxes(text, str(folder)), sorted((folder / "img").iterdir())
+    meta = json.loads((folder / "meta.json").read_text())
+    chosen = np.linspace(0, len(boxes) - 1, _MOMENTS).round().astype(int)
+    tiles = [fitted(draw_box(read_image(files[i]), boxes[i]), *_MOMENT_TILE) for i in chosen]
+    name = folder.name.removeprefix("pseudo_")
+    return captioned(np.concatenate(tiles, axis=1), f"{meta['class']} {len(boxes)} {meta['agreement']:.2f} {name}")
 
 
 def _values(tensor: Tensor) -> np.ndarray:

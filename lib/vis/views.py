@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lib.vis.draw import PREDICTION, TRUTH, draw_box, draw_label, line_width
-from lib.vis.panels import blank, faded, heat, lit, resized
+from lib.vis.draw import PREDICTION, TRUTH, blank, draw_box, draw_label, faded, heat, line_width, lit, resized
 
 _MAP_TITLES = {"score_map": "score map", "score_map_hann": "score map x Hann window"}
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from lib.utils.errors import DataError, OSTrackError
-from lib.vis.panels import blank, score_strip
+from lib.vis.draw import blank, score_strip
 from lib.vis.recorder import record_pictures
 from lib.vis.views import LeaveSequence, Screen, View, captions, frame_picture, panels
 

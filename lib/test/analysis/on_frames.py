@@ -22,8 +22,7 @@ from lib.test.evaluation.evaluate import select_sequence
 from lib.test.evaluation.results import found_result, read_result, result_origin
 from lib.utils.errors import ConfigError, DataError
 from lib.vis.compare import Entry, Mark, choose_frames, line, marked_frame, marked_sheet, stacked
-from lib.vis.draw import COLORS, TRUTH_AMONG_TRACKERS, Color, rgb
-from lib.vis.panels import fitted
+from lib.vis.draw import COLORS, TRUTH_AMONG_TRACKERS, Color, fitted, rgb
 
 _FRAME_RATE = 25.0  # of a video of picture files
 
