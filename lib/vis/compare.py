@@ -15,13 +15,7 @@ _SWATCH, _GAP, _SCALE = 12, 6, 0.45
 
 
 class Mark(NamedTuple):
-    """A box on a frame, and what is said of it below the frame.
-
-    Attributes:
-        box: None where there is none.
-        color: of the box, and of the small square before the text.
-        text: one short piece (ASCII).
-    """
+    """A box on a frame, if any, and a short text (ASCII) below the frame, after a small square of its color."""
 
     box: Sequence[float] | None
     color: Color
@@ -47,7 +41,8 @@ def marked_frame(image: np.ndarray, marks: Sequence[Mark], scale: float = 1.0) -
 def line(entries: Sequence[Entry], title: str = "") -> np.ndarray:
     """Return a line of text, each entry after a small square of its color; 22 pixels high, and as wide as it needs."""
     parts = ([Entry(PAPER, title)] if title else []) + list(entries)
-    widths = [_SWATCH + 2 * _GAP + _text_width(entry.text) for entry in parts]
+    sizes = [cv2.getTextSize(entry.text, cv2.FONT_HERSHEY_SIMPLEX, _SCALE, 1)[0] for entry in parts]
+    widths = [_SWATCH + 2 * _GAP + width for width, _ in sizes]
     bar = blank(CAPTION_HEIGHT, sum(widths) + _GAP)
     left = _GAP if not title else _GAP - _SWATCH - _GAP  # a title has no square
     for entry, width in zip(parts, widths, strict=True):
@@ -70,12 +65,8 @@ def caption(entries: Sequence[Entry], title: str, width: int) -> list[np.ndarray
     return lines
 
 
-def _text_width(text: str) -> int:
-    return cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, _SCALE, 1)[0][0]
-
-
 def stacked(images: Sequence[np.ndarray], least_width: int = 0) -> np.ndarray:
-    """Pictures one below the other on a background as wide as the widest, of an even number of pixels each way."""
+    """Stack pictures on a background as wide as the widest, of an even number of pixels each way."""
     width = max(least_width, *(image.shape[1] for image in images))
     canvas = blank(*(size + size % 2 for size in (sum(len(image) for image in images), width)))
     top = 0
@@ -92,14 +83,10 @@ def marked_sheet(
     legend: Sequence[Entry],
     tile_width: int = TILE_WIDTH,
 ) -> np.ndarray:
-    """Draw frames with their marks on one sheet, three in a row, under the legend.
+    """Draw frames, of any size, with their marks on one sheet, three in a row, under the legend.
 
-    Args:
-        frames: the frames, of any size.
-        titles: what stands below each frame, before the texts of its marks.
-        marks: of each frame.
-        legend: a line each.
-        tile_width: of each frame, in pixels.
+    ``titles`` stand below each frame, before the texts of its marks; the legend has a line each; tiles are
+    ``tile_width`` pixels wide.
     """
     texts = [[Entry(mark.color, mark.text) for mark in of_frame if mark.text] for of_frame in marks]
     captions = [caption(of_frame, title, tile_width) for of_frame, title in zip(texts, titles, strict=True)]
@@ -112,16 +99,13 @@ def marked_sheet(
 
 
 def choose_frames(overlaps: np.ndarray, count: int) -> dict[int, bool]:
-    """Choose frames to show: half of them spread over the sequence, half those in which some tracker is worst.
+    """Choose ``count`` frames to show: half of them spread over the sequence, half those in which some tracker is
+    worst.
 
-    Args:
-        overlaps: (trackers, frames) in [0, 1]; NaN where nothing is known. Frames of which nothing is known are not
-            chosen as the worst.
-        count: how many frames.
+    ``overlaps`` is (trackers, frames) in [0, 1], NaN where nothing is known. Frames of which nothing is known are not
+    chosen as the worst; these keep some distance from each other, so that one failure does not fill the sheet.
 
-    Returns:
-        Frame numbers in order, and whether they were chosen as the worst. These keep some distance from each other, so
-        that one failure does not fill the sheet.
+    Returns frame numbers in order, and whether they were chosen as the worst.
     """
     total = overlaps.shape[1]
     if total <= count:
@@ -133,7 +117,6 @@ def choose_frames(overlaps: np.ndarray, count: int) -> dict[int, bool]:
     for gap in (total // (2 * count), 0):  # without distance where there are too few frames at a distance
         for frame in np.argsort(worst_of_frame, kind="stable").tolist():
             if len(chosen) < count and np.isfinite(worst_of_frame[frame]):
-                near = min(abs(frame - other) for other in chosen)
-                if near > gap:
+                if min(abs(frame - other) for other in chosen) > gap:
                     chosen[frame] = True
     return dict(sorted(chosen.items()))

@@ -53,29 +53,19 @@ def line_width(image: np.ndarray) -> int:
 
 
 def draw_box(
-    image: np.ndarray,
-    box: Sequence[float],
-    color: Color = TARGET,
-    label: str | None = None,
-    thickness: int | None = None,
+    image: np.ndarray, box: Sequence[float], color: Color = TARGET, label: str | None = None, thickness: int = 0
 ) -> np.ndarray:
-    """Draw a frame around a box, with a thin dark rim so that it stands out from any background.
+    """Draw a frame around an ``xywh`` box in pixels, with a thin dark rim so that it stands out from any background.
 
     The frame lies outside of the box, so that even a target of a few pixels stays visible; where the box reaches the
     border of the image or lies beyond it, the frame is drawn along the border.
 
     Args:
         image: RGB uint8 (H, W, 3); it is not changed.
-        box: ``x, y, w, h`` in pixels.
-        color: RGB.
         label: text (ASCII) on a filled tag above the box; below it where there is no room above, else inside.
         thickness: line width in pixels; by default it follows the image size, see :func:`line_width`.
 
-    Returns:
-        A new image.
-
-    Raises:
-        DataError: the box is not four finite numbers.
+    Returns a new image. Raises DataError: the box is not four finite numbers.
     """
     if len(box) != 4 or not np.isfinite(box).all():
         raise DataError(f"cannot draw the box {list(box)}: it must be four finite numbers x, y, w, h")
@@ -96,15 +86,13 @@ def draw_box(
 def draw_label(
     canvas: np.ndarray, label: str, corner: tuple[int, int], color: Color, thickness: int, below: int | None = None
 ) -> None:
-    """Write ``label`` on a filled tag that stands on ``corner``; where there is no room, it hangs from row ``below``.
-
-    Where there is no room for that either, or ``below`` is not given, it hangs from the corner.
+    """Write ``label`` on a filled tag that stands on ``corner``; without room it hangs from row ``below``, else the
+    corner.
     """
     height, width = canvas.shape[:2]
     scale = max(0.45, 0.2 * thickness)
     stroke = max(1, round(1.8 * scale))
-    text_width = cv2.getTextSize(label, _FONT, scale, stroke)[0][0]
-    text_height = round(_CAP_HEIGHT * scale)
+    text_width, text_height = cv2.getTextSize(label, _FONT, scale, stroke)[0][0], round(_CAP_HEIGHT * scale)
     pad = round(0.45 * text_height)
     tag_width, tag_height = text_width + 2 * pad, text_height + 2 * pad
     left = max(0, min(corner[0], width - tag_width))
@@ -118,26 +106,17 @@ def draw_label(
 
 
 def contact_sheet(images: Sequence[np.ndarray], columns: int, tile_width: int) -> np.ndarray:
-    """Put images on one sheet, row by row, with a narrow dark gap around each.
+    """Put images on one sheet, row by row, with a narrow dark gap around each. Raises DataError: there are none.
 
-    Args:
-        images: RGB uint8 pictures; each is scaled to fit its tile, its shape kept, and centered in it.
-        columns: tiles in a row.
-        tile_width: in pixels; all tiles are as high as the tallest picture is at this width.
-
-    Returns:
-        RGB uint8, ``columns * (tile_width + 4) + 4`` pixels wide.
-
-    Raises:
-        DataError: there are no images.
+    Each is scaled to fit its tile of ``tile_width`` pixels, its shape kept, and centered in it; all tiles are as high
+    as the tallest picture is at this width. The sheet is ``columns * (tile_width + 4) + 4`` pixels wide.
     """
     if not images:
         raise DataError("no images for the contact sheet")
     tiles = []
     for image in images:
         height = max(1, round(image.shape[0] * tile_width / image.shape[1]))
-        shrinking = tile_width < image.shape[1]
-        interpolation = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+        interpolation = cv2.INTER_AREA if tile_width < image.shape[1] else cv2.INTER_LINEAR
         tiles.append(cv2.resize(image, (tile_width, height), interpolation=interpolation))
     tile_height = max(tile.shape[0] for tile in tiles)
     rows = -(-len(tiles) // columns)
@@ -156,14 +135,8 @@ def write_sheets(
 ) -> list[Path]:
     """Write contact sheets of many items, see :func:`contact_sheet`; only those of one sheet are drawn at a time.
 
-    Args:
-        path: PNG file; where one cannot hold all, the others are ``NAME_2.png``, ``NAME_3.png`` ...
-
-    Returns:
-        The files written.
-
-    Raises:
-        DataError: there are no items, or a file cannot be written.
+    ``path`` is a PNG file; where one cannot hold all, the others are ``NAME_2.png``, ``NAME_3.png`` ... Returns the
+    files written. Raises DataError: there are no items, or a file cannot be written.
     """
     if not items:
         raise DataError(f"nothing to draw on the sheet {path}")
@@ -239,9 +212,8 @@ def lit(image: np.ndarray, values: np.ndarray) -> np.ndarray:
 def faded(image: np.ndarray, indices: np.ndarray, grid: int) -> np.ndarray:
     """Return a square picture whose patches at ``indices`` (in a ``grid`` x ``grid`` of patches) fade to white."""
     paint = np.full_like(image, _FADED)
-    return np.where(
-        _cells(indices, grid, len(image))[..., None], cv2.addWeighted(image, 1 - _FADE, paint, _FADE, 0), image
-    )
+    cells = _cells(indices, grid, len(image))[..., None]
+    return np.where(cells, cv2.addWeighted(image, 1 - _FADE, paint, _FADE, 0), image)
 
 
 def _cells(indices: np.ndarray, grid: int, side: int) -> np.ndarray:
@@ -252,15 +224,12 @@ def _cells(indices: np.ndarray, grid: int, side: int) -> np.ndarray:
 
 
 def score_strip(scores: Sequence[float], total: int, width: int, height: int = 80) -> np.ndarray:
-    """Return the scores of the frames so far, from left to right; frames that are yet to come stay empty.
+    """Return bars of the scores so far, from red (0) to green (1), from left to right, the newest with a white head.
 
     Args:
         scores: in [0, 1]; NaN leaves a gap.
-        total: frames of the whole sequence; more scores than that are drawn narrower.
+        total: frames of the whole sequence: those to come stay empty; more scores than that are drawn narrower.
         width, height: of the picture, in pixels. Lines mark 0.5 and 1.
-
-    Returns:
-        Bars from red (0) to green (1), the newest with a white head.
     """
     strip = blank(height, width)
     top, bottom, total = 6, height - 3, max(total, len(scores), 1)

@@ -24,14 +24,10 @@ _STRIP_HEIGHT = 72
 
 
 class Dashboard:
-    """Draws the views of one sequence, all in the same size.
+    """Draws the views of one sequence of a name and ``total`` frames, all in the same size.
 
     The frame is on the left, beside it template, search region and score maps, below it the stages of candidate
     elimination and the attention maps, and at the foot the scores over time.
-
-    Args:
-        sequence: its name.
-        total: its number of frames.
     """
 
     def __init__(self, sequence: str, total: int) -> None:
@@ -54,13 +50,10 @@ class Dashboard:
             most = (width - _GAP) // (_SMALLEST_TILE + _GAP)
             columns = -(-len(below) // -(-len(below) // most))  # as many in each row
             rows.append(_sheet(below, columns, min(_TILE, (width - _GAP) // columns - _GAP)))
-        rows.append(self._strip(width, view))
+        title = "   ".join(captions(view, self.sequence, self.total))
+        rows.append(captioned(score_strip(self.scores, self.total, width, _STRIP_HEIGHT), title))
         sheet = np.concatenate([_bordered(row, right=width - row.shape[1]) for row in rows])
         return _bordered(sheet, bottom=sheet.shape[0] % 2, right=sheet.shape[1] % 2)
-
-    def _strip(self, width: int, view: View) -> np.ndarray:
-        title = "   ".join(captions(view, self.sequence, self.total))
-        return captioned(score_strip(self.scores, self.total, width, _STRIP_HEIGHT), title)
 
 
 def _sheet(shown: list[Panel], columns: int, tile: int) -> np.ndarray:
@@ -75,10 +68,8 @@ def _bordered(image: np.ndarray, top: int = 0, bottom: int = 0, left: int = 0, r
 def record_video(folder: Path, fps: float, sequence: str, total: int) -> Iterator[Show]:
     """Write the views of a sequence to ``folder/SEQUENCE.mp4``; give it folder and rate, and it is a :data:`Screen`.
 
-    The file appears when the sequence is complete. What a failing sequence leaves is called ``SEQUENCE.part.mp4``.
-
-    Raises:
-        DataError: the video cannot be written.
+    The file appears when the sequence is complete; what a failing one leaves is called ``SEQUENCE.part.mp4``. Raises
+    DataError: it cannot be written.
     """
     path, board = folder / f"{sequence}.mp4", Dashboard(sequence, total)
     unfinished = path.with_suffix(".part.mp4")
@@ -91,10 +82,8 @@ def record_video(folder: Path, fps: float, sequence: str, total: int) -> Iterato
 def record_pictures(folder: Path, sequence: str, total: int) -> Iterator[Show]:
     """Write each view of a sequence to ``folder/SEQUENCE/00000001.jpg`` and so on; given the folder, a :data:`Screen`.
 
-    Pictures that an earlier run left there, maybe of another sequence of that name, are removed first.
-
-    Raises:
-        DataError: a picture cannot be written.
+    Pictures that an earlier run left there, maybe of another sequence of that name, are removed first. Raises
+    DataError: one cannot be written.
     """
     board, pictures = Dashboard(sequence, total), folder / sequence
     for stale in pictures.glob("[0-9]" * 8 + ".jpg"):

@@ -43,8 +43,7 @@ def sample_sheet(batch: Mapping[str, Any], output: Mapping[str, Tensor], cfg: Ex
         output: of the network for that batch, see :meth:`lib.train.actors.Actor.forward`.
         cfg: the experiment, for the mean and deviation that images were normalized with.
 
-    Returns:
-        RGB uint8, at most four rows of tiles 256 pixels wide.
+    Returns RGB uint8, at most four rows of tiles 256 pixels wide.
     """
     templates, searches = _pictures(batch["template_images"][-1], cfg), _pictures(batch["search_images"][-1], cfg)
     template_boxes, search_boxes = _values(batch["template_anno"][-1]), _values(batch["search_anno"][-1])
@@ -59,16 +58,14 @@ def sample_sheet(batch: Mapping[str, Any], output: Mapping[str, Tensor], cfg: Ex
     tiles = []
     for i, search in enumerate(searches):
         tiles.append(_boxed(templates[i], template_boxes[i], TRUTH, names[i]))
+        seen, text = search, "not shown"
         if labels[i] > 0:
-            seen = _boxed(search, search_boxes[i], TRUTH)
-            tiles.append(_boxed(seen, predicted[i].numpy(), PREDICTION, f"IoU {overlaps[i]:.2f}"))
-        else:
-            tiles.append(_boxed(search, predicted[i].numpy(), PREDICTION, "not shown"))
+            seen, text = _boxed(search, search_boxes[i], TRUTH), f"IoU {overlaps[i]:.2f}"
+        tiles.append(_boxed(seen, predicted[i].numpy(), PREDICTION, text))
         if "score_map" in last:
             tiles.append(_scored(search, _values(last["score_map"][i, 0])))
-    return contact_sheet(
-        tiles, columns=len(tiles) // len(searches) * min(_SAMPLES_PER_ROW, len(searches)), tile_width=TILE
-    )
+    columns = len(tiles) // len(searches) * min(_SAMPLES_PER_ROW, len(searches))
+    return contact_sheet(tiles, columns, TILE)
 
 
 def cutout_sheets(folder: Path, sheet: Path) -> list[Path]:
@@ -83,13 +80,10 @@ def cutout_sheets(folder: Path, sheet: Path) -> list[Path]:
 
 
 def label_sheets(out: Path, sheet: Path) -> list[Path]:
-    """Draw the sequences of :func:`lib.test.labeling.pseudo_label.label_videos` in folder ``out``.
+    """Draw the sequences of :func:`lib.test.labeling.pseudo_label.label_videos` in folder ``out``, see
+    :func:`write_sheets`.
 
-    Args:
-        sheet: PNG file, see :func:`write_sheets`.
-
-    Raises:
-        DataError: there is no sequence, or its files are damaged.
+    Raises DataError: there is no sequence, or its files are damaged.
     """
     folders = sorted(path.parent for path in out.glob("pseudo_*/groundtruth.txt"))
     return write_sheets(sheet, folders, _moments, _LABEL_COLUMNS, _LABEL_ROWS, _MOMENTS * _MOMENT_TILE[1])

@@ -44,11 +44,7 @@ class NoVisdomError(OSTrackError):
 
 
 class Keys:
-    """What the user has asked for with the keys; visdom reports them from a thread of its own.
-
-    Attributes:
-        paused: whether to wait after each frame.
-    """
+    """What the user has asked for with the keys; visdom reports them from a thread of its own."""
 
     def __init__(self) -> None:
         self.paused = False
@@ -71,8 +67,7 @@ class Keys:
     def wait(self, seconds: float) -> bool:
         """Wait until the next frame is wanted, no longer than ``seconds``; whether it is.
 
-        Raises:
-            LeaveSequence: the next sequence is wanted.
+        Raises LeaveSequence: the next sequence is wanted.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._leaving or self._steps or not self.paused, seconds)
@@ -87,8 +82,7 @@ class Keys:
 def visdom_screen(server: str = "http://localhost", port: int = 8097) -> Screen:
     """Connect to a visdom server, empty our windows there and give a screen that shows views in them.
 
-    Raises:
-        NoVisdomError: visdom is not installed, or no server answers; the message says what to do.
+    Raises NoVisdomError: visdom is not installed, or no server answers; the message says what to do.
     """
     try:
         from visdom import Visdom
@@ -148,12 +142,12 @@ class VisdomScreen:
         self._picture(FRAME, title, frame, _FRAME_SIDE, jpgquality=_JPEG_QUALITY)
         self._picture(SCORES, score, score_strip(scores, total, *_STRIP_SIZE), _STRIP_SIZE[0])
         for name, panel in panels(view).items():
-            if name in view.maps and view.search is None:  # as large as the heat map to come: windows keep their size
-                self._picture(name, panel.title, blank(*_MAP_SIZE), _MAP_SIZE[1])
-            elif name in view.maps:
-                self._heat_map(name, panel.title, view.maps[name])
-            else:
+            if name not in view.maps:
                 self._picture(name, panel.title, panel.picture, _PANEL_SIDE)
+            elif view.search is None:  # as large as the heat map to come: windows keep their size
+                self._picture(name, panel.title, blank(*_MAP_SIZE), _MAP_SIZE[1])
+            else:
+                self._heat_map(name, panel.title, view.maps[name])
 
     def _window(self, name: str) -> None:
         """Listen to the keys of a window that is new."""
@@ -164,19 +158,15 @@ class VisdomScreen:
     def _picture(self, name: str, title: str, image: np.ndarray, side: int, **options: Any) -> None:
         self._window(name)
         height, width = image.shape[:2]
-        scale = side / width
-        size = {"width": side, "height": round(height * scale) + _BAR}
+        size = {"width": side, "height": round(height * (side / width)) + _BAR}
         self.client.image(image.transpose(2, 0, 1), win=name, opts={"title": title, **size, **options})
 
     def _heat_map(self, name: str, title: str, values: np.ndarray) -> None:
         self._window(name)
         highest = 1.0 if name.startswith("score") else float(values.max())
         look = {"xmin": 0.0, "xmax": highest, "width": _MAP_SIZE[1], "height": _MAP_SIZE[0] + _BAR}
-        self.client.heatmap(
-            np.flipud(values),  # row 0 is the lowest in a heat map
-            win=name,
-            opts={"title": title, "layoutopts": {"plotly": _PLOT}, **look},
-        )
+        options = {"title": title, "layoutopts": {"plotly": _PLOT}, **look}
+        self.client.heatmap(np.flipud(values), win=name, opts=options)  # row 0 is the lowest in a heat map
 
 
 def visdom_or_pictures(server: str, port: int, folder: Path) -> Screen:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from types import TracebackType
 
 import cv2
 import numpy as np
@@ -60,19 +59,13 @@ class DrawnBox:
         if self.start is None or self.end is None:
             return None
         (left, right), (top, bottom) = (sorted(pair) for pair in zip(self.start, self.end, strict=True))
-        if left == right or top == bottom:
-            return None
-        return [float(left), float(top), float(right - left), float(bottom - top)]
+        area = (right - left) * (bottom - top)
+        return [float(left), float(top), float(right - left), float(bottom - top)] if area else None
 
 
 class CvWindow:
-    """A window that shows pictures and takes keys; use it in a ``with`` block.
-
-    Args:
-        title: of the window.
-
-    Raises:
-        ConfigError: there is no display.
+    """A window of a title that shows pictures and takes keys; use it in a ``with`` block. Raises ConfigError: no
+    display.
     """
 
     def __init__(self, title: str) -> None:
@@ -81,9 +74,8 @@ class CvWindow:
         self.title, self._opened = title, False
 
     def show(self, image: np.ndarray, wait: bool = False) -> int:
-        """Show an RGB picture; the code of the key that was pressed, or -1. ``wait`` waits for one.
-
-        Closing the window counts as the key q.
+        """Show an RGB picture; the code of the key that was pressed, or -1. ``wait`` waits for one. Closing it counts
+        as q.
         """
         self._draw(image)
         key = cv2.waitKey(1)
@@ -103,14 +95,12 @@ class CvWindow:
         cv2.setMouseCallback(self.title, drawn.on_mouse)
         cv2.setWindowTitle(self.title, f"draw the box of target {number} of {total}, then Enter (Esc leaves)")
         taken = None
-        while not self._closed():
+        while taken is None and not self._closed():
             self._draw(draw_box(image, drawn.box) if drawn.box else image)
             key = cv2.waitKey(20)
             if key in _LEAVE:
                 break
-            if key in _TAKE and drawn.box:
-                taken = drawn.box
-                break
+            taken = drawn.box if key in _TAKE else None
         if not self._closed():
             cv2.setMouseCallback(self.title, lambda *_: None)
             cv2.setWindowTitle(self.title, self.title)
@@ -128,19 +118,15 @@ class CvWindow:
         cv2.imshow(self.title, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
 
     def _closed(self) -> bool:
-        """Return whether the user has closed the window."""
-        if not self._opened:
-            return False
+        """Whether the user has closed the window."""
         try:
-            return cv2.getWindowProperty(self.title, cv2.WND_PROP_VISIBLE) < 1
+            return self._opened and cv2.getWindowProperty(self.title, cv2.WND_PROP_VISIBLE) < 1
         except cv2.error:  # with Qt, when the last window is gone
             return True
 
     def __enter__(self) -> CvWindow:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._opened and not self._closed():
             cv2.destroyAllWindows()
