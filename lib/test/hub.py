@@ -57,10 +57,8 @@ def write_folder(cfg: ExperimentConfig, checkpoint: Path, folder: Path, license:
         folder: made where it is missing; what it holds of these three names is replaced.
         license: what the README says of it instead; hubs know short names, such as ``mit``.
 
-    Raises:
-        ConfigError: the experiment's name cannot be told in such a folder.
-        CheckpointError: the weights cannot be read.
-        OSError: the folder cannot be written.
+    Raises ConfigError: the experiment's name cannot be told in such a folder; CheckpointError: the weights cannot be
+    read; OSError: the folder cannot be written.
     """
     if not _usable_names(cfg.family, cfg.name):
         raise ConfigError(f"experiment {cfg.name!r}: a hub's folder needs a name of letters, digits, - _ and .")
@@ -80,14 +78,8 @@ def write_folder(cfg: ExperimentConfig, checkpoint: Path, folder: Path, license:
         "tags": ["visual-object-tracking", cfg.family],
         _RECORD: {"family": cfg.family, "experiment": cfg.name, "sha256": hashes},
     }
-    names = ", ".join(f"`{name}`" for name in cfg.DATA.TRAIN.DATASETS_NAME) or "not stated"
-    body = _TEXT.format(
-        name=cfg.name,
-        family=cfg.family,
-        license=license,
-        data=card.get("data", names),
-        sha256=hashes[WEIGHTS],
-    )
+    data = card.get("data") or ", ".join(f"`{name}`" for name in cfg.DATA.TRAIN.DATASETS_NAME) or "not stated"
+    body = _TEXT.format(name=cfg.name, family=cfg.family, license=license, data=data, sha256=hashes[WEIGHTS])
     (folder / README).write_text(f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n{body}", encoding="utf-8")
     return folder
 
@@ -101,9 +93,8 @@ def load_pretrained(name: str | Path, **options: Any) -> Tracker:
         options: attributes of :class:`TrackerSpec`; a folder brings its ``checkpoint``. ``family`` is needed where it
             is a module outside of the project.
 
-    Raises:
-        CheckpointError: the folder is incomplete, or a file has another hash than its README says.
-        OSTrackError: the hub cannot be reached or has no such model; or as of :func:`lib.test.tracker.build_tracker`.
+    Raises CheckpointError: the folder is incomplete, or a file has another hash than its README says; OSTrackError: the
+    hub cannot be reached or has no such model; or as of :func:`lib.test.tracker.build_tracker`.
     """
     from lib.test.tracker.build import build_from_spec, build_tracker  # which import the class that calls this
 

@@ -108,8 +108,7 @@ class _Frame(nn.Module):
 def count_operations(cfg: ExperimentConfig, model: nn.Module) -> tuple[float, float]:
     """Multiply-accumulate operations in G and parameters in M, as ``thop`` counts them: the paper's figures.
 
-    Raises:
-        OSTrackError: ``thop`` is not installed.
+    Raises OSTrackError: ``thop`` is not installed.
     """
     try:
         from thop import profile as thop_profile
@@ -146,9 +145,8 @@ def profile(spec: TrackerSpec, frames: int = 20, batch: int = 1) -> Profile:
         frames: timed steps.
         batch: targets, each in a frame of its own.
 
-    Raises:
-        ConfigError: the experiment, the device or a number cannot be used.
-        OSTrackError: ``thop`` or what ``torch.compile`` needs is missing, or the memory does not suffice.
+    Raises ConfigError: the experiment, the device or a number cannot be used; OSTrackError: ``thop`` or what
+    ``torch.compile`` needs is missing, or the memory does not suffice.
     """
     if batch < 1 or frames < 1:
         raise ConfigError(f"batch {batch} and frames {frames}: both must be at least 1")
@@ -160,7 +158,8 @@ def profile(spec: TrackerSpec, frames: int = 20, batch: int = 1) -> Profile:
         with TemporaryDirectory() as folder:  # for an exported file
             model = tracking_model(cfg)
             network = build_network(cfg, model, where, precision, spec.backend, spec.compiled, folder=Path(folder))
-            times, whole = _time_tracker(resolve(family_of(cfg).tracker)(cfg, network), frames, batch)
+            tracker = resolve(family_of(cfg).tracker)(cfg, network)
+            network_time, tracker_time = _time_tracker(tracker, frames, batch)
     except torch.OutOfMemoryError as error:
         raise ConfigError(f"batch {batch} does not fit on {where}, use a smaller one: {error}") from error
     except RuntimeError as error:
@@ -172,23 +171,9 @@ def profile(spec: TrackerSpec, frames: int = 20, batch: int = 1) -> Profile:
     plain = tracking_model(cfg)
     gflops = count_flops(cfg, plain)
     gmacs, mparams = count_operations(cfg, plain)
-    return Profile(
-        name=cfg.name,
-        device=f"{where} ({torch.cuda.get_device_name(where)})" if where.type == "cuda" else str(where),
-        threads=torch.get_num_threads(),
-        backend=spec.backend,
-        precision=precision,
-        batch=batch,
-        compiled=spec.compiled,
-        frames=frames,
-        gmacs=gmacs,
-        mparams=mparams,
-        gflops=gflops,
-        network=times,
-        tracker=whole,
-        memory_mib=memory,
-        memory_kind=kind,
-    )
+    device = f"{where} ({torch.cuda.get_device_name(where)})" if where.type == "cuda" else str(where)
+    how = device, torch.get_num_threads(), spec.backend, precision, batch, spec.compiled, frames
+    return Profile(cfg.name, *how, gmacs, mparams, gflops, network_time, tracker_time, memory, kind)
 
 
 def _time_tracker(tracker: Tracker, frames: int, batch: int) -> tuple[Timing, Timing]:

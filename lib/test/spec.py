@@ -77,19 +77,13 @@ def add_tracker_options(parser: argparse.ArgumentParser) -> None:
 def add_running_options(parser: argparse.ArgumentParser, device: str = "auto") -> None:
     """Add ``--device``, which is ``device`` by default, ``--precision``, ``--backend`` and ``--compile``."""
     add_device_option(parser, device)
-    parser.add_argument(
-        "--precision",
-        choices=[*PRECISIONS, "auto"],
-        default="float32",
-        help="auto: bf16 where the device computes fast in it (default: float32)",
+    fast = "auto: bf16 where the device computes fast in it (default: float32)"
+    parser.add_argument("--precision", choices=[*PRECISIONS, "auto"], default="float32", help=fast)
+    runs = (
+        "what runs the network; plain: as trained; cudagraph: recorded and replayed on a GPU; "
+        "onnxruntime, openvino: an exported file (docs/export.md)"
     )
-    parser.add_argument(
-        "--backend",
-        choices=list(BACKENDS),
-        default="torch",
-        help="what runs the network; plain: as trained; cudagraph: recorded and replayed on a GPU; "
-        "onnxruntime, openvino: an exported file (docs/export.md)",
-    )
+    parser.add_argument("--backend", choices=list(BACKENDS), default="torch", help=runs)
     parser.add_argument("--compile", action="store_true", help="run the network through torch.compile")
 
 
@@ -100,12 +94,8 @@ def add_family_option(parser: argparse.ArgumentParser) -> None:
 
 def add_device_option(parser: argparse.ArgumentParser, default: str = "auto") -> None:
     """Add ``--device``."""
-    parser.add_argument(
-        "--device",
-        default=default,
-        help="auto (CUDA where there is one, else cpu), cpu, cuda, cuda:N, mps (Apple) or xpu (Intel); "
-        f"default: {default}",
-    )
+    names = "auto (CUDA where there is one, else cpu), cpu, cuda, cuda:N, mps (Apple) or xpu (Intel)"
+    parser.add_argument("--device", default=default, help=f"{names}; default: {default}")
 
 
 def add_visdom_options(parser: argparse._ActionsContainer) -> None:

@@ -74,8 +74,7 @@ class VideoTracks:
     def to_supervision(self, frame: int) -> supervision.Detections:
         """Return the boxes of a frame (from 0) as ``supervision.Detections``; targets are numbered from 1.
 
-        Raises:
-            OSTrackError: the package ``supervision`` is not installed.
+        Raises OSTrackError: the package ``supervision`` is not installed.
         """
         try:
             import supervision
@@ -96,8 +95,7 @@ class VideoTracks:
 def boxes_text(video: VideoTracks) -> str:
     """Return a line ``x,y,w,h`` for each frame, nan where the target is absent; one target alone, as annotation has it.
 
-    Raises:
-        ConfigError: there are several targets.
+    Raises ConfigError: there are several targets.
     """
     if len(video.tracks) != 1:
         raise ConfigError(f"boxes.txt holds one target, not {len(video.tracks)}: save to mot.csv or coco.json")
@@ -203,10 +201,8 @@ FORMATS: dict[str, Callable[[VideoTracks], str]] = {
 
 
 def find_format(path: Path) -> Callable[[VideoTracks], str]:
-    """Return the writer for a file of this name, such as ``clip_mot.csv``.
-
-    Raises:
-        ConfigError: no format has such names.
+    """Return the writer for a file of this name, such as ``clip_mot.csv``. Raises ConfigError: no format has such
+    names.
     """
     for name, write in FORMATS.items():
         if path.name == name or path.name.endswith((f"_{name}", f".{name}")):
@@ -217,9 +213,8 @@ def find_format(path: Path) -> Callable[[VideoTracks], str]:
 def check_names(paths: Sequence[Path], targets: int) -> None:
     """Refuse files that could not be written in the end, before anything is tracked; their folders are made.
 
-    Raises:
-        ConfigError: no format has such names, it cannot hold so many targets, or the file cannot be written.
-        OSError: a folder cannot be made.
+    Raises ConfigError: no format has such names, it cannot hold so many targets, or the file cannot be written;
+    OSError: a folder cannot be made.
     """
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -232,9 +227,7 @@ def check_names(paths: Sequence[Path], targets: int) -> None:
 def save_tracks(video: VideoTracks, path: Path) -> None:
     """Write the tracks in the format that the file's name asks for, see :func:`find_format`.
 
-    Raises:
-        ConfigError: no format has such names, or it cannot hold these tracks.
-        OSError: the file cannot be written.
+    Raises ConfigError: no format has such names, or it cannot hold these tracks; OSError: the file cannot be written.
     """
     text = find_format(path)(video)
     path.parent.mkdir(parents=True, exist_ok=True)

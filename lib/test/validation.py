@@ -20,13 +20,10 @@ from lib.utils.errors import DataError
 
 
 def validation_sequences(names: str) -> list[TrackingSequence]:
-    """Return the sequences of benchmarks that can be scored here: those with frames, and boxes of more than the first.
+    """Return the sequences of benchmarks (names, comma separated) that can be scored here: with frames, and several
+    boxes.
 
-    Args:
-        names: as of :func:`lib.test.evaluation.benchmarks.get_dataset`, comma separated.
-
-    Raises:
-        OSTrackError: unknown name, or none of its sequences can be scored.
+    Raises OSTrackError: unknown name, or none of its sequences can be scored.
     """
     found = [sequence for name in names.split(",") for sequence in present_sequences(name) if sequence.has_boxes()]
     scored = [sequence for sequence in found if len(sequence.ground_truth) > 1]
@@ -41,12 +38,7 @@ def score_sequences(
     """Track this rank's share of the sequences, and yield the AUC of each in percent (protocol ``pytracking``).
 
     They are those that ``tracking/test.py`` and ``tracking/analysis_results.py`` give for the plain network in float32.
-
-    Args:
-        net: of the experiment ``cfg``; it is put in evaluation mode and does not change.
-
-    Raises:
-        DataError: frames or boxes cannot be read or scored.
+    ``net`` is put in evaluation mode and does not change. Raises DataError: frames or boxes cannot be read or scored.
     """
     tracker = resolve(family_of(cfg).tracker)(cfg, net, "the network in training")
     protocol = get_protocol("pytracking")

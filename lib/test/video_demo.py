@@ -20,7 +20,6 @@ from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.results import read_provenance, run_folder, run_provenance
 from lib.test.evaluation.writer import ResultWriter
 from lib.test.spec import TrackerSpec
-from lib.test.tracker import Tracker
 from lib.test.tracker.build import build_from_spec, choose_precision
 from lib.test.tracker.inspected import InspectedTracker
 from lib.test.video_loop import KEYS, Box, Demo, DemoSummary, VideoOptions, run_demo
@@ -40,14 +39,11 @@ def track_video(
     """Track one or several targets through a video, in one run of the model per frame.
 
     Args:
-        spec: the tracker.
         source: video file, folder or pattern of pictures (see :func:`open_frames`), number of a camera, or URL of a
             stream.
         boxes: ``xywh`` pixels of the targets; without any the user draws them in the first frame.
-        options: see :class:`VideoOptions`.
 
-    Raises:
-        OSTrackError: configuration, weights, boxes, video, display or a file to write cannot be used.
+    Raises OSTrackError: configuration, weights, boxes, video, display or a file to write cannot be used.
     """
     demo = Demo(boxes, options)
     video = open_frames(source)
@@ -62,7 +58,10 @@ def track_video(
     tracker = build_from_spec(spec)
     logger.info("Tracking in %s (%.4g frames per second) with %s on %s", source, rate, tracker.checkpoint, device)
     if options.save_results:
-        demo.results = _writers(*_results(tracker, spec, options.run_id), video, boxes, demo.targets)
+        cfg, how = tracker.cfg, (spec.precision, tracker.device.type, spec.backend)
+        root = Path(env_settings().saving_to(spec.save_dir).results_path) / cfg.family
+        run = run_provenance(cfg.family, cfg.name, config_hash(cfg), tracker.checkpoint, *how)
+        demo.results = _writers(root / run_folder(cfg.name, options.run_id), run, video, boxes, demo.targets)
     with ExitStack() as stack:
         demo.window = None if problem else stack.enter_context(CvWindow(f"{tracker.cfg.name}: {KEYS}"))
         inspected = InspectedTracker(tracker, options.screen) if options.screen else None
@@ -86,33 +85,20 @@ def _no_window(wanted: bool, have_boxes: bool) -> str | None:
     return problem
 
 
-def _results(tracker: Tracker, spec: TrackerSpec, run_id: int | None) -> tuple[Path, dict[str, Any]]:
-    """Return the folder of the tracker's results, and their provenance."""
-    cfg = tracker.cfg
-    folder = Path(env_settings().saving_to(spec.save_dir).results_path) / cfg.family
-    folder /= run_folder(cfg.name, run_id)
-    device, weights = tracker.device.type, tracker.checkpoint
-    return folder, run_provenance(cfg.family, cfg.name, config_hash(cfg), weights, spec.precision, device, spec.backend)
-
-
 def _writers(
     folder: Path, run: dict[str, Any], video: VideoFile, boxes: Sequence[Box], targets: int
 ) -> list[ResultWriter]:
+    """Return what writes the results of each target. Raises DataError: those of another video would be replaced."""
     name = os.path.abspath(video.path) if isinstance(video.path, Path) else str(video.path)
-    paths = [result_path(folder, video, number, targets) for number in range(1, targets + 1)]
-    for path in paths:
-        _refuse_other(path, name)
-    return [
-        ResultWriter(path, run | {"video": name, "init_box": list(boxes[i]) if boxes else "drawn by the user"})
-        for i, path in enumerate(paths)
-    ]
-
-
-def _refuse_other(path: Path, video: str) -> None:
-    """Raise DataError if there is a result of another video of the same name, which would be lost."""
-    other = (read_provenance(path) or {}).get("video", video) if path.is_file() else video
-    if os.path.abspath(other) != os.path.abspath(video):
-        raise DataError(f"{path} is the result of another video, {other}: use another --runid or --save_dir")
+    writers = []
+    for i in range(targets):
+        path = result_path(folder, video, i + 1, targets)
+        other = (read_provenance(path) or {}).get("video", name) if path.is_file() else name
+        if os.path.abspath(other) != os.path.abspath(name):
+            raise DataError(f"{path} is the result of another video, {other}: use another --runid or --save_dir")
+        box = list(boxes[i]) if boxes else "drawn by the user"
+        writers.append(ResultWriter(path, run | {"video": name, "init_box": box}))
+    return writers
 
 
 def video_name(video: VideoFile) -> str:
@@ -123,8 +109,7 @@ def video_name(video: VideoFile) -> str:
 
 
 def result_path(folder: Path, video: VideoFile, number: int = 1, targets: int = 1) -> Path:
-    """Return the result file of target ``number`` (from 1): ``video_NAME.txt``, as published, if it is the only one.
-
-    Several targets have ``video_NAME_targetN.txt``.
+    """Return the result file of target ``number`` (from 1): ``video_NAME.txt``, or of several
+    ``video_NAME_targetN.txt``.
     """
     return folder / (video_name(video) + (".txt" if targets == 1 else f"_target{number}.txt"))

@@ -230,12 +230,10 @@ def run_demo(tracker: BatchTracker, video: VideoFile, demo: Demo) -> DemoSummary
     bar pauses, q leaves. Results hold one line for each frame from the target's first on, which their provenance names,
     the boxes drawn by the user among them. Where frames change their size, the output keeps that of the first.
 
-    Raises:
-        ConfigError: there is neither a box nor a window to draw one in, the user drew none, or the output is the video
-            that is read.
-        DataError: the video cannot be read to its end, a box has no area inside its frame, or a file cannot be written.
-            What was written until then stays: the video, and results under the name of unfinished ones. Or the video
-            ends before the first frame that is to be read, or before that of a target; then the others are whole.
+    Raises ConfigError: there is neither a box nor a window to draw one in, the user drew none, or the output is the
+    video that is read. Raises DataError: the video cannot be read to its end, a box has no area inside its frame, or a
+    file cannot be written. What was written until then stays: the video, and results under the name of unfinished ones.
+    Or the video ends before the first frame that is to be read, or before that of a target; then the others are whole.
     """
     options = demo.options
     if not demo.boxes and demo.window is None:

@@ -44,8 +44,7 @@ def find_runtime(folder: Path) -> Path | None:
 def fetch_runtime(folder: Path) -> Path:
     """Install onnxruntime-web below ``folder`` by npm, unless it is there; its version and hash are in ``web``.
 
-    Raises:
-        OSTrackError: npm is missing or fails.
+    Raises OSTrackError: npm is missing or fails.
     """
     if found := find_runtime(folder):
         return found
@@ -66,12 +65,9 @@ def fetch_runtime(folder: Path) -> Path:
 def describe_network(path: Path, cfg: ExperimentConfig | None = None) -> dict[str, Any]:
     """Describe an exported ONNX file for the page: its record, and its inputs and outputs.
 
-    Args:
-        cfg: whose settings of the tracker to take where they are not built into the network; None = the record's. A
-            file that is kept for backends may have been made with others.
-
-    Raises:
-        DataError: the file is no exported tracker for one target.
+    ``cfg`` has the settings of the tracker to take where they are not built into the network (None = the record's): a
+    file that is kept for backends may have been made with others. Raises DataError: the file is no exported tracker for
+    one target.
     """
     onnx = required("onnx")
     try:
@@ -111,8 +107,7 @@ def write_site(folder: Path, networks: Mapping[str, Path], runtime: Path, cfg: E
         runtime: from :func:`fetch_runtime`.
         cfg: as of :func:`describe_network`.
 
-    Raises:
-        DataError: as of :func:`describe_network`; nothing is written then.
+    Raises DataError: as of :func:`describe_network`; nothing is written then.
     """
     descriptions = {backend: describe_network(path, cfg) for backend, path in networks.items()}
     shutil.rmtree(folder, ignore_errors=True)
@@ -152,8 +147,7 @@ class _Server(ThreadingHTTPServer):
 def open_server(folder: Path, port: int) -> ThreadingHTTPServer:
     """Return a server of ``folder`` for this machine alone, on ``port``, or any free one for 0; it does not serve yet.
 
-    Raises:
-        OSTrackError: the port is not available.
+    Raises OSTrackError: the port is not available.
     """
     try:
         return _Server(("127.0.0.1", port), functools.partial(_Handler, directory=str(folder)))

@@ -41,16 +41,11 @@ class Candidate:
 class Detector:
     """A detector of the YOLOX form, run by OpenCV on the CPU.
 
-    The file takes an image (1, 3, S, S), BGR in 0 to 255, and gives (1, N, 5 + classes): for each cell of the grids of
-    strides 8, 16 and 32 the center from the cell's corner in cells, the logarithm of width and height in cells, and
-    the probabilities of an object and of each class.
+    The ONNX file ``path`` takes an image (1, 3, S, S), S = ``size``, BGR in 0 to 255, and gives (1, N, 5 + classes):
+    for each cell of the grids of strides 8, 16 and 32 the center from the cell's corner in cells, the logarithm of
+    width and height in cells, and the probabilities of an object and of each class.
 
-    Args:
-        path: ONNX file.
-        size: S, in pixels.
-
-    Raises:
-        CheckpointError: the file cannot be read, or is not of this form.
+    Raises CheckpointError: the file cannot be read, or is not of this form.
     """
 
     def __init__(self, path: str | Path, size: int = 416) -> None:

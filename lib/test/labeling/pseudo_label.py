@@ -13,6 +13,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from lib.utils.errors import ConfigError, DataError
 logger = logging.getLogger(__name__)
 
 Detect = Callable[[np.ndarray], list[Candidate]]
+_ious = partial(box_overlap, pixel=0)  # of two tables of boxes, row by row
 
 RECORD = "pseudo_label.jsonl"
 _SURE = 0.5  # least score of a candidate; to see it again less is enough
@@ -130,11 +132,8 @@ def label_videos(
         origin: names of tracker and detector, for the record.
         detect: finds candidates; None = what moves.
 
-    Returns:
-        The numbers of new sequences and of videos that cannot be read.
-
-    Raises:
-        ConfigError: the folder was made with other settings.
+    Returns the numbers of new sequences and of videos that cannot be read. Raises ConfigError: the folder was made with
+    other settings.
     """
     settings = origin | _as_json(options)
     done = _read_record(out, settings)
@@ -170,8 +169,7 @@ def label_frames(
 ) -> list[LabeledTrack]:
     """Return the tracks in the frames of a video, one shot of at most ``options.frames`` after the other.
 
-    Args:
-        counts: how many sequences of each class there are already; the rarest are followed first.
+    ``counts`` says how many sequences of each class there are already; the rarest are followed first.
     """
     counts, found, first = Counter(counts), list[LabeledTrack](), 0
     for shot in _shots(frames, options.frames):
@@ -231,8 +229,7 @@ def follow(
 ) -> np.ndarray:
     """Track a target from its ``box`` in the first frame to the last, or until it is lost; return its boxes (N, 4).
 
-    Args:
-        must_move: number of frames, and how far a target must come in them (see :func:`moves`) to be tracked further.
+    ``must_move``: number of frames, and how far a target must come in them (see :func:`moves`) to be tracked further.
     """
     boxes = [[float(value) for value in box]]
     target = tracker.start(frames[0], boxes[0])
@@ -264,18 +261,11 @@ def _candidates(
     """Choose the candidates to track from a frame of a shot on, the rarest classes first."""
     if len(shot) - start < max(options.min_frames, _MOTION_GAP + 1):
         return []
-    frame = shot[start]
-    if detect:
-        found = detect(frame)
-    else:
-        found = moving_regions(shot[start - _MOTION_GAP], frame, shot[start + _MOTION_GAP])
+    before, frame, after = shot[start - _MOTION_GAP], shot[start], shot[start + _MOTION_GAP]
+    found = detect(frame) if detect else moving_regions(before, frame, after)
     wanted = [one for one in found if one.score >= _SURE and options.follows(one.name)]
     worth = [one for one in wanted if worth_following(one.box, frame)]
     return sorted(worth, key=lambda one: counts[one.name])[:_TRIES]
-
-
-def _ious(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return box_overlap(a, b, pixel=0)
 
 
 def _seen_length(
@@ -304,10 +294,8 @@ def _known(box: Sequence[float], start: int, tracks: Iterable[LabeledTrack]) -> 
 def _overlap(a: LabeledTrack, b: LabeledTrack) -> bool:
     """Return whether two tracks of a shot come to the same object: in any frame."""
     first, last = max(a.first, b.first), min(a.first + len(a.boxes), b.first + len(b.boxes))
-    if last <= first:
-        return False
     rows = (track.boxes[first - track.first : last - track.first] for track in (a, b))
-    return bool((_ious(*rows) >= _SAME_OBJECT).any())
+    return last > first and bool((_ious(*rows) >= _SAME_OBJECT).any())
 
 
 def _frames(video: VideoFile, options: LabelOptions) -> Iterator[np.ndarray]:
@@ -342,8 +330,7 @@ def _write(folder: Path, track: LabeledTrack, origin: dict[str, Any]) -> None:
     meta = origin | {"class": track.name, "agreement": round(track.agreement, 4)}
     frames = [frame * origin["stride"] for frame in (track.first, track.first + len(track.frames) - 1)]
     (folder / "meta.json").write_text(json.dumps(meta | {"frames": frames}, indent=1))
-    rows = [",".join(f"{value:.2f}" for value in box) for box in track.boxes]
-    (folder / "groundtruth.txt").write_text("\n".join(rows) + "\n")
+    np.savetxt(folder / "groundtruth.txt", track.boxes, fmt="%.2f", delimiter=",")
 
 
 def _read_record(out: Path, settings: dict[str, Any]) -> dict[str, dict[str, str]]:
