@@ -134,10 +134,8 @@ def plain_crop(
 
 
 def check_equal(samples: TrackingDataset, count: int) -> None:
-    """Check that both variants make the same samples, up to the rounding of gray before or after resizing.
-
-    Raises:
-        ConfigError: they do not.
+    """Raise ConfigError unless both variants make the same samples, up to the rounding of gray before or after
+    resizing.
     """
     for index in range(count):
         ours, plain = samples[1, index], plain_sample(samples, (1, index))
@@ -165,10 +163,8 @@ def parse_size(size: str) -> tuple[int, int]:
 
 
 def measure(size: str, pictures: list[np.ndarray], quality: int, pairs: int, rounds: int) -> str:
-    """Measure frames of ``size`` WIDTHxHEIGHT and return a row of the table.
-
-    Raises:
-        ConfigError: the size is invalid, or the two variants differ.
+    """Return a row of the table for frames of ``size`` WIDTHxHEIGHT. Raises ConfigError: invalid, or the variants
+    differ.
     """
     with tempfile.TemporaryDirectory() as folder:
         data = Drawn(Path(folder), parse_size(size), pictures, quality)

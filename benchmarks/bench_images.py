@@ -10,22 +10,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import cv2
 import numpy as np
 
-from lib.data.crops import CropSpec, PairSpec
+from benchmarks.bench_data import SEARCH, TEMPLATE, seconds
+from lib.data.crops import PairSpec
 from lib.drawing.assets import load_assets
 from lib.drawing.pairs import ImagesDataset
 from lib.utils.errors import run_cli
-
-TEMPLATE = CropSpec(size=128, factor=2.0, center_jitter=0.0, scale_jitter=0.0, number=1)
-SEARCH = CropSpec(size=256, factor=4.0, center_jitter=3.0, scale_jitter=0.25, number=1)
 
 
 def pairs_per_second(dataset: ImagesDataset, pairs: int) -> float:
     """Pairs per second of processor time; each is drawn from a generator of its own, as in training."""
     dataset.draw_pair(np.random.default_rng(0), PairSpec(TEMPLATE, SEARCH))
-    start = time.process_time()
-    for index in range(pairs):
-        dataset.draw_pair(np.random.default_rng((1, index)), PairSpec(TEMPLATE, SEARCH))
-    return pairs / (time.process_time() - start)
+    return 1 / seconds(lambda i: dataset.draw_pair(np.random.default_rng((1, i)), PairSpec(TEMPLATE, SEARCH)), pairs)
 
 
 def main() -> None:

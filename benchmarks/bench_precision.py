@@ -55,10 +55,8 @@ class Followed:
 
 
 def follow(leader: Tracker, others: Mapping[str, Tracker], sequence: Sequence, frames: int) -> Followed:
-    """Track the first ``frames`` frames of a sequence with all trackers.
-
-    Raises:
-        ConfigError: these frames are not all annotated.
+    """Track the first ``frames`` frames of a sequence with all trackers. Raises ConfigError: they are not all
+    annotated.
     """
     count = min(frames, len(sequence.frames))
     if len(sequence.ground_truth) < count:

@@ -58,11 +58,8 @@ class Parameters:
 
 
 def parameters(config: str) -> Parameters:
-    """Return the parameters of ``v2`` or ``v3``.
-
-    Raises:
-        ConfigError: there is no such version.
-        CheckpointError: its files are missing.
+    """Return the parameters of ``v2`` or ``v3``. Raises ConfigError: no such version; CheckpointError: its files are
+    missing.
     """
     if config not in SETTINGS:
         raise ConfigError(f"NanoTrack {config!r} is unknown; choose one of {', '.join(SETTINGS)}")
@@ -80,11 +77,7 @@ def get_tracker_class() -> type[NanoTrack]:
 
 
 class NanoTrack:
-    """The tracker, for RGB frames, on one thread.
-
-    Raises:
-        ConfigError: another device than the CPU.
-    """
+    """The tracker, for RGB frames, on one thread. Raises ConfigError: another device than the CPU."""
 
     def __init__(self, found: Parameters, device: str = "cpu") -> None:
         if device != "cpu":

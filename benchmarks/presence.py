@@ -154,8 +154,7 @@ def calibration(confidence: np.ndarray, positive: np.ndarray) -> tuple[np.ndarra
 def tracked(sequence: Sequence, path: Path) -> TrackedSequence:
     """Return a sequence with the result file ``path`` of it.
 
-    Raises:
-        DataError: there is no result, it has no confidence, or it has another length than the annotation.
+    Raises DataError: there is no result, it has no confidence, or it has another length than the annotation.
     """
     if not path.is_file():
         raise DataError(f"there is no {path}: track {sequence.name} with tracking/test.py first")
@@ -174,12 +173,8 @@ def tracked(sequence: Sequence, path: Path) -> TrackedSequence:
 def calibrated(weights: Path, data: list[TrackedSequence], results: list[Path]) -> tuple[dict[str, Any], float, float]:
     """Return a checkpoint with the last layer of presence rescaled, and by what scale and offset of its logit.
 
-    Args:
-        results: the result files of ``data``.
-
-    Raises:
-        CheckpointError: it is damaged, or of a model without presence.
-        DataError: the results are of other weights, or the target is there in all of their frames, or in none.
+    ``results`` are the files of ``data``. Raises CheckpointError: it is damaged, or of a model without presence;
+    DataError: the results are of other weights, or the target is there in all of their frames, or in none.
     """
     checkpoint, own = load_checkpoint(weights), file_hash(weights)
     for path in results:

@@ -55,15 +55,11 @@ def use_plain_attention(net: OSTrack) -> None:
 
 
 def published_forward(net: OSTrack, template: Tensor, search: Tensor, mask: Tensor | None) -> dict[str, Any]:
-    """Compute :meth:`OSTrack.forward` by the published steps.
+    """Compute :meth:`OSTrack.forward` by the published steps, for a model with a CENTER head.
 
-    Args:
-        net: a model with a CENTER head, after :func:`use_plain_attention`.
-        template, search: as there.
-        mask: the template tokens that rank search tokens, (B, Lz) bool; None = all.
-
-    Returns:
-        ``score_map``, ``size_map``, ``offset_map``, ``backbone_feat`` and ``removed_indexes_s``, as there.
+    ``net`` is after :func:`use_plain_attention`; ``mask`` has the template tokens that rank search tokens, (B, Lz)
+    bool; None = all. Returns ``score_map``, ``size_map``, ``offset_map``, ``backbone_feat`` and ``removed_indexes_s``,
+    as there.
     """
     backbone = net.backbone
     z = backbone.patch_embed(template) + backbone.pos_embed_z
@@ -125,17 +121,12 @@ def published_read(path: str | Path) -> np.ndarray:
 def published_crop(image: np.ndarray, window: CropWindow, size: int) -> tuple[np.ndarray, np.ndarray, list[int]]:
     """Crop by padding and resizing.
 
-    Returns:
-        The picture (size, size, 3); where it was padded, bool (size, size); and the padding, in pixels of the image, at
-        the top, bottom, left and right.
+    Returns the picture (size, size, 3); where it was padded, bool (size, size); and the padding, in pixels of the
+    image, at the top, bottom, left and right.
     """
     right, bottom = window.x + window.side, window.y + window.side
-    pad = [
-        max(-window.y, 0),
-        max(bottom - image.shape[0] + 1, 0),
-        max(-window.x, 0),
-        max(right - image.shape[1] + 1, 0),
-    ]
+    beyond = -window.y, bottom - image.shape[0] + 1, -window.x, right - image.shape[1] + 1
+    pad = [max(pixels, 0) for pixels in beyond]
     inside = image[window.y + pad[0] : bottom - pad[1], window.x + pad[2] : right - pad[3]]
     patch = cv2.copyMakeBorder(inside, *pad, cv2.BORDER_CONSTANT)
     padding = np.ones(patch.shape[:2])
@@ -155,13 +146,8 @@ class PublishedTarget:
 class PublishedTracker:
     """The published tracker, for the runner's protocol: its targets are tracked one after the other.
 
-    Args:
-        cfg: an experiment with a CENTER head.
-        checkpoint: weight file; the model is built and loaded here, as the published code does for every sequence.
-        device: to run on.
-
-    Raises:
-        ConfigError: the model has another head.
+    The model is built and loaded here, as the published code does for every sequence. Raises ConfigError: the
+    experiment has another head than CENTER.
     """
 
     def __init__(self, cfg: OSTrackConfig, checkpoint: str | Path, device: torch.device) -> None:

@@ -60,12 +60,9 @@ class Variant:
 
 @dataclass(frozen=True)
 class Row:
-    """What a variant came to.
+    """What a variant came to: percent, change in percentage points with its 95 % interval to the settings as they are.
 
-    Attributes:
-        variant: see :class:`Variant`.
-        auc, change, low, high: percent, and percentage points less the settings as they are with their 95 % interval.
-        presence: of a tracker that tells how sure it is, on sequences that lose the target; otherwise None.
+    ``presence`` is of a tracker that tells how sure it is, on sequences that lose the target; otherwise None.
     """
 
     variant: Variant
@@ -79,8 +76,7 @@ class Row:
 def variants_of(spec: TrackerSpec, keys: Sequence[str], scales: Sequence[float]) -> tuple[list[Variant], list[str]]:
     """Return the settings as they are and all variants that the configuration allows, and why others are refused.
 
-    Raises:
-        ConfigError: a key is unknown or its value no number.
+    Raises ConfigError: a key is unknown or its value no number.
     """
     cfg = load_experiment(spec.config, spec.overrides, spec.family)
     chosen, refused = [Variant()], []
@@ -107,9 +103,7 @@ def variants_of(spec: TrackerSpec, keys: Sequence[str], scales: Sequence[float])
 def track(spec: TrackerSpec, variant: Variant, dataset: str, threads: int, folder: Path) -> Report:
     """Track a data set with a variant, or take the results that there are; score them.
 
-    Raises:
-        DataError: a sequence failed.
-        OSTrackError: the tracker cannot be built, or its results cannot be scored.
+    Raises DataError: a sequence failed; OSTrackError: the tracker cannot be built, or its results cannot be scored.
     """
     results = folder / variant.name
     options = RunOptions(workers=threads, results_dir=results)

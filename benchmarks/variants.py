@@ -140,10 +140,8 @@ class TrackerRunner:
 
 
 class OpenCVRunner:
-    """A tracker of OpenCV in a process of its own, which finds opencv-contrib in ``folder``.
-
-    Raises:
-        ConfigError: it is not there.
+    """A tracker of OpenCV in a process of its own, which finds opencv-contrib in ``folder``. Raises ConfigError: not
+    there.
     """
 
     def __init__(self, kind: str, scene: Scene, folder: Path | None):
@@ -186,22 +184,14 @@ def project_tracker(
     if variant.precision == "int8":  # other files are made by build_tracker, this one has to be calibrated
         spec = TrackerSpec(config, checkpoint=checkpoint, overrides=tuple(overrides))
         export_experiment(spec, FORMAT_OF[variant.backend], ExportOptions("int8"))
-    return build_tracker(
-        config,
-        checkpoint,
-        device,
-        variant.precision,
-        backend=variant.backend,
-        compiled=variant.compiled,
-        overrides=list(overrides),
-    )
+    how = {"backend": variant.backend, "compiled": variant.compiled, "overrides": list(overrides)}
+    return build_tracker(config, checkpoint, device, variant.precision, **how)
 
 
 def build_runner(variant: Variant, scene: Scene, targets: int, contrib: Path | None, stack: ExitStack) -> Runner:
     """Build a variant; what it leaves open ends with ``stack``. The published way always has one target.
 
-    Raises:
-        OSTrackError: it is not available here; the message says why.
+    Raises OSTrackError: it is not available here; the message says why.
     """
     if variant.backend == "opencv":
         runner = OpenCVRunner(variant.name.split()[-1], scene, contrib)
