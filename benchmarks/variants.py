@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import torch
@@ -78,14 +78,6 @@ VARIANTS = (
 )
 
 
-class Runner(Protocol):
-    """A variant, built and ready."""
-
-    def run(self, number: int) -> FrameTime:
-        """Track frame ``number`` of the drawn sequences, from 1; 1 comes after the last."""
-        ...
-
-
 @dataclass(frozen=True)
 class Scene:
     """The work that is timed: drawn sequences, one for each target (they repeat), experiment and weights."""
@@ -125,6 +117,7 @@ class TrackerRunner:
         self.targets = [tracker.start(read(scene.file(i, 0)), scene.box(i, 0)) for i in range(targets)]
 
     def run(self, number: int) -> FrameTime:
+        """Track frame ``number`` of the drawn sequences, from 1; 1 comes after the last."""
         torch.backends.cudnn.allow_tf32 = self.tf32  # one switch for all runners of this process
         for i, target in enumerate(self.targets):
             target.box = self.scene.box(i, number - 1)
@@ -173,6 +166,9 @@ class OpenCVRunner:
         except BrokenPipeError:
             return ""
         return self.process.stdout.readline().strip()
+
+
+Runner = TrackerRunner | OpenCVRunner  # a variant, built and ready
 
 
 def project_tracker(

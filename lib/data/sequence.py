@@ -10,30 +10,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from lib.data.image_io import WHOLE, Levels, decode_deep, is_turned, levels_of, sequence_levels, to_8_bit
 from lib.data.storage import IMAGE_TYPES, FolderStorage, Storage, image_digest, image_names
+from lib.data.video_io import VideoFile
 from lib.utils.errors import DataError
-
-
-class FrameSource(Protocol):
-    """A source of frames: images or a video. Iterating reads them in order, which is fast for both."""
-
-    @property
-    def digest(self) -> str:
-        """A short hash that identifies these frames. Raises DataError: they are missing or unreadable."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[np.ndarray]: ...
-
-    def frame(self, t: int) -> np.ndarray:
-        """Return frame ``t`` (from 0) as RGB uint8 (H, W, 3)."""
-        ...
 
 
 @dataclass
@@ -70,11 +54,13 @@ class ImageFrames:
         return map(self.frame, range(len(self)))
 
     def frame(self, t: int) -> np.ndarray:
+        """Return frame ``t`` (from 0) as RGB uint8 (H, W, 3)."""
         image = self._deep(t)
         return image if image.dtype == np.uint8 else to_8_bit(image, self.levels or levels_of([image]))
 
     @cached_property
     def digest(self) -> str:
+        """A short hash that identifies these frames. Raises DataError: they are missing or unreadable."""
         return image_digest(self.storage, self.files)
 
     @cached_property
@@ -96,6 +82,9 @@ class ImageFrames:
     def _deep(self, t: int) -> np.ndarray:
         name = self.files[t]
         return decode_deep(self.storage.read(name), self.storage.path(name), self.upright)
+
+
+FrameSource = ImageFrames | VideoFile  # iterating reads the frames in order, which is fast for both
 
 
 class Annotations(NamedTuple):

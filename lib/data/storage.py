@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from lib.data.annotations import decode_text
 from lib.utils.errors import ConfigError, DataError
@@ -24,38 +24,6 @@ if TYPE_CHECKING:
 # Frames; the second kind is used only if there are none of the first.
 IMAGE_SUFFIXES = ((".jpg", ".jpeg", ".png", ".bmp"), (".tif", ".tiff", ".webp", ".pgm", ".ppm"))
 IMAGE_TYPES = ", ".join(sum(IMAGE_SUFFIXES, ()))
-
-
-class Storage(Protocol):
-    """The files of a data set."""
-
-    def read(self, key: str) -> bytes:
-        """Return the bytes of a file. Raises DataError, which names root and key: missing or unreadable."""
-        ...
-
-    def exists(self, key: str) -> bool:
-        """Return whether a file, or in a folder also a sub-folder, of that key exists."""
-        ...
-
-    def size(self, key: str) -> int:
-        """Return the number of bytes of a file. Raises DataError, which names root and key: missing or unreadable."""
-        ...
-
-    def names(self, folder: str = "") -> list[str]:
-        """List the entries of a folder, in natural order, without hidden files; empty if there is no such folder."""
-        ...
-
-    def within(self, folder: str) -> Storage:
-        """Return the storage of a sub-folder, with keys relative to it."""
-        ...
-
-    def path(self, key: str = "") -> str:
-        """Return the name of a file for error messages."""
-        ...
-
-    def stamp(self, keys: Iterable[str]) -> str:
-        """Return a text that changes when a file or folder of these keys is changed, added or removed."""
-        ...
 
 
 def open_storage(root: str | Path, lmdb: bool = False) -> Storage:
@@ -90,21 +58,25 @@ class FolderStorage:
     root: str
 
     def read(self, key: str) -> bytes:
+        """Return the bytes of a file. Raises DataError, which names root and key: missing or unreadable."""
         try:
             return Path(self.root, key).read_bytes()
         except OSError as error:
             raise DataError(f"{self.path(key)} cannot be read: {error.strerror}") from error
 
     def exists(self, key: str) -> bool:
+        """Return whether a file, or in a folder also a sub-folder, of that key exists."""
         return os.path.exists(self.path(key))
 
     def size(self, key: str) -> int:
+        """Return the number of bytes of a file. Raises DataError as :meth:`read` does."""
         try:
             return os.stat(self.path(key)).st_size
         except OSError as error:
             raise DataError(f"{self.path(key)} cannot be read: {error.strerror}") from error
 
     def names(self, folder: str = "") -> list[str]:
+        """List the entries of a folder, in natural order, without hidden files; empty if there is no such folder."""
         try:
             return sorted((name for name in os.listdir(self.path(folder)) if name[0] != "."), key=natural_key)
         except (FileNotFoundError, NotADirectoryError):
@@ -113,12 +85,15 @@ class FolderStorage:
             raise DataError(f"folder {self.path(folder)} cannot be read: {error.strerror}") from error
 
     def within(self, folder: str) -> FolderStorage:
+        """Return the storage of a sub-folder, with keys relative to it."""
         return FolderStorage(self.path(folder))
 
     def path(self, key: str = "") -> str:
+        """Return the name of a file for error messages."""
         return os.path.join(self.root, key) if key else self.root
 
     def stamp(self, keys: Iterable[str]) -> str:
+        """Return a text that changes when a file or folder of these keys is changed, added or removed."""
         digest = hashlib.sha256()
         for key in keys:
             try:
@@ -134,7 +109,8 @@ class FolderStorage:
 class LmdbStorage:
     """Files in an lmdb, or in several: if ``root`` itself is none, ``NAME/...`` is looked up in ``root/NAME_lmdb``.
 
-    It has no open database, so it can be passed to other processes: each opens the database on its first read.
+    Its methods are those of :class:`FolderStorage`. It has no open database, so it can be passed to other
+    processes: each opens the database on its first read.
     """
 
     root: str
@@ -192,6 +168,8 @@ class LmdbStorage:
                 return None, key
         return _open(folder), key
 
+
+Storage = FolderStorage | LmdbStorage
 
 # By folder: the ID of the process that opened the database, and the database.
 _DATABASES: dict[str, tuple[int, lmdb.Environment]] = {}

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
@@ -26,6 +26,7 @@ from lib.test.tracker.video import TrackedFrame, VideoTracker
 from lib.utils.errors import ConfigError, DataError, OSTrackError, listed
 from lib.vis.draw import write_fitted
 from lib.vis.views import LeaveSequence, Screen
+from lib.vis.window import CvWindow
 
 if TYPE_CHECKING:
     import supervision
@@ -36,18 +37,6 @@ Box = Sequence[float]
 KEYS = "r select anew, space pause, q quit"
 _RESELECT, _PAUSE, _QUIT = ord("r"), ord(" "), ord("q")
 _AHEAD, _AHEAD_LIVE = 8, 1  # frames read ahead; what waits in a queue of a live source is seen late
-
-
-class Window(Protocol):
-    """Where the frames are shown and keys are pressed; as :class:`lib.vis.window.CvWindow`."""
-
-    def show(self, image: np.ndarray, wait: bool = False) -> int:
-        """Show an RGB picture; the code of the key that was pressed, or -1. ``wait`` waits for one."""
-        ...
-
-    def select(self, image: np.ndarray, number: int, total: int) -> list[float] | None:
-        """Let the user draw the box of target ``number`` (from 1) of ``total``; None when they would not."""
-        ...
 
 
 # Called after each frame with its number and the target; raises LeaveSequence to leave.
@@ -106,7 +95,7 @@ class Demo:
 
     boxes: Sequence[Box] = ()
     options: VideoOptions = VideoOptions()
-    window: Window | None = None
+    window: CvWindow | None = None
     results: Sequence[ResultWriter] = ()
     viewer: AbstractContextManager[Viewer] | None = None
 
@@ -338,7 +327,7 @@ class _Run:
         self.waiting = {number: later for number, later in self.waiting.items() if number not in new}
         return new
 
-    def _shown(self, tracked: TrackedFrame, window: Window) -> TrackedFrame:
+    def _shown(self, tracked: TrackedFrame, window: CvWindow) -> TrackedFrame:
         key = window.show(tracked.picture(self.options.lost_below))
         paused = key == _PAUSE
         while paused or key in (_RESELECT, _QUIT):
