@@ -224,9 +224,8 @@ def main() -> None:
     print(", ".join(f"{name} {value}" for name, value in about.items()))
     rates = measure_roofline(device, plan.repeats)
     products = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in rates.items() if name != "copy")
-    print(
-        f"at most: {products} GFLOP/s in matrix products, {rates['copy'] / 1e9:.1f} GB/s in a copy (read and written)"
-    )
+    copied = f"{rates['copy'] / 1e9:.1f} GB/s in a copy (read and written)"
+    print(f"at most: {products} GFLOP/s in matrix products, {copied}")
     print(f"frames of {args.size}; {plan.turns}, {plan.growth} in the growth; a pass: a model for {LENGTH} frames")
     rows: list[Row] = []
     for piece in measure_all(args, plan, device, rates):

@@ -177,9 +177,8 @@ def measure(size: str, pictures: list[np.ndarray], quality: int, pairs: int, rou
             lambda index: samples[2, index],
             lambda index: [read_image(files[(2 * index + k) % len(files)]) for k in range(2)],
         ]
-        plain, ours, decoding = np.median(
-            [[seconds(variant, pairs) for variant in variants] for _ in range(rounds)], axis=0
-        )
+        times = [[seconds(variant, pairs) for variant in variants] for _ in range(rounds)]
+        plain, ours, decoding = np.median(times, axis=0)
         kilobytes = np.mean([path.stat().st_size for path in files]) / 1000
     shares = f"{1000 * decoding:.2f} of {1000 * ours:.2f} ms"
     return f"{size:>10} {kilobytes:5.0f} {1 / plain:8.1f} /s {1 / ours:9.1f} /s {plain / ours:6.2f}  {shares}"

@@ -119,9 +119,8 @@ def main() -> None:
     parser.add_argument("--config", default="vits_256_ce_images", help="name or path of an experiment")
     parser.add_argument("--checkpoint", type=Path, help="weight file (default: the experiment's own)")
     known = list(REDUCED)
-    parser.add_argument(
-        "--variants", nargs="+", choices=known, default=known, metavar="VARIANT", help=f"of {', '.join(known)}"
-    )
+    listed = f"of {', '.join(known)}"
+    parser.add_argument("--variants", nargs="+", choices=known, default=known, metavar="VARIANT", help=listed)
     parser.add_argument("--frames", type=int, default=10**9, metavar="N", help="the first N of each sequence")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="settings on top of the experiment")

@@ -33,20 +33,15 @@ def main() -> None:
         first = 0.0
         for threads in args.threads:
             for batch in args.batch:
-                summary = track_benchmarks(
-                    replace(spec, save_dir=Path(folder) / f"{threads}_{batch}"),
-                    [f"folder:{data}"],
-                    RunOptions(workers=threads, batch=batch),
-                )
+                apart = replace(spec, save_dir=Path(folder) / f"{threads}_{batch}")
+                summary = track_benchmarks(apart, [f"folder:{data}"], RunOptions(workers=threads, batch=batch))
                 if summary.failed:
                     raise OSTrackError(str(summary))
                 seconds = summary.seconds, summary.times.network, summary.times.tracker
                 total, network, tracker = (summary.frames / spent for spent in seconds)
                 first = first or total
-                line = (
-                    f"{threads:7d}  {batch:5d}  {total:14.1f}  {total / first:6.2f}  {network:11.1f}  {tracker:11.1f}"
-                )
-                print(line, flush=True)
+                line = f"{threads:7d}  {batch:5d}  {total:14.1f}  {total / first:6.2f}"
+                print(f"{line}  {network:11.1f}  {tracker:11.1f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -198,9 +198,8 @@ def calibrated(weights: Path, data: list[TrackedSequence], results: list[Path]) 
 def lines(report: PresenceReport, within: int) -> list[str]:
     """Return the report in words."""
     found = f"{report.found} of {report.returns} ({report.found / report.returns:.0%})" if report.returns else "none"
-    false = f"{report.false_finds} of {report.absent}" + (
-        f" ({report.false_finds / report.absent:.1%})" if report.absent else ""
-    )
+    share = f" ({report.false_finds / report.absent:.1%})" if report.absent else ""
+    false = f"{report.false_finds} of {report.absent}{share}"
     return [
         f"AUROC of confidence: {report.auroc:.3f}",
         f"expected calibration error: {report.calibration_error:.3f}",
@@ -232,9 +231,8 @@ def main() -> None:
     parser.add_argument("--within", type=int, default=30, help="frames to be found again in (default 30)")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the calibration curves")
-    parser.add_argument(
-        "--calibrate", nargs=2, type=Path, metavar=("WEIGHTS", "OUT"), help="write calibrated weights of the one config"
-    )
+    files = {"type": Path, "metavar": ("WEIGHTS", "OUT")}
+    parser.add_argument("--calibrate", nargs=2, help="write calibrated weights of the one config", **files)
     args = parser.parse_args()
     if args.calibrate and len(args.configs) > 1:
         parser.error("--calibrate takes one config")

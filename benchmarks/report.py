@@ -49,20 +49,10 @@ class Row:
         if self.missing:
             return f"{text} {self.missing}"
         network, total, shares = self.network or (None, None), self.total or (None, None), self.shares or {}
-        values = [
-            *network,
-            self.network_speed,
-            self.of_limit,
-            *total,
-            1000 / total[0] if total[0] else None,
-            self.total_speed,
-            *(shares.get(part) for part in PARTS),
-        ]
-        cells = (
-            ("-" if value is None else format(value, form)).rjust(WIDTH)
-            for value, (_, form) in zip(values, COLUMNS, strict=True)
-        )
-        return f"{text}{''.join(cells)}"
+        rate = 1000 / total[0] if total[0] else None
+        values = [*network, self.network_speed, self.of_limit, *total, rate, self.total_speed, *map(shares.get, PARTS)]
+        cells = zip(values, (form for _, form in COLUMNS), strict=True)
+        return text + "".join(("-" if value is None else format(value, form)).rjust(WIDTH) for value, form in cells)
 
 
 PARTS = ("decode", "crop", "network", "rest")

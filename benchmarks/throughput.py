@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +30,8 @@ def published_seconds(scene: Scene, frames: int) -> tuple[float, float]:
     """Seconds to build the model for a sequence, and seconds for each of its frames, read and tracked in turn."""
     torch.backends.cudnn.allow_tf32 = PUBLISHED.tf32
     start = time.perf_counter()
-    tracker = PublishedTracker(
-        load_config(OSTrackConfig, scene.config, list(scene.overrides)), scene.checkpoint, scene.device
-    )
+    cfg = load_config(OSTrackConfig, scene.config, list(scene.overrides))
+    tracker = PublishedTracker(cfg, scene.checkpoint, scene.device)
     built = time.perf_counter()
     target = tracker.start(published_read(scene.file(0, 0)), scene.box(0, 0))
     begun = time.perf_counter()
@@ -43,16 +43,11 @@ def published_seconds(scene: Scene, frames: int) -> tuple[float, float]:
 def pass_seconds(tracker: Tracker, variant: Variant, scene: Scene, count: int, frames: int, folder: Path) -> float:
     """Seconds by the clock for each frame when the runner tracks ``count`` sequences in one pass, decoding ahead."""
     torch.backends.cudnn.allow_tf32 = variant.tf32
-    names = [tuple(scene.file(i, t).name for t in range(frames)) for i in range(count)]
-    sequences = [
-        Sequence(
-            f"{i}",
-            "folder",
-            ImageFrames(scene.file(i, 0).parent, names[i]),
-            lambda i=i: Annotations(np.array([scene.box(i, t) for t in range(frames)])),
-        )
-        for i in range(count)
-    ]
+    sequences = []
+    for i in range(count):
+        images = ImageFrames(scene.file(i, 0).parent, tuple(scene.file(i, t).name for t in range(frames)))
+        boxes = np.array([scene.box(i, t) for t in range(frames)])
+        sequences.append(Sequence(f"{i}", "folder", images, partial(Annotations, boxes)))
     identity, device = config_hash(tracker.cfg), str(scene.device)
     where = run_provenance(DEFAULT_FAMILY, scene.config, identity, scene.checkpoint, variant.precision, device)
     options = RunOptions(batch=count, fresh=True)

@@ -115,9 +115,9 @@ def decode_deep(data: bytes, name: str, upright: bool = False) -> np.ndarray:
 
 def is_turned(data: bytes, name: str) -> bool:
     """Return whether EXIF orientation changes a picture's pixels; only a file with an EXIF block is decoded for it."""
-    return any(mark in data for mark in _EXIF_MARKS) and not np.array_equal(
-        decode_deep(data, name, upright=True), decode_deep(data, name)
-    )
+    if not any(mark in data for mark in _EXIF_MARKS):
+        return False
+    return not np.array_equal(decode_deep(data, name, upright=True), decode_deep(data, name))
 
 
 def _decode_alpha(data: bytes, name: str) -> np.ndarray:

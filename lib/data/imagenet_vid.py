@@ -8,9 +8,8 @@ from xml.etree import ElementTree
 import numpy as np
 from tqdm import tqdm
 
-from lib.data.annotations import decode_text
 from lib.data.layouts import Plan
-from lib.data.storage import Storage
+from lib.data.storage import Storage, file_text
 from lib.data.tracks import SequenceInfo, Track, TrackTable, boxes_outside, literal, valid_boxes
 from lib.utils.errors import DataError
 
@@ -19,8 +18,7 @@ FRAMES = "Data/VID/train"
 # What the published loader writes beside the data, and its lmdb holds instead of the XML files.
 PUBLISHED_CACHE = "cache.json"
 
-# Boxes x, y, w, h of consecutive frames and, for each, whether the target is occluded.
-_Rows = list[tuple[list[float], bool]]
+_Row = tuple[list[float], bool]  # box x, y, w, h of a frame, and whether the target is occluded
 
 
 def plan_vid(storage: Storage) -> Plan:
@@ -30,26 +28,22 @@ def plan_vid(storage: Storage) -> Plan:
     occluded count as invisible. Left out are tracks whose first box covers the whole picture. Where there is no XML,
     the published loader's ``cache.json`` is read, which says the same.
     """
-    videos = [
-        f"{group}/{name}" for group in storage.names(ANNOTATIONS) for name in storage.names(f"{ANNOTATIONS}/{group}")
-    ]
-    if not videos and storage.exists(PUBLISHED_CACHE):
+    files: dict[str, list[str]] = {}
+    for group in storage.names(ANNOTATIONS):
+        for video in (f"{group}/{name}" for name in storage.names(f"{ANNOTATIONS}/{group}")):
+            files[video] = [name for name in storage.names(f"{ANNOTATIONS}/{video}") if name.endswith(".xml")]
+    if not files and storage.exists(PUBLISHED_CACHE):
         return Plan([PUBLISHED_CACHE], lambda: _read_published(storage))
-    if not videos:
+    if not files:
         raise DataError(f"{storage.path()} has neither {ANNOTATIONS}/SET/VIDEO/*.xml nor {PUBLISHED_CACHE}")
-    files = {video: _xml_names(storage, video) for video in videos}
     keys = [f"{ANNOTATIONS}/{video}/{name}" for video, names in files.items() for name in names]
     return Plan(keys, lambda: _read_xml(storage, files))
-
-
-def _xml_names(storage: Storage, video: str) -> list[str]:
-    return [name for name in storage.names(f"{ANNOTATIONS}/{video}") if name.endswith(".xml")]
 
 
 def _read_xml(storage: Storage, files: dict[str, list[str]]) -> TrackTable:
     tracks: list[Track | None] = []
     for video, names in tqdm(files.items(), desc="annotation", delay=2):
-        rows: dict[str, _Rows] = {}
+        rows: dict[str, list[_Row]] = {}
         starts: dict[str, int] = {}
         for name in names:
             t, (objects, size) = _number(name), _read_frame(storage, f"{ANNOTATIONS}/{video}/{name}")
@@ -65,16 +59,15 @@ def _number(name: str) -> int:
     try:
         return int(name.removesuffix(".xml"))
     except ValueError as error:
-        raise DataError(
-            f"{name} is not the name of a frame's annotation: expected a number, like 000000.xml"
-        ) from error
+        expected = "expected a number, like 000000.xml"
+        raise DataError(f"{name} is not the name of a frame's annotation: {expected}") from error
 
 
-def _read_frame(storage: Storage, key: str) -> tuple[dict[str, tuple[list[float], bool]], tuple[int, int]]:
+def _read_frame(storage: Storage, key: str) -> tuple[dict[str, _Row], tuple[int, int]]:
     """Box and occlusion by track, and the picture's width and height."""
     try:
         root = ElementTree.fromstring(storage.read(key))
-        objects: dict[str, tuple[list[float], bool]] = {}
+        objects: dict[str, _Row] = {}
         for item in root.iter("object"):
             x1, y1, x2, y2 = (float(item.findtext(f"bndbox/{tag}", "")) for tag in ("xmin", "ymin", "xmax", "ymax"))
             occluded = item.findtext("occluded") != "0"
@@ -84,7 +77,7 @@ def _read_frame(storage: Storage, key: str) -> tuple[dict[str, tuple[list[float]
         raise DataError(f"{storage.path(key)} is not an annotation of ImageNet VID: {error}") from error
 
 
-def _track(name: str, video: str, first: int, rows: _Rows, size: tuple[int, int]) -> Track | None:
+def _track(name: str, video: str, first: int, rows: list[_Row], size: tuple[int, int]) -> Track | None:
     bbox = np.array([box for box, _ in rows], np.float64)
     if bbox[0, 2] * bbox[0, 3] >= size[0] * size[1]:
         return None
@@ -97,7 +90,7 @@ def _read_published(storage: Storage) -> TrackTable:
     path = storage.path(PUBLISHED_CACHE)
     try:
         tracks = []
-        for number, entry in enumerate(json.loads(decode_text(storage.read(PUBLISHED_CACHE), path))):
+        for number, entry in enumerate(json.loads(file_text(storage, PUBLISHED_CACHE))):
             video = f"ILSVRC2015_VID_train_{entry['set_id']:04d}/ILSVRC2015_train_{entry['vid_id']:08d}"
             rows = [(box, not seen) for box, seen in zip(entry["anno"], entry["target_visible"], strict=True)]
             tracks.append(_track(f"{video}/{number}", video, entry["start_frame"], rows, tuple(entry["image_size"])))

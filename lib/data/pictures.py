@@ -15,10 +15,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from lib.data.annotations import decode_text
 from lib.data.layouts import Plan
 from lib.data.own_folder import selected
-from lib.data.storage import Storage, image_names
+from lib.data.storage import Storage, file_text, image_names
 from lib.data.tracks import (
     FrameKind,
     LeftOut,
@@ -62,7 +61,7 @@ def read_coco(storage: Storage) -> TrackTable:
     """
     path = storage.path(ANNOTATION)
     try:
-        content = json.loads(decode_text(storage.read(ANNOTATION), path))
+        content = json.loads(file_text(storage, ANNOTATION))
         pictures = {image["id"]: image for image in content["images"]}
         items = [item for item in content["annotations"] if not item.get("iscrowd", 0)]
         bbox = np.array([item["bbox"] for item in items], np.float64).reshape(-1, 4)
@@ -74,17 +73,9 @@ def read_coco(storage: Storage) -> TrackTable:
     if not items:
         raise DataError(f"{path} has no annotation that is not of a crowd")
     valid = valid_boxes(bbox) & ~boxes_outside(bbox, sizes)
-    return TrackTable(
-        names=names,
-        keys=texts(literal(f"{IMAGES}/{file}") for file in images),
-        kinds=np.full(len(items), FrameKind.NUMBERED, np.uint8),
-        firsts=np.zeros(len(items), np.int64),
-        starts=np.arange(len(items) + 1),
-        bbox=bbox,
-        visible=valid,
-        valid=valid,
-        files=texts([]),
-    )
+    keys = texts(literal(f"{IMAGES}/{file}") for file in images)
+    kinds, firsts = np.full(len(items), FrameKind.NUMBERED, np.uint8), np.zeros(len(items), np.int64)
+    return TrackTable(names, keys, kinds, firsts, np.arange(len(items) + 1), bbox, valid, valid, files=texts([]))
 
 
 def plan_pictures(storage: Storage, roots: Sequence[str], patterns: Sequence[str] = ()) -> Plan:
@@ -127,7 +118,7 @@ def _read(storage: Storage, folder: Path, files: Sequence[Path]) -> list[Track |
     tracks: list[Track | LeftOut] = []
     missing = 0
     for path in files:
-        for image, boxes, size in read(path, decode_text(storage.read(str(path)), str(path))):
+        for image, boxes, size in read(path, file_text(storage, str(path))):
             key = _image_key(storage, folder, image, images)
             missing += key is None
             for number, box in enumerate(boxes if key else ()):
@@ -172,9 +163,8 @@ def _read_voc(path: Path, text: str) -> list[_Picture]:
     """Return the one picture of a file; VOC counts pixels from 1, both ends included."""
     try:
         root = ElementTree.fromstring(text)
-        corners = [
-            [float(box.findtext(side, "")) for side in ("xmin", "ymin", "xmax", "ymax")] for box in root.iter("bndbox")
-        ]
+        sides = ("xmin", "ymin", "xmax", "ymax")
+        corners = [[float(box.findtext(side, "")) for side in sides] for box in root.iter("bndbox")]
         width, height = (float(root.findtext(f"size/{side}") or 0) or math.nan for side in ("width", "height"))
     except (ElementTree.ParseError, ValueError) as error:
         raise DataError(f"{path} is not a Pascal VOC annotation file: {error}") from error
