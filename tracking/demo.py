@@ -67,11 +67,11 @@ def views() -> Iterator[View]:
     """Yield a view of each frame of the clip, with candidate elimination and the attention that decides it."""
     tracker = build_tracker(CONFIG, backend="plain")
     inspected = InspectedTracker(tracker, record_video, tracker.cfg.MODEL.BACKBONE.CE_LOC)
-    for number, frame in enumerate(clip_frames()):
-        if number == 0:
-            target = inspected.start(frame, FIRST_BOX)
-        else:
-            inspected.step([frame], [target])
+    frames = clip_frames()
+    target = inspected.start(next(frames), FIRST_BOX)
+    yield inspected.view(0, target)
+    for number, frame in enumerate(frames, 1):
+        inspected.step([frame], [target])
         yield inspected.view(number, target)
 
 
@@ -123,9 +123,8 @@ def main() -> int:
     track_clip(out)
     status = score_drawn_sequences(out)
     print(f"The demo took {time.perf_counter() - start:.0f} seconds.")
-    next_step(
-        f"python tracking/video_demo.py {experiment_family(BETTER).name} {BETTER} VIDEO, with a video of your own"
-    )
+    family = experiment_family(BETTER).name
+    next_step(f"python tracking/video_demo.py {family} {BETTER} VIDEO, with a video of your own")
     return status
 
 

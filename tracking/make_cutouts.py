@@ -21,13 +21,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--coco", type=Path, help="folder with annotations/ and images/")
-    source.add_argument(
-        "--saliency",
-        type=Path,
-        nargs="+",
-        metavar="DIR",
-        help=f"folders of photographs; needs a package: {INSTALL.format('onnxruntime')}",
-    )
+    photographs = f"folders of photographs; needs a package: {INSTALL.format('onnxruntime')}"
+    source.add_argument("--saliency", type=Path, nargs="+", metavar="DIR", help=photographs)
     parser.add_argument("--split", default="train2017", help="of COCO (train2017)")
     parser.add_argument("--out", type=Path, default=Path("data/cutouts"))
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw the cut-outs of --out on sheets")
@@ -40,10 +35,8 @@ def main() -> None:
     print(f"wrote {count} cut-outs to {args.out}")
     for path in cutout_sheets(args.out, args.sheet) if args.sheet else ():
         print(f"wrote {path}")
-    next_step(
-        "set cutouts_dir in the file of paths to train from them",
-        f"python tracking/make_images_dataset.py --cutouts {args.out}",
-    )
+    drawing = f"python tracking/make_images_dataset.py --cutouts {args.out}"
+    next_step("set cutouts_dir in the file of paths to train from them", drawing)
 
 
 if __name__ == "__main__":

@@ -30,9 +30,8 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tracker", help="family, or NAME of lib/test/tracker/NAME.py (docs/api.md)")
     parser.add_argument("config", help="name of an experiment of the family, or the path of one")
-    parser.add_argument(
-        "--videos", type=Path, nargs="+", required=True, metavar="PATH", help="videos, or their folders"
-    )
+    paths = {"type": Path, "nargs": "+", "metavar": "PATH"}
+    parser.add_argument("--videos", required=True, help="videos, or their folders", **paths)
     parser.add_argument("--out", type=Path, default=Path("data/pseudo"), help="folder of the sequences (data/pseudo)")
     parser.add_argument("--detector", type=Path, metavar="ONNX", help="a YOLOX; default: what moves is followed")
     parser.add_argument("--detector_size", type=int, default=416, help="side of its input, in pixels (416)")
@@ -82,19 +81,16 @@ def main() -> int:
     origin = {"tracker": f"{args.tracker} {args.config}", "detector": args.detector.name if args.detector else "motion"}
     origin |= identity | ({"detector_size": str(args.detector_size)} if args.detector else {})
     fields = ("stride", "read", "side", "frames", "min_frames", "agreement", "per_video", "per_class")
-    options = LabelOptions(
-        **{name: getattr(args, name) for name in fields}, classes=tuple(args.classes), without=tuple(args.without)
-    )
+    classes = {"classes": tuple(args.classes), "without": tuple(args.without)}
+    options = LabelOptions(**{name: getattr(args, name) for name in fields}, **classes)
     videos = find_videos(args.videos)
     written, broken = label_videos(videos, args.out, batch_tracker(tracker, 1), origin, detector, options)
     print(f"wrote {written} sequences to {args.out}; {broken} of {len(videos)} videos could not be read")
     for path in label_sheets(args.out, args.sheet) if args.sheet else ():
         print(f"wrote {path}")
     if any(args.out.glob("*/groundtruth.txt")):
-        next_step(
-            f"set folder_dir to {args.out} in the file of paths to train from them",
-            f"python tracking/test.py ostrack vits_192 --dataset folder:{shlex.quote(str(args.out))}",
-        )
+        command = f"python tracking/test.py ostrack vits_192 --dataset folder:{shlex.quote(str(args.out))}"
+        next_step(f"set folder_dir to {args.out} in the file of paths to train from them", command)
     return int(broken == len(videos))
 
 

@@ -22,48 +22,25 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, epilog=f"Keys in the window: {KEYS}.")
     parser.add_argument("tracker", help="family of trackers in lib/models")
     parser.add_argument("config", help="name of an experiment of the family, or the path of one")
-    parser.add_argument(
-        "video", help="video file, folder of pictures, pattern of pictures (walk/%%05d.jpg), number of a camera, or URL"
-    )
-    parser.add_argument(
-        "--optional_box",
-        type=float,
-        nargs=4,
-        action="append",
-        default=[],
-        dest="boxes",
-        metavar=("X", "Y", "W", "H"),
-        help="target in the first frame, in pixels; repeat it for several (default: draw it with the mouse)",
-    )
-    parser.add_argument(
-        "--box_at",
-        type=float,
-        nargs=5,
-        action="append",
-        dest="boxes",
-        metavar=("FRAME", "X", "Y", "W", "H"),
-        help="target that starts in a later frame of the video, counted from 0; may be repeated, too",
-    )
+    sources = "video file, folder of pictures, pattern of pictures (walk/%%05d.jpg), number of a camera, or URL"
+    parser.add_argument("video", help=sources)
+    box, sides = {"type": float, "action": "append", "dest": "boxes"}, ("X", "Y", "W", "H")
+    first = "target in the first frame, in pixels; repeat it for several (default: draw it with the mouse)"
+    parser.add_argument("--optional_box", nargs=4, default=[], metavar=sides, help=first, **box)
+    later = "target that starts in a later frame of the video, counted from 0; may be repeated, too"
+    parser.add_argument("--box_at", nargs=5, metavar=("FRAME", *sides), help=later, **box)
     parser.add_argument("--start_frame", type=int, default=0, help="first frame that is read, counted from 0 (0)")
-    parser.add_argument(
-        "--min_size", type=float, help="least side of a box in pixels, for small targets: TEST.MIN_SIZE (10)"
-    )
+    least = "least side of a box in pixels, for small targets: TEST.MIN_SIZE (10)"
+    parser.add_argument("--min_size", type=float, help=least)
     parser.add_argument("--targets", type=int, default=1, help="how many targets to draw")
     parser.add_argument("--lost_below", type=float, default=LOST_BELOW, help="lower scores are shown as lost (0.3)")
     parser.add_argument("--output", type=Path, metavar="OUT.mp4", help="write a video with the boxes")
-    parser.add_argument(
-        "--save",
-        type=Path,
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="FILE",
-        help=f"write the tracks as {', '.join(FORMATS)}, or under names that end so (docs/video_demo.md)",
-    )
+    formats = f"write the tracks as {', '.join(FORMATS)}, or under names that end so (docs/video_demo.md)"
+    files = {"type": Path, "nargs": "+", "action": "extend", "metavar": "FILE"}
+    parser.add_argument("--save", default=[], help=formats, **files)
     parser.add_argument("--label", default="target", help="what the targets are called in these files (target)")
-    parser.add_argument(
-        "--save_results", action="store_true", help="write the boxes where tracking/test.py puts its own"
-    )
+    results = "write the boxes where tracking/test.py puts its own"
+    parser.add_argument("--save_results", action="store_true", help=results)
     parser.add_argument("--no_display", action="store_true", help="open no window, as where there is no display")
     add_tracker_options(parser)
     parser.add_argument("--runid", type=int, help="keep this run's results apart, under CONFIG_RUNID")
@@ -90,19 +67,9 @@ def main() -> None:
     least = [] if args.min_size is None else [f"TEST.MIN_SIZE={args.min_size}"]
     spec = TrackerSpec.from_arguments(args, args.tracker)
     spec = replace(spec, overrides=(*spec.overrides, *least))
-    options = VideoOptions(
-        starts=starts,
-        start_frame=args.start_frame,
-        targets=args.targets,
-        output=args.output,
-        save_results=args.save_results,
-        display=not args.no_display,
-        lost_below=args.lost_below,
-        save=args.save,
-        label=args.label,
-        run_id=args.runid,
-        screen=screen,
-    )
+    names = ("start_frame", "targets", "output", "save_results", "lost_below", "save", "label")
+    same = {name: getattr(args, name) for name in names}
+    options = VideoOptions(starts, display=not args.no_display, run_id=args.runid, screen=screen, **same)
     summary = track_video(spec, args.video, boxes, options)
     print(summary)
     made = [str(path) for path in (args.output, *args.save) if path]

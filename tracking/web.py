@@ -26,12 +26,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--config", help=f"name or path of an experiment (default: {CONFIG}, which ships)")
     parser.add_argument("--checkpoint", type=Path, help="weight file (default: the experiment's own)")
     parser.add_argument("--network", type=Path, help="an ONNX file of tracking/export.py, instead of an experiment")
-    parser.add_argument(
-        "--precision",
-        choices=("fp16", "int8"),
-        default="fp16",
-        help="of the network for WebAssembly: weights in fp16, or faster and less exact int8; WebGPU has fp16 always",
-    )
+    what = "of the network for WebAssembly: weights in fp16, or faster and less exact int8; WebGPU has fp16 always"
+    parser.add_argument("--precision", choices=("fp16", "int8"), default="fp16", help=what)
     parser.add_argument("--port", type=int, default=8000, help="to serve on (8000); 0 = any that is free")
     parser.add_argument("--build_only", action="store_true", help="leave the files, and serve nothing")
     parser.add_argument("--save_dir", type=Path, help="output folder (default: the configured one, ./output)")

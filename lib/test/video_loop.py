@@ -313,9 +313,8 @@ class _Run:
         if self.waiting and not self.summary.left:
             number, (start, _) = next(iter(self.waiting.items()))
             ended = f"video {video.path} ended after frame {self.frame} (from 0)"
-            raise DataError(
-                f"{ended}, target {number} was to start in frame {start}; the files of the others are whole"
-            )
+            missed = f"target {number} was to start in frame {start}"
+            raise DataError(f"{ended}, {missed}; the files of the others are whole")
 
     def _joining(self, image: np.ndarray) -> dict[int, Box]:
         """Return numbers and boxes of targets that start in this frame; the user draws them where none are given."""

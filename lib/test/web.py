@@ -23,12 +23,8 @@ _RUNTIME = "onnxruntime-web"
 _PACKAGE_FILES = ("package.json", "package-lock.json")
 # Of the package: what web/worker.js imports for each backend, and what that loads in turn.
 _RUNTIME_FILES = (
-    "ort.wasm.min.mjs",
-    "ort-wasm-simd-threaded.mjs",
-    "ort-wasm-simd-threaded.wasm",
-    "ort.webgpu.min.mjs",
-    "ort-wasm-simd-threaded.asyncify.mjs",
-    "ort-wasm-simd-threaded.asyncify.wasm",
+    *("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"),
+    *("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm"),
 )
 
 
@@ -75,28 +71,20 @@ def describe_network(path: Path, cfg: ExperimentConfig | None = None) -> dict[st
     except Exception as error:  # whatever protobuf and onnx raise on a file that is none
         raise DataError(f"{path} cannot be read as ONNX ({error}): tracking/export.py writes such files") from error
 
-    def shapes(values: Any) -> dict[str, Any]:
-        return {
-            value.name: {
-                "type": onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name,
-                "shape": [size.dim_value for size in value.type.tensor_type.shape.dim],
-            }
-            for value in values
-        }
+    def described(value: Any) -> dict[str, Any]:
+        tensor = value.type.tensor_type
+        kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+        return {"type": kind, "shape": [size.dim_value for size in tensor.shape.dim]}
 
     record = {entry.key: entry.value for entry in model.metadata_props}
-    if record.get("batch") != "1":
-        batch = record.get("batch")
+    if (batch := record.get("batch")) != "1":
         raise DataError(f"{path} is no tracker for one target (batch {batch}): export one with tracking/export.py")
     if cfg is not None:
         record |= {"min_size": str(cfg.TEST.MIN_SIZE), "size_smoothing": str(cfg.TEST.SIZE_SMOOTHING)}
-    return {
-        "file": f"{record['precision']}.onnx",
-        "record": record,
-        "inputs": shapes(model.graph.input),
-        "outputs": shapes(model.graph.output),
-        "bytes": path.stat().st_size,
-    }
+    found: dict[str, Any] = {"file": f"{record['precision']}.onnx", "record": record}
+    for name, values in (("inputs", model.graph.input), ("outputs", model.graph.output)):
+        found[name] = {value.name: described(value) for value in values}
+    return found | {"bytes": path.stat().st_size}
 
 
 def write_site(folder: Path, networks: Mapping[str, Path], runtime: Path, cfg: ExperimentConfig | None = None) -> None:
