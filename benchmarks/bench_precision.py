@@ -37,17 +37,11 @@ NEAR = 0.5  # pixels
 
 @dataclass(frozen=True)
 class Followed:
-    """A sequence of N frames.
+    """A sequence of N frames."""
 
-    Attributes:
-        leading: boxes of the leader, (N, 4).
-        others: those of the others by name, likewise.
-        scales: pixels of the search region for each pixel of the image, (N - 1,), from the second frame on.
-    """
-
-    leading: np.ndarray
-    others: dict[str, np.ndarray]
-    scales: np.ndarray
+    leading: np.ndarray  # boxes of the leader, (N, 4)
+    others: dict[str, np.ndarray]  # those of the others by name, likewise
+    scales: np.ndarray  # pixels of the search region for each pixel of the image, (N - 1,), from the second frame on
 
     def distances(self, name: str) -> np.ndarray:
         """Return how far boxes are from the leader's, (N - 1,), from the second frame on."""

@@ -71,23 +71,15 @@ VARIANTS = (
 
 @dataclass(frozen=True)
 class Measured:
-    """Cost of a training step of a variant.
+    """Cost of a training step of a variant."""
 
-    Attributes:
-        seconds: the median.
-        memory: the peak in bytes, of all tensors.
-        loss: of the first step.
-        shares: of forward pass, losses, backward pass and optimizer, in a step of its own; they add up to 1.
-        fixed: bytes of weights, gradients and the optimizer's state.
-        kept: bytes that the forward pass and the losses keep for the backward pass.
-    """
-
-    seconds: float
-    memory: int
-    loss: float
+    seconds: float  # the median
+    memory: int  # the peak in bytes, of all tensors
+    loss: float  # of the first step
+    # Of forward pass, losses, backward pass and optimizer, in a step of its own; they add up to 1.
     shares: tuple[float, ...]
-    fixed: int
-    kept: int
+    fixed: int  # bytes of weights, gradients and the optimizer's state
+    kept: int  # bytes that the forward pass and the losses keep for the backward pass
 
 
 def memory_of(run: Callable[[], object], device: torch.device) -> tuple[int, int]:

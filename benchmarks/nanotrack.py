@@ -30,19 +30,12 @@ _MIN_SIDE = 10.0  # pixels
 
 @dataclass(frozen=True)
 class Settings:
-    """Published settings of a version.
+    """Published settings of a version."""
 
-    Attributes:
-        cells: of the score map, along each side.
-        window: weight of the Hann window.
-        penalty: how strongly changes of size and aspect count against a cell.
-        rate: share of the new size that is taken over at full score.
-    """
-
-    cells: int
-    window: float
-    penalty: float
-    rate: float
+    cells: int  # of the score map, along each side
+    window: float  # weight of the Hann window
+    penalty: float  # how strongly changes of size and aspect count against a cell
+    rate: float  # share of the new size that is taken over at full score
 
 
 SETTINGS = {"v2": Settings(16, 0.490, 0.150, 0.385), "v3": Settings(15, 0.455, 0.138, 0.348)}

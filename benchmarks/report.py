@@ -12,29 +12,22 @@ from lib.test.evaluation.writer import FrameTime
 
 @dataclass(frozen=True)
 class Row:
-    """One variant at one point. Times are milliseconds for one frame of one target, None where there are none.
-
-    Attributes:
-        config: the experiment.
-        axis, value: what was changed and to what; ``model`` and 1 where nothing was.
-        variant: its name.
-        missing: why it was not timed.
-        network, total: median and 95th percentile; from the crop's pixels to the box and its score, and of everything.
-        shares: of the mean time, by part: ``decode``, ``crop``, ``network``, ``rest``.
-        network_speed, total_speed: how many times as fast as the published way, by the medians.
-        of_limit: share of the limit that the machine's measured rates set to the network; None where not known.
-    """
+    """One variant at one point. Times are milliseconds for one frame of one target, None where there are none."""
 
     config: str
+    # axis, value: what was changed and to what; ``model`` and 1 where nothing was.
     axis: str
     value: int
     variant: str
-    missing: str | None = None
+    missing: str | None = None  # why it was not timed
+    # network, total: median and 95th percentile; from the crop's pixels to the box and its score, and of everything.
     network: tuple[float, float] | None = None
     total: tuple[float, float] | None = None
-    shares: dict[str, float] | None = None
+    shares: dict[str, float] | None = None  # of the mean time, by part: ``decode``, ``crop``, ``network``, ``rest``
+    # network_speed, total_speed: how many times as fast as the published way, by the medians.
     network_speed: float | None = None
     total_speed: float | None = None
+    # Share of the limit that the machine's measured rates set to the network; None where not known.
     of_limit: float | None = None
 
     def ratios(self) -> dict[str, float]:

@@ -34,22 +34,15 @@ from tracking.export import export_experiment
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to track that is timed.
+    """A way to track that is timed."""
 
-    Attributes:
-        name: in tables.
-        backend: of :func:`build_tracker`; or ``published``; or ``opencv``, whose tracker ``name`` ends with.
-        precision, compiled: of :func:`build_tracker`.
-        grows: stands in the tables of how the cost grows.
-        cuda: of use on CUDA only.
-    """
-
-    name: str
-    backend: str
+    name: str  # in tables
+    backend: str  # of :func:`build_tracker`; or ``published``; or ``opencv``, whose tracker ``name`` ends with
+    # precision, compiled: of :func:`build_tracker`.
     precision: str = "float32"
     compiled: bool = False
-    grows: bool = False
-    cuda: bool = False
+    grows: bool = False  # stands in the tables of how the cost grows
+    cuda: bool = False  # of use on CUDA only
 
     @property
     def tf32(self) -> bool:

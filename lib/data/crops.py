@@ -12,23 +12,14 @@ from lib.config.experiment import CropConfig
 
 @dataclass(frozen=True)
 class CropSpec:
-    """How the crops of one kind (template or search) are taken.
+    """How the crops of one kind (template or search) are taken."""
 
-    Attributes:
-        size: side of the crop in pixels.
-        factor: side of the cropped square over ``sqrt(w h)`` of the box it is taken around.
-        center_jitter: width of the uniform shift of that box, in units of its ``sqrt(w h)``.
-        scale_jitter: standard deviation of the logarithm of its sides.
-        number: crops of this kind in a sample.
-        away: share of the crops that look past the target, in any direction.
-    """
-
-    size: int
-    factor: float
-    center_jitter: float
-    scale_jitter: float
-    number: int
-    away: float = 0.0
+    size: int  # side of the crop in pixels
+    factor: float  # side of the cropped square over ``sqrt(w h)`` of the box it is taken around
+    center_jitter: float  # width of the uniform shift of that box, in units of its ``sqrt(w h)``
+    scale_jitter: float  # standard deviation of the logarithm of its sides
+    number: int  # crops of this kind in a sample
+    away: float = 0.0  # share of the crops that look past the target, in any direction
 
     @classmethod
     def of(cls, section: CropConfig, away: float = 0.0) -> CropSpec:
@@ -61,19 +52,12 @@ _AWAY_MARGIN = 0.02  # crops are cut at whole pixels
 
 @dataclass
 class Crop:
-    """One crop.
+    """One crop."""
 
-    Attributes:
-        image: RGB uint8 (size, size, 3), zeros where there was no image.
-        box: float32 ``xywh`` of the target as fractions of the crop; parts of it may lie outside of [0, 1].
-        padding: bool (size, size), True where there was no image.
-        hidden: the target is not to be seen where the box is.
-    """
-
-    image: np.ndarray
-    box: np.ndarray
-    padding: np.ndarray
-    hidden: bool = False
+    image: np.ndarray  # RGB uint8 (size, size, 3), zeros where there was no image
+    box: np.ndarray  # float32 ``xywh`` of the target as fractions of the crop; parts of it may lie outside of [0, 1]
+    padding: np.ndarray  # bool (size, size), True where there was no image
+    hidden: bool = False  # the target is not to be seen where the box is
 
     @property
     def present(self) -> bool:
@@ -83,20 +67,15 @@ class Crop:
 
 @dataclass
 class CropPair:
-    """Crops of one target: template and search regions.
-
-    Attributes:
-        dataset: the name of the data set.
-        source: what the crops were made of.
-        sequence: number of the sequence among those that the data set draws from; ``None`` where there are none.
-        positive: whether the search regions show the target of the templates; ``None`` where this is not asked.
-    """
+    """Crops of one target: template and search regions."""
 
     template: list[Crop]
     search: list[Crop]
-    dataset: str
-    source: str
+    dataset: str  # the name of the data set
+    source: str  # what the crops were made of
+    # Number of the sequence among those that the data set draws from; ``None`` where there are none.
     sequence: int | None = None
+    # Whether the search regions show the target of the templates; ``None`` where this is not asked.
     positive: bool | None = None
 
 

@@ -74,29 +74,17 @@ VASTTRACK = Layout(
 
 @dataclass(frozen=True)
 class TrainingSpec:
-    """One training set.
+    """One training set."""
 
-    Attributes:
-        setting: the entry of ``lib/train/admin/local.py`` for its folder.
-        folder: its default folder, below ``data``.
-        plan: finds its sequences and defines how to read their annotations.
-        lmdb_setting: the entry for its lmdb.
-        lmdb_folder: prefix of the keys of the lmdb.
-        content: sub-folders and files that belong to it; empty = all.
-        lmdb_per_folder: each folder of ``content`` has its own lmdb, called ``FOLDER_lmdb``.
-        is_video: sequences of frames, not still images.
-        counted: a folder of frames has as many images as its sequence has boxes.
-    """
-
-    setting: str
-    folder: str
-    plan: Callable[[Storage], Plan]
-    lmdb_setting: str
-    lmdb_folder: str = ""
-    content: tuple[str, ...] = ()
-    lmdb_per_folder: bool = False
-    is_video: bool = True
-    counted: bool = True
+    setting: str  # the entry of ``lib/train/admin/local.py`` for its folder
+    folder: str  # its default folder, below ``data``
+    plan: Callable[[Storage], Plan]  # finds its sequences and defines how to read their annotations
+    lmdb_setting: str  # the entry for its lmdb
+    lmdb_folder: str = ""  # prefix of the keys of the lmdb
+    content: tuple[str, ...] = ()  # sub-folders and files that belong to it; empty = all
+    lmdb_per_folder: bool = False  # each folder of ``content`` has its own lmdb, called ``FOLDER_lmdb``
+    is_video: bool = True  # sequences of frames, not still images
+    counted: bool = True  # a folder of frames has as many images as its sequence has boxes
 
     def default_folders(self) -> dict[str, str]:
         """Return the default folders of data and lmdb, below ``data``, by setting."""
@@ -143,31 +131,18 @@ TRAINING = {
 
 @dataclass(frozen=True)
 class BenchmarkSpec:
-    """One benchmark. Names that are left empty are derived from its key.
+    """One benchmark. Names that are left empty are derived from its key."""
 
-    Attributes:
-        find: lists its sequences.
-        expected: the number of its sequences; 0 if it is up to the user.
-        layout: layout of their files.
-        prefix: prefix of the names of its sequences, if other benchmarks have sequences of the same names.
-        dataset: the tag of its metric rules; by default its key.
-        setting: the entry of ``lib/test/evaluation/local.py`` for its folder; by default ``KEY_path``.
-        folder: its default folder, below ``data``; by default its key.
-        subfolder: sub-folder with its sequences.
-        lmdb: the files are in an lmdb.
-        note: remarks for the user.
-    """
-
-    find: Listing
-    expected: int = 0
-    layout: Layout = Layout()
-    prefix: str = ""
-    dataset: str = ""
-    setting: str = ""
-    folder: str = ""
-    subfolder: str = ""
-    lmdb: bool = False
-    note: str = ""
+    find: Listing  # lists its sequences
+    expected: int = 0  # the number of its sequences; 0 if it is up to the user
+    layout: Layout = Layout()  # layout of their files
+    prefix: str = ""  # prefix of the names of its sequences, if other benchmarks have sequences of the same names
+    dataset: str = ""  # the tag of its metric rules; by default its key
+    setting: str = ""  # the entry of ``lib/test/evaluation/local.py`` for its folder; by default ``KEY_path``
+    folder: str = ""  # its default folder, below ``data``; by default its key
+    subfolder: str = ""  # sub-folder with its sequences
+    lmdb: bool = False  # the files are in an lmdb
+    note: str = ""  # remarks for the user
 
 
 # fmt: off

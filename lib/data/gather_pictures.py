@@ -151,22 +151,15 @@ FORMS: dict[str, Callable[[Path, Path, Sequence[str]], Iterator[Labeled]]] = {
 
 @dataclass(frozen=True)
 class _Options:
-    """Where a repository keeps a set.
+    """Where a repository keeps a set."""
 
-    Attributes:
-        images: folders of pictures; ``photos`` takes what is below them too.
-        labels: for each of them the folder of its label files (``voc``, ``yolo``) or the file of its labels (``coco``,
-            ``csv``); by default label files lie beside the pictures.
-        names: the classes of ``yolo`` by their number; by default they are called by it.
-        drop: classes to leave out.
-        most: pictures to take, evenly spaced in the order of their names.
-    """
-
-    images: Sequence[str]
+    images: Sequence[str]  # folders of pictures; ``photos`` takes what is below them too
+    # For each of them the folder of its label files (``voc``, ``yolo``) or the file of its labels (``coco``, ``csv``);
+    # by default label files lie beside the pictures.
     labels: Sequence[str] = ()
-    names: Sequence[str] = ()
-    drop: Sequence[str] = ()
-    most: int = 1500
+    names: Sequence[str] = ()  # the classes of ``yolo`` by their number; by default they are called by it
+    drop: Sequence[str] = ()  # classes to leave out
+    most: int = 1500  # pictures to take, evenly spaced in the order of their names
 
 
 def gather(name: str, form: str, options: Mapping[str, Any], clones: Sequence[Path], out: Path) -> tuple[int, int]:

@@ -44,42 +44,28 @@ Boxes = dict[int, np.ndarray]  # of an object: ``xywh`` by the number of the fra
 
 @dataclass(frozen=True)
 class AnnotatedVideo:
-    """A video and the objects in it.
+    """A video and the objects in it."""
 
-    Attributes:
-        name: where it comes from.
-        frames: its frames.
-        objects: the boxes of each object.
-        size: width and height of a frame in the unit of the boxes; by default that is a pixel.
-    """
-
-    name: str
+    name: str  # where it comes from
     frames: VideoFile
-    objects: Sequence[Boxes]
+    objects: Sequence[Boxes]  # the boxes of each object
+    # Width and height of a frame in the unit of the boxes; by default that is a pixel.
     size: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
 class Options:
-    """Where repositories keep a set.
+    """Where repositories keep a set."""
 
-    Attributes:
-        frames: folders in the first repository, of the frames of one video or, as the form may be, of videos.
-        boxes: for each of them the file or folder of its boxes, in the last repository.
-        stride: of a video every so many frames are taken.
-        size: width and height of the frames that boxes were drawn in, where those of the videos differ.
-        overlap: boxes of two pictures are of one object when their intersection over union is at least this.
-        jump: with a larger mean difference of two pictures, in gray levels, another video begins.
-        drop: numbers of tracks that are left out: somebody looked at them, and their boxes are wrong.
-    """
-
+    # Folders in the first repository, of the frames of one video or, as the form may be, of videos.
     frames: Sequence[str]
-    boxes: Sequence[str]
-    stride: int = 1
+    boxes: Sequence[str]  # for each of them the file or folder of its boxes, in the last repository
+    stride: int = 1  # of a video every so many frames are taken
+    # Width and height of the frames that boxes were drawn in, where those of the videos differ.
     size: Sequence[float] = ()
-    overlap: float = 0.3
-    jump: float = 30.0
-    drop: Sequence[int] = ()
+    overlap: float = 0.3  # boxes of two pictures are of one object when their intersection over union is at least this
+    jump: float = 30.0  # with a larger mean difference of two pictures, in gray levels, another video begins
+    drop: Sequence[int] = ()  # numbers of tracks that are left out: somebody looked at them, and their boxes are wrong
 
 
 def options_of(name: str, options: Mapping[str, Any]) -> Options:

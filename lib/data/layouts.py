@@ -32,59 +32,39 @@ Flags = tuple[str, Parse]  # template of a file of flags, and its parser
 
 @dataclass(frozen=True)
 class Layout:
-    """Paths and formats of the files of a sequence. By default a data set has no optional files.
+    """Paths and formats of the files of a sequence. By default a data set has no optional files."""
 
-    Attributes:
-        frames: templates of the folder of frames, or of a video; the first one that exists is used.
-        boxes: templates of the file of boxes, likewise.
-        parse: parses the text of that file to boxes.
-        numbered: file name of a frame by its number, like ``{:08d}.jpg``, with which training finds frames without
-            listing their folder. In evaluation, or if the first frame has another name, all images there are used.
-        first: number of the first frame.
-        hidden: files of flags that mark frames in which the target is invisible.
-        hidden_optional: these files may be missing; then no frame is marked.
-        official_hidden: the flags that only the benchmark's own evaluator reads.
-        zero_is_absent: a box of zeros marks such frames (VastTrack, Anti-UAV).
-        as_stored: ignore the EXIF orientation of images in evaluation too.
-        language: template of the file with the language description.
-        attributes: template of a file of 0/1 for each of ``attribute_names``; or, without ``{``, the name of a list in
-            ``lib/data/data_specs`` of lines ``NAME: ATTRIBUTE ATTRIBUTE ...``.
-        meta: template of GOT-10k's ``meta_info.ini``, whose classes of object and motion are used as attributes.
-    """
-
+    # Templates of the folder of frames, or of a video; the first one that exists is used.
     frames: tuple[str, ...] = ("{name}",)
-    boxes: tuple[str, ...] = ("{name}/groundtruth.txt",)
-    parse: Parse = parse_boxes
+    boxes: tuple[str, ...] = ("{name}/groundtruth.txt",)  # templates of the file of boxes, likewise
+    parse: Parse = parse_boxes  # parses the text of that file to boxes
+    # File name of a frame by its number, like ``{:08d}.jpg``, with which training finds frames without listing their
+    # folder. In evaluation, or if the first frame has another name, all images there are used.
     numbered: str = ""
-    first: int = 1
-    hidden: tuple[Flags, ...] = ()
-    hidden_optional: bool = False
-    official_hidden: Flags | None = None
-    zero_is_absent: bool = False
-    as_stored: bool = False
-    language: str = ""
+    first: int = 1  # number of the first frame
+    hidden: tuple[Flags, ...] = ()  # files of flags that mark frames in which the target is invisible
+    hidden_optional: bool = False  # these files may be missing; then no frame is marked
+    official_hidden: Flags | None = None  # the flags that only the benchmark's own evaluator reads
+    zero_is_absent: bool = False  # a box of zeros marks such frames (VastTrack, Anti-UAV)
+    as_stored: bool = False  # ignore the EXIF orientation of images in evaluation too
+    language: str = ""  # template of the file with the language description
+    # Template of a file of 0/1 for each of ``attribute_names``; or, without ``{``, the name of a list in
+    # ``lib/data/data_specs`` of lines ``NAME: ATTRIBUTE ATTRIBUTE ...``.
     attributes: str = ""
     attribute_names: tuple[str, ...] = ()
-    meta: str = ""
+    meta: str = ""  # template of GOT-10k's ``meta_info.ini``, whose classes of object and motion are used as attributes
 
 
 @dataclass(frozen=True)
 class SequenceEntry:
-    """A sequence of a listing.
+    """A sequence of a listing."""
 
-    Attributes:
-        name: its name on disk.
-        keys: values of template fields besides ``{name}``.
-        label: its name in training; empty = ``name``.
-        frames: the file names of its frames in order; ``None`` = all images of the frame folder.
-        omitted: frames and annotation rows to leave out at the start; ``frames`` is without them already.
-    """
-
-    name: str
-    keys: dict[str, str] = field(default_factory=dict)
-    label: str = ""
+    name: str  # its name on disk
+    keys: dict[str, str] = field(default_factory=dict)  # values of template fields besides ``{name}``
+    label: str = ""  # its name in training; empty = ``name``
+    # The file names of its frames in order; ``None`` = all images of the frame folder.
     frames: tuple[str, ...] | None = None
-    omitted: int = 0
+    omitted: int = 0  # frames and annotation rows to leave out at the start; ``frames`` is without them already
     object_class: str | None = None
 
 
@@ -93,15 +73,10 @@ Listing = Callable[[Storage, Layout], list[SequenceEntry]]
 
 @dataclass(frozen=True)
 class Plan:
-    """How to build the annotation table of a training set.
+    """How to build the annotation table of a training set."""
 
-    Attributes:
-        files: keys of the files and folders that the table depends on, by content or list of names.
-        read: builds the table. Raises DataError, which names the damaged file.
-    """
-
-    files: list[str]
-    read: Callable[[], TrackTable]
+    files: list[str]  # keys of the files and folders that the table depends on, by content or list of names
+    read: Callable[[], TrackTable]  # builds the table. Raises DataError, which names the damaged file.
 
 
 @dataclass(frozen=True)

@@ -39,23 +39,14 @@ _FORMS = "SEQ/ with frames and groundtruth.txt, or sequences/SEQ with anno/SEQ.t
 
 @dataclass(frozen=True)
 class OwnSequence:
-    """One sequence.
-
-    Attributes:
-        name: what it is called.
-        root: the folder that it is one of, see :func:`folder_label`.
-        folder: where it lies: its folder, or its video file where that stands alone.
-        boxes: the file with a box per frame.
-        flags: files of flags that mark frames in which the target cannot be seen.
-        frames: the folder of pictures, or the video file.
-    """
+    """One sequence."""
 
     name: str
-    root: Path
-    folder: Path
-    boxes: Path
-    flags: tuple[Path, ...]
-    frames: Path
+    root: Path  # the folder that it is one of, see :func:`folder_label`
+    folder: Path  # where it lies: its folder, or its video file where that stands alone
+    boxes: Path  # the file with a box per frame
+    flags: tuple[Path, ...]  # files of flags that mark frames in which the target cannot be seen
+    frames: Path  # the folder of pictures, or the video file
 
 
 def own_sequences(root: Path) -> list[OwnSequence]:

@@ -40,19 +40,12 @@ _JPEG_QUALITY = 92
 
 @dataclass(frozen=True)
 class PackSpec:
-    """How much is packed, and how finely.
+    """How much is packed, and how finely."""
 
-    Attributes:
-        frames: most frames of a sequence, evenly spaced.
-        side: pixels of the square around the target, and of the longest side of other pictures.
-        factor: side of the square around the target over the square root of the area of its box.
-        quality: of AVIF, 0 to 100.
-    """
-
-    frames: int = 64
-    side: int = 336
-    factor: float = 6.4
-    quality: int = 50
+    frames: int = 64  # most frames of a sequence, evenly spaced
+    side: int = 336  # pixels of the square around the target, and of the longest side of other pictures
+    factor: float = 6.4  # side of the square around the target over the square root of the area of its box
+    quality: int = 50  # of AVIF, 0 to 100
 
     @property
     def avif(self) -> list[int]:

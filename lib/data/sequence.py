@@ -25,16 +25,12 @@ class ImageFrames:
     """Frames that are the image files of one folder, which may be in an lmdb.
 
     More than 8 bits are scaled to 8, with limits that are the same for the whole sequence.
-
-    Attributes:
-        folder: their folder: a path, or a part of a storage.
-        names: the file names in order; ``None`` = all images of the folder, in natural order (2.jpg before 10.jpg).
-        upright: rotate images by their EXIF orientation.
     """
 
-    folder: Path | Storage
+    folder: Path | Storage  # their folder: a path, or a part of a storage
+    # The file names in order; ``None`` = all images of the folder, in natural order (2.jpg before 10.jpg).
     names: tuple[str, ...] | None = None
-    upright: bool = True
+    upright: bool = True  # rotate images by their EXIF orientation
 
     def __post_init__(self) -> None:
         self.storage = FolderStorage(str(self.folder)) if isinstance(self.folder, Path) else self.folder
@@ -88,48 +84,32 @@ FrameSource = ImageFrames | VideoFile  # iterating reads the frames in order, wh
 
 
 class Annotations(NamedTuple):
-    """Annotations of a sequence's target.
+    """Annotations of a sequence's target."""
 
-    Attributes:
-        boxes: (N, 4) float64, x, y, w, h in pixels; NaN where there is none; N = 1 if only the first box is published.
-        visible: (N,) bool, or ``None`` if the published loader reads no flags.
-    """
-
+    # (N, 4) float64, x, y, w, h in pixels; NaN where there is none; N = 1 if only the first box is published.
     boxes: np.ndarray
-    visible: np.ndarray | None = None
+    visible: np.ndarray | None = None  # (N,) bool, or ``None`` if the published loader reads no flags
 
 
 @dataclass
 class Sequence:
-    """One sequence of a benchmark.
+    """One sequence of a benchmark."""
 
-    Attributes:
-        name: name in result files: the benchmark's own name, with a prefix if names of benchmarks clash.
-        dataset: tag that selects the metric rules: ``lasot``, ``otb``, ``got10k``, ``folder`` ...
-        frames: the frames.
-        read_annotations: reads the annotations on first access.
-        object_class: class of the target, if the list of the benchmark has it.
-        read_official: reads the flags of the benchmark's own evaluator, if they differ from ``visible``.
-        read_language: reads the language description of the target.
-        read_attributes: reads the names of the sequence's challenge attributes.
-        omitted: number of frames left out at the start of the benchmark's sequence, before the target appears.
-        group: sub-folder of its results in the folder of a tracker and config: for a user folder, see
-            :func:`lib.data.own_folder.folder_label`; empty if its name alone identifies it.
-        annotation: the file of boxes, for error messages.
-        has_frames, has_boxes: return whether they are on this machine, without reading them.
-    """
-
-    name: str
-    dataset: str
+    name: str  # in result files: the benchmark's own name, with a prefix if names of benchmarks clash
+    dataset: str  # tag that selects the metric rules: ``lasot``, ``otb``, ``got10k``, ``folder`` ...
     frames: FrameSource
-    read_annotations: Callable[[], Annotations]
-    object_class: str | None = None
+    read_annotations: Callable[[], Annotations]  # reads the annotations on first access
+    object_class: str | None = None  # class of the target, if the list of the benchmark has it
+    # Reads the flags of the benchmark's own evaluator, if they differ from ``visible``.
     read_official: Callable[[], np.ndarray | None] | None = None
-    read_language: Callable[[], str | None] | None = None
-    read_attributes: Callable[[], tuple[str, ...]] = tuple
-    omitted: int = 0
+    read_language: Callable[[], str | None] | None = None  # reads the language description of the target
+    read_attributes: Callable[[], tuple[str, ...]] = tuple  # reads the names of the sequence's challenge attributes
+    omitted: int = 0  # number of frames left out at the start of the benchmark's sequence, before the target appears
+    # Sub-folder of its results in the folder of a tracker and config: for a user folder, see
+    # :func:`lib.data.own_folder.folder_label`; empty if its name alone identifies it.
     group: str = ""
-    annotation: str = "its annotation"
+    annotation: str = "its annotation"  # the file of boxes, for error messages
+    # has_frames, has_boxes: return whether they are on this machine, without reading them.
     has_frames: Callable[[], bool] = lambda: True
     has_boxes: Callable[[], bool] = lambda: True
 

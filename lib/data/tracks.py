@@ -33,17 +33,11 @@ _FORMAT = 4
 
 @dataclass(frozen=True)
 class SequenceInfo:
-    """Annotation of one sequence of N frames.
+    """Annotation of one sequence of N frames."""
 
-    Attributes:
-        bbox: ``xywh`` in pixels, float64 (N, 4).
-        visible: the target can be seen and has a valid box, bool (N,).
-        valid: the box has area, bool (N,).
-    """
-
-    bbox: np.ndarray
-    visible: np.ndarray
-    valid: np.ndarray
+    bbox: np.ndarray  # ``xywh`` in pixels, float64 (N, 4)
+    visible: np.ndarray  # the target can be seen and has a valid box, bool (N,)
+    valid: np.ndarray  # the box has area, bool (N,)
 
 
 class AnnotatedDataset(Protocol):
@@ -91,22 +85,14 @@ class FrameKind(IntEnum):
 
 @dataclass(frozen=True)
 class Track:
-    """One sequence, on its way into a table.
-
-    Attributes:
-        name: what it is called.
-        info: its boxes and flags.
-        key: of its frames, see :class:`FrameKind`; literal braces of a numbered one are doubled.
-        first: number of the first frame, where frames are numbered.
-        files: file names of the frames, where they are listed.
-    """
+    """One sequence, on its way into a table."""
 
     name: str
-    info: SequenceInfo
-    key: str
+    info: SequenceInfo  # its boxes and flags
+    key: str  # of its frames, see :class:`FrameKind`; literal braces of a numbered one are doubled
     kind: FrameKind = FrameKind.NUMBERED
-    first: int = 0
-    files: Sequence[str] = ()
+    first: int = 0  # number of the first frame, where frames are numbered
+    files: Sequence[str] = ()  # file names of the frames, where they are listed
 
 
 @dataclass(frozen=True)
@@ -118,28 +104,21 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class TrackTable:
-    """S sequences of N frames in all, one after the other. Texts are UTF-8 bytes, which take a quarter of the memory.
+    """S sequences of N frames in all, one after the other. Texts are UTF-8 bytes, a quarter of the memory."""
 
-    Attributes:
-        names, keys: of each sequence, bytes (S,), see :class:`Track`.
-        kinds: :class:`FrameKind`, uint8 (S,).
-        firsts: number of the first frame, int64 (S,).
-        starts: where in the following arrays each sequence starts, and the end of the last one, int64 (S + 1,).
-        bbox: ``xywh`` in pixels, float64 (N, 4).
-        visible, valid: see :class:`SequenceInfo`, bool (N,).
-        files: file names of listed frames, bytes (N,), or (0,) where no sequence lists them.
-        left_out: which further sequences cannot be used, and why, bytes (L,).
-    """
-
+    # names, keys: of each sequence, bytes (S,), see :class:`Track`.
     names: np.ndarray
     keys: np.ndarray
-    kinds: np.ndarray
-    firsts: np.ndarray
+    kinds: np.ndarray  # :class:`FrameKind`, uint8 (S,)
+    firsts: np.ndarray  # number of the first frame, int64 (S,)
+    # Where in the following arrays each sequence starts, and the end of the last one, int64 (S + 1,).
     starts: np.ndarray
-    bbox: np.ndarray
+    bbox: np.ndarray  # ``xywh`` in pixels, float64 (N, 4)
+    # visible, valid: see :class:`SequenceInfo`, bool (N,).
     visible: np.ndarray
     valid: np.ndarray
-    files: np.ndarray
+    files: np.ndarray  # file names of listed frames, bytes (N,), or (0,) where no sequence lists them
+    # Which further sequences cannot be used, and why, bytes (L,).
     left_out: np.ndarray = field(default_factory=lambda: texts([]))
 
     @classmethod
@@ -217,16 +196,13 @@ def _save(path: Path, stamp: str, table: TrackTable) -> None:
 
 @dataclass(eq=False)
 class TrackDataset:
-    """An annotated data set (:class:`AnnotatedDataset`) by its table and its files.
-
-    Attributes:
-        upright: pictures are turned as their EXIF orientation says. Those of published data sets are taken as stored.
-    """
+    """An annotated data set (:class:`AnnotatedDataset`) by its table and its files."""
 
     name: str
     storage: Storage
     table: TrackTable
     is_video: bool = True
+    # Pictures are turned as their EXIF orientation says. Those of published data sets are taken as stored.
     upright: bool = False
     # By sequence, of those whose pictures have more than 8 bits.
     _levels: dict[int, Levels | None] = field(default_factory=dict, init=False, repr=False)

@@ -45,37 +45,25 @@ class Timing:
 
 @dataclass(frozen=True)
 class Profile:
-    """What :func:`profile` measured.
+    """What :func:`profile` measured."""
 
-    Attributes:
-        name: of the experiment.
-        device: ``cpu``, or kind and index of the GPU, with its name on CUDA.
-        threads: that PyTorch computes with on the CPU.
-        backend, precision, batch, compiled: how it ran; a batch is so many targets, each in a frame of its own.
-        frames: timed steps.
-        gmacs, mparams: of one target as ``thop`` counts them.
-        gflops: of one target as PyTorch counts them.
-        network: the forward pass alone.
-        tracker: crop, forward pass and boxes.
-        memory_mib: peak.
-        memory_kind: what the peak is of.
-    """
-
-    name: str
-    device: str
-    threads: int
+    name: str  # of the experiment
+    device: str  # ``cpu``, or kind and index of the GPU, with its name on CUDA
+    threads: int  # that PyTorch computes with on the CPU
+    # backend, precision, batch, compiled: how it ran; a batch is so many targets, each in a frame of its own.
     backend: str
     precision: str
     batch: int
     compiled: bool
-    frames: int
+    frames: int  # timed steps
+    # gmacs, mparams: of one target as ``thop`` counts them.
     gmacs: float
     mparams: float
-    gflops: float
-    network: Timing
-    tracker: Timing
-    memory_mib: float
-    memory_kind: str
+    gflops: float  # of one target as PyTorch counts them
+    network: Timing  # the forward pass alone
+    tracker: Timing  # crop, forward pass and boxes
+    memory_mib: float  # peak
+    memory_kind: str  # what the peak is of
 
     def __str__(self) -> str:
         how = f"{self.device}, {self.threads} CPU threads, {self.backend}, {self.precision}, batch {self.batch}"

@@ -24,17 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Track:
-    """One target through all frames of a video.
+    """One target through all frames of a video."""
 
-    Attributes:
-        boxes: (N, 4), ``xywh`` in pixels; nan where the target is absent.
-        scores: (N,), in [0, 1]; nan where there is none.
-        label: what it is.
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    label: str = "target"
+    boxes: np.ndarray  # (N, 4), ``xywh`` in pixels; nan where the target is absent
+    scores: np.ndarray  # (N,), in [0, 1]; nan where there is none
+    label: str = "target"  # what it is
 
     @property
     def present(self) -> np.ndarray:
@@ -44,20 +38,14 @@ class Track:
 
 @dataclass(frozen=True)
 class VideoTracks:
-    """The tracks of one video.
+    """The tracks of one video."""
 
-    Attributes:
-        video: its file, or what it is called.
-        width, height: of a frame, in pixels.
-        fps: frames per second.
-        tracks: one for each target, all with as many frames as were seen.
-    """
-
-    video: str
+    video: str  # its file, or what it is called
+    # width, height: of a frame, in pixels.
     width: int
     height: int
-    fps: float
-    tracks: tuple[Track, ...]
+    fps: float  # frames per second
+    tracks: tuple[Track, ...]  # one for each target, all with as many frames as were seen
 
     @property
     def frames(self) -> int:

@@ -83,21 +83,13 @@ class VideoOptions:
 
 @dataclass
 class Demo:
-    """What a run is made of, besides tracker and video.
+    """What a run is made of, besides tracker and video."""
 
-    Attributes:
-        boxes: ``xywh`` pixels of the targets; none are drawn by the user, in the first frame.
-        options: see :class:`VideoOptions`.
-        window: shows the frames and takes keys; None shows nothing.
-        results: result files to write, one for each target, with their provenance.
-        viewer: shows the first target; opened for the run.
-    """
-
-    boxes: Sequence[Box] = ()
+    boxes: Sequence[Box] = ()  # ``xywh`` pixels of the targets; none are drawn by the user, in the first frame
     options: VideoOptions = VideoOptions()
-    window: CvWindow | None = None
-    results: Sequence[ResultWriter] = ()
-    viewer: AbstractContextManager[Viewer] | None = None
+    window: CvWindow | None = None  # shows the frames and takes keys; None shows nothing
+    results: Sequence[ResultWriter] = ()  # result files to write, one for each target, with their provenance
+    viewer: AbstractContextManager[Viewer] | None = None  # shows the first target; opened for the run
 
     def __post_init__(self) -> None:
         check_names(self.options.save, self.targets)
@@ -119,38 +111,23 @@ class Demo:
 
 @dataclass
 class DemoSummary:
-    """How a run went.
+    """How a run went."""
 
-    Attributes:
-        lost_below: targets with a lower score are lost.
-        frames: seen, those in which boxes were given among them.
-        tracked: frames in which the targets were looked for.
-        seconds: that the tracker took for these.
-        waited: for the user.
-        wall: from the first frame to the end.
-        left: the user left before the end.
-        video: what was tracked in.
-        fps: frames per second of the video.
-        size: width and height of the first frame, in pixels.
-        label: what the targets are called.
-        boxes: number of the frame in the video (from 0), number of the target (from 1), ``xywh`` and score of every
-            box, one after the other.
-        last: number of the last frame that was seen.
-    """
-
-    lost_below: float = LOST_BELOW
-    frames: int = 0
-    tracked: int = 0
-    seconds: float = 0.0
-    waited: float = 0.0
-    wall: float = 0.0
-    left: bool = False
-    video: str = ""
-    fps: float = 25.0
-    size: tuple[int, int] = (0, 0)
-    label: str = "target"
-    boxes: array[float] = field(default_factory=lambda: array("d"))  # a stream may run for days
-    last: int = -1
+    lost_below: float = LOST_BELOW  # targets with a lower score are lost
+    frames: int = 0  # seen, those in which boxes were given among them
+    tracked: int = 0  # frames in which the targets were looked for
+    seconds: float = 0.0  # that the tracker took for these
+    waited: float = 0.0  # for the user, in seconds
+    wall: float = 0.0  # seconds from the first frame to the end
+    left: bool = False  # the user left before the end
+    video: str = ""  # what was tracked in
+    fps: float = 25.0  # frames per second of the video
+    size: tuple[int, int] = (0, 0)  # width and height of the first frame, in pixels
+    label: str = "target"  # what the targets are called
+    # Of every box, one after the other: number of the frame in the video (from 0), number of the target (from 1), box
+    # (``xywh``) and score. As flat numbers, since a stream may run for days.
+    boxes: array[float] = field(default_factory=lambda: array("d"))
+    last: int = -1  # number of the last frame that was seen
 
     def add(self, frame: TrackedFrame, number: int) -> None:
         """Count a frame, the one of this number in the video."""

@@ -17,35 +17,24 @@ _MAP_TITLES = {"score_map": "score map", "score_map_hann": "score map x Hann win
 
 @dataclass(frozen=True)
 class View:
-    """One frame of a sequence, and what the tracker made of it. Images are RGB uint8, boxes ``xywh`` pixels.
+    """One frame of a sequence, and what the tracker made of it. Images are RGB uint8, boxes ``xywh`` pixels."""
 
-    Attributes:
-        number: of the frame, from 0.
-        image: the frame.
-        box: as predicted by the tracker; in frame 0 the box that was given.
-        score: in [0, 1]; NaN in frame 0.
-        truth: the annotated box, which the tracker never gets; None where there is none.
-        template: what the target looked like in frame 0, square.
-        search: the search region, square; None in frame 0, where the tracker does not search.
-        maps: maps (S, S) in [0, 1] over the search region, by their published window name.
-        removed: the indices among the (grid x grid) search tokens that candidate elimination has dropped when a layer
-            (from 0) is done, those of earlier layers included.
-        attention: how much the middle of the template attends to each search token, (grid, grid), by layer (from 0);
-            NaN where the token was dropped before.
-        grid: search tokens per side.
-    """
-
-    number: int
+    number: int  # of the frame, from 0
     image: np.ndarray
-    box: list[float]
-    score: float
-    truth: list[float] | None
-    template: np.ndarray
-    search: np.ndarray | None = None
+    box: list[float]  # as predicted by the tracker; in frame 0 the box that was given
+    score: float  # in [0, 1]; NaN in frame 0
+    truth: list[float] | None  # the annotated box, which the tracker never gets; None where there is none
+    template: np.ndarray  # what the target looked like in frame 0, square
+    search: np.ndarray | None = None  # the search region, square; None in frame 0, where the tracker does not search
+    # Maps (S, S) in [0, 1] over the search region, by their published window name.
     maps: dict[str, np.ndarray] = field(default_factory=dict)
+    # The indices among the (grid x grid) search tokens that candidate elimination has dropped when a layer (from 0) is
+    # done, those of earlier layers included.
     removed: dict[int, np.ndarray] = field(default_factory=dict)
+    # How much the middle of the template attends to each search token, (grid, grid), by layer (from 0); NaN where the
+    # token was dropped before.
     attention: dict[int, np.ndarray] = field(default_factory=dict)
-    grid: int = 1
+    grid: int = 1  # search tokens per side
 
 
 Show = Callable[[View], None]
@@ -58,15 +47,10 @@ class LeaveSequence(Exception):
 
 
 class Panel(NamedTuple):
-    """A small square picture of a view.
+    """A small square picture of a view."""
 
-    Attributes:
-        title: one line (ASCII).
-        picture: RGB uint8, as large as the search region (the template has its own size).
-    """
-
-    title: str
-    picture: np.ndarray
+    title: str  # one line (ASCII)
+    picture: np.ndarray  # RGB uint8, as large as the search region (the template has its own size)
 
 
 def captions(view: View, sequence: str, total: int) -> tuple[str, str]:

@@ -25,17 +25,11 @@ _DIFFERENCE = 25  # levels of a color
 
 @dataclass(frozen=True)
 class Candidate:
-    """An object in a frame.
+    """An object in a frame."""
 
-    Attributes:
-        box: x, y, w, h in pixels.
-        name: its class.
-        score: in (0, 1].
-    """
-
-    box: tuple[float, float, float, float]
+    box: tuple[float, float, float, float]  # x, y, w, h in pixels
     name: str
-    score: float = 1.0
+    score: float = 1.0  # in (0, 1]
 
 
 class Detector:

@@ -49,33 +49,19 @@ _JPEG_QUALITY = 92
 
 @dataclass(frozen=True)
 class LabelOptions:
-    """What is kept.
+    """What is kept."""
 
-    Attributes:
-        stride: every how many-th frame of a video is read.
-        read: most frames of a video that are read; None: all.
-        side: longest side of the frames that are written, at most, in pixels.
-        frames: most frames of a sequence.
-        min_frames: fewest frames of a sequence.
-        agreement: least IoU of the two directions, in every frame.
-        motion: how far the center must come from its first place, in mean sides of the box.
-        per_video: most sequences of a video.
-        per_class: most sequences of a class in all.
-        classes: the classes to follow; empty: all.
-        without: classes that are not followed.
-    """
-
-    stride: int = 1
-    read: int | None = None
-    side: int = 640
-    frames: int = 150
-    min_frames: int = 20
-    agreement: float = 0.6
-    motion: float = 0.25
-    per_video: int = 3
-    per_class: int | None = None
-    classes: tuple[str, ...] = ()
-    without: tuple[str, ...] = ()
+    stride: int = 1  # every how many-th frame of a video is read
+    read: int | None = None  # most frames of a video that are read; None: all
+    side: int = 640  # longest side of the frames that are written, at most, in pixels
+    frames: int = 150  # most frames of a sequence
+    min_frames: int = 20  # fewest frames of a sequence
+    agreement: float = 0.6  # least IoU of the two directions, in every frame
+    motion: float = 0.25  # how far the center must come from its first place, in mean sides of the box
+    per_video: int = 3  # most sequences of a video
+    per_class: int | None = None  # most sequences of a class in all
+    classes: tuple[str, ...] = ()  # the classes to follow; empty: all
+    without: tuple[str, ...] = ()  # classes that are not followed
 
     def follows(self, name: str) -> bool:
         """Return whether objects of a class are followed."""
@@ -84,21 +70,13 @@ class LabelOptions:
 
 @dataclass(frozen=True)
 class LabeledTrack:
-    """An object that both directions agree on.
+    """An object that both directions agree on."""
 
-    Attributes:
-        first: number of the first frame among those that were read.
-        frames: the frames.
-        boxes: (N, 4), the mean of both directions.
-        name: class of the object.
-        agreement: mean IoU of the two directions.
-    """
-
-    first: int
+    first: int  # number of the first frame among those that were read
     frames: list[np.ndarray]
-    boxes: np.ndarray
+    boxes: np.ndarray  # (N, 4), the mean of both directions
     name: str
-    agreement: float
+    agreement: float  # mean IoU of the two directions
 
 
 def find_videos(paths: Sequence[Path]) -> list[Path]:
