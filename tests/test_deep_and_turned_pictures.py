@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.data.image_io import WHOLE, Levels, SequenceDecoder, decode_image, is_turned, levels_of, to_8_bit
+from lib.data.image_io import WHOLE, Levels, SequenceDecoder, decode_deep, decode_image, is_turned, levels_of, to_8_bit
 from lib.data.registry import open_dataset
 from lib.data.sequence import ImageFrames
 from lib.test.evaluation import get_dataset
@@ -120,9 +120,9 @@ def test_pictures_are_turned_as_opencv_turns_them(orientation: int) -> None:
         data = with_exif(encoded(image, suffix), exif(orientation, order))
         assert is_turned(data, "x") == (orientation > 1)
         expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-        np.testing.assert_array_equal(decode_image(data, "x", upright=True), expected)
+        np.testing.assert_array_equal(decode_deep(data, "x", upright=True), expected)
         assert decode_image(data, "x").shape == (24, 32, 3)
-        assert decode_image(data, "x", upright=True).shape[:2] == ((32, 24) if orientation > 4 else (24, 32))
+        assert decode_deep(data, "x", upright=True).shape[:2] == ((32, 24) if orientation > 4 else (24, 32))
 
 
 @pytest.mark.parametrize("block", [b"", b"II*\0", exif(9), exif(0), exif(6)[:20], b"XX" + exif(6)[2:]])

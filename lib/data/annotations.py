@@ -54,8 +54,8 @@ def parse_table(text: str, columns: int, path: str | Path) -> np.ndarray:
     written = text.rstrip().split("\n")
     lines = text.rstrip().replace(",", " ").replace(";", " ").split("\n")
     table = _numbers(lines)
-    if table is None or table.shape != (len(lines), columns):  # empty lines are skipped
-        number = next(i for i, line in enumerate(lines) if not _is_row(line, columns))
+    if table.shape != (len(lines), columns):  # empty lines are skipped
+        number = next(i for i, line in enumerate(lines) if _numbers([line]).shape != (1, columns))
         expected = _NUMBER_WORDS.get(columns, f"{columns} numbers")
         raise DataError(f"{path}, line {number + 1}: expected {expected}, found {describe_line(written[number])}")
     return table
@@ -89,18 +89,14 @@ def refuse_decimal_commas(lines: Iterable[str], path: str | Path) -> None:
             raise DataError(f"{path}, line {number}: found {describe_line(line)}")
 
 
-def _numbers(lines: list[str]) -> np.ndarray | None:
-    """Parse the numbers of ``lines``, (rows, columns); None where a line holds other things, or another count."""
+def _numbers(lines: list[str]) -> np.ndarray:
+    """Parse the numbers of ``lines``, (rows, columns); (0, 0) where a line holds other things, or another count."""
+    nothing = np.empty((0, 0))
     try:
-        table = np.loadtxt(lines, ndmin=2, comments=None) if any(map(str.strip, lines)) else None
+        table = np.loadtxt(lines, ndmin=2, comments=None) if any(map(str.strip, lines)) else nothing
     except ValueError:
-        return None
-    return None if table is None or np.isinf(table).any() else table
-
-
-def _is_row(line: str, columns: int) -> bool:
-    table = _numbers([line])
-    return table is not None and table.shape == (1, columns)
+        return nothing
+    return nothing if np.isinf(table).any() else table
 
 
 def parse_boxes(text: str, path: str) -> np.ndarray:

@@ -189,7 +189,9 @@ def gather(name: str, form: str, options: Mapping[str, Any], clones: Sequence[Pa
     for images, place in zip(chosen.images, labels, strict=True):
         for item in read(clones[0] / images, clones[0] / place, chosen.names):
             if item.boxes or read is _read_photos:
-                items[_source(item.path)] = item
+                # One of all versions that Roboflow writes of a picture.
+                key = item.path.name.split(".rf.")[0] if ".rf." in item.path.name else str(item.path)
+                items[key] = item
     names = sorted(items)
     count = min(chosen.most, len(names))
     spread = [items[names[index * len(names) // count]] for index in range(count)]
@@ -198,11 +200,6 @@ def gather(name: str, form: str, options: Mapping[str, Any], clones: Sequence[Pa
         places = ", ".join(str(clones[0] / images) for images in chosen.images)
         raise DataError(f"{name}: no usable picture in {places}")
     return found
-
-
-def _source(path: Path) -> str:
-    """The same for all versions of a picture."""
-    return path.name.split(".rf.")[0] if ".rf." in path.name else str(path)
 
 
 def _photos(folder: Path, items: Sequence[Labeled]) -> tuple[int, int]:

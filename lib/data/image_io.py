@@ -80,28 +80,27 @@ def _scaled(values: np.ndarray, levels: Levels) -> np.ndarray:
     return np.clip((values - levels.low) * (256 / (levels.high - levels.low)), 0, 255).astype(np.uint8)
 
 
-def decode_image(
-    data: bytes, name: str, alpha: bool = False, levels: Levels | None = None, upright: bool = False
-) -> np.ndarray:
-    """Decode an encoded picture to RGB uint8 (H, W, 3).
+def decode_image(data: bytes, name: str, alpha: bool = False) -> np.ndarray:
+    """Decode an encoded picture, called ``name`` in errors, to RGB uint8 (H, W, 3), its pixels as stored.
 
-    OpenCV fills the missing part of a truncated JPEG with gray and says nothing; here that is an error too.
-
-    Args:
-        data: the bytes of the file.
-        name: what to call it in an error.
-        alpha: the picture must have transparency, and the result is RGBA (H, W, 4).
-        levels: how more than 8 bits become 8, see :class:`Levels`; by default as fits this picture.
-        upright: turn it as its EXIF orientation says; otherwise pixels stay as stored.
-
-    Raises ImageError: the bytes are no picture, the picture is cut short, or it lacks the alpha channel.
+    With ``alpha`` it must have transparency, and becomes RGBA (H, W, 4). OpenCV fills the missing part of a truncated
+    JPEG with gray and says nothing; here that is an error too. Raises ImageError: the bytes are no picture, the picture
+    is cut short, or it lacks the alpha channel.
     """
-    image = _decode_alpha(data, name) if alpha else decode_deep(data, name, upright)
-    return image if image.dtype == np.uint8 else to_8_bit(image, levels or levels_of([image]))
+    if alpha:
+        image = _decode(data, name, cv2.IMREAD_UNCHANGED)
+        if image.ndim != 3 or image.shape[2] != 4 or image.dtype != np.uint8:
+            raise ImageError(f"image {name} has no 8-bit alpha channel: a picture with transparency is needed here")
+        return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA)
+    image = decode_deep(data, name)
+    return image if image.dtype == np.uint8 else to_8_bit(image, levels_of([image]))
 
 
 def decode_deep(data: bytes, name: str, upright: bool = False) -> np.ndarray:
-    """Decode an encoded picture to RGB (H, W, 3) with as many bits as the file has, see :func:`decode_image`."""
+    """Decode an encoded picture to RGB (H, W, 3) with as many bits as the file has, see :func:`decode_image`.
+
+    With ``upright`` it is turned as its EXIF orientation says; otherwise pixels stay as stored.
+    """
     if data.startswith(_JPEG_START) and data.find(_JPEG_SCAN, data.rfind(_JPEG_END) + 1) >= 0:
         raise ImageError(f"image {name} is truncated: copy or download it again")
     if data.startswith(_TIFF_STARTS):  # OpenCV reads floating point only so
@@ -118,13 +117,6 @@ def is_turned(data: bytes, name: str) -> bool:
     if not any(mark in data for mark in _EXIF_MARKS):
         return False
     return not np.array_equal(decode_deep(data, name, upright=True), decode_deep(data, name))
-
-
-def _decode_alpha(data: bytes, name: str) -> np.ndarray:
-    image = _decode(data, name, cv2.IMREAD_UNCHANGED)
-    if image.ndim != 3 or image.shape[2] != 4 or image.dtype != np.uint8:
-        raise ImageError(f"image {name} has no 8-bit alpha channel: a picture with transparency is needed here")
-    return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA)
 
 
 def _decode(data: bytes, name: str, flags: int) -> np.ndarray:

@@ -174,7 +174,7 @@ def _with_remarks(table: TrackTable) -> TrackTable:
     firsts = [Path(table.keys[i].decode(), table.files[table.starts[i]].decode()) for i in indices]
     if path := next((one for one in firsts if _is(is_turned, one)), None):
         logger.info("%s and others like it are turned as their EXIF orientation says", path)
-    if path := next((one for one in firsts if _is(_is_deep, one)), None):
+    if path := next((one for one in firsts if _is(lambda *file: decode_deep(*file).dtype != np.uint8, one)), None):
         logger.info("%s and others like it have more than 8 bits: limits of each sequence make 8 of them", path)
     return table
 
@@ -183,7 +183,3 @@ def _is(kind: Callable[[bytes, str], bool], path: Path) -> bool:
     with suppress(ImageError):  # reported when a sample is drawn from it
         return kind(path.read_bytes(), str(path))
     return False
-
-
-def _is_deep(data: bytes, name: str) -> bool:
-    return decode_deep(data, name).dtype != np.uint8

@@ -88,14 +88,10 @@ def open_frames(source: str | Path) -> VideoFile:
         return PictureVideo(path, tuple(frames / name for name in image_names(FolderStorage(str(frames)), "")))
     if path.exists() or "://" in text or not (_PRINTF.search(path.name) or glob.has_magic(text)):
         return open_video(source)
-    files = _numbered(path) if _PRINTF.search(path.name) else sorted(map(Path, glob.glob(text)), key=_in_order)
-    if not files:
+    found = _numbered(path) if _PRINTF.search(path.name) else map(Path, sorted(glob.glob(text), key=natural_key))
+    if not (files := tuple(found)):
         raise DataError(f"no file matches {source}: write it as walk/%05d.jpg, or name a folder of pictures")
-    return PictureVideo(path, tuple(files))
-
-
-def _in_order(path: Path) -> tuple:
-    return natural_key(str(path))
+    return PictureVideo(path, files)
 
 
 def _numbered(pattern: Path) -> list[Path]:

@@ -18,6 +18,7 @@ from lib.utils.errors import DataError
 logger = logging.getLogger(__name__)
 
 _NOTHING = np.full(4, np.nan)
+_polygons_said: set[int] = set()
 
 
 def parse_region_boxes(text: str, path: str | Path) -> np.ndarray:
@@ -128,19 +129,10 @@ def parse_own(text: str, path: str) -> np.ndarray:
     boxes = parse_region_boxes(text, path)
     if not mask and numbers == 8 and "." not in text:
         _refuse_no_polygons(text, path)
-    if not mask:
-        _say_polygons(path, numbers)
-    return boxes
-
-
-_polygons_said: set[int] = set()
-
-
-def _say_polygons(path: str, numbers: int) -> None:
-    """Say once that, and where, lines are read as polygons: boxes in another form than expected look like them."""
-    if numbers not in _polygons_said:
+    if not mask and numbers not in _polygons_said:  # once, as boxes in another form than expected look like polygons
         _polygons_said.add(numbers)
         logger.info("%s: its %d numbers a line are read as polygons, around which boxes are put", path, numbers)
+    return boxes
 
 
 def _refuse_no_polygons(text: str, path: str) -> None:

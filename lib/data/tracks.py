@@ -241,18 +241,17 @@ class TrackDataset:
         """Frame ``frame`` (from 0) as RGB uint8 (H, W, 3). Raises ImageError, which names it: missing or damaged."""
         video = self.video(index)
         try:
-            if video is None:
-                image = self._deep(index, frame)
-                return image if image.dtype == np.uint8 else self._with_8_bits(index, image)
-            return video.seek(frame) if self.table.kinds[index] == FrameKind.VIDEO else video.frame(frame)
+            if video is not None:
+                return video.seek(frame) if self.table.kinds[index] == FrameKind.VIDEO else video.frame(frame)
+            image = self._deep(index, frame)
+            if image.dtype == np.uint8:
+                return image
+            if index not in self._levels:
+                self._levels[index] = sequence_levels(partial(self._deep, index), self.length(index))
+            return to_8_bit(image, self._levels[index] or levels_of([image]))
         except DataError as error:
             raise ImageError(str(error)) from error
 
     def _deep(self, index: int, frame: int) -> np.ndarray:
         key = self.frame_key(index, frame)
         return decode_deep(self.storage.read(key), self.storage.path(key), self.upright)
-
-    def _with_8_bits(self, index: int, image: np.ndarray) -> np.ndarray:
-        if index not in self._levels:
-            self._levels[index] = sequence_levels(partial(self._deep, index), self.length(index))
-        return to_8_bit(image, self._levels[index] or levels_of([image]))

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
@@ -161,7 +160,8 @@ class VideoFile:
             raise DataError(f"video {self.path} has no frame that can be decoded: {reason} ({advice})")
         if any(capture.grab() for _ in range(_MORE_TRIES)):
             raise DataError(f"video {self.path}: frame {count} cannot be decoded: copy or download it again")
-        if count < _declared(capture) and is_broken(str(self.path)):
+        # The header has their number, or duration times rate.
+        if count < int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) and is_broken(str(self.path)):
             readable = f"{count} frames of it can be read"
             raise DataError(f"video {self.path} is damaged or cut short, {readable}: copy or download it again")
 
@@ -219,11 +219,6 @@ def open_video(source: str | Path) -> VideoFile:
     return live
 
 
-def _declared(capture: cv2.VideoCapture) -> int:
-    """Return the number of frames in the header, or duration times rate; 0 when it says nothing."""
-    return max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-
-
 def _read_packets(path: str) -> tuple[int, float]:
     """Return the number of coded frames of a video file and their mean rate by timestamps, 0 where unknown.
 
@@ -244,11 +239,6 @@ def _retrieve(capture: cv2.VideoCapture) -> np.ndarray | None:
     """Return the frame that was grabbed."""
     good, image = capture.retrieve()
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if good else None
-
-
-def _coded_rate(fps: float) -> float:
-    """Round a rate to as many digits as MPEG-4 can hold, whose ticks a second are 65,535 at most."""
-    return round(fps, max(0, math.floor(math.log10(_MOST_TICKS / fps))))
 
 
 class VideoWriter:
@@ -292,8 +282,9 @@ class VideoWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         height, width = image.shape[:2]
         self._shape = image.shape
-        coded = cv2.VideoWriter.fourcc(*"mp4v")
-        writer = cv2.VideoWriter(str(self._unfinished), coded, _coded_rate(self.fps), (width, height))
+        digits = max(0, math.floor(math.log10(_MOST_TICKS / self.fps)))  # as many as MPEG-4 can hold
+        coded, rate = cv2.VideoWriter.fourcc(*"mp4v"), round(self.fps, digits)
+        writer = cv2.VideoWriter(str(self._unfinished), coded, rate, (width, height))
         if not writer.isOpened():
             raise DataError(f"{problem} in a writable folder")
         self._writer = writer
@@ -302,9 +293,7 @@ class VideoWriter:
     def __enter__(self) -> VideoWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if self._writer is None:
             return
         self._writer.release()
