@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from benchmarks import bench, bench_data, compare, opencv_trackers, published, report, variants
+from benchmarks.bench import measure_pass
 from benchmarks.bench_data import Drawn
-from benchmarks.throughput import measure_pass
 from lib.config import load_config
 from lib.config.ostrack import OSTrackConfig
 from lib.data.image_io import read_image

@@ -10,12 +10,10 @@ import numpy as np
 import pytest
 
 from lib.config.experiment import DataConfig
-from lib.data import decode_check
-from lib.data.decode_check import decode_spans
 from lib.data.image_io import write_image
 from lib.data.registry import open_dataset
 from lib.train.data import check
-from lib.train.data.check import check_dataset
+from lib.train.data.check import check_dataset, decode_spans
 from lib.train.data.sampler import PairSampling
 from lib.train.data.samples import open_source
 from lib.utils.errors import ConfigError, DataError
@@ -266,7 +264,7 @@ def test_other_capitals_are_accepted(env, use_lmdb, run):
 
 @pytest.fixture
 def dataset(env, monkeypatch):
-    monkeypatch.setattr(decode_check, "CHUNK", 8)
+    monkeypatch.setattr(check, "CHUNK", 8)
     monkeypatch.setattr(check, "CHUNK", 8)
     return open_dataset(NAME, env)
 
