@@ -163,20 +163,16 @@ class _Options:
 
 
 def gather(name: str, form: str, options: Mapping[str, Any], clones: Sequence[Path], out: Path) -> tuple[int, int]:
-    """Make the set ``name``; an earlier one is replaced.
+    """Make the set ``name`` of a form of :data:`FORMS`; an earlier one is replaced.
 
     It becomes ``out/pictures/NAME``, of ``images/*.jpg`` and ``annotations.json`` in COCO's form, or, of the form
     ``photos``, ``out/photos/NAME/*.jpg``. Pictures have at most ``MOST_PIXELS`` a side. Left out are boxes smaller or
     larger than is worth learning, pictures without any, damaged ones, copies, and those whose labels say another shape.
     Roboflow writes altered versions of a picture as ``NAME.rf.HASH.jpg``: one of them is taken.
 
-    Args:
-        form: one of ``FORMS``.
-        options: the other keys of the set's row, see :class:`_Options`.
-        clones: the working tree of the set's repository.
-
-    Returns the numbers of pictures and boxes. Raises DataError: an option is unknown or missing, a folder or label file
-    is missing or damaged, or nothing is found.
+    ``options`` are the other keys of the set's row, see :class:`_Options`; ``clones`` holds the working tree of its
+    repository. Returns the numbers of pictures and boxes. Raises DataError: an option is unknown or missing, a folder
+    or label file is missing or damaged, or nothing is found.
     """
     chosen = parse_options(_Options, name, options)
     read = FORMS[form]

@@ -209,18 +209,15 @@ FORMS: dict[str, Callable[[Path, Path, Options], Iterator[AnnotatedVideo]]] = {
 
 
 def gather(name: str, form: str, options: Mapping[str, Any], clones: Sequence[Path], out: Path) -> tuple[int, int]:
-    """Make the tracks of the set ``name``; earlier ones are replaced.
+    """Make the tracks of the set ``name`` of a form of :data:`FORMS`; earlier ones are replaced.
 
     A track becomes a folder ``out/video/NAME_NUMBER`` of ``img/*.jpg``, ``groundtruth.txt`` (``xywh``) and
     ``meta.json``, which tells what it was cut from. Its object has a box in each frame. Damaged videos are left out.
 
-    Args:
-        form: one of ``FORMS``.
-        options: the other keys of the set's row, see :class:`Options`.
-        clones: the working trees of the set's repositories; frames lie in the first, boxes in the last.
-
-    Returns the number of frames, and that of boxes, which is the same. Raises DataError: an option is unknown or
-    missing, a folder or file is missing or damaged, or nothing is found.
+    ``options`` are the other keys of the set's row, see :class:`Options`; ``clones`` are the working trees of its
+    repositories: frames lie in the first, boxes in the last. Returns the number of frames, and that of boxes, which is
+    the same. Raises DataError: an option is unknown or missing, a folder or file is missing or damaged, or nothing is
+    found.
     """
     chosen = options_of(name, options)
     for old in (out / "video").glob(f"{name}_*"):

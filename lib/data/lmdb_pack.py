@@ -27,13 +27,9 @@ def pack_folder(folder: Path, out: Path, prefix: str = "", content: Sequence[str
     """Put the files of a folder into an lmdb, then read every one back and compare it with its file, byte by byte.
 
     After a kill, call it again: it goes on where it stopped, at the cost of at most 64 MB written again. Beside the
-    lmdb, ``sources.json`` names the folder that each prefix comes from, so that no two data sets are mixed.
-
-    Args:
-        folder: the data set; hidden files are left out, links are followed.
-        out: folder of the lmdb.
-        prefix: put before the keys, with a slash (GOT-10k's begin with ``train/``); empty: nothing.
-        content: files and folders to take; nothing: all.
+    lmdb, ``sources.json`` names the folder that each prefix comes from, so that no two data sets are mixed. Hidden
+    files are left out, links are followed; ``prefix``, if any, is put before the keys, with a slash (GOT-10k's begin
+    with ``train/``); ``content`` names the files and folders to take, by default all.
 
     Returns the number of files. Raises DataError: the folder is missing, a file cannot be read, ``out`` holds another
     data set, the disk is full, or a file does not come back as it is; ConfigError: the package lmdb is not installed.

@@ -242,14 +242,11 @@ def _retrieve(capture: cv2.VideoCapture) -> np.ndarray | None:
 
 
 class VideoWriter:
-    """Writes RGB frames of one size to an mp4 file; use it in a ``with`` block.
+    """Writes RGB frames of one size to an mp4 file at ``fps`` frames per second; use it in a ``with`` block.
 
-    Until the end of the block it is called ``NAME.part.mp4``, and an earlier file ``path`` is unchanged.
-
-    Args:
-        path: file to write, ending in ``.mp4``; its folder is made.
-        fps: frames per second.
-        keep: after an error the file gets its name too, with the frames until then; otherwise it is removed.
+    Until the end of the block it is called ``NAME.part.mp4``, and an earlier file ``path`` is unchanged; its folder is
+    made. After an error the file gets its name too if it is to ``keep``, with the frames until then; otherwise it is
+    removed.
 
     Raises DataError: the file cannot be written, by the end of the block not whole, or a frame has another size than
     the first; OSError: its folder cannot be made.

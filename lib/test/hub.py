@@ -51,11 +51,9 @@ box = tracker.track(next_image)["target_bbox"]
 def write_folder(cfg: ExperimentConfig, checkpoint: Path, folder: Path, license: str = "") -> Path:
     """Write an experiment and its weights as a folder for a model hub; weights keep the precision of their file.
 
-    Args:
-        cfg: the experiment.
-        checkpoint: its weights; license and data are those of the model card beside them, ``NAME.md``, if any.
-        folder: made where it is missing; what it holds of these three names is replaced.
-        license: what the README says of it instead; hubs know short names, such as ``mit``.
+    ``folder`` is made where it is missing; what it holds of these three names is replaced. License and data are those
+    of the model card beside the weights, ``NAME.md``, if any; or the license is the given one (hubs know short names:
+    ``mit``).
 
     Raises ConfigError: the experiment's name cannot be told in such a folder; CheckpointError: the weights cannot be
     read; OSError: the folder cannot be written.

@@ -124,14 +124,9 @@ def count_flops(cfg: ExperimentConfig, model: nn.Module) -> float:
 def profile(spec: TrackerSpec, frames: int = 20, batch: int = 1) -> Profile:
     """Build the model with random weights and measure it; neither operations nor times depend on the weights.
 
-    The model is in evaluation mode, with candidate elimination as in tracking. Steps are waited for, and a quarter as
-    many run first that do not count. Frames are noise of :data:`FRAME_SIZE`; the target stays where it is, so that
-    every search region has the same size.
-
-    Args:
-        spec: which experiment, and how it runs; weights are not read.
-        frames: timed steps.
-        batch: targets, each in a frame of its own.
+    The model is in evaluation mode, with candidate elimination as in tracking. So many steps (``frames``) of ``batch``
+    targets, each in a frame of its own, are waited for; a quarter as many run first that do not count. Frames are noise
+    of :data:`FRAME_SIZE`; the target stays where it is, so that every search region has the same size.
 
     Raises ConfigError: the experiment, the device or a number cannot be used; OSTrackError: ``thop`` or what
     ``torch.compile`` needs is missing, or the memory does not suffice.

@@ -189,9 +189,7 @@ FORMATS: dict[str, Callable[[VideoTracks], str]] = {
 
 
 def find_format(path: Path) -> Callable[[VideoTracks], str]:
-    """Return the writer for a file of this name, such as ``clip_mot.csv``. Raises ConfigError: no format has such
-    names.
-    """
+    """Return the writer for a file of this name, such as ``clip_mot.csv``. Raises ConfigError: no format has it."""
     for name, write in FORMATS.items():
         if path.name == name or path.name.endswith((f"_{name}", f".{name}")):
             return write

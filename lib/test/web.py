@@ -90,12 +90,9 @@ def describe_network(path: Path, cfg: ExperimentConfig | None = None) -> dict[st
 def write_site(folder: Path, networks: Mapping[str, Path], runtime: Path, cfg: ExperimentConfig | None = None) -> None:
     """Put the page together in ``folder``, anew, from where any static server can serve it.
 
-    Args:
-        networks: exported ONNX files by backend of the browser, see :data:`BACKENDS`.
-        runtime: from :func:`fetch_runtime`.
-        cfg: as of :func:`describe_network`.
-
-    Raises DataError: as of :func:`describe_network`; nothing is written then.
+    ``networks`` are exported ONNX files by backend of the browser, see :data:`BACKENDS`; ``runtime`` is from
+    :func:`fetch_runtime`, ``cfg`` as of :func:`describe_network`. Raises DataError: as of that; nothing is written
+    then.
     """
     descriptions = {backend: describe_network(path, cfg) for backend, path in networks.items()}
     shutil.rmtree(folder, ignore_errors=True)

@@ -55,17 +55,14 @@ def line_width(image: np.ndarray) -> int:
 def draw_box(
     image: np.ndarray, box: Sequence[float], color: Color = TARGET, label: str | None = None, thickness: int = 0
 ) -> np.ndarray:
-    """Draw a frame around an ``xywh`` box in pixels, with a thin dark rim so that it stands out from any background.
+    """Draw a frame around an ``xywh`` box in pixels on a copy of ``image``, RGB uint8 (H, W, 3).
 
-    The frame lies outside of the box, so that even a target of a few pixels stays visible; where the box reaches the
-    border of the image or lies beyond it, the frame is drawn along the border.
+    A thin dark rim lets it stand out from any background. It lies outside of the box, so that even a target of a few
+    pixels stays visible; where the box reaches the border of the image or lies beyond it, it is drawn along the border.
+    ``label`` (ASCII) stands on a filled tag above the box; below it where there is no room above, else inside. The line
+    is ``thickness`` pixels wide, by default as fits the image, see :func:`line_width`.
 
-    Args:
-        image: RGB uint8 (H, W, 3); it is not changed.
-        label: text (ASCII) on a filled tag above the box; below it where there is no room above, else inside.
-        thickness: line width in pixels; by default it follows the image size, see :func:`line_width`.
-
-    Returns a new image. Raises DataError: the box is not four finite numbers.
+    Raises DataError: the box is not four finite numbers.
     """
     if len(box) != 4 or not np.isfinite(box).all():
         raise DataError(f"cannot draw the box {list(box)}: it must be four finite numbers x, y, w, h")

@@ -38,12 +38,9 @@ def sample_sheet(batch: Mapping[str, Any], output: Mapping[str, Tensor], cfg: Ex
     box (orange) with their IoU, the score map (from blue, 0, to red, 1, over the search region) its highest score. A
     search region whose ``label`` is 0 has no true box; a head without score map no third picture.
 
-    Args:
-        batch: as the loader gives it; tensors are stacked on dimension 1, and on any device.
-        output: of the network for that batch, see :meth:`lib.train.actors.Actor.forward`.
-        cfg: the experiment, for the mean and deviation that images were normalized with.
-
-    Returns RGB uint8, at most four rows of tiles 256 pixels wide.
+    ``batch`` is as the loader gives it, with tensors stacked on dimension 1, on any device; ``output`` of the network
+    for it, see :meth:`lib.train.actors.Actor.forward`; ``cfg`` tells how images were normalized. Returns RGB
+    uint8, at most four rows of tiles 256 pixels wide.
     """
     templates, searches = _pictures(batch["template_images"][-1], cfg), _pictures(batch["search_images"][-1], cfg)
     template_boxes, search_boxes = _values(batch["template_anno"][-1]), _values(batch["search_anno"][-1])

@@ -24,16 +24,15 @@ def display_problem() -> str | None:
     """
     if not cv2.currentUIFramework():
         return "this OpenCV has no windows (opencv-python-headless); opencv-python has"
-    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+    display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if sys.platform.startswith("linux") and not display:
         return "there is no display"
     attempt = "import cv2; cv2.namedWindow('display'); cv2.destroyAllWindows()"
     try:
         tried = subprocess.run([sys.executable, "-c", attempt], capture_output=True, timeout=60)
     except subprocess.TimeoutExpired:
         return "the display does not answer"
-    if tried.returncode:
-        return f"the display {os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')} cannot be opened"
-    return None
+    return f"the display {display} cannot be opened" if tried.returncode else None
 
 
 class DrawnBox:

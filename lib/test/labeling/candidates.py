@@ -52,9 +52,9 @@ class Detector:
             raise CheckpointError(f"{path} is not an ONNX file that OpenCV can run: {error.err}") from error
         sides = [size // stride for stride in _STRIDES]
         self._cells = np.concatenate([np.indices((n, n))[::-1].reshape(2, -1).T for n in sides]).astype(np.float32)
-        counts = [n * n for n in sides]
-        self._strides = np.repeat(np.array(_STRIDES, np.float32), counts)[:, None]
-        self.names = self._class_names()
+        self._strides = np.repeat(np.array(_STRIDES, np.float32), np.square(sides))[:, None]
+        coco, count = read_spec("coco_classes.txt"), self._run(np.zeros((size, size, 3), np.uint8), 1.0).shape[1] - 5
+        self.names = coco if count == len(coco) else [f"class {number}" for number in range(count)]
 
     def __call__(self, image: np.ndarray) -> list[Candidate]:
         """Detect objects in a frame, best first; an object appears once for each class."""
@@ -84,12 +84,6 @@ class Detector:
         if output.ndim != 3 or output.shape[1] != len(self._cells) or output.shape[2] < 6:
             raise CheckpointError(f"detector {self.path}: {expected}, found {output.shape}; set --detector_size")
         return output[0]
-
-    def _class_names(self) -> list[str]:
-        """Return the classes of COCO where there are as many, else their numbers."""
-        coco = read_spec("coco_classes.txt")
-        count = self._run(np.zeros((self.size, self.size, 3), np.uint8), 1.0).shape[1] - 5
-        return coco if count == len(coco) else [f"class {number}" for number in range(count)]
 
 
 def check_classes(classes: Sequence[str], known: Sequence[str]) -> None:

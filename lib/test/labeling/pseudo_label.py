@@ -104,11 +104,8 @@ def label_videos(
 
     A sequence is ``pseudo_VIDEO_DIGEST_N/`` with ``img/``, ``groundtruth.txt`` and ``meta.json``, which names its
     source. ``pseudo_label.jsonl`` holds a line for each video that is done; those are not done again. A video that
-    cannot be read is left out with a warning.
-
-    Args:
-        origin: names of tracker and detector, for the record.
-        detect: finds candidates; None = what moves.
+    cannot be read is left out with a warning. ``origin`` names tracker and detector, for the record; without ``detect``
+    what moves is followed.
 
     Returns the numbers of new sequences and of videos that cannot be read. Raises ConfigError: the folder was made with
     other settings.
