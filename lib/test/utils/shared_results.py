@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 from scipy.io import loadmat
 
-from lib.data.annotations import decode_text
-from lib.data.regions import parse_own
+from lib.data.annotations import decode_text, parse_own
 from lib.utils.errors import DataError
 
 # Names, with that of the sequence before them, of what lies beside results.

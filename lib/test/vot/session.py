@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.data import regions
+from lib.data.annotations import region_box as box_around
 from lib.data.image_io import SequenceDecoder, read_file
 from lib.test.evaluation.protocol import BatchTracker
 from lib.test.vot.trax import Connection, Message, TraxError
@@ -104,7 +104,7 @@ def region_box(region: str) -> list[float]:
     ``mask:x,y,w,h,runs``, or holds nothing.
     """
     try:
-        box = regions.region_box(region.replace(_MASK, "m", 1) if is_mask(region) else region)
+        box = box_around(region.replace(_MASK, "m", 1) if is_mask(region) else region)
         if not np.isfinite(box).all():
             raise ValueError("it holds nothing, or is not finite")
     except (ValueError, OverflowError) as error:
