@@ -36,7 +36,7 @@ def main() -> None:
             dataset = ImagesDataset(load_assets(images, args.cutouts))
             loaded = time.perf_counter() - start
             rate = pairs_per_second(dataset, args.pairs)
-            print(f"{name}: {len(dataset.stock.pictures)} pictures ready in {loaded:.1f} s, {rate:.0f} pairs/s")
+            print(f"{name}: {len(dataset.assets.pictures)} pictures ready in {loaded:.1f} s, {rate:.0f} pairs/s")
 
 
 if __name__ == "__main__":
