@@ -5,7 +5,8 @@ import torch
 import yaml
 
 from lib.models.ostrack import build_ostrack
-from lib.train.actors import build_actor, quality_focal_loss, weighted_l1_loss
+from lib.train.actors import build_actor
+from lib.train.losses import quality_focal_loss, weighted_l1_loss
 from lib.train.other_experiments import load_teacher
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.errors import CheckpointError, ConfigError

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lib.models.layers.score_map import focal_loss, gaussian_maps
-from lib.train.actors import giou_loss, l1_loss
+from lib.train.losses import giou_loss, l1_loss
 
 GEOMETRY = np.load(Path(__file__).parent / "golden" / "geometry.npz")
 

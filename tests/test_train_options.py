@@ -11,9 +11,9 @@ from lib.models.layers.score_map import focal_loss, gaussian_maps
 from lib.models.ostrack import build_ostrack
 from lib.models.ostrack.backbone import resize_position_embedding
 from lib.train import optim
-from lib.train.actors import giou_loss
 from lib.train.actors.ostrack import OSTrackActor
 from lib.train.admin.settings import TrainOptions
+from lib.train.losses import giou_loss
 from lib.train.optim import Ema
 from lib.train.other_experiments import load_previous
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint, strip_checkpoint

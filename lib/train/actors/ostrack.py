@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lib.config.ostrack import OSTrackConfig
 from lib.models.ostrack.elimination import keep_rate, template_mask
-from lib.train.actors import Actor
+from lib.train.actors.base import Actor
 from lib.utils.errors import ConfigError
 
 

@@ -12,7 +12,7 @@ from lib.config.ostrack_memory import OSTrackMemoryConfig
 from lib.models.ostrack.elimination import keep_rate, template_mask
 from lib.models.ostrack_memory.inference import changed_entries
 from lib.models.ostrack_memory.model import first_memory
-from lib.train.actors import Actor, Losses, search_labels
+from lib.train.actors.base import Actor, Losses, search_labels
 
 
 class OSTrackMemoryActor(Actor):
