@@ -210,7 +210,8 @@ def test_a_backend_gives_the_boxes_of_torch(backend, overrides, kept):
 @pytest.mark.parametrize(
     "overrides",
     [(), ("DATA.SEARCH.SIZE=160", "TEST.SEARCH_FACTOR=3.2", "TEST.TEMPLATE_FACTOR=1.7",
-          "TEST.MIN_SIZE=45"), ("MODEL.BACKBONE.TOKEN_TYPES=true", "TEST.SIZE_SMOOTHING=1")],
+          "TEST.MIN_SIZE=45"), ("MODEL.BACKBONE.TOKEN_TYPES=true", "TEST.SIZE_SMOOTHING=1"),
+     ("TEST.SEARCH_SIZE=160", "TEST.SEARCH_FACTOR=5.0")],
 )  # fmt: skip
 def test_the_recipe_of_the_docs_gives_the_boxes_of_the_tracker(overrides, tmp_path):
     (text,) = examples(DOCS / "export.md", "python recipe")
