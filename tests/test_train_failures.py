@@ -78,6 +78,11 @@ def test_bad_gradient_of_a_good_loss(run, tmp_path, monkeypatch):
     assert group.endswith("parameter group 1 (learning rate 1e-05): backbone.blocks.1.attn.qkv.weight")
 
 
+def test_a_first_step_that_ruins_the_weights_is_reported_by_the_next(run):
+    with pytest.raises(NonFiniteLossError, match="train epoch 1, step 2: Loss/total is nan"):
+        run("out", *FOUR_STEPS, "TRAIN.LR=1e30")  # a picture of samples is drawn between the two
+
+
 def test_nan_in_validation_names_the_samples(run, tmp_path, monkeypatch):
     poison_batch(monkeypatch, 1, of_length=2, search_anno=math.nan)
     with pytest.raises(

@@ -223,6 +223,8 @@ class Trainer:
                 batch = batch | self.evaluator.to_device(batch)
                 output = self.evaluator.forward(batch, epoch)
             optim.train_mode(self.net, self.cfg)
+            if not output["pred_boxes"].isfinite().all():
+                return  # the weights are no numbers any more: the next step says so, and names its samples
             self.run_logger.log_image("train", "samples", sample_sheet(batch, output, self.cfg), epoch, self.step)
 
     def _take(self, source: Iterator[dict], count: int) -> tuple[list[dict], float]:
