@@ -205,10 +205,11 @@ def test_the_command_there_and_back(data, monkeypatch, capsys):
     monkeypatch.setattr("lib.train.admin.environment.env_settings", lambda: settings)
     config = data / "mine.yaml"
     config.write_text("DATA: {TRAIN: {DATASETS_NAME: [FOLDER, PICTURES, IMAGES], DATASETS_RATIO: [1, 1, 1]}}")
-    words = ["ostrack", config, "--out", data / "parts", "--part_mb", "1", "--pictures", "1", "--photos", "1"]
+    words = ["ostrack", config, "--out", data / "the parts", "--part_mb", "1", "--pictures", "1", "--photos", "1"]
     assert run_program(monkeypatch, "pack_training_data", words) == 0
-    assert "PICTURES: 1 of 2" in capsys.readouterr().out
-    words = ["--unpack", data / "parts/part_1.zip", "--out", data / "out"]
+    printed = capsys.readouterr().out
+    assert "PICTURES: 1 of 2" in printed and "--unpack 'the parts'/part_*.zip --out" in printed
+    words = ["--unpack", data / "the parts/part_1.zip", "--out", data / "out"]
     assert run_program(monkeypatch, "pack_training_data", words) == 0
     printed = capsys.readouterr().out
     assert "3 video, 1 pictures, 1 photos, 0 cutouts" in printed

@@ -53,6 +53,7 @@ def main() -> int:
     else:
         given = ["--script", args.script] if args.script else []
         given += ["--config", args.config or "CONFIG", *args.overrides]
+        given += ["--use_lmdb", "1"] if args.use_lmdb else []
         next_step(shlex.join(["python", "tracking/train.py", *given]))
     return int(broken)
 

@@ -6,6 +6,7 @@ python tracking/pack_training_data.py --unpack packed/part_*.zip --out data/pack
 
 import argparse
 import itertools
+import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -95,7 +96,8 @@ def main() -> None:
     sizes = (int(mb * 1e6) for mb in itertools.chain(args.part_mb, itertools.repeat(args.part_mb[-1])))
     for path in packing.pack(jobs, args.out, sizes, rng):
         print(f"{path}: {path.stat().st_size / 1e6:.1f} MB", flush=True)
-    next_step(f"there, python tracking/pack_training_data.py --unpack {args.out.name}/part_*.zip --out data/packed")
+    parts = f"{shlex.quote(args.out.name)}/part_*.zip"
+    next_step(f"there, python tracking/pack_training_data.py --unpack {parts} --out data/packed")
 
 
 if __name__ == "__main__":
