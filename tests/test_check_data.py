@@ -265,7 +265,6 @@ def test_other_capitals_are_accepted(env, use_lmdb, run):
 @pytest.fixture
 def dataset(env, monkeypatch):
     monkeypatch.setattr(check, "CHUNK", 8)
-    monkeypatch.setattr(check, "CHUNK", 8)
     return open_dataset(NAME, env)
 
 
@@ -313,6 +312,8 @@ def test_notes_of_other_data_do_not_count(dataset, env, tmp_path, caplog):
     list(decode_spans(dataset, spans(dataset)[:4], 1, note))
     assert sum(frames for frames, *_ in decode_spans(dataset, spans(dataset), 1, note)) == 72
     assert "decoded before" not in caplog.text
+    note.write_bytes(b"\xff\xfe")
+    assert sum(frames for frames, *_ in decode_spans(dataset, spans(dataset), 1, note)) == 72
     list(decode_spans(dataset, spans(dataset), 1, tmp_path / "note" / "below a file"))
     assert "if interrupted, the check will start anew" in caplog.text
 
@@ -329,6 +330,8 @@ def run(env, monkeypatch, capsys):
         status = module.main()
         *lines, last = capsys.readouterr().out.splitlines()
         assert last.startswith("next: ")
+        if not status:  # what was packed, or examined so, is trained from so
+            assert ("--use_lmdb 1" in last) == (script == "pack_lmdb" or "--use_lmdb" in arguments)
         return status, lines
 
     return call

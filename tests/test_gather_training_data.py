@@ -291,12 +291,10 @@ def test_what_is_missing_is_said_once_the_rest_is_made(tmp_path, gather_sets, ca
         DataError, match=r"birds: there is no clone .*someone\+birds; clone file://.*, or omit --offline"
     ):
         gather_sets(rows, "--offline")
-    (tmp_path / "out/gathered.json").write_text("{")
-    with pytest.raises(DataError, match="gathered.json is damaged .*; delete it"):
-        gather_sets(rows)
-    (tmp_path / "out/gathered.json").write_text("[]")
-    with pytest.raises(DataError, match="gathered.json is damaged .*; delete it"):
-        gather_sets(rows)
+    for damaged in ("{", "[]", '{"birds": 5}'):
+        (tmp_path / "out/gathered.json").write_text(damaged)
+        with pytest.raises(DataError, match="gathered.json is damaged .*; delete it"):
+            gather_sets(rows)
 
 
 def test_git_is_needed_to_clone(tmp_path, gather_sets, monkeypatch):

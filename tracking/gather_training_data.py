@@ -72,8 +72,9 @@ def make_sets(
     """
     record = out / "gathered.json"
     try:
-        finished = dict(json.loads(record.read_text()).items()) if record.exists() else {}
-    except (ValueError, AttributeError) as error:
+        notes = json.loads(record.read_text()) if record.exists() else {}
+        finished = {name: dict(note) for name, note in notes.items()}
+    except (ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{record} is damaged ({error}); delete it: all sets are made again") from error
     counts, failed = {}, []
     for row in rows:

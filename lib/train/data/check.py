@@ -297,7 +297,7 @@ def _open_note(path: Path | None, mode: str) -> IO[Any]:
 
 def _read_note(path: Path | None, stamp: str) -> dict[int, tuple[int, str]]:
     """Return frames and mark by number of part, of a note of the same data."""
-    lines = path.read_text().splitlines() if path and path.exists() else []
+    lines = path.read_text(errors="replace").splitlines() if path and path.exists() else []
     if not lines or lines[0] != stamp:
         return {}
     whole = (re.fullmatch(r"(\d+) (\d+) ([0-9a-f]{64})", line) for line in lines[1:])
