@@ -245,7 +245,8 @@ def make_images_sequences(
     if split not in SPLITS:
         raise DataError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
     if sequences < 1 or frames < 1 or min(frame_size) < 64:
-        raise DataError(f"nothing to draw: {sequences} sequences of {frames} frames, {frame_size[0]} x {frame_size[1]}")
+        wanted = f"{sequences} sequences of {frames} frames, {frame_size[0]} x {frame_size[1]}"
+        raise DataError(f"{wanted} cannot be drawn: at least one of one frame, 64 x 64, is needed")
     folder, unfinished = Path(out) / split, Path(out) / f"{split}.partial"
     if folder.exists() and not force:
         raise DataError(f"{folder} exists already: choose another --out, or --force to replace it")
