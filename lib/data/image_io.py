@@ -143,8 +143,9 @@ def read_file(path: str | Path) -> bytes:
 
 
 class SequenceDecoder:
-    """Decodes the pictures of a sequence as they come: upright, and with one set of limits, of the first of more than 8
-    bits.
+    """Decodes the pictures of a sequence as they come: upright, and to 8 bits with the same limits in all of them.
+
+    The limits are those of the first picture of more than 8 bits, since later ones are not known.
     """
 
     def __init__(self) -> None:

@@ -171,14 +171,17 @@ def _with_remarks(table: TrackTable) -> TrackTable:
     """Log what is done to the pixels of pictures that a user may not expect, with the first picture as example."""
     indices = np.flatnonzero(table.kinds == FrameKind.LISTED)
     firsts = [Path(table.keys[i].decode(), table.files[table.starts[i]].decode()) for i in indices]
-    if path := next((one for one in firsts if _is(is_turned, one)), None):
+    if path := _first_with(is_turned, firsts):
         logger.info("%s and others like it are turned as their EXIF orientation says", path)
-    if path := next((one for one in firsts if _is(lambda *file: decode_deep(*file).dtype != np.uint8, one)), None):
+    if path := _first_with(lambda data, name: decode_deep(data, name).dtype != np.uint8, firsts):
         logger.info("%s and others like it have more than 8 bits: limits of each sequence make 8 of them", path)
     return table
 
 
-def _is(kind: Callable[[bytes, str], bool], path: Path) -> bool:
-    with suppress(ImageError):  # reported when a sample is drawn from it
-        return kind(path.read_bytes(), str(path))
-    return False
+def _first_with(feature: Callable[[bytes, str], bool], pictures: Sequence[Path]) -> Path | None:
+    """Return the first picture with a feature, which is a function of its bytes and name; None if there is none."""
+    for path in pictures:
+        with suppress(ImageError):  # reported when a sample is drawn from it
+            if feature(path.read_bytes(), str(path)):
+                return path
+    return None

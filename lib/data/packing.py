@@ -133,7 +133,7 @@ def pack_photo(number: int, path: Path, spec: PackSpec) -> Packed:
 def pack_cutout(number: int, path: Path, spec: PackSpec) -> Packed:
     """Pack a cut-out, with its alpha, for ``IMAGES``. Raises DataError: it cannot be read."""
     image = cv2.cvtColor(shrink(read_image(path, alpha=True), spec.side // 2), cv2.COLOR_RGBA2BGRA)
-    data = _bytes(*cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, spec.quality]))
+    data = _encoded(*cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, spec.quality]))
     return Packed(f"{CUTOUTS}/{number:06d}.webp", data)
 
 
@@ -143,17 +143,18 @@ def _require_avif() -> None:
 
 
 def _encode(image: np.ndarray, spec: PackSpec) -> bytes:
-    return _bytes(*cv2.imencode(".avif", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), spec.avif))
+    return _encoded(*cv2.imencode(".avif", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), spec.avif))
 
 
 def _encode_frames(frames: Sequence[np.ndarray], spec: PackSpec) -> bytes:
     animation = cv2.Animation()
     animation.frames, animation.durations = frames, [40] * len(frames)
-    return _bytes(*cv2.imencodeanimation(".avif", animation, spec.avif))
+    return _encoded(*cv2.imencodeanimation(".avif", animation, spec.avif))
 
 
-def _bytes(encoded: bool, data: np.ndarray) -> bytes:
-    assert encoded
+def _encoded(done: bool, data: np.ndarray) -> bytes:
+    """Return the bytes of what OpenCV's encoders return."""
+    assert done
     return data.tobytes()
 
 

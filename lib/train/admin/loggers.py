@@ -141,7 +141,10 @@ def _open_wandb(settings: Settings, config: Mapping[str, Any], run_id: str | Non
 
 
 class EpochStats:
-    """Weighted means by name, in the order in which names were first added; ``sums`` has the sum and weight of each."""
+    """Weighted means by name, in the order in which names were first added.
+
+    ``sums`` holds the weighted sum and the weight of each, for example of the steps before an interruption.
+    """
 
     def __init__(self, sums: Mapping[str, tuple[float, int]] | None = None) -> None:
         self.sums = dict(sums or {})
@@ -165,7 +168,7 @@ class Progress:
     """A progress bar on a terminal, and a log line every ``interval`` steps and at the end; neither if ``quiet``.
 
     The line shows running averages, times, samples per second (overall, and since the last line) and the time left.
-    ``later`` steps belong to the epochs after this one, of which ``done`` were done before an interruption.
+    Of the ``steps`` of this epoch ``done`` were done before an interruption; ``later`` ones are of the epochs after it.
     """
 
     def __init__(

@@ -39,7 +39,10 @@ def draw_joint_augmentation(rng: np.random.Generator) -> JointAugmentation:
 
 
 def flip_box_pixels(box: np.ndarray, width: int) -> np.ndarray:
-    """Flip an ``xywh`` pixel box. Quirk: about ``width - 1``, though its edges span ``width``: a pixel too far left."""
+    """Flip an ``xywh`` pixel box with an image of ``width`` columns.
+
+    Quirk: it is flipped about ``width - 1`` though its edges span ``width``, and so lands one pixel too far left.
+    """
     return np.array([width - 1 - box[0] - box[2], *box[1:]], dtype=box.dtype)
 
 
@@ -105,7 +108,10 @@ def degrade(crop: Crop, rng: np.random.Generator, settings: DrawSettings, video:
 
 
 def cover(crop: Crop, rng: np.random.Generator) -> Crop:
-    """Cover the target of a crop with a neighboring patch, slightly larger than its box, if there is room for one."""
+    """Cover the target of a crop with a neighboring patch, slightly larger than its box.
+
+    A crop without the target, or without room for such a patch, is returned unchanged.
+    """
     side = crop.image.shape[0]
     grown = _COVER_MARGIN * crop.box[2:]
     low = np.clip(np.floor((crop.box[:2] - grown) * side), 0, side)

@@ -32,7 +32,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.requested = self._waiting = False
-        self._before: dict[int, Any] = {}
+        self._before: dict[int, Any] = {}  # handlers that are replaced; empty outside of the main thread
 
     def __enter__(self) -> StopRequest:
         # Python handles signals in the main thread only; elsewhere SIGTERM keeps its meaning.
