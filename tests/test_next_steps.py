@@ -26,6 +26,7 @@ def test_every_command_says_what_to_do_next():
     for path in SCRIPTS:
         text = path.read_text()
         assert "next_step(" in text or '"next, with the vot' in text, path.name
+        assert not re.search(r"python tracking/.*\{args\.\w+\}", text), path.name  # a path may hold spaces: quote it
         for script in re.findall(r"tracking/(\w+)\.py", text):
             assert (REPOSITORY / f"tracking/{script}.py").is_file(), path.name
 

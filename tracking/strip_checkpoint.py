@@ -1,6 +1,7 @@
 """Write a small weight file from a training checkpoint: only the network, in half precision, with its config."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -27,7 +28,8 @@ def main() -> None:
         raise ConfigError(f"--share {args.share}: it must be from 0 to 1")
     strip_checkpoint(args.checkpoint, args.out, half=not args.float32, ema=args.ema, mix=args.mix, share=args.share)
     print(f"wrote {args.out}: {args.out.stat().st_size / 2**20:.1f} MiB")
-    next_step(f"python tracking/export.py --config CONFIG --checkpoint {args.out} --format hub --out FOLDER")
+    out = shlex.quote(str(args.out))
+    next_step(f"python tracking/export.py --config CONFIG --checkpoint {out} --format hub --out FOLDER")
 
 
 if __name__ == "__main__":
