@@ -134,9 +134,7 @@ def plain_crop(
 
 
 def check_equal(samples: TrackingDataset, count: int) -> None:
-    """Raise ConfigError unless both variants make the same samples, up to the rounding of gray before or after
-    resizing.
-    """
+    """Raise ConfigError unless both variants make the same samples, but for the rounding of gray."""
     for index in range(count):
         ours, plain = samples[1, index], plain_sample(samples, (1, index))
         for name, expected in plain.items():
@@ -163,8 +161,9 @@ def parse_size(size: str) -> tuple[int, int]:
 
 
 def measure(size: str, pictures: list[np.ndarray], quality: int, pairs: int, rounds: int) -> str:
-    """Return a row of the table for frames of ``size`` WIDTHxHEIGHT. Raises ConfigError: invalid, or the variants
-    differ.
+    """Return a row of the table for frames of ``size`` WIDTHxHEIGHT.
+
+    Raises ConfigError: the size is invalid, or the two variants differ.
     """
     with tempfile.TemporaryDirectory() as folder:
         data = Drawn(Path(folder), parse_size(size), pictures, quality)

@@ -49,9 +49,7 @@ class Followed:
 
 
 def follow(leader: Tracker, others: Mapping[str, Tracker], sequence: Sequence, frames: int) -> Followed:
-    """Track the first ``frames`` frames of a sequence with all trackers. Raises ConfigError: they are not all
-    annotated.
-    """
+    """Track the first ``frames`` frames with all trackers. Raises ConfigError: not all of them are annotated."""
     count = min(frames, len(sequence.frames))
     if len(sequence.ground_truth) < count:
         raise ConfigError(f"{sequence.name} is annotated in {len(sequence.ground_truth)} of {count} frames: no AUC")

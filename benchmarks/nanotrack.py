@@ -51,8 +51,9 @@ class Parameters:
 
 
 def parameters(config: str) -> Parameters:
-    """Return the parameters of ``v2`` or ``v3``. Raises ConfigError: no such version; CheckpointError: its files are
-    missing.
+    """Return the parameters of ``v2`` or ``v3``.
+
+    Raises ConfigError: there is no such version; CheckpointError: its files are missing.
     """
     if config not in SETTINGS:
         raise ConfigError(f"NanoTrack {config!r} is unknown; choose one of {', '.join(SETTINGS)}")

@@ -44,8 +44,9 @@ def get_tracker_class() -> Callable[..., OpenCVTracker]:
 
 
 class OpenCVTracker:
-    """A tracker of OpenCV for RGB frames. Where it loses its target, the last box stands. Raises ConfigError: not in
-    OpenCV.
+    """A tracker of OpenCV for RGB frames. Where it loses its target, the last box stands.
+
+    Raises ConfigError: this OpenCV does not have it.
     """
 
     def __init__(self, kind: str, device: str = "cpu") -> None:

@@ -38,9 +38,8 @@ class Variant:
 
     name: str  # in tables
     backend: str  # of :func:`build_tracker`; or ``published``; or ``opencv``, whose tracker ``name`` ends with
-    # precision, compiled: of :func:`build_tracker`.
-    precision: str = "float32"
-    compiled: bool = False
+    precision: str = "float32"  # of :func:`build_tracker`
+    compiled: bool = False  # likewise
     grows: bool = False  # stands in the tables of how the cost grows
     cuda: bool = False  # of use on CUDA only
 
@@ -126,8 +125,9 @@ class TrackerRunner:
 
 
 class OpenCVRunner:
-    """A tracker of OpenCV in a process of its own, which finds opencv-contrib in ``folder``. Raises ConfigError: not
-    there.
+    """A tracker of OpenCV in a process of its own, which finds opencv-contrib in ``folder``.
+
+    Raises ConfigError: it is not there.
     """
 
     def __init__(self, kind: str, scene: Scene, folder: Path | None):

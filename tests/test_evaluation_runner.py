@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import sys
 import threading
@@ -160,6 +161,11 @@ def test_places_of_results(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     assert find_results(tmp_path) == [("t", "b"), ("t", "c")]
     assert find_results(tmp_path / "none") == []
+
+
+def test_a_sequence_made_in_code_goes_to_other_processes() -> None:
+    made = Sequence("s", "folder", [], partial(Annotations, np.ones((2, 4))))
+    assert len(pickle.loads(pickle.dumps(made)).ground_truth) == 2
 
 
 def test_run_provenance_hashes_the_checkpoint(tmp_path: Path) -> None:

@@ -91,9 +91,13 @@ class Annotations(NamedTuple):
     visible: np.ndarray | None = None  # (N,) bool, or ``None`` if the published loader reads no flags
 
 
+def _yes() -> bool:
+    return True
+
+
 @dataclass
 class Sequence:
-    """One sequence of a benchmark."""
+    """One sequence of a benchmark. It goes to other processes, so what it holds can be pickled."""
 
     name: str  # in result files: the benchmark's own name, with a prefix if names of benchmarks clash
     dataset: str  # tag that selects the metric rules: ``lasot``, ``otb``, ``got10k``, ``folder`` ...
@@ -110,8 +114,8 @@ class Sequence:
     group: str = ""
     annotation: str = "its annotation"  # the file of boxes, for error messages
     # has_frames, has_boxes: return whether they are on this machine, without reading them.
-    has_frames: Callable[[], bool] = lambda: True
-    has_boxes: Callable[[], bool] = lambda: True
+    has_frames: Callable[[], bool] = _yes
+    has_boxes: Callable[[], bool] = _yes
 
     @property
     def label(self) -> str:

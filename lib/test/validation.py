@@ -20,10 +20,9 @@ from lib.utils.errors import DataError
 
 
 def validation_sequences(names: str) -> list[TrackingSequence]:
-    """Return the sequences of benchmarks (names, comma separated) that can be scored here: with frames, and several
-    boxes.
+    """Return the sequences of benchmarks that can be scored here: those with frames, and boxes of more than the first.
 
-    Raises OSTrackError: unknown name, or none of its sequences can be scored.
+    ``names`` are separated by commas. Raises OSTrackError: unknown name, or none of its sequences can be scored.
     """
     found = [sequence for name in names.split(",") for sequence in present_sequences(name) if sequence.has_boxes()]
     scored = [sequence for sequence in found if len(sequence.ground_truth) > 1]

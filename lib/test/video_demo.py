@@ -109,7 +109,8 @@ def video_name(video: VideoFile) -> str:
 
 
 def result_path(folder: Path, video: VideoFile, number: int = 1, targets: int = 1) -> Path:
-    """Return the result file of target ``number`` (from 1): ``video_NAME.txt``, or of several
-    ``video_NAME_targetN.txt``.
+    """Return the result file of target ``number`` (from 1): ``video_NAME.txt``, as published, if it is the only one.
+
+    Several targets have ``video_NAME_targetN.txt``.
     """
     return folder / (video_name(video) + (".txt" if targets == 1 else f"_target{number}.txt"))

@@ -99,13 +99,12 @@ def marked_sheet(
 
 
 def choose_frames(overlaps: np.ndarray, count: int) -> dict[int, bool]:
-    """Choose ``count`` frames to show: half of them spread over the sequence, half those in which some tracker is
-    worst.
+    """Choose frames to show: half of them spread over the sequence, half those in which some tracker is worst.
 
-    ``overlaps`` is (trackers, frames) in [0, 1], NaN where nothing is known. Frames of which nothing is known are not
-    chosen as the worst; these keep some distance from each other, so that one failure does not fill the sheet.
+    ``overlaps`` is (trackers, frames) in [0, 1], NaN where nothing is known; such frames are not chosen as the worst.
+    The worst keep some distance from each other, so that one failure does not fill the sheet.
 
-    Returns frame numbers in order, and whether they were chosen as the worst.
+    Returns ``count`` frame numbers in order, all if there are fewer, and whether they were chosen as the worst.
     """
     total = overlaps.shape[1]
     if total <= count:

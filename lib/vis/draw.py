@@ -83,8 +83,9 @@ def draw_box(
 def draw_label(
     canvas: np.ndarray, label: str, corner: tuple[int, int], color: Color, thickness: int, below: int | None = None
 ) -> None:
-    """Write ``label`` on a filled tag that stands on ``corner``; without room it hangs from row ``below``, else the
-    corner.
+    """Write ``label`` on a filled tag that stands on ``corner``; where there is no room, it hangs from row ``below``.
+
+    Where there is no room for that either, or ``below`` is not given, it hangs from the corner.
     """
     height, width = canvas.shape[:2]
     scale = max(0.45, 0.2 * thickness)

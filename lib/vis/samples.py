@@ -77,8 +77,7 @@ def cutout_sheets(folder: Path, sheet: Path) -> list[Path]:
 
 
 def label_sheets(out: Path, sheet: Path) -> list[Path]:
-    """Draw the sequences of :func:`lib.test.labeling.pseudo_label.label_videos` in folder ``out``, see
-    :func:`write_sheets`.
+    """Draw the sequences that ``label_videos`` of ``lib/test/labeling`` wrote to ``out``, see :func:`write_sheets`.
 
     Raises DataError: there is no sequence, or its files are damaged.
     """

@@ -63,9 +63,7 @@ class DrawnBox:
 
 
 class CvWindow:
-    """A window of a title that shows pictures and takes keys; use it in a ``with`` block. Raises ConfigError: no
-    display.
-    """
+    """A window that shows pictures and takes keys; use it in a ``with`` block. Raises ConfigError: no display."""
 
     def __init__(self, title: str) -> None:
         if problem := display_problem():
@@ -73,8 +71,9 @@ class CvWindow:
         self.title, self._opened = title, False
 
     def show(self, image: np.ndarray, wait: bool = False) -> int:
-        """Show an RGB picture; the code of the key that was pressed, or -1. ``wait`` waits for one. Closing it counts
-        as q.
+        """Show an RGB picture; return the code of the key that was pressed, or -1. ``wait`` waits for one.
+
+        Closing the window counts as the key q.
         """
         self._draw(image)
         key = cv2.waitKey(1)

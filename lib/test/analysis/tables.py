@@ -197,8 +197,10 @@ def summary_text(report: Report) -> str:
 
 
 def _parts_table(report: Report, frame: pd.DataFrame, by: list[str], title: str) -> Table:
-    """Of a frame with a row per tracker and part, which the columns ``by`` name: all scores of a single tracker, or the
-    first score of several, and of repeated runs."""
+    """Make a table of a frame with a row per tracker and part; the columns ``by`` name the part.
+
+    It has all scores of a single tracker, or the first score of several, and of repeated runs.
+    """
     one, first = report.trackers[0], report.score_names[0]
     heading = f"{scope(report)}, protocol {report.protocol}"
     if len(report.trackers) == 1:
