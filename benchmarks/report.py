@@ -44,8 +44,9 @@ class Row:
         network, total, shares = self.network or (None, None), self.total or (None, None), self.shares or {}
         rate = 1000 / total[0] if total[0] else None
         values = [*network, self.network_speed, self.of_limit, *total, rate, self.total_speed, *map(shares.get, PARTS)]
-        cells = zip(values, (form for _, form in COLUMNS), strict=True)
-        return text + "".join(("-" if value is None else format(value, form)).rjust(WIDTH) for value, form in cells)
+        for value, (_, form) in zip(values, COLUMNS, strict=True):
+            text += ("-" if value is None else format(value, form)).rjust(WIDTH)
+        return text
 
 
 PARTS = ("decode", "crop", "network", "rest")

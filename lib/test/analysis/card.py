@@ -174,8 +174,8 @@ def failure_strip(sequence: Sequence, track: Track) -> np.ndarray:
         boxes = [mark.box for mark in of_frame if mark.box is not None]
         x, y, w, h = picture_region(boxes, (image.shape[1], image.shape[0]), _LEAST_ZOOM)
         images.append(image[y : y + h, x : x + w])
-        moved = (mark.box and [mark.box[0] - x, mark.box[1] - y, *mark.box[2:]] for mark in of_frame)
-        marks.append([mark._replace(box=box) for mark, box in zip(of_frame, moved, strict=True)])
+        corner = np.array([x, y, 0, 0])
+        marks.append([mark._replace(box=(mark.box - corner).tolist()) if mark.box else mark for mark in of_frame])
     captions = [f"frame {t}, {titles[t]}" for t in sorted(titles)]
     return marked_sheet(images, captions, marks, legend([track]), TILE_WIDTH)
 
