@@ -64,3 +64,9 @@ def test_optional_packages_are_imported_only_where_they_are_used():
     )
     found = subprocess.check_output([sys.executable, "-c", code], cwd=REPOSITORY, text=True)
     assert found.split() == []
+
+
+@pytest.mark.end_to_end
+def test_tracking_and_its_workers_wait_for_no_tables_or_plots():
+    code = "import sys, tracking.test; print(*sorted({'pandas', 'matplotlib', 'scipy'} & sys.modules.keys()))"
+    assert subprocess.check_output([sys.executable, "-c", code], cwd=REPOSITORY, text=True).split() == []

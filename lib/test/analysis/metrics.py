@@ -17,6 +17,7 @@ from itertools import product
 import numpy as np
 
 from lib.test.analysis.protocols import CURVE_ENDS, FIVE, Rules, Score
+from lib.test.evaluation.results import box_problem
 from lib.utils.errors import DataError
 
 _PLAIN = Rules()
@@ -36,12 +37,6 @@ class FrameErrors:
     scored: np.ndarray  # the frame is in the denominator of the scores
     boxes: np.ndarray  # (frames, 4), the prediction as it was scored
     given: int  # number of boxes in the prediction, which may be fewer or more than the frames
-
-
-def box_problem(boxes: np.ndarray) -> str | None:
-    """Describe the first of boxes (frames, 4) x, y, w, h that is not finite or has a negative side, if any."""
-    bad = ~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1)
-    return f"frame {bad.argmax()} is {boxes[bad.argmax()].tolist()}, not a box" if bad.any() else None
 
 
 def check_truth(truth: np.ndarray, rules: Rules, source: str) -> np.ndarray:

@@ -124,6 +124,12 @@ def read_result(path: Path, cache: Path | None = None) -> np.ndarray:
     return boxes
 
 
+def box_problem(boxes: np.ndarray) -> str | None:
+    """Describe the first of boxes (frames, 4) x, y, w, h that is not finite or has a negative side, if any."""
+    bad = ~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] < 0).any(axis=1)
+    return f"frame {bad.argmax()} is {boxes[bad.argmax()].tolist()}, not a box" if bad.any() else None
+
+
 def write_scores(path: Path, scores: Iterable[float]) -> None:
     """Write the scores that belong to the result file ``path``, one per frame with six digits.
 

@@ -14,10 +14,11 @@ import numpy as np
 from tqdm import tqdm
 
 from lib.data.sequence import Sequence
-from lib.test.analysis.metrics import box_overlap, box_problem
+from lib.test.analysis.metrics import box_overlap
 from lib.test.evaluation.benchmarks import FOLDER_PREFIX, get_benchmark, get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
 from lib.test.evaluation.results import (
+    box_problem,
     file_hash,
     finish_result,
     partial_path,

@@ -22,10 +22,17 @@ from tqdm import tqdm
 
 from lib.data.annotations import parse_table, read_table
 from lib.models.family import DEFAULT_FAMILY
-from lib.test.analysis.metrics import box_problem
 from lib.test.evaluation.benchmarks import get_benchmark, get_dataset
 from lib.test.evaluation.environment import EnvSettings, env_settings
-from lib.test.evaluation.results import ANNOTATOR, origin_text, read_provenance, read_result, result_files, time_path
+from lib.test.evaluation.results import (
+    ANNOTATOR,
+    box_problem,
+    origin_text,
+    read_provenance,
+    read_result,
+    result_files,
+    time_path,
+)
 from lib.utils.errors import ConfigError, DataError, listed
 from lib.utils.replacing import replacing
 
