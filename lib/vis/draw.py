@@ -57,8 +57,8 @@ def draw_box(
 ) -> np.ndarray:
     """Draw a frame around an ``xywh`` box in pixels on a copy of ``image``, RGB uint8 (H, W, 3).
 
-    A thin dark rim lets it stand out from any background. It lies outside of the box, so that even a target of a few
-    pixels stays visible; where the box reaches the border of the image or lies beyond it, it is drawn along the border.
+    A thin dark rim lets it stand out from any background. The frame lies outside of the box, so that even a target of a
+    few pixels stays visible; where the box reaches the image's border or lies beyond, it is drawn along the border.
     ``label`` (ASCII) stands on a filled tag above the box; below it where there is no room above, else inside. The line
     is ``thickness`` pixels wide, by default as fits the image, see :func:`line_width`.
 
