@@ -120,7 +120,7 @@ def step_shares(
         optimizer.zero_grad(set_to_none=True)
         moved = actor.to_device(batch)
         moments = [now(actor.device)]
-        output = actor.forward(moved, epoch)
+        output = actor.run(moved, epoch)
         moments.append(now(actor.device))
         loss, _ = actor.losses(output, moved)
         moments.append(now(actor.device))

@@ -83,8 +83,7 @@ class MeanMemoryActor(Actor):
         memory = empty_memory(self.cfg, len(template), template.device)
         found = []
         for search in batch["search_images"]:
-            with torch.autocast(template.device.type, self.amp_dtype, enabled=self.amp_dtype is not None):
-                outputs, memory = self.net(template, search, memory)
+            outputs, memory = self.net(template, search, memory)
             found.append(outputs)
         return {name: torch.cat([outputs[name] for outputs in found]) for name in found[0]}
 

@@ -20,6 +20,8 @@ from lib.models.family import (
     find_family,
     load_experiment,
 )
+from lib.models.layers.head import CenterHead
+from lib.models.layers.score_map import gaussian_maps
 from lib.test.evaluation.evaluate import track_benchmarks
 from lib.test.export import ExportOptions, export_network
 from lib.test.export.graph import NetworkGraph, network_hash
@@ -244,6 +246,63 @@ def test_what_run_changes_and_reads_must_be_in_the_first_state(experiment, weigh
     monkeypatch.setitem(_FOUND, "mean_memory", replace(find_family(MEMORY), plain=Renamed))
     with pytest.raises(ConfigError, match=r"run\(\) of mean_memory reads mean again, which initial_state\(\) does not"):
         NetworkGraph(cfg, tracking_model(cfg, weights[MEMORY]))
+
+
+def test_a_presence_that_run_returns_is_an_output_of_the_tracker_and_no_state(experiment, weights, monkeypatch):
+    class Sure(find_family(MEMORY).plain):
+        def run(self, state, crops):
+            outputs, changed = super().run(state, crops)
+            return outputs, {**changed, "presence": outputs["score_map"].amax((2, 3))}
+
+    monkeypatch.setitem(_FOUND, "mean_memory", replace(find_family(MEMORY), plain=Sure))
+    cfg = load_experiment(experiment, family=MEMORY)
+    model = tracking_model(cfg, weights[MEMORY])
+    tracker, (images, boxes) = Tracker(cfg, model), clip()
+    tracker.initialize(images[0], {"init_bbox": boxes[0].tolist()})
+    assert 0 < tracker.track(images[1])["presence"] < 1
+    old, fresh = tracker._target, tracker.start(images[1], boxes[1].tolist())
+    for targets in ([old, fresh], [fresh, old]):  # their states have the same entries
+        assert len(tracker.step([images[2]] * 2, targets).presence) == 2
+    assert NetworkGraph(cfg, model).outputs[-2:] == ("next_memory", "next_presence")
+
+
+def test_a_head_of_its_own(experiment, monkeypatch):
+    """The family of docs/add_a_tracker.md, OSTrack with a second score map."""
+    text = (REPOSITORY / "docs/add_a_tracker.md").read_text()
+    found: dict = {}
+    exec(text.partition("```python head\n")[2].partition("```")[0], found)
+    family, head = found["FAMILY"], found["PeakHead"]
+    monkeypatch.setitem(_FOUND, "peak", family)
+    cfg = load_experiment(experiment, family="peak")
+    model, batch = tracking_model(cfg), small_batch()
+    actor = build_actor(model, cfg)
+    output, boxes = actor.forward(batch, 1), batch["search_anno"][0]
+    loss, stats = actor.losses(output, batch)
+    loss.backward()
+    assert model.box_head.conv1_peak[0].weight.grad.abs().sum() > 0
+    usual = CenterHead.location_loss(output, boxes)
+    extra = ((output["peak_map"] - gaussian_maps(boxes, 4)[:, None]) ** 2).mean()
+    assert stats["Loss/location"].item() == pytest.approx((usual + extra).item(), rel=1e-5)
+    graph = NetworkGraph(cfg, model)
+    assert graph.outputs == ("score_map", "size_map", "offset_map", "peak_map")
+    tracker, (images, boxes) = Tracker(cfg, model), clip()
+    tracker.initialize(images[0], {"init_bbox": boxes[0].tolist()})
+    assert tracker.track(images[1])["best_score"] > 0.15 and tracker.head is head  # the mean of about 0.01 and 0.5
+    with pytest.raises(ConfigError, match=r"MODEL\.HEAD\.TYPE is 'CENTER'; it must be PEAK"):
+        load_experiment(experiment, ["MODEL.HEAD.TYPE=CENTER"], "peak")
+    monkeypatch.setitem(_FOUND, "peak", replace(family, heads=find_family(DEFAULT_FAMILY).heads))
+    with pytest.raises(ConfigError, match=r"MODEL\.HEAD\.TYPE is PEAK, a head that the family peak lacks"):
+        tracking_model(cfg)
+
+
+def test_an_actor_runs_under_autocast_without_asking_for_it(experiment):
+    cfg = load_experiment(experiment, family=MEMORY)
+    seen: list[torch.dtype] = []
+    model = tracking_model(cfg)
+    model.project.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    for dtype in (None, torch.bfloat16):
+        build_actor(model, cfg, dtype)(small_batch(), 1)
+    assert set(seen) == {torch.float32, torch.bfloat16}
 
 
 def test_a_model_of_any_form_can_be_trained(experiment):

@@ -26,7 +26,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("video", help=sources)
     box, sides = {"type": float, "action": "append", "dest": "boxes"}, ("X", "Y", "W", "H")
     first = "target in the first frame, in pixels; repeat it for several (default: draw it with the mouse)"
-    parser.add_argument("--optional_box", nargs=4, default=[], metavar=sides, help=first, **box)
+    parser.add_argument("--optional_box", "--box", nargs=4, default=[], metavar=sides, help=first, **box)
     later = "target that starts in a later frame of the video, counted from 0; may be repeated, too"
     parser.add_argument("--box_at", nargs=5, metavar=("FRAME", *sides), help=later, **box)
     parser.add_argument("--start_frame", type=int, default=0, help="first frame that is read, counted from 0 (0)")

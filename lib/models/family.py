@@ -12,8 +12,8 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 import lib.models
 from lib.config import ExperimentConfig, is_config_file, load_config
+from lib.models.layers.head import HEADS, BoxHead
 from lib.models.state import State, TrackingModel
 from lib.models.weights import Explain, load_weights
 from lib.utils.errors import ConfigError, suggestion
@@ -55,6 +56,7 @@ class Family:
         tracker: class that tracks with it, likewise, see :class:`lib.test.tracker.tracker.Tracker`.
         adapt_weights: function ``(model, weights)`` that changes the weights of another experiment in place so that
             they fit the model, such as position embeddings of another grid (``--config_prv``).
+        heads: class of the head for each value of ``MODEL.HEAD.TYPE``.
         explain_misfit: function that, given the state dicts of a model and of weights that do not fit it, returns
             sentences on why; None = no explanation.
     """
@@ -68,6 +70,7 @@ class Family:
     tracker: str = "lib.test.tracker.tracker:Tracker"
     adapt_weights: Callable[[Any, dict[str, Tensor]], None] = keep_weights
     explain_misfit: Explain | None = None
+    heads: Mapping[str, type[BoxHead]] = field(default_factory=lambda: HEADS)
 
     @property
     def name(self) -> str:
@@ -83,8 +86,8 @@ class Family:
         return self.plain(cfg, copy.deepcopy(model).to(device, dtype))
 
     def own_code(self) -> list[Path]:
-        """List the Python files of a family outside the project: all in the folders of its functions and tracker."""
-        parts: list[Any] = []
+        """List the Python files of a family outside the project, all in the folders of its functions, heads, tracker."""
+        parts: list[Any] = [*self.heads.values()]
         for part in (self.build, self.initial_state, self.plain, self.inference):
             # The module of a partial function is functools.
             parts += [part.func, *part.args, *part.keywords.values()] if isinstance(part, partial) else [part]
@@ -143,6 +146,19 @@ def find_family(name: str) -> Family:
 def family_of(cfg: ExperimentConfig) -> Family:
     """Return the family of an experiment."""
     return find_family(cfg.family)
+
+
+def head_of(cfg: ExperimentConfig) -> type[BoxHead]:
+    """Return the class of the head of an experiment.
+
+    Raises:
+        ConfigError: the family has no head of that name.
+    """
+    heads, name = family_of(cfg).heads, cfg.MODEL.HEAD.TYPE
+    if name not in heads:
+        known = f"FAMILY has heads={{...}} for {', '.join(heads)}"
+        raise ConfigError(f"MODEL.HEAD.TYPE is {name}, a head that the family {cfg.family} lacks: its {known}")
+    return heads[name]
 
 
 def experiment_family(config: str | Path, family: str = "") -> Family:

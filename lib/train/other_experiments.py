@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.config import ExperimentConfig
-from lib.models.family import build_trained, family_of, load_experiment
-from lib.models.layers.head import HEADS
+from lib.models.family import build_trained, family_of, head_of, load_experiment
 from lib.models.weights import BLOCKS, count_blocks, load_matching, with_names_of
 from lib.train.actors import Actor, build_actor
 from lib.train.admin.settings import TrainOptions
@@ -104,7 +103,7 @@ def load_teacher(
         raise ConfigError(f"{teacher.name} cannot teach this experiment: {'; '.join(different)}")
     for whose, experiment in ((f"the teacher {teacher.name}", teacher), ("the student", cfg)):
         head = experiment.MODEL.HEAD.TYPE
-        if "score_map" not in HEADS[head].outputs:
+        if "score_map" not in head_of(experiment).outputs:
             raise ConfigError(f"MODEL.HEAD.TYPE of {whose} is {head}, which has no score map: no distillation")
     path = find_weights(teacher.family, teacher.name, teacher.TEST.EPOCH, save_dir)
     net = build_trained(teacher, path, cfg.DATA.SEARCH.SIZE)

@@ -83,7 +83,7 @@ def _mlp_hidden(cfg: ExperimentConfig) -> int:
 def _mean_iou(actor: Actor, samples: Sequence[dict[str, Any]]) -> float:
     """Return the mean IoU of an actor's network on batches."""
     moved = map(actor.to_device, samples)
-    return sum(float(actor.losses(actor.forward(batch, None), batch)[1]["IoU"]) for batch in moved) / len(samples)
+    return sum(float(actor.losses(actor.run(batch, None), batch)[1]["IoU"]) for batch in moved) / len(samples)
 
 
 @torch.no_grad()

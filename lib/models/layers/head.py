@@ -1,7 +1,7 @@
 """Box heads: feature maps of the search region in, one box out.
 
 A head defines its maps, how a box and a score are decoded from them, its location loss, and how its maps are shown. To
-add a head, write its class and add it to :data:`HEADS`.
+add a head, write its class and add it to :data:`HEADS`, or, for one family, to its ``heads``.
 
 ``CENTER`` and ``MLP`` predict a score, an offset and a size for every cell, ``CORNER`` two corner distributions (STARK,
 ICCV 2021). Scores, sizes and boxes are float32 in any precision: in half precision the upper clamp of the score,

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.config.ostrack import OSTrackConfig
+from lib.models.family import head_of
 from lib.models.layers.block import DIRECT, Execution
 from lib.models.layers.encoder import Encoded
-from lib.models.layers.head import HEADS, BoxHead
+from lib.models.layers.head import BoxHead
 from lib.models.ostrack.backbone import Backbone
 from lib.models.ostrack.pretrained import load_pretrained
 
@@ -21,7 +22,7 @@ class OSTrack(nn.Module):
     """One-stream tracker (Ye et al., ECCV 2022): backbone over both images, box head over the search tokens.
 
     Args:
-        box_head: a head of :data:`HEADS`.
+        box_head: a head of the family.
         correlation: also give the head the cosine similarity of each search token to each template token.
     """
 
@@ -103,7 +104,7 @@ def build_ostrack(cfg: OSTrackConfig, pretrained: bool = False, execution: Execu
     sizes = cfg.DATA.TEMPLATE.SIZE, cfg.DATA.SEARCH.SIZE
     backbone = Backbone(cfg.MODEL.BACKBONE, *sizes, cfg.TRAIN.DROP_PATH_RATE, execution)
     in_channels = backbone.embed_dim + (backbone.template_grid**2 if head.CORRELATION else 0)
-    model = OSTrack(backbone, HEADS[head.TYPE](in_channels, head.NUM_CHANNELS), correlation=head.CORRELATION)
+    model = OSTrack(backbone, head_of(cfg)(in_channels, head.NUM_CHANNELS), correlation=head.CORRELATION)
     if pretrained and cfg.MODEL.PRETRAIN_FILE:
         load_pretrained(model, cfg.MODEL.PRETRAIN_FILE)
     return model

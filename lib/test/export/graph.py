@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.config import ExperimentConfig, config_hash, to_plain
-from lib.models.family import family_of
-from lib.models.layers.head import HEADS
+from lib.models.family import family_of, head_of
 from lib.models.state import State
 from lib.utils.errors import ConfigError
 
@@ -37,7 +36,7 @@ class NetworkGraph(nn.Module):
         super().__init__()
         self.dtype = dtype
         self.network = family_of(cfg).tracking_form(cfg, model, dtype, torch.device("cpu"), pack=False)
-        self.head_outputs = HEADS[cfg.MODEL.HEAD.TYPE].outputs
+        self.head_outputs = head_of(cfg).outputs
         noise = {name: torch.from_numpy(value) for name, value in noise_inputs(cfg, 1).items()}
         search = noise.pop("search")
         with torch.inference_mode():

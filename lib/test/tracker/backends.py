@@ -19,8 +19,7 @@ from torch import Tensor, nn
 import lib.drawing
 import lib.models
 from lib.config import ExperimentConfig
-from lib.models.family import family_of
-from lib.models.layers.head import HEADS
+from lib.models.family import family_of, head_of
 from lib.models.state import State
 from lib.test import export
 from lib.test.export.formats import FORMATS, Run, required
@@ -87,7 +86,7 @@ def exported_network(
         export.export_network(cfg, model, format, path, export.ExportOptions(precision))
     opened = export.open_network(format, path, weights, precision)
     changes = [name for name in opened.record.get("state", "").split(",") if name]
-    return ExportedNetwork(opened.run, HEADS[cfg.MODEL.HEAD.TYPE].outputs, changes)
+    return ExportedNetwork(opened.run, head_of(cfg).outputs, changes)
 
 
 def kept_file(cfg: ExperimentConfig, weights: str, format: str, precision: str, folder: Path) -> Path:

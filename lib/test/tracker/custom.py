@@ -68,7 +68,7 @@ def _module(name: str) -> ModuleType:
         found = False
     if not found:
         families = family_names()
-        known = f"{', '.join(families)} are built in; {full} would be one of your own"
+        known = f"{', '.join(families)} are built in; there is no module {full} here or on PYTHONPATH"
         raise ConfigError(f"unknown tracker {name!r}: {suggestion(name, families, known)}")
     module: Any = importlib.import_module(full)
     for function in ("parameters", "get_tracker_class"):

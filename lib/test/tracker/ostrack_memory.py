@@ -57,18 +57,6 @@ class MemoryTracker(Tracker):
                 found[i].state |= self.new_template(image, target, found[i].box)
         return found, crop, network
 
-    def search(
-        self, images: Sequence[np.ndarray], targets: Sequence[Target], around: Sequence[Sequence[float]]
-    ) -> tuple[list[SearchResult], float, float]:
-        """See :class:`Tracker`."""
-        found, crop, network = super().search(images, targets, around)
-        for one, target in zip(found, targets, strict=True):
-            if "presence" in one.state:
-                one.presence = float(one.state["presence"])
-            # Presence is read even if it is not an input of the model.
-            one.state = {name: value for name, value in one.state.items() if name in target.state}
-        return found, crop, network
-
     def search_elsewhere(
         self, image: np.ndarray, target: MemoryTarget, last: list[float]
     ) -> tuple[SearchResult | None, float, float]:

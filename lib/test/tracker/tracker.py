@@ -24,8 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.config import ExperimentConfig
-from lib.models.family import family_of
-from lib.models.layers.head import HEADS
+from lib.models.family import family_of, head_of
 from lib.models.state import State, join_states, split_state
 from lib.test.evaluation.protocol import TrackResult
 from lib.test.tracker.networks import ModelNetwork, Network
@@ -82,7 +81,7 @@ class Tracker:
         )
         self.checkpoint = checkpoint
         self.device = self.network.device
-        self.head = HEADS[cfg.MODEL.HEAD.TYPE]
+        self.head = head_of(cfg)
         self.window = hann2d(cfg.TEST.SEARCH_SIZE // cfg.MODEL.BACKBONE.STRIDE).to(self.device)
         # The network predicts sizes as fractions of a search region as large as in training.
         self.size_scale = cfg.DATA.SEARCH.SIZE / cfg.TEST.SEARCH_SIZE
@@ -151,8 +150,9 @@ class Tracker:
         return self.search(images, targets, [target.box for target in targets])
 
     def keep(self, target: Target, found: SearchResult) -> None:
-        """Write the result of a search into ``target``."""
-        target.box, target.state = found.box, {**target.state, **found.state}
+        """Write the result of a search into ``target``; entries that its state does not have are outputs alone."""
+        known = {name: value for name, value in found.state.items() if name in target.state}
+        target.box, target.state = found.box, {**target.state, **known}
 
     def search(
         self, images: Sequence[np.ndarray], targets: Sequence[Target], around: Sequence[Sequence[float]]
@@ -171,7 +171,8 @@ class Tracker:
         found = []
         states = split_state(changed, len(targets))
         for (*box, score), center, factor, image, state in zip(rows, around, factors, images, states, strict=True):
-            found.append(SearchResult(self.decode(box, score, center, factor, image.shape), score, state))
+            presence = float(state["presence"]) if "presence" in state else math.nan
+            found.append(SearchResult(self.decode(box, score, center, factor, image.shape), score, state, presence))
         return found, cropped - start, predicted - cropped
 
     @torch.inference_mode()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.config import ExperimentConfig
-from lib.models.layers.head import HEADS
+from lib.models.family import head_of
 from lib.train.data.augmentation import normalized
 from lib.train.losses import distillation_losses, giou_loss, l1_loss, mean
 from lib.utils.box_ops import box_cxcywh_to_xyxy, box_xywh_to_xyxy
@@ -40,7 +40,7 @@ class Actor:
         dimension 1, but ``label`` without presence is (B,). Epochs are counted from 1.
         """
         moved = self.to_device(batch)
-        return self.losses(self.forward(moved, epoch), moved)
+        return self.losses(self.run(moved, epoch), moved)
 
     def to_device(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Move the needed tensors to the network's device, and normalize uint8 crops."""
@@ -50,6 +50,11 @@ class Actor:
                 brightness = batch[f"{kind}_brightness"].to(self.device, non_blocking=True)
                 moved[f"{kind}_images"] = normalized(images, brightness, self._mean, self._std)
         return moved
+
+    def run(self, batch: dict[str, Tensor], epoch: int | None) -> dict[str, Any]:
+        """Run :meth:`forward` under autocast, if the experiment sets ``TRAIN.AMP``."""
+        with torch.autocast(self.device.type, self.amp_dtype, enabled=self.amp_dtype is not None):
+            return self.forward(batch, epoch)
 
     def forward(self, batch: dict[str, Tensor], epoch: int | None) -> dict[str, Any]:
         """Return the network's outputs for a batch from :meth:`to_device`; ``epoch`` None = as in tracking.
@@ -67,12 +72,12 @@ class Actor:
         target = box_xywh_to_xyxy(boxes).clamp(0, 1)
         giou, iou = giou_loss(predicted, target, label)
         l1 = l1_loss(predicted, target, label)
-        location = HEADS[self.cfg.MODEL.HEAD.TYPE].location_loss(output, boxes, label)
+        location = head_of(self.cfg).location_loss(output, boxes, label)
         total = train.GIOU_WEIGHT * giou + train.L1_WEIGHT * l1 + location
         stats = {"Loss/giou": giou, "Loss/l1": l1, "Loss/location": location, "IoU": mean(iou, label)}
         if self.teacher is not None:
             with torch.no_grad():
-                taught = self.teacher.forward(batch, None)
+                taught = self.teacher.run(batch, None)
             # The sizes it predicts are fractions of the search region that it was trained with.
             scale = self.teacher.cfg.DATA.SEARCH.SIZE / self.cfg.DATA.SEARCH.SIZE
             taught = taught | {"size_map": taught["size_map"] * scale}

@@ -32,5 +32,4 @@ class OSTrackActor(Actor):
         mask = template_mask(self.cfg, template.shape[-1], len(template), template.device, boxes=box)
         rate = None if epoch is None else keep_rate(self.cfg, epoch)
         search = batch["search_images"].flatten(0, 1)
-        with torch.autocast(template.device.type, self.amp_dtype, enabled=self.amp_dtype is not None):
-            return self.net(template, search, ce_template_mask=mask, ce_keep_rate=rate, template_box=box)
+        return self.net(template, search, ce_template_mask=mask, ce_keep_rate=rate, template_box=box)

@@ -31,8 +31,7 @@ class OSTrackMemoryActor(Actor):
         memory = first_memory(self.cfg, templates.shape[1], templates.device)
         found: list[dict[str, Any]] = []
         for search in batch["search_images"]:
-            with torch.autocast(search.device.type, self.amp_dtype, enabled=self.amp_dtype is not None):
-                outputs = self.net(templates[0], search, templates[-1], memory, mask, rate, boxes=(boxes[0], boxes[-1]))
+            outputs = self.net(templates[0], search, templates[-1], memory, mask, rate, boxes=(boxes[0], boxes[-1]))
             memory = changed_entries(outputs.get("token"), outputs.get("presence_logit"))
             found.append(outputs)
         return {
