@@ -86,7 +86,7 @@ class Family:
         return self.plain(cfg, copy.deepcopy(model).to(device, dtype))
 
     def own_code(self) -> list[Path]:
-        """List the Python files of a family outside the project, all in the folders of its functions, heads, tracker."""
+        """List Python files of a family outside the project: all in the folders of its functions, heads, tracker."""
         parts: list[Any] = [*self.heads.values()]
         for part in (self.build, self.initial_state, self.plain, self.inference):
             # The module of a partial function is functools.
