@@ -176,7 +176,7 @@ def test_origin_of_results_is_shown_and_mixtures_are_called_out(workspace, env):
 
     write_provenance(results / "car.txt", **record | {"checkpoint": None})
     text = summary_text(score(workspace, env, "perfect"))
-    assert "ostrack/perfect: random weights, config c0ffee, float32, 1 sequences" in text
+    assert "ostrack/perfect: no weight file, config c0ffee, float32, 1 sequences" in text
     assert "WARNING: the results of ostrack/perfect do not all come from the same model" in text
 
 
@@ -196,8 +196,8 @@ def test_runs_with_truncated_boxes_among_others_are_called_out(workspace, env):
             record = {"config": "c", "config_hash": "c0ffee", "precision": "float32", "checkpoint": None}
             write_provenance(write_result(workspace, run, name, boxes), **record, **settings)
     text = summary_text(score(workspace, env, "c_000", "c_001"))
-    assert "ostrack/c_000: random weights, config c0ffee, float32\n" in text
-    assert "ostrack/c_001: random weights, config c0ffee, float32, boxes of whole pixels\n" in text
+    assert "ostrack/c_000: no weight file, config c0ffee, float32\n" in text
+    assert "ostrack/c_001: no weight file, config c0ffee, float32, boxes of whole pixels\n" in text
     assert "WARNING: the runs of ostrack/c (mean of 2 runs) are not all of one configuration" in text
 
 

@@ -255,7 +255,7 @@ def test_comparison_says_what_the_difference_means(two):
     assert lines[0] == "net/good_1 less net/half, AUC, 3 sequences, protocol official"
     # Of the 8 ways to flip the signs of the differences 38.1, 38.1 and 0, four give a sum as large.
     assert lines[1] == "+25.40, 95% interval +0.00..+38.10, p = 0.5000; better on 2 sequences, worse on 0"
-    assert lines[2] == "25.40 points of AUC are within noise: these sequences do not tell which of the two is better."
+    assert lines[2] == "25.40 points of AUC on 2 sequences that differ say nothing yet: the test needs at least 6."
     with pytest.raises(DataError, match="cannot compare net/god: none has that name; did you mean net/good_1"):
         comparison_text(two, "net/god", "half")
 
@@ -350,7 +350,7 @@ def test_page_attributes_and_cache_of_the_script(tmp_path, monkeypatch):
     assert "origin unknown: net/b\nnet/a: imported from results.zip (sha256 12ab)\n" in blocks[0]
     assert blocks[1] == f"{name} has no attributes, or they were not found beside it"
     assert blocks[2].endswith(
-        "0.00 points of AUC are within noise: these sequences do not tell which of the two is better."
+        "0.00 points of AUC on 0 sequences that differ say nothing yet: the test needs at least 6."
     )
     assert blocks[3].endswith(f"{label}_official: per_sequence.csv, report.html")
     assert (tmp_path / f"out/test/result_plots/{label}_official/report.html").read_text() == "net/a"

@@ -57,7 +57,7 @@ def main() -> None:
         print(f"{block}\n")
     next_step(
         "open report.html in the folder above" if args.html else "--html for a page with every sequence in it",
-        "--compare A B to ask whether a difference counts",
+        *(() if args.compare else ("--compare A B to ask whether a difference counts",)),
     )
 
 

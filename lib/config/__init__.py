@@ -117,7 +117,7 @@ def _parse_override(text: str) -> dict[str, Any]:
     """Turn ``"A.B=value"`` into ``{"A": {"B": value}}``."""
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise ConfigError(f"override {text!r} is not of the form KEY.SUB=value")
+        raise ConfigError(f"{text!r} is no option, and no override of the form KEY.SUB=value")
     nested: Any = _parse_yaml(value, f"override {text!r}: the value") if value else ""
     for part in reversed(key.strip().split(".")):
         nested = {part: nested}

@@ -127,7 +127,7 @@ def _tracker(report: Report, number: int) -> dict[str, Any]:
         "pValue": 0 if found.p_value < 0.0001 else round(found.p_value, 4),
         "better": found.better,
         "worse": found.worse,
-        "significant": found.significant,
+        "verdict": found.verdict,
     }
 
 

@@ -271,6 +271,13 @@ class Comparison:
         """Whether chance alone would rarely do this: the p-value is below 1 - :data:`LEVEL`."""
         return self.p_value < 1 - LEVEL
 
+    @property
+    def verdict(self) -> str:
+        """What the test says. With fewer than 6 sequences that differ, no difference can be significant."""
+        if 2.0 ** (1 - self.better - self.worse) >= 1 - LEVEL:
+            return "too few sequences"
+        return "more than noise" if self.significant else "within noise"
+
 
 def compare_scores(first: np.ndarray, second: np.ndarray, weights: np.ndarray) -> Comparison:
     """Compare the scores ``(sequences,)`` of two trackers, with the ``weights`` that the mean gives to sequences."""

@@ -295,7 +295,7 @@ def origin_text(path: Path, record: Mapping[str, Any] | None) -> str:
         return f"{ORIGIN_UNKNOWN}: changed after it was written"
     if record.get("imported_from"):
         return f"imported from {record['imported_from']}"
-    checkpoint = "random weights"
+    checkpoint = "no weight file"
     if record.get("checkpoint"):
         checkpoint = f"{Path(record['checkpoint']).name} (sha256 {record.get('checkpoint_sha256')})"
     backend = backend_name(record.get("backend"))

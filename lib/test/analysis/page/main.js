@@ -61,7 +61,7 @@ function drawComparison() {
     { title: "p", value: ({ pValue }) => pValue, cell: ({ pValue }) => (pValue ? pValue.toFixed(4) : "< 0.0001") },
     { title: "Better on", value: ({ better }) => better },
     { title: "Worse on", value: ({ worse }) => worse },
-    { title: "Verdict", text: true, value: ({ significant }) => (significant ? "more than noise" : "within noise") },
+    { title: "Verdict", text: true, value: ({ verdict }) => verdict },
   ];
   const rows = () => trackers.slice(1);
   const sort = { column: 1, descending: true };
