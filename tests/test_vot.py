@@ -169,6 +169,12 @@ def test_the_workspace_script_writes_absolute_paths(tmp_path, tiny, monkeypatch,
     assert Path(config) == REPOSITORY / f"experiments/ostrack/{TINY}.yaml"
     running = ["--device", "auto", "--precision", "float32", "--backend", "torch"]
     assert options == ["--script", "ostrack", "--checkpoint", str(tiny[1]), *running]
+    # An installed package looks for exported files below the folder that it runs in, which the toolkit chooses.
+    run_command(
+        monkeypatch, "make_vot_workspace", [*arguments, "--name", "e", "--backend", "openvino", "--save_dir", "o"]
+    )
+    registry.read("w/trackers.ini")
+    assert shlex.split(registry["e"]["command"])[-2:] == ["--save_dir", str(tmp_path / "o")]
     with pytest.raises(CheckpointError, match=r"none\.pth"):
         run_command(monkeypatch, "make_vot_workspace", ["--workspace", "v", "--checkpoint", "none.pth"])
     for options, message in (

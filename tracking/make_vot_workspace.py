@@ -10,8 +10,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lib.config import config_path, load_config
 from lib.models.family import Family, experiment_family
 from lib.test.evaluation.benchmarks import get_dataset
-from lib.test.spec import add_family_option, add_tracker_options
-from lib.test.tracker.build import check_compiled, choose_precision, find_checkpoint
+from lib.test.spec import EXPORTED, add_family_option, add_tracker_options
+from lib.test.tracker.build import check_compiled, choose_precision, exports_folder, find_checkpoint
 from lib.test.vot.workspace import add_sequences, register_tracker
 from lib.utils.devices import checked_device
 from lib.utils.errors import CheckpointError, run_cli
@@ -28,6 +28,8 @@ def tracker_command(args: argparse.Namespace, family: Family) -> list[str]:
     config, checkpoint = config_path(family.config, args.config).resolve(), checkpoint.resolve()
     options = ["--script", args.script or family.name, "--checkpoint", str(checkpoint), "--device", args.device]
     options += ["--precision", args.precision, "--backend", args.backend, *(["--compile"] if args.compile else [])]
+    if args.backend in EXPORTED:  # their file is there, whatever folder the toolkit runs this in
+        options += ["--save_dir", str(exports_folder(args.save_dir).parent.resolve())]
     script = Path(__file__).resolve().with_name("vot_tracker.py")
     return [sys.executable, str(script), str(config), *args.overrides, *options]
 
