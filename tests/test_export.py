@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -312,6 +313,18 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FileExistsError, match="file"):
         export.export_network(*case(), "torch", tmp_path / "file/n.pt2")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("format", ["torch", "onnx", "openvino"])
+def test_a_full_disk_is_told(format, tmp_path):
+    graph = torch.nn.Linear(64, 64)
+    graph.outputs = ("y",)
+    path = tmp_path / f"n{FORMATS[format].suffix}"
+    path.with_suffix(".bin" if format == "openvino" else path.suffix).symlink_to("/dev/full")
+    with pytest.raises((OSError, OSTrackError), match="No space left|n.xml .*is the disk full"):
+        inputs = {"input": np.ones((1, 64), np.float32)}
+        FORMATS[format].write(graph, inputs, path, {"precision": "float32"}, [])
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -65,6 +66,14 @@ def test_a_folder_gives_the_same_boxes_to_the_last_bit(source, tmp_path, monkeyp
     known = yaml.safe_load(head)
     assert known["license"] == "mit" and known["ostrack"]["family"] == find_family(family).name
     assert "| data | drawn pictures |" in body and known["ostrack"]["sha256"]["model.safetensors"] in body
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_told(source, tmp_path, monkeypatch, capsys):
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub/model.safetensors").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        export(monkeypatch, capsys, source, tmp_path / "hub")
 
 
 def test_a_folder_that_is_not_what_it_says_is_refused_in_a_line(source, tmp_path, monkeypatch, capsys):

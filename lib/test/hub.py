@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from lib.config import ExperimentConfig, is_config_file, to_plain
 from lib.models.family import find_family, load_experiment
@@ -65,8 +65,7 @@ def write_folder(cfg: ExperimentConfig, checkpoint: Path, folder: Path, license:
     (folder / README).unlink(missing_ok=True)  # the folder is none until all is written
     (folder / CONFIG).write_text(yaml.safe_dump(to_plain(cfg), sort_keys=False))
     tensors = {name: value.contiguous().clone() for name, value in state.items()}  # it refuses shared memory
-    save_file(tensors, folder / WEIGHTS, {"format": "pt"})
-    (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # safetensors makes it private
+    (folder / WEIGHTS).write_bytes(save(tensors, {"format": "pt"}))
     card = _card_rows(checkpoint.with_suffix(".md"))
     license = license or card.get("license", "not stated")
     hashes = {name: file_sha256(folder / name) for name in (CONFIG, WEIGHTS)}

@@ -71,8 +71,10 @@ def write_torch(
     graph: NetworkGraph, inputs: Inputs, path: Path, record: dict[str, str], calibration: list[Inputs]
 ) -> None:
     """A program of ``torch.export``, with the record as an extra file."""
+    program = io.BytesIO()  # torch itself ends the process where a disk is full
     with quiet():
-        torch.export.save(_program(graph, inputs), path, extra_files={_RECORD: json.dumps(record)})
+        torch.export.save(_program(graph, inputs), program, extra_files={_RECORD: json.dumps(record)})
+    path.write_bytes(program.getbuffer())
 
 
 def open_torch(path: Path) -> Opened:
@@ -116,7 +118,10 @@ def write_openvino(
     model = openvino.Core().read_model(onnx_model.SerializeToString(), b"")
     for key, value in record.items():
         model.set_rt_info(value, [_RECORD, key])
-    openvino.save_model(model, str(path), compress_to_fp16=False)
+    try:
+        openvino.save_model(model, str(path), compress_to_fp16=False)
+    except RuntimeError as error:
+        raise OSTrackError(f"OpenVINO cannot write {path.name} ({error}): is the disk full?") from error
 
 
 def open_openvino(path: Path) -> Opened:
