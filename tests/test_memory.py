@@ -505,6 +505,30 @@ def test_samples_tell_of_each_search_frame_whether_it_shows_the_target(cfg):
     assert "label" not in finish_pair(pair, None, np.random.default_rng(0))
 
 
+class TwoTargets(OneCrop):
+    """A source of two targets, which are areas of gray value 100 and 200."""
+
+    def draw_pair(self, rng, spec, positive=True):
+        pair = super().draw_pair(rng, spec)
+        pair.sequence = int(rng.integers(2))
+        for crop in (*pair.template, *pair.search):
+            crop.image[:] = 100 * (1 + pair.sequence)
+        return pair
+
+
+def test_search_frames_can_show_another_target(cfg):
+    spec = replace(SampleSpec.of(cfg, stream=0), normalize=None, covered=0.0, other_target=0.8)
+    pairs = [TrackingDataset([TwoTargets()], [1], spec)._draw(np.random.default_rng(i)) for i in range(200)]
+    values = np.array([[crop.image[0, 0, 0] for crop in (pair.template[0], *pair.search)] for pair in pairs])
+    other = values[:, 1:] != values[:, :1]
+    assert 0.3 < other.mean() < 0.5  # half of the 0.8, since the second target drawn is often the first again
+    np.testing.assert_array_equal(other, [[crop.hidden for crop in pair.search] for pair in pairs])
+    dataset = TrackingDataset([TwoTargets()], [1], spec)
+    labels = torch.stack([dataset[0, i]["label"] for i in range(200)])
+    assert labels.shape == (200, 2) and 0.5 < labels.mean() < 0.7
+    assert SampleSpec.of(cfg, stream=0).other_target == 0
+
+
 def test_presence_is_judged_by_rank_by_calibration_and_by_returns():
     score, there = np.array([0.9, 0.8, 0.8, 0.1]), np.array([True, True, False, False])
     assert auroc(score, there) == pytest.approx((1 + 1 + 0.5 + 1) / 4)

@@ -221,6 +221,18 @@ class TestNegatives:
                 seen.add(stranger[0])
         assert "B" in seen
 
+    @pytest.mark.parametrize("visible", [None, np.arange(40) < 30])
+    def test_negatives_are_augmented_like_other_samples(self, visible):
+        """Otherwise the quality of the image would tell the label."""
+        colors = Colors() if visible is None else Colors(visible=visible)
+        source = AnnotatedPairs(colors, PairSampling("trident", 200, 1, 1), augment=1.0)
+        specs = CropSpec(32, 2.0, 0.0, 0.0, 1), CropSpec(64, 4.0, 0.0, 0.0, 1)
+        samples = TrackingDataset([source], [1], SampleSpec(*specs, PLAIN, 16, 0, 0, negatives=True))
+        drawn = [samples[1, index] for index in range(20)]
+        assert {float(sample["label"]) for sample in drawn} == {0.0, 1.0}
+        for sample in drawn:
+            assert all(part.endswith(", augmented") for part in sample["source"].split(", not to be found in "))
+
     def test_without_the_variant_there_is_no_label(self):
         assert "label" not in samples_of(Colors(), negatives=False)[1, 0]
 

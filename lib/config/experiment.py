@@ -168,6 +168,8 @@ class DataConfig(Section):
     DRAW: Extension[DrawSettings] = DrawSettings()
     # Fraction of the search frames without the target: half are crops beside it, in the others it is covered.
     ABSENT: Extension[Share] = 0.0
+    # Fraction of the search frames that show the target of another sequence of the same data set instead of this one.
+    OTHER_TARGET: Extension[Share] = 0.0
 
 
 @dataclass(frozen=True)

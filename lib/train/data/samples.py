@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -89,13 +89,14 @@ class AnnotatedPairs:
         boxes = boxes_to_crop(info, search_ids)
         source = self._describe(index, template_ids, search_ids)
         with _errors_of(source):
-            if self.augment and positive and rng.random() < self.augment:
+            for t in () if positive else search_ids:
+                boxes[t] = center_box(frame(t).shape)
+            if self._augments(rng):
                 crops = augmented_crops(rng, frame, boxes, wanted, self.drawing, self.dataset.is_video)
                 crops = [augment_crop(crop, spec.joint) for crop in crops]
                 source += ", augmented"
             else:
-                around = [info.bbox[t] for t in template_ids]
-                around += [boxes[t] if positive else center_box(frame(t).shape) for t in search_ids]
+                around = [info.bbox[t] for t in template_ids] + [boxes[t] for t in search_ids]
                 crops = [
                     cut_crop(frame(t), box, kind, rng, spec.joint)
                     for (t, kind), box in zip(wanted, around, strict=True)
@@ -115,8 +116,20 @@ class AnnotatedPairs:
         search_ids = rng.choice(np.flatnonzero(info.valid), spec.search.number).tolist()
         source = self._describe(index, [], search_ids)
         with _errors_of(source):
-            searches = [cut_crop(self._frame(index, t), info.bbox[t], spec.search, rng, spec.joint) for t in search_ids]
+            if self._augments(rng):  # as the crops of a pair, whose first is its template
+                wanted = [(t, spec.search) for t in (search_ids[0], *search_ids)]
+                frame = cache(lambda t: self._frame(index, t))
+                searches = augmented_crops(rng, frame, info.bbox, wanted, self.drawing, self.dataset.is_video)[1:]
+                searches = [augment_crop(crop, spec.joint) for crop in searches]
+                source += ", augmented"
+            else:
+                searches = [
+                    cut_crop(self._frame(index, t), info.bbox[t], spec.search, rng, spec.joint) for t in search_ids
+                ]
         return CropPair([], searches, self.name, source, number)
+
+    def _augments(self, rng: np.random.Generator) -> bool:
+        return bool(self.augment) and rng.random() < self.augment
 
     def _frame(self, index: int, t: int) -> np.ndarray:
         try:
@@ -180,6 +193,7 @@ class SampleSpec:
     negatives: bool = False
     presence: bool = False  # samples have a label for the target's presence in each search frame
     covered: float = 0.0  # fraction of the search frames with the target in which it is covered
+    other_target: float = 0.0  # fraction of the search frames that show the target of another sequence instead
 
     @classmethod
     def of(cls, cfg: ExperimentConfig, stream: int) -> SampleSpec:
@@ -193,8 +207,9 @@ class SampleSpec:
             seed=cfg.TRAIN.SEED,
             stream=stream,
             negatives=cfg.TRAIN.TRAIN_CLS,
-            presence=bool(data.ABSENT) or data.SAMPLER_MODE == "clip",
+            presence=bool(data.ABSENT or data.OTHER_TARGET) or data.SAMPLER_MODE == "clip",
             covered=0.5 * data.ABSENT / (1 - 0.5 * data.ABSENT),  # of the frames that still show the target
+            other_target=data.OTHER_TARGET,
         )
 
     @property
@@ -246,6 +261,8 @@ class TrackingDataset(Dataset):
         positive = not self.spec.negatives or rng.random() < POSITIVE_PROBABILITY
         spec = PairSpec(self.spec.template, self.spec.search, draw_joint_augmentation(rng))
         pair = self.sources[chosen].draw_pair(rng, spec, positive)
+        if self.spec.other_target:
+            self._swap_targets(pair, self.sources[chosen], rng, spec)
         if self.spec.covered:
             covered = rng.random(len(pair.search)) < self.spec.covered
             pair.search = [cover(crop, rng) if hit else crop for crop, hit in zip(pair.search, covered, strict=True)]
@@ -261,3 +278,11 @@ class TrackingDataset(Dataset):
             negative = self.sources[other].draw_search(rng, spec, besides)
             pair.search, pair.source = negative.search, f"{pair.source}, not to be found in {negative.source}"
         return pair
+
+    def _swap_targets(self, pair: CropPair, source: PairSource, rng: np.random.Generator, spec: PairSpec) -> None:
+        """Replace some search frames of ``pair`` by those of another target of its source, drawn in the same way."""
+        swapped = rng.random(len(pair.search)) < self.spec.other_target
+        other = source.draw_pair(rng, spec) if swapped.any() else pair
+        if other.sequence is None or other.sequence != pair.sequence:
+            frames = zip(pair.search, other.search, swapped, strict=True)
+            pair.search = [replace(theirs, hidden=True) if swap else ours for ours, theirs, swap in frames]
