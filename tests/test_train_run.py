@@ -120,6 +120,19 @@ def test_normalizing_on_the_device_trains_the_same_weights(tiny, tmp_path, monke
     np.testing.assert_array_equal(pictures[:half], pictures[half:])
 
 
+def test_every_forward_pass_of_a_run_has_its_precision(tiny, tmp_path, monkeypatch):
+    """Steps, validation, and the picture of samples."""
+    original, seen = OSTrackActor.forward, []
+
+    def forward(self, batch, epoch):
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return original(self, batch, epoch)
+
+    monkeypatch.setattr(OSTrackActor, "forward", forward)
+    run(tiny, tmp_path / "out", "TRAIN.AMP=bf16", "TRAIN.EPOCH=1")
+    assert seen == [True] * len(seen) and len(seen) > 2
+
+
 @pytest.fixture
 def setting(tiny):
     cfg = load_config(OSTrackConfig, tiny, ["TRAIN.DROP_PATH_RATE=0"])

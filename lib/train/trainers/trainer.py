@@ -221,7 +221,7 @@ class Trainer:
             self.evaluator.net.eval()
             with torch.no_grad():
                 batch = batch | self.evaluator.to_device(batch)
-                output = self.evaluator.forward(batch, epoch)
+                output = self.evaluator.run(batch, epoch)
             optim.train_mode(self.net, self.cfg)
             if not output["pred_boxes"].isfinite().all():
                 return  # the weights are no numbers any more: the next step says so, and names its samples
