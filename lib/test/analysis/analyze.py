@@ -220,12 +220,12 @@ def comparison_text(report: Report, first: str, second: str) -> str:
     found = compare_scores(a.sequence_scores()[:, 0], b.sequence_scores()[:, 0], a.weights)
     p_value = f"p = {found.p_value:.4f}" if found.p_value >= 0.0001 else "p < 0.0001"
     points = f"{abs(found.difference):.2f} points of {name}"
-    if found.significant:
-        meaning = f"are more than noise: {(a if found.difference > 0 else b).label} is the better one"
-    elif found.verdict == "within noise":
-        meaning = "are within noise: these sequences do not tell which of the two is better"
-    else:
-        meaning = f"on {found.better + found.worse} sequences that differ say nothing yet: the test needs at least 6"
+    meaning = {
+        "more than noise": f"are more than noise: {(a if found.difference > 0 else b).label} is the better one",
+        "within noise": "are within noise: these sequences do not tell which of the two is better",
+        "too few sequences": f"on {found.better + found.worse} sequences that differ say nothing yet: "
+        "the test needs at least 6",
+    }[found.verdict]
     return (
         f"{a.label} less {b.label}, {name}, {len(report.data)} sequences, protocol {report.protocol}\n"
         f"{found.difference:+.2f}, 95% interval {found.low:+.2f}..{found.high:+.2f}, {p_value}; "

@@ -142,6 +142,7 @@ def augmented_crops(
     wanted: Sequence[tuple[int, CropSpec]],
     settings: DrawSettings,
     is_video: bool,
+    has_template: bool = True,
 ) -> list[Crop]:
     """Take augmented crops: changed extent of the target, warp, rotation, and degradations of low-quality video.
 
@@ -150,7 +151,8 @@ def augmented_crops(
     Args:
         frame: reads a frame, RGB uint8 (H, W, 3).
         boxes: of all frames, ``xywh`` in pixels, float64 (N, 4).
-        wanted: frame and kind of each crop; the first is the first template.
+        wanted: frame and kind of each crop.
+        has_template: the first crop is the first template, which is neither turned nor warped.
     """
     video = draw_video_look(rng, settings)
     change = draw_loosening(rng, settings)
@@ -162,9 +164,9 @@ def augmented_crops(
             boxes = draw_part_box(rng, boxes[0])[None]
     crops = []
     for position, (t, spec) in enumerate(wanted):
-        box = loosen(boxes[t], change)
-        turn = draw_turn(rng, settings) if position else 0.0
-        if position == 0 or (is_video and not turn):
+        box, first_template = loosen(boxes[t], change), has_template and position == 0
+        turn = 0.0 if first_template else draw_turn(rng, settings)
+        if first_template or (is_video and not turn):
             crop = cut_crop(frame(t), box, spec, rng)
         else:
             crop = warp_crop(frame(t), box, spec, rng, settings, turn)

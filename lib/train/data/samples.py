@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from lib.config import ExperimentConfig
 from lib.config.drawing import DrawSettings
 from lib.config.experiment import DataConfig
-from lib.data.crops import CropPair, CropSpec, PairSpec, augment_crop
+from lib.data.crops import Crop, CropPair, CropSpec, JointAugmentation, PairSpec, augment_crop
 from lib.data.registry import folders, open_dataset
 from lib.data.tracks import AnnotatedDataset, SequenceInfo
 from lib.drawing.assets import load_assets
@@ -91,16 +91,15 @@ class AnnotatedPairs:
         with _errors_of(source):
             for t in () if positive else search_ids:
                 boxes[t] = center_box(frame(t).shape)
-            if self._augments(rng):
-                crops = augmented_crops(rng, frame, boxes, wanted, self.drawing, self.dataset.is_video)
-                crops = [augment_crop(crop, spec.joint) for crop in crops]
-                source += ", augmented"
-            else:
+            crops = self._augmented(rng, frame, boxes, wanted, spec.joint)
+            if crops is None:
                 around = [info.bbox[t] for t in template_ids] + [boxes[t] for t in search_ids]
                 crops = [
                     cut_crop(frame(t), box, kind, rng, spec.joint)
                     for (t, kind), box in zip(wanted, around, strict=True)
                 ]
+            else:
+                source += ", augmented"
         pair = CropPair(crops[: len(template_ids)], crops[len(template_ids) :], self.name, source, number)
         if positive:
             for crop, visible in zip(pair.search, info.visible[search_ids].tolist(), strict=True):
@@ -116,20 +115,28 @@ class AnnotatedPairs:
         search_ids = rng.choice(np.flatnonzero(info.valid), spec.search.number).tolist()
         source = self._describe(index, [], search_ids)
         with _errors_of(source):
-            if self._augments(rng):  # as the crops of a pair, whose first is its template
-                wanted = [(t, spec.search) for t in (search_ids[0], *search_ids)]
-                frame = cache(lambda t: self._frame(index, t))
-                searches = augmented_crops(rng, frame, info.bbox, wanted, self.drawing, self.dataset.is_video)[1:]
-                searches = [augment_crop(crop, spec.joint) for crop in searches]
-                source += ", augmented"
+            frame, wanted = cache(lambda t: self._frame(index, t)), [(t, spec.search) for t in search_ids]
+            crops = self._augmented(rng, frame, info.bbox, wanted, spec.joint, has_template=False)
+            if crops is None:
+                crops = [cut_crop(frame(t), info.bbox[t], spec.search, rng, spec.joint) for t in search_ids]
             else:
-                searches = [
-                    cut_crop(self._frame(index, t), info.bbox[t], spec.search, rng, spec.joint) for t in search_ids
-                ]
-        return CropPair([], searches, self.name, source, number)
+                source += ", augmented"
+        return CropPair([], crops, self.name, source, number)
 
-    def _augments(self, rng: np.random.Generator) -> bool:
-        return bool(self.augment) and rng.random() < self.augment
+    def _augmented(
+        self,
+        rng: np.random.Generator,
+        frame: Callable[[int], np.ndarray],
+        boxes: np.ndarray,
+        wanted: Sequence[tuple[int, CropSpec]],
+        joint: JointAugmentation,
+        has_template: bool = True,
+    ) -> list[Crop] | None:
+        """Return :func:`augmented_crops` for the share ``augment`` of the pairs, None for the others."""
+        if not self.augment or rng.random() >= self.augment:
+            return None
+        crops = augmented_crops(rng, frame, boxes, wanted, self.drawing, self.dataset.is_video, has_template)
+        return [augment_crop(crop, joint) for crop in crops]
 
     def _frame(self, index: int, t: int) -> np.ndarray:
         try:
@@ -280,9 +287,11 @@ class TrackingDataset(Dataset):
         return pair
 
     def _swap_targets(self, pair: CropPair, source: PairSource, rng: np.random.Generator, spec: PairSpec) -> None:
-        """Replace some search frames of ``pair`` by those of another target of its source, drawn in the same way."""
+        """Replace some search frames of ``pair`` by those of another target of its source, if that has several."""
         swapped = rng.random(len(pair.search)) < self.spec.other_target
-        other = source.draw_pair(rng, spec) if swapped.any() else pair
-        if other.sequence is None or other.sequence != pair.sequence:
-            frames = zip(pair.search, other.search, swapped, strict=True)
-            pair.search = [replace(theirs, hidden=True) if swap else ours for ours, theirs, swap in frames]
+        if source.single or not swapped.any():
+            return
+        other = source.draw_search(rng, spec, pair.sequence)
+        frames = zip(pair.search, other.search, swapped, strict=True)
+        pair.search = [replace(theirs, hidden=True) if swap else ours for ours, theirs, swap in frames]
+        pair.source += f", in part {other.source}"
