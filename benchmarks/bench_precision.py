@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from benchmarks.variants import VARIANTS, Variant, project_tracker
-from lib.config import load_config
+from lib.config import add_overrides, load_config
 from lib.config.ostrack import OSTrackConfig
 from lib.data.sequence import Sequence
 from lib.test.analysis.metrics import compare_scores, curve_scores, frame_errors, sequence_curves
@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", choices=known, default=known, metavar="VARIANT", help=listed)
     parser.add_argument("--frames", type=int, default=10**9, metavar="N", help="the first N of each sequence")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="settings on top of the experiment")
+    add_overrides(parser)
     args = parser.parse_intermixed_args()
     if args.frames < 2:
         raise ConfigError(f"--frames {args.frames}: the first frame is given, so at least 2")

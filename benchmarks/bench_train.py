@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.published import use_plain_attention
-from lib.config import load_config
+from lib.config import add_overrides, load_config
 from lib.config.ostrack import OSTrackConfig
 from lib.models.layers.block import DIRECT, training_execution
 from lib.models.ostrack import build_ostrack
@@ -209,7 +209,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30, help="timed steps")
     parser.add_argument("--warmup", type=int, default=5, help="steps before them")
     parser.add_argument("--variants", nargs="+", choices=[v.name for v in VARIANTS], help="these only")
-    parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="values instead of the experiment's")
+    add_overrides(parser)
     args = parser.parse_intermixed_args()
     device = pick_device(args.device)
     common = (*args.overrides, f"TRAIN.BATCH_SIZE={args.batch}")

@@ -1,5 +1,6 @@
 """Experiment files: what they resolve to, and what is refused."""
 
+import argparse
 import pickle
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from lib.config import config_hash, drawn_datasets, load_config, to_plain, unused_keys, validated_epochs
+from lib.config import add_overrides, config_hash, drawn_datasets, load_config, to_plain, unused_keys, validated_epochs
 from lib.config.experiment import HeadConfig, ModelConfig, TrainConfig
 from lib.config.ostrack import OSTrackConfig
 from lib.models.layers.head import HEADS
@@ -29,6 +30,17 @@ NAME = "vitb_256_mae_ce_32x4_ep300"
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_experiments_resolve_to_the_published_values(name, golden):
     assert to_plain(load_config(OSTrackConfig, name)) == golden("configs.json")[name]
+
+
+def test_overrides_are_no_required_argument(capsys):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("video")
+    add_overrides(parser)
+    assert parser.parse_intermixed_args(["a.mp4"]).overrides == []
+    assert parser.parse_intermixed_args(["a.mp4", "TEST.EPOCH=1"]).overrides == ["TEST.EPOCH=1"]
+    with pytest.raises(SystemExit):
+        parser.parse_intermixed_args([])
+    assert capsys.readouterr().err.endswith("required: video\n")
 
 
 def test_overrides_win_and_are_typed():

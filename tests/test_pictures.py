@@ -85,8 +85,10 @@ def test_both_forms_give_the_boxes_as_they_were_drawn(env):
 def test_folders_are_chosen_by_their_names(env):
     assert len(open_dataset("PICTURES[voc]", env)) == 2
     assert len(open_dataset("PICTURES[c*, voc]", env)) == 3
-    with pytest.raises(DataError, match=r"PICTURES\[bike\*\] matches none of the 2 names, such as coco, voc"):
+    with pytest.raises(ConfigError, match=r"^PICTURES\[bike\*\] matches none of the 2 names, such as coco, voc$"):
         open_dataset("PICTURES[bike*]", env)
+    with pytest.raises(ConfigError, match="of the 9 names, such as a0, a2, b0, b2, b4$"):
+        selected([f"{kind}{i}" for kind in "ba" for i in range(5)][:9], ["x"], "FOLDER")
     assert split_selection("FOLDER[a_*, b]") == ("FOLDER", ("a_*", "b")) and split_selection("LASOT") == ("LASOT", ())
     assert selected(["b1", "a", "b2"], ["b?"], "X") == ["b1", "b2"]
 

@@ -347,6 +347,10 @@ def test_the_command_takes_a_tracker_of_ones_own_and_what_moves(monkeypatch, tmp
     assert "wrote 1 sequences" in capsys.readouterr().out and Path(tmp_path / "sheet.png").is_file()
     (sequence,) = own_sequences(tmp_path / "out")
     assert json.loads((sequence.folder / "meta.json").read_text())["class"] == "moving"
+    write_video(tmp_path / "still/a.mp4", [patterned(20)] * 24)
+    still = ["--videos", tmp_path / "still", "--out", tmp_path / "none", "--sheet", tmp_path / "none.png"]
+    assert run_program(monkeypatch, "pseudo_label", [*words, *still]) == 0
+    assert "wrote 0 sequences" in capsys.readouterr().out and not (tmp_path / "none.png").exists()
     assert run_program(monkeypatch, "pseudo_label", [*words, "--classes", "dog"]) == 1
     assert "class 'dog' is unknown" in capsys.readouterr().err
     assert run_program(monkeypatch, "pseudo_label", [*words, "--stride", "0"]) == 1

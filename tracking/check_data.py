@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.config import drawn_datasets
+from lib.config import add_overrides, drawn_datasets
 from lib.models.family import load_experiment
 from lib.test.spec import add_family_option
 from lib.train.admin.environment import env_settings
@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument("--use_lmdb", type=int, choices=(0, 1), default=0, help="examine their lmdbs")
     parser.add_argument("--full", action="store_true", help="decode every image; an interrupted check goes on")
     parser.add_argument("--jobs", type=int, default=cpu_count(), help="threads that decode (default: %(default)s)")
-    parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="values instead of the experiment's")
+    add_overrides(parser)
     args = parser.parse_intermixed_args()
     names, options = list(args.dataset), {}
     if args.config:

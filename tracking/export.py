@@ -10,6 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from lib.config import add_overrides
 from lib.models.family import experiment_family, load_experiment
 from lib.test.evaluation.results import file_hash
 from lib.test.export import FORMATS, Exported, ExportOptions, export_network
@@ -41,7 +42,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--license", default="", help="of format hub (default: as the model card of the weights says)")
     parser.add_argument("--save_dir", type=Path, help="output folder (default: the configured one, ./output)")
-    parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="settings on top of the experiment")
+    add_overrides(parser)
     return parser.parse_intermixed_args()
 
 

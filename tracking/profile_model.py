@@ -8,6 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from lib.config import add_overrides
 from lib.test.profiling import profile
 from lib.test.spec import TrackerSpec, add_family_option, add_running_options
 from lib.utils.console import next_step
@@ -22,7 +23,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1, help="targets in one forward pass")
     parser.add_argument("--frames", type=int, default=20, help="timed steps, after a quarter as many to warm up (20)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures to this file too")
-    parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="settings on top of the experiment")
+    add_overrides(parser)
     args = parser.parse_intermixed_args()
     if args.json:  # before the work that would be lost
         args.json.parent.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from lib.config import add_overrides
 from lib.train.admin.settings import TrainOptions
 from lib.utils.console import int_list, next_step
 from lib.utils.errors import run_cli
@@ -32,7 +33,7 @@ def main() -> None:
         "--save_dir", default="", help="root of the checkpoints of --config_prv (default: the configured one, ./output)"
     )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
-    parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="values instead of the experiment's")
+    add_overrides(parser)
     args = parser.parse_intermixed_args()
 
     from lib.train.pruning import prune  # slow to import, which --help need not wait for

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from lib.config import add_overrides
 from lib.train.launch import NOTHING_TO_SAVE, PREEMPTED, launch, rank_process
 from lib.utils.console import int_list, next_step
 from lib.utils.errors import ConfigError, run_cli
@@ -48,7 +49,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="instead of TRAIN.SEED")
     parser.add_argument("--use_lmdb", type=int, choices=(0, 1), default=0, help="read the data sets from their lmdb")
     parser.add_argument("--use_wandb", type=int, choices=(0, 1), default=0, help="log to Weights & Biases")
-    parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="values instead of the experiment's")
+    add_overrides(parser)
 
     group = parser.add_argument_group("several processes")
     group.add_argument(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from lib.config import add_overrides
 from lib.models.family import load_experiment
 from lib.test.evaluation.environment import env_settings
 from lib.test.export import ExportOptions
@@ -31,7 +32,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=8000, help="to serve on (8000); 0 = any that is free")
     parser.add_argument("--build_only", action="store_true", help="leave the files, and serve nothing")
     parser.add_argument("--save_dir", type=Path, help="output folder (default: the configured one, ./output)")
-    parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="settings on top of the experiment")
+    add_overrides(parser)
     return parser.parse_intermixed_args()
 
 

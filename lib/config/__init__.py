@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 from collections.abc import Sequence
@@ -17,8 +18,8 @@ from lib.utils.errors import ConfigError, suggestion
 from lib.utils.paths import SHIPPED_DIR, shipped_file
 
 __all__ = [
-    "ExperimentConfig", "config_hash", "config_path", "drawn_datasets", "experiments_dir", "is_config_file",
-    "load_config", "to_plain", "unused_keys", "validated_epochs",
+    "ExperimentConfig", "add_overrides", "config_hash", "config_path", "drawn_datasets", "experiments_dir",
+    "is_config_file", "load_config", "to_plain", "unused_keys", "validated_epochs",
 ]  # fmt: skip
 
 
@@ -43,6 +44,13 @@ def load_config(schema: type[C], name_or_path: str | Path, overrides: Sequence[s
     for key, value, must in all_conflicts(cfg):
         raise ConfigError(f"{where}: {key} is {value!r}; it must {must}")
     return cfg
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """Let a command line end in overrides of its experiment, for :func:`load_config`, as ``args.overrides``."""
+    text = "settings on top of the experiment"
+    # The default keeps them out of "the following arguments are required".
+    parser.add_argument("overrides", nargs="*", default=[], metavar="KEY.SUB=value", help=text)
 
 
 def experiments_dir(schema: type[ExperimentConfig]) -> Path:

@@ -20,7 +20,7 @@ from lib.data.layouts import Layout, Plan, SequenceEntry, SequenceFiles, plan_of
 from lib.data.storage import IMAGE_TYPES, FolderStorage, Storage, image_names
 from lib.data.tracks import FrameKind, TrackTable, literal
 from lib.data.video_io import VIDEO_SUFFIXES
-from lib.utils.errors import DataError, ImageError
+from lib.utils.errors import ConfigError, DataError, ImageError
 
 logger = logging.getLogger(__name__)
 
@@ -145,14 +145,15 @@ def split_selection(name: str) -> tuple[str, tuple[str, ...]]:
 def selected(names: Sequence[str], patterns: Sequence[str], what: str) -> list[str]:
     """Return the names that match a shell pattern (``*``, ``?``, ``[abc]``), in their order; all, where there is none.
 
-    Raises DataError: a pattern of the data set ``what`` matches no name.
+    Raises ConfigError: a pattern of the data set ``what`` matches no name; a few names from first to last are listed.
     """
     if not patterns:
         return list(names)
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
-            listed = ", ".join(sorted(names)[:5])
-            raise DataError(f"{what}[{pattern}] matches none of the {len(names)} names, such as {listed}")
+            ordered = sorted(set(names))
+            spread = ordered if len(ordered) < 6 else [ordered[i * (len(ordered) - 1) // 4] for i in range(5)]
+            raise ConfigError(f"{what}[{pattern}] matches none of the {len(names)} names, such as {', '.join(spread)}")
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 

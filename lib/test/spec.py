@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lib.config import add_overrides
+
 if TYPE_CHECKING:
     from lib.test.tracker.tracker import Tracker
 
@@ -71,7 +73,7 @@ def add_tracker_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, help="weight file (default: the experiment's own)")
     parser.add_argument("--save_dir", type=Path, help="output folder (default: the configured one, ./output)")
     add_running_options(parser)
-    parser.add_argument("overrides", nargs="*", metavar="KEY.SUB=value", help="settings on top of the experiment")
+    add_overrides(parser)
 
 
 def add_running_options(parser: argparse.ArgumentParser, device: str = "auto") -> None:

@@ -88,7 +88,7 @@ def check_dataset(
     try:
         dataset = open_dataset(name, env, use_lmdb)
     except OSTrackError as error:
-        report.broken.append(str(error))
+        report.broken.append(str(error).removeprefix(f"{name}: "))
         return report
     report.sequences, report.frames = len(dataset), len(dataset.table.bbox)
     report.notes = _notes(dataset)
