@@ -86,10 +86,9 @@ def main() -> int:
     videos = find_videos(args.videos)
     written, broken = label_videos(videos, args.out, batch_tracker(tracker, 1), origin, detector, options)
     print(f"wrote {written} sequences to {args.out}; {broken} of {len(videos)} videos could not be read")
-    labeled = any(args.out.glob("*/groundtruth.txt"))
-    for path in label_sheets(args.out, args.sheet) if args.sheet and labeled else ():
-        print(f"wrote {path}")
-    if labeled:
+    if any(args.out.glob("*/groundtruth.txt")):
+        for path in label_sheets(args.out, args.sheet) if args.sheet else ():
+            print(f"wrote {path}")
         command = f"python tracking/test.py ostrack vits_192 --dataset folder:{shlex.quote(str(args.out))}"
         next_step(f"set folder_dir to {args.out} in the file of paths to train from them", command)
     return int(broken == len(videos))
