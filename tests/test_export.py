@@ -263,10 +263,10 @@ def test_a_file_of_other_weights_is_refused(kept):
 
 def test_a_kept_file_belongs_to_the_crops_that_it_was_made_for():
     cfg, model = case()
-    changed = ("SEARCH_FACTOR=4.5", "TEMPLATE_FACTOR=3", "MIN_SIZE=2", "SIZE_SMOOTHING=1")
+    changed = ("SEARCH_FACTOR=4.5", "TEMPLATE_FACTOR=3", "MIN_SIZE=2", "SIZE_SMOOTHING=1", "DISTRACTOR_WEIGHT=0.5")
     others = (case(f"TEST.{factor}")[0] for factor in changed)
     hashes = {network_hash(other, model) for other in others}
-    assert len(hashes | {network_hash(cfg, model)}) == 5 and network_hash(case()[0], model) not in hashes
+    assert len(hashes | {network_hash(cfg, model)}) == 6 and network_hash(case()[0], model) not in hashes
 
 
 @pytest.mark.parametrize("format", ["torch", "onnx", "openvino"])

@@ -126,3 +126,39 @@ def test_a_failing_step_leaves_the_box() -> None:
 def test_a_wrong_value_is_named() -> None:
     with pytest.raises(ConfigError, match=r"TEST\.SIZE_SMOOTHING is 1\.1; it must be from 0 to 1"):
         load_config(OSTrackConfig, TINY, ["TEST.SIZE_SMOOTHING=1.1"])
+
+
+@pytest.mark.parametrize(
+    ("weight", "found"), [(1.0, ["target", "other", "other", "other"]), (0.5, ["target", "target", "target", "other"])]
+)
+def test_an_object_seen_beside_the_target_does_not_take_over(weight: float, found: list[str]) -> None:
+    tracker = tracker_with(f"TEST.DISTRACTOR_WEIGHT={weight}")
+    target = tracker.start(picture((202, 202, 255)), BOX)
+    # Brightness of target and other object, 255 times their score. In the third frame the other one is more than three
+    # times as bright: the target may be lost, so from the next frame on it is no distractor.
+    for (level, other), where in zip([(255, 100), (80, 200), (80, 255), (80, 255)], found, strict=True):
+        box = tracker.step([picture((202, 202, level), (227, 202, other))], [target]).boxes[0]
+        assert abs(center(box)[0] - {"target": 202, "other": 227}[where]) < 6
+
+
+def test_distractors_of_a_batch_are_those_of_its_targets_alone() -> None:
+    tracker = tracker_with("TEST.DISTRACTOR_WEIGHT=0.5")
+    videos = [
+        [picture((202, 202, level), (227, 202, other)) for level, other in ((255, 100), (80, 200))],
+        [picture((207, 202, level)) for level in (255, 200)],
+    ]
+    alone = []
+    for video in videos:
+        target = tracker.start(video[0], BOX)
+        alone.append([tracker.step([image], [target]).boxes[0] for image in video])
+    targets = [tracker.start(video[0], BOX) for video in videos]
+    together = [tracker.step(images, targets).boxes for images in zip(*videos, strict=True)]
+    assert [list(boxes) for boxes in zip(*together, strict=True)] == alone
+    assert [len(target.distractors) > 0 for target in targets] == [True, False]
+
+
+def test_a_head_without_scores_of_cells_has_no_distractors() -> None:
+    with pytest.raises(
+        ConfigError, match="TEST.DISTRACTOR_WEIGHT .*must be 1: a CORNER head has no score for each cell"
+    ):
+        tracker_with("MODEL.HEAD.TYPE=CORNER", "TEST.DISTRACTOR_WEIGHT=0.5")

@@ -89,7 +89,7 @@ def network_hash(cfg: ExperimentConfig, model: nn.Module) -> str:
     digest = hashlib.sha256()
     test = cfg.TEST
     sizes = [test.TEMPLATE_SIZE, test.SEARCH_SIZE, test.TEMPLATE_FACTOR, test.SEARCH_FACTOR]
-    sizes += [test.MIN_SIZE, test.SIZE_SMOOTHING]
+    sizes += [test.MIN_SIZE, test.SIZE_SMOOTHING, test.DISTRACTOR_WEIGHT]
     settings = [to_plain(cfg.MODEL), list(cfg.DATA.MEAN), list(cfg.DATA.STD), sizes]
     digest.update(json.dumps(settings, sort_keys=True).encode())
     for name, value in sorted(model.state_dict().items()):
@@ -117,6 +117,7 @@ def describe(cfg: ExperimentConfig, model: nn.Module, precision: str, batch: int
         "head": cfg.MODEL.HEAD.TYPE,
         "min_size": test.MIN_SIZE,
         "size_smoothing": test.SIZE_SMOOTHING,
+        "distractor_weight": test.DISTRACTOR_WEIGHT,
         "torch": torch.__version__,
     }
     return {key: str(value) for key, value in record.items()}

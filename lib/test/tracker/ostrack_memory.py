@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -51,7 +51,7 @@ class MemoryTracker(Tracker):
                 last = self.clipped(target.box, image.shape)
                 again, more_crop, more_network = self.search_elsewhere(image, target, last)
                 box = last if rules.HOLD else found[i].box
-                found[i] = again or SearchResult(box, found[i].score, {}, found[i].presence)
+                found[i] = again or replace(found[i], box=box, state={})
                 crop, network = crop + more_crop, network + more_network
             if "dynamic" in target.first and updates_template(rules, target.frames + 1, found[i]):
                 found[i].state |= self.new_template(image, target, found[i].box)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from lib.config import ExperimentConfig
 from lib.models.family import family_of, head_of
 from lib.models.state import State, join_states, split_state
 from lib.test.evaluation.protocol import TrackResult
+from lib.test.tracker import distractors
 from lib.test.tracker.networks import ModelNetwork, Network
 from lib.utils.box_ops import clip_box
 from lib.utils.crop import box_from_crop, box_to_crop, crop_window
@@ -37,15 +38,17 @@ from lib.utils.windows import hann2d
 
 @dataclass
 class Target:
-    """State of one target: the model's state, and its last box.
+    """State of one target: the model's state, its last box, and what looked like it there.
 
     Attributes:
         state: the model's state, batch size 1.
         box: last ``xywh`` box in pixels of the image.
+        distractors: centers (N, 2) of the distractors of the last frame, see :mod:`lib.test.tracker.distractors`.
     """
 
     state: State
     box: list[float]
+    distractors: np.ndarray = field(default_factory=lambda: distractors.NONE, kw_only=True)
 
 
 @dataclass
@@ -57,12 +60,14 @@ class SearchResult:
         score: in (0, 1).
         state: the entries of the state that have changed.
         presence: the probability that the target is present; NaN if the model does not predict it.
+        distractors: see :class:`Target`.
     """
 
     box: list[float]
     score: float
     state: State
     presence: float = math.nan
+    distractors: np.ndarray = field(default_factory=lambda: distractors.NONE)
 
 
 class Tracker:
@@ -152,7 +157,7 @@ class Tracker:
     def keep(self, target: Target, found: SearchResult) -> None:
         """Write the result of a search into ``target``; entries that its state does not have are outputs alone."""
         known = {name: value for name, value in found.state.items() if name in target.state}
-        target.box, target.state = found.box, {**target.state, **known}
+        target.box, target.state, target.distractors = found.box, {**target.state, **known}, found.distractors
 
     def search(
         self, images: Sequence[np.ndarray], targets: Sequence[Target], around: Sequence[Sequence[float]]
@@ -165,7 +170,10 @@ class Tracker:
         start = time.perf_counter()
         search, factors = self.crop_search(images, around)
         cropped = time.perf_counter()
-        predictions, changed = self.predict(join_states([target.state for target in targets]), search)
+        windows = self.windows(targets, around, factors)
+        predictions, changed, score_map = self.predict(
+            join_states([target.state for target in targets]), search, windows
+        )
         rows = predictions.tolist()  # waits for the device
         predicted = time.perf_counter()
         found = []
@@ -173,6 +181,11 @@ class Tracker:
         for (*box, score), center, factor, image, state in zip(rows, around, factors, images, states, strict=True):
             presence = float(state["presence"]) if "presence" in state else math.nan
             found.append(SearchResult(self.decode(box, score, center, factor, image.shape), score, state, presence))
+        if self.cfg.TEST.DISTRACTOR_WEIGHT < 1 and score_map is not None:
+            peaks = distractors.peak_scores(score_map).flatten(1).float().cpu().numpy()
+            for one, target, box, factor, scores in zip(found, targets, around, factors, peaks, strict=True):
+                cells = self.cells(box, factor)
+                one.distractors = distractors.find(scores, cells, one.box, one.score, target.distractors)
         return found, cropped - start, predicted - cropped
 
     @torch.inference_mode()
@@ -207,16 +220,36 @@ class Tracker:
         crops = cut_crops(images, windows, test.SEARCH_SIZE, self.device)
         return crops, [test.SEARCH_SIZE / window.side for window in windows]
 
+    def cells(self, around: Sequence[float], resize_factor: float) -> np.ndarray:
+        """Return the centers (S * S, 2) of the cells of the search region around a ``xywh`` box, in image pixels."""
+        return distractors.cell_centers(self.window.shape[-1], around, self.cfg.TEST.SEARCH_SIZE / resize_factor)
+
+    def windows(self, targets: Sequence[Target], around: Sequence[Sequence[float]], factors: Sequence[float]) -> Tensor:
+        """Return the windows (B or 1, 1, S, S) of search regions: the Hann window, less where distractors were."""
+        if not any(len(target.distractors) for target in targets):
+            return self.window
+        weight, weights = self.cfg.TEST.DISTRACTOR_WEIGHT, []
+        for target, box, factor in zip(targets, around, factors, strict=True):
+            weights.append(distractors.cell_weights(self.cells(box, factor), target.box, target.distractors, weight))
+        return self.window * torch.from_numpy(np.stack(weights)).to(self.window).view(-1, *self.window.shape[1:])
+
     @torch.inference_mode()
-    def predict(self, state: State, search: Tensor) -> tuple[Tensor, State]:
+    def predict(
+        self, state: State, search: Tensor, window: Tensor | None = None
+    ) -> tuple[Tensor, State, Tensor | None]:
         """Run the network on the states and search regions of a batch of targets.
 
+        Args:
+            window: see :meth:`windows`; None = the Hann window.
+
         Returns:
-            (B, 5): boxes, ``cxcywh`` as fractions of the search region, and scores; and the state's changed entries.
+            (B, 5): boxes, ``cxcywh`` as fractions of the search region, and scores; the state's changed entries; and
+            the score map (B, 1, S, S), if the head has one.
         """
         outputs, changed = self.network.run(state, search)
-        boxes, scores = self.head.decode(outputs, self.window, self.size_scale)
-        return torch.cat((boxes, scores[:, None]), dim=1), {name: value.clone() for name, value in changed.items()}
+        boxes, scores = self.head.decode(outputs, self.window if window is None else window, self.size_scale)
+        changed = {name: value.clone() for name, value in changed.items()}
+        return torch.cat((boxes, scores[:, None]), dim=1), changed, outputs.get("score_map")
 
     def decode(
         self,
