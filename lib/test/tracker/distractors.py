@@ -65,10 +65,12 @@ def find(peaks: np.ndarray, centers: np.ndarray, box: Sequence[float], score: fl
         score: its score.
         known: the distractors of the frame before.
     """
+    candidates = peaks > _LEAST_SCORE
+    peaks, centers = peaks[candidates], centers[candidates]
     apart = np.linalg.norm(centers - _center(box), axis=1) > _APART * _side(box)
     seen_before = _distance_to_nearest(centers, known) < _SAME * _side(box)
     other = seen_before | ((score >= _SURE) & (peaks <= _WEAKER * score))
-    return centers[apart & other & (peaks > _LEAST_SCORE) & (peaks <= _STRONGEST * score)]
+    return centers[apart & other & (peaks <= _STRONGEST * score)]
 
 
 def _distance_to_nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -170,7 +170,9 @@ class Tracker:
         start = time.perf_counter()
         search, factors = self.crop_search(images, around)
         cropped = time.perf_counter()
-        windows = self.windows(targets, around, factors)
+        remembers = self.cfg.TEST.DISTRACTOR_WEIGHT < 1
+        cells = [self.cells(*region) for region in zip(around, factors, strict=True)] if remembers else []
+        windows = self.windows(targets, cells)
         predictions, changed, score_map = self.predict(
             join_states([target.state for target in targets]), search, windows
         )
@@ -181,11 +183,10 @@ class Tracker:
         for (*box, score), center, factor, image, state in zip(rows, around, factors, images, states, strict=True):
             presence = float(state["presence"]) if "presence" in state else math.nan
             found.append(SearchResult(self.decode(box, score, center, factor, image.shape), score, state, presence))
-        if self.cfg.TEST.DISTRACTOR_WEIGHT < 1 and score_map is not None:
+        if remembers and score_map is not None:
             peaks = distractors.peak_scores(score_map).flatten(1).float().cpu().numpy()
-            for one, target, box, factor, scores in zip(found, targets, around, factors, peaks, strict=True):
-                cells = self.cells(box, factor)
-                one.distractors = distractors.find(scores, cells, one.box, one.score, target.distractors)
+            for one, target, scores, centers in zip(found, targets, peaks, cells, strict=True):
+                one.distractors = distractors.find(scores, centers, one.box, one.score, target.distractors)
         return found, cropped - start, predicted - cropped
 
     @torch.inference_mode()
@@ -224,13 +225,19 @@ class Tracker:
         """Return the centers (S * S, 2) of the cells of the search region around a ``xywh`` box, in image pixels."""
         return distractors.cell_centers(self.window.shape[-1], around, self.cfg.TEST.SEARCH_SIZE / resize_factor)
 
-    def windows(self, targets: Sequence[Target], around: Sequence[Sequence[float]], factors: Sequence[float]) -> Tensor:
-        """Return the windows (B or 1, 1, S, S) of search regions: the Hann window, less where distractors were."""
+    def windows(self, targets: Sequence[Target], cells: Sequence[np.ndarray]) -> Tensor:
+        """Return the windows (B or 1, 1, S, S) of search regions: the Hann window, less where distractors were.
+
+        Args:
+            cells: see :meth:`cells`; not used if no target has distractors.
+        """
         if not any(len(target.distractors) for target in targets):
             return self.window
-        weight, weights = self.cfg.TEST.DISTRACTOR_WEIGHT, []
-        for target, box, factor in zip(targets, around, factors, strict=True):
-            weights.append(distractors.cell_weights(self.cells(box, factor), target.box, target.distractors, weight))
+        weight = self.cfg.TEST.DISTRACTOR_WEIGHT
+        weights = [
+            distractors.cell_weights(centers, target.box, target.distractors, weight)
+            for target, centers in zip(targets, cells, strict=True)
+        ]
         return self.window * torch.from_numpy(np.stack(weights)).to(self.window).view(-1, *self.window.shape[1:])
 
     @torch.inference_mode()
