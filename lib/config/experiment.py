@@ -183,9 +183,7 @@ class TestConfig(Section):
     EPOCH: PositiveInt = 500
     MIN_SIZE: Extension[Annotated[float, Interval(1)]] = 10.0  # pixels: least side of a box, and inside the image
     SIZE_SMOOTHING: Extension[Share] = 0.0  # weight of a box's last size at score 0, falling to 0 at score 1
-    DISTRACTOR_WEIGHT: Extension[Share] = (
-        1.0  # of scores where a distractor was in the last frame; 1 = none is remembered
-    )
+    DISTRACTOR_WEIGHT: Extension[Share] = 1.0  # of scores near a distractor of the last frame; 1 = none is remembered
 
 
 @dataclass(frozen=True)
@@ -209,8 +207,6 @@ class ExperimentConfig(Section):
         for part, crop in (("SEARCH", self.DATA.SEARCH), ("TEMPLATE", self.DATA.TEMPLATE)):
             if crop.SIZE % stride:
                 yield f"DATA.{part}.SIZE", f"be a multiple of MODEL.BACKBONE.STRIDE = {stride}"
-        if self.MODEL.HEAD.TYPE == "CORNER" and self.TEST.DISTRACTOR_WEIGHT != 1:
-            yield "TEST.DISTRACTOR_WEIGHT", "be 1: a CORNER head has no score for each cell"
 
 
 def validated_epochs(train: TrainConfig) -> list[int]:

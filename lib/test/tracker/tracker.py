@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from lib.config import ExperimentConfig
 from lib.models.family import family_of, head_of
+from lib.models.layers.head import Maps
 from lib.models.state import State, join_states, split_state
 from lib.test.evaluation.protocol import TrackResult
 from lib.test.tracker import distractors
@@ -32,7 +33,7 @@ from lib.test.tracker.networks import ModelNetwork, Network
 from lib.utils.box_ops import clip_box
 from lib.utils.crop import box_from_crop, box_to_crop, crop_window
 from lib.utils.device_crop import cut_crops
-from lib.utils.errors import CheckpointError, DataError
+from lib.utils.errors import CheckpointError, ConfigError, DataError
 from lib.utils.windows import hann2d
 
 
@@ -77,6 +78,9 @@ class Tracker:
         cfg: the experiment.
         network: runs the model; a trained ``nn.Module`` is run in the family's plain form.
         checkpoint: path of the weights, for messages.
+
+    Raises:
+        ConfigError: distractors are to be remembered, and the head has no score map to see them in.
     """
 
     def __init__(self, cfg: ExperimentConfig, network: Network | nn.Module, checkpoint: str | None = None):
@@ -87,6 +91,10 @@ class Tracker:
         self.checkpoint = checkpoint
         self.device = self.network.device
         self.head = head_of(cfg)
+        self.remembers = cfg.TEST.DISTRACTOR_WEIGHT < 1
+        if self.remembers and "score_map" not in self.head.outputs:
+            head = f"a {cfg.MODEL.HEAD.TYPE} head has no score for each cell"
+            raise ConfigError(f"TEST.DISTRACTOR_WEIGHT is {cfg.TEST.DISTRACTOR_WEIGHT}; it must be 1: {head}")
         self.window = hann2d(cfg.TEST.SEARCH_SIZE // cfg.MODEL.BACKBONE.STRIDE).to(self.device)
         # The network predicts sizes as fractions of a search region as large as in training.
         self.size_scale = cfg.DATA.SEARCH.SIZE / cfg.TEST.SEARCH_SIZE
@@ -170,12 +178,9 @@ class Tracker:
         start = time.perf_counter()
         search, factors = self.crop_search(images, around)
         cropped = time.perf_counter()
-        remembers = self.cfg.TEST.DISTRACTOR_WEIGHT < 1
-        cells = [self.cells(*region) for region in zip(around, factors, strict=True)] if remembers else []
-        windows = self.windows(targets, cells)
-        predictions, changed, score_map = self.predict(
-            join_states([target.state for target in targets]), search, windows
-        )
+        cells = [self.cells(*region) for region in zip(around, factors, strict=True)] if self.remembers else []
+        joined = join_states([target.state for target in targets])
+        predictions, changed, maps = self.predict(joined, search, self.windows(targets, cells))
         rows = predictions.tolist()  # waits for the device
         predicted = time.perf_counter()
         found = []
@@ -183,8 +188,8 @@ class Tracker:
         for (*box, score), center, factor, image, state in zip(rows, around, factors, images, states, strict=True):
             presence = float(state["presence"]) if "presence" in state else math.nan
             found.append(SearchResult(self.decode(box, score, center, factor, image.shape), score, state, presence))
-        if remembers and score_map is not None:
-            peaks = distractors.peak_scores(score_map).flatten(1).float().cpu().numpy()
+        if self.remembers:
+            peaks = distractors.peak_scores(maps["score_map"]).flatten(1).float().cpu().numpy()
             for one, target, scores, centers in zip(found, targets, peaks, cells, strict=True):
                 one.distractors = distractors.find(scores, centers, one.box, one.score, target.distractors)
         return found, cropped - start, predicted - cropped
@@ -241,9 +246,7 @@ class Tracker:
         return self.window * torch.from_numpy(np.stack(weights)).to(self.window).view(-1, *self.window.shape[1:])
 
     @torch.inference_mode()
-    def predict(
-        self, state: State, search: Tensor, window: Tensor | None = None
-    ) -> tuple[Tensor, State, Tensor | None]:
+    def predict(self, state: State, search: Tensor, window: Tensor | None = None) -> tuple[Tensor, State, Maps]:
         """Run the network on the states and search regions of a batch of targets.
 
         Args:
@@ -251,12 +254,12 @@ class Tracker:
 
         Returns:
             (B, 5): boxes, ``cxcywh`` as fractions of the search region, and scores; the state's changed entries; and
-            the score map (B, 1, S, S), if the head has one.
+            the head's outputs, which last until the next run.
         """
         outputs, changed = self.network.run(state, search)
         boxes, scores = self.head.decode(outputs, self.window if window is None else window, self.size_scale)
         changed = {name: value.clone() for name, value in changed.items()}
-        return torch.cat((boxes, scores[:, None]), dim=1), changed, outputs.get("score_map")
+        return torch.cat((boxes, scores[:, None]), dim=1), changed, outputs
 
     def decode(
         self,
