@@ -63,9 +63,20 @@ def drawn_model(name: str = TINY, overrides: Iterable[str] = ()) -> tuple[OSTrac
     return cfg, model
 
 
-def drawn_weights(path: Path, name: str = TINY, overrides: Iterable[str] = ()) -> Path:
-    """Write the weights of :func:`drawn_model` as a checkpoint."""
-    save_checkpoint({"net": drawn_model(name, overrides)[1].state_dict()}, path)
+@torch.no_grad()
+def spread_scores(model: OSTrack) -> None:
+    """Spread the scores of a drawn CENTER head over (0, 1): a few cells are sure, and some others are distractors."""
+    state = model.state_dict()
+    state["box_head.conv5_ctr.weight"] *= 30
+    state["box_head.conv5_ctr.bias"].fill_(-5)
+
+
+def drawn_weights(path: Path, name: str = TINY, overrides: Iterable[str] = (), spread: bool = False) -> Path:
+    """Write the weights of :func:`drawn_model`, with :func:`spread_scores` if ``spread``, as a checkpoint."""
+    _, model = drawn_model(name, overrides)
+    if spread:
+        spread_scores(model)
+    save_checkpoint({"net": model.state_dict()}, path)
     return path
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from lib.models.layers.head import BoxHead, CellHead
 from lib.test.tracker import distractors
 
 BOX = [40.0, 40.0, 20.0, 20.0]  # side 20, center 50, 50
@@ -23,9 +24,13 @@ def find(peaks: dict[int, float], score: float, known: tuple[float, ...] = ()) -
     return found[:, 0].tolist()
 
 
-def test_cells_are_centered_on_the_box() -> None:
-    centers = distractors.cell_centers(2, BOX, side=80)
-    assert centers.tolist() == [[30, 30], [70, 30], [30, 70], [70, 70]]
+def test_a_cell_is_where_its_predicted_box_is() -> None:
+    maps = {"score_map": torch.zeros(1, 1, 2, 2), "offset_map": torch.full((1, 2, 2, 2), 0.5)}
+    maps["offset_map"][0, :, 1, 0] = torch.tensor([0.75, -0.25])  # of the lower left cell
+    middles = [[0.25, 0.75, 0.25, 0.75], [0.25, 0.25, 0.75, 0.75]]
+    assert BoxHead.centers(maps)[0].tolist() == middles  # a head that predicts no offset
+    middles[0][2], middles[1][2] = 0.375, 0.375
+    assert CellHead.centers(maps)[0].tolist() == middles
 
 
 def test_cells_near_a_distractor_weigh_less_unless_the_target_is_nearer() -> None:

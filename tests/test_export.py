@@ -25,7 +25,7 @@ from lib.test.tracker.backends import FORMAT_OF, ExportedNetwork, exported_netwo
 from lib.test.tracker.build import choose_precision
 from lib.utils.errors import CheckpointError, ConfigError, OSTrackError
 from tests.conftest import REPOSITORY, load_script
-from tests.factories import SMALL, TINY, drawn_model, drawn_weights, run_command, write_clip
+from tests.factories import SMALL, TINY, drawn_model, drawn_weights, run_command, spread_scores, write_clip
 from tests.golden.fixtures import clip_frame
 from tests.test_docs import DOCS, examples
 
@@ -212,7 +212,7 @@ def test_a_backend_gives_the_boxes_of_torch(backend, overrides, kept):
     "overrides",
     [(), ("DATA.SEARCH.SIZE=160", "TEST.SEARCH_FACTOR=3.2", "TEST.TEMPLATE_FACTOR=1.7",
           "TEST.MIN_SIZE=45"), ("MODEL.BACKBONE.TOKEN_TYPES=true", "TEST.SIZE_SMOOTHING=1"),
-     ("TEST.SEARCH_SIZE=160", "TEST.SEARCH_FACTOR=5.0")],
+     ("TEST.SEARCH_SIZE=160", "TEST.SEARCH_FACTOR=5.0"), ("TEST.DISTRACTOR_WEIGHT=0.1",)],
 )  # fmt: skip
 def test_the_recipe_of_the_docs_gives_the_boxes_of_the_tracker(overrides, tmp_path):
     (text,) = examples(DOCS / "export.md", "python recipe")
@@ -220,17 +220,23 @@ def test_the_recipe_of_the_docs_gives_the_boxes_of_the_tracker(overrides, tmp_pa
     exec(text, namespace)
     cfg, model = case(*overrides)
     model.backbone.set_search_size(cfg.TEST.SEARCH_SIZE)
+    if cfg.TEST.DISTRACTOR_WEIGHT < 1:
+        spread_scores(model)
     export.export_network(cfg, model, "onnx", tmp_path / "n.onnx", ExportOptions(opset=17))
     theirs, ours = namespace["ExportedTracker"](tmp_path / "n.onnx"), Tracker(cfg, model)
     image, box = clip_frame(0)
     theirs.initialize(image, box)
-    ours.initialize(image, {"init_bbox": box})
+    target, seen = ours.start(image, box), 0
     for t in range(1, 6):
         image = clip_frame(t)[0][: 100 if t == 4 else None]  # the square reaches over the border
         found, score = theirs.track(image)
-        expected = ours.track(image)
-        np.testing.assert_allclose(found, expected["target_bbox"], atol=0.01)
-        assert score == pytest.approx(expected["best_score"], abs=1e-4)
+        expected = ours.step([image], [target])
+        np.testing.assert_allclose(found, expected.boxes[0], atol=0.01)
+        assert score == pytest.approx(expected.scores[0], abs=1e-4)
+        seen += len(target.distractors)
+        if ours.remembers:
+            np.testing.assert_allclose(theirs.distractors, target.distractors, atol=0.01)
+    assert (seen > 5) == ours.remembers
 
 
 def test_what_was_exported_is_used_again_until_something_changes(kept, monkeypatch, caplog):

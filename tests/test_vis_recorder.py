@@ -18,7 +18,7 @@ from lib.utils.errors import ConfigError
 from lib.vis.draw import PREDICTION, TRUTH, faded, heat, lit, score_strip
 from lib.vis.recorder import Dashboard, record_pictures, record_video
 from lib.vis.views import View, captions, frame_picture, panels
-from tests.factories import SMALL, TINY, drawn_model, drawn_weights, run_command, write_clip
+from tests.factories import SMALL, TINY, drawn_model, drawn_weights, run_command, spread_scores, write_clip
 from tests.golden.fixtures import clip_frame
 
 FRAMES = 4
@@ -58,6 +58,17 @@ def test_looking_on_changes_nothing_and_shows_what_the_model_saw(tracker: Tracke
         assert view.maps["score_map"].flat[best] == pytest.approx(view.score, abs=1e-6)
         assert {layer: len(places) for layer, places in view.removed.items()} == {3: 76, 6: 130, 9: 167}
         assert set(view.removed[3]) < set(view.removed[6]) < set(view.removed[9]) <= set(range(256))
+
+
+def test_the_window_that_is_shown_has_less_weight_at_distractors() -> None:
+    cfg, model = drawn_model(TINY, [*SMALL, "TEST.DISTRACTOR_WEIGHT=0.1"])
+    spread_scores(model)
+    tracker, weaker = Tracker(cfg, model), 0
+    for view in watched_views(tracker)[1:]:
+        scores, shown = view.maps["score_map"], view.maps["score_map_hann"]
+        assert scores.flat[shown.argmax()] == pytest.approx(view.score, abs=1e-6)
+        weaker += (shown < 0.5 * scores * tracker.window[0, 0].numpy()).sum()
+    assert weaker > 0
 
 
 def test_attention_lies_where_its_tokens_lie(tracker: Tracker) -> None:

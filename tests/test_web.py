@@ -77,15 +77,15 @@ def build(script, folder, runtime, patch, *arguments):
 @pytest.fixture(scope="module")
 def tiny(runtime, tmp_path_factory):
     """The page with a small network of drawn weights: its folder, and the Python tracker that runs the same file."""
-    folder = tmp_path_factory.mktemp("tiny")
-    drawn_weights(folder / "weights.pth", TINY, NARROWED)
+    folder, settings = tmp_path_factory.mktemp("tiny"), (*NARROWED, "TEST.DISTRACTOR_WEIGHT=0.1")
+    drawn_weights(folder / "weights.pth", TINY, settings, spread=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(web._Server, "serve_forever", Mock(side_effect=KeyboardInterrupt))  # Ctrl-C at once
-        options = ["--config", TINY, "--checkpoint", str(folder / "weights.pth"), "--port", "0", *NARROWED]
+        options = ["--config", TINY, "--checkpoint", str(folder / "weights.pth"), "--port", "0", *settings]
         site, printed = build(load_script("web"), folder, runtime, patch, *options)
     assert re.search(r"Open http://localhost:[0-9]{4,} in a browser; Ctrl-C ends this.\n\nended\n$", printed)
     tracker = build_tracker(
-        TINY, folder / "weights.pth", backend="onnxruntime", precision="fp16", overrides=NARROWED, save_dir=folder
+        TINY, folder / "weights.pth", backend="onnxruntime", precision="fp16", overrides=settings, save_dir=folder
     )
     assert len(list((folder / "exports").iterdir())) == 1  # of which the page has a copy
     return site, tracker
@@ -157,7 +157,7 @@ def test_a_network_gets_the_state_that_it_wants_and_others_are_refused(window):
     description = {
         "record": {"template_size": "96", "search_size": "192", "template_factor": "2.0", "search_factor": "3.5",
                    "stride": "16", "trained_search_size": "192", "size_smoothing": "0", "min_size": "10",
-                   "head": "CENTER", "state": "template"},
+                   "distractor_weight": "1", "head": "CENTER", "state": "template"},
         "inputs": {"template": {}, "search": {}, "box": {}, "mask": {}},
         "outputs": {"score_map": {}, "size_map": {}, "offset_map": {}, "next_template": {}},
     }  # fmt: skip

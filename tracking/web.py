@@ -10,7 +10,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.config import add_overrides
-from lib.models.family import load_experiment
 from lib.test.evaluation.environment import env_settings
 from lib.test.export import ExportOptions
 from lib.test.spec import TrackerSpec
@@ -53,7 +52,7 @@ def build(args: argparse.Namespace) -> Path:
         backend: export_experiment(spec, "onnx", ExportOptions(precision))[0]
         for backend, precision in zip(BACKENDS, (args.precision, "fp16"), strict=True)
     }
-    write_site(site, networks, runtime, load_experiment(config, args.overrides))
+    write_site(site, networks, runtime)
     return site
 
 

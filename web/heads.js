@@ -2,8 +2,8 @@
 
 const CELL_OUTPUTS = ["score_map", "size_map", "offset_map"];
 const HEADS = {
-  CENTER: { outputs: CELL_OUTPUTS, read: readCell },
-  MLP: { outputs: CELL_OUTPUTS, read: readCell },
+  CENTER: { outputs: CELL_OUTPUTS, read: readCell, places: cellPlaces },
+  MLP: { outputs: CELL_OUTPUTS, read: readCell, places: cellPlaces },
   CORNER: { outputs: ["pred_boxes", "corner_map"], read: readCorners },
 };
 
@@ -15,25 +15,43 @@ export function checkHead(head, outputs) {
   }
 }
 
-/** What reads {box, score} from outputs, typed arrays by name; boxes are cx, cy, w, h as parts of the search region. */
+/**
+ * What reads {box, score} from outputs, typed arrays by name; boxes are cx, cy, w, h as parts of the search region.
+ *
+ * It also takes weights of the cells, or undefined for 1.
+ */
 export function boxReader({ head, search, stride, sizeScale }) {
-  const grid = search.size / stride, window = hann2d(grid);
-  return (outputs) => HEADS[head].read(outputs, { grid, window, sizeScale });
+  const grid = search.size / stride, hann = hann2d(grid);
+  return (outputs, weights) => {
+    const window = weights ? hann.map((value, cell) => value * weights[cell]) : hann;
+    return HEADS[head].read(outputs, { grid, window, sizeScale });
+  };
+}
+
+/** The places of all cells, [x, y] as parts of the search region; null of a head without cells. */
+export function placesOf(outputs, { head, search, stride }) {
+  return HEADS[head].places?.(outputs, search.size / stride) ?? null;
+}
+
+/** The centers of the boxes that the cells predict. */
+function cellPlaces({ offset_map: offsets }, grid) {
+  const cells = grid * grid;
+  return Array.from({ length: cells }, (_, cell) => [
+    Math.fround(cell % grid + offsets[cell]) / grid,
+    Math.fround(Math.floor(cell / grid) + offsets[cells + cell]) / grid,
+  ]);
 }
 
 /** The box at the cell whose score is best under the window, and its score without the window. */
-function readCell({ score_map: scores, size_map: sizes, offset_map: offsets }, { grid, window, sizeScale }) {
-  const cells = grid * grid;
+function readCell(outputs, { grid, window, sizeScale }) {
+  const { score_map: scores, size_map: sizes } = outputs, cells = grid * grid;
   let cell = 0, best = -Infinity;
   for (let i = 0; i < cells; i++) {
     const value = Math.fround(window[i] * scores[i]);
     if (value > best) [cell, best] = [i, value];
   }
-  const column = cell % grid, row = Math.floor(cell / grid), scale = Math.fround(sizeScale);
-  const box = Float32Array.of(
-    Math.fround(column + offsets[cell]) / grid, Math.fround(row + offsets[cells + cell]) / grid,
-    scale * sizes[cell], scale * sizes[cells + cell],
-  );
+  const scale = Math.fround(sizeScale);
+  const box = Float32Array.of(...cellPlaces(outputs, grid)[cell], scale * sizes[cell], scale * sizes[cells + cell]);
   return { box: [...box], score: scores[cell] };
 }
 

@@ -1,7 +1,8 @@
 // The tracker of lib/test/tracker/tracker.py: crop around the last box, run the network, read the box, map it back.
 
 import { cropWindow, cutCrop } from "./crop.js";
-import { boxReader, checkHead } from "./heads.js";
+import { cellWeights, findDistractors } from "./distractors.js";
+import { boxReader, checkHead, placesOf } from "./heads.js";
 
 // What a network may be given of its target's first frame, as initial_state() of lib/models/ostrack/inference.py has it.
 const STATE = { template: ({ crop }) => crop, box: ({ box }) => box, mask: boxMask };
@@ -25,6 +26,7 @@ export function readSettings({ record, inputs, outputs }) {
     sizeScale: number("trained_search_size") / number("search_size"),
     sizeSmoothing: number("size_smoothing"),
     minSize: number("min_size"),
+    distractorWeight: number("distractor_weight"),
     state,
     changes: record.state ? record.state.split(",") : [], // entries of the state that a run gives anew
   };
@@ -39,6 +41,7 @@ export class Tracker {
   #read;
   #state; // inputs that the network has of its target, by name
   #box;
+  #distractors; // places of the last frame
 
   /**
    * @param settings from readSettings.
@@ -66,20 +69,25 @@ export class Tracker {
     };
     this.#state = Object.fromEntries(state.map((name) => [name, STATE[name](known)]));
     this.#box = [...box];
+    this.#distractors = [];
   }
 
   /** Find the target in the next frame: its box, its score in (0, 1), and the milliseconds of crop and network. */
   async step(frame) {
-    const { search, changes, sizeSmoothing, minSize } = this.#settings;
+    const { search, changes, sizeSmoothing, minSize, distractorWeight } = this.#settings;
     const begin = performance.now(), window = cropWindow(this.#box, search.factor);
     const crop = cutCrop(frame, window, search.size);
     const cropped = performance.now();
     const outputs = await this.#run({ ...this.#state, search: crop });
     const network = performance.now() - cropped;
-    const { box, score } = this.#read(outputs);
+    const places = distractorWeight < 1 ? placesOf(outputs, this.#settings) : null, known = this.#distractors;
+    const cells = places?.map((place) => placeInImage(place, this.#box, window.side));
+    const weights = known.length ? cellWeights(cells, this.#box, known, distractorWeight) : undefined;
+    const { box, score } = this.#read(outputs, weights);
     if (![...box, score].every(Number.isFinite)) throw new Error("the network gave no numbers");
     const pixels = smoothSize(toImage(box, this.#box, window.side), this.#box, sizeSmoothing * (1 - score));
     this.#box = clipBox(pixels, frame.width, frame.height, Math.min(minSize, frame.width, frame.height));
+    if (cells) this.#distractors = findDistractors(outputs.score_map, cells, this.#box, score, known);
     for (const name of changes) this.#state[name] = outputs[`next_${name}`];
     return { box: [...this.#box], score, crop: cropped - begin, network };
   }
@@ -113,11 +121,16 @@ function boxMask({ box, size, stride }) {
   return mask;
 }
 
+/** Carry a place from the window of `side` pixels around `around` into the image. */
+function placeInImage([cx, cy], around, side) {
+  const x = around[0] + 0.5 * around[2], y = around[1] + 0.5 * around[3], half = 0.5 * side;
+  return [x - half + cx * side, y - half + cy * side];
+}
+
 /** Carry a box from the window of `side` pixels around `around` into the image. */
-function toImage(box, around, side) {
-  const [cx, cy, w, h] = box.map((value) => value * side), half = 0.5 * side;
-  const x = around[0] + 0.5 * around[2], y = around[1] + 0.5 * around[3];
-  return [x - half + cx - 0.5 * w, y - half + cy - 0.5 * h, w, h];
+function toImage([cx, cy, ...sides], around, side) {
+  const [x, y] = placeInImage([cx, cy], around, side), [w, h] = sides.map((value) => value * side);
+  return [x - 0.5 * w, y - 0.5 * h, w, h];
 }
 
 /** The box about the same center, its sides mixed with those of `last`, whose share is `keep`. */

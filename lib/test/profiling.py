@@ -174,7 +174,7 @@ def _time_tracker(tracker: Tracker, frames: int, batch: int) -> tuple[Timing, Ti
         tracker.step(images[start : start + batch], targets)
 
     def network(number: int) -> None:
-        tracker.predict(state, search)[0].tolist()
+        tracker.read(tracker.predict(state, search)[0]).tolist()
 
     return measure(network, frames, batch, tracker.device), measure(whole, frames, batch, tracker.device)
 

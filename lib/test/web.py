@@ -12,7 +12,6 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from lib.config import ExperimentConfig
 from lib.test.export.formats import required
 from lib.utils.errors import DataError, OSTrackError
 from lib.utils.paths import SHIPPED_DIR
@@ -58,12 +57,10 @@ def fetch_runtime(folder: Path) -> Path:
     return found
 
 
-def describe_network(path: Path, cfg: ExperimentConfig | None = None) -> dict[str, Any]:
+def describe_network(path: Path) -> dict[str, Any]:
     """Describe an exported ONNX file for the page: its record, and its inputs and outputs.
 
-    ``cfg`` has the settings of the tracker to take where they are not built into the network (None = the record's): a
-    file that is kept for backends may have been made with others. Raises DataError: the file is no exported tracker for
-    one target.
+    Raises DataError: the file is no exported tracker for one target.
     """
     onnx = required("onnx")
     try:
@@ -79,22 +76,19 @@ def describe_network(path: Path, cfg: ExperimentConfig | None = None) -> dict[st
     record = {entry.key: entry.value for entry in model.metadata_props}
     if (batch := record.get("batch")) != "1":
         raise DataError(f"{path} is no tracker for one target (batch {batch}): export one with tracking/export.py")
-    if cfg is not None:
-        record |= {"min_size": str(cfg.TEST.MIN_SIZE), "size_smoothing": str(cfg.TEST.SIZE_SMOOTHING)}
     found: dict[str, Any] = {"file": f"{record['precision']}.onnx", "record": record}
     for name, values in (("inputs", model.graph.input), ("outputs", model.graph.output)):
         found[name] = {value.name: described(value) for value in values}
     return found | {"bytes": path.stat().st_size}
 
 
-def write_site(folder: Path, networks: Mapping[str, Path], runtime: Path, cfg: ExperimentConfig | None = None) -> None:
+def write_site(folder: Path, networks: Mapping[str, Path], runtime: Path) -> None:
     """Put the page together in ``folder``, anew, from where any static server can serve it.
 
     ``networks`` are exported ONNX files by backend of the browser, see :data:`BACKENDS`; ``runtime`` is from
-    :func:`fetch_runtime`, ``cfg`` as of :func:`describe_network`. Raises DataError: as of that; nothing is written
-    then.
+    :func:`fetch_runtime`. Raises DataError: as of :func:`describe_network`; nothing is written then.
     """
-    descriptions = {backend: describe_network(path, cfg) for backend, path in networks.items()}
+    descriptions = {backend: describe_network(path) for backend, path in networks.items()}
     shutil.rmtree(folder, ignore_errors=True)
     unused = shutil.ignore_patterns("node_modules", *_PACKAGE_FILES)
     shutil.copytree(PAGE, folder, ignore=unused)

@@ -41,6 +41,14 @@ def _cell_outputs(score: Tensor, offset: Tensor, size: Tensor) -> dict[str, Tens
     return {"score_map": _bounded(score), "size_map": _bounded(size), "offset_map": offset.float()}
 
 
+def _from_corners(offset: Tensor) -> Tensor:
+    """Turn offsets (B, 2, S, S) from the corners of cells, in cells, into fractions (B, 2, S * S) of the whole grid."""
+    grid = offset.shape[-1]
+    steps = torch.arange(grid, device=offset.device)
+    corners = torch.stack(torch.meshgrid(steps, steps, indexing="xy"))
+    return ((corners + offset) / grid).flatten(2)
+
+
 def _conv(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
@@ -69,6 +77,16 @@ class BoxHead(nn.Module):
             Boxes (B, 4), ``cxcywh`` as fractions of the search region, and scores (B,) in (0, 1), without the window.
         """
         raise NotImplementedError
+
+    @staticmethod
+    def centers(maps: Maps) -> Tensor:
+        """Return where an object would be that each cell of ``score_map`` sees: the middle of the cell.
+
+        Returns:
+            (B, 2, S * S), xy as fractions of the search region. Only ``TEST.DISTRACTOR_WEIGHT`` needs it.
+        """
+        scores = maps["score_map"]
+        return _from_corners(torch.full_like(scores, 0.5).expand(-1, 2, -1, -1))
 
     @staticmethod
     def location_loss(maps: Maps, boxes: Tensor, label: Tensor | None = None) -> Tensor:
@@ -100,15 +118,17 @@ class CellHead(BoxHead):
     def decode(maps: Maps, window: Tensor | None = None, size_scale: float = 1.0) -> tuple[Tensor, Tensor]:
         """Decode the box at the best cell, see :class:`BoxHead`."""
         scores = maps["score_map"]
-        grid = scores.shape[-1]
         cell = (scores if window is None else window * scores).flatten(1).argmax(dim=1)
         pick = cell[:, None, None].expand(-1, 2, 1)
         size = maps["size_map"].flatten(2).gather(2, pick).squeeze(-1)
         size = size if size_scale == 1 else size_scale * size
-        offset = maps["offset_map"].flatten(2).gather(2, pick).squeeze(-1)
-        corner = torch.stack((cell % grid, torch.div(cell, grid, rounding_mode="floor")), dim=1)
-        boxes = torch.cat(((corner + offset) / grid, size), dim=1)
-        return boxes, scores.flatten(1).gather(1, cell[:, None])[:, 0]
+        center = CellHead.centers(maps).gather(2, pick).squeeze(-1)
+        return torch.cat((center, size), dim=1), scores.flatten(1).gather(1, cell[:, None])[:, 0]
+
+    @staticmethod
+    def centers(maps: Maps) -> Tensor:
+        """Return the center of the box that each cell predicts, see :class:`BoxHead`."""
+        return _from_corners(maps["offset_map"])
 
     @staticmethod
     def location_loss(maps: Maps, boxes: Tensor, label: Tensor | None = None) -> Tensor:

@@ -3,7 +3,7 @@
 A peak of the score map that is apart from the target, and much weaker than it while the tracker is sure, shows another
 object. Where such a peak was, scores of the next frame count less (``TEST.DISTRACTOR_WEIGHT``), so that the object is
 not taken for the target when that is blurred or half hidden. KeepTrack (Mayer et al., ICCV 2021) trains a network to
-follow distractors; this needs none. Positions are centers of cells, in pixels of the image.
+follow distractors; this needs none. The place of a cell is the center of the box that it predicts, in image pixels.
 """
 
 from __future__ import annotations
@@ -26,27 +26,16 @@ _SAME = 1.0  # distance up to which a distractor may have moved between two fram
 NONE = np.zeros((0, 2))
 
 
-def cell_centers(grid: int, around: Sequence[float], side: float) -> np.ndarray:
-    """Return the centers (grid * grid, 2) of the cells, row by row, of a search region of ``side`` pixels.
-
-    Args:
-        around: ``xywh`` box in the middle of the region.
-    """
-    steps = ((np.arange(grid) + 0.5) / grid - 0.5) * side
-    x, y = np.meshgrid(steps, steps)
-    return np.stack((x.ravel(), y.ravel()), axis=1) + _center(around)
-
-
 def cell_weights(centers: np.ndarray, box: Sequence[float], distractors: np.ndarray, weight: float) -> np.ndarray:
     """Return a weight for each cell: ``weight`` near a distractor, unless the target's last box is nearer, else 1.
 
     Args:
-        centers: of the cells, see :func:`cell_centers`.
+        centers: places of the cells, (N, 2).
         box: last ``xywh`` box of the target.
         distractors: those of the last frame, (N, 2).
     """
     nearest = _distance_to_nearest(centers, distractors)
-    from_target = np.linalg.norm(centers - _center(box), axis=1)
+    from_target = np.linalg.norm(centers - center_of(box), axis=1)
     return np.where((nearest < _SAME * _side(box)) & (nearest < from_target), weight, 1.0)
 
 
@@ -60,14 +49,14 @@ def find(peaks: np.ndarray, centers: np.ndarray, box: Sequence[float], score: fl
 
     Args:
         peaks: score of each cell that is a peak, else 0.
-        centers: of the cells, see :func:`cell_centers`.
+        centers: places of the cells, (N, 2).
         box: ``xywh`` box of the target in this frame.
         score: its score.
         known: the distractors of the frame before.
     """
     candidates = peaks > _LEAST_SCORE
     peaks, centers = peaks[candidates], centers[candidates]
-    apart = np.linalg.norm(centers - _center(box), axis=1) > _APART * _side(box)
+    apart = np.linalg.norm(centers - center_of(box), axis=1) > _APART * _side(box)
     seen_before = _distance_to_nearest(centers, known) < _SAME * _side(box)
     other = seen_before | ((score >= _SURE) & (peaks <= _WEAKER * score))
     return centers[apart & other & (peaks <= _STRONGEST * score)]
@@ -78,7 +67,8 @@ def _distance_to_nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.linalg.norm(points[:, None] - others[None], axis=2).min(axis=1, initial=np.inf)
 
 
-def _center(box: Sequence[float]) -> np.ndarray:
+def center_of(box: Sequence[float]) -> np.ndarray:
+    """Return the center of an ``xywh`` box."""
     x, y, w, h = box
     return np.array([x + w / 2, y + h / 2])
 

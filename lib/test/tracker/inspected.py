@@ -56,7 +56,8 @@ class Inspected:
         target: the wrapped tracker's target.
         template: the template crop of frame 0.
         image: the last frame.
-        around: the box that the search region was cut around; None in frame 0.
+        before: a copy of the target from before the last step, whose box the search region was cut around; None in
+            frame 0.
         score: score of the last step.
         output: the model's output for this target, batch size 1, on its device.
     """
@@ -64,7 +65,7 @@ class Inspected:
     target: Target
     template: np.ndarray
     image: np.ndarray
-    around: list[float] | None = None
+    before: Target | None = None
     score: float = math.nan
     output: dict[str, Any] = field(default_factory=dict)
 
@@ -113,17 +114,17 @@ class InspectedTracker:
 
     def step(self, images: Sequence[np.ndarray], targets: Sequence[Inspected]) -> TrackResult:
         """Find each target in its next image. When this raises, no target has changed."""
-        around = [list(inspected.target.box) for inspected in targets]
+        before = [copy(inspected.target) for inspected in targets]
         self._outputs.first = None
         step = self.tracker.step(images, [inspected.target for inspected in targets])
         for i, inspected in enumerate(targets):
-            inspected.image, inspected.around, inspected.score = images[i], around[i], step.confidence[i]
+            inspected.image, inspected.before, inspected.score = images[i], before[i], step.confidence[i]
             inspected.output = _sample(self._outputs.first or {}, i)
         return step
 
     def view(self, number: int, inspected: Inspected, truth: Sequence[float] | None = None) -> View:
         """Return the view of a target's last frame; ``number`` is the frame's, from 0."""
-        test, head, out = self.tracker.cfg.TEST, self.tracker.head, inspected.output
+        test, before, out = self.tracker.cfg.TEST, inspected.before, inspected.output
         eliminating = self.inspectable.elimination_layers if self.inspectable else ()
         seen = View(
             number,
@@ -132,14 +133,15 @@ class InspectedTracker:
             inspected.score,
             truth=None if truth is None else [float(value) for value in truth],
             template=inspected.template,
-            maps=dict.fromkeys(head.view_names, _NOTHING),
+            maps=dict.fromkeys(self.tracker.head.view_names, _NOTHING),
             removed=dict.fromkeys(eliminating, _NOTHING),
             attention=dict.fromkeys(self.attention_layers, _NOTHING),
             grid=self.grid,
         )
-        if inspected.around is None:  # no search region yet: only the names of the panels
+        if before is None:  # no search region yet: only the names of the panels
             return seen
-        search, _, _ = sample_target(inspected.image, inspected.around, test.SEARCH_FACTOR, test.SEARCH_SIZE)
+        search, factor, _ = sample_target(inspected.image, before.box, test.SEARCH_FACTOR, test.SEARCH_SIZE)
+        window = self.tracker.windows([before], self.tracker.cells(out, [before.box], [factor]))
         dropped = [indices[0].cpu().numpy() for indices in out.get("removed_indexes_s", ())]
         so_far = [np.concatenate(dropped[: i + 1]) for i in range(len(dropped))]
         pairs = zip(out.get("attn", ()), out.get("attn_indices", ()), strict=True)
@@ -149,7 +151,7 @@ class InspectedTracker:
         return replace(
             seen,
             search=search,
-            maps={name: found.cpu().numpy() for name, found in head.views(out, self.tracker.window).items()},
+            maps={name: found.cpu().numpy() for name, found in self.tracker.head.views(out, window).items()},
             removed=dict(zip(eliminating, so_far, strict=True)),
             attention=dict(zip(self.attention_layers, attention, strict=True)),
         )

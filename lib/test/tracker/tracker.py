@@ -178,10 +178,9 @@ class Tracker:
         start = time.perf_counter()
         search, factors = self.crop_search(images, around)
         cropped = time.perf_counter()
-        cells = [self.cells(*region) for region in zip(around, factors, strict=True)] if self.remembers else []
-        joined = join_states([target.state for target in targets])
-        predictions, changed, maps = self.predict(joined, search, self.windows(targets, cells))
-        rows = predictions.tolist()  # waits for the device
+        maps, changed = self.predict(join_states([target.state for target in targets]), search)
+        cells = self.cells(maps, around, factors)
+        rows = self.read(maps, self.windows(targets, cells)).tolist()  # waits for the device
         predicted = time.perf_counter()
         found = []
         states = split_state(changed, len(targets))
@@ -226,15 +225,30 @@ class Tracker:
         crops = cut_crops(images, windows, test.SEARCH_SIZE, self.device)
         return crops, [test.SEARCH_SIZE / window.side for window in windows]
 
-    def cells(self, around: Sequence[float], resize_factor: float) -> np.ndarray:
-        """Return the centers (S * S, 2) of the cells of the search region around a ``xywh`` box, in image pixels."""
-        return distractors.cell_centers(self.window.shape[-1], around, self.cfg.TEST.SEARCH_SIZE / resize_factor)
+    def cells(self, maps: Maps, around: Sequence[Sequence[float]], factors: Sequence[float]) -> list[np.ndarray]:
+        """Return the places of the cells of each search region, (S * S, 2), in image pixels.
+
+        A place is the center of the box that the cell predicts. The list is empty if distractors are not remembered.
+
+        Args:
+            maps: the head's outputs.
+            around: the ``xywh`` boxes that the regions were cropped around.
+            factors: their resize factors.
+        """
+        if not self.remembers:
+            return []
+        centers = self.head.centers(maps).movedim(1, 2).cpu().numpy()
+        sides = [self.cfg.TEST.SEARCH_SIZE / factor for factor in factors]
+        return [
+            (region - 0.5) * side + distractors.center_of(box)
+            for region, box, side in zip(centers, around, sides, strict=True)
+        ]
 
     def windows(self, targets: Sequence[Target], cells: Sequence[np.ndarray]) -> Tensor:
         """Return the windows (B or 1, 1, S, S) of search regions: the Hann window, less where distractors were.
 
         Args:
-            cells: see :meth:`cells`; not used if no target has distractors.
+            cells: see :meth:`cells`.
         """
         if not any(len(target.distractors) for target in targets):
             return self.window
@@ -246,20 +260,24 @@ class Tracker:
         return self.window * torch.from_numpy(np.stack(weights)).to(self.window).view(-1, *self.window.shape[1:])
 
     @torch.inference_mode()
-    def predict(self, state: State, search: Tensor, window: Tensor | None = None) -> tuple[Tensor, State, Maps]:
+    def predict(self, state: State, search: Tensor) -> tuple[Maps, State]:
         """Run the network on the states and search regions of a batch of targets.
+
+        Returns:
+            The head's outputs, which last until the next run; and the state's changed entries.
+        """
+        outputs, changed = self.network.run(state, search)
+        return outputs, {name: value.clone() for name, value in changed.items()}
+
+    @torch.inference_mode()
+    def read(self, maps: Maps, window: Tensor | None = None) -> Tensor:
+        """Return the boxes, ``cxcywh`` as fractions of the search region, and scores, (B, 5), of the head's outputs.
 
         Args:
             window: see :meth:`windows`; None = the Hann window.
-
-        Returns:
-            (B, 5): boxes, ``cxcywh`` as fractions of the search region, and scores; the state's changed entries; and
-            the head's outputs, which last until the next run.
         """
-        outputs, changed = self.network.run(state, search)
-        boxes, scores = self.head.decode(outputs, self.window if window is None else window, self.size_scale)
-        changed = {name: value.clone() for name, value in changed.items()}
-        return torch.cat((boxes, scores[:, None]), dim=1), changed, outputs
+        boxes, scores = self.head.decode(maps, self.window if window is None else window, self.size_scale)
+        return torch.cat((boxes, scores[:, None]), dim=1)
 
     def decode(
         self,
