@@ -26,16 +26,16 @@ _SAME = 1.0  # distance up to which a distractor may have moved between two fram
 NONE = np.zeros((0, 2))
 
 
-def cell_weights(centers: np.ndarray, box: Sequence[float], distractors: np.ndarray, weight: float) -> np.ndarray:
+def cell_weights(places: np.ndarray, box: Sequence[float], distractors: np.ndarray, weight: float) -> np.ndarray:
     """Return a weight for each cell: ``weight`` near a distractor, unless the target's last box is nearer, else 1.
 
     Args:
-        centers: places of the cells, (N, 2).
+        places: of the cells, (N, 2).
         box: last ``xywh`` box of the target.
         distractors: those of the last frame, (N, 2).
     """
-    nearest = _distance_to_nearest(centers, distractors)
-    from_target = np.linalg.norm(centers - center_of(box), axis=1)
+    nearest = _distance_to_nearest(places, distractors)
+    from_target = np.linalg.norm(places - center_of(box), axis=1)
     return np.where((nearest < _SAME * _side(box)) & (nearest < from_target), weight, 1.0)
 
 
@@ -44,22 +44,22 @@ def peak_scores(score_map: Tensor) -> Tensor:
     return torch.where(max_pool2d(score_map, 3, stride=1, padding=1) == score_map, score_map, 0)
 
 
-def find(peaks: np.ndarray, centers: np.ndarray, box: Sequence[float], score: float, known: np.ndarray) -> np.ndarray:
+def find(peaks: np.ndarray, places: np.ndarray, box: Sequence[float], score: float, known: np.ndarray) -> np.ndarray:
     """Return the distractors (N, 2) of a frame.
 
     Args:
         peaks: score of each cell that is a peak, else 0.
-        centers: places of the cells, (N, 2).
+        places: of the cells, (N, 2).
         box: ``xywh`` box of the target in this frame.
         score: its score.
         known: the distractors of the frame before.
     """
     candidates = peaks > _LEAST_SCORE
-    peaks, centers = peaks[candidates], centers[candidates]
-    apart = np.linalg.norm(centers - center_of(box), axis=1) > _APART * _side(box)
-    seen_before = _distance_to_nearest(centers, known) < _SAME * _side(box)
+    peaks, places = peaks[candidates], places[candidates]
+    apart = np.linalg.norm(places - center_of(box), axis=1) > _APART * _side(box)
+    seen_before = _distance_to_nearest(places, known) < _SAME * _side(box)
     other = seen_before | ((score >= _SURE) & (peaks <= _WEAKER * score))
-    return centers[apart & other & (peaks <= _STRONGEST * score)]
+    return places[apart & other & (peaks <= _STRONGEST * score)]
 
 
 def _distance_to_nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:

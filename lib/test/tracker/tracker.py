@@ -44,7 +44,7 @@ class Target:
     Attributes:
         state: the model's state, batch size 1.
         box: last ``xywh`` box in pixels of the image.
-        distractors: centers (N, 2) of the distractors of the last frame, see :mod:`lib.test.tracker.distractors`.
+        distractors: places (N, 2) of the distractors of the last frame, see :mod:`lib.test.tracker.distractors`.
     """
 
     state: State
@@ -189,8 +189,8 @@ class Tracker:
             found.append(SearchResult(self.decode(box, score, center, factor, image.shape), score, state, presence))
         if self.remembers:
             peaks = distractors.peak_scores(maps["score_map"]).flatten(1).float().cpu().numpy()
-            for one, target, scores, centers in zip(found, targets, peaks, cells, strict=True):
-                one.distractors = distractors.find(scores, centers, one.box, one.score, target.distractors)
+            for one, target, scores, places in zip(found, targets, peaks, cells, strict=True):
+                one.distractors = distractors.find(scores, places, one.box, one.score, target.distractors)
         return found, cropped - start, predicted - cropped
 
     @torch.inference_mode()
@@ -254,8 +254,8 @@ class Tracker:
             return self.window
         weight = self.cfg.TEST.DISTRACTOR_WEIGHT
         weights = [
-            distractors.cell_weights(centers, target.box, target.distractors, weight)
-            for target, centers in zip(targets, cells, strict=True)
+            distractors.cell_weights(places, target.box, target.distractors, weight)
+            for target, places in zip(targets, cells, strict=True)
         ]
         return self.window * torch.from_numpy(np.stack(weights)).to(self.window).view(-1, *self.window.shape[1:])
 
