@@ -35,23 +35,24 @@ export function placesOf(outputs, { head, search, stride }) {
 
 /** The centers of the boxes that the cells predict. */
 function cellPlaces({ offset_map: offsets }, grid) {
-  const cells = grid * grid;
-  return Array.from({ length: cells }, (_, cell) => [
-    Math.fround(cell % grid + offsets[cell]) / grid,
-    Math.fround(Math.floor(cell / grid) + offsets[cells + cell]) / grid,
-  ]);
+  return Array.from({ length: grid * grid }, (_, cell) => cellPlace(offsets, cell, grid));
+}
+
+function cellPlace(offsets, cell, grid) {
+  const x = cell % grid + offsets[cell], y = Math.floor(cell / grid) + offsets[grid * grid + cell];
+  return [Math.fround(x) / grid, Math.fround(y) / grid];
 }
 
 /** The box at the cell whose score is best under the window, and its score without the window. */
-function readCell(outputs, { grid, window, sizeScale }) {
-  const { score_map: scores, size_map: sizes } = outputs, cells = grid * grid;
+function readCell({ score_map: scores, size_map: sizes, offset_map: offsets }, { grid, window, sizeScale }) {
+  const cells = grid * grid;
   let cell = 0, best = -Infinity;
   for (let i = 0; i < cells; i++) {
     const value = Math.fround(window[i] * scores[i]);
     if (value > best) [cell, best] = [i, value];
   }
   const scale = Math.fround(sizeScale);
-  const box = Float32Array.of(...cellPlaces(outputs, grid)[cell], scale * sizes[cell], scale * sizes[cells + cell]);
+  const box = Float32Array.of(...cellPlace(offsets, cell, grid), scale * sizes[cell], scale * sizes[cells + cell]);
   return { box: [...box], score: scores[cell] };
 }
 

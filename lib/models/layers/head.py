@@ -41,12 +41,21 @@ def _cell_outputs(score: Tensor, offset: Tensor, size: Tensor) -> dict[str, Tens
     return {"score_map": _bounded(score), "size_map": _bounded(size), "offset_map": offset.float()}
 
 
-def _from_corners(offset: Tensor) -> Tensor:
-    """Turn offsets (B, 2, S, S) from the corners of cells, in cells, into fractions (B, 2, S * S) of the whole grid."""
+def _from_corners(cells: Tensor, offsets: Tensor, grid: int) -> Tensor:
+    """Turn offsets from the corners of cells, in cells, into fractions of the whole grid.
+
+    Args:
+        cells: (B or 1, N), numbers of the cells, row by row.
+        offsets: (B, 2, N), xy; so is the result.
+    """
+    corners = torch.stack((cells % grid, torch.div(cells, grid, rounding_mode="floor")), dim=1)
+    return (corners + offsets) / grid
+
+
+def _from_all_corners(offset: Tensor) -> Tensor:
+    """Do the same for all cells: (B, 2, S, S) in, (B, 2, S * S) out."""
     grid = offset.shape[-1]
-    steps = torch.arange(grid, device=offset.device)
-    corners = torch.stack(torch.meshgrid(steps, steps, indexing="xy"))
-    return ((corners + offset) / grid).flatten(2)
+    return _from_corners(torch.arange(grid * grid, device=offset.device)[None], offset.flatten(2), grid)
 
 
 def _conv(inputs: int, outputs: int) -> nn.Sequential:
@@ -85,8 +94,7 @@ class BoxHead(nn.Module):
         Returns:
             (B, 2, S * S), xy as fractions of the search region. Only ``TEST.DISTRACTOR_WEIGHT`` needs it.
         """
-        scores = maps["score_map"]
-        return _from_corners(torch.full_like(scores, 0.5).expand(-1, 2, -1, -1))
+        return _from_all_corners(torch.full_like(maps["score_map"], 0.5).expand(-1, 2, -1, -1))
 
     @staticmethod
     def location_loss(maps: Maps, boxes: Tensor, label: Tensor | None = None) -> Tensor:
@@ -122,13 +130,14 @@ class CellHead(BoxHead):
         pick = cell[:, None, None].expand(-1, 2, 1)
         size = maps["size_map"].flatten(2).gather(2, pick).squeeze(-1)
         size = size if size_scale == 1 else size_scale * size
-        center = CellHead.centers(maps).gather(2, pick).squeeze(-1)
+        offset = maps["offset_map"].flatten(2).gather(2, pick)
+        center = _from_corners(cell[:, None], offset, scores.shape[-1]).squeeze(-1)
         return torch.cat((center, size), dim=1), scores.flatten(1).gather(1, cell[:, None])[:, 0]
 
     @staticmethod
     def centers(maps: Maps) -> Tensor:
         """Return the center of the box that each cell predicts, see :class:`BoxHead`."""
-        return _from_corners(maps["offset_map"])
+        return _from_all_corners(maps["offset_map"])
 
     @staticmethod
     def location_loss(maps: Maps, boxes: Tensor, label: Tensor | None = None) -> Tensor:

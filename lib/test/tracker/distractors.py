@@ -26,6 +26,12 @@ _SAME = 1.0  # distance up to which a distractor may have moved between two fram
 NONE = np.zeros((0, 2))
 
 
+def center_of(box: Sequence[float]) -> np.ndarray:
+    """Return the center of an ``xywh`` box."""
+    x, y, w, h = box
+    return np.array([x + w / 2, y + h / 2])
+
+
 def cell_weights(places: np.ndarray, box: Sequence[float], distractors: np.ndarray, weight: float) -> np.ndarray:
     """Return a weight for each cell: ``weight`` near a distractor, unless the target's last box is nearer, else 1.
 
@@ -65,12 +71,6 @@ def find(peaks: np.ndarray, places: np.ndarray, box: Sequence[float], score: flo
 def _distance_to_nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return the distance of each point to the nearest other one; infinity if there is none."""
     return np.linalg.norm(points[:, None] - others[None], axis=2).min(axis=1, initial=np.inf)
-
-
-def center_of(box: Sequence[float]) -> np.ndarray:
-    """Return the center of an ``xywh`` box."""
-    x, y, w, h = box
-    return np.array([x + w / 2, y + h / 2])
 
 
 def _side(box: Sequence[float]) -> float:
