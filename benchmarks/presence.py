@@ -30,15 +30,16 @@ import matplotlib.pyplot as plt
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.data.sequence import Sequence
-from lib.data.tracks import valid_boxes
+from lib.models.ostrack_memory.memory import PRESENCE
 from lib.test.analysis.metrics import box_overlap, true_runs
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.results import file_hash, found_result, read_provenance, read_result, read_scores
+from lib.test.tracker.presence_samples import shown_frames
 from lib.utils.checkpoint import load_checkpoint, network_state, save_checkpoint
 from lib.utils.errors import CheckpointError, DataError, run_cli
 
-LAST_LAYER = "memory.presence.layers.2."
+LAST_LAYER = f"{PRESENCE}.2."
 _BINS = 10
 _LEAST = 1e-6
 FOUND_OVERLAP = 0.5
@@ -164,10 +165,7 @@ def tracked(sequence: Sequence, path: Path) -> TrackedSequence:
     boxes, truth = read_result(path), sequence.ground_truth
     if not len(boxes) == len(truth) == len(confidence):
         raise DataError(f"{path} has {len(boxes)} boxes and {len(confidence)} scores, its annotation {len(truth)}")
-    shown = valid_boxes(truth)
-    if sequence.visible is not None:
-        shown &= sequence.visible
-    return TrackedSequence(boxes, truth, shown, np.nan_to_num(confidence))
+    return TrackedSequence(boxes, truth, shown_frames(sequence), np.nan_to_num(confidence))
 
 
 def calibrated(weights: Path, data: list[TrackedSequence], results: list[Path]) -> tuple[dict[str, Any], float, float]:

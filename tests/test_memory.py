@@ -32,7 +32,7 @@ from lib.test.evaluation.results import provenance_path, result_path, write_scor
 from lib.test.tracker.backends import exported_network
 from lib.test.tracker.build import tracking_model
 from lib.test.tracker.inspected import InspectedTracker
-from lib.test.tracker.ostrack_memory import MemoryTracker, least_presence, search_boxes, updates_template
+from lib.test.tracker.ostrack_memory import MemoryTracker, least_presence, search_boxes, seen_box, updates_template
 from lib.test.tracker.tracker import SearchResult, Tracker
 from lib.train.actors import build_actor
 from lib.train.actors.ostrack import OSTrackActor
@@ -42,6 +42,7 @@ from lib.train.data.sampler import PairSampling, clip_frames
 from lib.train.data.samples import SampleSpec, TrackingDataset, boxes_to_crop
 from lib.train.other_experiments import load_teacher
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
+from lib.utils.crop import crop_window
 from lib.utils.errors import ConfigError, DataError
 from tests.conftest import load_script
 from tests.miniature import draw, moving_boxes, write_frames, write_rows
@@ -310,6 +311,43 @@ def test_a_lost_target_that_is_not_held_follows_what_is_found_near_it(cfg):
     tracker.target_at = np.array(near[:2]) + np.array(near[2:]) / 2
     tracker.step([image], [target])  # its presence is 0.9: enough here, not elsewhere
     assert target.lost == 0
+
+
+def test_a_lost_target_is_looked_for_at_the_size_at_which_it_was_last_seen_whole(cfg):
+    rules = MemoryRules(HOLD=False, LOST_THRESHOLD=0.3, FOUND_THRESHOLD=0.9, LOOKS=1)
+    tracker = Sure(replace(cfg, TEST=replace(cfg.TEST, MEMORY=rules)), random_model(cfg))
+    image = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)
+    target = tracker.start(image, [20, 20, 20, 20])
+    target.box = [130.0, 40.0, 24.0, 16.0]
+    tracker.target_at = np.array((142.0, 48.0))
+    tracker.step([image], [target])  # sure and whole
+    assert target.seen == [130, 40, 24, 16]
+    target.seen = seen_box(target.seen, SearchResult([150, 44, 10, 16], 0.5, {}, 0.95, whole=False))  # on its way out
+    assert target.seen == [143, 44, 24, 16]
+    tracker.target_at = np.array((-500.0, -500.0))
+    looked = []
+    search = tracker.search
+
+    def recorded(images, targets, around):
+        looked.extend(around)
+        return search(images, targets, around)
+
+    tracker.search = recorded
+    for _ in range(2):
+        tracker.step([image], [target])  # a box with little presence is not where the target was seen
+    assert target.box != target.seen == [143, 44, 24, 16]
+    side = crop_window(target.seen, cfg.TEST.SEARCH_FACTOR).side
+    first, second = np.array(looked[1]), np.array(looked[3])
+    assert first[2:].tolist() == second[2:].tolist() == [24, 16]
+    assert sorted(np.abs(first - target.seen)[:2]) == [0, side / 2]
+
+
+def test_a_box_is_whole_unless_it_touches_a_border_of_the_image(cfg):
+    tracker = MemoryTracker(cfg, random_model(cfg))
+    image = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)
+    inside = tracker.search([image], [tracker.start(image, [70, 50, 20, 20])], [[70, 50, 20, 20]])[0][0]
+    beyond = tracker.search([image], [tracker.start(image, [0, 0, 20, 20])], [[-60, -60, 20, 20]])[0][0]
+    assert inside.whole and not beyond.whole and beyond.box[:2] == [0, 0]
 
 
 def test_a_tiny_target_that_is_lost_is_looked_for_in_few_places_and_kept_inside(cfg):

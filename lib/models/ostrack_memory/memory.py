@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from lib.config.ostrack_memory import MemoryConfig
 from lib.models.layers.encoder import Encoded
 
+PRESENCE = "memory.presence.layers"  # prefix of the names of presence's weights, before ".0" and ".2"
 _HIDDEN = 128
 _LOGIT_SCALE = 0.25  # factor of the logit of the best score, which is from -9 to 9
 

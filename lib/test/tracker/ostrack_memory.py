@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,11 +23,14 @@ class MemoryTarget(Target):
 
     Attributes:
         first: the state of the first frame, before the network prepared it.
+        seen: ``xywh`` box around which a lost target is looked for: it has the center of the last sure box, and the
+            size of the last sure box that was whole, as that of a target on its way out of the frame is too small.
         frames: number of frames after the first one.
         lost: number of latest frames without the target.
     """
 
-    first: State = field(default_factory=dict)
+    first: State
+    seen: list[float]
     frames: int = 0
     lost: int = 0
 
@@ -39,7 +42,14 @@ class MemoryTracker(Tracker):
 
     def new_target(self, state: State, box: list[float]) -> MemoryTarget:
         """See :class:`Tracker`."""
-        return MemoryTarget(self.network.prepare(state), box, first=state)
+        return MemoryTarget(self.network.prepare(state), box, first=state, seen=list(box))
+
+    def start(self, image: np.ndarray, box: Sequence[float]) -> MemoryTarget:
+        """See :class:`Tracker`."""
+        target = super().start(image, box)
+        assert isinstance(target, MemoryTarget)
+        target.seen = self.clipped(target.box, image.shape)
+        return target
 
     def find(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> tuple[list[SearchResult], float, float]:
         """See :class:`Tracker`. A lost target is also searched elsewhere; see ``TEST.MEMORY.HOLD`` for its box."""
@@ -48,25 +58,22 @@ class MemoryTracker(Tracker):
         for i, (image, target) in enumerate(zip(images, targets, strict=True)):
             assert isinstance(target, MemoryTarget)
             if found[i].presence < least_presence(rules, target.lost):  # False if there is no presence (NaN)
-                last = self.clipped(target.box, image.shape)
-                again, more_crop, more_network = self.search_elsewhere(image, target, last)
-                box = last if rules.HOLD else found[i].box
+                again, more_crop, more_network = self.search_elsewhere(image, target)
+                box = self.clipped(target.box, image.shape) if rules.HOLD else found[i].box
                 found[i] = again or replace(found[i], box=box, state={})
                 crop, network = crop + more_crop, network + more_network
             if "dynamic" in target.first and updates_template(rules, target.frames + 1, found[i]):
                 found[i].state |= self.new_template(image, target, found[i].box)
         return found, crop, network
 
-    def search_elsewhere(
-        self, image: np.ndarray, target: MemoryTarget, last: list[float]
-    ) -> tuple[SearchResult | None, float, float]:
-        """Search the next few parts of the frame for a target that was lost at the ``xywh`` box ``last``.
+    def search_elsewhere(self, image: np.ndarray, target: MemoryTarget) -> tuple[SearchResult | None, float, float]:
+        """Search the next few parts of the frame for a lost target.
 
         Returns:
             The result with the highest presence, or None if it is not found; the seconds of cropping, and of the model.
         """
         rules = self.cfg.TEST.MEMORY
-        boxes = search_boxes(image.shape, last, self.cfg.TEST.SEARCH_FACTOR)
+        boxes = search_boxes(image.shape, target.seen, self.cfg.TEST.SEARCH_FACTOR)
         if not boxes or not rules.LOOKS:
             return None, 0.0, 0.0
         chosen = [boxes[(target.lost * rules.LOOKS + i) % len(boxes)] for i in range(min(rules.LOOKS, len(boxes)))]
@@ -88,6 +95,8 @@ class MemoryTracker(Tracker):
         rules = self.cfg.TEST.MEMORY
         absent = found.presence < least_presence(rules, target.lost)
         super().keep(target, found)
+        if found.presence >= rules.FOUND_THRESHOLD:
+            target.seen = seen_box(target.seen, found)
         target.frames += 1
         target.lost = target.lost + 1 if absent else 0
 
@@ -95,6 +104,14 @@ class MemoryTracker(Tracker):
 def least_presence(rules: MemoryRules, lost: int) -> float:
     """Return the least presence at which a target counts as present near its box, after ``lost`` frames without it."""
     return rules.FOUND_THRESHOLD if lost and rules.HOLD else rules.LOST_THRESHOLD
+
+
+def seen_box(seen: Sequence[float], found: SearchResult) -> list[float]:
+    """Return :attr:`MemoryTarget.seen` after a sure result; ``seen`` is that before."""
+    if found.whole:
+        return list(found.box)
+    (x, y, w, h), (width, height) = found.box, seen[2:]
+    return [x + (w - width) / 2, y + (h - height) / 2, width, height]
 
 
 def updates_template(rules: MemoryRules, frame: int, found: SearchResult) -> bool:

@@ -62,6 +62,7 @@ class SearchResult:
         state: the entries of the state that have changed.
         presence: the probability that the target is present; NaN if the model does not predict it.
         distractors: see :class:`Target`.
+        whole: the box touches no border of the image, so that its size is that of the whole target.
     """
 
     box: list[float]
@@ -69,6 +70,7 @@ class SearchResult:
     state: State
     presence: float = math.nan
     distractors: np.ndarray = field(default_factory=lambda: distractors.NONE)
+    whole: bool = True
 
 
 class Tracker:
@@ -184,9 +186,10 @@ class Tracker:
         predicted = time.perf_counter()
         found = []
         states = split_state(changed, len(targets))
-        for (*box, score), center, factor, image, state in zip(rows, around, factors, images, states, strict=True):
+        for (*row, score), center, factor, image, state in zip(rows, around, factors, images, states, strict=True):
+            box = self.decode(row, score, center, factor, image.shape)
             presence = float(state["presence"]) if "presence" in state else math.nan
-            found.append(SearchResult(self.decode(box, score, center, factor, image.shape), score, state, presence))
+            found.append(SearchResult(box, score, state, presence, whole=_is_whole(box, image.shape)))
         if self.remembers:
             peaks = distractors.peak_scores(maps["score_map"]).flatten(1).float().cpu().numpy()
             for one, target, scores, places in zip(found, targets, peaks, cells, strict=True):
@@ -337,3 +340,9 @@ def _checked_box(box: Sequence[float], image_shape: Sequence[int]) -> list[float
     if w <= 0 or h <= 0 or x >= width or y >= height or x + w <= 0 or y + h <= 0:
         raise DataError(f"init_bbox x, y, w, h = {values} has no area inside the {width} x {height} image")
     return values
+
+
+def _is_whole(box: Sequence[float], image_shape: Sequence[int]) -> bool:
+    """Return whether an ``xywh`` box keeps a pixel from every border of the image."""
+    (height, width), (x, y, w, h) = image_shape[:2], box
+    return min(x, y, width - x - w, height - y - h) >= 1
