@@ -1,7 +1,6 @@
 """Training presence on what a tracker reads while it runs: samples, their labels, the fit, and the command."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -125,7 +124,7 @@ def test_what_cannot_be_recorded_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="tiny has no presence to train, run by PyTorch"):
         recording_tracker(tmp_path, SURE, PRESENCE=False)
     (sequence,) = write_sequences(tmp_path / "set", 1, frames=1)
-    with pytest.raises(DataError, match="sequence s00 has one frame"):
+    with pytest.raises(DataError, match="sequence s00 has one box: presence is trained on boxes of several"):
         record(recording_tracker(tmp_path, SURE), sequence, 0)
 
 
@@ -206,4 +205,8 @@ def test_the_command_trains_presence_alone_and_goes_on_where_it_was(tmp_path, mo
     next((tmp_path / "trained_samples").iterdir()).unlink()
     with pytest.raises(DataError, match="9 sequences could be tracked: presence needs 10 or more"):
         script.main()
-    assert Path(out).is_file()
+    monkeypatch.setattr("sys.argv", ["train_presence.py", FAMILY, str(path), *options, "--backend", "onnxruntime"])
+    with pytest.raises(
+        ConfigError, match="--backend onnxruntime does not show what presence reads"
+    ):
+        script.main()

@@ -31,7 +31,7 @@ from lib.test.tracker.presence_samples import PresenceSamples, RecordingTracker,
 from lib.train.presence import FitOptions, cross_entropy, fit_presence, labeled
 from lib.utils.checkpoint import load_checkpoint, network_state, save_checkpoint
 from lib.utils.console import next_step
-from lib.utils.errors import DataError, run_cli
+from lib.utils.errors import ConfigError, DataError, run_cli
 from lib.utils.replacing import writing
 
 log = logging.getLogger(__name__)
@@ -83,6 +83,9 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
+    if args.compile or args.backend not in ("torch", "plain"):
+        how = "--compile" if args.compile else f"--backend {args.backend}"
+        raise ConfigError(f"{how} does not show what presence reads: use torch or plain, not compiled")
     tracker = build_from_spec(TrackerSpec.from_arguments(args, args.script))
     checkpoint = Path(args.checkpoint or find_checkpoint(tracker.cfg, args.save_dir))
     recording = RecordingTracker(tracker.cfg, tracker.network, str(checkpoint))

@@ -113,6 +113,8 @@ def record(
     """
     rng, truth, shown = np.random.default_rng(seed), sequence.ground_truth, shown_frames(sequence)
     sequence.check_length()
+    if len(truth) < 2:
+        raise DataError(f"sequence {sequence.name} has one box: presence is trained on boxes of several frames")
     samples: list[tuple[np.ndarray, float]] = []
     other = tracker.start(before.frames.frame(0), before.init_box) if before else None
     target, off = None, 0
@@ -139,8 +141,6 @@ def record(
         off = off + 1 if annotated is not None and _overlap(target.box, annotated) < _OFF else 0
         if annotated is not None and off > _OFF_FRAMES:
             target.box, off = annotated.tolist(), 0
-    if not samples:
-        raise DataError(f"sequence {sequence.name} has one frame: there is nothing to track")
     features, overlaps = zip(*samples, strict=True)
     return PresenceSamples(np.stack(features), np.array(overlaps, np.float32))
 
