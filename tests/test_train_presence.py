@@ -206,7 +206,5 @@ def test_the_command_trains_presence_alone_and_goes_on_where_it_was(tmp_path, mo
     with pytest.raises(DataError, match="9 sequences could be tracked: presence needs 10 or more"):
         script.main()
     monkeypatch.setattr("sys.argv", ["train_presence.py", FAMILY, str(path), *options, "--backend", "onnxruntime"])
-    with pytest.raises(
-        ConfigError, match="--backend onnxruntime does not show what presence reads"
-    ):
+    with pytest.raises(ConfigError, match="--backend onnxruntime does not show what presence reads"):
         script.main()
