@@ -35,7 +35,6 @@ from lib.test.analysis.metrics import box_overlap, true_runs
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.results import file_hash, found_result, read_provenance, read_result, read_scores
-from lib.test.tracker.presence_samples import shown_frames
 from lib.utils.checkpoint import load_checkpoint, network_state, save_checkpoint
 from lib.utils.errors import CheckpointError, DataError, run_cli
 
@@ -165,7 +164,7 @@ def tracked(sequence: Sequence, path: Path) -> TrackedSequence:
     boxes, truth = read_result(path), sequence.ground_truth
     if not len(boxes) == len(truth) == len(confidence):
         raise DataError(f"{path} has {len(boxes)} boxes and {len(confidence)} scores, its annotation {len(truth)}")
-    return TrackedSequence(boxes, truth, shown_frames(sequence), np.nan_to_num(confidence))
+    return TrackedSequence(boxes, truth, sequence.shown, np.nan_to_num(confidence))
 
 
 def calibrated(weights: Path, data: list[TrackedSequence], results: list[Path]) -> tuple[dict[str, Any], float, float]:

@@ -13,7 +13,7 @@ from lib.models.ostrack_memory.memory import PRESENCE
 from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.tracker import presence_samples
 from lib.test.tracker.ostrack_memory import MemoryTracker
-from lib.test.tracker.presence_samples import PresenceSamples, RecordingTracker, record, shown_frames
+from lib.test.tracker.presence_samples import PresenceSamples, RecordingTracker, record
 from lib.train.presence import FitOptions, cross_entropy, fit_presence, labeled
 from lib.utils.checkpoint import load_checkpoint, save_checkpoint
 from lib.utils.errors import ConfigError, DataError
@@ -52,8 +52,8 @@ def test_a_frame_gives_its_own_searches_or_one_more(tmp_path, monkeypatch, rules
     samples = record(tracker, sequence, 0)
     dim = tracker.cfg.MODEL.BACKBONE.variant.embed_dim
     assert samples.features.shape == ((FRAMES - 1) * searches, 2 * dim + 1)  # tokens, the carried token and the score
-    assert shown_frames(sequence).tolist() == [t not in (4, 5, 6) for t in range(FRAMES)]
-    absent = np.repeat(~shown_frames(sequence)[1:], searches)
+    assert sequence.shown.tolist() == [t not in (4, 5, 6) for t in range(FRAMES)]
+    absent = np.repeat(~sequence.shown[1:], searches)
     assert (samples.overlaps[absent] == 0).all() and (samples.overlaps <= 1).all()
     searched = []
     search = tracker.search
@@ -84,7 +84,7 @@ def test_overlaps_are_with_the_annotation_of_the_frame(tmp_path, monkeypatch):
 
     monkeypatch.setattr(RecordingTracker, "search", search)
     overlaps = record(tracker, sequence, 0).overlaps.reshape(-1, 2)
-    shown = shown_frames(sequence)[1:]
+    shown = sequence.shown[1:]
     np.testing.assert_allclose(overlaps[:, 0], np.where(shown, 0.5, 0), atol=1e-6)
     assert (overlaps[:, 1] == 0).all()
 
@@ -94,7 +94,7 @@ def test_another_target_is_never_there(tmp_path, monkeypatch):
     monkeypatch.setattr(presence_samples, "_OTHER", 1.0)
     tracker = recording_tracker(tmp_path, SURE)
     samples = record(tracker, second, 0, first)
-    shown = shown_frames(second)[1:]
+    shown = second.shown[1:]
     assert len(samples.overlaps) == 2 * (FRAMES - 1) + shown.sum()
     ends = np.cumsum(2 + shown) - 1
     assert (samples.overlaps[ends[shown]] == 0).all()

@@ -26,7 +26,7 @@ from lib.test.evaluation.benchmarks import get_dataset
 from lib.test.evaluation.environment import env_settings
 from lib.test.evaluation.results import file_hash
 from lib.test.spec import TrackerSpec, add_tracker_options
-from lib.test.tracker.build import build_from_spec, find_checkpoint, tracking_model
+from lib.test.tracker.build import build_from_spec, tracking_model
 from lib.test.tracker.presence_samples import PresenceSamples, RecordingTracker, record
 from lib.train.presence import FitOptions, cross_entropy, fit_presence, labeled
 from lib.utils.checkpoint import load_checkpoint, network_state, save_checkpoint
@@ -87,8 +87,8 @@ def main() -> None:
         how = "--compile" if args.compile else f"--backend {args.backend}"
         raise ConfigError(f"{how} does not show what presence reads: use torch or plain, not compiled")
     tracker = build_from_spec(TrackerSpec.from_arguments(args, args.script))
-    checkpoint = Path(args.checkpoint or find_checkpoint(tracker.cfg, args.save_dir))
-    recording = RecordingTracker(tracker.cfg, tracker.network, str(checkpoint))
+    recording = RecordingTracker(tracker.cfg, tracker.network, tracker.checkpoint)
+    checkpoint = Path(tracker.checkpoint)
     env = env_settings().saving_to(args.save_dir)
     sequences = [sequence for name in args.dataset for sequence in get_dataset(name, env=env)]
     folder = args.samples or args.out.with_name(f"{args.out.stem}_samples")
@@ -104,14 +104,12 @@ def main() -> None:
     for name, value in layers.state_dict().items():
         own = network[f"{PRESENCE}.{name}"]
         network[f"{PRESENCE}.{name}"] = value.to(own.dtype)
-    with writing(args.out):
-        save_checkpoint({**loaded, "net": network}, args.out)
+    save_checkpoint({**loaded, "net": network}, args.out)
     print(f"wrote {args.out}: cross entropy of presence on {len(held[0])} other sequences {before:.3f} before, "
           f"{cross_entropy(layers, *held):.3f} after, trained on {len(used[1])} searches")  # fmt: skip
     track = ["python", "tracking/test.py", args.script, args.config, "--checkpoint", str(args.out)]
     next_step(
-        shlex.join([*track, "--dataset", "folder:DIR", *args.overrides])
-        + "  # sequences with absences, not trained on",
+        shlex.join([*track, "--dataset", "folder:DIR", *args.overrides]),
         shlex.join(["python", "benchmarks/presence.py", args.script, args.config, "--dataset", "folder:DIR"])
         + f" --calibrate {shlex.quote(str(args.out))} CALIBRATED",
     )

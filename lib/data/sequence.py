@@ -16,6 +16,7 @@ import numpy as np
 
 from lib.data.image_io import WHOLE, Levels, decode_deep, is_turned, levels_of, sequence_levels, to_8_bit
 from lib.data.storage import IMAGE_TYPES, FolderStorage, Storage, image_digest, image_names
+from lib.data.tracks import valid_boxes
 from lib.data.video_io import VideoFile
 from lib.utils.errors import DataError
 
@@ -135,6 +136,12 @@ class Sequence:
     def visible(self) -> np.ndarray | None:
         """Flags of frames with a visible target by the published loader (protocol ``pytracking``), (N,), or None."""
         return self._annotations.visible
+
+    @property
+    def shown(self) -> np.ndarray:
+        """The frames, (N,) bool, that have a box and, as far as the annotation tells, show the target."""
+        shown = valid_boxes(self.ground_truth)
+        return shown if self.visible is None else shown & self.visible
 
     @cached_property
     def official_visible(self) -> np.ndarray | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -72,4 +71,4 @@ def cross_entropy(layers: nn.Sequential, features: Iterable[Tensor], right: Iter
         F.binary_cross_entropy_with_logits(layers(part)[:, 0], truth, reduction="none")
         for part, truth in zip(features, right, strict=True)
     ]
-    return float(torch.cat(losses).mean()) if losses else math.nan
+    return float(torch.cat(losses).mean())

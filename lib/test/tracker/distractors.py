@@ -26,7 +26,7 @@ _SAME = 1.0  # distance up to which a distractor may have moved between two fram
 NONE = np.zeros((0, 2))
 
 
-def center_of(box: Sequence[float]) -> np.ndarray:
+def center_of(box: Sequence[float] | np.ndarray) -> np.ndarray:
     """Return the center of an ``xywh`` box."""
     x, y, w, h = box
     return np.array([x + w / 2, y + h / 2])

@@ -6,6 +6,7 @@ and places that look like the target where a lost one is looked for.
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ import torch
 from torch import Tensor
 
 from lib.data.sequence import Sequence as TrackedSequence
-from lib.data.tracks import valid_boxes
 from lib.models.ostrack_memory.memory import PresenceHead
+from lib.test.tracker.distractors import center_of
 from lib.test.tracker.ostrack_memory import MemoryTracker
 from lib.test.tracker.tracker import SearchResult, Target
 from lib.utils.box_ops import box_xywh_to_xyxy, paired_iou
@@ -48,7 +49,7 @@ class PresenceSamples:
 
     def save(self, path: Path, checkpoint: str) -> None:
         """Write them to an ``.npz`` file, with the hash of the tracker's weights."""
-        with replacing(path, ".tmp.npz") as unfinished:
+        with replacing(path, f".{os.getpid()}.npz") as unfinished:  # another command may write it too
             np.savez(unfinished, features=self.features, overlaps=self.overlaps, checkpoint=checkpoint)
 
     @classmethod
@@ -93,12 +94,6 @@ class RecordingTracker(MemoryTracker):
         return result
 
 
-def shown_frames(sequence: TrackedSequence) -> np.ndarray:
-    """Return the frames (N,) that have a box and, as far as the annotation tells, show the target."""
-    shown = valid_boxes(sequence.ground_truth)
-    return shown if sequence.visible is None else shown & sequence.visible
-
-
 def record(
     tracker: RecordingTracker, sequence: TrackedSequence, seed: int, before: TrackedSequence | None = None
 ) -> PresenceSamples:
@@ -111,14 +106,14 @@ def record(
     Raises:
         DataError: frames or annotation cannot be used.
     """
-    rng, truth, shown = np.random.default_rng(seed), sequence.ground_truth, shown_frames(sequence)
+    rng, truth = np.random.default_rng(seed), sequence.ground_truth
     sequence.check_length()
     if len(truth) < 2:
         raise DataError(f"sequence {sequence.name} has one box: presence is trained on boxes of several frames")
     samples: list[tuple[np.ndarray, float]] = []
     other = tracker.start(before.frames.frame(0), before.init_box) if before else None
     target, off = None, 0
-    for image, box, is_shown in zip(sequence.frames, truth, shown, strict=True):
+    for image, box, is_shown in zip(sequence.frames, truth, sequence.shown, strict=True):
         if target is None:
             sequence.check_first_box(image)
             target = tracker.start(image, sequence.init_box)
@@ -139,14 +134,15 @@ def record(
             tracker.search([image], [other], [place])
             samples.append((tracker.searched[0][0], 0.0))
         off = off + 1 if annotated is not None and _overlap(target.box, annotated) < _OFF else 0
-        if annotated is not None and off > _OFF_FRAMES:
-            target.box, off = annotated.tolist(), 0
+        if off > _OFF_FRAMES:
+            target.box, off = box.tolist(), 0
     features, overlaps = zip(*samples, strict=True)
     return PresenceSamples(np.stack(features), np.array(overlaps, np.float32))
 
 
 def _near(rng: np.random.Generator, box: np.ndarray, most: float) -> np.ndarray:
-    return box[:2] + box[2:] / 2 + rng.uniform(-most, most, 2) * np.sqrt(box[2:].prod())
+    """Return a place within ``most`` sides of the center of an ``xywh`` box, in each axis."""
+    return center_of(box) + rng.uniform(-most, most, 2) * np.sqrt(box[2:].prod())
 
 
 def _box(rng: np.random.Generator, center: np.ndarray, size: np.ndarray, spread: float) -> list[float]:

@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from lib.data.sequence import ImageFrames, Sequence
 from lib.data.storage import FolderStorage
-from lib.data.tracks import valid_boxes
 from lib.utils.errors import ConfigError, DataError
 
 REGISTRY, STACK = "trackers.ini", "stack.yaml"
@@ -154,9 +153,7 @@ def _boxes(sequence: Sequence) -> np.ndarray:
         raise DataError(f"sequence {sequence.name}: {len(sequence.frames)} frames but {len(boxes)} boxes")
     if len(boxes) == 1:
         raise DataError(f"sequence {sequence.name} has one frame only, so nothing is tracked in it: leave it out")
-    absent = ~valid_boxes(boxes)
-    if sequence.visible is not None:
-        absent |= ~sequence.visible
+    absent = ~sequence.shown
     if absent.all():
         raise DataError(f"sequence {sequence.name} shows its target in no frame")
     boxes[absent] = np.nan
